@@ -1,0 +1,223 @@
+"""Every error of ours: what went wrong, of which kind, in a sentence that says what to do next.
+
+The docstring of a class is its title and its default message. No error knows HTTP or exit
+codes: each face has one table from `Kind` to its own numbers (`api/problems.py`,
+`cli/output.py`). An error takes `(message, **context)` with plain values only, so that it
+survives the way back from another process.
+"""
+
+import inspect
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a caller can do about an error."""
+
+    NOT_FOUND = "not_found"
+    INVALID = "invalid"
+    CONFLICT = "conflict"  # trying again cannot help
+    STALE = "stale"  # read it again, then decide again
+    BUSY = "busy"  # trying again later helps
+    UNREACHABLE = "unreachable"
+    FAILED = "failed"
+    DENIED = "denied"
+    MISCONFIGURED = "misconfigured"
+    INTERNAL = "internal"
+
+
+class HeadwayError(Exception):
+    """Something went wrong inside Headway."""
+
+    kind = Kind.INTERNAL
+
+    def __init__(self, message: str = "", **context: object) -> None:
+        super().__init__(message or self.title())
+        self.context = context
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), str(self), self.context))
+
+    @classmethod
+    def title(cls) -> str:
+        """The same few words for every error of this class."""
+        return (inspect.getdoc(cls) or cls.__name__).splitlines()[0].rstrip(".")
+
+    @classmethod
+    def slug(cls) -> str:
+        """The name of its page: `docs/problems/<slug>.md`."""
+        return "".join(f"-{c.lower()}" if c.isupper() else c for c in cls.__name__).lstrip("-")
+
+
+def _rebuild(cls: type[HeadwayError], message: str, context: dict[str, object]) -> HeadwayError:
+    return cls(message, **context)
+
+
+# --- settings -------------------------------------------------------------------------------
+
+
+class SettingInvalid(HeadwayError):
+    """A setting has a value that cannot be used."""
+
+    kind = Kind.MISCONFIGURED
+
+
+# --- the catalog and its boot ---------------------------------------------------------------
+
+
+class DatabaseUnreachable(HeadwayError):
+    """The database does not answer."""
+
+    kind = Kind.UNREACHABLE
+
+
+class DatabaseDenied(HeadwayError):
+    """The database refuses the user or the password."""
+
+    kind = Kind.DENIED
+
+
+class DatabaseReadOnly(HeadwayError):
+    """The database cannot be written."""
+
+    kind = Kind.MISCONFIGURED
+
+
+class DatabaseLocked(HeadwayError):
+    """Another process is migrating this database."""
+
+    kind = Kind.BUSY
+
+
+class SnapshotFailed(HeadwayError):
+    """The snapshot before the upgrade could not be taken."""
+
+    kind = Kind.FAILED
+
+
+class MigrationFailed(HeadwayError):
+    """A revision failed."""
+
+    kind = Kind.FAILED
+
+
+class RowsLost(HeadwayError):
+    """A revision loses rows and does not say so."""
+
+    kind = Kind.FAILED
+
+
+class ForeignKeysBroken(HeadwayError):
+    """A revision leaves rows that point at nothing."""
+
+    kind = Kind.FAILED
+
+
+class SeveralHeads(HeadwayError):
+    """The scripts have several heads."""
+
+    kind = Kind.CONFLICT
+
+
+class ScriptsUnreadable(HeadwayError):
+    """The revision scripts cannot be read as one history."""
+
+    kind = Kind.MISCONFIGURED
+
+
+class CatalogAhead(HeadwayError):
+    """The catalog is newer than this release."""
+
+    kind = Kind.CONFLICT
+
+
+class CatalogBehind(HeadwayError):
+    """The catalog is older than this release needs."""
+
+    kind = Kind.CONFLICT
+
+
+class CatalogTorn(HeadwayError):
+    """A revision began and never ended."""
+
+    kind = Kind.CONFLICT
+
+
+class CatalogUnstamped(HeadwayError):
+    """The catalog has tables but no version, and its schema is no revision's."""
+
+    kind = Kind.CONFLICT
+
+
+class HistoryInvalid(HeadwayError):
+    """The scripts are not the ones that made this catalog."""
+
+    kind = Kind.CONFLICT
+
+
+class RepairRefused(HeadwayError):
+    """The repair would lose something."""
+
+    kind = Kind.CONFLICT
+
+
+# --- accounts and tokens --------------------------------------------------------------------
+
+
+class AccountNotFound(HeadwayError):
+    """There is no such account."""
+
+    kind = Kind.NOT_FOUND
+
+
+class EmailTaken(HeadwayError):
+    """Another account has this e-mail address."""
+
+    kind = Kind.CONFLICT
+
+
+class AccountChanged(HeadwayError):
+    """The account was changed since you read it."""
+
+    kind = Kind.STALE
+
+
+class LastAdmin(HeadwayError):
+    """This is the last account that can administer Headway."""
+
+    kind = Kind.CONFLICT
+
+
+class TokenNotFound(HeadwayError):
+    """There is no such token."""
+
+    kind = Kind.NOT_FOUND
+
+
+class TokenRefused(HeadwayError):
+    """A token that is valid is needed."""
+
+    kind = Kind.DENIED
+
+
+class RoleInsufficient(HeadwayError):
+    """Your role does not allow this."""
+
+    kind = Kind.DENIED
+
+
+class CursorInvalid(HeadwayError):
+    """The page cursor is not one that was handed out."""
+
+    kind = Kind.INVALID
+
+
+class InputInvalid(HeadwayError):
+    """The request says something that cannot be used."""
+
+    kind = Kind.INVALID
+
+
+class IdempotencyKeyReused(HeadwayError):
+    """This idempotency key was used for another request."""
+
+    kind = Kind.CONFLICT

@@ -1,0 +1,65 @@
+"""The Flask extensions, unbound. `create_app` binds them."""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from alembic.runtime.migration import MigrationContext
+from flask import current_app
+from flask_alembic import Alembic
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import MetaData
+from sqlalchemy.orm import DeclarativeBase
+
+Steps = Iterable[Any]
+StepsOf = Callable[[Any, MigrationContext], Steps]
+Guard = Callable[["CatalogAlembic", StepsOf], AbstractContextManager[StepsOf]]
+
+
+class Base(DeclarativeBase):
+    """What every model of the catalog derives from. Constraint names follow one rule, so that
+    a later revision can name what it changes on every database.
+    """
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class CatalogAlembic(Alembic):
+    """Flask-Alembic with one seam: every run goes through the guard that `boot` installs.
+
+    So `flask db upgrade` takes the same lock, snapshot, row guard and history as the boot.
+    """
+
+    guard: Guard | None = None
+
+    def run_migrations(self, fn: StepsOf, **kwargs: Any) -> None:  # type: ignore[override]
+        if self.guard is None:
+            super().run_migrations(fn, **kwargs)  # type: ignore[arg-type]
+            return
+        with self.guard(self, fn) as guarded:
+            super().run_migrations(guarded, **kwargs)  # type: ignore[arg-type]
+
+    def rev_id(self) -> str:
+        """The next free number, four digits: two branches that add one collide in review."""
+        taken = {script.revision for script in self.script_directory.walk_revisions()}
+        return next(f"{n:04}" for n in range(1, 10_000) if f"{n:04}" not in taken)
+
+
+db = SQLAlchemy(model_class=Base)
+alembic = CatalogAlembic(run_mkdir=False)
+limiter = Limiter(get_remote_address, headers_enabled=True, storage_uri="memory://")
+
+
+def catalog_alembic() -> CatalogAlembic:
+    """The current app's Flask-Alembic."""
+    return current_app.extensions["alembic"]  # type: ignore[no-any-return]

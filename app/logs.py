@@ -1,0 +1,5 @@
+from app.settings import Settings
+
+
+def configure(settings: Settings) -> None:
+    return

@@ -1,0 +1,50 @@
+"""Accounts: a person or a program that owns databases and signs in."""
+
+from datetime import date, datetime
+from enum import StrEnum
+
+from sqlalchemy import CheckConstraint, Date, Index, String, Unicode
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.extensions import Base
+from app.models.columns import UtcDateTime, utc_now
+
+
+class Role(StrEnum):
+    """What an account may do. Each role may do all that the ones before it may."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def includes(self, other: "Role") -> bool:
+        """True if this role may do what `other` may."""
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+
+class Account(Base):
+    """A person or a program. `version` counts its changes: it is the entity tag of the API."""
+
+    __tablename__ = "account"
+    __table_args__ = (
+        CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="role"),
+        Index("uq_account_email", "email", unique=True),
+        Index("ix_account_name", "name"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(128))
+    description: Mapped[str | None] = mapped_column(Unicode(200))
+    email: Mapped[str | None] = mapped_column(String(128))
+    birthdate: Mapped[date | None] = mapped_column(Date)
+    ip_source: Mapped[str | None] = mapped_column(String(45))
+    location: Mapped[str | None] = mapped_column(String(128))
+    role: Mapped[str] = mapped_column(String(16), server_default=Role.VIEWER)
+    version: Mapped[int] = mapped_column(server_default="1")
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=utc_now())
+    updated_at: Mapped[datetime] = mapped_column(
+        UtcDateTime, server_default=utc_now(), onupdate=utc_now()
+    )
+
+    __mapper_args__ = {"version_id_col": version, "eager_defaults": True}  # noqa: RUF012

@@ -1,0 +1,60 @@
+"""Column types that mean the same on SQLite, PostgreSQL and MariaDB."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer
+from sqlalchemy.dialects import mysql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+BigId = BigInteger().with_variant(Integer, "sqlite")
+"""A key for tables that grow for ever. SQLite only numbers `INTEGER` keys by itself."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment, always aware and in UTC in Python, to the microsecond where the server can.
+
+    PostgreSQL keeps the zone; SQLite and MariaDB keep the UTC wall clock.
+    """
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name in ("mysql", "mariadb"):
+            return dialect.type_descriptor(mysql.DATETIME(fsp=6))
+        return dialect.type_descriptor(DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("A time without a zone could mean anything: use datetime.now(UTC).")
+        value = value.astimezone(UTC)
+        return value if dialect.name == "postgresql" else value.replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class utc_now(FunctionElement[datetime]):  # noqa: N801  # an SQL function, named as one
+    """The server's clock, in UTC. Sessions on MariaDB are set to UTC when they connect."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(utc_now)
+def _now(element: utc_now, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
+    return "CURRENT_TIMESTAMP"
+
+
+@compiles(utc_now, "mysql")
+@compiles(utc_now, "mariadb")
+def _now_mysql(element: utc_now, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
+    return "CURRENT_TIMESTAMP(6)"

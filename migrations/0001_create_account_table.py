@@ -1,0 +1,27 @@
+"""Create account table
+
+Revision ID: 0001
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "account",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("name", sa.String(128), nullable=False),
+        sa.Column("description", sa.Unicode(200)),
+        sa.Column("created", sa.DateTime),
+        sa.Column("updated", sa.DateTime),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("account")

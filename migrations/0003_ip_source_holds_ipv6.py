@@ -1,0 +1,25 @@
+"""ip_source holds IPv6 addresses (45 characters with an embedded IPv4 address)
+
+Revision ID: 0003
+Revises: 0002
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("account") as account:
+        account.alter_column("ip_source", existing_type=sa.String(16), type_=sa.String(45))
+
+
+def downgrade() -> None:
+    # Half an address is no address: one that no longer fits is forgotten, not cut.
+    op.execute("UPDATE account SET ip_source = NULL WHERE length(ip_source) > 16")
+    with op.batch_alter_table("account") as account:
+        account.alter_column("ip_source", existing_type=sa.String(45), type_=sa.String(16))

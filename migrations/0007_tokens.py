@@ -1,0 +1,47 @@
+"""Credentials: tokens, of which only a digest is kept
+
+Revision ID: 0007
+Revises: 0006
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import mysql
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+TIME = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+
+
+def upgrade() -> None:
+    on_mysql = op.get_context().dialect.name in ("mysql", "mariadb")
+    now = sa.text("CURRENT_TIMESTAMP(6)" if on_mysql else "CURRENT_TIMESTAMP")
+    op.create_table(
+        "token",
+        sa.Column("id", sa.Integer, nullable=False),
+        sa.Column("account_id", sa.Integer, nullable=False),
+        sa.Column("name", sa.String(128), nullable=False),
+        sa.Column("prefix", sa.String(16), nullable=False),
+        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("one_time", sa.Boolean, nullable=False, server_default=sa.false()),
+        sa.Column("created_at", TIME, nullable=False, server_default=now),
+        sa.Column("expires_at", TIME),
+        sa.Column("last_used_at", TIME),
+        sa.Column("revoked_at", TIME),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_token")),
+        sa.ForeignKeyConstraint(
+            ["account_id"],
+            ["account.id"],
+            name=op.f("fk_token_account_id"),
+            ondelete="CASCADE",
+        ),
+    )
+    op.create_index("uq_token_prefix", "token", ["prefix"], unique=True)
+    op.create_index("ix_token_account_id", "token", ["account_id"])
+
+
+def downgrade() -> None:
+    op.drop_table("token")

@@ -1,0 +1,44 @@
+"""Idempotency keys: a POST that is sent twice does its work once
+
+Revision ID: 0010
+Revises: 0009
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import mysql
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+TIME = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+
+
+def upgrade() -> None:
+    on_mysql = op.get_context().dialect.name in ("mysql", "mariadb")
+    now = sa.text("CURRENT_TIMESTAMP(6)" if on_mysql else "CURRENT_TIMESTAMP")
+    op.create_table(
+        "idempotency_key",
+        sa.Column("id", sa.Integer, nullable=False),
+        sa.Column("account_id", sa.Integer, nullable=False),
+        sa.Column("key", sa.String(128), nullable=False),
+        sa.Column("fingerprint", sa.String(64), nullable=False),
+        sa.Column("subject_id", sa.Integer, nullable=False),
+        sa.Column("created_at", TIME, nullable=False, server_default=now),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_idempotency_key")),
+        sa.ForeignKeyConstraint(
+            ["account_id"],
+            ["account.id"],
+            name=op.f("fk_idempotency_key_account_id"),
+            ondelete="CASCADE",
+        ),
+    )
+    op.create_index(
+        "uq_idempotency_key_account_id_key", "idempotency_key", ["account_id", "key"], unique=True
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("idempotency_key")
