@@ -26,7 +26,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(128), nullable=False),
         sa.Column("prefix", sa.String(16), nullable=False),
         sa.Column("digest", sa.String(64), nullable=False),
-        sa.Column("one_time", sa.Boolean, nullable=False, server_default=sa.false()),
+        sa.Column("one_time", sa.Boolean, nullable=False),
         sa.Column("created_at", TIME, nullable=False, server_default=now),
         sa.Column("expires_at", TIME),
         sa.Column("last_used_at", TIME),
