@@ -1,18 +1,11 @@
 """Headway keeps every database at head: its own on boot, and every other it is given."""
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flask import Flask
 
     from app.settings import Settings
-
-try:
-    __version__ = version("headway")
-except PackageNotFoundError:  # run from a folder that nobody installed
-    __version__ = "0+unknown"
-
 
 def create_app(settings: "Settings | None" = None, *, migrate: bool | None = None) -> "Flask":
     """Put the parts together and bring the catalog to head, in this order.
@@ -24,12 +17,12 @@ def create_app(settings: "Settings | None" = None, *, migrate: bool | None = Non
     from apiflask import APIFlask
 
     from app import api, boot, cli, logs, web
-    from app.settings import Settings
+    from app.settings import RELEASE, Settings
 
     with cli.refusals():
         settings = settings or Settings.from_env()
         logs.configure(settings)
-        app = APIFlask(__name__, title="Headway", version=__version__, docs_path=None)
+        app = APIFlask(__name__, title="Headway", version=RELEASE, docs_path=None)
         app.config.from_mapping(settings.for_flask())
         app.extensions["headway"] = settings
         for part in (boot, cli, api, web):

@@ -130,6 +130,12 @@ class CatalogAhead(HeadwayError):
     kind = Kind.CONFLICT
 
 
+class CatalogForeign(HeadwayError):
+    """This database belongs to another program."""
+
+    kind = Kind.CONFLICT
+
+
 class CatalogBehind(HeadwayError):
     """The catalog is older than this release needs."""
 

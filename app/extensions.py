@@ -1,7 +1,7 @@
 """The Flask extensions, unbound. `create_app` binds them."""
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext
@@ -42,12 +42,10 @@ class CatalogAlembic(Alembic):
 
     guard: Guard | None = None
 
-    def run_migrations(self, fn: StepsOf, **kwargs: Any) -> None:  # type: ignore[override]
-        if self.guard is None:
-            super().run_migrations(fn, **kwargs)  # type: ignore[arg-type]
-            return
-        with self.guard(self, fn) as guarded:
-            super().run_migrations(guarded, **kwargs)  # type: ignore[arg-type]
+    def run_migrations(self, fn: StepsOf, **kwargs: Any) -> None:
+        around = self.guard(self, fn) if self.guard else nullcontext(fn)
+        with around as steps_of:
+            super().run_migrations(steps_of, **kwargs)  # type: ignore[arg-type]
 
     def rev_id(self) -> str:
         """The next free number, four digits: two branches that add one collide in review."""

@@ -5,8 +5,11 @@
 
 import os
 import secrets
+import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
@@ -15,6 +18,17 @@ from sqlalchemy.exc import ArgumentError
 from app.errors import SettingInvalid
 
 ROOT = Path(__file__).resolve().parent.parent
+MIGRATIONS = ROOT / "migrations"
+
+
+def _release() -> str:
+    """The version of this source tree, else of the installed package."""
+    with suppress(OSError, KeyError):
+        return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+    return version("headway")
+
+
+RELEASE = _release()
 DRIVERS = {
     "postgres": "postgresql+psycopg",
     "postgresql": "postgresql+psycopg",

@@ -1,0 +1,1 @@
+"""ONE database. SQLAlchemy and Alembic only: no Flask, no models. Usable from any program."""

@@ -1,0 +1,57 @@
+"""Adopt a catalog that something else made: tables, but no version."""
+
+import logging
+
+from alembic.runtime.migration import MigrationContext
+
+from app.boot.bind import Catalog
+from app.errors import CatalogUnstamped
+from app.extensions import alembic, db
+from app.migrator import history
+from app.migrator.lock import database_lock
+from app.migrator.look import look
+from app.migrator.reference import closest
+from app.migrator.values import Holder, Position
+from app.settings import RELEASE
+
+log = logging.getLogger(__name__)
+
+
+def adopt(here: Catalog) -> None:
+    """Stamp an unversioned catalog with the revision whose schema it has; others are left alone.
+
+    Raises CatalogUnstamped, naming the closest revision and each difference, if its schema is
+    no revision's.
+    """
+    me = Holder.myself(RELEASE)
+    with db.engine.connect() as connection:
+        if look(connection, here.scripts).position is not Position.UNSTAMPED:
+            return
+        with database_lock(connection, me, wait=here.settings.boot_lock_seconds):
+            if look(connection, here.scripts).position is not Position.UNSTAMPED:
+                return
+            match = closest(connection, alembic.script_directory)
+            if match.differences:
+                raise CatalogUnstamped(
+                    "The database has tables but no version. Its schema is closest to revision "
+                    f"{match.revision}, except: {', '.join(match.differences)}. Nothing was "
+                    "changed. Mend that and start again, or, if you know better, run "
+                    f"`flask db stamp {match.revision}`.",
+                    revision=match.revision,
+                    differences=match.differences,
+                )
+            with connection.execution_options(write=True).begin():
+                context = MigrationContext.configure(connection)
+                context.stamp(alembic.script_directory, match.revision)
+                history.ensure(connection)
+                script = here.scripts.by_id[match.revision]
+                history.add(
+                    connection,
+                    revision=match.revision,
+                    action="adopt",
+                    outcome="succeeded",
+                    by=me,
+                    duration_ms=0,
+                    checksum=script.checksum,
+                )
+    log.info("the catalog has the schema of revision %s: adopted", match.revision)

@@ -1,0 +1,150 @@
+"""Bind the catalog and its migrations to an app, with a guard around every migration."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+
+from flask import Flask, current_app
+
+from app import models  # noqa: F401  # registers the tables that `flask db check` compares
+from app.errors import CatalogTorn, DatabaseReadOnly
+from app.extensions import CatalogAlembic, StepsOf, alembic, db
+from app.migrator import history
+from app.migrator.dialects import dialect_of
+from app.migrator.lock import database_lock
+from app.migrator.look import look
+from app.migrator.reach import reaching
+from app.migrator.run import guarded
+from app.migrator.scripts import Scripts
+from app.migrator.values import Holder, Look, Position, Progress
+from app.settings import MIGRATIONS, RELEASE, Settings
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[Progress], None]
+
+
+@dataclass
+class Catalog:
+    """What this process knows about its catalog. One per app."""
+
+    settings: Settings
+    report: Report = field(default_factory=lambda: Narrator().tell)
+    """Told what a boot is doing, several times a second while it waits."""
+    began: float = field(default_factory=lambda: Progress(state="looking").started)
+    """When this process began to bring its catalog to head."""
+
+    @cached_property
+    def scripts(self) -> Scripts:
+        """This release's revisions."""
+        return Scripts.read(MIGRATIONS)
+
+    def tell(self, state: str, **more: object) -> None:
+        """Report progress."""
+        self.report(Progress(state=state, started=self.began, **more))  # type: ignore[arg-type]
+
+
+class Narrator:
+    """Logs what changes, and what stays the same every ten seconds."""
+
+    def __init__(self) -> None:
+        self.last: tuple[object, ...] = ()
+        self.at = 0.0
+
+    def tell(self, progress: Progress) -> None:
+        """Log it unless the same was just said."""
+        now = Progress(state="now").started
+        key = (progress.state, progress.revision, progress.holder and progress.holder.pid)
+        if key == self.last and now - self.at < 10:  # noqa: PLR2004
+            return
+        self.last, self.at = key, now
+        if progress.state == "migrating":
+            log.info("migrating the catalog: revision %s (%s)", progress.revision, progress.name)
+        elif progress.state == "waiting_for_lock":
+            log.info("the catalog is being migrated by %s; waiting", progress.holder or "another")
+        elif progress.state == "waiting_for_database":
+            log.info("the catalog's server does not answer yet; waiting")
+
+
+def catalog() -> Catalog:
+    """The current app's catalog."""
+    return current_app.extensions["headway.catalog"]  # type: ignore[no-any-return]
+
+
+def init_app(app: Flask) -> None:
+    """Bind the catalog and its migrations to an app. Opens nothing."""
+    settings: Settings = app.extensions["headway"]
+    dialect = dialect_of(settings.database_url)
+    app.extensions["headway.catalog"] = Catalog(settings)
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _engine_options(settings)
+    app.config["ALEMBIC"] = {"script_location": str(MIGRATIONS)}
+    app.config["ALEMBIC_CONTEXT"] = {
+        "compare_type": True,
+        "compare_server_default": True,
+        "transactional_ddl": dialect.transactional_ddl or None,
+        "include_name": lambda name, kind, _: kind != "table" or name != history.NAME,
+    }
+    _make_folder(settings)
+    db.init_app(app)
+    alembic.init_app(app)
+    alembic.guard = guard
+    with app.app_context():
+        dialect.prepare(db.engine)
+
+
+def _engine_options(settings: Settings) -> dict[str, object]:
+    if settings.database_url.get_backend_name() == "sqlite":
+        return {}
+    # A host that swallows packets must not hold a start for minutes.
+    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 5}}
+
+
+def _make_folder(settings: Settings) -> None:
+    if (path := settings.sqlite_path) is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseReadOnly(
+            f"The folder {path.parent} for the catalog cannot be made ({error.strerror}). Mount a "
+            "volume there, or set HEADWAY_DATABASE_URL to another place."
+        ) from error
+
+
+@contextmanager
+def guard(flask_alembic: CatalogAlembic, steps_of: StepsOf) -> Iterator[StepsOf]:
+    """What every run on the catalog goes through, boot or command: lock, look again, watch."""
+    here, me = catalog(), Holder.myself(RELEASE)
+    with reaching(db.engine):
+        context = flask_alembic.migration_context
+        connection = context.connection
+        assert connection is not None  # noqa: S101  # Flask-Alembic always connects
+        waiting = partial(here.tell, "waiting_for_lock")
+        with database_lock(
+            connection,
+            me,
+            wait=here.settings.boot_lock_seconds,
+            waiting=lambda holder: waiting(holder=holder),
+        ):
+            refuse_torn(look(connection, here.scripts))
+
+            def on_step(number: int, total: int, name: str) -> None:
+                here.tell("migrating", revision=f"{number} of {total}", name=name, holder=me)
+
+            with guarded(
+                context, steps_of, scripts=here.scripts, me=me, on_step=on_step
+            ) as watched:
+                yield watched
+
+
+def refuse_torn(seen: Look) -> None:
+    """Raise CatalogTorn where a revision began and never ended."""
+    if seen.position is Position.TORN:
+        raise CatalogTorn(
+            f"Revision {seen.torn} began and never ended, so the catalog may hold half of it. "
+            "Nothing was changed. `flask catalog status` shows what is there; "
+            "`flask catalog repair` takes the half back.",
+            revision=seen.torn,
+        )

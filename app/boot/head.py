@@ -1,0 +1,150 @@
+"""Bring the catalog to head: wait, look, lock, look again, snapshot, upgrade, verify."""
+
+import logging
+import os
+import time
+
+from flask import Flask
+
+from app.boot.adopt import adopt
+from app.boot.bind import Catalog, catalog
+from app.errors import (
+    CatalogAhead,
+    CatalogBehind,
+    CatalogForeign,
+    HeadwayError,
+    HistoryInvalid,
+    MigrationFailed,
+    SeveralHeads,
+)
+from app.extensions import alembic, db
+from app.migrator.look import look
+from app.migrator.reach import connect, reaching
+from app.migrator.values import Look, Position
+
+log = logging.getLogger(__name__)
+
+BOOTED = "HEADWAY_BOOTED_HEADS"
+"""Set by a gunicorn master that has already brought the catalog to these heads."""
+
+SERVABLE = (Position.AT_HEAD, Position.AHEAD)
+
+
+def bring_to_head(app: Flask) -> Look:
+    """Bring the catalog to head and say where it stands. Any number of processes may call it.
+
+    Only in an app that serves nothing yet: Flask-Alembic closes a running migration's
+    connection when any request of the same app ends. Raises the HeadwayError that says why the
+    catalog cannot be served; it is then as it was.
+    """
+    with app.app_context():
+        here = catalog()
+        here.began = time.time()
+        try:
+            seen = _look(here)
+        except HeadwayError:
+            if os.environ.get(BOOTED) == ",".join(here.scripts.heads):
+                log.warning("the catalog does not answer; it was at head when this server started")
+                return Look(position=Position.AT_HEAD, heads=here.scripts.heads)
+            raise
+        settled = _settle(here, seen)
+    try:
+        if settled:
+            return seen
+        return _upgrade(app)
+    finally:
+        with app.app_context():
+            db.engine.dispose()  # a preloaded app is forked: no connection may be shared
+
+
+def _look(here: Catalog) -> Look:
+    def waiting(_: HeadwayError) -> None:
+        here.tell("waiting_for_database")
+
+    wait = here.settings.boot_wait_seconds
+    with connect(db.engine, wait=wait, waiting=waiting) as connection, reaching(db.engine):
+        return look(connection, here.scripts)
+
+
+def _upgrade(app: Flask) -> Look:
+    """The way under the lock. A context of its own: Flask-Alembic keeps a connection in each."""
+    with app.app_context():
+        here = catalog()
+        adopt(here)
+        alembic.upgrade()
+        here.tell("verifying")
+        seen = _look(here)
+    if seen.position not in SERVABLE:
+        raise MigrationFailed(
+            f"The upgrade ran, and the catalog is {seen.position}: {seen.current} instead of "
+            f"{seen.heads}. Something else changes it; stop that and start again."
+        )
+    log.info("the catalog is at %s", ", ".join(seen.current))
+    return seen
+
+
+def _settle(here: Catalog, seen: Look) -> bool:
+    """True if the catalog can be served as it is; False if it has to be upgraded first."""
+    refuse_several_heads(seen)
+    if seen.position is Position.FOREIGN:
+        raise CatalogForeign(
+            f"The database says it is at {', '.join(seen.newer)}, which no release of Headway is "
+            "known to have put there. HEADWAY_DATABASE_URL probably names another program's "
+            "database. Nothing was changed.",
+            current=seen.current,
+        )
+    if seen.position is Position.AHEAD:
+        return _accept_newer(here, seen)
+    refuse_edited(seen)
+    if seen.position is Position.AT_HEAD:
+        return True
+    if not here.settings.migrate_on_boot:
+        raise CatalogBehind(
+            f"The catalog is {seen.position}, this release needs {', '.join(seen.heads)}, and "
+            "HEADWAY_MIGRATE_ON_BOOT is off. Run `flask db upgrade`, or switch it on.",
+            pending=seen.pending,
+        )
+    return False
+
+
+def refuse_several_heads(seen: Look) -> None:
+    """Raise SeveralHeads: which of them the models mean, nobody can tell."""
+    if len(seen.heads) > 1:
+        raise SeveralHeads(
+            f"The scripts have {len(seen.heads)} heads: {', '.join(seen.heads)}. Nothing was "
+            "changed. Join them with `flask db merge`, or take one out of this release.",
+            heads=seen.heads,
+        )
+
+
+def refuse_edited(seen: Look) -> None:
+    """Raise HistoryInvalid where the scripts are not the ones that made this catalog."""
+    told = []
+    if seen.edited:
+        told.append(f"edited after it was applied: {', '.join(seen.edited)}")
+    if seen.out_of_order:
+        told.append(f"inserted below and never applied: {', '.join(seen.out_of_order)}")
+    if told:
+        raise HistoryInvalid(
+            f"The scripts are not the ones that made this catalog: {'; '.join(told)}. Nothing was "
+            "changed. Bring the old scripts back and write a new revision instead; if the change "
+            "means nothing to the schema, say so with `flask catalog repair`.",
+            edited=seen.edited,
+            out_of_order=seen.out_of_order,
+        )
+    if seen.missing:
+        log.warning("applied revisions without a script: %s", ", ".join(seen.missing))
+
+
+def _accept_newer(here: Catalog, seen: Look) -> bool:
+    newer = ", ".join(seen.newer)
+    if here.settings.on_newer_catalog == "refuse":
+        raise CatalogAhead(
+            f"The catalog is at {newer}, which a newer release brought, and "
+            "HEADWAY_ON_NEWER_CATALOG is `refuse`. Nothing was changed. Start that release, or "
+            "take the catalog back with its `flask db downgrade`.",
+            current=seen.current,
+            heads=seen.heads,
+        )
+    log.warning("the catalog is at %s, newer than this release: serving degraded", newer)
+    return True

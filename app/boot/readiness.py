@@ -1,0 +1,72 @@
+"""Where the catalog stands right now: for probes, and for commands that need it at head."""
+
+import time
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.boot.bind import catalog
+from app.errors import CatalogBehind, HeadwayError
+from app.extensions import db
+from app.migrator.look import look, read_current
+from app.migrator.reach import connect, reaching
+from app.migrator.values import Look, Position
+
+Answer = tuple[bool, dict[str, Any]]
+
+
+def readiness() -> Answer:
+    """Whether requests may come, and the body that says why.
+
+    One query. Ready means reachable and at head, or newer and served `degraded`.
+    """
+    here, began = catalog(), time.monotonic()
+    try:
+        with connect(db.engine) as connection, reaching(db.engine):
+            current = read_current(connection, ("alembic_version",))
+            connection.rollback()
+    except (HeadwayError, SQLAlchemyError) as error:
+        return False, {"state": "unreachable", "detail": _words(error)}
+    state = _state(current)
+    return state in ("head", "degraded"), {
+        "state": state,
+        "revision": ", ".join(current) or None,
+        "head": ", ".join(here.scripts.heads),
+        "milliseconds": round((time.monotonic() - began) * 1000, 1),
+    }
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, HeadwayError) else "The catalog cannot be read."
+
+
+def _state(current: tuple[str, ...]) -> str:
+    scripts = catalog().scripts
+    if not current:
+        return "empty"
+    if set(current) == set(scripts.heads):
+        return "head"
+    unknown = any(revision not in scripts.by_id for revision in current)
+    return "degraded" if unknown else "behind"
+
+
+def position() -> Look:
+    """One whole look at the current app's catalog."""
+    with connect(db.engine) as connection, reaching(db.engine):
+        return look(connection, catalog().scripts)
+
+
+def require_head() -> None:
+    """Raise CatalogBehind unless the catalog is at this release's head or newer.
+
+    What every command calls that reads or writes the catalog: a command never migrates.
+    """
+    seen = position()
+    if seen.position not in (Position.AT_HEAD, Position.AHEAD):
+        at = ", ".join(seen.current) or seen.position
+        raise CatalogBehind(
+            f"The catalog is at {at}, and this needs {', '.join(seen.heads)}. Start the service, "
+            "or run `flask db upgrade`.",
+            current=seen.current,
+            heads=seen.heads,
+        )

@@ -1,0 +1,25 @@
+"""The kinds of database. A new one is one file and one line here."""
+
+from sqlalchemy import URL, Connection, Engine
+
+from app.migrator.dialects.base import Dialect, Lock, RowGuard
+from app.migrator.dialects.mysql import Mysql
+from app.migrator.dialects.postgresql import Postgresql
+from app.migrator.dialects.sqlite import Sqlite
+
+DIALECTS: dict[str, Dialect] = {
+    "sqlite": Sqlite(),
+    "postgresql": Postgresql(),
+    "mysql": Mysql(),
+    "mariadb": Mysql(),
+}
+
+
+def dialect_of(database: URL | Engine | Connection) -> Dialect:
+    """The dialect that speaks to this database."""
+    if isinstance(database, URL):
+        return DIALECTS[database.get_backend_name()]
+    return DIALECTS[database.dialect.name]
+
+
+__all__ = ["DIALECTS", "Dialect", "Lock", "RowGuard", "dialect_of"]

@@ -1,0 +1,257 @@
+"""SQLite: one file, one writer, and a driver that must be told to keep transactions whole."""
+
+import contextlib
+import json
+import os
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from app.errors import (
+    DatabaseReadOnly,
+    DatabaseUnreachable,
+    ForeignKeysBroken,
+    HeadwayError,
+    RowsLost,
+    SnapshotFailed,
+)
+from app.migrator.dialects.base import Dialect, Lock, RowGuard
+from app.migrator.values import Holder
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+BUSY_SECONDS = 30
+SNAPSHOTS_KEPT = 3
+
+
+class Sqlite(Dialect):
+    """SQLite."""
+
+    name: ClassVar[str] = "sqlite"
+    transactional_ddl: ClassVar[bool] = True
+
+    def prepare(self, engine: Engine) -> None:
+        event.listen(engine, "connect", _on_connect)
+        event.listen(engine, "begin", _on_begin)
+
+    def lock(self, connection: Connection, name: str) -> Lock:
+        path = connection.engine.url.database
+        return FileLock(Path(f"{path}.{name}.lock") if path else None)
+
+    def refusal(self, error: DBAPIError) -> type[HeadwayError] | None:
+        text = str(error.orig)
+        if "readonly database" in text:
+            return DatabaseReadOnly
+        if "unable to open" in text or "disk I/O error" in text:
+            return DatabaseUnreachable
+        return None
+
+    @contextmanager
+    def migrating(self, connection: Connection) -> Iterator[RowGuard | None]:
+        driver = _driver(connection)
+        # A batch rebuild drops the parent table: with foreign keys on, ON DELETE CASCADE takes
+        # the children along. The pragma is ignored inside a transaction, so: before it.
+        driver.execute("PRAGMA foreign_keys=OFF")
+        connection.execution_options(write=True)
+        try:
+            yield SqliteRowGuard(driver)
+        finally:
+            connection.execution_options(write=False)
+            with contextlib.suppress(sqlite3.Error):
+                driver.execute("PRAGMA foreign_keys=ON")
+
+    def snapshot(self, connection: Connection, label: str) -> Path | None:
+        path = connection.engine.url.database
+        if not path or not self.tables(connection):
+            connection.rollback()
+            return None
+        connection.rollback()
+        return _snapshot(_driver(connection), Path(path), label)
+
+    @contextmanager
+    def scratch(self, connection: Connection) -> Iterator[Connection]:  # noqa: ARG002
+        engine = create_engine("sqlite://", poolclass=NullPool)
+        self.prepare(engine)
+        try:
+            with engine.connect().execution_options(write=True) as empty:
+                yield empty
+        finally:
+            engine.dispose()
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    return connection.connection.dbapi_connection  # type: ignore[return-value]
+
+
+def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
+    # The driver's own transactions begin at the first INSERT, so that DDL commits behind our
+    # back. Switched off, and BEGIN is sent by the event below.
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _on_begin(connection: Connection) -> None:
+    # A reader that becomes a writer half-way fails at once when another wrote in between: who
+    # is going to write says so from the start.
+    write = connection.get_execution_options().get("write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+class FileLock(Lock):
+    """A file beside the database, locked by the operating system, which knows who died.
+
+    `flock` (on Windows a byte range) rather than the file's existence: nothing to clean up
+    after a crash. The file goes with its holder's release.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path  # None: a database in memory, which nobody else can reach
+        self.file: int | None = None
+
+    def try_acquire(self, me: Holder) -> bool:
+        if self.path is None:
+            return True
+        try:
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise DatabaseReadOnly(
+                f"{self.path.parent} cannot be written ({error.strerror}), and the catalog there "
+                "has to be. Mount it writable, or give the catalog another place."
+            ) from error
+        if not (_lock_file(file) and self._is_still(file)):
+            os.close(file)
+            return False
+        os.ftruncate(file, 0)
+        os.pwrite(file, json.dumps(me.as_json()).encode(), 0)
+        self.file = file
+        return True
+
+    def _is_still(self, file: int) -> bool:
+        """False if the last holder removed the file between our open and our lock."""
+        try:
+            return os.path.samestat(os.fstat(file), os.stat(self.path))  # type: ignore[arg-type]  # noqa: PTH116
+        except FileNotFoundError:
+            return False
+
+    def holder(self) -> Holder | None:
+        try:
+            said = json.loads(self.path.read_text() if self.path else "")
+        except (OSError, ValueError):
+            return None
+        return Holder(**said | {"since": datetime.fromisoformat(said["since"])})
+
+    def release(self) -> None:
+        if self.file is None or self.path is None:
+            return
+        if fcntl:
+            self.path.unlink(missing_ok=True)  # while we hold it, so nobody locks a dead name
+        os.close(self.file)
+        self.file = None
+
+
+def _lock_file(file: int) -> bool:
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            import msvcrt
+
+            # Far behind the text, so that others can still read who holds it.
+            os.lseek(file, 1 << 30, os.SEEK_SET)
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except OSError:
+        return False
+    return True
+
+
+class SqliteRowGuard(RowGuard):
+    """Counts the rows of every table before and after each revision."""
+
+    def __init__(self, driver: sqlite3.Connection) -> None:
+        self.driver = driver
+        self.rows = self._count()
+        self.orphans = self._orphans()
+
+    def check(self, revision: str, *, announced: Any) -> None:
+        before, self.rows = self.rows, self._count()
+        lost = {
+            table: count - self.rows[table]
+            for table, count in before.items()
+            # A table that is gone was dropped by its name: that is said plainly enough.
+            if table in self.rows and self.rows[table] < count and table not in announced
+        }
+        if lost:
+            told = ", ".join(f"{count} of {table}" for table, count in lost.items())
+            raise RowsLost(
+                f"Revision {revision} loses rows: {told}. Nothing was changed. If it means to, "
+                f"say so in the script: loses_rows = {tuple(lost)!r}",
+                revision=revision,
+                lost=lost,
+            )
+
+    def finish(self) -> None:
+        if new := self._orphans() - self.orphans:
+            (table, parent), count = new.most_common(1)[0]
+            raise ForeignKeysBroken(
+                f"{count} rows of {table} would point at rows of {parent} that do not exist. "
+                "Nothing was changed.",
+                table=table,
+                parent=parent,
+                rows=count,
+            )
+
+    def _count(self) -> dict[str, int]:
+        tables = self.driver.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        ).fetchall()
+        counts = {}
+        for (table,) in tables:
+            quoted = table.replace('"', '""')
+            query = f'SELECT count(*) FROM "{quoted}"'  # noqa: S608  # a quoted name
+            counts[table] = self.driver.execute(query).fetchone()[0]
+        return {t: n for t, n in counts.items() if t not in ("alembic_version", "headway_history")}
+
+    def _orphans(self) -> Counter[tuple[str, str]]:
+        rows = self.driver.execute("PRAGMA foreign_key_check").fetchall()
+        return Counter((row[0], row[2]) for row in rows)
+
+
+def _snapshot(source: sqlite3.Connection, path: Path, label: str) -> Path:
+    """Copy a database, WAL included, beside itself; check the copy; keep the newest few."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    final = path.with_name(f"{path.name}.{stamp}.{label}.snapshot")
+    draft = final.with_name(final.name + ".partial")
+    for leftover in path.parent.glob(f"{path.name}.*.snapshot.partial"):
+        leftover.unlink()  # we hold the lock: whoever wrote it is gone
+    try:
+        with contextlib.closing(sqlite3.connect(draft)) as copy:
+            source.backup(copy)
+            (verdict,) = copy.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise SnapshotFailed(f"{path} is damaged: {verdict}. Nothing was changed.")
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        draft.rename(final)
+    except (sqlite3.Error, OSError) as error:
+        raise SnapshotFailed(
+            f"No snapshot of {path} could be taken ({error}), so nothing was changed. "
+            "Make room beside it and start again."
+        ) from error
+    finally:
+        for rest in (draft, Path(f"{draft}-journal"), Path(f"{draft}-wal"), Path(f"{draft}-shm")):
+            rest.unlink(missing_ok=True)
+    for old in sorted(path.parent.glob(f"{path.name}.*.snapshot"))[:-SNAPSHOTS_KEPT]:
+        old.unlink()
+    return final

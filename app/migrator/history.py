@@ -1,0 +1,157 @@
+"""The history table: what was done to a database, when, by whom, with which script.
+
+Like `alembic_version` it is bookkeeping of the migrator, made when the first revision runs.
+Rows are added; only the row of a running revision is finished in place.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    DateTime,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects import mysql
+
+from app.migrator.scripts import Scripts
+from app.migrator.values import Holder
+
+NAME = "headway_history"
+LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
+
+table = Table(
+    NAME,
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("revision", String(128), nullable=False),
+    Column("action", String(16), nullable=False),  # upgrade, downgrade, stamp, adopt, repair
+    Column("outcome", String(16), nullable=False),  # running, succeeded, failed, torn, repaired
+    Column("started_at", DateTime, nullable=False),  # UTC
+    Column("duration_ms", Integer),
+    Column("release", String(64)),
+    Column("host", String(255)),
+    Column("pid", Integer),
+    Column("checksum", String(64)),
+    Column("error", LongText),
+    Column("image", LongText),  # the schema before a step that the database cannot roll back
+)
+
+# Actions after which the revision is there
+APPLIES = {"upgrade", "adopt", "repair"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the history."""
+
+    id: int
+    revision: str
+    action: str
+    outcome: str
+    started_at: datetime
+    duration_ms: int | None
+    release: str | None
+    host: str | None
+    pid: int | None
+    checksum: str | None
+    error: str | None
+
+
+LIGHT = [column for column in table.columns if column.name != "image"]
+
+
+def read(connection: Connection, *, limit: int | None = None) -> list[Row]:
+    """All rows, oldest first; with a limit, only the newest so many."""
+    query = select(*LIGHT).order_by(table.c.id.desc()).limit(limit)
+    rows = [Row(**row) for row in connection.execute(query).mappings()]
+    return rows[::-1]
+
+
+def ensure(connection: Connection) -> None:
+    """Make the table where it is not there yet."""
+    table.create(connection, checkfirst=True)
+
+
+def add(
+    connection: Connection,
+    *,
+    revision: str,
+    action: str,
+    outcome: str,
+    by: Holder,
+    started_at: datetime | None = None,
+    **more: Any,
+) -> int:
+    """Add a row; its id."""
+    values = {
+        "revision": revision,
+        "action": action,
+        "outcome": outcome,
+        "started_at": (started_at or datetime.now(UTC)).replace(tzinfo=None),
+        "release": by.release,
+        "host": by.host,
+        "pid": by.pid,
+    }
+    result = connection.execute(insert(table).values(values | more))
+    return int(result.inserted_primary_key[0])  # type: ignore[index]
+
+
+def finish(connection: Connection, row_id: int, **values: Any) -> None:
+    """Say how a running row ended."""
+    connection.execute(update(table).where(table.c.id == row_id).values(values))
+
+
+def applied(rows: Iterable[Row]) -> dict[str, Row]:
+    """The rows by which each revision is there now, by revision."""
+    there: dict[str, Row] = {}
+    for row in rows:
+        if row.outcome != "succeeded":
+            continue
+        if row.action == "stamp":  # "it is exactly there", whatever was said before
+            there = {row.revision: row} if row.revision != "base" else {}
+        elif row.action in APPLIES:
+            there[row.revision] = row
+        elif row.action == "downgrade":
+            there.pop(row.revision, None)
+    return there
+
+
+def torn(rows: Iterable[Row]) -> Row | None:
+    """The row of a revision that began and never ended, if there is one."""
+    return next((row for row in reversed(list(rows)) if row.outcome in ("running", "torn")), None)
+
+
+def edited(rows: dict[str, Row], scripts: Scripts) -> tuple[str, ...]:
+    """Applied revisions whose script has another checksum than when it was applied."""
+    return tuple(
+        revision
+        for revision, row in rows.items()
+        if row.checksum
+        and (script := scripts.by_id.get(revision))
+        and script.checksum != row.checksum
+    )
+
+
+def out_of_order(
+    rows: dict[str, Row], scripts: Scripts, current: Iterable[str]
+) -> tuple[str, ...]:
+    """Revisions below the current ones that never ran here.
+
+    What lies below a stamp or an adoption is taken to be there: someone said so.
+    """
+    if not rows:
+        return ()
+    vouched = {row.revision for row in rows.values() if row.action in ("stamp", "adopt")}
+    known = scripts.ancestors(vouched) | rows.keys()
+    return tuple(sorted(scripts.ancestors(current) & scripts.by_id.keys() - known))

@@ -1,0 +1,72 @@
+"""Where a database stands, from one short look: no lock, nothing written, no revision imported."""
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection, Select, select, table
+from sqlalchemy import column as sql_column
+
+from app.migrator import history
+from app.migrator.dialects import dialect_of
+from app.migrator.scripts import Scripts
+from app.migrator.values import Look, Position
+
+VERSION_TABLE = "alembic_version"
+
+
+def look(connection: Connection, scripts: Scripts) -> Look:
+    """Compare a database with its scripts. Ends its own transaction; writes nothing."""
+    try:
+        tables = dialect_of(connection).tables(connection)
+        current = read_current(connection, tables)
+        rows = history.read(connection) if history.NAME in tables else []
+    finally:
+        connection.rollback()
+    return _judge(scripts, tables, current, rows)
+
+
+def read_current(connection: Connection, tables: Collection[str]) -> tuple[str, ...]:
+    """The revisions the database says it is at; () if it says nothing."""
+    if VERSION_TABLE not in tables:
+        return ()
+    versions: Select[tuple[str]] = select(sql_column("version_num")).select_from(table(VERSION_TABLE))
+    return tuple(sorted(connection.scalars(versions)))
+
+
+def _judge(
+    scripts: Scripts, tables: set[str], current: tuple[str, ...], rows: list[history.Row]
+) -> Look:
+    applied = history.applied(rows)
+    newer = tuple(revision for revision in current if revision not in scripts.by_id)
+    torn = history.torn(rows)
+    below = scripts.ancestors(current)
+    return Look(
+        position=_position(scripts, tables, current, applied, torn),
+        current=current,
+        heads=scripts.heads,
+        pending=tuple(sorted(scripts.by_id.keys() - below)),
+        edited=history.edited(applied, scripts),
+        missing=() if newer else tuple(sorted(applied.keys() - scripts.by_id.keys())),
+        out_of_order=() if newer else history.out_of_order(applied, scripts, current),
+        torn=torn.revision if torn else None,
+        newer=newer,
+    )
+
+
+def _position(
+    scripts: Scripts,
+    tables: set[str],
+    current: tuple[str, ...],
+    applied: Collection[str],
+    torn: history.Row | None,
+) -> Position:
+    if torn:
+        return Position.TORN
+    if not current:
+        others = tables - {VERSION_TABLE, history.NAME}
+        # Tables beside a history of ours are what a downgrade to base left, not a stranger's.
+        return Position.UNSTAMPED if others and history.NAME not in tables else Position.EMPTY
+    unknown = [revision for revision in current if revision not in scripts.by_id]
+    if unknown:
+        ours = all(revision in applied for revision in unknown)
+        return Position.AHEAD if ours else Position.FOREIGN
+    return Position.AT_HEAD if set(current) == set(scripts.heads) else Position.BEHIND

@@ -1,0 +1,65 @@
+"""The one seam where a driver's errors become ours: only those a person can mend, never bugs."""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from app.errors import DatabaseDenied, DatabaseReadOnly, DatabaseUnreachable, HeadwayError
+from app.migrator.dialects import dialect_of
+
+log = logging.getLogger(__name__)
+
+ADVICE: dict[type[HeadwayError], str] = {
+    DatabaseUnreachable: "{url} does not answer: {reason}",
+    DatabaseDenied: "{url} refuses the user or the password: {reason}",
+    DatabaseReadOnly: "{url} cannot be written: {reason} Give it a place that can be.",
+}
+
+
+@contextmanager
+def reaching(engine: Engine) -> Iterator[None]:
+    """Turn "cannot connect", "wrong password" and "read-only" into errors of ours."""
+    try:
+        yield
+    except DBAPIError as error:
+        kind = dialect_of(engine).refusal(error)
+        if kind is None:
+            raise
+        url = engine.url.render_as_string(hide_password=True)
+        reason = " ".join(str(error.orig).split())
+        raise kind(ADVICE[kind].format(url=url, reason=reason), url=url) from error
+
+
+def connect(
+    engine: Engine, *, wait: float = 0, waiting: Callable[[HeadwayError], None] | None = None
+) -> Connection:
+    """A connection, as soon as the server answers.
+
+    Tries again with growing pauses for `wait` seconds, telling `waiting` after each refusal;
+    then raises DatabaseUnreachable. A wrong password is no matter of waiting: DatabaseDenied.
+    """
+    deadline, pause = time.monotonic() + wait, 0.1
+    while True:
+        try:
+            with reaching(engine):
+                return engine.connect()
+        except DatabaseUnreachable as error:
+            if time.monotonic() + pause > deadline:
+                raise _gave_up(error, wait) from error
+            if waiting:
+                waiting(error)
+        time.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311  # replicas should not march in step
+        pause = min(pause * 1.6, 2.0)
+
+
+def _gave_up(error: DatabaseUnreachable, wait: float) -> DatabaseUnreachable:
+    if not wait:
+        return error
+    return DatabaseUnreachable(
+        f"{error} Waited {wait:g} s (HEADWAY_BOOT_WAIT_SECONDS).", **error.context
+    )

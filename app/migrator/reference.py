@@ -1,0 +1,79 @@
+"""What the schema of each revision is, by building it; and which one a database really has."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from alembic.autogenerate import compare_metadata
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData
+
+from app.migrator import history
+from app.migrator.dialects import dialect_of
+from app.migrator.look import VERSION_TABLE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """How far a database's schema is from a revision's."""
+
+    revision: str
+    differences: tuple[str, ...]
+
+
+def closest(connection: Connection, scripts: ScriptDirectory) -> Match:
+    """The newest of the revisions whose schema this database is closest to.
+
+    Builds every revision once in an empty database of the same kind, and compares.
+    """
+    best: Match | None = None
+    with dialect_of(connection).scratch(connection) as empty:
+        for revision in _climb(empty, scripts):
+            schema = MetaData()
+            schema.reflect(empty)
+            match = Match(revision=revision, differences=differences(connection, schema))
+            if best is None or len(match.differences) <= len(best.differences):
+                best = match
+    connection.rollback()
+    assert best is not None  # noqa: S101  # a script directory without revisions is refused earlier
+    return best
+
+
+def differences(connection: Connection, schema: MetaData) -> tuple[str, ...]:
+    """What this database would need to have that schema, in words; () if it has it."""
+
+    def ours(_: Any, name: str | None, kind: str, *__: Any) -> bool:
+        return kind != "table" or name not in (VERSION_TABLE, history.NAME)
+
+    options = {"compare_type": True, "compare_server_default": True, "include_object": ours}
+    context = MigrationContext.configure(connection, opts=options)
+    found = compare_metadata(context, schema)
+    connection.rollback()
+    return tuple(sorted(_words(diff) for diff in found))
+
+
+def _climb(empty: Connection, scripts: ScriptDirectory) -> Iterator[str]:
+    """Upgrade step by step, pausing after each revision."""
+    context = MigrationContext.configure(empty, opts={"script": scripts})
+    # FRAGILE: private in Alembic; the same call that `alembic upgrade` makes.
+    for step in scripts._upgrade_revs("heads", ()):  # type: ignore[arg-type]  # noqa: SLF001
+        with Operations.context(context):
+            step.migration_fn()
+        yield str(step.info.up_revision_id)
+
+
+def _words(diff: Any) -> str:
+    """One difference of Alembic's as a few words: "remove_column account.nickname"."""
+    if isinstance(diff, list):
+        return "; ".join(_words(one) for one in diff)
+    kind, *rest = diff
+    if kind.endswith("_table"):
+        return f"{kind} {rest[0].name}"
+    if kind.endswith("_column"):
+        return f"{kind} {rest[1]}.{rest[2].name}"
+    if kind.startswith("modify_"):
+        return f"{kind} {rest[1]}.{rest[2]}"
+    table = getattr(rest[0], "table", None)
+    return f"{kind} {getattr(table, 'name', '')}.{getattr(rest[0], 'name', rest[0])}"

@@ -1,0 +1,246 @@
+"""Run revisions under the lock, so that nothing is lost and everything is written down.
+
+Used around any Alembic run: it is given the function that yields Alembic's steps and gives back
+one that yields the same steps, watched.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from alembic.runtime.migration import MigrationContext, MigrationInfo
+from sqlalchemy import Connection, event
+
+from app.errors import CatalogTorn, HeadwayError, MigrationFailed
+from app.migrator import history
+from app.migrator.dialects import Dialect, RowGuard, dialect_of
+from app.migrator.reach import reaching
+from app.migrator.scripts import Scripts
+from app.migrator.values import Holder
+
+StepsOf = Callable[[Any, MigrationContext], Any]
+Step = Any  # Alembic's RevisionStep or StampStep, which share `info` but no typed base
+OnStep = Callable[[int, int, str], None]
+READS = ("SELECT", "SHOW", "DESC", "EXPLAI")
+
+
+@contextmanager
+def guarded(
+    context: MigrationContext,
+    steps_of: StepsOf,
+    *,
+    scripts: Scripts,
+    me: Holder,
+    on_step: OnStep | None = None,
+) -> Iterator[StepsOf]:
+    """Watch one Alembic run on a connection that holds the lock and is in no transaction.
+
+    Yields what to give to Alembic instead of `steps_of`. Takes a snapshot first where the
+    database can; records every step in the history; refuses lost rows and broken foreign keys
+    before the commit. A step that fails raises MigrationFailed with what was applied, what
+    broke and what is left.
+    """
+    connection = context.connection
+    assert connection is not None  # noqa: S101  # offline runs are not guarded
+    heads = context.get_current_heads()
+    connection.rollback()
+    steps = list(steps_of(heads, context))
+    connection.rollback()
+    if not steps:
+        yield lambda *_: []
+        return
+    dialect = dialect_of(connection)
+    with reaching(connection.engine):
+        dialect.snapshot(connection, heads[0] if len(heads) == 1 else f"{len(heads)}heads")
+        with dialect.migrating(connection) as rows:
+            run = Run(context, connection, dialect, scripts, me, steps, rows, on_step)
+            yield from run.watch(heads)
+
+
+@dataclass
+class Run:
+    """One run: the steps, where it is, and what it wrote down."""
+
+    context: MigrationContext
+    connection: Connection
+    dialect: Dialect
+    scripts: Scripts
+    me: Holder
+    steps: list[Step]
+    rows: RowGuard | None
+    on_step: OnStep | None
+    done: list[str] = field(default_factory=list)
+    running: int | None = None
+    """The place of the step that is running, in `steps`."""
+    row_id: int | None = None
+    began: float = 0.0
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    statements: int = 0
+
+    def watch(self, heads: tuple[str, ...]) -> Iterator[StepsOf]:
+        """Yield the watched steps; when Alembic's run ends, say how it went."""
+        self._prepare(heads)
+        callbacks = self.context.on_version_apply_callbacks
+        self.context.on_version_apply_callbacks = (*callbacks, self._applied)
+        event.listen(self.connection, "after_cursor_execute", self._count)
+        try:
+            yield lambda *_: self._watched()
+        except BaseException as error:
+            self._failed(error)
+            if self.running is None or isinstance(error, HeadwayError):
+                raise
+            if isinstance(error, Exception):
+                raise self._explain(error) from error
+            raise
+        finally:
+            event.remove(self.connection, "after_cursor_execute", self._count)
+            self.context.on_version_apply_callbacks = callbacks
+
+    def _prepare(self, heads: tuple[str, ...]) -> None:
+        """Make the history. Inside the run's own transaction where that can be rolled back."""
+        if self.dialect.transactional_ddl:
+            return
+        with self._beside() as other:
+            self._baseline(other, heads)
+
+    def _baseline(self, connection: Connection, heads: tuple[str, ...]) -> None:
+        """A database that came this far without a history starts one here."""
+        if history.NAME in self.dialect.tables(connection):
+            return
+        history.ensure(connection)
+        for revision in heads:
+            self._add(connection, revision, "adopt", "succeeded", duration_ms=0)
+
+    def _watched(self) -> Iterator[Step]:
+        if self.dialect.transactional_ddl:
+            self._baseline(self.connection, self.context.get_current_heads())
+        for place, step in enumerate(self.steps):
+            self._begin(place, step)
+            yield step
+        if self.rows:
+            self.rows.finish()
+
+    def _begin(self, place: int, step: Step) -> None:
+        name = _name(step.info)
+        if self.on_step:
+            self.on_step(place + 1, len(self.steps), name)
+        self.running, self.statements = place, 0
+        self.began, self.started_at = time.monotonic(), datetime.now(UTC)
+        if self.dialect.transactional_ddl:
+            return
+        # What cannot be rolled back is announced first, on a connection that survives it.
+        with self._beside() as other:
+            image = self.dialect.image(other)
+            self.row_id = self._add(
+                other, name, _action(step.info), "running", image=json.dumps(image) if image else None
+            )
+
+    def _applied(self, *, step: MigrationInfo, **_: Any) -> None:
+        """Alembic's on_version_apply: the step is done, its version row written, not committed."""
+        name = _name(step)
+        if self.rows:
+            script = self.context.script.get_revision(name) if self.context.script else None
+            announced = getattr(getattr(script, "module", None), "loses_rows", ())
+            self.rows.check(name, announced=announced)
+        if self.row_id is None:
+            self._add(self.connection, name, _action(step), "succeeded", **self._took())
+        else:
+            # In the transaction of the version row: both are there or neither is.
+            history.finish(
+                self.connection, self.row_id, outcome="succeeded", image=None, **self._took()
+            )
+            self.row_id = None
+        self.done.append(name)
+
+    def _failed(self, error: BaseException) -> None:
+        """Write down what broke, beside the transaction that is gone."""
+        self.connection.rollback()
+        if self.dialect.transactional_ddl:
+            self.done.clear()
+        if self.running is None:
+            return
+        try:
+            with self._beside() as other:
+                self._record_failure(other, f"{type(error).__name__}: {error}")
+        except Exception:  # noqa: BLE001  # the cause matters more than the note about it
+            return
+
+    def _record_failure(self, connection: Connection, said: str) -> None:
+        if history.NAME not in self.dialect.tables(connection):
+            return  # an empty database stays empty
+        if self.row_id is None:
+            info = self.steps[self.running or 0].info
+            self._add(connection, _name(info), _action(info), "failed", error=said, **self._took())
+            return
+        # The first statement that fails changed nothing; after it, who knows.
+        outcome = "torn" if self.statements else "failed"
+        history.finish(connection, self.row_id, outcome=outcome, error=said, **self._took())
+
+    def _explain(self, error: Exception) -> HeadwayError:
+        names = [_name(step.info) for step in self.steps]
+        failed, left = names[self.running or 0], names[(self.running or 0) + 1 :]
+        torn = not self.dialect.transactional_ddl and bool(self.statements)
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+        after = (
+            "Part of it stays, because this database commits each statement: see "
+            "`flask catalog status`, then `flask catalog repair`."
+            if torn
+            else "The database is as it was."
+        )
+        if self.done:
+            after = f"Applied before it: {', '.join(self.done)}. {after}"
+        kind = CatalogTorn if torn else MigrationFailed
+        return kind(
+            f"Revision {failed} failed: {reason} {after} "
+            + (f"Still to come: {', '.join(left)}." if left else ""),
+            applied=tuple(self.done),
+            failed=failed,
+            pending=tuple(left),
+        )
+
+    @contextmanager
+    def _beside(self) -> Iterator[Connection]:
+        """Another connection, committed at the end."""
+        with self.connection.engine.connect() as other:
+            other = other.execution_options(write=True)
+            yield other
+            other.commit()
+
+    def _add(
+        self, connection: Connection, revision: str, action: str, outcome: str, **more: Any
+    ) -> int:
+        script = self.scripts.by_id.get(revision)
+        return history.add(
+            connection,
+            revision=revision,
+            action=action,
+            outcome=outcome,
+            by=self.me,
+            started_at=self.started_at,
+            checksum=script.checksum if script else None,
+            **more,
+        )
+
+    def _took(self) -> dict[str, int]:
+        return {"duration_ms": round((time.monotonic() - self.began) * 1000)}
+
+    def _count(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if not statement.lstrip()[:6].upper().startswith(READS):
+            self.statements += 1
+
+
+def _name(info: MigrationInfo) -> str:
+    """The revision a step is about; `base` for a stamp that clears all."""
+    if info.is_stamp:
+        return next(iter(info.destination_revision_ids), "base")
+    return str(info.up_revision_id)
+
+
+def _action(info: MigrationInfo) -> str:
+    if info.is_stamp:
+        return "stamp"
+    return "upgrade" if info.is_upgrade else "downgrade"

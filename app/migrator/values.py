@@ -1,0 +1,89 @@
+"""What the migrator tells: frozen values that travel between processes."""
+
+import os
+import platform
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+
+class Position(StrEnum):
+    """Where a database stands, seen from the scripts."""
+
+    AT_HEAD = "at_head"
+    BEHIND = "behind"
+    AHEAD = "ahead"  # a newer release of the same project was here
+    EMPTY = "empty"
+    UNSTAMPED = "unstamped"  # tables, but no version
+    TORN = "torn"  # a revision began and never ended
+    FOREIGN = "foreign"  # the version is another project's
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who holds a lock. A field is None where the database cannot tell."""
+
+    host: str | None = None
+    pid: int | None = None
+    release: str | None = None
+    since: datetime | None = None
+
+    @classmethod
+    def myself(cls, release: str) -> "Holder":
+        """This process, from now on."""
+        now = datetime.fromtimestamp(int(time.time()), UTC)
+        return cls(host=platform.node(), pid=os.getpid(), release=release, since=now)
+
+    def __str__(self) -> str:
+        who = f"process {self.pid}" if self.pid else "a process"
+        where = f" on {self.host}" if self.host else ""
+        what = f", release {self.release}" if self.release else ""
+        when = f", since {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else ""
+        return f"{who}{where}{what}{when}"
+
+    def as_json(self) -> dict[str, str | int | None]:
+        """The same for machines: `since` is ISO 8601."""
+        return asdict(self) | {"since": self.since.isoformat() if self.since else None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What one look at a database found, without a lock and without importing a revision."""
+
+    position: Position
+    current: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+    edited: tuple[str, ...] = ()
+    """Applied revisions whose script is not the one that was applied."""
+    missing: tuple[str, ...] = ()
+    """Applied revisions that have no script any more."""
+    out_of_order: tuple[str, ...] = ()
+    """Revisions below the current one that never ran here: inserted after it had passed."""
+    torn: str | None = None
+    newer: tuple[str, ...] = field(default=())
+    """Applied revisions that only a newer release knows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a boot is doing right now; readiness shows it."""
+
+    state: str
+    """`waiting_for_database`, `waiting_for_lock`, `migrating` or `verifying`."""
+    started: float = field(default_factory=time.time)
+    revision: str | None = None
+    """ "4 of 9": the one that is running."""
+    name: str | None = None
+    holder: Holder | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """The body that readiness answers with."""
+        body: dict[str, object] = {"state": self.state}
+        if self.revision:
+            body |= {"revision": self.revision, "running": self.name}
+        body["seconds"] = round(time.time() - self.started)
+        body["lock"] = {"holder": self.holder.as_json()} if self.holder else None
+        return body
