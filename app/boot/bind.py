@@ -31,7 +31,7 @@ class Catalog:
     """What this process knows about its catalog. One per app."""
 
     settings: Settings
-    report: Report = field(default_factory=lambda: Narrator().tell)
+    report: Report
     """Told what a boot is doing, several times a second while it waits."""
     began: float = field(default_factory=lambda: Progress(state="looking").started)
     """When this process began to bring its catalog to head."""
@@ -73,11 +73,14 @@ def catalog() -> Catalog:
     return current_app.extensions["headway.catalog"]  # type: ignore[no-any-return]
 
 
-def init_app(app: Flask) -> None:
-    """Bind the catalog and its migrations to an app. Opens nothing."""
+def init_app(app: Flask, report: Report | None = None) -> None:
+    """Bind the catalog and its migrations to an app. Opens nothing.
+
+    `report` is told what a boot is doing; by default it is logged.
+    """
     settings: Settings = app.extensions["headway"]
     dialect = dialect_of(settings.database_url)
-    app.extensions["headway.catalog"] = Catalog(settings)
+    app.extensions["headway.catalog"] = Catalog(settings, report or Narrator().tell)
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _engine_options(settings)
     app.config["ALEMBIC"] = {"script_location": str(MIGRATIONS)}
     app.config["ALEMBIC_CONTEXT"] = {

@@ -1,0 +1,177 @@
+"""Answer health checks while the catalog is being migrated, before there is a worker.
+
+A gunicorn master runs the boot in a child process and meanwhile answers on its own listening
+sockets: alive, not ready, and why. Only the standard library: what a master imports, its workers
+would keep using after a reload.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+COMMAND = (sys.executable, "-m", "app.cli.boot")
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+LONGEST_HEAD = 16 * 1024
+PATIENCE = 5.0
+
+
+@dataclass
+class Boot:
+    """A boot that runs in a child process, and what it last said."""
+
+    said: dict[str, Any] = field(default_factory=lambda: {"state": "starting", "lock": None})
+    started: float = field(default_factory=time.time)
+    stopped: bool = False
+    """True if we were told to stop before it was done."""
+
+    def readiness(self) -> dict[str, Any]:
+        """The body of `/readyz`, with the seconds of this very moment."""
+        return self.said | {"seconds": round(time.time() - self.started)}
+
+    def hear(self, line: bytes) -> None:
+        """Take in one line of the child's."""
+        said = json.loads(line)
+        self.started = said.pop("started", self.started)
+        self.said = said
+
+
+def boot_behind_probes(
+    listeners: Sequence[socket.socket], *, tls: ssl.SSLContext | None, patience: float
+) -> tuple[Boot, int]:
+    """Run the boot in a child process, answering probes on these sockets until it ends.
+
+    What it said last, and its exit code. A signal to stop ends it, by force after `patience`
+    seconds. The sockets stay open: who connects in between waits in their backlog.
+    """
+    boot = Boot()
+    return boot, asyncio.run(_run(boot, listeners, tls, patience))
+
+
+async def _run(
+    boot: Boot, listeners: Sequence[socket.socket], tls: ssl.SSLContext | None, patience: float
+) -> int:
+    answer = _Answers(boot)
+    servers = [
+        await asyncio.start_server(answer, sock=listener.dup(), ssl=tls, limit=LONGEST_HEAD)
+        for listener in listeners
+    ]
+    # Our end of its standard input closes when we die, however we die: the child then ends too.
+    child = await asyncio.create_subprocess_exec(
+        *COMMAND, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in STOPS:
+        loop.add_signal_handler(number, stop.set)
+    stopping = asyncio.create_task(_stop(boot, child, stop, patience))
+    try:
+        assert child.stdout is not None  # noqa: S101  # it is a pipe
+        async for line in child.stdout:
+            boot.hear(line)
+        return await child.wait()
+    finally:
+        stopping.cancel()
+        for number in STOPS:
+            loop.remove_signal_handler(number)
+        for server in servers:
+            server.close()
+        await answer.finish()
+
+
+async def _stop(
+    boot: Boot, child: asyncio.subprocess.Process, stop: asyncio.Event, patience: float
+) -> None:
+    await stop.wait()
+    boot.stopped = True
+    with contextlib.suppress(ProcessLookupError):
+        child.terminate()
+        await asyncio.sleep(patience)
+        child.kill()
+
+
+class _Answers:
+    """Answers one request a connection."""
+
+    def __init__(self, boot: Boot) -> None:
+        self.boot = boot
+        self.open: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # asyncio calls us in one
+        self.open.add(task)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.write(self._reply(head))
+                await writer.drain()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # whoever it was is gone, or never asked
+        finally:
+            self.open.discard(task)
+            with contextlib.suppress(OSError):
+                writer.close()
+
+    async def finish(self) -> None:
+        """Let the answers under way get out, for a moment."""
+        if self.open:
+            await asyncio.wait(self.open, timeout=0.5)
+
+    def _reply(self, head: bytes) -> bytes:
+        method, _, rest = head.partition(b" ")
+        path = rest.partition(b" ")[0].partition(b"?")[0]
+        status, kind, body = self._answer(path)
+        text = json.dumps(body).encode()
+        lines = [
+            f"HTTP/1.1 {status}",
+            f"Content-Type: {kind}",
+            f"Content-Length: {len(text)}",
+            "Cache-Control: no-store",
+            "Connection: close",
+        ]
+        if status.startswith("503"):
+            lines.append("Retry-After: 2")
+        said = "\r\n".join(lines).encode() + b"\r\n\r\n"
+        return said if method == b"HEAD" else said + text
+
+    def _answer(self, path: bytes) -> tuple[str, str, dict[str, Any]]:
+        if path == b"/healthz":
+            return "200 OK", "application/json", {"state": "alive"}
+        if path == b"/readyz":
+            return "503 Service Unavailable", "application/json", self.boot.readiness()
+        return (
+            "503 Service Unavailable",
+            "application/problem+json",
+            {
+                "type": "about:blank",
+                "title": "Service Unavailable",
+                "status": 503,
+                "detail": "Headway is bringing its catalog to head; /readyz says how far it is.",
+            },
+        )
+
+
+def end_with_parent() -> None:
+    """In a forked worker: end when the parent does, even in the middle of loading the app.
+
+    gunicorn's workers look for their master only once they serve.
+    """
+    import threading
+
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
