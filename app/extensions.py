@@ -48,9 +48,12 @@ class CatalogAlembic(Alembic):
             super().run_migrations(steps_of, **kwargs)  # type: ignore[arg-type]
 
     def rev_id(self) -> str:
-        """The next free number, four digits: two branches that add one collide in review."""
+        """The next free number: two branches that both add one collide in review.
+
+        With a letter, because `flask db downgrade 0003` would mean "three down".
+        """
         taken = {script.revision for script in self.script_directory.walk_revisions()}
-        return next(f"{n:04}" for n in range(1, 10_000) if f"{n:04}" not in taken)
+        return next(f"c{n:04}" for n in range(1, 10_000) if f"c{n:04}" not in taken)
 
 
 db = SQLAlchemy(model_class=Base)

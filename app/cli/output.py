@@ -1,8 +1,14 @@
 """What the command line answers: exit codes, tables, JSON."""
 
+import json
+from collections.abc import Iterable, Sequence
+from datetime import date
 from enum import IntEnum
+from typing import Any
 
 import click
+from rich.console import Console
+from rich.table import Table
 
 from app.errors import HeadwayError, Kind
 
@@ -39,4 +45,28 @@ class Refusal(click.ClickException):
 
     def __init__(self, error: HeadwayError) -> None:
         super().__init__(str(error))
-        self.exit_code = EXIT_OF[error.kind]
+        self.exit_code = EXIT_OF[error.kind]  # type: ignore[misc]  # click reads it here
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on a terminal; elsewhere the same rows, tab between the cells."""
+    console = Console()
+    if not console.is_terminal:
+        for row in ([columns] if any(columns) else []) + list(rows):
+            click.echo("\t".join(row))
+        return
+    table = Table(*columns, show_header=any(columns), box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def print_json(body: Any) -> None:
+    """For programs: indented JSON, times in ISO 8601."""
+    click.echo(json.dumps(body, indent=2, default=_plain))
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form")

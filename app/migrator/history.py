@@ -122,7 +122,7 @@ def applied(rows: Iterable[Row]) -> dict[str, Row]:
             there = {row.revision: row} if row.revision != "base" else {}
         elif row.action in APPLIES:
             there[row.revision] = row
-        elif row.action == "downgrade":
+        elif row.action in ("downgrade", "forget"):
             there.pop(row.revision, None)
     return there
 

@@ -1,12 +1,12 @@
 """Create account table
 
-Revision ID: 0001
+Revision ID: c0001
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001"
+revision = "c0001"
 down_revision = None
 branch_labels = None
 depends_on = None

@@ -1,14 +1,14 @@
 """birthdate is a date: nobody is born at midnight UTC
 
-Revision ID: 0005
-Revises: 0004
+Revision ID: c0005
+Revises: c0004
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "c0005"
+down_revision = "c0004"
 branch_labels = None
 depends_on = None
 

@@ -1,14 +1,14 @@
 """ip_source holds IPv6 addresses (45 characters with an embedded IPv4 address)
 
-Revision ID: 0003
-Revises: 0002
+Revision ID: c0003
+Revises: c0002
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "c0003"
+down_revision = "c0002"
 branch_labels = None
 depends_on = None
 

@@ -1,15 +1,15 @@
 """Events: the audit trail
 
-Revision ID: 0008
-Revises: 0007
+Revision ID: c0008
+Revises: c0007
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
-revision = "0008"
-down_revision = "0007"
+revision = "c0008"
+down_revision = "c0007"
 branch_labels = None
 depends_on = None
 

@@ -1,15 +1,15 @@
 """Idempotency keys: a POST that is sent twice does its work once
 
-Revision ID: 0010
-Revises: 0009
+Revision ID: c0010
+Revises: c0009
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
-revision = "0010"
-down_revision = "0009"
+revision = "c0010"
+down_revision = "c0009"
 branch_labels = None
 depends_on = None
 

@@ -1,15 +1,15 @@
 """Credentials: tokens, of which only a digest is kept
 
-Revision ID: 0007
-Revises: 0006
+Revision ID: c0007
+Revises: c0006
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
-revision = "0007"
-down_revision = "0006"
+revision = "c0007"
+down_revision = "c0006"
 branch_labels = None
 depends_on = None
 

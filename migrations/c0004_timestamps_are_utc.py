@@ -3,16 +3,16 @@
 What was written before was UTC by convention; now the column says so. A row that never got a
 time gets the time of this upgrade.
 
-Revision ID: 0004
-Revises: 0003
+Revision ID: c0004
+Revises: c0003
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
-revision = "0004"
-down_revision = "0003"
+revision = "c0004"
+down_revision = "c0003"
 branch_labels = None
 depends_on = None
 

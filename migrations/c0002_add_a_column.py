@@ -1,14 +1,14 @@
 """Add a column
 
-Revision ID: 0002
-Revises: 0001
+Revision ID: c0002
+Revises: c0001
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "c0002"
+down_revision = "c0001"
 branch_labels = None
 depends_on = None
 

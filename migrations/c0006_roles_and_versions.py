@@ -1,14 +1,14 @@
 """Accounts have a role and count their changes
 
-Revision ID: 0006
-Revises: 0005
+Revision ID: c0006
+Revises: c0005
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "c0006"
+down_revision = "c0005"
 branch_labels = None
 depends_on = None
 

@@ -3,15 +3,15 @@
 Addresses are trimmed and lower-cased. Where several accounts share one, the oldest keeps it and
 the others lose it; what they lost is written to the audit trail, so nothing is forgotten.
 
-Revision ID: 0009
-Revises: 0008
+Revision ID: c0009
+Revises: c0008
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "c0009"
+down_revision = "c0008"
 branch_labels = None
 depends_on = None
 
@@ -41,7 +41,7 @@ def upgrade() -> None:
         bind.execute(ACCOUNT.update().where(ACCOUNT.c.id == account_id).values(email=None))
         bind.execute(
             EVENT.insert().values(
-                actor_name="revision 0009",
+                actor_name="revision c0009",
                 action="account.email_cleared",
                 subject_type="account",
                 subject_id=account_id,

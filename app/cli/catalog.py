@@ -1,0 +1,185 @@
+"""`flask catalog`: Headway's own database, shown and mended. Nothing here migrates."""
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from app import boot
+from app.boot import repair as mending
+from app.boot.readiness import position
+from app.cli.groups import Group
+from app.cli.output import Exit, print_json, print_table
+from app.errors import DatabaseUnreachable, HeadwayError
+from app.migrator import history as records
+from app.migrator.values import Look, Position
+
+as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+
+NEXT_STEP = {
+    Position.AT_HEAD: "",
+    Position.BEHIND: "Start the service, or run `flask db upgrade`.",
+    Position.EMPTY: "Start the service, or run `flask db upgrade`.",
+    Position.AHEAD: "A newer release was here. Start that one, or go on with this, degraded.",
+    Position.UNSTAMPED: "Start the service: it finds the revision this schema is.",
+    Position.TORN: "Run `flask catalog repair`.",
+    Position.FOREIGN: "This is another program's database: check HEADWAY_DATABASE_URL.",
+    Position.UNREACHABLE: "Start the database server, or check HEADWAY_DATABASE_URL.",
+}
+
+catalog = Group("catalog", help="Show and mend Headway's own database.")
+
+
+@catalog.command()
+@as_json
+@click.option("--check", is_flag=True, help="Exit with 3 unless the catalog is at head and sound.")
+def status(as_json: bool, check: bool) -> None:
+    """Show where the catalog stands and what to do next."""
+    seen = position()
+    holder = mending.lock_holder()
+    if as_json:
+        print_json(asdict(seen) | {"lock": holder.as_json() if holder else None})
+    else:
+        _show(seen, holder)
+    if check and (seen.position is not Position.AT_HEAD or _problems(seen)):
+        raise click.exceptions.Exit(Exit.FOUND)
+
+
+def _show(seen: Look, holder: Any) -> None:
+    rows = [
+        ("position", seen.position.value.replace("_", " ")),
+        ("current", ", ".join(seen.current) or "none"),
+        ("head", ", ".join(seen.heads)),
+        ("pending", ", ".join(seen.pending) or "none"),
+    ]
+    if holder:
+        rows.append(("locked by", str(holder)))
+    print_table(("", ""), rows)
+    for line in [*_problems(seen), NEXT_STEP[seen.position]]:
+        if line:
+            click.echo(line)
+
+
+@catalog.command()
+@as_json
+def validate(as_json: bool) -> None:
+    """Compare the scripts with the ones that made the catalog. Exit with 3 if they differ."""
+    seen = position()
+    problems = _problems(seen)
+    if as_json:
+        print_json(
+            {
+                "edited": seen.edited,
+                "missing": seen.missing,
+                "out_of_order": seen.out_of_order,
+                "torn": seen.torn,
+            }
+        )
+    else:
+        for line in problems or ["The scripts are the ones that made this catalog."]:
+            click.echo(line)
+    if problems:
+        raise click.exceptions.Exit(Exit.FOUND)
+
+
+def _problems(seen: Look) -> list[str]:
+    found = []
+    if seen.torn:
+        found.append(f"torn: {seen.torn} began and never ended")
+    for revision in seen.edited:
+        found.append(f"edited: {revision} was applied with another script")
+    for revision in seen.missing:
+        found.append(f"missing: {revision} was applied and has no script")
+    for revision in seen.out_of_order:
+        found.append(f"out of order: {revision} was inserted below and never applied")
+    return found
+
+
+@catalog.command()
+@click.option(
+    "--as",
+    "verdict",
+    type=click.Choice([verdict.value for verdict in mending.Verdict]),
+    help="Your word on a torn or inserted revision that you have mended by hand.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+def repair(verdict: str | None, yes: bool, dry_run: bool) -> None:
+    """Take back the half of a torn revision; accept edited and missing scripts."""
+    plan = mending.plan_repair(mending.Verdict(verdict) if verdict else None)
+    if plan.is_empty:
+        click.echo("There is nothing to repair.")
+        return
+    for line in _plan_lines(plan):
+        click.echo(line)
+    if dry_run:
+        return
+    if not yes:
+        click.confirm("Do this?", abort=True)
+    mending.repair(plan)
+    click.echo("Repaired.")
+
+
+def _plan_lines(plan: mending.Repair) -> list[str]:
+    lines = [f"accept the present script of {revision}" for revision in plan.record]
+    lines += [f"forget {revision}, which has no script" for revision in plan.forget]
+    lines += [f"take {revision} for applied" for revision in plan.claim]
+    if plan.torn and plan.verdict:
+        lines.append(f"take torn {plan.torn} for {plan.verdict.value}")
+    elif plan.torn:
+        lines.append(f"take the half of {plan.torn} back:")
+        lines += [f"  {statement}" for statement in plan.statements] or ["  nothing of it stayed"]
+        lines.append("Rows that it changed before it broke stay changed.")
+    return lines
+
+
+@catalog.command()
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait at most.")
+def wait(timeout: float) -> None:
+    """Wait until the catalog is reachable and at head; exit with 75 if that takes too long.
+
+    For what starts beside the service and needs its catalog: a job, an init container.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            boot.require_head()
+        except HeadwayError as error:
+            if time.monotonic() > deadline:
+                raise DatabaseUnreachable(f"{error} Waited {timeout:g} s.") from error
+        else:
+            click.echo("The catalog is at head.")
+            return
+        time.sleep(0.5)
+
+
+@catalog.command()
+@as_json
+@click.option("--limit", type=int, help="Only the newest so many.")
+def history(as_json: bool, limit: int | None) -> None:
+    """Show what was done to the catalog: when, how long, by whom."""
+    rows = mending.read_history(limit)
+    if as_json:
+        print_json([asdict(row) | {"started_at": _utc(row)} for row in rows])
+        return
+    print_table(
+        ("when (UTC)", "revision", "action", "outcome", "ms", "release", "host", "error"),
+        [
+            (
+                f"{row.started_at:%Y-%m-%d %H:%M:%S}",
+                row.revision,
+                row.action,
+                row.outcome,
+                str(row.duration_ms if row.duration_ms is not None else ""),
+                row.release or "",
+                f"{row.host}:{row.pid}",
+                (row.error or "").splitlines()[0] if row.error else "",
+            )
+            for row in rows
+        ],
+    )
+
+
+def _utc(row: records.Row) -> str:
+    return f"{row.started_at.isoformat()}Z"
