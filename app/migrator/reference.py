@@ -24,9 +24,10 @@ class Match:
 
 
 def closest(connection: Connection, scripts: ScriptDirectory) -> Match:
-    """The newest of the revisions whose schema this database is closest to.
+    """The revision whose schema this database is closest to.
 
-    Builds every revision once in an empty database of the same kind, and compares.
+    Builds every revision once in an empty database of the same kind, and compares. Of several
+    with the same schema the oldest, so that no step over the data is passed over.
     """
     best: Match | None = None
     with dialect_of(connection).scratch(connection) as empty:
@@ -34,7 +35,7 @@ def closest(connection: Connection, scripts: ScriptDirectory) -> Match:
             schema = MetaData()
             schema.reflect(empty)
             match = Match(revision=revision, differences=differences(connection, schema))
-            if best is None or len(match.differences) <= len(best.differences):
+            if best is None or len(match.differences) < len(best.differences):
                 best = match
     connection.rollback()
     assert best is not None  # noqa: S101  # a script directory without revisions is refused earlier
@@ -65,15 +66,23 @@ def _climb(empty: Connection, scripts: ScriptDirectory) -> Iterator[str]:
 
 
 def _words(diff: Any) -> str:
-    """One difference of Alembic's as a few words: "remove_column account.nickname"."""
+    """One difference of Alembic's as a few words: "extra column account.nickname"."""
     if isinstance(diff, list):
         return "; ".join(_words(one) for one in diff)
-    kind, *rest = diff
-    if kind.endswith("_table"):
-        return f"{kind} {rest[0].name}"
-    if kind.endswith("_column"):
-        return f"{kind} {rest[1]}.{rest[2].name}"
-    if kind.startswith("modify_"):
-        return f"{kind} {rest[1]}.{rest[2]}"
+    act, _, kind = diff[0].partition("_")
+    return f"{SIDES[act]} {kind} {_subject(kind, *diff[1:])}"
+
+
+# Alembic says what it would do to the database; a person wants to know what is there.
+SIDES = {"add": "missing", "remove": "extra", "modify": "other"}
+
+
+def _subject(kind: str, *rest: Any) -> str:
+    if kind == "table":
+        return str(rest[0].name)
+    if kind == "column":
+        return f"{rest[1]}.{rest[2].name}"
+    if len(rest) > 1:  # modify_type and its like: schema, table, column, …
+        return f"{rest[1]}.{rest[2]}"
     table = getattr(rest[0], "table", None)
-    return f"{kind} {getattr(table, 'name', '')}.{getattr(rest[0], 'name', rest[0])}"
+    return f"{getattr(table, 'name', '')}.{getattr(rest[0], 'name', rest[0])}"

@@ -55,10 +55,17 @@ def guarded(
         return
     dialect = dialect_of(connection)
     with reaching(connection.engine):
-        dialect.snapshot(connection, heads[0] if len(heads) == 1 else f"{len(heads)}heads")
-        with dialect.migrating(connection) as rows:
-            run = Run(context, connection, dialect, scripts, me, steps, rows, on_step)
-            yield from run.watch(heads)
+        snapshot = dialect.snapshot(connection, "+".join(heads) or "base")
+        try:
+            with dialect.migrating(connection) as rows:
+                run = Run(context, connection, dialect, scripts, me, steps, rows, on_step)
+                yield from run.watch(heads)
+        except BaseException:
+            # Nothing changed, so it is a copy of what is there; a start that fails again and
+            # again must not push out the snapshots that are worth something.
+            if snapshot:
+                snapshot.unlink(missing_ok=True)
+            raise
 
 
 @dataclass
@@ -184,7 +191,7 @@ class Run:
         names = [_name(step.info) for step in self.steps]
         failed, left = names[self.running or 0], names[(self.running or 0) + 1 :]
         torn = not self.dialect.transactional_ddl and bool(self.statements)
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+        reason = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
         after = (
             "Part of it stays, because this database commits each statement: see "
             "`flask catalog status`, then `flask catalog repair`."
@@ -195,8 +202,8 @@ class Run:
             after = f"Applied before it: {', '.join(self.done)}. {after}"
         kind = CatalogTorn if torn else MigrationFailed
         return kind(
-            f"Revision {failed} failed: {reason} {after} "
-            + (f"Still to come: {', '.join(left)}." if left else ""),
+            f"Revision {failed} failed: {reason}. {after}"
+            + (f" Still to come: {', '.join(left)}." if left else ""),
             applied=tuple(self.done),
             failed=failed,
             pending=tuple(left),
