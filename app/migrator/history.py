@@ -68,7 +68,25 @@ class Row:
     error: str | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """As much of a row as tells which revisions are there."""
+
+    revision: str
+    action: str
+    outcome: str
+    checksum: str | None
+
+
 LIGHT = [column for column in table.columns if column.name != "image"]
+
+
+def entries(connection: Connection) -> list[Entry]:
+    """All rows, oldest first, as little of them as a look needs."""
+    rows = connection.exec_driver_sql(
+        f"SELECT revision, action, outcome, checksum FROM {NAME} ORDER BY id"  # noqa: S608
+    )
+    return [Entry(revision=r, action=a, outcome=o, checksum=c) for r, a, o, c in rows.fetchall()]
 
 
 def read(connection: Connection, *, limit: int | None = None) -> list[Row]:
@@ -112,9 +130,9 @@ def finish(connection: Connection, row_id: int, **values: Any) -> None:
     connection.execute(update(table).where(table.c.id == row_id).values(values))
 
 
-def applied(rows: Iterable[Row]) -> dict[str, Row]:
+def applied(rows: Iterable[Entry]) -> dict[str, Entry]:
     """The rows by which each revision is there now, by revision."""
-    there: dict[str, Row] = {}
+    there: dict[str, Entry] = {}
     for row in rows:
         if row.outcome != "succeeded":
             continue
@@ -127,12 +145,12 @@ def applied(rows: Iterable[Row]) -> dict[str, Row]:
     return there
 
 
-def torn(rows: Iterable[Row]) -> Row | None:
+def torn(rows: list[Entry]) -> Entry | None:
     """The row of a revision that began and never ended, if there is one."""
-    return next((row for row in reversed(list(rows)) if row.outcome in ("running", "torn")), None)
+    return next((row for row in reversed(rows) if row.outcome in ("running", "torn")), None)
 
 
-def edited(rows: dict[str, Row], scripts: Scripts) -> tuple[str, ...]:
+def edited(rows: dict[str, Entry], scripts: Scripts) -> tuple[str, ...]:
     """Applied revisions whose script has another checksum than when it was applied."""
     return tuple(
         revision
@@ -144,7 +162,7 @@ def edited(rows: dict[str, Row], scripts: Scripts) -> tuple[str, ...]:
 
 
 def out_of_order(
-    rows: dict[str, Row], scripts: Scripts, current: Iterable[str]
+    rows: dict[str, Entry], scripts: Scripts, current: Iterable[str]
 ) -> tuple[str, ...]:
     """Revisions below the current ones that never ran here.
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, Select, select, table
-from sqlalchemy import column as sql_column
+from sqlalchemy import Connection
 
 from app.migrator import history
 from app.migrator.dialects import dialect_of
@@ -18,7 +17,7 @@ def look(connection: Connection, scripts: Scripts) -> Look:
     try:
         tables = dialect_of(connection).tables(connection)
         current = read_current(connection, tables)
-        rows = history.read(connection) if history.NAME in tables else []
+        rows = history.entries(connection) if history.NAME in tables else []
     finally:
         connection.rollback()
     return _judge(scripts, tables, current, rows)
@@ -28,12 +27,12 @@ def read_current(connection: Connection, tables: Collection[str]) -> tuple[str, 
     """The revisions the database says it is at; () if it says nothing."""
     if VERSION_TABLE not in tables:
         return ()
-    versions: Select[tuple[str]] = select(sql_column("version_num")).select_from(table(VERSION_TABLE))
-    return tuple(sorted(connection.scalars(versions)))
+    rows = connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608
+    return tuple(sorted(row[0] for row in rows))
 
 
 def _judge(
-    scripts: Scripts, tables: set[str], current: tuple[str, ...], rows: list[history.Row]
+    scripts: Scripts, tables: set[str], current: tuple[str, ...], rows: list[history.Entry]
 ) -> Look:
     applied = history.applied(rows)
     newer = tuple(revision for revision in current if revision not in scripts.by_id)
@@ -57,7 +56,7 @@ def _position(
     tables: set[str],
     current: tuple[str, ...],
     applied: Collection[str],
-    torn: history.Row | None,
+    torn: history.Entry | None,
 ) -> Position:
     if torn:
         return Position.TORN

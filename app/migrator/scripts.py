@@ -108,13 +108,13 @@ def _by_id(scripts: Iterable[Script]) -> dict[str, Script]:
 
 
 def _read(path: str) -> Script | None:
-    with open(path, "rb") as file:  # noqa: PTH123  # 500 of these are the cost of a boot
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # this is what a boot costs
         source = file.read()
     said = dict(ASSIGNMENT.findall(source))
     if b"revision" not in said or b"down_revision" not in said:
         return _ask_alembic(path, source)
     return Script(
-        id=ast.literal_eval(said[b"revision"].decode()),
+        id=_ids(said[b"revision"])[0],
         parents=_ids(said[b"down_revision"]),
         depends_on=_ids(said.get(b"depends_on", b"None")),
         path=path,
