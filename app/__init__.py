@@ -7,6 +7,7 @@ if TYPE_CHECKING:
 
     from app.settings import Settings
 
+
 def create_app(settings: "Settings | None" = None, *, migrate: bool | None = None) -> "Flask":
     """Put the parts together and bring the catalog to head, in this order.
 

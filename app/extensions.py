@@ -19,8 +19,10 @@ Guard = Callable[["CatalogAlembic", StepsOf], AbstractContextManager[StepsOf]]
 
 
 class Base(DeclarativeBase):
-    """What every model of the catalog derives from. Constraint names follow one rule, so that
-    a later revision can name what it changes on every database.
+    """What every model of the catalog derives from.
+
+    Constraint names follow one rule, so that a later revision can name what it changes on
+    every database.
     """
 
     metadata = MetaData(

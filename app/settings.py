@@ -164,7 +164,7 @@ class _Reader:
         backend = url.get_backend_name()
         if backend not in ("sqlite", "postgresql", "mysql", "mariadb"):
             raise SettingInvalid(
-                f"{name} names {backend}. The catalog lives in SQLite, PostgreSQL, MySQL or MariaDB."
+                f"{name} names {backend}. The catalog lives in SQLite, PostgreSQL or MariaDB/MySQL."
             )
         if backend == "sqlite" and url.database in (None, "", ":memory:"):
             raise SettingInvalid(

@@ -43,7 +43,7 @@ def _app(settings: Settings) -> Flask:
     app = Flask("app")
     app.config.from_mapping(settings.for_flask())
     app.extensions["headway"] = settings
-    boot.init_app(app, report=lambda progress: _tell(progress))
+    boot.init_app(app, report=_tell)
     return app
 
 

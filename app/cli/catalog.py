@@ -84,16 +84,12 @@ def validate(as_json: bool) -> None:
 
 
 def _problems(seen: Look) -> list[str]:
-    found = []
-    if seen.torn:
-        found.append(f"torn: {seen.torn} began and never ended")
-    for revision in seen.edited:
-        found.append(f"edited: {revision} was applied with another script")
-    for revision in seen.missing:
-        found.append(f"missing: {revision} was applied and has no script")
-    for revision in seen.out_of_order:
-        found.append(f"out of order: {revision} was inserted below and never applied")
-    return found
+    return [
+        *(f"torn: {r} began and never ended" for r in filter(None, [seen.torn])),
+        *(f"edited: {r} was applied with another script" for r in seen.edited),
+        *(f"missing: {r} was applied and has no script" for r in seen.missing),
+        *(f"out of order: {r} was inserted below and never applied" for r in seen.out_of_order),
+    ]
 
 
 @catalog.command()

@@ -56,7 +56,8 @@ def _locked(connection: Connection, holder: Holder | None, wait: float) -> Datab
     url = connection.engine.url.render_as_string(hide_password=True)
     return DatabaseLocked(
         f"{url} is being migrated by {holder or 'another process'}. Waited {wait:g} s "
-        "(HEADWAY_BOOT_LOCK_SECONDS). Start again when it is done, or end it: its lock goes with it.",
+        "(HEADWAY_BOOT_LOCK_SECONDS). Start again when it is done; if it hangs, end it: its lock "
+        "goes with it.",
         url=url,
         holder=holder.as_json() if holder else None,
     )

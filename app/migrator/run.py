@@ -143,7 +143,11 @@ class Run:
         with self._beside() as other:
             image = self.dialect.image(other)
             self.row_id = self._add(
-                other, name, _action(step.info), "running", image=json.dumps(image) if image else None
+                other,
+                name,
+                _action(step.info),
+                "running",
+                image=json.dumps(image) if image else None,
             )
 
     def _applied(self, *, step: MigrationInfo, **_: Any) -> None:
@@ -213,8 +217,7 @@ class Run:
     def _beside(self) -> Iterator[Connection]:
         """Another connection, committed at the end."""
         with self.connection.engine.connect() as other:
-            other = other.execution_options(write=True)
-            yield other
+            yield other.execution_options(write=True)
             other.commit()
 
     def _add(

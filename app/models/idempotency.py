@@ -13,9 +13,7 @@ class IdempotencyKey(Base):
     """A key that an account has sent, for which request, and what that request made."""
 
     __tablename__ = "idempotency_key"
-    __table_args__ = (
-        Index("uq_idempotency_key_account_id_key", "account_id", "key", unique=True),
-    )
+    __table_args__ = (Index("uq_idempotency_key_account_id_key", "account_id", "key", unique=True),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     account_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"))

@@ -36,7 +36,7 @@ class Dialect(ABC):
     transactional_ddl: ClassVar[bool]
     """True if an upgrade that fails leaves nothing behind."""
 
-    def prepare(self, engine: Engine) -> None:
+    def prepare(self, engine: Engine) -> None:  # noqa: B027  # most need nothing
         """Make the engine's sessions behave: real transactions, UTC. Call once per engine."""
 
     @abstractmethod
@@ -52,10 +52,9 @@ class Dialect(ABC):
         return set(inspect(connection).get_table_names())
 
     @contextmanager
-    def migrating(self, connection: Connection) -> Iterator["RowGuard | None"]:
+    def migrating(self, connection: Connection) -> Iterator["RowGuard | None"]:  # noqa: ARG002
         """Ready a locked connection, outside a transaction, to run revisions."""
         yield None
-        return
 
     def snapshot(self, connection: Connection, label: str) -> Path | None:  # noqa: ARG002
         """Copy the database, where that is cheap and safe; where the copy is."""

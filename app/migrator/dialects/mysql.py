@@ -85,7 +85,10 @@ def _on_connect(connection: Any, _record: object) -> None:
 
 
 class NamedLock(Lock):
-    """`GET_LOCK`, held by the session that migrates. Server-wide, so the database is in its name."""
+    """`GET_LOCK`, held by the session that migrates.
+
+    Names are server-wide, so the database is in it.
+    """
 
     def __init__(self, connection: Connection, name: str) -> None:
         self.connection = connection
@@ -172,4 +175,3 @@ def _kind(name: str) -> str:
     if name == "PRIMARY KEY":
         return name
     return name.replace("KEY ", "INDEX ") if name.startswith("KEY") else name
-

@@ -86,7 +86,8 @@ class AdvisoryLock(Lock):
                     "SELECT a.application_name, a.client_addr, a.backend_start "
                     "FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid "
                     "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
-                    "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+                    "AND l.database = "
+                    "(SELECT oid FROM pg_database WHERE datname = current_database()) "
                     "AND (l.classid::bigint << 32) | l.objid::bigint = :key"
                 ),
                 {"key": self.key},
