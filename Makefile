@@ -1,0 +1,40 @@
+# The workflow, as commands. `make run` and `make test` need only Python >= 3.11 and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# uv is a good deal faster; pip does the same.
+INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
+
+.PHONY: run test lint bench clean
+
+run: $(VENV)/.run  ## Serve on http://127.0.0.1:8000 with an embedded SQLite catalog
+	@exec $(BIN)/gunicorn wsgi:app
+
+test: $(VENV)/.test lint  ## Everything: style, types, layers, tests on real servers
+	$(BIN)/pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/.test  ## What it costs, beside what one would use instead
+	$(BIN)/python benchmarks/boot.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Headway needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+# Installed again when the dependencies change, and only then.
+$(VENV)/.run: pyproject.toml | $(BIN)/python
+	$(INSTALL) --editable '.[postgresql,mysql]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(INSTALL) --editable '.[test]'
+	@touch $@ $(VENV)/.run
