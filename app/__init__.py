@@ -23,11 +23,19 @@ def create_app(settings: "Settings | None" = None, *, migrate: bool | None = Non
     with cli.refusals():
         settings = settings or Settings.from_env()
         logs.configure(settings)
-        app = APIFlask(__name__, title="Headway", version=RELEASE, docs_path=None)
+        app = APIFlask(
+            __name__,
+            title="Headway",
+            version=RELEASE,
+            docs_path=None,
+            json_errors=False,
+            spec_path="/api/v1/openapi.json",
+        )
         app.config.from_mapping(settings.for_flask())
         app.extensions["headway"] = settings
         for part in (boot, cli, api, web):
             part.init_app(app)
         if migrate if migrate is not None else not cli.is_management_command():
             boot.bring_to_head(app)
+            cli.invite(app)
     return app

@@ -58,9 +58,9 @@ class CatalogAlembic(Alembic):
         return next(f"c{n:04}" for n in range(1, 10_000) if f"c{n:04}" not in taken)
 
 
-db = SQLAlchemy(model_class=Base)
+db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
 alembic = CatalogAlembic(run_mkdir=False)
-limiter = Limiter(get_remote_address, headers_enabled=True, storage_uri="memory://")
+limiter = Limiter(get_remote_address, storage_uri="memory://")
 
 
 def catalog_alembic() -> CatalogAlembic:

@@ -1,5 +1,56 @@
+"""Logs: lines for people or JSON for machines, each with the request it belongs to.
+
+Everything of the standard library's logging, ours and the libraries', goes through one handler.
+No line holds a token, a header or a query string.
+"""
+
+import logging
+import sys
+
+import structlog
+from structlog.typing import Processor
+
 from app.settings import Settings
+
+SHARED: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.ExtraAdder(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+QUIET = ("alembic.runtime.plugins", "alembic.ddl.postgresql")
 
 
 def configure(settings: Settings) -> None:
-    return
+    """Send all logging to standard error, as the settings say. May be called again."""
+    handler = _Handler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=SHARED,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_renderers(settings.log_format),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    for old in [old for old in root.handlers if isinstance(old, _Handler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(settings.log_level.upper())
+    # Flask-Alembic gives these a handler of their own when it is made.
+    for name in ("alembic", "sqlalchemy"):
+        logging.getLogger(name).handlers.clear()
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Ours among the root's handlers."""
+
+
+def _renderers(log_format: str) -> list[Processor]:
+    if log_format == "json":
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]

@@ -1,5 +1,25 @@
+"""The JSON face: parse, one call into fleet, show."""
+
+from apiflask import APIBlueprint, APIFlask
 from flask import Flask
+
+from app.api import access, health, pages, problems, requests, spec
 
 
 def init_app(app: Flask) -> None:
-    return
+    """Register the API, its problems, its description and the probes."""
+    from app.api import accounts, events, tokens
+    from app.extensions import limiter
+
+    assert isinstance(app, APIFlask)  # noqa: S101  # create_app makes one
+    limiter.init_app(app)
+    requests.init_app(app)
+    problems.init_app(app)
+    spec.init_app(app)
+    api = APIBlueprint("api", __name__, url_prefix="/api/v1")
+    access.protect(api)
+    for part in (accounts, tokens, events):
+        api.register_blueprint(part.bp)
+    app.register_blueprint(api)
+    app.register_blueprint(health.bp)
+    app.register_blueprint(pages.bp)

@@ -60,9 +60,7 @@ class Narrator:
         if key == self.last and now - self.at < 10:  # noqa: PLR2004
             return
         self.last, self.at = key, now
-        if progress.state == "migrating":
-            log.info("migrating the catalog: revision %s (%s)", progress.revision, progress.name)
-        elif progress.state == "waiting_for_lock":
+        if progress.state == "waiting_for_lock":  # Alembic itself tells each upgrade
             log.info("the catalog is being migrated by %s; waiting", progress.holder or "another")
         elif progress.state == "waiting_for_database":
             log.info("the catalog's server does not answer yet; waiting")

@@ -10,12 +10,10 @@ from app import boot
 from app.boot import repair as mending
 from app.boot.readiness import position
 from app.cli.groups import Group
-from app.cli.output import Exit, print_json, print_table
+from app.cli.output import Exit, as_json, print_json, print_table
 from app.errors import DatabaseUnreachable, HeadwayError
 from app.migrator import history as records
 from app.migrator.values import Look, Position
-
-as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 NEXT_STEP = {
     Position.AT_HEAD: "",

@@ -39,6 +39,8 @@ EXIT_OF = {
     Kind.INTERNAL: Exit.FAILED,
 }
 
+as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+
 
 class Refusal(click.ClickException):
     """An error of ours, shown as its sentence, with the exit code of its kind."""

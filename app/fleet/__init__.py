@@ -1,0 +1,1 @@
+"""Every use case, called by all faces. Today: accounts, tokens and the audit trail."""

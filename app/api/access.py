@@ -1,0 +1,40 @@
+"""Who may come in: a bearer token for everything, unless it is named here."""
+
+from apiflask import APIBlueprint
+from flask import Response, g, request
+
+from app.errors import TokenRefused
+from app.extensions import limiter
+from app.fleet.actors import Actor
+from app.fleet.tokens import authenticate
+
+OPEN = {"api.tokens.sign_in"}
+
+
+def protect(api: APIBlueprint) -> None:
+    """Refuse every request to this blueprint, and to all below it, that has no valid token."""
+    api.before_request(_authenticate)
+    # Guessing is slow: each address may be refused so many times a minute.
+    limiter.limit("60/minute", deduct_when=_was_refused)(api)
+
+
+def actor() -> Actor:
+    """The account that asks."""
+    return g.actor  # type: ignore[no-any-return]
+
+
+def _authenticate() -> None:
+    if request.endpoint in OPEN:
+        return
+    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not text:
+        raise TokenRefused(
+            "Send a token: `Authorization: Bearer hw_…`. `flask tokens create` makes one."
+        )
+    g.actor, g.token_id = authenticate(
+        text.strip(), request_id=g.request_id, ip=request.remote_addr
+    )
+
+
+def _was_refused(response: Response) -> bool:
+    return response.status_code == 401  # noqa: PLR2004

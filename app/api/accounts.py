@@ -1,0 +1,108 @@
+"""`/api/v1/accounts`."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import Response, current_app, request, url_for
+from werkzeug.exceptions import PreconditionRequired
+
+from app.api import access, responses
+from app.api.schemas import (
+    AccountChange,
+    AccountIn,
+    AccountOut,
+    AccountPage,
+    AccountQuery,
+    Idempotent,
+)
+from app.errors import AccountChanged
+from app.fleet import accounts as fleet
+from app.models import Account
+from app.settings import Settings
+
+bp = APIBlueprint("accounts", __name__, url_prefix="/accounts")
+
+COUNTRY_HEADERS = ("CF-IPCountry", "CloudFront-Viewer-Country", "X-Country-Code")
+
+
+@bp.post("")
+@bp.input(AccountIn, arg_name="body")
+@bp.input(Idempotent, location="headers", arg_name="idempotent")
+@bp.output(AccountOut, status_code=201)
+@bp.doc(summary="Create an account", operation_id="createAccount")
+def create(body: AccountIn, idempotent: Idempotent) -> Any:
+    values = body.model_dump() | {"ip_source": request.remote_addr}
+    values["location"] = values["location"] or _country()
+    account, replayed = fleet.create_account(access.actor(), values, key=idempotent.idempotency_key)
+    where = url_for("api.accounts.read", account_id=account.id)
+    return AccountOut.model_validate(account), 201, responses.made(where, replayed) | _tag(account)
+
+
+@bp.get("")
+@bp.input(AccountQuery, location="query", arg_name="query")
+@bp.output(AccountPage)
+@bp.doc(summary="List accounts", operation_id="listAccounts")
+def list_(query: AccountQuery) -> Any:
+    found, following = fleet.list_accounts(access.actor(), **query.model_dump())
+    return {"items": found, "next": following}, 200, responses.next_link(following)
+
+
+@bp.get("/<int:account_id>")
+@bp.output(AccountOut)
+@bp.doc(summary="Read an account", operation_id="readAccount")
+def read(account_id: int) -> Any:
+    account = fleet.get_account(access.actor(), account_id)
+    if request.if_none_match.contains(_etag(account)):
+        return Response(status=304, headers=_tag(account))
+    return AccountOut.model_validate(account), 200, _tag(account)
+
+
+@bp.patch("/<int:account_id>")
+@bp.input(AccountChange, arg_name="body")
+@bp.output(AccountOut)
+@bp.doc(summary="Change an account", operation_id="changeAccount")
+def change(account_id: int, body: AccountChange) -> Any:
+    values = body.model_dump(exclude_unset=True)
+    version = _expected(account_id)
+    account = fleet.change_account(access.actor(), account_id, values, version=version)
+    return AccountOut.model_validate(account), 200, _tag(account)
+
+
+@bp.delete("/<int:account_id>")
+@bp.output({}, status_code=204)
+@bp.doc(summary="Delete an account", operation_id="deleteAccount")
+def delete(account_id: int) -> Any:
+    fleet.delete_account(access.actor(), account_id, version=_expected(account_id))
+    return "", 204
+
+
+def _expected(account_id: int) -> int | None:
+    """The version that `If-Match` names; None for `*`."""
+    if "If-Match" not in request.headers:
+        raise PreconditionRequired(
+            "Send `If-Match` with the ETag of what you read, or `*` for whatever is there."
+        )
+    if request.if_match.star_tag:
+        return None
+    for tag in request.if_match.as_set():
+        key, _, version = tag.partition("-")
+        if key == str(account_id) and version.isdecimal():
+            return int(version)
+    raise AccountChanged("`If-Match` names no version of this account. Read it again.")
+
+
+def _etag(account: Account) -> str:
+    return f"{account.id}-{account.version}"
+
+
+def _tag(account: Account) -> dict[str, str]:
+    return {"ETag": f'"{_etag(account)}"'}
+
+
+def _country() -> str | None:
+    """Where the proxy in front of us says the request came from, if we trust one."""
+    settings: Settings = current_app.extensions["headway"]
+    if not settings.trusted_proxies:
+        return None
+    said = (request.headers.get(name) for name in COUNTRY_HEADERS)
+    return next((value[:128] for value in said if value), None)

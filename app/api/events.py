@@ -1,0 +1,20 @@
+"""`/api/v1/events`: the audit trail, to be read only."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+
+from app.api import access, responses
+from app.api.schemas import EventPage, EventQuery
+from app.fleet import audit
+
+bp = APIBlueprint("events", __name__, url_prefix="/events")
+
+
+@bp.get("")
+@bp.input(EventQuery, location="query", arg_name="query")
+@bp.output(EventPage)
+@bp.doc(summary="List events, newest first", operation_id="listEvents")
+def list_(query: EventQuery) -> Any:
+    found, following = audit.list_events(access.actor(), **query.model_dump())
+    return {"items": found, "next": following}, 200, responses.next_link(following)

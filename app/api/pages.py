@@ -1,0 +1,42 @@
+"""`/api/docs` and `/problems/…`: the API explained, from files of this server alone."""
+
+import re
+from pathlib import Path
+
+import flask_swagger_ui
+from flask import Blueprint, Response, abort, render_template, send_from_directory
+
+from app.settings import ROOT
+
+bp = Blueprint(
+    "pages",
+    __name__,
+    template_folder="templates",
+    static_folder="static",
+    static_url_path="/api/static",
+)
+
+SWAGGER = Path(flask_swagger_ui.__file__).parent / "dist"
+PROBLEMS = ROOT / "docs" / "problems"
+SLUG = re.compile(r"[a-z][a-z-]{2,60}")
+
+
+@bp.get("/api/docs")
+def docs() -> str:
+    """The description as a page to try things on."""
+    return render_template("docs.html")
+
+
+@bp.get("/api/docs/<path:name>")
+def docs_file(name: str) -> Response:
+    """Swagger UI's own files."""
+    return send_from_directory(SWAGGER, name)
+
+
+@bp.get("/problems/<slug>")
+def problem(slug: str) -> Response:
+    """What a problem means and what to do about it, as plain text."""
+    file = PROBLEMS / f"{slug}.md"
+    if not SLUG.fullmatch(slug) or not file.is_file():
+        abort(404)
+    return Response(file.read_text(), mimetype="text/plain")

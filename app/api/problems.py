@@ -1,0 +1,133 @@
+"""Errors as RFC 9457 problem details: one table from kinds to statuses.
+
+Registered on the app: a blueprint's handlers never see the 404 and 405 of routing.
+"""
+
+import logging
+import time
+from http import HTTPStatus
+from typing import Any
+
+from apiflask import APIFlask
+from apiflask.exceptions import HTTPError
+from flask import Response, g, json, request
+from sqlalchemy.exc import DBAPIError
+from werkzeug.exceptions import HTTPException
+
+from app.errors import DatabaseUnreachable, HeadwayError, Kind, RoleInsufficient
+from app.extensions import db, limiter
+from app.migrator.dialects import dialect_of
+
+log = logging.getLogger(__name__)
+
+STATUS = {
+    Kind.NOT_FOUND: 404,
+    Kind.INVALID: 422,
+    Kind.CONFLICT: 409,
+    Kind.STALE: 412,
+    Kind.BUSY: 409,
+    Kind.UNREACHABLE: 503,
+    Kind.FAILED: 502,
+    Kind.DENIED: 401,
+    Kind.MISCONFIGURED: 500,
+    Kind.INTERNAL: 500,
+}
+RETRY = {Kind.BUSY: 5, Kind.UNREACHABLE: 5}
+MEDIA_TYPE = "application/problem+json"
+
+
+def init_app(app: APIFlask) -> None:
+    """Answer every error under /api/ as a problem, and ours everywhere."""
+    app.register_error_handler(HeadwayError, of_ours)
+    app.register_error_handler(HTTPException, of_http)
+    app.register_error_handler(DBAPIError, of_database)
+    app.register_error_handler(Exception, of_anything)
+    app.register_error_handler(HTTPError, of_validation)
+
+
+def of_ours(error: HeadwayError) -> Response:
+    """One of our errors: its title, its sentence, its context."""
+    status = 403 if isinstance(error, RoleInsufficient) else STATUS[error.kind]
+    response = problem(
+        status,
+        type=f"/problems/{error.slug()}",
+        title=error.title(),
+        detail=str(error),
+        **error.context,
+    )
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="headway"'
+    if error.kind in RETRY:
+        response.headers["Retry-After"] = str(RETRY[error.kind])
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("%s", error)
+    return response
+
+
+def of_http(error: HTTPException) -> Response | HTTPException:
+    """Routing's and Werkzeug's own: 404, 405, 413, 415, 429, a body that is no JSON."""
+    if not _is_api() or error.code is None:
+        return error
+    response = problem(error.code, title=error.name, detail=error.description or error.name)
+    for name, value in error.get_headers(request.environ):
+        if name.lower() not in ("content-type", "content-length"):
+            response.headers[name] = value
+    if error.code == HTTPStatus.TOO_MANY_REQUESTS and (limit := limiter.current_limit):
+        response.headers["Retry-After"] = str(max(1, int(limit.reset_at - time.time())))
+    return response
+
+
+def of_validation(error: HTTPError) -> Response:
+    """APIFlask's: what is wrong with which field, as JSON pointers."""
+    detail = error.detail if isinstance(error.detail, dict) else {}
+    errors = [
+        {"in": place, "pointer": "/" + name.replace(".", "/"), "detail": text}
+        for place, fields in detail.items()
+        for name, texts in fields.items()
+        for text in texts
+    ]
+    told = "; ".join(f"{one['pointer'][1:]}: {one['detail']}" for one in errors[:3])
+    return problem(
+        error.status_code,
+        title="The request says something that cannot be used",
+        type="/problems/input-invalid",
+        detail=told or error.message or "",
+        errors=errors,
+    )
+
+
+def of_database(error: DBAPIError) -> Response:
+    """The catalog's: gone for a moment, or a bug."""
+    with_kind = dialect_of(db.engine).refusal(error)
+    if error.connection_invalidated or (with_kind and issubclass(with_kind, DatabaseUnreachable)):
+        return of_ours(DatabaseUnreachable("The catalog does not answer. Try again in a moment."))
+    return of_anything(error)
+
+
+def of_anything(error: Exception) -> Response:
+    """A bug: told to the log in full, to the caller by its number only."""
+    log.error("request failed", exc_info=error)
+    return problem(500, title="Internal error", detail=f"See the log, id {g.get('request_id')}.")
+
+
+def problem(
+    status: int,
+    *,
+    title: str,
+    detail: str,
+    type: str = "about:blank",  # noqa: A002  # the member's name in RFC 9457
+    **more: Any,
+) -> Response:
+    """A problem as a response."""
+    body = {
+        "type": type,
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": f"urn:request:{g.get('request_id', '')}",
+    }
+    return Response(json.dumps(more | body), status, mimetype=MEDIA_TYPE)
+
+
+def _is_api() -> bool:
+    return request.path.startswith("/api/")

@@ -1,0 +1,190 @@
+"""The shapes of the API, in and out. Lengths are those of the columns."""
+
+from datetime import date, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, EmailStr, Field
+
+from app.models import Role
+
+# PostgreSQL cannot keep a NUL, and nobody means the other control characters.
+NO_CONTROL = r"^[^\u0000-\u0008\u000b-\u001f]*$"
+LARGEST_INTEGER = 2**31 - 1
+
+
+class In(BaseModel):
+    """What comes in: nothing unknown, nothing converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=False, str_strip_whitespace=False)
+
+
+Name = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=128,
+        pattern=r"^[^\u0000-\u001f]*[^\u0000-\u0020][^\u0000-\u001f]*$",
+    ),
+]
+Description = Annotated[str, Field(max_length=200, pattern=NO_CONTROL)]
+Place = Annotated[str, Field(max_length=128, pattern=NO_CONTROL)]
+Email = Annotated[EmailStr, Field(max_length=128)]
+
+
+class AccountIn(In):
+    """A new account."""
+
+    name: Name = Field(examples=["Ada"])
+    description: Description | None = None
+    email: Email | None = Field(None, examples=["ada@example.org"])
+    birthdate: date | None = Field(None, examples=["1815-12-10"])
+    location: Place | None = None
+    role: Role = Role.VIEWER
+
+
+class AccountChange(In):
+    """What is to be different; fields that are not there stay."""
+
+    name: Name = Field(default=None)  # type: ignore[assignment]
+    description: Description | None = None
+    email: Email | None = None
+    birthdate: date | None = None
+    location: Place | None = None
+    role: Role = Field(default=None)  # type: ignore[assignment]
+
+
+class Out(BaseModel):
+    """What goes out, read from a row."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class AccountOut(Out):
+    """An account."""
+
+    id: int
+    name: str
+    description: str | None
+    email: str | None
+    birthdate: date | None
+    ip_source: str | None
+    location: str | None
+    role: Role
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class Page(In):
+    """Which part of a list."""
+
+    limit: int = Field(50, ge=1, le=200)
+    after: str | None = Field(None, max_length=64, description="`next` of the page before.")
+
+
+class AccountQuery(Page):
+    """Which accounts."""
+
+    name: str | None = Field(None, max_length=128, pattern=NO_CONTROL, description="A part of it.")
+    email: str | None = Field(None, max_length=128, pattern=NO_CONTROL)
+    role: Role | None = None
+
+
+class AccountPage(BaseModel):
+    """Accounts in the order they were made."""
+
+    items: list[AccountOut]
+    next: str | None
+
+
+class TokenIn(In):
+    """A new token."""
+
+    name: Name = Field(examples=["deploy"])
+    account_id: int | None = Field(
+        None, ge=1, le=LARGEST_INTEGER, description="Whose; yours if it is not there."
+    )
+    expires_days: int | None = Field(90, ge=1, le=3650, description="null: never.")
+
+
+class TokenOut(Out):
+    """A token, without its text."""
+
+    id: int
+    account_id: int
+    name: str
+    prefix: str
+    one_time: bool
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class TokenIssued(TokenOut):
+    """A token with its text, this once. null when it was made by an earlier, equal request."""
+
+    token: str | None
+
+
+class TokenQuery(Page):
+    """Which tokens."""
+
+    account_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)
+
+
+class TokenPage(BaseModel):
+    """Tokens in the order they were made."""
+
+    items: list[TokenOut]
+    next: str | None
+
+
+class SignIn(In):
+    """A one-time token."""
+
+    token: str = Field(max_length=128, examples=["hw_first_…"])
+
+
+class Me(BaseModel):
+    """The account that asks."""
+
+    id: int
+    name: str
+    role: Role
+
+
+class EventOut(Out):
+    """One line of the audit trail."""
+
+    id: int
+    at: datetime
+    actor_id: int | None
+    actor_name: str
+    action: str
+    subject_type: str
+    subject_id: int | None
+    detail: dict[str, Any]
+    request_id: str | None
+    ip: str | None
+
+
+class EventQuery(Page):
+    """Which events."""
+
+    action: str | None = Field(None, max_length=64, pattern=NO_CONTROL)
+    subject_type: str | None = Field(None, max_length=32, pattern=NO_CONTROL)
+    subject_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)
+
+
+class EventPage(BaseModel):
+    """Events, newest first."""
+
+    items: list[EventOut]
+    next: str | None
+
+
+class Idempotent(BaseModel):
+    """A key that makes sending a POST twice safe."""
+
+    idempotency_key: str | None = Field(None, min_length=1, max_length=128, pattern=r"^[!-~]+$")

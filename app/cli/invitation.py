@@ -1,0 +1,33 @@
+"""How the first person gets in: printed once, by the first start."""
+
+import os
+import sys
+
+from flask import Flask
+
+from app.fleet.tokens import invite_first_admin
+
+TEXT = """
+Nobody can sign in yet. This one-time token is good for 24 hours and for one use:
+
+    {token}
+
+Change it for a token of your own:
+
+    curl -s {url}/api/v1/sign-in -H 'Content-Type: application/json' -d '{{"token": "{token}"}}'
+
+"""
+
+
+def invite(app: Flask) -> None:
+    """Print a one-time token to standard error if there is no admin who could sign in.
+
+    Not through the log, which is kept.
+    """
+    with app.app_context():
+        token = invite_first_admin()
+    if token:
+        host, port = os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "8000")
+        url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
+        sys.stderr.write(TEXT.format(token=token, url=url))
+        sys.stderr.flush()

@@ -1,0 +1,71 @@
+"""`flask tokens`."""
+
+from typing import Any
+
+import click
+
+from app.cli.actor import command_line
+from app.cli.groups import Group
+from app.cli.output import as_json, print_json, print_table
+from app.fleet import accounts
+from app.fleet import tokens as fleet
+from app.models import Token
+
+COLUMNS = (
+    *("id", "account_id", "name", "prefix", "one_time"),
+    *("created_at", "expires_at", "last_used_at", "revoked_at"),
+)
+
+tokens = Group("tokens", help="How accounts sign in.")
+
+
+@tokens.command()
+@click.option("--account", required=True, help="Its id or e-mail address.")
+@click.option("--name", required=True, help="What it is for.")
+@click.option(
+    "--expires-days", default=90, show_default=True, type=click.IntRange(0), help="0: never."
+)
+@as_json
+def create(account: str, name: str, expires_days: int, as_json: bool) -> None:
+    """Create a token and print it, this once."""
+    actor = command_line()
+    owner = accounts.find_account(actor, account)
+    issued, _ = fleet.issue_token(
+        actor, account_id=owner.id, name=name, expires_days=expires_days or None
+    )
+    if as_json:
+        print_json(_row(issued.token) | {"token": issued.text})
+        return
+    click.echo("It is shown only now:", err=True)
+    click.echo(issued.text)
+
+
+@tokens.command("list")
+@click.option("--account", help="An id or e-mail address.")
+@click.option("--limit", default=50, show_default=True)
+@click.option("--after", help="`next` of the page before.")
+@as_json
+def list_(account: str | None, limit: int, after: str | None, as_json: bool) -> None:
+    """List tokens, never their text."""
+    actor = command_line()
+    owner = accounts.find_account(actor, account).id if account else None
+    found, following = fleet.list_tokens(actor, limit=limit, after=after, account_id=owner)
+    if as_json:
+        print_json({"items": [_row(token) for token in found], "next": following})
+        return
+    rows = [_row(token) for token in found]
+    print_table(COLUMNS, [["" if v is None else str(v) for v in row.values()] for row in rows])
+    if following:
+        click.echo(f"More: --after {following}", err=True)
+
+
+@tokens.command()
+@click.argument("token", type=int)
+def revoke(token: int) -> None:
+    """Revoke a token by its id: it is refused from now on."""
+    fleet.revoke_token(command_line(), token)
+    click.echo(f"Revoked token {token}.")
+
+
+def _row(token: Token) -> dict[str, Any]:
+    return {name: getattr(token, name) for name in COLUMNS}

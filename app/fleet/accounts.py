@@ -1,0 +1,188 @@
+"""Accounts: create, list, read, change, delete."""
+
+from typing import Any
+
+from sqlalchemy import select
+
+from app.errors import (
+    AccountChanged,
+    AccountNotFound,
+    InputInvalid,
+    LastAdmin,
+    RoleInsufficient,
+)
+from app.extensions import db
+from app.fleet import audit, idempotency
+from app.fleet.actors import Actor
+from app.fleet.transactions import CatalogSession, from_cursor, to_cursor, writing
+from app.models import Account, Role
+
+LARGEST_ID = 2**31 - 1
+
+
+def create_account(
+    actor: Actor, values: dict[str, Any], *, key: str | None = None
+) -> tuple[Account, bool]:
+    """A new account, and whether it was there already for the same idempotency key."""
+    actor.require("accounts.create")
+    values = _clean(values)
+    role = values.setdefault("role", Role.VIEWER)
+    if role != Role.VIEWER:
+        actor.require("accounts.set_role")
+    request = idempotency.Request(actor=actor, key=key, about=("accounts", values))
+    if (made := request.made()) is not None:
+        return get_account(actor, made), True
+    try:
+        with writing() as session:
+            account = Account(**values)
+            session.add(account)
+            session.flush()
+            request.remember(session, account.id)
+            audit.record(
+                session, actor, "account.created", ("account", account.id), **_plain(values)
+            )
+    except idempotency.RACES as error:
+        if (made := request.made()) is None:
+            raise error.with_traceback(None) from error
+        return get_account(actor, made), True
+    return account, False
+
+
+def get_account(actor: Actor, account_id: int) -> Account:
+    """The account, or AccountNotFound."""
+    actor.require("accounts.read")
+    return _find(db.session, account_id)
+
+
+def find_account(actor: Actor, name: str) -> Account:
+    """The account with this id or e-mail address, or AccountNotFound."""
+    actor.require("accounts.read")
+    if name.isdecimal():
+        return get_account(actor, int(name))
+    query = select(Account).where(Account.email == name.strip().lower())
+    account = db.session.scalar(query)
+    if account is None:
+        raise AccountNotFound(f"There is no account with the address {name}.")
+    return account
+
+
+def list_accounts(
+    actor: Actor,
+    *,
+    limit: int,
+    after: str | None = None,
+    name: str | None = None,
+    email: str | None = None,
+    role: str | None = None,
+) -> tuple[list[Account], str | None]:
+    """A page of accounts in the order they were made, and the cursor of the next one.
+
+    `name` is a part of the name, `email` and `role` are exact.
+    """
+    actor.require("accounts.read")
+    query = select(Account).order_by(Account.id).limit(limit + 1)
+    if after:
+        query = query.where(Account.id > from_cursor(after))
+    if name:
+        query = query.where(Account.name.icontains(name, autoescape=True))
+    if email:
+        query = query.where(Account.email == email.strip().lower())
+    if role:
+        query = query.where(Account.role == role)
+    found = list(db.session.scalars(query))
+    return found[:limit], to_cursor(found[limit - 1].id) if len(found) > limit else None
+
+
+def change_account(
+    actor: Actor, account_id: int, values: dict[str, Any], *, version: int | None
+) -> Account:
+    """The account with new values, if it still is the version that was read.
+
+    None as a version means whatever it is. Raises AccountChanged, EmailTaken, LastAdmin.
+    """
+    actor.require("accounts.change")
+    values = _clean(values)
+    with writing() as session:
+        account = _find(session, account_id, version)
+        actor.require_over(account)
+        before = {name: getattr(account, name) for name in values}
+        changed = {name: value for name, value in values.items() if before[name] != value}
+        if "role" in changed:
+            _allow_role(session, actor, account)
+        for name, value in changed.items():
+            setattr(account, name, value)
+        if changed:
+            session.flush()
+            audit.record(
+                session,
+                actor,
+                "account.changed",
+                ("account", account.id),
+                **_plain({name: [before[name], value] for name, value in changed.items()}),
+            )
+    return account
+
+
+def delete_account(actor: Actor, account_id: int, *, version: int | None) -> None:
+    """The account and its tokens are gone; what it did stays in the audit trail."""
+    actor.require("accounts.delete")
+    with writing() as session:
+        account = _find(session, account_id, version)
+        actor.require_over(account)
+        _keep_an_admin(session, account)
+        audit.record(
+            session,
+            actor,
+            "account.deleted",
+            ("account", account.id),
+            name=account.name,
+            email=account.email,
+        )
+        session.delete(account)
+
+
+def _find(session: CatalogSession, account_id: int, version: int | None = None) -> Account:
+    account = session.get(Account, account_id) if 0 < account_id <= LARGEST_ID else None
+    if account is None:
+        raise AccountNotFound(f"There is no account {account_id}.", account=account_id)
+    if version is not None and account.version != version:
+        raise AccountChanged(
+            f"Account {account_id} is at version {account.version}, not {version}. Read it again."
+        )
+    return account
+
+
+def _allow_role(session: CatalogSession, actor: Actor, account: Account) -> None:
+    actor.require("accounts.set_role")
+    if actor.id == account.id:
+        raise RoleInsufficient("Nobody changes their own role. Ask another admin.")
+    _keep_an_admin(session, account)
+
+
+def _keep_an_admin(session: CatalogSession, account: Account) -> None:
+    """Refuse to lose the last admin. Locks the admins, so that two cannot go at once."""
+    if account.role != Role.ADMIN:
+        return
+    admins = session.scalars(select(Account.id).where(Account.role == Role.ADMIN).with_for_update())
+    if len(admins.all()) == 1:
+        raise LastAdmin(f"Account {account.id} is the last admin. Make another one first.")
+
+
+def _clean(values: dict[str, Any]) -> dict[str, Any]:
+    values = dict(values)
+    if "email" in values:
+        values["email"] = (values["email"] or "").strip().lower() or None
+    if not (values.get("name", "x") or "").strip():
+        raise InputInvalid("An account needs a name.")
+    return values
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Values as JSON can hold them: dates as text."""
+
+    def one(value: Any) -> Any:
+        if isinstance(value, list):
+            return [one(item) for item in value]
+        return value if isinstance(value, str | int | None) else str(value)
+
+    return {name: one(value) for name, value in values.items()}

@@ -1,0 +1,50 @@
+"""Who is asking, and what they may do: one table."""
+
+from dataclasses import dataclass
+
+from app.errors import RoleInsufficient
+from app.models import Account, Role
+
+RIGHTS = {
+    "accounts.read": Role.VIEWER,
+    "accounts.create": Role.OPERATOR,
+    "accounts.change": Role.OPERATOR,
+    "accounts.delete": Role.ADMIN,
+    "accounts.set_role": Role.ADMIN,
+    "events.read": Role.OPERATOR,
+    "tokens.own": Role.VIEWER,
+    "tokens.any": Role.ADMIN,
+}
+"""The lowest role that may do each thing. Whoever may change accounts may not touch those of a
+higher role, and nobody changes their own role."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actor:
+    """The account on whose behalf something is done; `id` is None for the command line."""
+
+    id: int | None
+    name: str
+    role: Role
+    request_id: str | None = None
+    ip: str | None = None
+
+    def may(self, right: str) -> bool:
+        """True if the role of this account has the right."""
+        return self.role.includes(RIGHTS[right])
+
+    def require(self, right: str) -> None:
+        """Raise RoleInsufficient unless this account has the right."""
+        if not self.may(right):
+            raise RoleInsufficient(
+                f"This needs the role {RIGHTS[right]}; yours is {self.role}. Ask an admin.",
+                needed=RIGHTS[right].value,
+            )
+
+    def require_over(self, account: Account) -> None:
+        """Raise RoleInsufficient if the account's role is higher than ours."""
+        if not self.role.includes(Role(account.role)):
+            raise RoleInsufficient(
+                f"Account {account.id} has the role {account.role}, which is above yours.",
+                needed=account.role,
+            )

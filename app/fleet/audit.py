@@ -1,0 +1,58 @@
+"""The audit trail: written with the change it tells of, read newest first, never changed."""
+
+from typing import Any
+
+from sqlalchemy import select
+
+from app.extensions import db
+from app.fleet.actors import Actor
+from app.fleet.transactions import CatalogSession, from_cursor, to_cursor
+from app.models import Event
+
+
+def record(
+    session: CatalogSession,
+    actor: Actor,
+    action: str,
+    subject: tuple[str, int | None],
+    **detail: Any,
+) -> None:
+    """Add an event to the transaction that makes the change. `detail` must be fit to be read."""
+    kind, key = subject
+    session.add(
+        Event(
+            actor_id=actor.id,
+            actor_name=actor.name[:128],
+            action=action,
+            subject_type=kind,
+            subject_id=key,
+            detail=detail,
+            request_id=actor.request_id,
+            ip=actor.ip,
+        )
+    )
+
+
+def list_events(
+    actor: Actor,
+    *,
+    limit: int,
+    after: str | None = None,
+    action: str | None = None,
+    subject_type: str | None = None,
+    subject_id: int | None = None,
+) -> tuple[list[Event], str | None]:
+    """A page of events, newest first, and the cursor of the next one."""
+    actor.require("events.read")
+    query = select(Event).order_by(Event.id.desc()).limit(limit + 1)
+    if after:
+        query = query.where(Event.id < from_cursor(after))
+    for column, value in (
+        (Event.action, action),
+        (Event.subject_type, subject_type),
+        (Event.subject_id, subject_id),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    found = list(db.session.scalars(query))
+    return found[:limit], to_cursor(found[limit - 1].id) if len(found) > limit else None

@@ -1,0 +1,267 @@
+"""Tokens: issued once in full, kept as a digest, proved in constant time."""
+
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.errors import AccountNotFound, HeadwayError, RoleInsufficient, TokenNotFound, TokenRefused
+from app.extensions import db
+from app.fleet import audit, idempotency
+from app.fleet.accounts import LARGEST_ID
+from app.fleet.actors import Actor
+from app.fleet.transactions import CatalogSession, from_cursor, to_cursor, writing
+from app.models import Account, Role, Token
+
+log = logging.getLogger(__name__)
+
+TEXT = re.compile(r"hw_([a-z0-9]{4,12})_([A-Za-z0-9_-]{43})")
+FIRST = "first"
+"""The prefix of the one token that invites the first admin. It is unique, so only one is made."""
+INVITATION = timedelta(hours=24)
+SIGN_IN_DAYS = 30
+USED_AGAIN = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A token and its text, which nobody can read again. The text is no part of its `repr`."""
+
+    token: Token
+    text: str | None
+
+    def __repr__(self) -> str:
+        return f"Issued({self.token.prefix})"
+
+
+def issue_token(
+    actor: Actor,
+    *,
+    account_id: int,
+    name: str,
+    expires_days: int | None,
+    key: str | None = None,
+) -> tuple[Issued, bool]:
+    """A new token for an account, and whether it was there already for the same key.
+
+    Everybody may make tokens for themselves, an admin for anybody. One that was made before is
+    shown without its text.
+    """
+    _allow(actor, account_id)
+    about = ("tokens", [account_id, name, expires_days])
+    request = idempotency.Request(actor=actor, key=key, about=about)
+    if (made := request.made()) is not None:
+        return Issued(_find(actor, made), None), True
+    try:
+        with writing() as session:
+            account = session.get(Account, account_id) if account_id <= LARGEST_ID else None
+            if account is None:
+                raise AccountNotFound(f"There is no account {account_id}.", account=account_id)
+            issued = _add(session, account, name, _in_days(expires_days))
+            request.remember(session, issued.token.id)
+            _record(session, actor, "token.created", issued.token)
+    except IntegrityError:
+        if (made := request.made()) is None:
+            raise
+        return Issued(_find(actor, made), None), True
+    return issued, False
+
+
+def list_tokens(
+    actor: Actor, *, limit: int, after: str | None = None, account_id: int | None = None
+) -> tuple[list[Token], str | None]:
+    """A page of tokens: an admin's view of all, everybody's of their own."""
+    if not actor.may("tokens.any"):
+        if account_id not in (None, actor.id):
+            raise RoleInsufficient("Only an admin sees the tokens of others.")
+        account_id = actor.id
+    query = select(Token).order_by(Token.id).limit(limit + 1)
+    if after:
+        query = query.where(Token.id > from_cursor(after))
+    if account_id is not None:
+        query = query.where(Token.account_id == account_id)
+    found = list(db.session.scalars(query))
+    return found[:limit], to_cursor(found[limit - 1].id) if len(found) > limit else None
+
+
+def revoke_token(actor: Actor, token_id: int) -> None:
+    """The token is refused from now on. Revoking it again changes nothing."""
+    with writing() as session:
+        token = _find(actor, token_id)
+        if token.revoked_at is None:
+            token.revoked_at = datetime.now(UTC)
+            _record(session, actor, "token.revoked", token)
+
+
+def authenticate(text: str, *, request_id: str | None, ip: str | None) -> tuple[Actor, int]:
+    """Who this token belongs to, and its id. Raises TokenRefused, always in the same words."""
+    prefix, digest = _parts(text)
+    with Session(db.engine) as session:
+        token = session.scalar(select(Token).where(Token.prefix == prefix))
+        # Compared even when there is no such token: the time taken tells nothing.
+        right = hmac.compare_digest(token.digest if token else "0" * 64, digest)
+        if token is None or not right or token.one_time or not _is_live(token):
+            raise TokenRefused
+        actor = Actor(
+            id=token.account_id,
+            name=token.account.name,
+            role=Role(token.account.role),
+            request_id=request_id,
+            ip=ip,
+        )
+        last, token_id = token.last_used_at, token.id
+    if last is None or datetime.now(UTC) - last > USED_AGAIN:
+        _note_use(token_id)
+    return actor, token_id
+
+
+def sign_in(text: str, *, request_id: str | None, ip: str | None) -> Issued:
+    """A token for a one-time token, which is used up by it. Raises TokenRefused."""
+    prefix, digest = _parts(text)
+    now = datetime.now(UTC)
+    with writing() as session:
+        # Naming the state we expect: of two that come at once, one changes a row.
+        won = session.execute(
+            update(Token)
+            .where(Token.prefix == prefix, Token.digest == digest, Token.one_time)
+            .where(Token.revoked_at.is_(None), Token.expires_at > now)
+            .values(revoked_at=now, last_used_at=now)
+            .execution_options(synchronize_session=False)
+        )
+        if won.rowcount != 1:  # type: ignore[attr-defined]
+            raise TokenRefused
+        account = session.scalars(select(Token).where(Token.prefix == prefix)).one().account
+        issued = _add(session, account, "sign-in", _in_days(SIGN_IN_DAYS))
+        actor = Actor(
+            id=account.id,
+            name=account.name,
+            role=Role(account.role),
+            request_id=request_id,
+            ip=ip,
+        )
+        _record(session, actor, "token.signed_in", issued.token)
+    return issued
+
+
+def invite_first_admin() -> str | None:
+    """The text of a one-time token if nobody can administer Headway yet; None if somebody can.
+
+    Many processes may ask at once: one of them gets it. An invitation that nobody took within
+    its 24 hours is made anew.
+    """
+    admins = select(Account.id).where(Account.role == Role.ADMIN)
+    now = datetime.now(UTC)
+    usable = select(Token.id).where(
+        Token.account_id.in_(admins),
+        or_(Token.one_time.is_(False), Token.revoked_at.is_not(None), Token.expires_at > now),
+    )
+    with Session(db.engine) as session:
+        if session.scalar(usable.limit(1)) is not None:
+            return None
+    try:
+        return _invite(now)
+    except IntegrityError:
+        return None  # another process was faster
+
+
+def _invite(now: datetime) -> str | None:
+    actor = Actor(id=None, name="headway", role=Role.ADMIN)
+    with writing() as session:
+        old = session.scalar(select(Token).where(Token.prefix == FIRST))
+        if old is not None and old.expires_at and old.expires_at > now:
+            return None
+        if old is not None:
+            session.delete(old)
+            session.flush()
+        account = session.scalar(select(Account).where(Account.role == Role.ADMIN).limit(1))
+        if account is None:
+            account = Account(name="admin", role=Role.ADMIN)
+            session.add(account)
+            session.flush()
+        issued = _add(session, account, "first sign-in", now + INVITATION, prefix=FIRST)
+        _record(session, actor, "token.created", issued.token)
+    return issued.text
+
+
+def _add(
+    session: CatalogSession,
+    account: Account,
+    name: str,
+    expires_at: datetime | None,
+    *,
+    prefix: str | None = None,
+) -> Issued:
+    prefix, secret = prefix or secrets.token_hex(4), secrets.token_urlsafe(32)
+    token = Token(
+        account=account,
+        name=name,
+        prefix=prefix,
+        digest=_digest(secret),
+        one_time=prefix == FIRST,
+        expires_at=expires_at,
+    )
+    session.add(token)
+    session.flush()
+    return Issued(token, f"hw_{prefix}_{secret}")
+
+
+def _allow(actor: Actor, account_id: int) -> None:
+    actor.require("tokens.own" if account_id == actor.id else "tokens.any")
+
+
+def _find(actor: Actor, token_id: int) -> Token:
+    token = db.session.get(Token, token_id) if 0 < token_id <= LARGEST_ID else None
+    # Somebody else's is not there, rather than forbidden: ids tell nothing.
+    if token is None or not (actor.may("tokens.any") or token.account_id == actor.id):
+        raise TokenNotFound(f"There is no token {token_id}.", token=token_id)
+    return token
+
+
+def _record(session: CatalogSession, actor: Actor, action: str, token: Token) -> None:
+    audit.record(
+        session,
+        actor,
+        action,
+        ("token", token.id),
+        account=token.account_id,
+        name=token.name,
+        prefix=token.prefix,
+    )
+
+
+def _note_use(token_id: int) -> None:
+    """Keep when it was last used, at most once a minute; no request fails for that."""
+    try:
+        with writing() as session:
+            session.execute(
+                update(Token).where(Token.id == token_id).values(last_used_at=datetime.now(UTC))
+            )
+    except (SQLAlchemyError, HeadwayError):
+        log.warning("the last use of token %s could not be noted", token_id)
+
+
+def _is_live(token: Token) -> bool:
+    expired = token.expires_at is not None and token.expires_at <= datetime.now(UTC)
+    return token.revoked_at is None and not expired
+
+
+def _parts(text: str) -> tuple[str, str]:
+    if not (parts := TEXT.fullmatch(text)):
+        raise TokenRefused
+    return parts[1], _digest(parts[2])
+
+
+def _digest(secret: str) -> str:
+    # 256 random bits need no salt and no slow hash: there is nothing to guess.
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _in_days(days: int | None) -> datetime | None:
+    return None if days is None else datetime.now(UTC) + timedelta(days=days)
