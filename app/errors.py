@@ -211,12 +211,6 @@ class RoleInsufficient(HeadwayError):
     kind = Kind.DENIED
 
 
-class CursorInvalid(HeadwayError):
-    """The page cursor is not one that was handed out."""
-
-    kind = Kind.INVALID
-
-
 class InputInvalid(HeadwayError):
     """The request says something that cannot be used."""
 

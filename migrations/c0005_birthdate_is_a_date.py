@@ -23,9 +23,7 @@ def downgrade() -> None:
     _change(sa.Date(), sa.DateTime(), sqlite="birthdate || ' 00:00:00.000000'")
 
 
-def _change(
-    old: sa.types.TypeEngine[Any], new: sa.types.TypeEngine[Any], *, sqlite: str
-) -> None:
+def _change(old: sa.types.TypeEngine[Any], new: sa.types.TypeEngine[Any], *, sqlite: str) -> None:
     if op.get_context().dialect.name != "sqlite":
         op.alter_column("account", "birthdate", existing_type=old, type_=new)
         return

@@ -129,10 +129,15 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def app(template: Path, tmp_path: Path) -> Flask:
+def template_copy(template: Path, tmp_path: Path) -> URL:
     path = tmp_path / "catalog.sqlite"
     path.write_bytes(template.read_bytes())
-    return create_app(settings_for(URL.create("sqlite", database=str(path))))
+    return URL.create("sqlite", database=str(path))
+
+
+@pytest.fixture
+def app(template_copy: URL) -> Flask:
+    return create_app(settings_for(template_copy))
 
 
 @pytest.fixture

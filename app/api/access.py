@@ -2,6 +2,7 @@
 
 from apiflask import APIBlueprint
 from flask import Response, g, request
+from werkzeug.exceptions import UnsupportedMediaType
 
 from app.errors import TokenRefused
 from app.extensions import limiter
@@ -14,6 +15,7 @@ OPEN = {"api.tokens.sign_in"}
 def protect(api: APIBlueprint) -> None:
     """Refuse every request to this blueprint, and to all below it, that has no valid token."""
     api.before_request(_authenticate)
+    api.before_request(_only_json)
     # Guessing is slow: each address may be refused so many times a minute.
     limiter.limit("60/minute", deduct_when=_was_refused)(api)
 
@@ -34,6 +36,11 @@ def _authenticate() -> None:
     g.actor, g.token_id = authenticate(
         text.strip(), request_id=g.request_id, ip=request.remote_addr
     )
+
+
+def _only_json() -> None:
+    if request.method in ("POST", "PATCH") and not request.is_json:
+        raise UnsupportedMediaType("Send JSON, with `Content-Type: application/json`.")
 
 
 def _was_refused(response: Response) -> bool:

@@ -1,5 +1,6 @@
 """`/api/v1/accounts`."""
 
+import re
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -15,13 +16,15 @@ from app.api.schemas import (
     AccountQuery,
     Idempotent,
 )
-from app.errors import AccountChanged
+from app.errors import AccountChanged, InputInvalid
 from app.fleet import accounts as fleet
 from app.models import Account
 from app.settings import Settings
 
 bp = APIBlueprint("accounts", __name__, url_prefix="/accounts")
 
+TAG = r'(W/)?"[!#-~]*"'
+TAGS = re.compile(rf"\*|{TAG}(\s*,\s*{TAG})*")
 COUNTRY_HEADERS = ("CF-IPCountry", "CloudFront-Viewer-Country", "X-Country-Code")
 
 
@@ -82,6 +85,8 @@ def _expected(account_id: int) -> int | None:
         raise PreconditionRequired(
             "Send `If-Match` with the ETag of what you read, or `*` for whatever is there."
         )
+    if not TAGS.fullmatch(request.headers["If-Match"]):
+        raise InputInvalid("`If-Match` takes the ETag of what you read, quotes and all, or `*`.")
     if request.if_match.star_tag:
         return None
     for tag in request.if_match.as_set():

@@ -10,7 +10,7 @@ def made(where: str, replayed: bool) -> dict[str, str]:
     return {"Location": where} | ({"Idempotent-Replayed": "true"} if replayed else {})
 
 
-def next_link(after: str | None) -> dict[str, str]:
+def next_link(after: int | None) -> dict[str, str]:
     """Of a page: the address of the next one."""
     if after is None:
         return {}

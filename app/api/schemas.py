@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, EmailStr, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, EmailStr, Field
 
 from app.models import Role
 
@@ -31,13 +31,33 @@ Place = Annotated[str, Field(max_length=128, pattern=NO_CONTROL)]
 Email = Annotated[EmailStr, Field(max_length=128)]
 
 
+def _day(value: object) -> object:
+    """A number is no day, though pydantic would take it for seconds since 1970."""
+    if not isinstance(value, str | date):
+        raise ValueError("must be a date: YYYY-MM-DD")  # noqa: TRY004  # pydantic's way to refuse
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+
+
+def _number(value: object) -> object:
+    """A text is no number, though pydantic would read it as one."""
+    if isinstance(value, str | bool):
+        raise ValueError("must be a whole number")  # noqa: TRY004  # pydantic's way to refuse
+    return value
+
+
+Number = Annotated[int, BeforeValidator(_number)]
+
+
 class AccountIn(In):
     """A new account."""
 
     name: Name = Field(examples=["Ada"])
     description: Description | None = None
     email: Email | None = Field(None, examples=["ada@example.org"])
-    birthdate: date | None = Field(None, examples=["1815-12-10"])
+    birthdate: Day | None = Field(None, examples=["1815-12-10"])
     location: Place | None = None
     role: Role = Role.VIEWER
 
@@ -48,7 +68,7 @@ class AccountChange(In):
     name: Name = Field(default=None)  # type: ignore[assignment]
     description: Description | None = None
     email: Email | None = None
-    birthdate: date | None = None
+    birthdate: Day | None = None
     location: Place | None = None
     role: Role = Field(default=None)  # type: ignore[assignment]
 
@@ -79,7 +99,7 @@ class Page(In):
     """Which part of a list."""
 
     limit: int = Field(50, ge=1, le=200)
-    after: str | None = Field(None, max_length=64, description="`next` of the page before.")
+    after: int | None = Field(None, ge=0, lt=2**63, description="`next` of the page before.")
 
 
 class AccountQuery(Page):
@@ -94,17 +114,19 @@ class AccountPage(BaseModel):
     """Accounts in the order they were made."""
 
     items: list[AccountOut]
-    next: str | None
+    next: int | None
 
 
 class TokenIn(In):
     """A new token."""
 
     name: Name = Field(examples=["deploy"])
-    account_id: int | None = Field(
-        None, ge=1, le=LARGEST_INTEGER, description="Whose; yours if it is not there."
+    account_id: Annotated[Number, Field(ge=1, le=LARGEST_INTEGER)] | None = Field(
+        None, description="Whose; yours if it is not there."
     )
-    expires_days: int | None = Field(90, ge=1, le=3650, description="null: never.")
+    expires_days: Annotated[Number, Field(ge=1, le=3650)] | None = Field(
+        90, description="null: never."
+    )
 
 
 class TokenOut(Out):
@@ -137,7 +159,7 @@ class TokenPage(BaseModel):
     """Tokens in the order they were made."""
 
     items: list[TokenOut]
-    next: str | None
+    next: int | None
 
 
 class SignIn(In):
@@ -181,7 +203,7 @@ class EventPage(BaseModel):
     """Events, newest first."""
 
     items: list[EventOut]
-    next: str | None
+    next: int | None
 
 
 class Idempotent(BaseModel):

@@ -19,6 +19,7 @@ ALWAYS = {
     "404": "There is no such thing.",
     "409": "Something else is in the way.",
     "413": "The body is larger than 1 MiB.",
+    "415": "The body is of another type.",
     "422": "A field cannot be used.",
     "429": "Too many requests from your address.",
     "500": "A bug: see the log.",
@@ -71,7 +72,9 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
     if operation["operationId"] == "readAccount":
         operation["responses"]["304"] = {"description": "You have it."}
     if method in ("get", "delete"):
-        refusals = {code: words for code, words in refusals.items() if code not in ("400", "413")}
+        refusals = {
+            code: words for code, words in refusals.items() if code not in ("400", "413", "415")
+        }
     if "requestBody" in operation:
         operation["requestBody"]["required"] = True
     for code, words in refusals.items():
@@ -88,7 +91,7 @@ IF_MATCH = {
     "in": "header",
     "required": True,
     "description": "The ETag of what you read, or `*`.",
-    "schema": {"type": "string", "pattern": r'^(\*|"[!#-~]+")$'},
+    "schema": {"type": "string", "pattern": r'^(\*|(W/)?"[!#-~]+")$'},
     "example": '"1-1"',
 }
 IDEMPOTENCY_KEY = {

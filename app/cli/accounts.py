@@ -48,7 +48,7 @@ def create(name: str, as_json: bool, **fields: Any) -> None:
 @click.option("--name", help="A part of the name.")
 @click.option("--role", type=click.Choice([role.value for role in Role]))
 @click.option("--limit", default=50, show_default=True)
-@click.option("--after", help="`next` of the page before.")
+@click.option("--after", type=int, help="`next` of the page before.")
 @as_json
 def list_(as_json: bool, **query: Any) -> None:
     """List accounts."""

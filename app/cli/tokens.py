@@ -43,9 +43,9 @@ def create(account: str, name: str, expires_days: int, as_json: bool) -> None:
 @tokens.command("list")
 @click.option("--account", help="An id or e-mail address.")
 @click.option("--limit", default=50, show_default=True)
-@click.option("--after", help="`next` of the page before.")
+@click.option("--after", type=int, help="`next` of the page before.")
 @as_json
-def list_(account: str | None, limit: int, after: str | None, as_json: bool) -> None:
+def list_(account: str | None, limit: int, after: int | None, as_json: bool) -> None:
     """List tokens, never their text."""
     actor = command_line()
     owner = accounts.find_account(actor, account).id if account else None

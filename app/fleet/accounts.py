@@ -14,7 +14,7 @@ from app.errors import (
 from app.extensions import db
 from app.fleet import audit, idempotency
 from app.fleet.actors import Actor
-from app.fleet.transactions import CatalogSession, from_cursor, to_cursor, writing
+from app.fleet.transactions import CatalogSession, writing
 from app.models import Account, Role
 
 LARGEST_ID = 2**31 - 1
@@ -70,19 +70,19 @@ def list_accounts(
     actor: Actor,
     *,
     limit: int,
-    after: str | None = None,
+    after: int | None = None,
     name: str | None = None,
     email: str | None = None,
     role: str | None = None,
-) -> tuple[list[Account], str | None]:
-    """A page of accounts in the order they were made, and the cursor of the next one.
+) -> tuple[list[Account], int | None]:
+    """A page of accounts in the order they were made, and what to send as `after` for the next one.
 
     `name` is a part of the name, `email` and `role` are exact.
     """
     actor.require("accounts.read")
     query = select(Account).order_by(Account.id).limit(limit + 1)
-    if after:
-        query = query.where(Account.id > from_cursor(after))
+    if after is not None:
+        query = query.where(Account.id > after)
     if name:
         query = query.where(Account.name.icontains(name, autoescape=True))
     if email:
@@ -90,7 +90,7 @@ def list_accounts(
     if role:
         query = query.where(Account.role == role)
     found = list(db.session.scalars(query))
-    return found[:limit], to_cursor(found[limit - 1].id) if len(found) > limit else None
+    return found[:limit], found[limit - 1].id if len(found) > limit else None
 
 
 def change_account(

@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from app.extensions import db
 from app.fleet.actors import Actor
-from app.fleet.transactions import CatalogSession, from_cursor, to_cursor
+from app.fleet.transactions import CatalogSession
 from app.models import Event
 
 
@@ -37,16 +37,16 @@ def list_events(
     actor: Actor,
     *,
     limit: int,
-    after: str | None = None,
+    after: int | None = None,
     action: str | None = None,
     subject_type: str | None = None,
     subject_id: int | None = None,
-) -> tuple[list[Event], str | None]:
-    """A page of events, newest first, and the cursor of the next one."""
+) -> tuple[list[Event], int | None]:
+    """A page of events, newest first, and what to send as `after` for the next one."""
     actor.require("events.read")
     query = select(Event).order_by(Event.id.desc()).limit(limit + 1)
-    if after:
-        query = query.where(Event.id < from_cursor(after))
+    if after is not None:
+        query = query.where(Event.id < after)
     for column, value in (
         (Event.action, action),
         (Event.subject_type, subject_type),
@@ -55,4 +55,4 @@ def list_events(
         if value is not None:
             query = query.where(column == value)
     found = list(db.session.scalars(query))
-    return found[:limit], to_cursor(found[limit - 1].id) if len(found) > limit else None
+    return found[:limit], found[limit - 1].id if len(found) > limit else None

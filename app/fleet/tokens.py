@@ -17,7 +17,7 @@ from app.extensions import db
 from app.fleet import audit, idempotency
 from app.fleet.accounts import LARGEST_ID
 from app.fleet.actors import Actor
-from app.fleet.transactions import CatalogSession, from_cursor, to_cursor, writing
+from app.fleet.transactions import CatalogSession, writing
 from app.models import Account, Role, Token
 
 log = logging.getLogger(__name__)
@@ -75,20 +75,20 @@ def issue_token(
 
 
 def list_tokens(
-    actor: Actor, *, limit: int, after: str | None = None, account_id: int | None = None
-) -> tuple[list[Token], str | None]:
+    actor: Actor, *, limit: int, after: int | None = None, account_id: int | None = None
+) -> tuple[list[Token], int | None]:
     """A page of tokens: an admin's view of all, everybody's of their own."""
     if not actor.may("tokens.any"):
         if account_id not in (None, actor.id):
             raise RoleInsufficient("Only an admin sees the tokens of others.")
         account_id = actor.id
     query = select(Token).order_by(Token.id).limit(limit + 1)
-    if after:
-        query = query.where(Token.id > from_cursor(after))
+    if after is not None:
+        query = query.where(Token.id > after)
     if account_id is not None:
         query = query.where(Token.account_id == account_id)
     found = list(db.session.scalars(query))
-    return found[:limit], to_cursor(found[limit - 1].id) if len(found) > limit else None
+    return found[:limit], found[limit - 1].id if len(found) > limit else None
 
 
 def revoke_token(actor: Actor, token_id: int) -> None:

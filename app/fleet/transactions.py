@@ -1,8 +1,5 @@
 """One transaction a use case, and one seam for what the catalog refuses."""
 
-import base64
-import binascii
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import scoped_session
 from sqlalchemy.orm.exc import StaleDataError
 
-from app.errors import AccountChanged, CursorInvalid, EmailTaken
+from app.errors import AccountChanged, EmailTaken
 from app.extensions import db
 
 CatalogSession = scoped_session[Session]
@@ -38,20 +35,3 @@ def writing() -> Iterator[CatalogSession]:
     except BaseException:
         db.session.rollback()
         raise
-
-
-def to_cursor(key: int) -> str:
-    """The opaque text for "after this row"."""
-    return base64.urlsafe_b64encode(json.dumps([key]).encode()).decode().rstrip("=")
-
-
-def from_cursor(cursor: str) -> int:
-    """The row's key again. Raises CursorInvalid for anything that was not handed out."""
-    try:
-        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        (key,) = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        if type(key) is not int or not 0 <= key < 1 << 63 or to_cursor(key) != cursor:
-            raise CursorInvalid
-    except (ValueError, TypeError, binascii.Error) as error:
-        raise CursorInvalid from error
-    return key
