@@ -48,7 +48,7 @@ def _number(value: object) -> object:
     return value
 
 
-Number = Annotated[int, BeforeValidator(_number)]
+Number = BeforeValidator(_number)
 
 
 class AccountIn(In):
@@ -121,10 +121,10 @@ class TokenIn(In):
     """A new token."""
 
     name: Name = Field(examples=["deploy"])
-    account_id: Annotated[Number, Field(ge=1, le=LARGEST_INTEGER)] | None = Field(
+    account_id: Annotated[int, Field(ge=1, le=LARGEST_INTEGER), Number] | None = Field(
         None, description="Whose; yours if it is not there."
     )
-    expires_days: Annotated[Number, Field(ge=1, le=3650)] | None = Field(
+    expires_days: Annotated[int, Field(ge=1, le=3650), Number] | None = Field(
         90, description="null: never."
     )
 
