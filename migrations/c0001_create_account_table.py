@@ -11,6 +11,9 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+# A server may still make tables in latin1, where a name like Σοφία has no place.
+UTF8 = {"mysql_charset": "utf8mb4", "mariadb_charset": "utf8mb4"}
+
 
 def upgrade() -> None:
     op.create_table(
@@ -20,6 +23,7 @@ def upgrade() -> None:
         sa.Column("description", sa.Unicode(200)),
         sa.Column("created", sa.DateTime),
         sa.Column("updated", sa.DateTime),
+        **UTF8,
     )
 
 

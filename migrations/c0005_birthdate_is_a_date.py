@@ -14,6 +14,8 @@ down_revision = "c0004"
 branch_labels = None
 depends_on = None
 
+Type = sa.types.TypeEngine[Any]
+
 
 def upgrade() -> None:
     _change(sa.DateTime(), sa.Date(), sqlite="substr(birthdate, 1, 10)")
@@ -23,14 +25,14 @@ def downgrade() -> None:
     _change(sa.Date(), sa.DateTime(), sqlite="birthdate || ' 00:00:00.000000'")
 
 
-def _change(old: sa.types.TypeEngine[Any], new: sa.types.TypeEngine[Any], *, sqlite: str) -> None:
-    if op.get_context().dialect.name != "sqlite":
-        op.alter_column("account", "birthdate", existing_type=old, type_=new)
-        return
-    # A batch rebuild would write CAST(birthdate AS DATE), which SQLite takes for a number: 1815.
-    op.add_column("account", sa.Column("changed", new))
-    op.execute(f"UPDATE account SET changed = {sqlite}")  # noqa: S608
-    with op.batch_alter_table("account") as account:
-        account.drop_column("birthdate")
-    with op.batch_alter_table("account") as account:
-        account.alter_column("changed", new_column_name="birthdate", existing_type=new)
+def _change(old: Type, new: Type, *, sqlite: str) -> None:
+    def as_it_will_be(_inspector: object, _table: object, column: dict[str, Any]) -> None:
+        # Else the rebuild writes CAST(birthdate AS DATE), which SQLite takes for a number: 1815.
+        if column["name"] == "birthdate":
+            column["type"] = new
+
+    if op.get_context().dialect.name == "sqlite":
+        op.execute(f"UPDATE account SET birthdate = {sqlite}")  # noqa: S608
+    listeners = {"listeners": [("column_reflect", as_it_will_be)]}
+    with op.batch_alter_table("account", reflect_kwargs=listeners) as account:
+        account.alter_column("birthdate", existing_type=old, type_=new)

@@ -14,6 +14,7 @@ branch_labels = None
 depends_on = None
 
 TIME = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+UTF8 = {"mysql_charset": "utf8mb4", "mariadb_charset": "utf8mb4"}
 
 
 def upgrade() -> None:
@@ -24,8 +25,8 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer, nullable=False),
         sa.Column("account_id", sa.Integer, nullable=False),
         sa.Column("name", sa.String(128), nullable=False),
-        sa.Column("prefix", sa.String(16), nullable=False),
-        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("prefix", _exact(16), nullable=False),
+        sa.Column("digest", _exact(64), nullable=False),
         sa.Column("one_time", sa.Boolean, nullable=False),
         sa.Column("created_at", TIME, nullable=False, server_default=now),
         sa.Column("expires_at", TIME),
@@ -38,6 +39,7 @@ def upgrade() -> None:
             name=op.f("fk_token_account_id"),
             ondelete="CASCADE",
         ),
+        **UTF8,
     )
     op.create_index("uq_token_prefix", "token", ["prefix"], unique=True)
     op.create_index("ix_token_account_id", "token", ["account_id"])
@@ -45,3 +47,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("token")
+
+
+def _exact(length: int) -> sa.String:
+    """MariaDB would take é for e and A for a; the others do not."""
+    mariadb = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
+    return sa.String(length).with_variant(mariadb, "mysql", "mariadb")

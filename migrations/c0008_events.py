@@ -14,6 +14,7 @@ branch_labels = None
 depends_on = None
 
 TIME = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+UTF8 = {"mysql_charset": "utf8mb4", "mariadb_charset": "utf8mb4"}
 KEY = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
@@ -33,6 +34,7 @@ def upgrade() -> None:
         sa.Column("request_id", sa.String(64)),
         sa.Column("ip", sa.String(45)),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_event")),
+        **UTF8,
     )
     op.create_index("ix_event_subject", "event", ["subject_type", "subject_id"])
 

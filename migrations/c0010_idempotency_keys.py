@@ -14,6 +14,7 @@ branch_labels = None
 depends_on = None
 
 TIME = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+UTF8 = {"mysql_charset": "utf8mb4", "mariadb_charset": "utf8mb4"}
 
 
 def upgrade() -> None:
@@ -23,7 +24,7 @@ def upgrade() -> None:
         "idempotency_key",
         sa.Column("id", sa.Integer, nullable=False),
         sa.Column("account_id", sa.Integer, nullable=False),
-        sa.Column("key", sa.String(128), nullable=False),
+        sa.Column("key", _exact(128), nullable=False),
         sa.Column("fingerprint", sa.String(64), nullable=False),
         sa.Column("subject_id", sa.Integer, nullable=False),
         sa.Column("created_at", TIME, nullable=False, server_default=now),
@@ -34,6 +35,7 @@ def upgrade() -> None:
             name=op.f("fk_idempotency_key_account_id"),
             ondelete="CASCADE",
         ),
+        **UTF8,
     )
     op.create_index(
         "uq_idempotency_key_account_id_key", "idempotency_key", ["account_id", "key"], unique=True
@@ -42,3 +44,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("idempotency_key")
+
+
+def _exact(length: int) -> sa.String:
+    """MariaDB would take é for e and A for a; the others do not."""
+    mariadb = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
+    return sa.String(length).with_variant(mariadb, "mysql", "mariadb")

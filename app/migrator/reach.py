@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 ADVICE: dict[type[HeadwayError], str] = {
     DatabaseUnreachable: "{url} does not answer: {reason}",
     DatabaseDenied: "{url} refuses the user or the password: {reason}",
-    DatabaseReadOnly: "{url} cannot be written: {reason} Give it a place that can be.",
+    DatabaseReadOnly: "{url} cannot be used: {reason}. Give it a place that can be written.",
 }
 
 
@@ -31,7 +31,7 @@ def reaching(engine: Engine) -> Iterator[None]:
         if kind is None:
             raise
         url = engine.url.render_as_string(hide_password=True)
-        reason = " ".join(str(error.orig).split())
+        reason = " ".join(str(error.orig).split()).rstrip(".")
         raise kind(ADVICE[kind].format(url=url, reason=reason), url=url) from error
 
 
@@ -61,5 +61,5 @@ def _gave_up(error: DatabaseUnreachable, wait: float) -> DatabaseUnreachable:
     if not wait:
         return error
     return DatabaseUnreachable(
-        f"{error} Waited {wait:g} s (HEADWAY_BOOT_WAIT_SECONDS).", **error.context
+        f"{error}. Waited {wait:g} s (HEADWAY_BOOT_WAIT_SECONDS).", **error.context
     )

@@ -50,8 +50,13 @@ def differences(connection: Connection, schema: MetaData) -> tuple[str, ...]:
 
     options = {"compare_type": True, "compare_server_default": True, "include_object": ours}
     context = MigrationContext.configure(connection, opts=options)
-    found = compare_metadata(context, schema)
-    connection.rollback()
+    try:
+        found = compare_metadata(context, schema)
+    except AssertionError:
+        # FRAGILE: Alembic 1.20 asserts where one side is IDENTITY and the other is not.
+        return ("other identity of a column",)
+    finally:
+        connection.rollback()
     return tuple(sorted(_words(diff) for diff in found))
 
 

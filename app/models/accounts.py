@@ -7,7 +7,7 @@ from sqlalchemy import CheckConstraint, Date, Index, String, Unicode
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import Base
-from app.models.columns import UtcDateTime, utc_now
+from app.models.columns import UtcDateTime, exact_string, utc_now
 
 
 class Role(StrEnum):
@@ -36,7 +36,7 @@ class Account(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(128))
     description: Mapped[str | None] = mapped_column(Unicode(200))
-    email: Mapped[str | None] = mapped_column(String(128))
+    email: Mapped[str | None] = mapped_column(exact_string(128))
     birthdate: Mapped[date | None] = mapped_column(Date)
     ip_source: Mapped[str | None] = mapped_column(String(45))
     location: Mapped[str | None] = mapped_column(String(128))

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer, String
 from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -12,6 +12,12 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 BigId = BigInteger().with_variant(Integer, "sqlite")
 """A key for tables that grow for ever. SQLite only numbers `INTEGER` keys by itself."""
+
+
+def exact_string(length: int) -> String:
+    """Text of which no two spellings are the same: MariaDB would take é for e and A for a."""
+    mariadb = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
+    return String(length).with_variant(mariadb, "mysql", "mariadb")
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -6,7 +6,7 @@ from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import Base
-from app.models.columns import UtcDateTime, utc_now
+from app.models.columns import UtcDateTime, exact_string, utc_now
 
 
 class IdempotencyKey(Base):
@@ -17,7 +17,7 @@ class IdempotencyKey(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     account_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"))
-    key: Mapped[str] = mapped_column(String(128))
+    key: Mapped[str] = mapped_column(exact_string(128))
     fingerprint: Mapped[str] = mapped_column(String(64))
     subject_id: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=utc_now())

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.extensions import Base
 from app.models.accounts import Account
-from app.models.columns import UtcDateTime, utc_now
+from app.models.columns import UtcDateTime, exact_string, utc_now
 
 
 class Token(Base):
@@ -22,8 +22,8 @@ class Token(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     account_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"))
     name: Mapped[str] = mapped_column(String(128))
-    prefix: Mapped[str] = mapped_column(String(16))
-    digest: Mapped[str] = mapped_column(String(64))
+    prefix: Mapped[str] = mapped_column(exact_string(16))
+    digest: Mapped[str] = mapped_column(exact_string(64))
     one_time: Mapped[bool] = mapped_column(Boolean, default=False)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=utc_now())
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

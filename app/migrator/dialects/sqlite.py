@@ -56,9 +56,9 @@ class Sqlite(Dialect):
 
     def refusal(self, error: DBAPIError) -> type[HeadwayError] | None:
         text = str(error.orig)
-        if "readonly database" in text:
-            return DatabaseReadOnly
-        if "unable to open" in text or "disk I/O error" in text:
+        if "readonly database" in text or "unable to open" in text:
+            return DatabaseReadOnly  # a file does not come up later: waiting is no answer
+        if "disk I/O error" in text:
             return DatabaseUnreachable
         return None
 
