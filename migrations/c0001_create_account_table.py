@@ -3,6 +3,8 @@
 Revision ID: c0001
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -12,7 +14,7 @@ branch_labels = None
 depends_on = None
 
 # A server may still make tables in latin1, where a name like Σοφία has no place.
-UTF8 = {"mysql_charset": "utf8mb4", "mariadb_charset": "utf8mb4"}
+UTF8: dict[str, Any] = {"mysql_charset": "utf8mb4", "mariadb_charset": "utf8mb4"}
 
 
 def upgrade() -> None:

@@ -147,7 +147,7 @@ class Run:
                 name,
                 _action(step.info),
                 "running",
-                image=json.dumps(image) if image else None,
+                image=None if image is None else json.dumps(image),
             )
 
     def _applied(self, *, step: MigrationInfo, **_: Any) -> None:

@@ -1,0 +1,275 @@
+"""Rows before a revision, rows after it, and down again: one test for each, `test_<revision>_…`."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from tests.migrations.conftest import HEAD, REVISIONS, Catalog, open_catalog
+
+ZOE = {"id": 1, "name": "Zoë 田中", "description": "Σοφία, 🚂"}
+IPV4 = "192.168.100.200"
+IPV6 = "2001:0db8:85a3:0000:0000:8a2e:0370:7334"
+LONGEST = "0000:0000:0000:0000:0000:ffff:192.168.100.200"
+ACCOUNTS = "SELECT id, name, description FROM account ORDER BY id"
+
+
+def test_every_revision_has_a_data_test() -> None:
+    tests = [name.split("_")[1] for name in globals() if name.startswith("test_c")]
+    assert sorted(set(tests)) == REVISIONS
+
+
+def test_c0001_keeps_text_in_any_script(catalog: Catalog) -> None:
+    catalog.up("c0001")
+    catalog.insert("account", ZOE, {"id": 2, "name": "n" * 128, "description": "é" * 200})
+    assert catalog.rows(ACCOUNTS) == [tuple(ZOE.values()), (2, "n" * 128, "é" * 200)]
+    catalog.down("base")
+    assert catalog.schema() == {}
+
+
+def test_c0002_adds_four_columns_and_takes_only_them_away(catalog: Catalog) -> None:
+    catalog.up("c0001")
+    catalog.insert("account", ZOE)
+    catalog.up("c0002")
+    added = "SELECT name, birthdate, email, ip_source, location FROM account"
+    assert catalog.rows(added) == [(ZOE["name"], None, None, None, None)]
+    catalog.execute("UPDATE account SET email = 'zoe@example.org', location = 'Tōkyō'")
+    catalog.down("c0001")
+    assert catalog.rows(ACCOUNTS) == [tuple(ZOE.values())]
+
+
+def test_c0003_makes_room_and_forgets_on_the_way_down_what_does_not_fit(catalog: Catalog) -> None:
+    catalog.up("c0002")
+    before = [(1, IPV4), (2, None), (3, "2001:db8::1"), (4, "abcd:ef01::12:34")]
+    for id_, address in before:
+        catalog.insert("account", {"id": id_, "name": "a", "ip_source": address})
+    catalog.up("c0003")
+    query = "SELECT id, ip_source FROM account ORDER BY id"
+    assert catalog.rows(query) == before
+    for id_, address in ((5, IPV6), (6, LONGEST)):
+        catalog.insert("account", {"id": id_, "name": "a", "ip_source": address})
+    assert catalog.rows(query) == [*before, (5, IPV6), (6, LONGEST)]
+    catalog.down("c0002")
+    assert catalog.rows(query) == [*before, (5, None), (6, None)]
+
+
+CREATED, UPDATED = "2022-04-25 21:41:11", "2022-04-26 23:16:56"
+TIMES = [(1, CREATED, UPDATED), (2, CREATED, None), (3, None, UPDATED), (4, None, None)]
+
+
+def test_c0004_takes_times_for_utc_and_fills_the_missing(catalog: Catalog) -> None:
+    began = _now()
+    catalog.up("c0003")
+    _insert_times(catalog)
+    catalog.up("c0004")
+    *known, (_, created, updated) = catalog.rows(
+        "SELECT id, created_at, updated_at FROM account ORDER BY id"
+    )
+    assert known == [(1, CREATED, UPDATED), (2, CREATED, CREATED), (3, UPDATED, UPDATED)]
+    assert created == updated
+    assert began - timedelta(seconds=1) <= datetime.fromisoformat(created) <= _now()
+    catalog.execute("INSERT INTO account (id, name) VALUES (5, 'by the server')")
+    ((filled,),) = catalog.rows("SELECT created_at FROM account WHERE id = 5")
+    assert began - timedelta(seconds=1) <= datetime.fromisoformat(filled) <= _now()
+    catalog.down("c0003")
+    back = catalog.rows("SELECT id, created, updated FROM account WHERE id <= 3 ORDER BY id")
+    assert back == known
+    catalog.execute("INSERT INTO account (id, name) VALUES (6, 'as before')")
+    assert catalog.rows("SELECT created, updated FROM account WHERE id = 6") == [(None, None)]
+
+
+def test_c0004_is_right_on_a_server_that_lives_in_another_zone(postgresql_url: URL) -> None:
+    _server(postgresql_url, f"ALTER DATABASE {postgresql_url.database} SET timezone = 'Asia/Tokyo'")
+    for catalog in open_catalog(postgresql_url):
+        catalog.up("c0003")
+        _insert_times(catalog)
+        catalog.up("c0004")
+        *known, (_, filled) = catalog.rows("SELECT id, created_at FROM account ORDER BY id")
+        assert known == [(1, CREATED), (2, CREATED), (3, UPDATED)]
+        assert abs(datetime.fromisoformat(filled) - _now()) < timedelta(minutes=1)
+        catalog.down("c0003")
+        assert catalog.rows("SELECT created FROM account WHERE id = 1") == [(CREATED,)]
+
+
+def _insert_times(catalog: Catalog) -> None:
+    for id_, created, updated in TIMES:
+        row = {"id": id_, "name": "a", "created": created, "updated": updated}
+        if catalog.backend == "sqlite":  # as its own DateTime writes it
+            row |= {k: f"{row[k]}.000000" for k in ("created", "updated") if row[k]}
+        catalog.insert("account", row)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def test_c0005_keeps_the_day_and_drops_the_hour(catalog: Catalog) -> None:
+    catalog.up("c0004")
+    births = [
+        (1, "1815-12-10 00:00:00.000000"),
+        (2, "1990-02-28 23:59:59"),
+        (3, None),
+        (4, "2000-02-29 12:00:00.500000"),
+        (5, "0987-01-02 00:00:00"),
+    ]
+    for id_, birthdate in births:
+        catalog.insert("account", {"id": id_, "name": "a", "birthdate": birthdate})
+    catalog.up("c0005")
+    query = "SELECT id, birthdate FROM account ORDER BY id"
+    days = [(id_, birthdate and birthdate[:10]) for id_, birthdate in births]
+    assert catalog.rows(query) == days
+    catalog.down("c0004")
+    assert catalog.rows(query) == [(id_, day and f"{day} 00:00:00") for id_, day in days]
+
+
+def test_c0006_makes_everybody_a_viewer(catalog: Catalog) -> None:
+    catalog.up("c0005")
+    catalog.insert("account", ZOE)
+    catalog.up("c0006")
+    query = "SELECT id, role, version FROM account ORDER BY id"
+    assert catalog.rows(query) == [(1, "viewer", 1)]
+    catalog.execute("UPDATE account SET role = 'admin', version = 7")
+    with pytest.raises(sa.exc.DBAPIError, match="ck_account_role"):
+        catalog.execute("UPDATE account SET role = 'king'")
+    catalog.down("c0005")
+    assert catalog.rows(ACCOUNTS) == [tuple(ZOE.values())]
+    catalog.up("c0006")
+    assert catalog.rows(query) == [(1, "viewer", 1)]
+
+
+TOKEN = {"account_id": 1, "name": "Laptop", "prefix": "Ab", "digest": "0" * 64, "one_time": False}
+
+
+def test_c0007_adds_tokens_that_go_with_their_account(catalog: Catalog) -> None:
+    catalog.up("c0006")
+    catalog.insert("account", ZOE, {**ZOE, "id": 2})
+    catalog.up("c0007")
+    catalog.insert("token", TOKEN, {**TOKEN, "account_id": 2, "prefix": "aB"})
+    query = "SELECT account_id, prefix, created_at IS NULL, expires_at FROM token ORDER BY id"
+    assert catalog.rows(query) == [(1, "Ab", 0, None), (2, "aB", 0, None)]
+    with pytest.raises(sa.exc.IntegrityError):
+        catalog.insert("token", TOKEN)
+    catalog.execute("DELETE FROM account WHERE id = 2")
+    assert catalog.rows(query) == [(1, "Ab", 0, None)]
+    catalog.down("c0006")
+    assert catalog.rows(ACCOUNTS) == [tuple(ZOE.values())]
+
+
+def test_c0008_adds_an_audit_trail_that_outlives_its_subjects(catalog: Catalog) -> None:
+    catalog.up("c0007")
+    catalog.insert("account", ZOE)
+    catalog.insert("token", TOKEN)
+    catalog.up("c0008")
+    catalog.insert("event", _event(1, {"name": ZOE["name"]}))
+    catalog.execute("DELETE FROM account")
+    ((id_, name, at_missing, detail),) = catalog.rows(
+        "SELECT subject_id, actor_name, at IS NULL, detail FROM event"
+    )
+    assert (id_, name, at_missing) == (1, ZOE["name"], 0)
+    assert _json(detail) == {"name": ZOE["name"]}
+    catalog.insert("account", ZOE)
+    catalog.down("c0007")
+    assert catalog.rows(ACCOUNTS) == [tuple(ZOE.values())]
+
+
+def _event(subject: int, detail: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "actor_name": ZOE["name"],
+        "action": "account.created",
+        "subject_type": "account",
+        "subject_id": subject,
+        "detail": json.dumps(detail),
+    }
+
+
+def _json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+EMAILS = [
+    (1, " Ada@Example.org", "ada@example.org"),
+    (2, "ada@example.org", None),
+    (3, "", None),
+    (4, " \t", None),
+    (5, None, None),
+    (6, "ADA@EXAMPLE.ORG", None),
+    (7, "Bob@example.org\n", "bob@example.org"),
+    (8, "zoë@example.org", "zoë@example.org"),
+    (9, "zoe@example.org", "zoe@example.org"),
+    (10, "ZOË@example.org", None),
+    (11, "ΣΟΦΊΑ@example.org", "σοφία@example.org"),
+]
+
+
+def test_c0009_leaves_an_address_to_its_oldest_account(catalog: Catalog) -> None:
+    catalog.up("c0008")
+    catalog.insert("account", *({"id": i, "name": "a", "email": e} for i, e, _ in EMAILS))
+    catalog.insert("event", _event(1, {}))
+    catalog.up("c0009")
+    query = "SELECT id, email FROM account ORDER BY id"
+    kept = [(id_, email) for id_, _, email in EMAILS]
+    assert catalog.rows(query) == kept
+    told = catalog.rows(
+        "SELECT subject_id, actor_name, detail FROM event "
+        "WHERE action = 'account.email_cleared' ORDER BY subject_id"
+    )
+    assert [(id_, who, _json(detail)["email"]) for id_, who, detail in told] == [
+        (2, "revision c0009", "ada@example.org"),
+        (6, "revision c0009", "ada@example.org"),
+        (10, "revision c0009", "zoë@example.org"),
+    ]
+    with pytest.raises(sa.exc.IntegrityError):
+        catalog.insert("account", {"id": 99, "name": "b", "email": "ada@example.org"})
+    catalog.down("c0008")
+    assert catalog.rows(query) == kept
+    assert catalog.rows("SELECT count(*) FROM event") == [(4,)]
+    catalog.insert("account", {"id": 99, "name": "b", "email": "ada@example.org"})
+
+
+def test_c0010_adds_keys_that_belong_to_an_account(catalog: Catalog) -> None:
+    catalog.up("c0009")
+    catalog.insert("account", ZOE, {**ZOE, "id": 2})
+    catalog.up("c0010")
+    catalog.insert("idempotency_key", *(_key(1, key) for key in "éeE"), _key(2, "é"))
+    with pytest.raises(sa.exc.IntegrityError):
+        catalog.insert("idempotency_key", _key(1, "é"))
+    catalog.execute("DELETE FROM account WHERE id = 1")
+    assert catalog.rows("SELECT account_id FROM idempotency_key") == [(2,)]
+    catalog.down("c0009")
+    assert catalog.rows("SELECT id FROM account") == [(2,)]
+
+
+def _key(account_id: int, key: str) -> dict[str, Any]:
+    return {"account_id": account_id, "key": key, "fingerprint": "0" * 64, "subject_id": 1}
+
+
+def test_a_full_catalog_goes_down_and_up_and_keeps_its_accounts(catalog: Catalog) -> None:
+    catalog.up(HEAD)
+    catalog.insert("account", ZOE, {**ZOE, "id": 2})
+    catalog.insert("token", TOKEN)
+    catalog.insert("event", _event(1, {}))
+    catalog.insert("idempotency_key", _key(1, "k"))
+    catalog.down("c0001")
+    accounts = [tuple(ZOE.values()), (2, *list(ZOE.values())[1:])]
+    assert catalog.rows(ACCOUNTS) == accounts
+    catalog.up(HEAD)
+    assert catalog.rows(ACCOUNTS) == accounts
+
+
+def test_a_server_that_makes_latin1_tables_keeps_text_in_any_script(mariadb_url: URL) -> None:
+    _server(mariadb_url, f"ALTER DATABASE {mariadb_url.database} CHARACTER SET latin1")
+    for catalog in open_catalog(mariadb_url.update_query_dict({"charset": "utf8mb4"})):
+        catalog.up(HEAD)
+        catalog.insert("account", ZOE)
+        catalog.insert("event", _event(1, {"name": ZOE["name"]}))
+        assert catalog.rows(ACCOUNTS) == [tuple(ZOE.values())]
+        catalog.down("base")
+
+
+def _server(url: URL, statement: str) -> None:
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(statement)

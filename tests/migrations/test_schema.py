@@ -1,0 +1,129 @@
+"""The catalog's schema: one head, which the models match, and every way up has its way down."""
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from app.boot import repair
+from app.errors import CatalogTorn, MigrationFailed, RepairRefused
+from app.extensions import alembic, db
+from tests.migrations.conftest import HEAD, REVISIONS, Catalog, below, open_catalog
+
+
+def test_there_is_one_line_of_revisions(catalog: Catalog) -> None:
+    with catalog.app.app_context():
+        scripts = [script.revision for script in alembic.script_directory.walk_revisions()]
+        heads = [script.revision for script in alembic.heads()]
+    assert heads == [HEAD]
+    assert sorted(scripts) == REVISIONS
+
+
+def test_the_models_match_the_head(catalog: Catalog) -> None:
+    catalog.up(HEAD)
+    with catalog.app.app_context():
+        assert alembic.compare_metadata() == []
+        done = catalog.app.test_cli_runner().invoke(args=["db", "check"])
+    assert done.exit_code == 0, done.output
+
+
+def test_the_models_match_whatever_the_driver_calls_the_server(mariadb_url: URL) -> None:
+    for catalog in open_catalog(mariadb_url.set(drivername="mariadb+pymysql")):
+        catalog.up(HEAD)
+        with catalog.app.app_context():
+            assert alembic.compare_metadata() == []
+        catalog.down("base")
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_downgrade_leaves_the_schema_as_it_was(catalog: Catalog, revision: str) -> None:
+    if below(revision) != "base":
+        catalog.up(below(revision))
+    before = catalog.schema()
+    catalog.up(revision)
+    there = catalog.schema()
+    assert there != before
+    catalog.down(below(revision))
+    assert catalog.schema() == before
+    catalog.up(revision)
+    assert catalog.schema() == there
+
+
+def test_all_the_way_down_leaves_nothing(catalog: Catalog) -> None:
+    catalog.up(HEAD)
+    there = catalog.schema()
+    catalog.down("base")
+    assert catalog.schema() == {}
+    catalog.up(HEAD)
+    assert catalog.schema() == there
+
+
+# --- a server without transactional DDL ----------------------------------------------------------
+
+
+WRITES = {"CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE"}
+
+
+class Crash(Exception):
+    """What a process that dies between two statements looks like from inside."""
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_revision_that_breaks_anywhere_can_be_mended(mariadb_url: URL, revision: str) -> None:
+    for catalog in open_catalog(mariadb_url):
+        if below(revision) != "base":
+            catalog.up(below(revision))
+        before = catalog.schema()
+        catalog.up(revision)
+        there = catalog.schema()
+        catalog.down(below(revision))
+        broken = 0
+        while _dies_after(catalog, revision, broken):
+            _mend(catalog, whole=catalog.schema() == there)
+            if _current(catalog) == [revision]:
+                assert catalog.schema() == there
+                catalog.down(below(revision))
+            assert catalog.schema() == before, broken
+            broken += 1
+        assert broken > 1
+        assert _current(catalog) == [revision]
+
+
+def _mend(catalog: Catalog, *, whole: bool) -> None:
+    """Take the half back; what is whole and cannot be taken back is said to be applied."""
+    with catalog.app.app_context():
+        try:
+            plan = repair.plan_repair()
+        except RepairRefused:
+            assert whole
+            plan = repair.plan_repair(repair.Verdict.APPLIED)
+        repair.repair(plan)
+
+
+def _dies_after(catalog: Catalog, revision: str, statements: int) -> bool:
+    """Upgrade by one revision, and die after so many writing statements; False if it lives."""
+    left = statements
+
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        nonlocal left
+        words = statement.split()
+        if words[0] in WRITES and words[:3] != ["CREATE", "TABLE", "alembic_version"]:
+            left -= 1
+            if left < 0:
+                raise Crash(statement)
+
+    with catalog.app.app_context():
+        connection = alembic.migration_context.connection
+        assert connection is not None
+        sa.event.listen(connection, "before_cursor_execute", count)
+        try:
+            alembic.upgrade(revision)
+        except (CatalogTorn, MigrationFailed, RepairRefused):
+            return True
+        finally:
+            db.engine.dispose()
+    return False
+
+
+def _current(catalog: Catalog) -> list[str]:
+    with catalog.app.app_context():
+        return [script.revision for script in alembic.current()]
