@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext
+from alembic.script import Script
 from flask import current_app
 from flask_alembic import Alembic
 from flask_limiter import Limiter
@@ -37,12 +38,19 @@ class Base(DeclarativeBase):
 
 
 class CatalogAlembic(Alembic):
-    """Flask-Alembic with one seam: every run goes through the guard that `boot` installs.
+    """Flask-Alembic with two seams, which `boot` fills.
 
-    So `flask db upgrade` takes the same lock, snapshot, row guard and history as the boot.
+    Every run goes through the guard, so that `flask db upgrade` takes the same lock, snapshot,
+    row guard and history as the boot; and an upgrade adopts a catalog without a version first.
     """
 
     guard: Guard | None = None
+    adopt: Callable[[], None] | None = None
+
+    def upgrade(self, target: int | str | Script = "heads") -> None:
+        if self.adopt:
+            self.adopt()
+        super().upgrade(target)
 
     def run_migrations(self, fn: StepsOf, **kwargs: Any) -> None:
         around = self.guard(self, fn) if self.guard else nullcontext(fn)

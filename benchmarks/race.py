@@ -41,7 +41,7 @@ import app  # noqa: E402
 import app.api  # noqa: E402
 import app.boot  # noqa: E402
 from app import create_app  # noqa: E402
-from app.extensions import alembic, db  # noqa: E402
+from app.extensions import alembic  # noqa: E402
 from app.settings import MIGRATIONS, Settings  # noqa: E402
 from tests import servers  # noqa: E402
 from tests.conftest import database_on, environment_for  # noqa: E402

@@ -1,7 +1,22 @@
 """The service's own database: bound to the app, and brought to head before it serves."""
 
-from app.boot.bind import init_app
+from flask import Flask
+
+from app.boot import bind
+from app.boot.adopt import adopt
+from app.boot.bind import Report
 from app.boot.head import bring_to_head
 from app.boot.readiness import readiness, require_head
+from app.extensions import alembic
+
+
+def init_app(app: Flask, report: Report | None = None) -> None:
+    """Bind the catalog and its migrations to an app. Opens nothing.
+
+    `report` is told what a boot is doing; by default it is logged.
+    """
+    bind.bind(app, report)
+    alembic.guard, alembic.adopt = bind.guard, adopt
+
 
 __all__ = ["bring_to_head", "init_app", "readiness", "require_head"]

@@ -4,7 +4,7 @@ import logging
 
 from alembic.runtime.migration import MigrationContext
 
-from app.boot.bind import Catalog
+from app.boot.bind import catalog
 from app.errors import CatalogUnstamped
 from app.extensions import alembic, db
 from app.migrator import history
@@ -17,17 +17,18 @@ from app.settings import RELEASE
 log = logging.getLogger(__name__)
 
 
-def adopt(here: Catalog) -> None:
+def adopt() -> None:
     """Stamp an unversioned catalog with the revision whose schema it has; others are left alone.
 
     Raises CatalogUnstamped, naming the closest revision and each difference, if its schema is
     no revision's.
     """
-    me = Holder.myself(RELEASE)
+    here, me = catalog(), Holder.myself(RELEASE)
+    wait = here.settings.boot_lock_seconds
     with db.engine.connect() as connection:
         if look(connection, here.scripts).position is not Position.UNSTAMPED:
             return
-        with database_lock(connection, me, wait=here.settings.boot_lock_seconds):
+        with database_lock(connection, me, wait=wait, waiting=here.wait_for):
             if look(connection, here.scripts).position is not Position.UNSTAMPED:
                 return
             match = closest(connection, alembic.script_directory)

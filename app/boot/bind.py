@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 
 from flask import Flask, current_app
 
@@ -41,6 +41,10 @@ class Catalog:
         """This release's revisions."""
         return Scripts.read(MIGRATIONS)
 
+    def wait_for(self, holder: Holder | None) -> None:
+        """Report that someone else has the lock."""
+        self.tell("waiting_for_lock", holder=holder)
+
     def tell(self, state: str, **more: object) -> None:
         """Report progress."""
         self.report(Progress(state=state, started=self.began, **more))  # type: ignore[arg-type]
@@ -71,11 +75,8 @@ def catalog() -> Catalog:
     return current_app.extensions["headway.catalog"]  # type: ignore[no-any-return]
 
 
-def init_app(app: Flask, report: Report | None = None) -> None:
-    """Bind the catalog and its migrations to an app. Opens nothing.
-
-    `report` is told what a boot is doing; by default it is logged.
-    """
+def bind(app: Flask, report: Report | None) -> None:
+    """Configure Flask-SQLAlchemy and Flask-Alembic for the catalog."""
     settings: Settings = app.extensions["headway"]
     dialect = dialect_of(settings.database_url)
     app.extensions["headway.catalog"] = Catalog(settings, report or Narrator().tell)
@@ -90,7 +91,6 @@ def init_app(app: Flask, report: Report | None = None) -> None:
     _make_folder(settings)
     db.init_app(app)
     alembic.init_app(app)
-    alembic.guard = guard
     with app.app_context():
         dialect.prepare(db.engine)
 
@@ -122,13 +122,8 @@ def guard(flask_alembic: CatalogAlembic, steps_of: StepsOf) -> Iterator[StepsOf]
         context = flask_alembic.migration_context
         connection = context.connection
         assert connection is not None  # noqa: S101  # Flask-Alembic always connects
-        waiting = partial(here.tell, "waiting_for_lock")
-        with database_lock(
-            connection,
-            me,
-            wait=here.settings.boot_lock_seconds,
-            waiting=lambda holder: waiting(holder=holder),
-        ):
+        wait = here.settings.boot_lock_seconds
+        with database_lock(connection, me, wait=wait, waiting=here.wait_for):
             refuse_torn(look(connection, here.scripts))
 
             def on_step(number: int, total: int, name: str) -> None:

@@ -6,12 +6,12 @@ import time
 
 from flask import Flask
 
-from app.boot.adopt import adopt
 from app.boot.bind import Catalog, catalog
 from app.errors import (
     CatalogAhead,
     CatalogBehind,
     CatalogForeign,
+    DatabaseUnreachable,
     HeadwayError,
     HistoryInvalid,
     MigrationFailed,
@@ -40,13 +40,15 @@ def bring_to_head(app: Flask) -> Look:
     with app.app_context():
         here = catalog()
         here.began = time.time()
+        booted = os.environ.get(BOOTED) == ",".join(here.scripts.heads)
         try:
-            seen = _look(here)
-        except HeadwayError:
-            if os.environ.get(BOOTED) == ",".join(here.scripts.heads):
-                log.warning("the catalog does not answer; it was at head when this server started")
-                return Look(position=Position.AT_HEAD, heads=here.scripts.heads)
-            raise
+            seen = _look(here, wait=0 if booted else here.settings.boot_wait_seconds)
+        except DatabaseUnreachable:
+            if not booted:
+                raise
+            # A worker that comes back during an outage must not take the server down with it.
+            log.warning("the catalog does not answer; it was at head when this server started")
+            return Look(position=Position.UNREACHABLE, heads=here.scripts.heads)
         settled = _settle(here, seen)
     try:
         if settled:
@@ -57,11 +59,10 @@ def bring_to_head(app: Flask) -> Look:
             db.engine.dispose()  # a preloaded app is forked: no connection may be shared
 
 
-def _look(here: Catalog) -> Look:
+def _look(here: Catalog, *, wait: float = 0) -> Look:
     def waiting(_: HeadwayError) -> None:
         here.tell("waiting_for_database")
 
-    wait = here.settings.boot_wait_seconds
     with connect(db.engine, wait=wait, waiting=waiting) as connection, reaching(db.engine):
         return look(connection, here.scripts)
 
@@ -70,7 +71,6 @@ def _upgrade(app: Flask) -> Look:
     """The way under the lock. A context of its own: Flask-Alembic keeps a connection in each."""
     with app.app_context():
         here = catalog()
-        adopt(here)
         alembic.upgrade()
         here.tell("verifying")
         seen = _look(here)

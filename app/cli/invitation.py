@@ -1,11 +1,15 @@
 """How the first person gets in: printed once, by the first start."""
 
+import logging
 import os
 import sys
 
 from flask import Flask
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.fleet.tokens import invite_first_admin
+
+log = logging.getLogger(__name__)
 
 TEXT = """
 Nobody can sign in yet. This one-time token is good for 24 hours and for one use:
@@ -24,8 +28,13 @@ def invite(app: Flask) -> None:
 
     Not through the log, which is kept.
     """
-    with app.app_context():
-        token = invite_first_admin()
+    try:
+        with app.app_context():
+            token = invite_first_admin()
+    except SQLAlchemyError:
+        # Of a catalog that is away for a moment, or newer: the next start looks again.
+        log.warning("whether anybody can sign in could not be asked")
+        return
     if token:
         host, port = os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "8000")
         url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
