@@ -21,7 +21,7 @@ from app.fleet import accounts as fleet
 from app.models import Account
 from app.settings import Settings
 
-bp = APIBlueprint("accounts", __name__, url_prefix="/accounts")
+bp = APIBlueprint("accounts", __name__, url_prefix="/accounts", tag="accounts")
 
 TAG = r'(W/)?"[!#-~]*"'
 TAGS = re.compile(rf"\*|{TAG}(\s*,\s*{TAG})*")

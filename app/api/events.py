@@ -8,7 +8,7 @@ from app.api import access, responses
 from app.api.schemas import EventPage, EventQuery
 from app.fleet import audit
 
-bp = APIBlueprint("events", __name__, url_prefix="/events")
+bp = APIBlueprint("events", __name__, url_prefix="/events", tag="events")
 
 
 @bp.get("")

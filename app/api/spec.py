@@ -51,6 +51,7 @@ def init_app(app: APIFlask) -> None:
 def _complete(spec: dict[str, Any]) -> dict[str, Any]:
     """Add what every operation shares: security, problems, conditional requests."""
     spec.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM
+    spec["tags"] = [{"name": name} for name in ("accounts", "tokens", "events")]
     for path in spec["paths"].values():
         for method, operation in path.items():
             if method in ("get", "post", "patch", "delete"):

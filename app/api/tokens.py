@@ -19,7 +19,7 @@ from app.api.schemas import (
 from app.extensions import limiter
 from app.fleet import tokens as fleet
 
-bp = APIBlueprint("tokens", __name__)
+bp = APIBlueprint("tokens", __name__, tag="tokens")
 
 
 @bp.post("/sign-in")

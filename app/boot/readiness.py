@@ -1,16 +1,19 @@
 """Where the catalog stands right now: for probes, and for commands that need it at head."""
 
+import logging
 import time
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.boot.bind import catalog
-from app.errors import CatalogBehind, HeadwayError
+from app.errors import CatalogBehind, DatabaseUnreachable, HeadwayError
 from app.extensions import db
 from app.migrator.look import look, read_current
 from app.migrator.reach import connect, reaching
 from app.migrator.values import Look, Position
+
+log = logging.getLogger(__name__)
 
 Answer = tuple[bool, dict[str, Any]]
 
@@ -26,7 +29,9 @@ def readiness() -> Answer:
             current = read_current(connection, ("alembic_version",))
             connection.rollback()
     except (HeadwayError, SQLAlchemyError) as error:
-        return False, {"state": "unreachable", "detail": _words(error)}
+        # Open to everybody: not where the catalog is, nor what its server said.
+        log.warning("the catalog cannot be read: %s", error)
+        return False, {"state": "unreachable", "detail": DatabaseUnreachable.title()}
     state = _state(current)
     return state in ("head", "degraded"), {
         "state": state,
@@ -34,10 +39,6 @@ def readiness() -> Answer:
         "head": ", ".join(here.scripts.heads),
         "milliseconds": round((time.monotonic() - began) * 1000, 1),
     }
-
-
-def _words(error: Exception) -> str:
-    return str(error) if isinstance(error, HeadwayError) else "The catalog cannot be read."
 
 
 def _state(current: tuple[str, ...]) -> str:
