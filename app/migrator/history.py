@@ -45,6 +45,8 @@ table = Table(
     Column("checksum", String(64)),
     Column("error", LongText),
     Column("image", LongText),  # the schema before a step that the database cannot roll back
+    mysql_charset="utf8mb4",  # what an error says may be in any script
+    mariadb_charset="utf8mb4",
 )
 
 # Actions after which the revision is there

@@ -261,12 +261,13 @@ def test_a_full_catalog_goes_down_and_up_and_keeps_its_accounts(catalog: Catalog
 
 def test_a_server_that_makes_latin1_tables_keeps_text_in_any_script(mariadb_url: URL) -> None:
     _server(mariadb_url, f"ALTER DATABASE {mariadb_url.database} CHARACTER SET latin1")
-    for catalog in open_catalog(mariadb_url.update_query_dict({"charset": "utf8mb4"})):
+    for catalog in open_catalog(mariadb_url):
         catalog.up(HEAD)
         catalog.insert("account", ZOE)
         catalog.insert("event", _event(1, {"name": ZOE["name"]}))
+        catalog.execute("UPDATE headway_history SET error = 'Σοφία' WHERE id = 1")
         assert catalog.rows(ACCOUNTS) == [tuple(ZOE.values())]
-        catalog.down("base")
+        assert catalog.rows("SELECT error FROM headway_history WHERE id = 1") == [("Σοφία",)]
 
 
 def _server(url: URL, statement: str) -> None:
