@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
 
 .PHONY: run test lint bench clean
+# A half-made virtual environment must not pass for a whole one.
+.DELETE_ON_ERROR:
 
 run: $(VENV)/.run  ## Serve on http://127.0.0.1:8000 with an embedded SQLite catalog
 	@exec $(BIN)/gunicorn wsgi:app
