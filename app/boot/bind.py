@@ -1,6 +1,7 @@
 """Bind the catalog and its migrations to an app, with a guard around every migration."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ class Catalog:
     settings: Settings
     report: Report
     """Told what a boot is doing, several times a second while it waits."""
-    began: float = field(default_factory=lambda: Progress(state="looking").started)
+    began: float = field(default_factory=time.time)
     """When this process began to bring its catalog to head."""
 
     @cached_property
@@ -59,7 +60,7 @@ class Narrator:
 
     def tell(self, progress: Progress) -> None:
         """Log it unless the same was just said."""
-        now = Progress(state="now").started
+        now = time.time()
         key = (progress.state, progress.revision, progress.holder and progress.holder.pid)
         if key == self.last and now - self.at < 10:  # noqa: PLR2004
             return

@@ -11,7 +11,7 @@ from app.boot import repair as mending
 from app.boot.readiness import position
 from app.cli.groups import Group
 from app.cli.output import Exit, as_json, print_json, print_table
-from app.errors import DatabaseUnreachable, HeadwayError
+from app.errors import CatalogBehind, DatabaseUnreachable
 from app.migrator import history as records
 from app.migrator.values import Look, Position
 
@@ -139,7 +139,7 @@ def wait(timeout: float) -> None:
     while True:
         try:
             boot.require_head()
-        except HeadwayError as error:
+        except (CatalogBehind, DatabaseUnreachable) as error:
             if time.monotonic() > deadline:
                 raise DatabaseUnreachable(f"{error} Waited {timeout:g} s.") from error
         else:

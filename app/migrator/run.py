@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 from alembic.runtime.migration import MigrationContext, MigrationInfo
 from sqlalchemy import Connection, event
+from sqlalchemy.exc import DBAPIError
 
 from app.errors import CatalogTorn, HeadwayError, MigrationFailed
 from app.migrator import history
@@ -87,6 +88,7 @@ class Run:
     began: float = 0.0
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     statements: int = 0
+    torn: bool = False
 
     def watch(self, heads: tuple[str, ...]) -> Iterator[StepsOf]:
         """Yield the watched steps; when Alembic's run ends, say how it went."""
@@ -98,9 +100,7 @@ class Run:
             yield lambda *_: self._watched()
         except BaseException as error:
             self._failed(error)
-            if self.running is None or isinstance(error, HeadwayError):
-                raise
-            if isinstance(error, Exception):
+            if self.running is not None and _needs_words(error):
                 raise self._explain(error) from error
             raise
         finally:
@@ -172,11 +172,16 @@ class Run:
         self.connection.rollback()
         if self.dialect.transactional_ddl:
             self.done.clear()
+        else:
+            # A first statement that the server refused changed nothing. After another one, or
+            # where nobody heard the server's answer, who knows.
+            heard = isinstance(error, Exception) and not _is_lost(error)
+            self.torn = self.statements > 0 or not heard
         if self.running is None:
             return
         try:
             with self._beside() as other:
-                self._record_failure(other, f"{type(error).__name__}: {error}")
+                self._record_failure(other, f"{type(error).__name__}: {_reason(error)}")
         except Exception:  # noqa: BLE001  # the cause matters more than the note about it
             return
 
@@ -187,26 +192,23 @@ class Run:
             info = self.steps[self.running or 0].info
             self._add(connection, _name(info), _action(info), "failed", error=said, **self._took())
             return
-        # The first statement that fails changed nothing; after it, who knows.
-        outcome = "torn" if self.statements else "failed"
+        outcome = "torn" if self.torn else "failed"
         history.finish(connection, self.row_id, outcome=outcome, error=said, **self._took())
 
     def _explain(self, error: Exception) -> HeadwayError:
         names = [_name(step.info) for step in self.steps]
         failed, left = names[self.running or 0], names[(self.running or 0) + 1 :]
-        torn = not self.dialect.transactional_ddl and bool(self.statements)
-        reason = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
         after = (
             "Part of it stays, because this database commits each statement: see "
             "`flask catalog status`, then `flask catalog repair`."
-            if torn
+            if self.torn
             else "The database is as it was."
         )
         if self.done:
             after = f"Applied before it: {', '.join(self.done)}. {after}"
-        kind = CatalogTorn if torn else MigrationFailed
+        kind = CatalogTorn if self.torn else MigrationFailed
         return kind(
-            f"Revision {failed} failed: {reason}. {after}"
+            f"Revision {failed} failed: {_reason(error)}. {after}"
             + (f" Still to come: {', '.join(left)}." if left else ""),
             applied=tuple(self.done),
             failed=failed,
@@ -241,6 +243,20 @@ class Run:
     def _count(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if not statement.lstrip()[:6].upper().startswith(READS):
             self.statements += 1
+
+
+def _needs_words(error: BaseException) -> TypeGuard[Exception]:
+    """False for our own errors, which have them, and for being told to stop."""
+    return isinstance(error, Exception) and not isinstance(error, HeadwayError)
+
+
+def _reason(error: BaseException) -> str:
+    """What the driver or the script said, without the statement and its values."""
+    return " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
+
+
+def _is_lost(error: Exception) -> bool:
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 def _name(info: MigrationInfo) -> str:

@@ -92,15 +92,17 @@ def forwarding(port: int, target: URL) -> Iterator[None]:
 @pytest.mark.parametrize("backend", ["postgresql", "mariadb"], indirect=True)
 def test_a_server_that_comes_up_later_is_waited_for(release: Release, catalog_url: URL) -> None:
     port = servers.free_port()
-    booting = release.start(
-        "python", "-c", BOOT, env=environment_for(catalog_url.set(host="127.0.0.1", port=port))
-    )
-    time.sleep(2.5)
-    assert booting.poll() is None
-    with forwarding(port, catalog_url):
-        _, said = booting.communicate(timeout=30)
-    assert booting.returncode == 0, said
-    assert "does not answer yet" in said
+    env = environment_for(catalog_url.set(host="127.0.0.1", port=port))
+    with (release.path / "said").open("w+") as said:
+        booting = release.start("python", "-c", BOOT, env=env, stderr=said)
+        deadline = time.monotonic() + 30
+        while "does not answer yet" not in Path(said.name).read_text():
+            assert time.monotonic() < deadline
+            assert booting.poll() is None
+            time.sleep(0.1)
+        with forwarding(port, catalog_url):
+            booting.communicate(timeout=60)
+        assert booting.returncode == 0, Path(said.name).read_text()
 
 
 @pytest.mark.parametrize("backend", ["postgresql", "mariadb"], indirect=True)
