@@ -10,7 +10,7 @@ from alembic import op
 
 revision = "c0001"
 down_revision = None
-branch_labels = None
+branch_labels = ("default",)  # where `flask db revision` goes on; without it, it starts anew
 depends_on = None
 
 # A server may still make tables in latin1, where a name like Σοφία has no place.

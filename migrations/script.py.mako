@@ -10,7 +10,7 @@ ${imports if imports else ""}
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
-branch_labels = ${repr(branch_labels)}
+branch_labels = ${repr(branch_labels or None)}
 depends_on = ${repr(depends_on)}
 
 

@@ -1,5 +1,7 @@
 """The catalog's schema: one head, which the models match, and every way up has its way down."""
 
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
@@ -7,7 +9,9 @@ from sqlalchemy.engine import URL
 from app.boot import repair
 from app.errors import CatalogTorn, MigrationFailed, RepairRefused
 from app.extensions import alembic, db
+from tests.conftest import environment_for
 from tests.migrations.conftest import HEAD, REVISIONS, Catalog, below, open_catalog
+from tests.releases import make_release
 
 
 def test_there_is_one_line_of_revisions(catalog: Catalog) -> None:
@@ -55,6 +59,25 @@ def test_all_the_way_down_leaves_nothing(catalog: Catalog) -> None:
     assert catalog.schema() == {}
     catalog.up(HEAD)
     assert catalog.schema() == there
+
+
+def test_a_new_revision_is_next_in_line_and_says_what_the_models_say(
+    tmp_path: Path, migrated_url: URL
+) -> None:
+    release, env = make_release(tmp_path / "release"), environment_for(migrated_url)
+    model = release.path / "app" / "models" / "accounts.py"
+    field = "    name: Mapped[str] = mapped_column(String(128))\n"
+    more = "    nickname: Mapped[str | None] = mapped_column(Unicode(64))\n"
+    model.write_text(model.read_text().replace(field, field + more))
+    done = release.run("flask", "db", "revision", "Accounts have a nickname", env=env)
+    assert done.returncode == 0, done.stderr
+    script = next(file for file in release.migrations.glob("c*.py") if "nickname" in file.name)
+    for tidy in (("check", "--fix"), ("format",), ("check",)):
+        done = release.run("ruff", *tidy, str(script), env=env)
+    assert done.returncode == 0, done.stdout
+    assert f'down_revision = "{HEAD}"' in script.read_text()
+    assert release.boot(env).returncode == 0
+    assert release.run("flask", "db", "check", env=env).returncode == 0
 
 
 # --- a server without transactional DDL ----------------------------------------------------------
