@@ -62,9 +62,9 @@ def test_all_the_way_down_leaves_nothing(catalog: Catalog) -> None:
 
 
 def test_a_new_revision_is_next_in_line_and_says_what_the_models_say(
-    tmp_path: Path, migrated_url: URL
+    tmp_path: Path, template_copy: URL
 ) -> None:
-    release, env = make_release(tmp_path / "release"), environment_for(migrated_url)
+    release, env = make_release(tmp_path / "release"), environment_for(template_copy)
     model = release.path / "app" / "models" / "accounts.py"
     field = "    name: Mapped[str] = mapped_column(String(128))\n"
     more = "    nickname: Mapped[str | None] = mapped_column(Unicode(64))\n"
