@@ -238,7 +238,7 @@ def _snapshot(source: sqlite3.Connection, path: Path, label: str) -> Path:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     final = path.with_name(f"{path.name}.{stamp}.{label}.snapshot")
     draft = final.with_name(final.name + ".partial")
-    for leftover in path.parent.glob(f"{path.name}.*.snapshot.partial"):
+    for leftover in path.parent.glob(f"{path.name}.*.snapshot.partial*"):
         leftover.unlink()  # we hold the lock: whoever wrote it is gone
     try:
         with contextlib.closing(sqlite3.connect(draft)) as copy:
