@@ -1,0 +1,89 @@
+"""The two compose files: what they promise, and what Compose makes of them."""
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+SECRETS = {"POSTGRES_PASSWORD": "from-the-test", "HEADWAY_SECRET_KEY": "from-the-test"}
+FILES = ("compose.yaml", "compose.embedded.yaml")
+Compose = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def seconds(text: str) -> int:
+    return int(text.removesuffix("s"))
+
+
+@pytest.fixture(params=FILES)
+def headway(request: pytest.FixtureRequest, root: Path) -> Any:
+    return yaml.safe_load((root / request.param).read_text())["services"]["headway"]
+
+
+@pytest.fixture
+def compose(root: Path, tool: Callable[..., subprocess.CompletedProcess[str]]) -> Compose:
+    """Runs `docker compose … config`, which needs no engine."""
+
+    def run(file: str, **env: str) -> subprocess.CompletedProcess[str]:
+        arguments = ["--env-file", "/dev/null", "-f", root / file, "config"]
+        options = {"how_to_get": "install Docker Compose", "env": os.environ | env}
+        plugin = tool("docker", "compose", "version", **options)
+        if plugin.returncode == 0:
+            return tool("docker", "compose", *arguments, **options)
+        return tool("docker-compose", *arguments, **options)
+
+    return run
+
+
+def test_headway_runs_hardened(headway: Any) -> None:
+    assert headway["read_only"] is True
+    assert headway["tmpfs"] == ["/tmp"]
+    assert headway["cap_drop"] == ["ALL"]
+    assert headway["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_a_stop_waits_longer_than_gunicorn_does(headway: Any, graceful_seconds: int) -> None:
+    assert seconds(headway["stop_grace_period"]) > graceful_seconds
+
+
+def test_an_init_passes_the_first_signals_on(headway: Any) -> None:
+    assert headway["init"] is True
+
+
+def test_only_this_machine_reaches_the_ports(headway: Any) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in headway["ports"])
+
+
+def test_each_of_two_replicas_has_a_port(root: Path) -> None:
+    headway = yaml.safe_load((root / "compose.yaml").read_text())["services"]["headway"]
+    assert headway["deploy"]["replicas"] == 2
+    (port,) = headway["ports"]
+    first, last = re.fullmatch(r"127\.0\.0\.1:(\d+)-(\d+):8000", port).groups()
+    assert int(last) - int(first) == 1
+
+
+def test_the_embedded_catalog_is_on_a_volume(root: Path) -> None:
+    headway = yaml.safe_load((root / "compose.embedded.yaml").read_text())["services"]["headway"]
+    assert headway["volumes"] == ["data:/data"]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_compose_understands_the_file(file: str, compose: Compose) -> None:
+    done = compose(file, **SECRETS)
+    assert "headway" in yaml.safe_load(done.stdout)["services"], done.stderr
+
+
+@pytest.mark.parametrize("missing", SECRETS)
+def test_compose_asks_for_a_missing_secret_by_name(missing: str, compose: Compose) -> None:
+    given = {name: value for name, value in SECRETS.items() if name != missing}
+    done = compose("compose.yaml", **given)
+    assert f"required variable {missing} is missing" in done.stderr
+    assert "openssl rand" in done.stderr
+
+
+def test_the_embedded_variant_needs_no_secret(compose: Compose) -> None:
+    assert compose("compose.embedded.yaml").stderr == ""
