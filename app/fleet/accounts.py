@@ -14,6 +14,7 @@ from app.errors import (
 from app.extensions import db
 from app.fleet import audit, idempotency
 from app.fleet.actors import Actor
+from app.fleet.pages import page_of
 from app.fleet.transactions import CatalogSession, writing
 from app.models import Account, Role
 
@@ -80,7 +81,7 @@ def list_accounts(
     `name` is a part of the name, `email` and `role` are exact.
     """
     actor.require("accounts.read")
-    query = select(Account).order_by(Account.id).limit(limit + 1)
+    query = select(Account).order_by(Account.id)
     if after is not None:
         query = query.where(Account.id > after)
     if name:
@@ -89,8 +90,7 @@ def list_accounts(
         query = query.where(Account.email == email.strip().lower())
     if role:
         query = query.where(Account.role == role)
-    found = list(db.session.scalars(query))
-    return found[:limit], found[limit - 1].id if len(found) > limit else None
+    return page_of(query, limit)
 
 
 def change_account(

@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from app.extensions import db
 from app.fleet.actors import Actor
+from app.fleet.pages import page_of
 from app.fleet.transactions import CatalogSession
 from app.models import Event
 
@@ -44,7 +44,7 @@ def list_events(
 ) -> tuple[list[Event], int | None]:
     """A page of events, newest first, and what to send as `after` for the next one."""
     actor.require("events.read")
-    query = select(Event).order_by(Event.id.desc()).limit(limit + 1)
+    query = select(Event).order_by(Event.id.desc())
     if after is not None:
         query = query.where(Event.id < after)
     for column, value in (
@@ -54,5 +54,4 @@ def list_events(
     ):
         if value is not None:
             query = query.where(column == value)
-    found = list(db.session.scalars(query))
-    return found[:limit], found[limit - 1].id if len(found) > limit else None
+    return page_of(query, limit)

@@ -17,6 +17,7 @@ from app.extensions import db
 from app.fleet import audit, idempotency
 from app.fleet.accounts import LARGEST_ID
 from app.fleet.actors import Actor
+from app.fleet.pages import page_of
 from app.fleet.transactions import CatalogSession, writing
 from app.models import Account, Role, Token
 
@@ -82,13 +83,12 @@ def list_tokens(
         if account_id not in (None, actor.id):
             raise RoleInsufficient("Only an admin sees the tokens of others.")
         account_id = actor.id
-    query = select(Token).order_by(Token.id).limit(limit + 1)
+    query = select(Token).order_by(Token.id)
     if after is not None:
         query = query.where(Token.id > after)
     if account_id is not None:
         query = query.where(Token.account_id == account_id)
-    found = list(db.session.scalars(query))
-    return found[:limit], found[limit - 1].id if len(found) > limit else None
+    return page_of(query, limit)
 
 
 def revoke_token(actor: Actor, token_id: int) -> None:
