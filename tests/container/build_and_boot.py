@@ -9,6 +9,7 @@ Needs only Python's standard library, and Docker; or podman, runc, catatonit and
 
 import argparse
 import contextlib
+import json
 import os
 import sys
 import tempfile
@@ -180,8 +181,11 @@ def server_catalog(engine: Engine, url: str, number: int) -> None:
         for replica in replicas:
             notes.append(f"ready at {replica.until(ready, '/readyz')['head']}")
             notes.append(f"after {replica.seconds():.1f} s")
-        history = replicas[0].run("flask", "catalog", "history", "--limit", "1000").stdout
-        notes.append(f"{len(history.splitlines())} lines of history")
+        history = json.loads(replicas[0].run("flask", "catalog", "history", "--json").stdout)
+        revisions = [row["revision"] for row in history]
+        assert revisions, "no history"
+        assert len(revisions) == len(set(revisions)), revisions
+        notes.append(f"{len(revisions)} revisions, each applied once")
         for replica in replicas:
             assert replica.stop()[0] == 0
 
