@@ -5,6 +5,7 @@ No line holds a token, a header or a query string.
 """
 
 import logging
+import re
 import sys
 
 import structlog
@@ -19,6 +20,8 @@ SHARED: list[Processor] = [
     structlog.stdlib.ExtraAdder(),
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
+TOKEN = re.compile(r"(hw_[a-z0-9]{4,16}_)[A-Za-z0-9_-]{16,}")
+"""Nobody logs a token on purpose. A path, an error's words or a library might bring one along."""
 QUIET = ("alembic.runtime.plugins", "alembic.ddl.postgresql")
 
 
@@ -26,7 +29,7 @@ def configure(settings: Settings) -> None:
     """Send all logging to standard error, as the settings say. May be called again."""
     handler = _Handler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _Formatter(
             foreign_pre_chain=SHARED,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -46,6 +49,13 @@ def configure(settings: Settings) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Structlog's, with the secret of a token left out of whatever line it is in."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return TOKEN.sub(r"\1…", super().format(record))
+
+
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
     """Ours among the root's handlers."""
 
@@ -53,4 +63,7 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
 def _renderers(log_format: str) -> list[Processor]:
     if log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    # Not the default traceback: where rich is installed, that prints local variables, and one of
+    # them is the token of the request.
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]

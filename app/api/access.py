@@ -2,7 +2,7 @@
 
 from apiflask import APIBlueprint
 from flask import Response, g, request
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from app.errors import TokenRefused
 from app.extensions import limiter
@@ -33,14 +33,18 @@ def _authenticate() -> None:
         raise TokenRefused(
             "Send a token: `Authorization: Bearer hw_…`. `flask tokens create` makes one."
         )
-    g.actor, g.token_id = authenticate(
-        text.strip(), request_id=g.request_id, ip=request.remote_addr
-    )
+    g.actor, g.token_id = authenticate(text.strip(), request_id=g.request_id, ip=g.ip)
 
 
 def _only_json() -> None:
-    if request.method in ("POST", "PATCH") and not request.is_json:
+    if request.method not in ("POST", "PATCH"):
+        return
+    if not request.is_json:
         raise UnsupportedMediaType("Send JSON, with `Content-Type: application/json`.")
+    try:
+        request.get_json()  # kept for the operation
+    except RecursionError as error:
+        raise BadRequest("The body is nested too deeply.") from error
 
 
 def _was_refused(response: Response) -> bool:

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import Response, current_app, request, url_for
+from flask import Response, current_app, g, request, url_for
 from werkzeug.exceptions import PreconditionRequired
 
 from app.api import access, responses
@@ -25,6 +25,7 @@ bp = APIBlueprint("accounts", __name__, url_prefix="/accounts", tag="accounts")
 
 TAG = r'(W/)?"[!#-~]*"'
 TAGS = re.compile(rf"\*|{TAG}(\s*,\s*{TAG})*")
+VERSION = re.compile(r"[1-9][0-9]{0,9}")
 COUNTRY_HEADERS = ("CF-IPCountry", "CloudFront-Viewer-Country", "X-Country-Code")
 
 
@@ -34,7 +35,7 @@ COUNTRY_HEADERS = ("CF-IPCountry", "CloudFront-Viewer-Country", "X-Country-Code"
 @bp.output(AccountOut, status_code=201)
 @bp.doc(summary="Create an account", operation_id="createAccount")
 def create(body: AccountIn, idempotent: Idempotent) -> Any:
-    values = body.model_dump() | {"ip_source": request.remote_addr}
+    values = body.model_dump() | {"ip_source": g.ip}
     values["location"] = values["location"] or _country()
     account, replayed = fleet.create_account(access.actor(), values, key=idempotent.idempotency_key)
     where = url_for("api.accounts.read", account_id=account.id)
@@ -55,7 +56,7 @@ def list_(query: AccountQuery) -> Any:
 @bp.doc(summary="Read an account", operation_id="readAccount")
 def read(account_id: int) -> Any:
     account = fleet.get_account(access.actor(), account_id)
-    if request.if_none_match.contains(_etag(account)):
+    if request.if_none_match.contains_weak(_etag(account)):
         return Response(status=304, headers=_tag(account))
     return AccountOut.model_validate(account), 200, _tag(account)
 
@@ -91,7 +92,7 @@ def _expected(account_id: int) -> int | None:
         return None
     for tag in request.if_match.as_set():
         key, _, version = tag.partition("-")
-        if key == str(account_id) and version.isdecimal():
+        if key == str(account_id) and VERSION.fullmatch(version):
             return int(version)
     raise AccountChanged("`If-Match` names no version of this account. Read it again.")
 

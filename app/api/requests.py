@@ -1,9 +1,11 @@
 """What every request gets: an id, a line in the log, headers, a place in the metrics."""
 
+import ipaddress
 import logging
 import re
 import secrets
 import time
+from urllib.parse import quote
 
 import structlog
 from flask import Flask, Response, g, request
@@ -16,6 +18,7 @@ log = logging.getLogger("app.requests")
 
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 PROBES = ("/healthz", "/readyz", "/metrics")
+METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -41,6 +44,7 @@ def init_app(app: Flask) -> None:
 def _begin() -> None:
     said = request.headers.get("X-Request-ID", "")
     g.request_id = said if SANE_ID.fullmatch(said) else secrets.token_hex(8)
+    g.ip = _address(request.remote_addr)
     g.began = time.perf_counter()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
@@ -55,21 +59,39 @@ def _end(response: Response) -> Response:
     if request.path.startswith("/api/"):
         response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Request-ID"] = g.get("request_id", "")
+    _count(response.status_code, seconds)
+    if request.path not in PROBES:
+        _log(response.status_code, seconds)
+    return response
+
+
+def _count(status: int, seconds: float) -> None:
     # The endpoint, not the path: whoever asks for nonsense must not fill the memory with it.
     endpoint = request.endpoint or "none"
-    REQUESTS.labels(endpoint, request.method, response.status_code).inc()
-    SECONDS.labels(endpoint, request.method).observe(seconds)
-    if request.path not in PROBES:
-        actor = g.get("actor")
-        log.info(
-            "request",
-            extra={
-                "method": request.method,
-                "path": request.path,
-                "status": response.status_code,
-                "ms": round(seconds * 1000, 1),
-                "account": actor.id if actor else None,
-                "ip": request.remote_addr,
-            },
-        )
-    return response
+    method = request.method if request.method in METHODS else "other"
+    REQUESTS.labels(endpoint, method, status).inc()
+    SECONDS.labels(endpoint, method).observe(seconds)
+
+
+def _log(status: int, seconds: float) -> None:
+    actor = g.get("actor")
+    log.info(
+        "request",
+        extra={
+            "method": request.method,
+            "path": quote(request.path),  # a line break in it would be a line of our log
+            "status": status,
+            "ms": round(seconds * 1000, 1),
+            "account": actor.id if actor else None,
+            "ip": g.get("ip"),
+        },
+    )
+
+
+def _address(said: str | None) -> str | None:
+    """An address as one spells it, or None: a proxy may add a port, a client any words."""
+    try:
+        address = ipaddress.ip_address((said or "").partition("%")[0])
+    except ValueError:
+        return None
+    return str(getattr(address, "ipv4_mapped", None) or address)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import g, request, url_for
+from flask import g, url_for
 
 from app.api import access, responses
 from app.api.schemas import (
@@ -28,7 +28,7 @@ bp = APIBlueprint("tokens", __name__, tag="tokens")
 @bp.output(TokenIssued, status_code=201)
 @bp.doc(summary="Change a one-time token for a token", operation_id="signIn", security=[])
 def sign_in(body: SignIn) -> Any:
-    issued = fleet.sign_in(body.token, request_id=g.request_id, ip=request.remote_addr)
+    issued = fleet.sign_in(body.token, request_id=g.request_id, ip=g.ip)
     return _shown(issued), 201, {"Location": url_for("api.tokens.list_")}
 
 

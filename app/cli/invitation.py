@@ -7,6 +7,8 @@ import sys
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.errors import HeadwayError
+from app.extensions import db
 from app.fleet.tokens import invite_first_admin
 
 log = logging.getLogger(__name__)
@@ -29,9 +31,8 @@ def invite(app: Flask) -> None:
     Not through the log, which is kept.
     """
     try:
-        with app.app_context():
-            token = invite_first_admin()
-    except SQLAlchemyError:
+        token = _invited(app)
+    except (SQLAlchemyError, HeadwayError):
         # Of a catalog that is away for a moment, or newer: the next start looks again.
         log.warning("whether anybody can sign in could not be asked")
         return
@@ -40,3 +41,12 @@ def invite(app: Flask) -> None:
         url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
         sys.stderr.write(TEXT.format(token=token, url=url))
         sys.stderr.flush()
+
+
+def _invited(app: Flask) -> str | None:
+    with app.app_context():
+        try:
+            return invite_first_admin()
+        finally:
+            db.session.remove()
+            db.engine.dispose()  # a preloaded app is forked: no connection may be shared

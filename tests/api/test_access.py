@@ -198,3 +198,12 @@ def test_an_address_may_be_refused_so_many_times_a_minute(client: FlaskClient) -
     wrong = {"Authorization": "Bearer hw_0000_" + "a" * 43}
     statuses = [client.get("/api/v1/me", headers=wrong).status_code for _ in range(62)]
     assert statuses == [401] * 60 + [429] * 2
+
+
+def test_a_start_keeps_no_connection_that_a_fork_would_share(sqlite_url: sa.URL) -> None:
+    for _ in range(2):  # one that invites, one that only looks
+        app = create_app(settings_for(sqlite_url))
+        with app.app_context():
+            pool = db.engine.pool
+            assert isinstance(pool, sa.QueuePool)
+            assert pool.checkedin() + pool.checkedout() == 0
