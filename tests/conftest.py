@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -25,7 +26,8 @@ _numbers = itertools.count(1)
 
 
 def pytest_configure() -> None:
-    """No test is polluted by the settings of the person who runs it."""
+    """No test is polluted by the settings of the person who runs it; no server outlives the run."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     for name in list(os.environ):
         if name.startswith(("HEADWAY_", "FLASK_", "GUNICORN_")) or name in SETTINGS:
             del os.environ[name]
