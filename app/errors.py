@@ -142,6 +142,12 @@ class CatalogBehind(HeadwayError):
     kind = Kind.CONFLICT
 
 
+class CatalogBusy(HeadwayError):
+    """The catalog is busy with other changes."""
+
+    kind = Kind.BUSY
+
+
 class CatalogTorn(HeadwayError):
     """A revision began and never ended."""
 

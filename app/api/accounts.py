@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import Response, current_app, g, request, url_for
+from flask import Response, current_app, request, url_for
 from werkzeug.exceptions import PreconditionRequired
 
 from app.api import access, responses
@@ -35,9 +35,9 @@ COUNTRY_HEADERS = ("CF-IPCountry", "CloudFront-Viewer-Country", "X-Country-Code"
 @bp.output(AccountOut, status_code=201)
 @bp.doc(summary="Create an account", operation_id="createAccount")
 def create(body: AccountIn, idempotent: Idempotent) -> Any:
-    values = body.model_dump() | {"ip_source": g.ip}
-    values["location"] = values["location"] or _country()
-    account, replayed = fleet.create_account(access.actor(), values, key=idempotent.idempotency_key)
+    account, replayed = fleet.create_account(
+        access.actor(), body.model_dump(), country=_country(), key=idempotent.idempotency_key
+    )
     where = url_for("api.accounts.read", account_id=account.id)
     return AccountOut.model_validate(account), 201, responses.made(where, replayed) | _tag(account)
 

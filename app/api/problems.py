@@ -12,10 +12,19 @@ from apiflask import APIFlask
 from apiflask.exceptions import HTTPError
 from flask import Response, g, json, request
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from app.errors import DatabaseUnreachable, HeadwayError, Kind, RoleInsufficient
+from app.errors import (
+    CatalogBusy,
+    DatabaseDenied,
+    DatabaseUnreachable,
+    HeadwayError,
+    Kind,
+    RoleInsufficient,
+)
 from app.extensions import db, limiter
+from app.fleet.transactions import is_contended
 from app.migrator.dialects import dialect_of
 
 log = logging.getLogger(__name__)
@@ -32,6 +41,11 @@ STATUS = {
     Kind.MISCONFIGURED: 500,
     Kind.INTERNAL: 500,
 }
+STATUS_OF = {
+    RoleInsufficient: 403,  # a better token would not be asked for
+    DatabaseDenied: 502,  # our password is refused, not the caller's token
+}
+"""Where the kind alone does not tell the status."""
 RETRY = {Kind.BUSY: 5, Kind.UNREACHABLE: 5}
 MEDIA_TYPE = "application/problem+json"
 
@@ -41,13 +55,14 @@ def init_app(app: APIFlask) -> None:
     app.register_error_handler(HeadwayError, of_ours)
     app.register_error_handler(HTTPException, of_http)
     app.register_error_handler(DBAPIError, of_database)
+    app.register_error_handler(PoolTimeout, of_crowd)
     app.register_error_handler(Exception, of_anything)
     app.register_error_handler(HTTPError, of_validation)
 
 
 def of_ours(error: HeadwayError) -> Response:
     """One of our errors: its title, its sentence, its context."""
-    status = 403 if isinstance(error, RoleInsufficient) else STATUS[error.kind]
+    status = STATUS_OF.get(type(error), STATUS[error.kind])
     response = problem(
         status,
         type=f"/problems/{error.slug()}",
@@ -81,7 +96,7 @@ def of_validation(error: HTTPError) -> Response:
     """APIFlask's: what is wrong with which field, as JSON pointers."""
     detail = error.detail if isinstance(error.detail, dict) else {}
     errors = [
-        {"in": place, "pointer": "/" + name.replace(".", "/"), "detail": text}
+        {"in": place, "pointer": _pointer(name), "detail": text}
         for place, fields in detail.items()
         for name, texts in fields.items()
         for text in texts
@@ -97,11 +112,18 @@ def of_validation(error: HTTPError) -> Response:
 
 
 def of_database(error: DBAPIError) -> Response:
-    """The catalog's: gone for a moment, or a bug."""
-    with_kind = dialect_of(db.engine).refusal(error)
-    if error.connection_invalidated or (with_kind and issubclass(with_kind, DatabaseUnreachable)):
+    """The catalog's: busy, gone for a moment, or a bug."""
+    if is_contended(error):
+        return of_ours(CatalogBusy("Others use the same at once. Try again in a moment."))
+    if error.connection_invalidated or dialect_of(db.engine).refusal(error):
+        log.error("the catalog cannot be used: %s", error.orig)
         return of_ours(DatabaseUnreachable("The catalog does not answer. Try again in a moment."))
     return of_anything(error)
+
+
+def of_crowd(_: PoolTimeout) -> Response:
+    """No connection to the catalog was free in time."""
+    return of_ours(CatalogBusy("All connections to the catalog are in use. Try again later."))
 
 
 def of_anything(error: Exception) -> Response:
@@ -127,6 +149,11 @@ def problem(
         "instance": f"urn:request:{g.get('request_id', '')}",
     }
     return Response(json.dumps(more | body), status, mimetype=MEDIA_TYPE)
+
+
+def _pointer(name: str) -> str:
+    """RFC 6901. Nothing of ours is nested, so a dot can only be part of a name that is unknown."""
+    return "/" + name.replace("~", "~0").replace("/", "~1")
 
 
 def _is_api() -> bool:

@@ -29,7 +29,7 @@ bp = APIBlueprint("tokens", __name__, tag="tokens")
 @bp.doc(summary="Change a one-time token for a token", operation_id="signIn", security=[])
 def sign_in(body: SignIn) -> Any:
     issued = fleet.sign_in(body.token, request_id=g.request_id, ip=g.ip)
-    return _shown(issued), 201, {"Location": url_for("api.tokens.list_")}
+    return _shown(issued), 201, {"Location": _where(issued)}
 
 
 @bp.get("/me")
@@ -55,7 +55,7 @@ def create(body: TokenIn, idempotent: Idempotent) -> Any:
         expires_days=body.expires_days,
         key=idempotent.idempotency_key,
     )
-    return _shown(issued), 201, responses.made(url_for("api.tokens.list_"), replayed)
+    return _shown(issued), 201, responses.made(_where(issued), replayed)
 
 
 @bp.get("/tokens")
@@ -67,12 +67,23 @@ def list_(query: TokenQuery) -> Any:
     return {"items": found, "next": following}, 200, responses.next_link(following)
 
 
+@bp.get("/tokens/<int:token_id>")
+@bp.output(TokenOut)
+@bp.doc(summary="Read a token, without its text", operation_id="readToken")
+def read(token_id: int) -> Any:
+    return fleet.get_token(access.actor(), token_id)
+
+
 @bp.delete("/tokens/<int:token_id>")
 @bp.output({}, status_code=204)
 @bp.doc(summary="Revoke a token", operation_id="revokeToken")
 def revoke(token_id: int) -> Any:
     fleet.revoke_token(access.actor(), token_id)
     return "", 204
+
+
+def _where(issued: fleet.Issued) -> str:
+    return url_for("api.tokens.read", token_id=issued.token.id)
 
 
 def _shown(issued: fleet.Issued) -> dict[str, Any]:

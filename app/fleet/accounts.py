@@ -7,13 +7,13 @@ from sqlalchemy import select
 from app.errors import (
     AccountChanged,
     AccountNotFound,
-    InputInvalid,
     LastAdmin,
     RoleInsufficient,
 )
 from app.extensions import db
 from app.fleet import audit, idempotency
 from app.fleet.actors import Actor
+from app.fleet.fields import fitting
 from app.fleet.pages import page_of
 from app.fleet.transactions import CatalogSession, writing
 from app.models import Account, Role
@@ -22,15 +22,20 @@ LARGEST_ID = 2**31 - 1
 
 
 def create_account(
-    actor: Actor, values: dict[str, Any], *, key: str | None = None
+    actor: Actor, values: dict[str, Any], *, country: str | None = None, key: str | None = None
 ) -> tuple[Account, bool]:
-    """A new account, and whether it was there already for the same idempotency key."""
+    """A new account, and whether it was there already for the same idempotency key.
+
+    It remembers where the actor asked from; `country` is its location if it names none.
+    """
     actor.require("accounts.create")
-    values = _clean(values)
+    values = fitting(Account, values)
     role = values.setdefault("role", Role.VIEWER)
     if role != Role.VIEWER:
         actor.require("accounts.set_role")
+    # What was asked for, not from where: who sends it again may have another address by then.
     request = idempotency.Request(actor=actor, key=key, about=("accounts", values))
+    values = _with_origin(actor, values, country)
     if (made := request.made()) is not None:
         return get_account(actor, made), True
     try:
@@ -101,7 +106,7 @@ def change_account(
     None as a version means whatever it is. Raises AccountChanged, EmailTaken, LastAdmin.
     """
     actor.require("accounts.change")
-    values = _clean(values)
+    values = fitting(Account, values)
     with writing() as session:
         account = _find(session, account_id, version)
         actor.require_over(account)
@@ -163,18 +168,13 @@ def _keep_an_admin(session: CatalogSession, account: Account) -> None:
     """Refuse to lose the last admin. Locks the admins, so that two cannot go at once."""
     if account.role != Role.ADMIN:
         return
-    admins = session.scalars(select(Account.id).where(Account.role == Role.ADMIN).with_for_update())
-    if len(admins.all()) == 1:
+    admins = select(Account.id).where(Account.role == Role.ADMIN).order_by(Account.id)
+    if len(session.scalars(admins.with_for_update()).all()) == 1:
         raise LastAdmin(f"Account {account.id} is the last admin. Make another one first.")
 
 
-def _clean(values: dict[str, Any]) -> dict[str, Any]:
-    values = dict(values)
-    if "email" in values:
-        values["email"] = (values["email"] or "").strip().lower() or None
-    if not (values.get("name", "x") or "").strip():
-        raise InputInvalid("An account needs a name.")
-    return values
+def _with_origin(actor: Actor, values: dict[str, Any], country: str | None) -> dict[str, Any]:
+    return values | {"ip_source": actor.ip, "location": values.get("location") or country}
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -8,17 +8,24 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.errors import AccountNotFound, HeadwayError, RoleInsufficient, TokenNotFound, TokenRefused
+from app.errors import (
+    AccountNotFound,
+    CatalogBusy,
+    RoleInsufficient,
+    TokenNotFound,
+    TokenRefused,
+)
 from app.extensions import db
 from app.fleet import audit, idempotency
 from app.fleet.accounts import LARGEST_ID
 from app.fleet.actors import Actor
+from app.fleet.fields import fitting
 from app.fleet.pages import page_of
-from app.fleet.transactions import CatalogSession, writing
+from app.fleet.transactions import CatalogSession, in_passing, writing
 from app.models import Account, Role, Token
 
 log = logging.getLogger(__name__)
@@ -56,6 +63,7 @@ def issue_token(
     shown without its text.
     """
     _allow(actor, account_id)
+    fitting(Token, {"name": name})
     about = ("tokens", [account_id, name, expires_days])
     request = idempotency.Request(actor=actor, key=key, about=about)
     if (made := request.made()) is not None:
@@ -73,6 +81,11 @@ def issue_token(
             raise
         return Issued(_find(actor, made), None), True
     return issued, False
+
+
+def get_token(actor: Actor, token_id: int) -> Token:
+    """The token without its text, or TokenNotFound. An admin sees all, everybody their own."""
+    return _find(actor, token_id)
 
 
 def list_tokens(
@@ -167,24 +180,23 @@ def invite_first_admin() -> str | None:
             return None
     try:
         return _invite(now)
-    except IntegrityError:
+    except (IntegrityError, CatalogBusy):
         return None  # another process was faster
 
 
 def _invite(now: datetime) -> str | None:
     actor = Actor(id=None, name="headway", role=Role.ADMIN)
     with writing() as session:
-        old = session.scalar(select(Token).where(Token.prefix == FIRST))
-        if old is not None and old.expires_at and old.expires_at > now:
+        session.execute(delete(Token).where(Token.prefix == FIRST, Token.expires_at <= now))
+        if session.scalar(select(Token.id).where(Token.prefix == FIRST)) is not None:
             return None
-        if old is not None:
-            session.delete(old)
-            session.flush()
         account = session.scalar(select(Account).where(Account.role == Role.ADMIN).limit(1))
         if account is None:
             account = Account(name="admin", role=Role.ADMIN)
             session.add(account)
             session.flush()
+            made = {"name": account.name, "role": Role.ADMIN.value}
+            audit.record(session, actor, "account.created", ("account", account.id), **made)
         issued = _add(session, account, "first sign-in", now + INVITATION, prefix=FIRST)
         _record(session, actor, "token.created", issued.token)
     return issued.text
@@ -198,7 +210,7 @@ def _add(
     *,
     prefix: str | None = None,
 ) -> Issued:
-    prefix, secret = prefix or secrets.token_hex(4), secrets.token_urlsafe(32)
+    prefix, secret = prefix or secrets.token_hex(6), secrets.token_urlsafe(32)
     token = Token(
         account=account,
         name=name,
@@ -237,13 +249,12 @@ def _record(session: CatalogSession, actor: Actor, action: str, token: Token) ->
 
 
 def _note_use(token_id: int) -> None:
-    """Keep when it was last used, at most once a minute; no request fails for that."""
+    """Keep when it was last used, at most once a minute; no request fails or waits for that."""
+    used = update(Token).where(Token.id == token_id).values(last_used_at=datetime.now(UTC))
     try:
-        with writing() as session:
-            session.execute(
-                update(Token).where(Token.id == token_id).values(last_used_at=datetime.now(UTC))
-            )
-    except (SQLAlchemyError, HeadwayError):
+        with in_passing() as connection:
+            connection.execute(used)
+    except SQLAlchemyError:
         log.warning("the last use of token %s could not be noted", token_id)
 
 

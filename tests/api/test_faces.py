@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app import errors
-from app.api.problems import STATUS
+from app.api.problems import STATUS, STATUS_OF
 from app.cli.output import EXIT_OF, Exit
 from app.errors import HeadwayError, Kind
 from app.extensions import db
@@ -30,7 +30,7 @@ def subclasses(cls: type[HeadwayError]) -> list[type[HeadwayError]]:
 def test_every_error_has_a_page_that_says_its_codes(error: type[HeadwayError]) -> None:
     page = (DOCS / "problems" / f"{error.slug()}.md").read_text()
     assert page.startswith(f"# {error.title()}\n")
-    status = 403 if error is errors.RoleInsufficient else STATUS[error.kind]
+    status = STATUS_OF.get(error, STATUS[error.kind])
     assert f"HTTP {status} · exit code {int(EXIT_OF[error.kind])} · kind `{error.kind}`" in page
     assert "**What to do.**" in page
 
@@ -82,7 +82,7 @@ def test_every_error_becomes_its_problem(app: Flask, error: type[HeadwayError]) 
         raise error("words", table="x")
 
     app.add_url_rule("/api/fails", view_func=fails)
-    status = 403 if error is errors.RoleInsufficient else STATUS[error.kind]
+    status = STATUS_OF.get(error, STATUS[error.kind])
     response = app.test_client().get("/api/fails")
     problem = assert_problem(response, status, error.slug())
     assert problem["title"] == error.title()
