@@ -244,7 +244,10 @@ def main() -> None:
         folder.chmod(0o755)
         store = options.store or folder / "store"
         engine = Engine.docker() if options.engine == "docker" else Engine.podman(store)
-        prove(engine, options, folder)
+        try:
+            prove(engine, options, folder)
+        finally:
+            engines.leave(folder)
 
 
 if __name__ == "__main__":

@@ -153,6 +153,14 @@ class Engine:
             self.call("rm", "--force", name, check=False)
 
 
+def leave(folder: Path) -> None:
+    """Unmount what an engine keeps mounted below a folder that is about to go."""
+    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for place in reversed(mounted):
+        if Path(place).is_relative_to(folder):
+            subprocess.run(["umount", place], check=True)
+
+
 def _mounts_overlays(folder: Path) -> bool:
     """Whether layers can be stacked here instead of copied, which takes minutes."""
     parts = {name: folder / "try" / name for name in ("lower", "upper", "work", "merged")}

@@ -1,6 +1,10 @@
-"""The image, built and run; minutes, so only where it is asked for with CONTAINER_TESTS=1."""
+"""The image, built and run; minutes, so only where it is asked for with CONTAINER_TESTS=1.
+
+CONTAINER_TESTS_OPTIONS is handed on to the script.
+"""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,7 +24,8 @@ def test_the_image_builds_and_keeps_its_promises(root: Path) -> None:
     else:
         pytest.fail("CONTAINER_TESTS=1, but there is neither podman nor docker")
     script = root / "tests" / "container" / "build_and_boot.py"
+    options = shlex.split(os.environ.get("CONTAINER_TESTS_OPTIONS", ""))
     done = subprocess.run(
-        [sys.executable, script, "--engine", engine], capture_output=True, text=True
+        [sys.executable, script, "--engine", engine, *options], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
