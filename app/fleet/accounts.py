@@ -15,12 +15,13 @@ from app.fleet import audit, idempotency
 from app.fleet.actors import Actor
 from app.fleet.fields import fitting
 from app.fleet.pages import page_of
-from app.fleet.transactions import CatalogSession, writing
+from app.fleet.transactions import CatalogSession, repeated, writing
 from app.models import Account, Role
 
 LARGEST_ID = 2**31 - 1
 
 
+@repeated
 def create_account(
     actor: Actor, values: dict[str, Any], *, country: str | None = None, key: str | None = None
 ) -> tuple[Account, bool]:
@@ -98,6 +99,7 @@ def list_accounts(
     return page_of(query, limit)
 
 
+@repeated
 def change_account(
     actor: Actor, account_id: int, values: dict[str, Any], *, version: int | None
 ) -> Account:
@@ -128,6 +130,7 @@ def change_account(
     return account
 
 
+@repeated
 def delete_account(actor: Actor, account_id: int, *, version: int | None) -> None:
     """The account and its tokens are gone; what it did stays in the audit trail."""
     actor.require("accounts.delete")

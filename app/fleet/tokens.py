@@ -25,7 +25,7 @@ from app.fleet.accounts import LARGEST_ID
 from app.fleet.actors import Actor
 from app.fleet.fields import fitting
 from app.fleet.pages import page_of
-from app.fleet.transactions import CatalogSession, in_passing, writing
+from app.fleet.transactions import CatalogSession, in_passing, repeated, writing
 from app.models import Account, Role, Token
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ class Issued:
         return f"Issued({self.token.prefix})"
 
 
+@repeated
 def issue_token(
     actor: Actor,
     *,
@@ -104,6 +105,7 @@ def list_tokens(
     return page_of(query, limit)
 
 
+@repeated
 def revoke_token(actor: Actor, token_id: int) -> None:
     """The token is refused from now on. Revoking it again changes nothing."""
     with writing() as session:
@@ -135,6 +137,7 @@ def authenticate(text: str, *, request_id: str | None, ip: str | None) -> tuple[
     return actor, token_id
 
 
+@repeated
 def sign_in(text: str, *, request_id: str | None, ip: str | None) -> Issued:
     """A token for a one-time token, which is used up by it. Raises TokenRefused."""
     prefix, digest = _parts(text)
@@ -184,6 +187,7 @@ def invite_first_admin() -> str | None:
         return None  # another process was faster
 
 
+@repeated
 def _invite(now: datetime) -> str | None:
     actor = Actor(id=None, name="headway", role=Role.ADMIN)
     with writing() as session:

@@ -1,7 +1,11 @@
 """One transaction a use case, and one seam for what the catalog refuses."""
 
-from collections.abc import Iterator
+import random
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from flask_sqlalchemy.session import Session
 from sqlalchemy import Connection
@@ -15,9 +19,14 @@ from app.migrator.dialects import dialect_of
 
 CatalogSession = scoped_session[Session]
 
-# Lock waits that ended, deadlocks, rows that changed under a snapshot
-CONTENDED_STATES = {"40001", "40P01", "55P03"}
-CONTENDED_CODES = {1020, 1205, 1213}
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Deadlocks, and rows that changed under a snapshot: PostgreSQL's states, MariaDB's codes
+COLLISIONS = {"40001", "40P01", 1020, 1213}
+# Waits for a lock that took too long
+WAITS = {"55P03", 1205}
+PAUSES = (0.02, 0.1, 0.3)
 HURRY = {
     "sqlite": "PRAGMA busy_timeout=200",
     "postgresql": "SET lock_timeout='200ms'",
@@ -46,6 +55,27 @@ def writing() -> Iterator[CatalogSession]:
         raise
 
 
+def repeated(use_case: Callable[P, R]) -> Callable[P, R]:
+    """A use case of one transaction, done again where it collided with others.
+
+    MariaDB finds a deadlock where two only write beside each other: the one it picks did nothing
+    wrong.
+    """
+
+    @wraps(use_case)
+    def attempt(*args: P.args, **kwargs: P.kwargs) -> R:
+        for pause in PAUSES:
+            try:
+                return use_case(*args, **kwargs)
+            except CatalogBusy as error:
+                if not _collided(error.__cause__):
+                    raise
+            time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # not in step again
+        return use_case(*args, **kwargs)
+
+    return attempt
+
+
 @contextmanager
 def in_passing() -> Iterator[Connection]:
     """A transaction of its own for a small write, which fails rather than wait for others."""
@@ -60,10 +90,16 @@ def in_passing() -> Iterator[Connection]:
 
 def is_contended(error: DBAPIError) -> bool:
     """True if others were in the way, so that the same again may well succeed."""
+    return _code(error) in COLLISIONS | WAITS or "is locked" in str(error.orig)
+
+
+def _collided(error: BaseException | None) -> bool:
+    return isinstance(error, DBAPIError) and _code(error) in COLLISIONS
+
+
+def _code(error: DBAPIError) -> object:
     original = error.orig
-    code = original.args[0] if original and original.args else None
-    state = getattr(original, "sqlstate", None)
-    return state in CONTENDED_STATES or code in CONTENDED_CODES or "is locked" in str(original)
+    return getattr(original, "sqlstate", None) or next(iter(original.args if original else ()), 0)
 
 
 def _translate(error: DBAPIError) -> None:
