@@ -22,6 +22,9 @@ COMMAND = (sys.executable, "-m", "app.cli.boot")
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 LONGEST_HEAD = 16 * 1024
 PATIENCE = 5.0
+"""How long a client may take to ask."""
+LAST_WORDS = 2.0
+"""How long one may take that asked when the workers were about to start."""
 
 
 @dataclass
@@ -122,9 +125,10 @@ class _Answers:
                 writer.close()
 
     async def finish(self) -> None:
-        """Let the answers under way get out, for a moment."""
+        """Answer all who were let in: the workers know nothing of them."""
+        await asyncio.sleep(0.05)  # a connection just accepted has no task yet
         if self.open:
-            await asyncio.wait(self.open, timeout=0.5)
+            await asyncio.wait(self.open, timeout=LAST_WORDS)
 
     def _reply(self, head: bytes) -> bytes:
         method, _, rest = head.partition(b" ")
