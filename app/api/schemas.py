@@ -62,8 +62,15 @@ class AccountIn(In):
     role: Role = Role.VIEWER
 
 
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for field in schema["properties"].values():
+        field.pop("default", None)  # not there is not null: it stays as it is
+
+
 class AccountChange(In):
     """What is to be different; fields that are not there stay."""
+
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
 
     name: Name = Field(default=None)  # type: ignore[assignment]
     description: Description | None = None

@@ -1,5 +1,7 @@
 """The OpenAPI 3.1 description: what APIFlask derives, and what holds for every operation."""
 
+import json
+import re
 from typing import Any
 
 from apiflask import APIFlask
@@ -12,26 +14,29 @@ Every operation but `signIn` needs a token: `Authorization: Bearer hw_…`.
 Errors are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problems. Lists come in pages: send
 the `next` of one page as `after` for the next. A POST with an `Idempotency-Key` may be sent twice.
 """
-ALWAYS = {
-    "400": "The body is no JSON.",
+EVERYWHERE = {
     "401": "A token that is valid is needed.",
-    "403": "Your role does not allow this.",
-    "404": "There is no such thing.",
-    "409": "Something else is in the way.",
-    "413": "The body is larger than 1 MiB.",
-    "415": "The body is of another type.",
-    "422": "A field cannot be used.",
+    "409": "Something else is in the way. With `Retry-After`: only for a moment.",
     "429": "Too many requests from your address.",
     "500": "A bug: see the log.",
     "503": "The catalog does not answer.",
 }
+WITH_BODY = {
+    "400": "The body is no JSON.",
+    "413": "The body is larger than 1 MiB.",
+    "415": "The body is of another type.",
+}
+FORBIDDEN = {"403": "Your role does not allow this."}
+NOT_THERE = {"404": "There is no such thing."}
+UNUSABLE = {"422": "A field, parameter or header cannot be used."}
 CONDITIONAL = {
     "412": "The account was changed since you read it.",
     "428": "`If-Match` is missing.",
 }
-HEADERS = {
-    "Retry-After": {"schema": {"type": "string"}, "description": "Seconds to wait."},
-}
+FOR_VIEWERS = ("signIn", "readMe", "listAccounts", "readAccount", "readToken", "revokeToken")
+CONDITIONED = ("changeAccount", "deleteAccount")
+TAGGED = ("createAccount", "readAccount", "changeAccount")
+IDEMPOTENT = ("createAccount", "createToken")
 
 
 def init_app(app: APIFlask) -> None:
@@ -49,42 +54,85 @@ def init_app(app: APIFlask) -> None:
 
 
 def _complete(spec: dict[str, Any]) -> dict[str, Any]:
-    """Add what every operation shares: security, problems, conditional requests."""
-    spec.setdefault("components", {}).setdefault("schemas", {})["Problem"] = PROBLEM
+    """Add what every operation shares: security, problems, headers, conditional requests."""
+    spec = _one_name_each(spec)
+    spec["components"]["schemas"]["Problem"] = PROBLEM
+    spec["components"]["headers"] = HEADERS
     spec["tags"] = [{"name": name} for name in ("accounts", "tokens", "events")]
     for path in spec["paths"].values():
         for method, operation in path.items():
             if method in ("get", "post", "patch", "delete"):
-                _complete_operation(method, operation)
+                _complete_operation(operation)
     return spec
 
 
-def _complete_operation(method: str, operation: dict[str, Any]) -> None:
-    if operation["operationId"] != "signIn":
-        operation["security"] = [{"token": []}]
-    operation["parameters"] = [p for p in operation.get("parameters", []) if p["in"] != "headers"]
-    refusals = dict(ALWAYS)
-    if method in ("patch", "delete") and "Account" in operation["operationId"]:
-        refusals |= CONDITIONAL
-        operation["parameters"].append(IF_MATCH)
-    if operation["operationId"] in ("createAccount", "createToken"):
-        operation["parameters"] = [p for p in operation["parameters"] if p["in"] != "header"]
-        operation["parameters"].append(IDEMPOTENCY_KEY)
-    if operation["operationId"] == "readAccount":
-        operation["responses"]["304"] = {"description": "You have it."}
-    if method in ("get", "delete"):
-        refusals = {
-            code: words for code, words in refusals.items() if code not in ("400", "413", "415")
-        }
+def _one_name_each(spec: dict[str, Any]) -> dict[str, Any]:
+    """APIFlask names a shape anew wherever it is part of another: `AccountPage.AccountOut`."""
+    text = re.sub(r"(#/components/schemas/)\w+\.(\w+)", r"\1\2", json.dumps(spec))
+    spec = json.loads(text)
+    shapes = spec["components"]["schemas"]
+    spec["components"]["schemas"] = {
+        name.rpartition(".")[2]: shape for name, shape in sorted(shapes.items())
+    }
+    return spec
+
+
+def _complete_operation(operation: dict[str, Any]) -> None:
+    name, answers = operation["operationId"], operation["responses"]
+    operation["security"] = [] if name == "signIn" else [{"token": []}]
+    operation["parameters"] = _parameters(name, operation.get("parameters", []))
     if "requestBody" in operation:
         operation["requestBody"]["required"] = True
-    for code, words in refusals.items():
-        operation["responses"][code] = {
+    if name == "readAccount":
+        answers["304"] = {"description": "You have it.", "headers": _headers("ETag")}
+    for code, words in _refusals(name, operation).items():
+        answers[code] = {
             "description": words,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-    for code in ("409", "429", "503"):
-        operation["responses"][code]["headers"] = HEADERS
+    _add_headers(name, answers)
+
+
+def _parameters(name: str, derived: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    derived = [one for one in derived if one["in"] not in ("header", "headers")]
+    return (
+        derived
+        + ([IF_MATCH] if name in CONDITIONED else [])
+        + ([IF_NONE_MATCH] if name == "readAccount" else [])
+        + ([IDEMPOTENCY_KEY] if name in IDEMPOTENT else [])
+    )
+
+
+def _refusals(name: str, operation: dict[str, Any]) -> dict[str, str]:
+    places = {one["in"] for one in operation["parameters"]}
+    refusals = dict(EVERYWHERE)
+    if name not in FOR_VIEWERS:
+        refusals |= FORBIDDEN
+    if "requestBody" in operation:
+        refusals |= WITH_BODY
+    if "requestBody" in operation or "query" in places or name in CONDITIONED:
+        refusals |= UNUSABLE
+    if "path" in places or name in IDEMPOTENT:
+        refusals |= NOT_THERE
+    if name in CONDITIONED:
+        refusals |= CONDITIONAL
+    return refusals
+
+
+def _add_headers(name: str, answers: dict[str, Any]) -> None:
+    for code, answer in answers.items():
+        names = ["X-Request-ID"]
+        names += ["ETag"] if name in TAGGED and code in ("200", "201", "304") else []
+        names += ["Location"] if code == "201" else []
+        names += ["Idempotent-Replayed"] if code == "201" and name in IDEMPOTENT else []
+        names += ["Link"] if name.startswith("list") and code == "200" else []
+        names += ["WWW-Authenticate"] if code == "401" else []
+        names += ["Retry-After"] if code in ("409", "429", "503") else []
+        answer["headers"] = _headers(*names)
+
+
+def _headers(*names: str) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 IF_MATCH = {
@@ -95,6 +143,13 @@ IF_MATCH = {
     "schema": {"type": "string", "pattern": r'^(\*|(W/)?"[!#-~]+")$'},
     "example": '"1-1"',
 }
+IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "The ETag of what you have: 304 if it is still that.",
+    "schema": {"type": "string"},
+}
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -102,8 +157,51 @@ IDEMPOTENCY_KEY = {
     "description": "The same key and request again: the same answer, done once.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$"},
 }
+HEADERS = {
+    "X-Request-ID": {
+        "description": "The id of the request, which is in the log too. Yours, if you sent one.",
+        "schema": {"type": "string"},
+        "required": True,
+    },
+    "ETag": {
+        "description": "The version, for `If-Match`.",
+        "schema": {"type": "string"},
+        "required": True,
+        "example": '"1-1"',
+    },
+    "Location": {
+        "description": "Where the new thing is.",
+        "schema": {"type": "string", "format": "uri-reference"},
+        "required": True,
+    },
+    "Idempotent-Replayed": {
+        "description": "An equal request with the same key had done this before.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+    "Link": {
+        "description": "The next page, if there is one.",
+        "schema": {"type": "string"},
+        "example": '</api/v1/accounts?after=50>; rel="next"',
+    },
+    "WWW-Authenticate": {
+        "description": "`Bearer`.",
+        "schema": {"type": "string"},
+        "required": True,
+    },
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string"}},
+}
 PROBLEM = {
     "type": "object",
+    "description": "RFC 9457. `type` is the address of a page that says what to do.",
+    "examples": [
+        {
+            "type": "/problems/token-refused",
+            "title": "A token that is valid is needed",
+            "status": 401,
+            "detail": "A token that is valid is needed",
+            "instance": "urn:request:5c2a7e0f9d1b4e36",
+        }
+    ],
     "required": ["type", "title", "status", "detail", "instance"],
     "properties": {
         "type": {"type": "string", "format": "uri-reference"},
