@@ -1,13 +1,13 @@
 """`flask accounts`."""
 
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 import click
 
 from app.cli.actor import command_line
 from app.cli.groups import Group
-from app.cli.output import as_json, print_json, print_table
+from app.cli.output import as_json, paged, print_json, print_table
 from app.fleet import accounts as fleet
 from app.models import Account, Role
 
@@ -20,13 +20,21 @@ SHORT = ("id", "name", "email", "role")
 accounts = Group("accounts", help="People and programs that sign in and own databases.")
 
 
+def _day(_: click.Context, __: click.Parameter, value: str | None) -> date | str | None:
+    """A date, or the empty text, which clears one."""
+    try:
+        return date.fromisoformat(value) if value else value
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is no date. Write it as 1990-02-28.") from error
+
+
 def _fields(command: Any) -> Any:
     """The options by which a command takes an account's values."""
     for option in (
         click.option("--email"),
         click.option("--description"),
         click.option("--location"),
-        click.option("--birthdate", type=click.DateTime(["%Y-%m-%d"]), help="YYYY-MM-DD"),
+        click.option("--birthdate", callback=_day, help="YYYY-MM-DD"),
         click.option("--role", type=click.Choice([role.value for role in Role])),
     ):
         command = option(command)
@@ -46,9 +54,9 @@ def create(name: str, as_json: bool, **fields: Any) -> None:
 
 @accounts.command("list")
 @click.option("--name", help="A part of the name.")
+@click.option("--email")
 @click.option("--role", type=click.Choice([role.value for role in Role]))
-@click.option("--limit", default=50, show_default=True)
-@click.option("--after", type=int, help="`next` of the page before.")
+@paged
 @as_json
 def list_(as_json: bool, **query: Any) -> None:
     """List accounts."""
@@ -78,7 +86,7 @@ def change(account: str, as_json: bool, **fields: Any) -> None:
     """Change an account, by id or e-mail address. An empty value clears a field."""
     actor = command_line()
     found = fleet.find_account(actor, account)
-    values = {name: value or None for name, value in _given(**fields).items()}
+    values = _given(**fields)
     _show(fleet.change_account(actor, found.id, values, version=found.version), as_json)
 
 
@@ -96,12 +104,8 @@ def delete(account: str, yes: bool) -> None:
 
 
 def _given(**fields: Any) -> dict[str, Any]:
-    """The options that were used; a day as a date."""
-    return {
-        name: value.date() if isinstance(value, datetime) else value
-        for name, value in fields.items()
-        if value is not None
-    }
+    """The options that were used; an empty one clears its field."""
+    return {name: value or None for name, value in fields.items() if value is not None}
 
 
 def _row(account: Account) -> dict[str, Any]:

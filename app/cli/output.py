@@ -42,6 +42,13 @@ EXIT_OF = {
 as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
+def paged(command: Any) -> Any:
+    """The options by which a command takes a page of a list."""
+    limit = click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
+    after = click.option("--after", type=click.IntRange(0), help="`next` of the page before.")
+    return limit(after(command))
+
+
 class Refusal(click.ClickException):
     """An error of ours, shown as its sentence, with the exit code of its kind."""
 

@@ -6,7 +6,7 @@ import click
 
 from app.cli.actor import command_line
 from app.cli.groups import Group
-from app.cli.output import as_json, print_json, print_table
+from app.cli.output import as_json, paged, print_json, print_table
 from app.fleet import accounts
 from app.fleet import tokens as fleet
 from app.models import Token
@@ -23,7 +23,7 @@ tokens = Group("tokens", help="How accounts sign in.")
 @click.option("--account", required=True, help="Its id or e-mail address.")
 @click.option("--name", required=True, help="What it is for.")
 @click.option(
-    "--expires-days", default=90, show_default=True, type=click.IntRange(0), help="0: never."
+    "--expires-days", default=90, show_default=True, type=click.IntRange(0, 3650), help="0: never."
 )
 @as_json
 def create(account: str, name: str, expires_days: int, as_json: bool) -> None:
@@ -42,8 +42,7 @@ def create(account: str, name: str, expires_days: int, as_json: bool) -> None:
 
 @tokens.command("list")
 @click.option("--account", help="An id or e-mail address.")
-@click.option("--limit", default=50, show_default=True)
-@click.option("--after", type=int, help="`next` of the page before.")
+@paged
 @as_json
 def list_(account: str | None, limit: int, after: int | None, as_json: bool) -> None:
     """List tokens, never their text."""
