@@ -62,11 +62,8 @@ def boot_behind_probes(
 async def _run(
     boot: Boot, listeners: Sequence[socket.socket], tls: ssl.SSLContext | None, patience: float
 ) -> int:
-    answer = _Answers(boot)
-    servers = [
-        await asyncio.start_server(answer, sock=listener.dup(), ssl=tls, limit=LONGEST_HEAD)
-        for listener in listeners
-    ]
+    answers = _Answers(boot, tls)
+    answers.start(listeners)
     # Our end of its standard input closes when we die, however we die: the child then ends too.
     child = await asyncio.create_subprocess_exec(
         *COMMAND, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
@@ -85,9 +82,7 @@ async def _run(
         stopping.cancel()
         for number in STOPS:
             loop.remove_signal_handler(number)
-        for server in servers:
-            server.close()
-        await answer.finish()
+        await answers.finish(listeners)
 
 
 async def _stop(
@@ -102,33 +97,59 @@ async def _stop(
 
 
 class _Answers:
-    """Answers one request a connection."""
+    """Answers one request a connection.
 
-    def __init__(self, boot: Boot) -> None:
+    Not `asyncio.start_server`: a connection that it accepted in the turn in which it is closed
+    is dropped without a word, and it shortens the backlog that the workers go on with.
+    """
+
+    def __init__(self, boot: Boot, tls: ssl.SSLContext | None) -> None:
         self.boot = boot
+        self.tls = tls
         self.open: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  # asyncio calls us in one
-        self.open.add(task)
-        try:
-            async with asyncio.timeout(PATIENCE):
-                head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(self._reply(head))
-                await writer.drain()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # whoever it was is gone, or never asked
-        finally:
-            self.open.discard(task)
-            with contextlib.suppress(OSError):
-                writer.close()
+    def start(self, listeners: Sequence[socket.socket]) -> None:
+        """Let people in."""
+        loop = asyncio.get_running_loop()
+        for listener in listeners:
+            listener.setblocking(False)
+            loop.add_reader(listener, self._let_in, listener)
 
-    async def finish(self) -> None:
-        """Answer all who were let in: the workers know nothing of them."""
-        await asyncio.sleep(0.05)  # a connection just accepted has no task yet
+    async def finish(self, listeners: Sequence[socket.socket]) -> None:
+        """Let nobody in any more, and answer all who are: the workers know nothing of them."""
+        loop = asyncio.get_running_loop()
+        for listener in listeners:
+            loop.remove_reader(listener)
         if self.open:
             await asyncio.wait(self.open, timeout=LAST_WORDS)
+
+    def _let_in(self, listener: socket.socket) -> None:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return  # gone again, or too many are here already
+        task = asyncio.get_running_loop().create_task(self._serve(client))
+        self.open.add(task)
+        task.add_done_callback(self.open.discard)
+
+    async def _serve(self, client: socket.socket) -> None:
+        client.setblocking(False)
+        reader = asyncio.StreamReader(limit=LONGEST_HEAD)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        loop = asyncio.get_running_loop()
+        # Whoever it was is gone, or never asked: nobody is left to tell.
+        with contextlib.suppress(
+            OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError
+        ):
+            async with asyncio.timeout(PATIENCE):
+                transport, _ = await loop.connect_accepted_socket(
+                    lambda: protocol, client, ssl=self.tls
+                )
+                writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+                with contextlib.closing(writer):
+                    writer.write(self._reply(await reader.readuntil(b"\r\n\r\n")))
+                    await writer.drain()
+                await writer.wait_closed()
 
     def _reply(self, head: bytes) -> bytes:
         method, _, rest = head.partition(b" ")
