@@ -10,6 +10,8 @@ from app.models import Role
 # PostgreSQL cannot keep a NUL, and nobody means the other control characters.
 NO_CONTROL = r"^[^\u0000-\u0008\u000b-\u001f]*$"
 LARGEST_INTEGER = 2**31 - 1
+LARGEST_EVENT = 2**63 - 1
+AFTER = "`next` of the page before."
 
 
 class In(BaseModel):
@@ -106,7 +108,7 @@ class Page(In):
     """Which part of a list."""
 
     limit: int = Field(50, ge=1, le=200)
-    after: int | None = Field(None, ge=0, lt=2**63, description="`next` of the page before.")
+    after: int | None = Field(None, ge=0, le=LARGEST_INTEGER, description=AFTER)
 
 
 class AccountQuery(Page):
@@ -201,6 +203,7 @@ class EventOut(Out):
 class EventQuery(Page):
     """Which events."""
 
+    after: int | None = Field(None, ge=0, le=LARGEST_EVENT, description=AFTER)
     action: str | None = Field(None, max_length=64, pattern=NO_CONTROL)
     subject_type: str | None = Field(None, max_length=32, pattern=NO_CONTROL)
     subject_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)

@@ -89,7 +89,7 @@ def list_accounts(
     actor.require("accounts.read")
     query = select(Account).order_by(Account.id)
     if after is not None:
-        query = query.where(Account.id > after)
+        query = query.where(Account.id > min(after, LARGEST_ID))
     if name:
         query = query.where(Account.name.icontains(name, autoescape=True))
     if email:

@@ -99,7 +99,7 @@ def list_tokens(
         account_id = actor.id
     query = select(Token).order_by(Token.id)
     if after is not None:
-        query = query.where(Token.id > after)
+        query = query.where(Token.id > min(after, LARGEST_ID))
     if account_id is not None:
         query = query.where(Token.account_id == account_id)
     return page_of(query, limit)

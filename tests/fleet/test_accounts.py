@@ -124,6 +124,13 @@ def test_pages_join_to_the_whole_list(anywhere: Flask) -> None:
     assert seen == [account.id for account in whole]
 
 
+@pytest.mark.parametrize("after", [2**31, 2**63 - 1])
+def test_after_the_last_there_is_nothing(anywhere: Flask, after: int) -> None:
+    assert accounts.list_accounts(ROOT, limit=1, after=after) == ([], None)
+    assert tokens.list_tokens(ROOT, limit=1, after=after) == ([], None)
+    assert len(audit.list_events(ROOT, limit=1, after=2**63 - 1)[0]) == 1
+
+
 def test_a_part_of_a_name_is_taken_literally(anywhere: Flask) -> None:
     for name in ("100% Ada", "100_Ada", "100/Ada", "Zoë"):
         accounts.create_account(ROOT, {"name": name})
