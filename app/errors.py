@@ -61,7 +61,19 @@ class SettingInvalid(HeadwayError):
     kind = Kind.MISCONFIGURED
 
 
-# --- the catalog and its boot ---------------------------------------------------------------
+# --- one database ---------------------------------------------------------------------------
+
+
+class AddressInvalid(HeadwayError):
+    """This is no address of a database that Headway can use."""
+
+    kind = Kind.INVALID
+
+
+class DriverMissing(HeadwayError):
+    """The driver for this kind of database is not installed."""
+
+    kind = Kind.MISCONFIGURED
 
 
 class DatabaseUnreachable(HeadwayError):
@@ -92,6 +104,12 @@ class SnapshotFailed(HeadwayError):
     """The snapshot before the upgrade could not be taken."""
 
     kind = Kind.FAILED
+
+
+class SnapshotNotFound(HeadwayError):
+    """There is no such snapshot."""
+
+    kind = Kind.NOT_FOUND
 
 
 class MigrationFailed(HeadwayError):

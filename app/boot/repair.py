@@ -15,6 +15,7 @@ from app.errors import RepairRefused
 from app.extensions import alembic, db
 from app.migrator import history
 from app.migrator.dialects import dialect_of
+from app.migrator.driver import raw_of
 from app.migrator.lock import NAME as LOCK
 from app.migrator.lock import database_lock
 from app.migrator.look import look
@@ -151,4 +152,4 @@ def read_history(limit: int | None = None) -> list[history.Row]:
 def lock_holder() -> Holder | None:
     """Who is migrating the catalog right now; None if nobody is."""
     with connect(db.engine) as connection, reaching(db.engine):
-        return dialect_of(connection).lock(connection, LOCK).holder()
+        return dialect_of(connection).lock(raw_of(connection), db.engine.url, LOCK).holder()

@@ -27,7 +27,7 @@ def reaching(engine: Engine) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        kind = dialect_of(engine).refusal(error)
+        kind = dialect_of(engine).refusal(error.orig) if error.orig else None
         if kind is None:
             raise
         url = engine.url.render_as_string(hide_password=True)

@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Engine, inspect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import URL, Connection, Engine, inspect
 
 from app.errors import HeadwayError
+from app.migrator.driver import Raw
 from app.migrator.values import Holder
 
 
@@ -40,12 +40,12 @@ class Dialect(ABC):
         """Make the engine's sessions behave: real transactions, UTC. Call once per engine."""
 
     @abstractmethod
-    def lock(self, connection: Connection, name: str) -> Lock:
+    def lock(self, raw: Raw, url: URL, name: str) -> Lock:
         """The lock of this database, to be held by this connection's session."""
 
     @abstractmethod
-    def refusal(self, error: DBAPIError) -> type[HeadwayError] | None:
-        """The error of ours that this driver error means, or None for any other."""
+    def refusal(self, error: BaseException) -> type[HeadwayError] | None:
+        """The error of ours that this error of the driver's means, or None for any other."""
 
     def tables(self, connection: Connection) -> set[str]:
         """The names of the tables in the default schema."""

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 
 from app.errors import (
     DatabaseDenied,
@@ -19,6 +18,7 @@ from app.errors import (
 )
 from app.migrator import history
 from app.migrator.dialects.base import Dialect, Lock
+from app.migrator.driver import Raw, ask
 from app.migrator.values import Holder
 
 DENIED = {1044, 1045, 1698}
@@ -37,11 +37,11 @@ class Mysql(Dialect):
     def prepare(self, engine: Engine) -> None:
         event.listen(engine, "connect", _on_connect)
 
-    def lock(self, connection: Connection, name: str) -> Lock:
-        return NamedLock(connection, name)
+    def lock(self, raw: Raw, url: URL, name: str) -> Lock:
+        return NamedLock(raw, url, name)
 
-    def refusal(self, error: DBAPIError) -> type[HeadwayError] | None:
-        code = error.orig.args[0] if error.orig and error.orig.args else None
+    def refusal(self, error: BaseException) -> type[HeadwayError] | None:
+        code = error.args[0] if error.args else None
         if code in DENIED:
             return DatabaseDenied
         if code in READ_ONLY:
@@ -90,49 +90,49 @@ class NamedLock(Lock):
     Names are server-wide, so the database is in it.
     """
 
-    def __init__(self, connection: Connection, name: str) -> None:
-        self.connection = connection
-        wide = f"{connection.engine.url.database}:{name}"
-        self.name = "headway:" + hashlib.sha256(wide.encode()).hexdigest()[:40]
+    def __init__(self, raw: Raw, url: URL, name: str) -> None:
+        self.raw = raw
+        self.name = "headway:" + hashlib.sha256(f"{url.database}:{name}".encode()).hexdigest()[:40]
 
     def try_acquire(self, me: Holder) -> bool:  # noqa: ARG002
-        return self._ask("SELECT GET_LOCK(:name, 0)") == 1
+        return self._ask("SELECT GET_LOCK(%s, 0)") == 1
 
     def holder(self) -> Holder | None:
         """The server tells a connection, not a process; the history knows who runs a revision."""
-        session = self._ask("SELECT IS_USED_LOCK(:name)")
+        session = self._ask("SELECT IS_USED_LOCK(%s)")
         if session is None:
             return None
-        with self.connection.begin():
-            row = self.connection.execute(
-                text("SELECT host, time FROM information_schema.processlist WHERE id = :id"),
-                {"id": session},
-            ).first()
-            running = self._running()
-        if running:
+        rows = ask(
+            self.raw,
+            "SELECT host, time FROM information_schema.processlist WHERE id = %s",
+            [session],
+        )
+        if running := self._running():
             return running
-        since = datetime.now(UTC) - timedelta(seconds=int(row[1])) if row else None
-        return Holder(host=str(row[0]).rpartition(":")[0] if row else None, since=since)
+        if not rows:
+            return Holder()
+        host, seconds = rows[0]
+        since = datetime.now(UTC) - timedelta(seconds=int(seconds))
+        return Holder(host=str(host).rpartition(":")[0], since=since)
 
     def _running(self) -> Holder | None:
-        if history.NAME not in Mysql().tables(self.connection):
+        if not ask(self.raw, "SHOW TABLES LIKE %s", [history.NAME]):
             return None
-        table = history.table
-        row = self.connection.execute(
-            select(table.c.host, table.c.pid, table.c.release, table.c.started_at)
-            .where(table.c.outcome == "running")
-            .order_by(table.c.id.desc())
-        ).first()
-        if row is None:
+        rows = ask(
+            self.raw,
+            f"SELECT host, pid, `release`, started_at FROM {history.NAME} "  # noqa: S608  # our name
+            "WHERE outcome = 'running' ORDER BY id DESC",
+        )
+        if not rows:
             return None
-        return Holder(host=row[0], pid=row[1], release=row[2], since=row[3].replace(tzinfo=UTC))
+        host, pid, release, since = rows[0]
+        return Holder(host=host, pid=pid, release=release, since=since.replace(tzinfo=UTC))
 
     def release(self) -> None:
-        self._ask("SELECT RELEASE_LOCK(:name)")
+        self._ask("SELECT RELEASE_LOCK(%s)")
 
     def _ask(self, query: str) -> object:
-        with self.connection.begin():
-            return self.connection.execute(text(query), {"name": self.name}).scalar()
+        return ask(self.raw, query, [self.name])[0][0]
 
 
 def _definition(connection: Connection, table: str) -> str:

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import ClassVar
 
-from sqlalchemy import Connection, NullPool, create_engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import URL, Connection, NullPool, create_engine
 
 from app.errors import DatabaseDenied, DatabaseReadOnly, DatabaseUnreachable, HeadwayError
 from app.migrator.dialects.base import Dialect, Lock
+from app.migrator.driver import Raw, ask
 from app.migrator.values import Holder
 
 # An application_name holds 63 bytes; the host comes last because it may be cut.
@@ -26,12 +26,12 @@ class Postgresql(Dialect):
     name: ClassVar[str] = "postgresql"
     transactional_ddl: ClassVar[bool] = True
 
-    def lock(self, connection: Connection, name: str) -> Lock:
-        return AdvisoryLock(connection, name)
+    def lock(self, raw: Raw, url: URL, name: str) -> Lock:  # noqa: ARG002  # keys are per database
+        return AdvisoryLock(raw, name)
 
-    def refusal(self, error: DBAPIError) -> type[HeadwayError] | None:
-        state = getattr(error.orig, "sqlstate", None)
-        said = str(error.orig)
+    def refusal(self, error: BaseException) -> type[HeadwayError] | None:
+        state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+        said = str(error)
         if state in ("28P01", "28000") or "password authentication failed" in said:
             return DatabaseDenied
         if "no password supplied" in said or "no pg_hba.conf entry" in said:
@@ -39,7 +39,8 @@ class Postgresql(Dialect):
         if state == "25006":
             return DatabaseReadOnly
         if state is None or state[:2] in ("08", "57") or state in ("3D000", "53300"):
-            return DatabaseUnreachable if type(error).__name__ == "OperationalError" else None
+            operational = any(cls.__name__ == "OperationalError" for cls in type(error).__mro__)
+            return DatabaseUnreachable if operational else None
         return None
 
     @contextmanager
@@ -66,45 +67,38 @@ class AdvisoryLock(Lock):
     cancelled by lock_timeout and deadlocks with CREATE INDEX CONCURRENTLY.
     """
 
-    def __init__(self, connection: Connection, name: str) -> None:
-        self.connection = connection
+    def __init__(self, raw: Raw, name: str) -> None:
+        self.raw = raw
         digest = hashlib.sha256(f"headway:{name}".encode()).digest()
         self.key = int.from_bytes(digest[:8], "big", signed=True)
 
     def try_acquire(self, me: Holder) -> bool:
-        taken = self._ask("SELECT pg_try_advisory_lock(:key)", key=self.key)
-        if taken:
-            since = int(me.since.timestamp()) if me.since else 0
-            name = f"headway/{me.release} {since} {me.pid}@{me.host}"
-            self._ask("SELECT set_config('application_name', :name, false)", name=name[:63])
-        return bool(taken)
+        if not ask(self.raw, "SELECT pg_try_advisory_lock(%s)", [self.key])[0][0]:
+            return False
+        since = int(me.since.timestamp()) if me.since else 0
+        name = f"headway/{me.release} {since} {me.pid}@{me.host}"
+        ask(self.raw, "SELECT set_config('application_name', %s, false)", [name[:63]])
+        return True
 
     def holder(self) -> Holder | None:
-        with self.connection.begin():
-            row = self.connection.execute(
-                text(
-                    "SELECT a.application_name, a.client_addr, a.backend_start "
-                    "FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid "
-                    "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
-                    "AND l.database = "
-                    "(SELECT oid FROM pg_database WHERE datname = current_database()) "
-                    "AND (l.classid::bigint << 32) | l.objid::bigint = :key"
-                ),
-                {"key": self.key},
-            ).first()
-        if row is None:
+        rows = ask(
+            self.raw,
+            "SELECT a.application_name, a.client_addr, a.backend_start "
+            "FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid "
+            "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.database = "
+            "(SELECT oid FROM pg_database WHERE datname = current_database()) "
+            "AND (l.classid::bigint << 32) | l.objid::bigint = %s",
+            [self.key],
+        )
+        if not rows:
             return None
-        if said := SIGNATURE.fullmatch(row[0] or ""):
+        name, address, started = rows[0]
+        if said := SIGNATURE.fullmatch(name or ""):
             since = datetime.fromtimestamp(int(said["since"]), UTC)
             return Holder(
                 host=said["host"], pid=int(said["pid"]), release=said["release"], since=since
             )
-        return Holder(host=str(row[1]) if row[1] else None, since=row[2])
+        return Holder(host=str(address) if address else None, since=started)
 
     def release(self) -> None:
-        self._ask("SELECT pg_advisory_unlock(:key)", key=self.key)
-
-    def _ask(self, query: str, **values: object) -> object:
-        # Committed at once: an open transaction would be what others wait for.
-        with self.connection.begin():
-            return self.connection.execute(text(query), values).scalar()
+        ask(self.raw, "SELECT pg_advisory_unlock(%s)", [self.key])

@@ -4,26 +4,19 @@ import contextlib
 import json
 import os
 import sqlite3
-import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 
-from app.errors import (
-    DatabaseReadOnly,
-    DatabaseUnreachable,
-    ForeignKeysBroken,
-    HeadwayError,
-    RowsLost,
-    SnapshotFailed,
-)
+from app.errors import DatabaseReadOnly, DatabaseUnreachable, HeadwayError
+from app.migrator import snapshots
 from app.migrator.dialects.base import Dialect, Lock, RowGuard
+from app.migrator.driver import Raw, raw_of
+from app.migrator.rows import SqliteRowGuard
 from app.migrator.values import Holder
 
 try:
@@ -32,7 +25,6 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 BUSY_SECONDS = 30
-SNAPSHOTS_KEPT = 3
 
 
 class Sqlite(Dialect):
@@ -50,12 +42,12 @@ class Sqlite(Dialect):
         rows = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'")
         return {name for (name,) in rows if not name.startswith("sqlite_")}
 
-    def lock(self, connection: Connection, name: str) -> Lock:
-        path = connection.engine.url.database
+    def lock(self, raw: Raw, url: URL, name: str) -> Lock:  # noqa: ARG002
+        path = None if url.database == ":memory:" else url.database
         return FileLock(Path(f"{path}.{name}.lock") if path else None)
 
-    def refusal(self, error: DBAPIError) -> type[HeadwayError] | None:
-        text = str(error.orig)
+    def refusal(self, error: BaseException) -> type[HeadwayError] | None:
+        text = str(error)
         if "readonly database" in text or "unable to open" in text:
             return DatabaseReadOnly  # a file does not come up later: waiting is no answer
         if "disk I/O error" in text:
@@ -64,7 +56,7 @@ class Sqlite(Dialect):
 
     @contextmanager
     def migrating(self, connection: Connection) -> Iterator[RowGuard | None]:
-        driver = _driver(connection)
+        driver = raw_of(connection)
         # A batch rebuild drops the parent table: with foreign keys on, ON DELETE CASCADE takes
         # the children along. The pragma is ignored inside a transaction, so: before it.
         driver.execute("PRAGMA foreign_keys=OFF")
@@ -82,7 +74,7 @@ class Sqlite(Dialect):
             connection.rollback()
             return None
         connection.rollback()
-        return _snapshot(_driver(connection), Path(path), label)
+        return snapshots.take(raw_of(connection), Path(path), label)
 
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[Connection]:  # noqa: ARG002
@@ -93,10 +85,6 @@ class Sqlite(Dialect):
                 yield empty
         finally:
             engine.dispose()
-
-
-def _driver(connection: Connection) -> sqlite3.Connection:
-    return connection.connection.dbapi_connection  # type: ignore[return-value]
 
 
 def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
@@ -179,84 +167,3 @@ def _lock_file(file: int) -> bool:
     except OSError:
         return False
     return True
-
-
-class SqliteRowGuard(RowGuard):
-    """Counts the rows of every table before and after each revision."""
-
-    def __init__(self, driver: sqlite3.Connection) -> None:
-        self.driver = driver
-        self.rows = self._count()
-        self.orphans = self._orphans()
-
-    def check(self, revision: str, *, announced: Any) -> None:
-        before, self.rows = self.rows, self._count()
-        lost = {
-            table: count - self.rows[table]
-            for table, count in before.items()
-            # A table that is gone was dropped by its name: that is said plainly enough.
-            if table in self.rows and self.rows[table] < count and table not in announced
-        }
-        if lost:
-            told = ", ".join(f"{count} of {table}" for table, count in lost.items())
-            raise RowsLost(
-                f"Revision {revision} loses rows: {told}. Nothing was changed. If it means to, "
-                f"say so in the script: loses_rows = {tuple(lost)!r}",
-                revision=revision,
-                lost=lost,
-            )
-
-    def finish(self) -> None:
-        if new := self._orphans() - self.orphans:
-            (table, parent), count = new.most_common(1)[0]
-            raise ForeignKeysBroken(
-                f"{count} rows of {table} would point at rows of {parent} that do not exist. "
-                "Nothing was changed.",
-                table=table,
-                parent=parent,
-                rows=count,
-            )
-
-    def _count(self) -> dict[str, int]:
-        tables = self.driver.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-        ).fetchall()
-        counts = {}
-        for (table,) in tables:
-            quoted = table.replace('"', '""')
-            query = f'SELECT count(*) FROM "{quoted}"'  # noqa: S608  # a quoted name
-            counts[table] = self.driver.execute(query).fetchone()[0]
-        return {t: n for t, n in counts.items() if t not in ("alembic_version", "headway_history")}
-
-    def _orphans(self) -> Counter[tuple[str, str]]:
-        rows = self.driver.execute("PRAGMA foreign_key_check").fetchall()
-        return Counter((row[0], row[2]) for row in rows)
-
-
-def _snapshot(source: sqlite3.Connection, path: Path, label: str) -> Path:
-    """Copy a database, WAL included, beside itself; check the copy; keep the newest few."""
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    final = path.with_name(f"{path.name}.{stamp}.{label}.snapshot")
-    draft = final.with_name(final.name + ".partial")
-    for leftover in path.parent.glob(f"{path.name}.*.snapshot.partial*"):
-        leftover.unlink()  # we hold the lock: whoever wrote it is gone
-    try:
-        with contextlib.closing(sqlite3.connect(draft)) as copy:
-            source.backup(copy)
-            (verdict,) = copy.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise SnapshotFailed(f"{path} is damaged: {verdict}. Nothing was changed.")
-        with draft.open("rb+") as file:
-            os.fsync(file.fileno())
-        draft.rename(final)
-    except (sqlite3.Error, OSError) as error:
-        raise SnapshotFailed(
-            f"No snapshot of {path} could be taken ({error}), so nothing was changed. "
-            "Make room beside it and start again."
-        ) from error
-    finally:
-        for rest in (draft, Path(f"{draft}-journal"), Path(f"{draft}-wal"), Path(f"{draft}-shm")):
-            rest.unlink(missing_ok=True)
-    for old in sorted(path.parent.glob(f"{path.name}.*.snapshot"))[:-SNAPSHOTS_KEPT]:
-        old.unlink()
-    return final

@@ -1,0 +1,119 @@
+"""The driver's own connections, for what has to be fast, and SQLAlchemy's engine on top of one.
+
+A status of a small database is 0.1 ms of work; making a SQLAlchemy engine is ten times that. So
+looking, locking and replaying speak to the driver, and only what runs Python revisions wraps
+the same connection, whose session holds the lock, in an engine.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, make_url
+from sqlalchemy.engine.interfaces import Dialect as SqlalchemyDialect
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from app.errors import AddressInvalid, DriverMissing
+
+Raw = Any
+"""A PEP 249 connection. Its drivers share no type."""
+
+SYNC = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
+"""What we use where a URL names no driver, or one for asyncio."""
+
+
+def parse(url: str | URL | Path) -> URL:
+    """A URL of a database, as typed or as a path to a SQLite file.
+
+    A driver for asyncio is replaced by the one we use. Raises AddressInvalid.
+    """
+    if isinstance(url, Path):
+        return URL.create("sqlite", database=str(url))
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+    except ArgumentError:
+        raise AddressInvalid(
+            "This is not a database URL. Examples: sqlite:///data/customer.db, "
+            "postgresql://user:password@host/name"
+        ) from None
+    known = "mysql" if backend == "mariadb" else backend
+    if known not in SYNC:
+        raise AddressInvalid(
+            f"Headway knows {', '.join(SYNC)} (and mariadb), and this URL names {backend}."
+        )
+    if parsed.drivername == backend or _is_async(parsed):
+        parsed = parsed.set(drivername=SYNC[known])
+    return parsed
+
+
+def _is_async(url: URL) -> bool:
+    try:
+        return bool(url.get_dialect().is_async)
+    except (NoSuchModuleError, ImportError):
+        return False
+
+
+@cache
+def dialect_for(drivername: str) -> SqlalchemyDialect:
+    """SQLAlchemy's dialect with its driver loaded, for connecting; one a process."""
+    try:
+        cls = URL.create(drivername).get_dialect()
+        return cls(dbapi=cls.import_dbapi())  # type: ignore[call-arg]  # every real one takes it
+    except (NoSuchModuleError, ImportError) as error:
+        backend = drivername.partition("+")[0]
+        extra = "postgresql" if backend == "postgresql" else "mysql"
+        raise DriverMissing(
+            f"The driver for {drivername} is not installed ({error}). Install it, or use ours: "
+            f"pip install 'headway[{extra}]' and {SYNC.get(backend, backend)}:// in the URL."
+        ) from error
+
+
+def open_raw(url: URL) -> Raw:
+    """A new connection of the driver's, to be closed by the caller."""
+    dialect = dialect_for(url.drivername)
+    arguments, options = dialect.create_connect_args(url)
+    if dialect.name == "sqlite":
+        # env.py may have to run in a thread of its own; never two at a time.
+        options["check_same_thread"] = False
+    elif "connect_timeout" not in options:
+        options["connect_timeout"] = 10  # a host that swallows packets must not hold us for minutes
+    return dialect.connect(*arguments, **options)
+
+
+def engine_on(raw: Raw, url: URL) -> Engine:
+    """An engine whose only connection is this one. Disposing of it leaves the connection open."""
+    return create_engine(url, creator=lambda: raw, poolclass=StaticPool)
+
+
+def raw_of(connection: Connection) -> Raw:
+    """The driver's connection below SQLAlchemy's."""
+    return connection.connection.dbapi_connection
+
+
+def ask(raw: Raw, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    """Run one query in a transaction of its own; its rows.
+
+    Ended at once: an open transaction would be what others wait for.
+    """
+    with contextlib.closing(raw.cursor()) as cursor:
+        try:
+            cursor.execute(query, values) if values else cursor.execute(query)
+            rows = cursor.fetchall()
+        except Exception:
+            raw.rollback()
+            raise
+    raw.commit()
+    return list(rows)
+
+
+@contextlib.contextmanager
+def closing(raw: Raw) -> Iterator[Raw]:
+    """Close it at the end, whatever its session went through."""
+    try:
+        yield raw
+    finally:
+        with contextlib.suppress(Exception):  # it may be long gone
+            raw.close()
