@@ -142,6 +142,78 @@ class ScriptsUnreadable(HeadwayError):
     kind = Kind.MISCONFIGURED
 
 
+class EnvironmentFailed(HeadwayError):
+    """The project's env.py cannot be used."""
+
+    kind = Kind.MISCONFIGURED
+
+
+class RevisionNotFound(HeadwayError):
+    """The scripts have no such revision."""
+
+    kind = Kind.NOT_FOUND
+
+
+class TargetInvalid(HeadwayError):
+    """The database cannot go there from where it stands."""
+
+    kind = Kind.INVALID
+
+
+class DatabaseMoved(HeadwayError):
+    """The database moved since the plan was made."""
+
+    kind = Kind.STALE
+
+
+class DatabaseExists(HeadwayError):
+    """There is a database already."""
+
+    kind = Kind.CONFLICT
+
+
+class DatabaseAhead(HeadwayError):
+    """The database is newer than these scripts."""
+
+    kind = Kind.CONFLICT
+
+
+class DatabaseForeign(HeadwayError):
+    """The database belongs to another project."""
+
+    kind = Kind.CONFLICT
+
+
+class DatabaseTorn(HeadwayError):
+    """A revision began in this database and never ended."""
+
+    kind = Kind.CONFLICT
+
+
+class DatabaseUnstamped(HeadwayError):
+    """The database has tables but no version."""
+
+    kind = Kind.CONFLICT
+
+
+class DatabaseInUse(HeadwayError):
+    """Others use what the upgrade has to lock."""
+
+    kind = Kind.BUSY
+
+
+class PoolerInTheWay(HeadwayError):
+    """A proxy hands each transaction to another session."""
+
+    kind = Kind.MISCONFIGURED
+
+
+class DataLossRefused(HeadwayError):
+    """This would drop something that holds data."""
+
+    kind = Kind.CONFLICT
+
+
 class CatalogAhead(HeadwayError):
     """The catalog is newer than this release."""
 

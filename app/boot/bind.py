@@ -100,7 +100,10 @@ def _engine_options(settings: Settings) -> dict[str, object]:
     if settings.database_url.get_backend_name() == "sqlite":
         return {}
     # A host that swallows packets must not hold a start for minutes.
-    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 5}}
+    arguments: dict[str, object] = {"connect_timeout": 5}
+    if dialect_of(settings.database_url).name == "mysql":
+        arguments["init_command"] = "SET time_zone = '+00:00'"  # the catalog's times are UTC
+    return {"pool_pre_ping": True, "connect_args": arguments}
 
 
 def _make_folder(settings: Settings) -> None:
@@ -119,7 +122,7 @@ def _make_folder(settings: Settings) -> None:
 def guard(flask_alembic: CatalogAlembic, steps_of: StepsOf) -> Iterator[StepsOf]:
     """What every run on the catalog goes through, boot or command: lock, look again, watch."""
     here, me = catalog(), Holder.myself(RELEASE)
-    with reaching(db.engine):
+    with reaching(db.engine.url):
         context = flask_alembic.migration_context
         connection = context.connection
         assert connection is not None  # noqa: S101  # Flask-Alembic always connects

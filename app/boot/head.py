@@ -63,7 +63,7 @@ def _look(here: Catalog, *, wait: float = 0) -> Look:
     def waiting(_: HeadwayError) -> None:
         here.tell("waiting_for_database")
 
-    with connect(db.engine, wait=wait, waiting=waiting) as connection, reaching(db.engine):
+    with connect(db.engine, wait=wait, waiting=waiting) as connection, reaching(db.engine.url):
         return look(connection, here.scripts)
 
 

@@ -25,7 +25,7 @@ def readiness() -> Answer:
     """
     here, began = catalog(), time.monotonic()
     try:
-        with connect(db.engine) as connection, reaching(db.engine):
+        with connect(db.engine) as connection, reaching(db.engine.url):
             current = read_current(connection, ("alembic_version",))
             connection.rollback()
     except (HeadwayError, SQLAlchemyError) as error:
@@ -53,7 +53,7 @@ def _state(current: tuple[str, ...]) -> str:
 
 def position() -> Look:
     """One whole look at the current app's catalog."""
-    with connect(db.engine) as connection, reaching(db.engine):
+    with connect(db.engine) as connection, reaching(db.engine.url):
         return look(connection, catalog().scripts)
 
 

@@ -58,7 +58,7 @@ def plan_repair(verdict: Verdict | None = None) -> Repair:
     `verdict` is a person's word on what is torn or out of order; without it the half of a torn
     revision is to be taken back. Raises RepairRefused if that would lose something.
     """
-    with connect(db.engine) as connection, reaching(db.engine):
+    with connect(db.engine) as connection, reaching(db.engine.url):
         return _plan(connection, look(connection, catalog().scripts), verdict)
 
 
@@ -135,7 +135,7 @@ def _locked(me: Holder) -> Iterator[Connection]:
     wait = catalog().settings.boot_lock_seconds
     with (
         connect(db.engine) as connection,
-        reaching(db.engine),
+        reaching(db.engine.url),
         database_lock(connection, me, wait=wait),
     ):
         yield connection
@@ -143,7 +143,7 @@ def _locked(me: Holder) -> Iterator[Connection]:
 
 def read_history(limit: int | None = None) -> list[history.Row]:
     """The newest rows of the history, oldest first; [] where there is none yet."""
-    with connect(db.engine) as connection, reaching(db.engine):
+    with connect(db.engine) as connection, reaching(db.engine.url):
         if history.NAME not in dialect_of(connection).tables(connection):
             return []
         return history.read(connection, limit=limit)
@@ -151,5 +151,5 @@ def read_history(limit: int | None = None) -> list[history.Row]:
 
 def lock_holder() -> Holder | None:
     """Who is migrating the catalog right now; None if nobody is."""
-    with connect(db.engine) as connection, reaching(db.engine):
+    with connect(db.engine) as connection, reaching(db.engine.url):
         return dialect_of(connection).lock(raw_of(connection), db.engine.url, LOCK).holder()

@@ -20,6 +20,7 @@ NEXT_STEP = {
     Position.BEHIND: "Start the service, or run `flask db upgrade`.",
     Position.EMPTY: "Start the service, or run `flask db upgrade`.",
     Position.AHEAD: "A newer release was here. Start that one, or go on with this, degraded.",
+    Position.DIVERGED: "A newer release was here, and lacks what this one has. Use that one.",
     Position.UNSTAMPED: "Start the service: it finds the revision this schema is.",
     Position.TORN: "Run `flask catalog repair`.",
     Position.FOREIGN: "This is another program's database: check HEADWAY_DATABASE_URL.",

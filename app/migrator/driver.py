@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, make_url
 from sqlalchemy.engine.interfaces import Dialect as SqlalchemyDialect
@@ -19,6 +20,8 @@ from app.errors import AddressInvalid, DriverMissing
 
 Raw = Any
 """A PEP 249 connection. Its drivers share no type."""
+
+own_engines: "WeakSet[Engine]" = WeakSet()
 
 SYNC = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 """What we use where a URL names no driver, or one for asyncio."""
@@ -84,8 +87,14 @@ def open_raw(url: URL) -> Raw:
 
 
 def engine_on(raw: Raw, url: URL) -> Engine:
-    """An engine whose only connection is this one. Disposing of it leaves the connection open."""
-    return create_engine(url, creator=lambda: raw, poolclass=StaticPool)
+    """An engine whose only connection is this one. It is closed by whoever opened it."""
+    return own(create_engine(url, creator=lambda: raw, poolclass=StaticPool))
+
+
+def own(engine: Engine) -> Engine:
+    """Note that an engine is ours: no env.py made it, so it leads where it says."""
+    own_engines.add(engine)
+    return engine
 
 
 def raw_of(connection: Connection) -> Raw:

@@ -103,6 +103,11 @@ def ensure(connection: Connection) -> None:
     table.create(connection, checkfirst=True)
 
 
+def remove(connection: Connection) -> None:
+    """Drop the table."""
+    table.drop(connection, checkfirst=True)
+
+
 def add(
     connection: Connection,
     *,

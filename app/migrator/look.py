@@ -5,41 +5,48 @@ from collections.abc import Collection
 from sqlalchemy import Connection
 
 from app.migrator import history
-from app.migrator.dialects import dialect_of
+from app.migrator.dialects import VersionTable, dialect_of
 from app.migrator.scripts import Scripts
 from app.migrator.values import Look, Position
 
-VERSION_TABLE = "alembic_version"
+CATALOGS = VersionTable()
 
 
-def look(connection: Connection, scripts: Scripts) -> Look:
+def look(connection: Connection, scripts: Scripts, table: VersionTable = CATALOGS) -> Look:
     """Compare a database with its scripts. Ends its own transaction; writes nothing."""
     try:
         tables = dialect_of(connection).tables(connection)
-        current = read_current(connection, tables)
+        current = read_current(connection, tables, table)
         rows = history.entries(connection) if history.NAME in tables else []
     finally:
         connection.rollback()
-    return _judge(scripts, tables, current, rows)
+    return _judge(scripts, tables, current, rows, table)
 
 
-def read_current(connection: Connection, tables: Collection[str]) -> tuple[str, ...]:
+def read_current(
+    connection: Connection, tables: Collection[str], table: VersionTable = CATALOGS
+) -> tuple[str, ...]:
     """The revisions the database says it is at; () if it says nothing."""
-    if VERSION_TABLE not in tables:
+    if table.schema is None and table.name not in tables:
         return ()
-    rows = connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608
+    name = table.quoted(dialect_of(connection).quote)
+    rows = connection.exec_driver_sql(f"SELECT version_num FROM {name}")  # noqa: S608
     return tuple(sorted(row[0] for row in rows))
 
 
 def _judge(
-    scripts: Scripts, tables: set[str], current: tuple[str, ...], rows: list[history.Entry]
+    scripts: Scripts,
+    tables: set[str],
+    current: tuple[str, ...],
+    rows: list[history.Entry],
+    table: VersionTable,
 ) -> Look:
     applied = history.applied(rows)
     newer = tuple(revision for revision in current if revision not in scripts.by_id)
     torn = history.torn(rows)
     below = scripts.ancestors(current)
     return Look(
-        position=_position(scripts, tables, current, applied, torn),
+        position=_position(scripts, tables - {table.name}, current, applied, torn),
         current=current,
         heads=scripts.heads,
         pending=tuple(sorted(scripts.by_id.keys() - below)),
@@ -61,11 +68,12 @@ def _position(
     if torn:
         return Position.TORN
     if not current:
-        others = tables - {VERSION_TABLE, history.NAME}
         # Tables beside a history of ours are what a downgrade to base left, not a stranger's.
-        return Position.UNSTAMPED if others and history.NAME not in tables else Position.EMPTY
+        return Position.UNSTAMPED if tables and history.NAME not in tables else Position.EMPTY
     unknown = [revision for revision in current if revision not in scripts.by_id]
     if unknown:
         ours = all(revision in applied for revision in unknown)
         return Position.AHEAD if ours else Position.FOREIGN
-    return Position.AT_HEAD if set(current) == set(scripts.heads) else Position.BEHIND
+    return (
+        Position.BEHIND if scripts.by_id.keys() - scripts.ancestors(current) else Position.AT_HEAD
+    )

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from app.errors import DatabaseDenied, DatabaseReadOnly, DatabaseUnreachable, HeadwayError
@@ -22,17 +22,24 @@ ADVICE: dict[type[HeadwayError], str] = {
 
 
 @contextmanager
-def reaching(engine: Engine) -> Iterator[None]:
+def reaching(url: URL) -> Iterator[None]:
     """Turn "cannot connect", "wrong password" and "read-only" into errors of ours."""
     try:
         yield
-    except DBAPIError as error:
-        kind = dialect_of(engine).refusal(error.orig) if error.orig else None
+    except Exception as error:
+        said = error.orig if isinstance(error, DBAPIError) else error
+        kind = dialect_of(url).refusal(said) if said and _is_drivers(said) else None
         if kind is None:
             raise
-        url = engine.url.render_as_string(hide_password=True)
-        reason = " ".join(str(error.orig).split()).rstrip(".")
-        raise kind(ADVICE[kind].format(url=url, reason=reason), url=url) from error
+        shown = url.render_as_string(hide_password=True)
+        reason = " ".join(str(said).split()).rstrip(".")
+        raise kind(ADVICE[kind].format(url=shown, reason=reason), url=shown) from error
+
+
+def _is_drivers(error: BaseException) -> bool:
+    """True for what PEP 249 says about a database. Drivers share names, no classes."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return bool(names & {"DatabaseError", "InterfaceError"})
 
 
 def connect(
@@ -46,7 +53,7 @@ def connect(
     deadline, pause = time.monotonic() + wait, 0.1
     while True:
         try:
-            with reaching(engine):
+            with reaching(engine.url):
                 return engine.connect()
         except DatabaseUnreachable as error:
             if time.monotonic() + pause > deadline:

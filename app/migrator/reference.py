@@ -12,7 +12,7 @@ from sqlalchemy import Connection, MetaData
 
 from app.migrator import history
 from app.migrator.dialects import dialect_of
-from app.migrator.look import VERSION_TABLE
+from app.migrator.look import CATALOGS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def differences(connection: Connection, schema: MetaData) -> tuple[str, ...]:
     """What this database would need to have that schema, in words; () if it has it."""
 
     def ours(_: Any, name: str | None, kind: str, *__: Any) -> bool:
-        return kind != "table" or name not in (VERSION_TABLE, history.NAME)
+        return kind != "table" or name not in (CATALOGS.name, history.NAME)
 
     options = {"compare_type": True, "compare_server_default": True, "include_object": ours}
     context = MigrationContext.configure(connection, opts=options)

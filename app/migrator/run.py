@@ -7,7 +7,7 @@ one that yields the same steps, watched.
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from app.errors import CatalogTorn, HeadwayError, MigrationFailed
 from app.migrator import history
 from app.migrator.dialects import Dialect, RowGuard, dialect_of
+from app.migrator.driver import raw_of
 from app.migrator.reach import reaching
 from app.migrator.scripts import Scripts
 from app.migrator.values import Holder
@@ -29,6 +30,25 @@ OnStep = Callable[[int, int, str], None]
 READS = ("SELECT", "SHOW", "DESC", "EXPLAI")
 
 
+Beside = Callable[[], AbstractContextManager[Connection]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Care:
+    """What a run takes care of. The catalog's own is the default; any other database has less."""
+
+    history: bool = True
+    """Keep a history table. Where DDL cannot be rolled back there is one while a run lasts."""
+    snapshot: bool = True
+    """Take a snapshot first, where the database can."""
+    torn: type[HeadwayError] = CatalogTorn
+    mend: str = "see `flask catalog status`, then `flask catalog repair`"
+    beside: Beside | None = None
+    """Opens another session on the same database; by default through the connection's engine."""
+    joins: bool = False
+    """The run is part of a transaction that is open already, and that others end."""
+
+
 @contextmanager
 def guarded(
     context: MigrationContext,
@@ -37,6 +57,7 @@ def guarded(
     scripts: Scripts,
     me: Holder,
     on_step: OnStep | None = None,
+    care: Care = Care(),  # frozen
 ) -> Iterator[StepsOf]:
     """Watch one Alembic run on a connection that holds the lock and is in no transaction.
 
@@ -48,18 +69,21 @@ def guarded(
     connection = context.connection
     assert connection is not None  # noqa: S101  # offline runs are not guarded
     heads = context.get_current_heads()
-    connection.rollback()
     steps = list(steps_of(heads, context))
-    connection.rollback()
+    if not care.joins:
+        connection.rollback()
     if not steps:
         yield lambda *_: []
         return
     dialect = dialect_of(connection)
-    with reaching(connection.engine):
-        snapshot = dialect.snapshot(connection, "+".join(heads) or "base")
+    with reaching(connection.engine.url):
+        snapshot = None
+        if care.snapshot and not care.joins:
+            label = "+".join(heads) or "base"
+            snapshot = dialect.snapshot(raw_of(connection), connection.engine.url, label)
         try:
-            with dialect.migrating(connection) as rows:
-                run = Run(context, connection, dialect, scripts, me, steps, rows, on_step)
+            with nullcontext() if care.joins else dialect.migrating(connection) as rows:
+                run = Run(context, connection, dialect, scripts, me, steps, rows, on_step, care)
                 yield from run.watch(heads)
         except BaseException:
             # Nothing changed, so it is a copy of what is there; a start that fails again and
@@ -81,6 +105,7 @@ class Run:
     steps: list[Step]
     rows: RowGuard | None
     on_step: OnStep | None
+    care: Care
     done: list[str] = field(default_factory=list)
     running: int | None = None
     """The place of the step that is running, in `steps`."""
@@ -103,16 +128,28 @@ class Run:
             if self.running is not None and _needs_words(error):
                 raise self._explain(error) from error
             raise
+        else:
+            self._tidy()
         finally:
             event.remove(self.connection, "after_cursor_execute", self._count)
             self.context.on_version_apply_callbacks = callbacks
 
+    @property
+    def records(self) -> bool:
+        """True if each step is written down: to be kept, or to be found if we die half-way."""
+        return self.care.history or any(map(self._announces, self.steps))
+
+    def _tidy(self) -> None:
+        """Leave nothing of ours in a database that keeps no history of ours."""
+        if self.records and not self.care.history and not self.torn:
+            with self._beside() as other:
+                history.remove(other)
+
     def _prepare(self, heads: tuple[str, ...]) -> None:
         """Make the history. Inside the run's own transaction where that can be rolled back."""
-        if self.dialect.transactional_ddl:
-            return
-        with self._beside() as other:
-            self._baseline(other, heads)
+        if self.records and any(map(self._announces, self.steps)):
+            with self._beside() as other:
+                self._baseline(other, heads)
 
     def _baseline(self, connection: Connection, heads: tuple[str, ...]) -> None:
         """A database that came this far without a history starts one here."""
@@ -123,7 +160,7 @@ class Run:
             self._add(connection, revision, "adopt", "succeeded", duration_ms=0)
 
     def _watched(self) -> Iterator[Step]:
-        if self.dialect.transactional_ddl:
+        if self.records and not any(map(self._announces, self.steps)):
             self._baseline(self.connection, self.context.get_current_heads())
         for place, step in enumerate(self.steps):
             self._begin(place, step)
@@ -137,7 +174,7 @@ class Run:
             self.on_step(place + 1, len(self.steps), name)
         self.running, self.statements = place, 0
         self.began, self.started_at = time.monotonic(), datetime.now(UTC)
-        if self.dialect.transactional_ddl:
+        if not self._announces(step):
             return
         # What cannot be rolled back is announced first, on a connection that survives it.
         with self._beside() as other:
@@ -158,7 +195,8 @@ class Run:
             announced = getattr(getattr(script, "module", None), "loses_rows", ())
             self.rows.check(name, announced=announced)
         if self.row_id is None:
-            self._add(self.connection, name, _action(step), "succeeded", **self._took())
+            if self.records:
+                self._add(self.connection, name, _action(step), "succeeded", **self._took())
         else:
             # In the transaction of the version row: both are there or neither is.
             history.finish(
@@ -169,21 +207,40 @@ class Run:
 
     def _failed(self, error: BaseException) -> None:
         """Write down what broke, beside the transaction that is gone."""
-        self.connection.rollback()
-        if self.dialect.transactional_ddl:
-            self.done.clear()
+        if not self.care.joins:
+            self.connection.rollback()
+        if self.running is None or not self._announces(self.steps[self.running]):
+            self._forget_undone()
         else:
             # A first statement that the server refused changed nothing. After another one, or
             # where nobody heard the server's answer, who knows.
             heard = isinstance(error, Exception) and not _is_lost(error)
             self.torn = self.statements > 0 or not heard
-        if self.running is None:
+        if self.running is None or not self.records:
             return
         try:
             with self._beside() as other:
                 self._record_failure(other, f"{type(error).__name__}: {_reason(error)}")
+            self._tidy()
         except Exception:  # noqa: BLE001  # the cause matters more than the note about it
             return
+
+    def _forget_undone(self) -> None:
+        """Drop what went with the transaction: all, unless each step has one of its own."""
+        try:
+            there = self.scripts.ancestors(self.context.get_current_heads())
+            if not self.care.joins:
+                self.connection.rollback()
+        except Exception:  # noqa: BLE001  # gone with its server, and the transaction with it
+            self.done.clear()
+        else:
+            steps = {_name(step.info): step.info for step in self.steps}
+            self.done = [name for name in self.done if (name in there) is steps[name].is_upgrade]
+
+    def _announces(self, step: Step) -> bool:
+        """True if this step cannot be rolled back as a whole: someone may find half of it."""
+        script = self.scripts.by_id.get(_name(step.info))
+        return not self.dialect.transactional_ddl or bool(script and script.autocommits)
 
     def _record_failure(self, connection: Connection, said: str) -> None:
         if history.NAME not in self.dialect.tables(connection):
@@ -199,14 +256,13 @@ class Run:
         names = [_name(step.info) for step in self.steps]
         failed, left = names[self.running or 0], names[(self.running or 0) + 1 :]
         after = (
-            "Part of it stays, because this database commits each statement: see "
-            "`flask catalog status`, then `flask catalog repair`."
+            f"Part of it stays, because this database commits each statement: {self.care.mend}."
             if self.torn
             else "The database is as it was."
         )
         if self.done:
             after = f"Applied before it: {', '.join(self.done)}. {after}"
-        kind = CatalogTorn if self.torn else MigrationFailed
+        kind = self.care.torn if self.torn else MigrationFailed
         return kind(
             f"Revision {failed} failed: {_reason(error)}. {after}"
             + (f" Still to come: {', '.join(left)}." if left else ""),
@@ -218,6 +274,10 @@ class Run:
     @contextmanager
     def _beside(self) -> Iterator[Connection]:
         """Another connection, committed at the end."""
+        if self.care.beside:
+            with self.care.beside() as other:
+                yield other
+            return
         with self.connection.engine.connect() as other:
             yield other.execution_options(write=True)
             other.commit()

@@ -24,6 +24,8 @@ ASSIGNMENT = re.compile(
     re.MULTILINE,
 )
 
+AUTOCOMMIT = b"autocommit_block"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
@@ -35,6 +37,8 @@ class Script:
     path: str
     checksum: str
     """SHA-256 of the source with its line ends as `\\n`: a checkout on Windows is no edit."""
+    autocommits: bool
+    """True if it leaves its transaction (`autocommit_block`), so that it can be left half-way."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +48,21 @@ class Scripts:
     by_id: Mapping[str, Script]
 
     @classmethod
-    def read(cls, folder: Path) -> "Scripts":
-        """Read every revision file of a folder.
+    def read(cls, *folders: Path, recursive: bool = False) -> "Scripts":
+        """Read every revision file of some folders.
 
-        Raises ScriptsUnreadable for a folder without revisions, an id that two files claim, or
+        Raises ScriptsUnreadable for folders without revisions, an id that two files claim, or
         a parent that no file has.
         """
-        try:
-            with os.scandir(folder) as entries:
-                paths = sorted(e.path for e in entries if _is_revision(e.name))
-        except OSError as error:
-            raise ScriptsUnreadable(
-                f"The script directory {folder} cannot be read: {error.strerror}."
-            ) from error
-        scripts = cls(_by_id(script for path in paths if (script := _read(path))))
-        scripts._refuse_holes(folder)
-        return scripts
+        paths = [path for folder in folders for path in _revision_files(folder, recursive)]
+        return cls.of((script for path in paths if (script := _read(path))), *folders)
+
+    @classmethod
+    def of(cls, scripts: Iterable[Script], *folders: Path) -> "Scripts":
+        """These revisions as one history, refused like those of `read`."""
+        found = cls(_by_id(scripts))
+        found._refuse_holes(" and ".join(str(folder) for folder in folders))
+        return found
 
     @cached_property
     def heads(self) -> tuple[str, ...]:
@@ -80,7 +83,21 @@ class Scripts:
                 todo += script.parents + script.depends_on
         return found
 
-    def _refuse_holes(self, folder: Path) -> None:
+    @cached_property
+    def source(self) -> str:
+        """All revisions' text in one, to look for a word in."""
+        return "\n".join(
+            Path(script.path).read_text(encoding="utf-8", errors="replace")
+            for script in self.by_id.values()
+        )
+
+    def names(self, table: str) -> bool:
+        """True if any revision names this table."""
+        if any(script.path.endswith("c") for script in self.by_id.values()):
+            return table in self.source  # compiled: there are no quotes to look for
+        return f'"{table}"' in self.source or f"'{table}'" in self.source
+
+    def _refuse_holes(self, folder: str) -> None:
         if not self.by_id:
             raise ScriptsUnreadable(f"There is no revision in {folder}.")
         for script in self.by_id.values():
@@ -90,6 +107,22 @@ class Scripts:
                         f"{script.path} stands on revision {parent}, and no file in {folder} "
                         "has it. Bring the file back."
                     )
+
+
+def _revision_files(folder: Path, recursive: bool) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            found = list(entries)
+    except OSError as error:
+        raise ScriptsUnreadable(
+            f"The script directory {folder} cannot be read: {error.strerror}."
+        ) from error
+    paths = sorted(entry.path for entry in found if _is_revision(entry.name))
+    if recursive:
+        for entry in sorted(found, key=lambda entry: entry.name):
+            if entry.is_dir() and entry.name != "__pycache__":
+                paths += _revision_files(Path(entry.path), recursive)
+    return paths
 
 
 def _is_revision(name: str) -> bool:
@@ -119,6 +152,7 @@ def _read(path: str) -> Script | None:
         depends_on=_ids(said.get(b"depends_on", b"None")),
         path=path,
         checksum=checksum(source),
+        autocommits=AUTOCOMMIT in source,
     )
 
 
@@ -149,5 +183,6 @@ def _ask_alembic(path: str, source: bytes) -> Script | None:
                 depends_on=tuple(script._resolved_dependencies),  # noqa: SLF001  # FRAGILE
                 path=path,
                 checksum=checksum(source),
+                autocommits=AUTOCOMMIT in source,
             )
     return None

@@ -13,6 +13,7 @@ class Position(StrEnum):
 
     AT_HEAD = "at_head"
     BEHIND = "behind"
+    DIVERGED = "diverged"  # it has what these scripts do not know, and lacks what they have
     AHEAD = "ahead"  # a newer release of the same project was here
     EMPTY = "empty"
     UNSTAMPED = "unstamped"  # tables, but no version
@@ -65,6 +66,31 @@ class Look:
     torn: str | None = None
     newer: tuple[str, ...] = field(default=())
     """Applied revisions that only a newer release knows."""
+    leftovers: tuple[str, ...] = ()
+    """Tables that a batch operation of another tool left half-way."""
+    reason: str | None = None
+    """Why it is unreachable."""
+
+    @property
+    def direction(self) -> str | None:
+        """`up` if these scripts can bring it further, `down` if only a newer release can say."""
+        if self.position in (Position.BEHIND, Position.EMPTY):
+            return "up"
+        return "down" if self.position is Position.AHEAD else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended. A run that failed raises; `MigrationFailed.context` has the same names."""
+
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    applied: tuple[str, ...] = ()
+    replayed: bool = False
+    """True if recorded statements ran, False if Python did."""
+    seconds: float = 0.0
+    snapshot: str | None = None
+    """The copy taken before, which `restore` takes."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
 """What the migrator asks of a database, in a few verbs. A dialect is one file that answers them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,15 +30,80 @@ class Lock(ABC):
         """Give it back."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class VersionTable:
+    """Where a project keeps the version of a database."""
+
+    name: str = "alembic_version"
+    schema: str | None = None
+
+    def quoted(self, quote: str = '"') -> str:
+        """The name as SQL, between these quotes."""
+        parts = [self.schema, self.name] if self.schema else [self.name]
+        return ".".join(f"{quote}{part.replace(quote, quote * 2)}{quote}" for part in parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peek:
+    """What the driver alone can tell about a database, in one or two questions."""
+
+    versions: tuple[str, ...] = ()
+    tables: frozenset[str] = frozenset()
+    """All tables, where there is no version; else not asked for."""
+    leftovers: tuple[str, ...] = ()
+    """Tables that a batch operation left half-way."""
+    has_history: bool = False
+
+
 class Dialect(ABC):
     """One kind of database."""
 
     name: ClassVar[str]
     transactional_ddl: ClassVar[bool]
     """True if an upgrade that fails leaves nothing behind."""
+    quote: ClassVar[str] = '"'
 
     def prepare(self, engine: Engine) -> None:  # noqa: B027  # most need nothing
-        """Make the engine's sessions behave: real transactions, UTC. Call once per engine."""
+        """Make the engine's transactions real. Call once per engine."""
+
+    def settle(self, raw: Raw) -> None:  # noqa: B027  # most need nothing
+        """The same for a connection of the driver's that we opened."""
+
+    @contextmanager
+    def borrowed(self, raw: Raw) -> Iterator[Raw]:
+        """A connection of someone else's, settled for a while and given back as it was."""
+        self.settle(raw)
+        yield raw
+
+    @abstractmethod
+    def peek(self, raw: Raw, table: VersionTable) -> Peek:
+        """Where a database stands, as far as the driver can tell. Writes nothing."""
+
+    @abstractmethod
+    def brake(self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None) -> None:
+        """Give up on locks and statements that take longer. Set when our own lock is held."""
+
+    @abstractmethod
+    def is_brake(self, error: BaseException) -> bool:
+        """True if this error of the driver's says that a brake was pulled."""
+
+    def notice_pooler(self, raw: Raw, another: Callable[[], AbstractContextManager[Raw]]) -> None:  # noqa: B027
+        """Raise PoolerInTheWay where a session is not ours alone, so that no lock would hold."""
+
+    @abstractmethod
+    def exists(self, url: URL) -> bool:
+        """True if there is such a database, empty or not."""
+
+    @abstractmethod
+    def make(self, url: URL, template: URL | None = None) -> None:
+        """Make a database: empty, or a copy of another that nobody is connected to.
+
+        Raises DatabaseExists.
+        """
+
+    @abstractmethod
+    def drop(self, url: URL) -> None:
+        """Remove a database and all that is in it."""
 
     @abstractmethod
     def lock(self, raw: Raw, url: URL, name: str) -> Lock:
@@ -56,7 +122,17 @@ class Dialect(ABC):
         """Ready a locked connection, outside a transaction, to run revisions."""
         yield None
 
-    def snapshot(self, connection: Connection, label: str) -> Path | None:  # noqa: ARG002
+    @contextmanager
+    def replaying(self, raw: Raw) -> Iterator["RowGuard | None"]:
+        """One transaction on the driver's connection: all of it or nothing."""
+        try:
+            yield None
+            raw.commit()
+        except BaseException:
+            raw.rollback()
+            raise
+
+    def snapshot(self, raw: Raw, url: URL, label: str) -> Path | None:  # noqa: ARG002
         """Copy the database, where that is cheap and safe; where the copy is."""
         return None
 

@@ -5,25 +5,29 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy import URL, Connection, NullPool, create_engine
 
 from app.errors import (
     DatabaseDenied,
+    DatabaseExists,
     DatabaseReadOnly,
     DatabaseUnreachable,
     HeadwayError,
     RepairRefused,
 )
 from app.migrator import history
-from app.migrator.dialects.base import Dialect, Lock
-from app.migrator.driver import Raw, ask
+from app.migrator.dialects.base import Dialect, Lock, Peek, VersionTable
+from app.migrator.driver import Raw, ask, closing, open_raw
 from app.migrator.values import Holder
 
 DENIED = {1044, 1045, 1698}
 READ_ONLY = {1290, 1792, 1836}
 UNREACHABLE = {1040, 1049, 1053, 2002, 2003, 2005, 2006, 2013}
+NO_TABLE, NO_DATABASE, DATABASE_EXISTS = 1146, 1046, 1007
+BRAKES = {1205, 1969, 3024}
+
 # Lines of SHOW CREATE TABLE that are no part of the definition's inside
 OUTSIDE = re.compile(r"^(CREATE TABLE|\))")
 
@@ -33,9 +37,7 @@ class Mysql(Dialect):
 
     name: ClassVar[str] = "mysql"
     transactional_ddl: ClassVar[bool] = False
-
-    def prepare(self, engine: Engine) -> None:
-        event.listen(engine, "connect", _on_connect)
+    quote: ClassVar[str] = "`"
 
     def lock(self, raw: Raw, url: URL, name: str) -> Lock:
         return NamedLock(raw, url, name)
@@ -47,6 +49,54 @@ class Mysql(Dialect):
         if code in READ_ONLY:
             return DatabaseReadOnly
         return DatabaseUnreachable if code in UNREACHABLE or code == 0 else None
+
+    def peek(self, raw: Raw, table: VersionTable) -> Peek:
+        try:
+            versions = ask(raw, f"SELECT version_num FROM {table.quoted(self.quote)}")  # noqa: S608
+        except Exception as error:
+            if not error.args or error.args[0] not in (NO_TABLE, NO_DATABASE):
+                raise
+            versions = []
+        query = "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
+        if versions:
+            query += f" AND table_name = '{history.NAME}'"
+        names = frozenset(name for (name,) in ask(raw, query))
+        return Peek(
+            versions=tuple(sorted(version for (version,) in versions)),
+            tables=frozenset() if versions else names,
+            has_history=history.NAME in names,
+        )
+
+    def brake(self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None) -> None:
+        # The server's own default waits a day for the lock on a table's definition.
+        _run(raw, f"SET SESSION lock_wait_timeout = {max(1, round(lock_seconds))}")
+        if statement_seconds and "MariaDB" in str(ask(raw, "SELECT VERSION()")[0][0]):
+            _run(raw, f"SET SESSION max_statement_time = {statement_seconds}")
+
+    def is_brake(self, error: BaseException) -> bool:
+        return bool(error.args) and error.args[0] in BRAKES
+
+    def exists(self, url: URL) -> bool:
+        query = "SELECT 1 FROM information_schema.schemata WHERE schema_name = %s"
+        with _maintenance(url) as raw:
+            return bool(ask(raw, query, [url.database]))
+
+    def make(self, url: URL, template: URL | None = None) -> None:
+        with _maintenance(url) as raw:
+            try:
+                _run(raw, f"CREATE DATABASE {_quoted(url)}{_charset(raw, template)}")
+            except Exception as error:
+                if not error.args or error.args[0] != DATABASE_EXISTS:
+                    raise
+                raise DatabaseExists(
+                    f"{url.render_as_string()} is there already. Nothing was changed."
+                ) from error
+            if template:
+                _copy(raw, template, url)
+
+    def drop(self, url: URL) -> None:
+        with _maintenance(url) as raw:
+            _run(raw, f"DROP DATABASE IF EXISTS {_quoted(url)}")
 
     def image(self, connection: Connection) -> dict[str, str] | None:
         names = self.tables(connection) - {history.NAME, "alembic_version"}
@@ -79,9 +129,59 @@ class Mysql(Dialect):
             connection.rollback()
 
 
-def _on_connect(connection: Any, _record: object) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SET time_zone = '+00:00'")
+@contextmanager
+def _maintenance(url: URL) -> Iterator[Raw]:
+    """A session on the server, in no database."""
+    with closing(open_raw(url.set(database=None))) as raw:
+        yield raw
+
+
+def _quoted(url: URL) -> str:
+    name = str(url.database).replace("`", "``")
+    return f"`{name}`"
+
+
+def _charset(raw: Raw, template: URL | None) -> str:
+    if template is None:
+        return ""
+    query = (
+        "SELECT default_character_set_name, default_collation_name "
+        "FROM information_schema.schemata WHERE schema_name = %s"
+    )
+    charset, collation = ask(raw, query, [template.database])[0]
+    return f" CHARACTER SET {charset} COLLATE {collation}"
+
+
+def _copy(raw: Raw, source: URL, target: URL) -> None:
+    """Copy tables with their rows, then what stands on tables: a server without templates."""
+    _run(raw, "SET foreign_key_checks = 0")
+    _run(raw, f"USE {_quoted(target)}")
+    here = _quoted(source)
+    kinds = ask(raw, f"SHOW FULL TABLES FROM {here}")
+    for name in (name for name, kind in kinds if kind == "BASE TABLE"):
+        _run(raw, ask(raw, f"SHOW CREATE TABLE {here}.`{name}`")[0][1])
+        _run(raw, f"INSERT INTO `{name}` SELECT * FROM {here}.`{name}`")  # noqa: S608
+    for kind, name in _others(raw, source):
+        row = ask(raw, f"SHOW CREATE {kind} {here}.`{name}`")[0]
+        created = row[1] if kind == "VIEW" else row[2]
+        _run(raw, created.replace(f"{here}.", ""))
+    raw.commit()
+
+
+def _others(raw: Raw, source: URL) -> list[tuple[str, str]]:
+    query = (
+        "SELECT 'VIEW', table_name FROM information_schema.views WHERE table_schema = %s "
+        "UNION ALL SELECT routine_type, routine_name FROM information_schema.routines "
+        "WHERE routine_schema = %s "
+        "UNION ALL SELECT 'TRIGGER', trigger_name FROM information_schema.triggers "
+        "WHERE trigger_schema = %s"
+    )
+    return [(kind, name) for kind, name in ask(raw, query, [source.database] * 3)]
+
+
+def _run(raw: Raw, statement: str) -> None:
+    with raw.cursor() as cursor:
+        cursor.execute(statement)
 
 
 class NamedLock(Lock):

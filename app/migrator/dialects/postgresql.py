@@ -1,17 +1,26 @@
 """PostgreSQL: transactional DDL, advisory locks that belong to a session."""
 
+import contextlib
 import hashlib
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import ClassVar
 
 from sqlalchemy import URL, Connection, NullPool, create_engine
 
-from app.errors import DatabaseDenied, DatabaseReadOnly, DatabaseUnreachable, HeadwayError
-from app.migrator.dialects.base import Dialect, Lock
-from app.migrator.driver import Raw, ask
+from app.errors import (
+    DatabaseDenied,
+    DatabaseExists,
+    DatabaseReadOnly,
+    DatabaseUnreachable,
+    HeadwayError,
+    PoolerInTheWay,
+)
+from app.migrator import history
+from app.migrator.dialects.base import Dialect, Lock, Peek, VersionTable
+from app.migrator.driver import Raw, ask, closing, open_raw
 from app.migrator.values import Holder
 
 # An application_name holds 63 bytes; the host comes last because it may be cut.
@@ -30,7 +39,7 @@ class Postgresql(Dialect):
         return AdvisoryLock(raw, name)
 
     def refusal(self, error: BaseException) -> type[HeadwayError] | None:
-        state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+        state = _state(error)
         said = str(error)
         if state in ("28P01", "28000") or "password authentication failed" in said:
             return DatabaseDenied
@@ -42,6 +51,86 @@ class Postgresql(Dialect):
             operational = any(cls.__name__ == "OperationalError" for cls in type(error).__mro__)
             return DatabaseUnreachable if operational else None
         return None
+
+    def peek(self, raw: Raw, table: VersionTable) -> Peek:
+        with contextlib.closing(raw.cursor()) as cursor:
+            try:
+                cursor.execute(
+                    f"SELECT version_num, to_regclass('{history.NAME}') IS NOT NULL "  # noqa: S608
+                    f"FROM {table.quoted()}"
+                )
+                rows = cursor.fetchall()
+            except Exception as error:
+                raw.rollback()
+                if _state(error) not in ("42P01", "3F000"):  # no such table, no such schema
+                    raise
+                rows = []
+            names: frozenset[str] = frozenset()
+            if not rows:
+                cursor.execute(
+                    "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') "
+                    "AND relnamespace = current_schema()::regnamespace"
+                )
+                names = frozenset(name for (name,) in cursor.fetchall())
+        raw.rollback()
+        return Peek(
+            versions=tuple(sorted(version for version, _ in rows)),
+            tables=names,
+            has_history=rows[0][1] if rows else history.NAME in names,
+        )
+
+    def brake(self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None) -> None:
+        # Milliseconds. Off where not asked for: a role's default must not end a long migration.
+        waits = {
+            "lock_timeout": round(lock_seconds * 1000),
+            "statement_timeout": round((statement_seconds or 0) * 1000),
+            "idle_in_transaction_session_timeout": 0,
+        }
+        settings = ", ".join(
+            f"set_config('{name}', '{value}', false)" for name, value in waits.items()
+        )
+        ask(raw, f"SELECT {settings}")
+
+    def is_brake(self, error: BaseException) -> bool:
+        return _state(error) in ("55P03", "57014")
+
+    def notice_pooler(self, raw: Raw, another: Callable[[], AbstractContextManager[Raw]]) -> None:
+        own = getattr(getattr(raw, "info", None), "backend_pid", None)
+        backend = ask(raw, "SELECT pg_backend_pid()")[0][0]
+        if own is None or own == backend:  # the server told us its process itself: no proxy
+            return
+        with another() as other, contextlib.closing(other.cursor()) as cursor:
+            cursor.execute("SELECT pg_backend_pid()")  # and stays in its transaction
+            taken = cursor.fetchone()[0]
+            after = ask(raw, "SELECT pg_backend_pid()")[0][0]
+            other.rollback()
+        if taken == backend or after != backend:
+            raise PoolerInTheWay(
+                "A proxy (pgbouncer, or the like) gives each transaction another session, so no "
+                "lock would hold. Nothing was changed. Give the URL of the server itself, or of "
+                "a pool in session mode."
+            )
+
+    def exists(self, url: URL) -> bool:
+        with _maintenance(url) as raw:
+            query = "SELECT 1 FROM pg_database WHERE datname = %s"
+            return bool(ask(raw, query, [url.database]))
+
+    def make(self, url: URL, template: URL | None = None) -> None:
+        source = f" TEMPLATE {_quoted(template)}" if template else ""
+        with _maintenance(url) as raw:
+            try:
+                raw.execute(f"CREATE DATABASE {_quoted(url)}{source}")
+            except Exception as error:
+                if _state(error) != "42P04":
+                    raise
+                raise DatabaseExists(
+                    f"{url.render_as_string()} is there already. Nothing was changed."
+                ) from error
+
+    def drop(self, url: URL) -> None:
+        with _maintenance(url) as raw:
+            raw.execute(f"DROP DATABASE IF EXISTS {_quoted(url)} WITH (FORCE)")
 
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[Connection]:
@@ -57,6 +146,23 @@ class Postgresql(Dialect):
                 own.rollback()
         finally:
             engine.dispose()
+
+
+@contextmanager
+def _maintenance(url: URL) -> Iterator[Raw]:
+    """A session from which databases can be made and dropped: not one of them."""
+    with closing(open_raw(url.set(database="postgres"))) as raw:
+        raw.autocommit = True
+        yield raw
+
+
+def _quoted(url: URL) -> str:
+    name = str(url.database).replace('"', '""')
+    return f'"{name}"'
+
+
+def _state(error: BaseException) -> str | None:
+    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
 
 
 class AdvisoryLock(Lock):

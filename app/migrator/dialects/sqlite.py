@@ -3,7 +3,10 @@
 import contextlib
 import json
 import os
+import shutil
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -12,9 +15,9 @@ from typing import ClassVar
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 
-from app.errors import DatabaseReadOnly, DatabaseUnreachable, HeadwayError
-from app.migrator import snapshots
-from app.migrator.dialects.base import Dialect, Lock, RowGuard
+from app.errors import DatabaseExists, DatabaseReadOnly, DatabaseUnreachable, HeadwayError
+from app.migrator import history, snapshots
+from app.migrator.dialects.base import Dialect, Lock, Peek, RowGuard, VersionTable
 from app.migrator.driver import Raw, raw_of
 from app.migrator.rows import SqliteRowGuard
 from app.migrator.values import Holder
@@ -36,6 +39,82 @@ class Sqlite(Dialect):
     def prepare(self, engine: Engine) -> None:
         event.listen(engine, "connect", _on_connect)
         event.listen(engine, "begin", _on_begin)
+
+    def settle(self, raw: Raw) -> None:
+        _on_connect(raw, None)
+
+    @contextmanager
+    def borrowed(self, raw: Raw) -> Iterator[Raw]:
+        isolation = raw.isolation_level
+        (foreign_keys,) = raw.execute("PRAGMA foreign_keys").fetchone()
+        self.settle(raw)
+        try:
+            yield raw
+        finally:
+            raw.execute(f"PRAGMA foreign_keys={foreign_keys}")
+            raw.isolation_level = isolation
+
+    def peek(self, raw: Raw, table: VersionTable) -> Peek:
+        try:
+            rows = raw.execute(
+                "SELECT version_num, (SELECT group_concat(name, char(10)) FROM sqlite_master "  # noqa: S608
+                f"WHERE name GLOB '_alembic_tmp_*' OR name = '{history.NAME}') "
+                f"FROM {table.quoted()}"
+            ).fetchall()
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            rows = []
+        if rows:
+            special = set((rows[0][1] or "").split("\n")) - {""}
+            names = frozenset[str]()
+        else:
+            found = raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            names = frozenset(name for (name,) in found if not name.startswith("sqlite_"))
+            special = {n for n in names if n == history.NAME or n.startswith("_alembic_tmp_")}
+        return Peek(
+            versions=tuple(sorted(version for version, _ in rows)),
+            tables=names,
+            leftovers=tuple(sorted(special - {history.NAME})),
+            has_history=history.NAME in special,
+        )
+
+    def brake(self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None) -> None:
+        raw.execute(f"PRAGMA busy_timeout={round(lock_seconds * 1000)}")
+        if statement_seconds:
+            deadline: list[float] = []
+
+            def too_long() -> bool:
+                # Called between virtual machine steps: the clock starts with the first call of
+                # a statement, and a statement that ends lets it start anew.
+                deadline[:] = deadline or [time.monotonic() + statement_seconds]
+                return time.monotonic() > deadline[0]
+
+            raw.set_progress_handler(too_long, 10_000)
+
+    def is_brake(self, error: BaseException) -> bool:
+        return isinstance(error, sqlite3.OperationalError) and (
+            "database is locked" in str(error) or "interrupted" in str(error)
+        )
+
+    def exists(self, url: URL) -> bool:
+        return bool(url.database) and Path(str(url.database)).exists()
+
+    def make(self, url: URL, template: URL | None = None) -> None:
+        path = Path(str(url.database))
+        try:
+            if template is None:
+                path.touch(exist_ok=False)
+            else:
+                _copy(Path(str(template.database)), path)
+        except FileExistsError:
+            raise DatabaseExists(f"{path} is there already. Nothing was changed.") from None
+        except OSError as error:
+            raise DatabaseReadOnly(f"{path} cannot be made: {error.strerror}.") from error
+
+    def drop(self, url: URL) -> None:
+        for ending in ("", *snapshots.BESIDE):
+            Path(f"{url.database}{ending}").unlink(missing_ok=True)
 
     def tables(self, connection: Connection) -> set[str]:
         # A boot asks this every time; the inspector takes four times as long.
@@ -68,13 +147,26 @@ class Sqlite(Dialect):
             with contextlib.suppress(sqlite3.Error):
                 driver.execute("PRAGMA foreign_keys=ON")
 
-    def snapshot(self, connection: Connection, label: str) -> Path | None:
-        path = connection.engine.url.database
-        if not path or not self.tables(connection):
-            connection.rollback()
+    @contextmanager
+    def replaying(self, raw: Raw) -> Iterator[RowGuard | None]:
+        raw.execute("PRAGMA foreign_keys=OFF")
+        raw.execute("BEGIN IMMEDIATE")
+        try:
+            yield SqliteRowGuard(raw)
+            raw.execute("COMMIT")
+        except BaseException:
+            if raw.in_transaction:  # some errors end it themselves
+                raw.execute("ROLLBACK")
+            raise
+        finally:
+            raw.execute("PRAGMA foreign_keys=ON")
+
+    def snapshot(self, raw: Raw, url: URL, label: str) -> Path | None:
+        if not url.database or url.database == ":memory:":
             return None
-        connection.rollback()
-        return snapshots.take(raw_of(connection), Path(path), label)
+        if not raw.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
+            return None
+        return snapshots.take(raw, Path(url.database), label)
 
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[Connection]:  # noqa: ARG002
@@ -85,6 +177,19 @@ class Sqlite(Dialect):
                 yield empty
         finally:
             engine.dispose()
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a closed database to a name that nobody has yet: whole and on disk, or not at all."""
+    draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        with source.open("rb") as there, draft.open("xb") as here:
+            shutil.copyfileobj(there, here, 1 << 20)
+            here.flush()
+            os.fsync(here.fileno())
+        os.link(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _on_connect(connection: sqlite3.Connection, _record: object) -> None:

@@ -1,0 +1,97 @@
+"""Where a database is: a URL, or an engine or connection that a program already has."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine
+
+from app.migrator import driver
+from app.migrator.dialects import Dialect, dialect_of
+from app.migrator.driver import Raw
+from app.migrator.reach import reaching
+
+
+@dataclass(frozen=True)
+class Address:
+    """A database that can be opened. One with only a URL travels between processes."""
+
+    url: URL
+    engine: Engine | None = None
+    connection: Connection | None = None
+
+    @classmethod
+    def of(cls, database: "str | URL | Path | Engine | Connection") -> "Address":
+        """Raises AddressInvalid for what is no database that we know."""
+        if isinstance(database, Engine):
+            return cls(database.url, engine=database)
+        if isinstance(database, Connection):
+            return cls(database.engine.url, connection=database)
+        return cls(driver.parse(database))
+
+    def __repr__(self) -> str:
+        return f"Address({self})"
+
+    def __str__(self) -> str:
+        return self.url.render_as_string(hide_password=True)
+
+    @property
+    def dialect(self) -> Dialect:
+        """The kind of database."""
+        return dialect_of(self.url)
+
+    @property
+    def path(self) -> Path | None:
+        """The file, or None where a server or the memory keeps it."""
+        name = self.url.database
+        if self.dialect.name != "sqlite" or name in (None, "", ":memory:"):
+            return None
+        return Path(str(name)).absolute()
+
+    @property
+    def is_shared(self) -> bool:
+        """True if the caller has a transaction open, which what we do becomes a part of."""
+        return self.connection is not None and self.connection.in_transaction()
+
+    @contextmanager
+    def open(self) -> Iterator[Raw]:
+        """The driver's connection: a new one, or the caller's, given back as it was."""
+        with reaching(self.url):
+            if self.connection is not None:
+                with self.dialect.borrowed(driver.raw_of(self.connection)) as raw:
+                    yield raw
+            elif self.engine is not None:
+                lent = self.engine.raw_connection()
+                try:
+                    with self.dialect.borrowed(lent.dbapi_connection) as raw:
+                        yield raw
+                finally:
+                    lent.close()
+            else:
+                with driver.closing(driver.open_raw(self.url)) as raw:
+                    self.dialect.settle(raw)
+                    yield raw
+
+    @contextmanager
+    def connected(self, raw: Raw) -> Iterator[Connection]:
+        """SQLAlchemy's connection on top of the driver's; the caller's own where it is shared."""
+        if self.connection is not None and self.is_shared:
+            yield self.connection
+            return
+        engine = driver.engine_on(raw, self.url)
+        self.dialect.prepare(engine)
+        with engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def beside(self) -> Iterator[Connection]:
+        """Another session on the same database, committed at the end."""
+        if self.url.database is None and self.engine is not None:
+            engine = self.engine
+        else:
+            engine = driver.own(create_engine(self.url, poolclass=NullPool))
+            self.dialect.prepare(engine)
+        with engine.connect() as connection:
+            yield connection.execution_options(write=True)
+            connection.commit()

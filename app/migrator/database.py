@@ -1,0 +1,170 @@
+"""One database of one project: look, plan, upgrade, take back."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+
+from app.errors import DatabaseDenied, DatabaseUnreachable, SnapshotNotFound
+from app.migrator import plans, snapshots, verdict
+from app.migrator.address import Address
+from app.migrator.moves import Move
+from app.migrator.plans import Direction, Plan
+from app.migrator.project import Project
+from app.migrator.run import OnStep
+from app.migrator.session import Policy, Waiting, held
+from app.migrator.values import Look, Outcome, Position
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database of a project. `Project.at` makes one; it opens nothing until it is asked."""
+
+    project: Project
+    address: Address
+    x: Mapping[str, str]
+    policy: Policy
+
+    def __repr__(self) -> str:
+        return f"Database({str(self.address)!r})"
+
+    # --- look -------------------------------------------------------------------------------
+
+    def status(self) -> Look:
+        """Where it stands: no lock, nothing written, no revision imported.
+
+        A database that is not there is an answer (`unreachable`), not an error.
+        """
+        table = verdict.version_table(self.project, self.address, self.x)
+        path = self.address.path
+        if path and not path.exists():  # connecting would make it
+            return Look(
+                position=Position.EMPTY,
+                heads=self.project.heads,
+                pending=verdict.pending(self.project, ()),
+            )
+        try:
+            with self.address.open() as raw:
+                peek = self.address.dialect.peek(raw, table)
+                return verdict.judge(self.project, self.address, table, peek, raw)
+        except (DatabaseUnreachable, DatabaseDenied) as error:
+            return Look(position=Position.UNREACHABLE, heads=self.project.heads, reason=str(error))
+
+    def plan(self, target: str = "heads", direction: str | None = None) -> Plan:
+        """The steps from where it stands to a target, in Alembic's order. Changes nothing.
+
+        `direction` is `upgrade`, `downgrade` or `stamp`; by default the target tells. Raises
+        RevisionNotFound, SeveralHeads or TargetInvalid.
+        """
+        current = self.status().current
+        way = Direction(direction) if direction else None
+        way = way or plans.direction_of(self.project, target, current)
+        steps = plans.alembic_steps(self.project, way, target, current)
+        known = self._move(way, target).recording(current, steps)
+        environment = self.project.environment_for(self.address.url, self.x)
+        return Plan(
+            database=str(self.address),
+            dialect=self.address.dialect.name,
+            direction=way,
+            target=target,
+            current=current,
+            steps=plans.described(self.project, plans.step_names(steps, way)),
+            environment=f"{environment.mode}: {environment.why}",
+            replays=None if known is None else known.why_not is None,
+            why=_why(known.why_not) if known else "the first run of this upgrade will tell",
+        )
+
+    # --- move -------------------------------------------------------------------------------
+
+    def upgrade(
+        self,
+        target: str = "heads",
+        *,
+        on_step: OnStep | None = None,
+        waiting: Waiting | None = None,
+    ) -> Outcome:
+        """Bring it to a target: all of the steps or, where the database can, none.
+
+        `on_step(number, total, revision)` is told each step before it runs; `waiting(holder)`
+        who is migrating it meanwhile. Raises the HeadwayError that says why not; nothing is
+        lost then, and what is left is in its words.
+        """
+        return self._move(Direction.UPGRADE, target, on_step, waiting).make()
+
+    def downgrade(
+        self, target: str, *, on_step: OnStep | None = None, waiting: Waiting | None = None
+    ) -> Outcome:
+        """Take it back to a target (`-1`, `base`, a revision). As careful as `upgrade`."""
+        return self._move(Direction.DOWNGRADE, target, on_step, waiting).make()
+
+    def apply(
+        self, plan: Plan, *, on_step: OnStep | None = None, waiting: Waiting | None = None
+    ) -> Outcome:
+        """Do what the plan says. Raises DatabaseMoved if it stands elsewhere by now."""
+        return self._move(plan.direction, plan.target, on_step, waiting, plan).make()
+
+    def stamp(self, target: str = "heads") -> Outcome:
+        """Say that it is at a target, and run nothing."""
+        return self._move(Direction.STAMP, target).make()
+
+    def _move(
+        self,
+        direction: Direction,
+        target: str,
+        on_step: OnStep | None = None,
+        waiting: Waiting | None = None,
+        expected: Plan | None = None,
+    ) -> Move:
+        return Move(
+            project=self.project,
+            address=self.address,
+            x=self.x,
+            policy=self.policy,
+            direction=direction,
+            target=target,
+            expected=expected,
+            on_step=on_step,
+            waiting=waiting,
+        )
+
+    # --- copies -----------------------------------------------------------------------------
+
+    def snapshot(self) -> Path | None:
+        """Copy it as it is now, under the lock; where the copy is.
+
+        None where this kind of database has no snapshots, or there is nothing in it.
+        """
+        with held(self.address, self.policy) as raw:
+            label = "+".join(self.status().current) or "base"
+            return self.address.dialect.snapshot(raw, self.address.url, label)
+
+    def restore(self, snapshot: str | Path) -> None:
+        """Put a snapshot in its place. What it held until now stays beside it."""
+        path = self.address.path
+        if path is None:
+            raise SnapshotNotFound(
+                f"{self.address} has no snapshots: they are copies of SQLite files. Restore it "
+                "with its server's tools."
+            )
+        with held(self.address, self.policy):
+            snapshots.restore(Path(snapshot), path)
+
+    # --- by hand ----------------------------------------------------------------------------
+
+    @contextmanager
+    def operations(self) -> Iterator[Operations]:
+        """Alembic's operations on it, under the lock, in one transaction."""
+        environment = self.project.environment_for(self.address.url, self.x)
+        with held(self.address, self.policy) as raw, self.address.connected(raw) as connection:
+            writing = connection.execution_options(write=True)
+            with writing.begin() if not self.address.is_shared else writing.begin_nested():
+                options = dict(environment.options)
+                options.pop("on_version_apply", None)
+                yield Operations(MigrationContext.configure(writing, opts=options))
+
+
+def _why(why_not: str | None) -> str:
+    return why_not or "a real run sent the same statements as Alembic renders without a database"

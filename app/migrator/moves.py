@@ -1,0 +1,155 @@
+"""Move one database: under the lock, from where it really stands, all of it or nothing."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from app.errors import DatabaseMoved, HeadwayError
+from app.migrator import plans, runner, verdict
+from app.migrator.address import Address
+from app.migrator.driver import Raw
+from app.migrator.environment import Mode
+from app.migrator.plans import Direction, Plan
+from app.migrator.project import Project
+from app.migrator.replay import Recorder, Recording, replay
+from app.migrator.run import OnStep
+from app.migrator.session import Policy, Waiting, held
+from app.migrator.values import Look, Outcome, Position
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """A database on its way to a target."""
+
+    project: Project
+    address: Address
+    x: Mapping[str, str]
+    policy: Policy
+    direction: Direction
+    target: str
+    expected: Plan | None = None
+    on_step: OnStep | None = None
+    waiting: Waiting | None = None
+
+    def make(self) -> Outcome:
+        """Do it. Raises the HeadwayError that says why not; the database is then as it was."""
+        path = self.address.path
+        is_new = path is not None and not path.exists()
+        try:
+            with held(self.address, self.policy, self.waiting) as raw:
+                return self._moved(raw)
+        except BaseException:
+            if path and is_new and path.exists() and not path.stat().st_size:
+                path.unlink()  # connecting made it, and nothing came into it
+            raise
+
+    def _moved(self, raw: Raw) -> Outcome:
+        began = time.monotonic()
+        seen = self._look(raw)
+        current = seen.current
+        if self.expected and self.expected.current != current:
+            raise DatabaseMoved(
+                f"{self.address} was at {', '.join(self.expected.current) or 'base'} when this was "
+                f"planned, and is at {', '.join(current) or 'base'} now. Plan again."
+            )
+        if why_not := self._refusal(seen):
+            if seen.position is Position.AHEAD and self.policy.ahead == "ignore":
+                return Outcome(before=current, after=current)
+            raise why_not
+        steps = plans.alembic_steps(self.project, self.direction, self.target, current)
+        if not steps:
+            return Outcome(before=current, after=current)
+        snapshot = self._snapshot(raw, current)
+        try:
+            replayed = self._run(raw, current, steps)
+        except BaseException:
+            if snapshot:
+                snapshot.unlink(missing_ok=True)  # of what is still there
+            raise
+        return Outcome(
+            before=current,
+            after=self._look(raw).current,
+            applied=plans.step_names(steps, self.direction),
+            replayed=replayed,
+            seconds=time.monotonic() - began,
+            snapshot=str(snapshot) if snapshot else None,
+        )
+
+    def _refusal(self, seen: Look) -> HeadwayError | None:
+        """Why not. A person who stamps a database says what it is."""
+        stamping = self.direction is Direction.STAMP and seen.position is Position.UNSTAMPED
+        return None if stamping else verdict.refusal(self.address, seen)
+
+    def _look(self, raw: Raw) -> Look:
+        table = verdict.version_table(self.project, self.address, self.x)
+        peek = self.address.dialect.peek(raw, table)
+        return verdict.judge(self.project, self.address, table, peek, raw)
+
+    def _snapshot(self, raw: Raw, current: tuple[str, ...]) -> Path | None:
+        if not self.policy.snapshot or self.address.is_shared:
+            return None
+        label = "+".join(current) or "base"
+        return self.address.dialect.snapshot(raw, self.address.url, label)
+
+    def _run(self, raw: Raw, current: tuple[str, ...], steps: list[Any]) -> bool:
+        """True if it was replayed."""
+        known = self.recording(current, steps)
+        if known and known.why_not is None:
+            replay(known, raw, self.address.dialect, self.on_step)
+            return True
+        job = self._job(steps)
+        if known:
+            runner.run(job, raw)
+            return False
+        recorder = Recorder(job)
+        runner.run(replace(job, watch=recorder.watch, on_step=recorder.on_step), raw)
+        self.project.memory[self._key(current)] = recorder.judge(current)
+        return False
+
+    def recording(self, current: tuple[str, ...], steps: list[Any]) -> Recording | None:
+        """What is known about replaying these steps; None if the next run will tell."""
+        why_not = self._cannot_replay(current, steps)
+        if why_not:
+            return Recording(why_not=why_not)
+        return self.project.memory.get(self._key(current))
+
+    def _cannot_replay(self, current: tuple[str, ...], steps: list[Any]) -> str | None:
+        environment = self.project.environment_for(self.address.url, self.x)
+        reasons = {
+            "replaying is switched off": not self.policy.replay,
+            "a stamp runs nothing": self.direction is Direction.STAMP,
+            "it has no version yet": not current,
+            "this database commits each statement, so each revision is announced first": (
+                not self.address.dialect.transactional_ddl
+            ),
+            "env.py is executed for each database": environment.mode is Mode.EXECUTED,
+            "env.py wants to be told of each revision": "on_version_apply" in environment.options,
+            "each revision has a transaction of its own": self._per_migration(steps)
+            or bool(environment.options.get("transaction_per_migration")),
+            "a history is kept in it": self.policy.history,
+            "it is part of your transaction": self.address.is_shared,
+        }
+        return next((why for why, holds in reasons.items() if holds), None)
+
+    def _per_migration(self, steps: list[Any]) -> bool:
+        names = plans.step_names(steps, self.direction)
+        return any(self.project.scripts.by_id[name].autocommits for name in names)
+
+    def _key(self, current: tuple[str, ...]) -> tuple[object, ...]:
+        x = tuple(sorted(self.x.items()))
+        return ("recording", self.address.url.drivername, x, self.direction, self.target, current)
+
+    def _job(self, steps: list[Any]) -> runner.Job:
+        return runner.Job(
+            project=self.project,
+            address=self.address,
+            x=self.x,
+            steps_of=plans.steps_of(self.project, self.direction, self.target),
+            target=self.target,
+            me=self.policy.me,
+            care=runner.care_for(self.address, history=self.policy.history),
+            on_step=self.on_step,
+            per_migration=self.direction is not Direction.STAMP and self._per_migration(steps),
+        )

@@ -1,0 +1,128 @@
+"""What would be done: the steps from where a database stands to a target, in Alembic's order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from alembic.script import revision as alembic_errors
+from alembic.util import CommandError
+
+from app.errors import HeadwayError, RevisionNotFound, SeveralHeads, TargetInvalid
+from app.migrator.alone import alone
+from app.migrator.project import Project
+
+
+class Direction(StrEnum):
+    """Which way."""
+
+    UPGRADE = "upgrade"
+    DOWNGRADE = "downgrade"
+    STAMP = "stamp"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One revision to run."""
+
+    revision: str
+    message: str
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The ordered steps from where a database stands to a target. Shown first, applied as shown."""
+
+    database: str
+    """Its URL, the password hidden."""
+    dialect: str
+    direction: Direction
+    target: str
+    current: tuple[str, ...]
+    steps: tuple[Step, ...]
+    environment: str
+    """How env.py is used, and why."""
+    replays: bool | None
+    """True if recorded statements will be replayed, False if Python runs, None if unknown yet."""
+    why: str
+    """Why it replays or does not."""
+
+
+StepsOf = Any  # (heads, MigrationContext) -> Alembic's steps
+
+
+def steps_of(project: Project, direction: Direction, target: str) -> StepsOf:
+    """The function that yields Alembic's own steps, with its errors in our words."""
+    directory = project.directory
+    way = {
+        # FRAGILE: private in Alembic; what its own commands and Flask-Alembic call.
+        Direction.UPGRADE: directory._upgrade_revs,  # noqa: SLF001
+        Direction.DOWNGRADE: directory._downgrade_revs,  # noqa: SLF001
+        Direction.STAMP: directory._stamp_revs,  # noqa: SLF001
+    }[direction]
+
+    def steps(heads: Any, _context: object = None) -> Any:
+        try:
+            return way(target, heads)
+        except CommandError as error:
+            raise in_our_words(project, error, target) from error
+
+    return steps
+
+
+def alembic_steps(
+    project: Project, direction: Direction, target: str, current: Sequence[str]
+) -> list[Any]:
+    """Alembic's steps from here to there. Raises RevisionNotFound, SeveralHeads, TargetInvalid."""
+    key = ("steps", direction, target, tuple(current))
+    if key not in project.memory:
+        with alone(project.modules):
+            project.memory[key] = list(steps_of(project, direction, target)(tuple(current)))
+    return list(project.memory[key])
+
+
+def direction_of(project: Project, target: str, current: Sequence[str]) -> Direction:
+    """Down for `base`, `-1` and what lies below the current revisions; else up."""
+    if target == "base" or target.startswith("-"):
+        return Direction.DOWNGRADE
+    if target.startswith("+") or target in ("head", "heads"):
+        return Direction.UPGRADE
+    below = project.scripts.ancestors(current)
+    found = [known for known in project.scripts.by_id if known.startswith(target)]
+    down = len(found) == 1 and found[0] in below and found[0] not in current
+    return Direction.DOWNGRADE if down else Direction.UPGRADE
+
+
+def step_names(steps: Sequence[Any], direction: Direction = Direction.UPGRADE) -> tuple[str, ...]:
+    """The revisions that these steps of Alembic's are about; for a stamp, where it leads."""
+    if direction is Direction.STAMP:
+        return tuple(name for step in steps for name in step.info.destination_revision_ids)
+    return tuple(str(step.info.up_revision_id) for step in steps)
+
+
+def described(project: Project, names: Sequence[str]) -> tuple[Step, ...]:
+    """The same for a person."""
+    with alone(project.modules):
+        scripts = [project.directory.get_revision(name) for name in names]
+    return tuple(
+        Step(revision=script.revision, message=script.doc or "", path=script.path)
+        for script in scripts
+    )
+
+
+def in_our_words(project: Project, error: CommandError, target: str) -> HeadwayError:
+    """What Alembic refuses, as an error of ours that says what to do."""
+    cause, said = error.__cause__, str(error).rstrip(".")
+    heads = ", ".join(project.heads)
+    if isinstance(cause, alembic_errors.MultipleHeads):
+        return SeveralHeads(
+            f"{target} is ambiguous: the scripts have the heads {heads}. Say `heads` for all of "
+            "them, or name one.",
+            heads=project.heads,
+        )
+    if isinstance(cause, alembic_errors.ResolutionError) or "locate revision" in said:
+        return RevisionNotFound(
+            f"{said}. The heads of {project.folder} are: {heads}.", target=target
+        )
+    return TargetInvalid(f"{said}.", target=target)

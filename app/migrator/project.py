@@ -1,0 +1,354 @@
+"""A project: a team's Alembic script directory, as it is."""
+
+import contextlib
+import copy
+import hashlib
+import importlib.util
+import os
+import re
+import tomllib
+import warnings
+from collections.abc import Iterator, Mapping
+from configparser import ConfigParser
+from configparser import Error as IniError
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alembic.config import Config
+from alembic.script import Script as AlembicScript
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import URL, Connection, Engine
+
+from app.errors import ScriptsUnreadable
+from app.migrator import driver
+from app.migrator.address import Address
+from app.migrator.alone import Modules, alone
+from app.migrator.environment import Environment, Mode, listen, x_arguments
+from app.migrator.scripts import AUTOCOMMIT, Script, Scripts, checksum
+
+if TYPE_CHECKING:
+    from app.migrator.database import Database
+
+# `package:folder`, and not `C:\\folder`
+RESOURCE = re.compile(r"(?P<package>[A-Za-z_][\w.]+):(?P<folder>[^\\/].*)", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    """One revision, as a person reads it."""
+
+    id: str
+    parents: tuple[str, ...]
+    depends_on: tuple[str, ...]
+    labels: tuple[str, ...]
+    message: str
+    path: str
+    checksum: str
+
+
+class Project:
+    """An Alembic script directory with its env.py and options. `load` makes one.
+
+    It holds no connection and travels between processes as its location.
+    """
+
+    def __init__(self, location: str, ini: str | None) -> None:
+        self.location, self.ini = location, ini
+        self.folder = _folder_of(location)
+        self.config = self._configure(ini)
+        with _quiet(), _alembics_words():
+            base = self._base_folder()
+            paths = [base / path for path in self.config.get_prepend_sys_paths_list() or []]
+            self.modules = Modules(tuple(str(path.resolve()) for path in paths))
+            found = self.config.get_version_locations_list()
+        self.version_folders = tuple(
+            _folder_of(_absolute(place, base)) for place in found or [str(self.folder / "versions")]
+        )
+        self._environments: dict[tuple[str, tuple[tuple[str, str], ...]], Environment] = {}
+        self.memory: dict[Any, Any] = {}
+        """What was found out about upgrades of this project in this process."""
+
+    @classmethod
+    def load(
+        cls, location: str | os.PathLike[str], ini: str | os.PathLike[str] | None = None
+    ) -> "Project":
+        """The project at a folder or at `package:folder`.
+
+        `ini` names its `alembic.ini` or `pyproject.toml`; without it, one in the folder or the
+        two above that says it belongs to this folder is used, and none is needed. Raises
+        ScriptsUnreadable where there is no script directory or its revisions are no history.
+        """
+        project = cls(os.fspath(location), os.fspath(ini) if ini else None)
+        project.scripts  # noqa: B018  # read now, so that a hole is found now
+        return project
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_revived, (self.location, self.ini))
+
+    def __repr__(self) -> str:
+        return f"Project({self.location!r})"
+
+    @cached_property
+    def scripts(self) -> Scripts:
+        """The revisions as files, read without importing them."""
+        if self.sourceless:
+            return Scripts.of(map(_compiled, self._walk()), *self.version_folders)
+        return Scripts.read(*filter(Path.is_dir, self.version_folders), recursive=self._recursive)
+
+    @cached_property
+    def sourceless(self) -> bool:
+        """True if compiled revisions count: the project says so, or there are no others."""
+        with _alembics_words():
+            if self.config.get_alembic_boolean_option("sourceless"):
+                return True
+        endings = {
+            path.suffix
+            for folder in filter(Path.is_dir, self.version_folders)
+            for path in folder.iterdir()
+            if path.name != "__init__.py"
+        }
+        return ".py" not in endings and ".pyc" in endings
+
+    @cached_property
+    def directory(self) -> ScriptDirectory:
+        """Alembic's own view of it, which imports every revision on first use."""
+        option = self.config.get_alembic_option
+        with _alembics_words(), _quiet():
+            slug = option("truncate_slug_length")
+            return ScriptDirectory(
+                str(self.folder),
+                file_template=option("file_template", "%(rev)s_%(slug)s"),
+                truncate_slug_length=int(slug) if slug else None,
+                sourceless=self.sourceless,
+                output_encoding=option("output_encoding", "utf-8"),
+                version_locations=[str(folder) for folder in self.version_folders],
+                timezone=option("timezone"),
+                hooks=self.config.get_hooks_list(),
+                recursive_version_locations=self._recursive,
+                messaging_opts={"quiet": True},
+            )
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The revisions that no other stands on."""
+        return self.scripts.heads
+
+    @cached_property
+    def revisions(self) -> tuple[Revision, ...]:
+        """Every revision, oldest first."""
+        return tuple(self._revision(script) for script in reversed(list(self._walk())))
+
+    @property
+    def environment(self) -> Environment:
+        """How its env.py is used and why, as heard on SQLite."""
+        return self.environment_for(driver.parse("sqlite://"))
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes when any revision, env.py or option does."""
+        found = hashlib.sha256()
+        for script in sorted(self.scripts.by_id.values(), key=lambda script: script.id):
+            found.update(f"{script.id} {script.checksum}\n".encode())
+        for file in (
+            self.folder / "env.py",
+            self.config.config_file_name,
+            self.config.toml_file_name,
+        ):
+            if file and Path(file).is_file():
+                found.update(Path(file).read_bytes())
+        return found.hexdigest()
+
+    def environment_for(self, url: URL, x: Mapping[str, str] | None = None) -> Environment:
+        """How its env.py is used for a database of this kind. Heard once a process."""
+        given = tuple(sorted((x or {}).items()))
+        kind = url.get_backend_name()
+        for key in ((kind, ()), (kind, given)):
+            known = self._environments.get(key)
+            if known and not (known.reads_x and key != (kind, given)):
+                return known
+        with alone(self.modules):
+            heard = self._listen(url, x or {})
+        self._environments[kind, given] = heard
+        return heard
+
+    def _listen(self, url: URL, x: Mapping[str, str]) -> Environment:
+        if not (self.folder / "env.py").is_file() and not (self.folder / "env.pyc").is_file():
+            return Environment(mode=Mode.NONE, why=f"there is no env.py in {self.folder}")
+        return listen(self.config_for(url, x), self.directory, url)
+
+    def config_for(self, url: URL, x: Mapping[str, str] | None = None) -> Config:
+        """Alembic's configuration as its env.py sees it for one database."""
+        config = copy.copy(self.config)
+        config.attributes = {}
+        config.file_config = copy.deepcopy(self.config.file_config)
+        typed = url.render_as_string(hide_password=False)
+        config.set_main_option("sqlalchemy.url", typed.replace("%", "%%"))
+        return x_arguments(config, x or {})
+
+    def at(
+        self,
+        database: str | URL | Path | Engine | Connection,
+        x: Mapping[str, str] | None = None,
+        **policy: Any,
+    ) -> "Database":
+        """One database of this project; opens nothing.
+
+        `database` is a URL, a path to a SQLite file, or an engine or connection of yours. `x`
+        are Alembic's -x arguments. `policy`: see Policy.
+        """
+        from app.migrator.database import Database
+        from app.migrator.session import Policy
+
+        return Database(self, Address.of(database), dict(x or {}), Policy(**policy))
+
+    def _walk(self) -> Iterator[AlembicScript]:
+        with alone(self.modules), _alembics_words():
+            return iter(list(self.directory.walk_revisions()))
+
+    def _revision(self, script: AlembicScript) -> Revision:
+        ours = self.scripts.by_id[script.revision]
+        return Revision(
+            id=script.revision,
+            parents=ours.parents,
+            depends_on=ours.depends_on,
+            labels=tuple(sorted(script.branch_labels)),
+            message=script.doc or "",
+            path=ours.path,
+            checksum=ours.checksum,
+        )
+
+    @property
+    def _recursive(self) -> bool:
+        return self.config.get_alembic_boolean_option("recursive_version_locations")
+
+    def _base_folder(self) -> Path:
+        """Where relative paths of its options start: at the file that holds them.
+
+        Alembic says the working directory, and people run it where that file is.
+        """
+        file = self.config.config_file_name or self.config.toml_file_name
+        return Path(file).absolute().parent if file else self.folder.parent
+
+    def _configure(self, ini: str | None) -> Config:
+        file = Path(ini).absolute() if ini else _options_of(self.folder)
+        if file and not file.is_file():
+            raise ScriptsUnreadable(f"There is no {file}.")
+        toml = file if file and file.suffix == ".toml" else None
+        config = Config(file_=None if toml else file, toml_file=toml)
+        try:
+            config.set_main_option("script_location", str(self.folder).replace("%", "%%"))
+        except IniError as error:
+            raise ScriptsUnreadable(f"{file} cannot be read: {error}.") from error
+        return config
+
+
+def _revived(location: str, ini: str | None) -> Project:
+    """A project that came from another process: loaded once in this one, until a file changes."""
+    fresh = Project(location, ini)
+    known = _known.get((location, ini))
+    stamp = _stamp(fresh)
+    if known and known[0] == stamp:
+        return known[1]
+    fresh.scripts  # noqa: B018
+    _known[location, ini] = (stamp, fresh)
+    return fresh
+
+
+_known: dict[tuple[str, str | None], tuple[object, Project]] = {}
+
+
+def _stamp(project: Project) -> object:
+    files = [*project.version_folders, project.folder]
+    return [
+        (entry.name, entry.stat().st_mtime_ns, entry.stat().st_size)
+        for folder in files
+        if folder.is_dir()
+        for entry in os.scandir(folder)
+    ]
+
+
+def _folder_of(location: str) -> Path:
+    if not Path(location).is_absolute() and (said := RESOURCE.fullmatch(location)):
+        return _package_folder(said["package"], said["folder"], location)
+    folder = Path(os.path.abspath(location))  # noqa: PTH100  # a link stays the name people gave
+    if not folder.is_dir():
+        raise ScriptsUnreadable(f"There is no script directory {folder}.")
+    return folder
+
+
+def _package_folder(package: str, folder: str, location: str) -> Path:
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        if (found := Path(place, *folder.replace("\\", "/").split("/"))).is_dir():
+            return found
+    raise ScriptsUnreadable(
+        f"There is no script directory {location}: the package {package} "
+        + ("has no such folder." if spec else "cannot be imported.")
+    )
+
+
+def _absolute(place: str, base: Path) -> str:
+    resource = not Path(place).is_absolute() and RESOURCE.fullmatch(place)
+    return place if resource else str(base / place)
+
+
+def _options_of(folder: Path) -> Path | None:
+    """The file of options that says it belongs to this script directory."""
+    for parent in (folder, *folder.parents[:2]):
+        for name in ("alembic.ini", "pyproject.toml"):
+            file = parent / name
+            if file.is_file() and _belongs(file, folder):
+                return file
+    return None
+
+
+def _belongs(file: Path, folder: Path) -> bool:
+    here = file.parent
+    try:
+        if file.suffix == ".toml":
+            said = tomllib.loads(file.read_text(encoding="utf-8"))
+            place = said.get("tool", {}).get("alembic", {}).get("script_location", "")
+        else:
+            parser = ConfigParser({"here": here.as_posix()})
+            parser.read(file, encoding="utf-8")
+            place = parser.get("alembic", "script_location", fallback="")
+    except (OSError, ValueError, IniError):
+        return False
+    place = place.replace("%(here)s", here.as_posix())
+    if ":" in place and not Path(place).is_absolute():
+        place = place.replace(":", "/").replace(".", "/")
+    return bool(place) and (here / place).resolve() == folder.resolve()
+
+
+def _compiled(script: AlembicScript) -> Script:
+    code = Path(script.path).read_bytes()
+    return Script(
+        id=script.revision,
+        parents=tuple(script._versioned_down_revisions),  # noqa: SLF001  # FRAGILE
+        depends_on=tuple(script._resolved_dependencies),  # noqa: SLF001  # FRAGILE
+        path=script.path,
+        checksum=checksum(code),
+        autocommits=AUTOCOMMIT in code,
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Alembic's advice on options of years ago: it is the project's business."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+@contextlib.contextmanager
+def _alembics_words() -> Iterator[None]:
+    try:
+        yield
+    except CommandError as error:
+        raise ScriptsUnreadable(f"{error}.") from error

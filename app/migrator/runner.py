@@ -1,0 +1,167 @@
+"""Run Python revisions on one locked connection, through what the project's env.py configured."""
+
+import functools
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import URL, Connection, Engine
+
+from app.errors import DatabaseTorn, EnvironmentFailed
+from app.migrator.address import Address
+from app.migrator.alone import alone, without_loop
+from app.migrator.driver import Raw
+from app.migrator.environment import Environment, Mode, failed, leading_to
+from app.migrator.plans import StepsOf
+from app.migrator.project import Project
+from app.migrator.run import Care, OnStep, guarded
+from app.migrator.values import Holder
+
+Watch = Callable[[MigrationContext], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run: what, where, and what to take care of."""
+
+    project: Project
+    address: Address
+    x: Mapping[str, str]
+    steps_of: StepsOf
+    target: str
+    me: Holder
+    care: Care = field(default_factory=Care)
+    on_step: OnStep | None = None
+    per_migration: bool = False
+    """Commit after each revision, whatever env.py says: one of them leaves its transaction."""
+    watch: Watch | None = None
+    """Told the migration context just before it runs."""
+
+    @functools.cached_property
+    def environment(self) -> Environment:
+        """How env.py is used here."""
+        return self.project.environment_for(self.address.url, self.x)
+
+
+def care_for(address: Address, *, history: bool) -> Care:
+    """What a run on somebody's database takes care of."""
+    return Care(
+        history=history,
+        snapshot=False,  # whoever moves a database takes it
+        torn=DatabaseTorn,
+        mend="`flask migrate status` shows it, `flask migrate repair` takes the half back",
+        beside=address.beside,
+        joins=address.is_shared,
+    )
+
+
+def run(job: Job, raw: Raw) -> None:
+    """Run the steps on this connection, which holds the lock."""
+    environment = job.environment
+    with alone(job.project.modules), job.address.connected(raw) as connection:
+        if environment.mode is Mode.EXECUTED:
+            _through_env_py(job, environment, connection)
+            return
+        context = _context(job)
+        with context:
+            context.configure(connection=connection, **options_for(job, environment))
+            _guarded(job, context, environment.run_arguments, context.run_migrations)
+
+
+def options_for(job: Job, environment: Environment) -> dict[str, Any]:
+    """What env.py said, and what the database's all-or-nothing needs."""
+    options = dict(environment.options)
+    if job.address.dialect.transactional_ddl:
+        options["transactional_ddl"] = True
+    if job.per_migration:
+        options["transaction_per_migration"] = True
+    return options
+
+
+def _context(job: Job) -> EnvironmentContext:
+    config = job.project.config_for(job.address.url, job.x)
+    return EnvironmentContext(
+        config, job.project.directory, fn=job.steps_of, destination_rev=job.target
+    )
+
+
+def _guarded(
+    job: Job,
+    context: EnvironmentContext,
+    arguments: Mapping[str, Any],
+    run_migrations: Callable[..., None],
+    *,
+    joins: bool = False,
+) -> None:
+    migration = context.get_context()
+    if job.watch:
+        job.watch(migration)
+    with guarded(
+        migration,
+        job.steps_of,
+        scripts=job.project.scripts,
+        me=job.me,
+        on_step=job.on_step,
+        care=replace(job.care, joins=job.care.joins or joins),
+    ) as watched:
+        migration._migrations_fn = watched  # noqa: SLF001  # FRAGILE: as Flask-Alembic does
+        with migration.begin_transaction():
+            run_migrations(**arguments)
+
+
+def _through_env_py(job: Job, environment: Environment, connection: Connection) -> None:
+    """Let env.py do it, on our connection, with our guard around its run."""
+    context = _context(job)
+    context.config.attributes["connection"] = connection
+    ours, reached = connection.engine, list[str]()
+    run_migrations, configure = context.run_migrations, context.configure
+
+    def watched(**arguments: Any) -> None:
+        migration = context.get_context()
+        there = migration.connection
+        if there is None or there.engine is not ours:
+            run_migrations(**arguments)  # another database of the same env.py
+            return
+        reached.append("ours")
+        joins = migration._in_external_transaction  # noqa: SLF001  # FRAGILE
+        _guarded(job, context, arguments, run_migrations, joins=joins)
+
+    def configured(*args: Any, **options: Any) -> None:
+        if job.per_migration:
+            options["transaction_per_migration"] = True
+        if job.address.dialect.transactional_ddl:
+            options["transactional_ddl"] = True
+        configure(*args, **options)
+
+    context.run_migrations = watched  # type: ignore[method-assign]
+    context.configure = configured  # type: ignore[method-assign]
+    context.begin_transaction = nullcontext  # type: ignore[method-assign]  # the guard has its own
+
+    def lead(engine: Engine) -> Connection | None:
+        if environment.several and not _same(engine.url, job.address.url):
+            return None
+        return ours.connect()
+
+    with ExitStack() as stack:
+        stack.enter_context(context)
+        stack.enter_context(leading_to(lead))
+        try:
+            without_loop(job.project.directory.run_env)
+        except Exception as error:
+            raise (error if reached else failed(error)) from error
+    if not reached:
+        raise EnvironmentFailed(
+            f"env.py ran and did not touch {job.address}. It migrates the databases that it knows "
+            "of itself: give the URL of one of those."
+        )
+
+
+def _same(one: URL, other: URL) -> bool:
+    if one.get_backend_name() != other.get_backend_name():
+        return False
+    if one.get_backend_name() == "sqlite":
+        return Address(one).path == Address(other).path
+    return (one.host, one.port, one.database) == (other.host, other.port, other.database)

@@ -1,0 +1,115 @@
+"""One verdict on a database: where it stands, and whether it may be moved."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from app.errors import (
+    DatabaseAhead,
+    DatabaseForeign,
+    DatabaseTorn,
+    DatabaseUnstamped,
+    HeadwayError,
+)
+from app.migrator import history
+from app.migrator.address import Address
+from app.migrator.dialects import Peek, VersionTable
+from app.migrator.driver import Raw
+from app.migrator.look import look
+from app.migrator.project import Project
+from app.migrator.values import Look, Position
+
+
+def version_table(project: Project, address: Address, x: Mapping[str, str]) -> VersionTable:
+    """Where this project keeps versions: env.py may say another name or schema."""
+    options = project.environment_for(address.url, x).options
+    return VersionTable(
+        name=options.get("version_table", "alembic_version"),
+        schema=options.get("version_table_schema"),
+    )
+
+
+def judge(project: Project, address: Address, table: VersionTable, seen: Peek, raw: Raw) -> Look:
+    """Where a database stands, from what the driver saw of it."""
+    if seen.has_history:
+        with address.connected(raw) as connection:
+            full = look(connection, project.scripts, table)
+        if full.torn or full.position in (Position.AHEAD, Position.AT_HEAD, Position.BEHIND):
+            return full
+    if any(version not in project.scripts.by_id for version in seen.versions):
+        with address.connected(raw) as connection:
+            tables = address.dialect.tables(connection)
+        seen = replace(seen, tables=frozenset(tables))
+    position = _position(project, table, seen)
+    return Look(
+        position=position,
+        current=seen.versions,
+        heads=project.heads,
+        pending=pending(project, seen.versions),
+        newer=tuple(v for v in seen.versions if v not in project.scripts.by_id),
+        leftovers=seen.leftovers,
+    )
+
+
+def pending(project: Project, current: tuple[str, ...]) -> tuple[str, ...]:
+    """The revisions that a database with these lacks, in no order. Found out once."""
+    key = ("pending", current)
+    if key not in project.memory:
+        below = project.scripts.ancestors(current)
+        project.memory[key] = tuple(sorted(project.scripts.by_id.keys() - below))
+    return project.memory[key]  # type: ignore[no-any-return]
+
+
+def _position(project: Project, table: VersionTable, seen: Peek) -> Position:
+    if seen.leftovers:
+        return Position.TORN
+    known = [version for version in seen.versions if version in project.scripts.by_id]
+    if not seen.versions:
+        others = seen.tables - {table.name, history.NAME}
+        # Another program's tables in the same database are no reason to refuse: only those
+        # that our own scripts would make are.
+        ours = any(project.scripts.names(name) for name in others)
+        return Position.UNSTAMPED if ours else Position.EMPTY
+    if len(known) < len(seen.versions):
+        if known:
+            return Position.DIVERGED
+        return Position.AHEAD if _has_our_tables(project, seen) else Position.FOREIGN
+    return Position.BEHIND if pending(project, seen.versions) else Position.AT_HEAD
+
+
+def _has_our_tables(project: Project, seen: Peek) -> bool:
+    return any(project.scripts.names(name) for name in seen.tables)
+
+
+def refusal(address: Address, seen: Look) -> HeadwayError | None:
+    """Why this database must not be moved; None if it may be."""
+    unknown = ", ".join(seen.newer)
+    if seen.position is Position.TORN:
+        what = (
+            f"revision {seen.torn} began and never ended, so half of it may be there"
+            if seen.torn
+            else f"a batch operation of another tool broke and left {', '.join(seen.leftovers)}"
+        )
+        return DatabaseTorn(
+            f"{address}: {what}. Nothing was changed. `flask migrate status` shows what is there; "
+            "`flask migrate repair` mends it.",
+            revision=seen.torn,
+        )
+    if seen.position is Position.FOREIGN:
+        return DatabaseForeign(
+            f"{address} is at {unknown}, which these scripts do not have, and none of its tables "
+            "is one that they make: it is another project's. Nothing was changed. Check the URL "
+            "and the scripts.",
+            current=seen.current,
+        )
+    if seen.position in (Position.AHEAD, Position.DIVERGED):
+        return DatabaseAhead(
+            f"{address} is at {unknown}, which these scripts do not have: a newer release was "
+            "here. Nothing was changed. Use that release, or its downgrade.",
+            current=seen.current,
+        )
+    if seen.position is Position.UNSTAMPED:
+        return DatabaseUnstamped(
+            f"{address} has tables of this project and no version. Nothing was changed. `adopt` "
+            "finds the revision it is and stamps it; `stamp` takes your word.",
+        )
+    return None
