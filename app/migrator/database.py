@@ -9,7 +9,7 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 
 from app.errors import DatabaseDenied, DatabaseUnreachable, SnapshotNotFound
-from app.migrator import plans, snapshots, verdict
+from app.migrator import plans, snapshots, templates, verdict
 from app.migrator.address import Address
 from app.migrator.moves import Move
 from app.migrator.plans import Direction, Plan
@@ -109,6 +109,14 @@ class Database:
     def stamp(self, target: str = "heads") -> Outcome:
         """Say that it is at a target, and run nothing."""
         return self._move(Direction.STAMP, target).make()
+
+    def create(self, target: str = "heads") -> tuple[str, ...]:
+        """Make the database itself, at a target and tagged with it; the revisions it is at.
+
+        A copy of a template that the migrations built once: as quick for 500 revisions as for
+        20. Raises DatabaseExists; an empty file is no database.
+        """
+        return templates.create(self.project, self.address, self.x, self.policy, target)
 
     def _move(
         self,

@@ -105,6 +105,17 @@ class Dialect(ABC):
     def drop(self, url: URL) -> None:
         """Remove a database and all that is in it."""
 
+    templates: ClassVar[bool] = False
+    """True if a server copies a whole database faster than it makes one; then also:"""
+
+    def rename(self, url: URL, name: str) -> None:
+        """Give a database another name. Raises DatabaseExists."""
+        raise NotImplementedError(self.name)
+
+    def named(self, url: URL, beginning: str) -> list[str]:
+        """The databases of this server whose names begin like this."""
+        raise NotImplementedError(self.name)
+
     @abstractmethod
     def lock(self, raw: Raw, url: URL, name: str) -> Lock:
         """The lock of this database, to be held by this connection's session."""

@@ -34,6 +34,7 @@ class Postgresql(Dialect):
 
     name: ClassVar[str] = "postgresql"
     transactional_ddl: ClassVar[bool] = True
+    templates: ClassVar[bool] = True
 
     def lock(self, raw: Raw, url: URL, name: str) -> Lock:  # noqa: ARG002  # keys are per database
         return AdvisoryLock(raw, name)
@@ -131,6 +132,22 @@ class Postgresql(Dialect):
     def drop(self, url: URL) -> None:
         with _maintenance(url) as raw:
             raw.execute(f"DROP DATABASE IF EXISTS {_quoted(url)} WITH (FORCE)")
+
+    def rename(self, url: URL, name: str) -> None:
+        with _maintenance(url) as raw:
+            try:
+                raw.execute(
+                    f"ALTER DATABASE {_quoted(url)} RENAME TO {_quoted(url.set(database=name))}"
+                )
+            except Exception as error:
+                if _state(error) != "42P04":
+                    raise
+                raise DatabaseExists(f"{name} is there already. Nothing was changed.") from error
+
+    def named(self, url: URL, beginning: str) -> list[str]:
+        query = "SELECT datname FROM pg_database WHERE starts_with(datname, %s)"
+        with _maintenance(url) as raw:
+            return [name for (name,) in ask(raw, query, [beginning])]
 
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[Connection]:
