@@ -10,7 +10,7 @@ from app.extensions import alembic, db
 from app.migrator import history
 from app.migrator.lock import database_lock
 from app.migrator.look import look
-from app.migrator.reference import closest
+from app.migrator.reference import climbing, closest
 from app.migrator.values import Holder, Position
 from app.settings import RELEASE
 
@@ -31,7 +31,7 @@ def adopt() -> None:
         with database_lock(connection, me, wait=wait, waiting=here.wait_for):
             if look(connection, here.scripts).position is not Position.UNSTAMPED:
                 return
-            match = closest(connection, alembic.script_directory)
+            match = closest(connection, climbing(alembic.script_directory))
             if match.differences:
                 raise CatalogUnstamped(
                     "The database has tables but no version. Its schema is closest to revision "

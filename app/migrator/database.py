@@ -7,13 +7,17 @@ from pathlib import Path
 
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import MetaData
 
 from app.errors import DatabaseDenied, DatabaseUnreachable, SnapshotNotFound
 from app.migrator import plans, snapshots, templates, verdict
 from app.migrator.address import Address
+from app.migrator.drift import COMPARING, Comparison, Drift, unlike
+from app.migrator.modelsync import Sync, sync
 from app.migrator.moves import Move
 from app.migrator.plans import Direction, Plan
 from app.migrator.project import Project
+from app.migrator.reference import Match
 from app.migrator.run import OnStep
 from app.migrator.session import Policy, Waiting, held
 from app.migrator.values import Look, Outcome, Position
@@ -159,6 +163,45 @@ class Database:
             )
         with held(self.address, self.policy):
             snapshots.restore(Path(snapshot), path)
+
+    # --- compare ----------------------------------------------------------------------------
+
+    def check(self) -> Drift:
+        """How its schema differs from what its revisions make, and from the models.
+
+        Needs no models: the revisions are run once on an empty database of the same kind.
+        """
+        current = self.status().current
+        with self.address.open() as raw, self.address.connected(raw) as connection:
+            return self._comparison.drift(connection, current)
+
+    def adopt(self) -> Match:
+        """Find the revision that a database without a version is, and stamp it.
+
+        Raises DatabaseUnstamped, naming the closest revision and each difference, if it is
+        none; `stamp` takes your word instead. A database that has a version is left alone.
+        """
+        seen = self.status()
+        if seen.current:
+            return Match(revision=seen.current[0], differences=())
+        with self.address.open() as raw, self.address.connected(raw) as connection:
+            match = self._comparison.closest(connection)
+        if match.differences:
+            raise unlike(self.address, match)
+        self._move(Direction.STAMP, match.revision).make()
+        return match
+
+    def sync(self, metadata: MetaData, *, drop: bool = False, dry_run: bool = False) -> Sync:
+        """Bring its schema to the models with no revision files: see modelsync.sync."""
+        environment = self.project.environment_for(self.address.url, self.x)
+        options = {k: v for k, v in environment.options.items() if k in COMPARING}
+        return sync(
+            self.address, metadata, self.policy, drop=drop, dry_run=dry_run, options=options
+        )
+
+    @property
+    def _comparison(self) -> Comparison:
+        return Comparison(project=self.project, address=self.address, x=self.x)
 
     # --- by hand ----------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import os
 import re
 import tomllib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from configparser import ConfigParser
 from configparser import Error as IniError
 from dataclasses import dataclass
@@ -203,6 +203,30 @@ class Project:
         from app.migrator.session import Policy
 
         return Database(self, Address.of(database), dict(x or {}), Policy(**policy))
+
+    def revise(self, message: str, **options: Any) -> tuple[Path, ...]:
+        """Write a revision that brings the newest schema to the models: see revise.revise."""
+        from app.migrator.revise import revise
+
+        return revise(self, message, **options)
+
+    def merge(self, message: str, revisions: str | Sequence[str] = "heads") -> Path:
+        """Write a revision that joins heads; its file."""
+        from app.migrator.revise import merge
+
+        return merge(self, message, revisions)
+
+    def validate(self) -> tuple[str, ...]:
+        """What is wrong with the scripts, in sentences; () if nothing is."""
+        from app.migrator.revise import validate
+
+        return validate(self)
+
+    def forget(self) -> None:
+        """Read the scripts anew: a file was added."""
+        for name in ("scripts", "directory", "revisions", "digest"):
+            self.__dict__.pop(name, None)
+        self.memory.clear()
 
     def _walk(self) -> Iterator[AlembicScript]:
         with alone(self.modules), _alembics_words():

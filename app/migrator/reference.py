@@ -1,6 +1,6 @@
 """What the schema of each revision is, by building it; and which one a database really has."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from app.migrator import history
 from app.migrator.dialects import dialect_of
 from app.migrator.look import CATALOGS
 
+OURS = frozenset({CATALOGS.name, history.NAME})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
@@ -23,7 +25,11 @@ class Match:
     differences: tuple[str, ...]
 
 
-def closest(connection: Connection, scripts: ScriptDirectory) -> Match:
+Climb = Callable[[Connection], Iterator[str]]
+"""Upgrades an empty database step by step, pausing after each revision."""
+
+
+def closest(connection: Connection, climb: Climb, *, ours: frozenset[str] = OURS) -> Match:
     """The revision whose schema this database is closest to.
 
     Builds every revision once in an empty database of the same kind, and compares. Of several
@@ -31,10 +37,10 @@ def closest(connection: Connection, scripts: ScriptDirectory) -> Match:
     """
     best: Match | None = None
     with dialect_of(connection).scratch(connection) as empty:
-        for revision in _climb(empty, scripts):
+        for revision in climb(empty):
             schema = MetaData()
             schema.reflect(empty)
-            match = Match(revision=revision, differences=differences(connection, schema))
+            match = Match(revision=revision, differences=differences(connection, schema, ours=ours))
             if best is None or len(match.differences) < len(best.differences):
                 best = match
     connection.rollback()
@@ -42,14 +48,40 @@ def closest(connection: Connection, scripts: ScriptDirectory) -> Match:
     return best
 
 
-def differences(connection: Connection, schema: MetaData) -> tuple[str, ...]:
-    """What this database would need to have that schema, in words; () if it has it."""
+def built(connection: Connection, climb: Climb) -> MetaData:
+    """The schema at the end of a climb, in an empty database of the same kind."""
+    schema = MetaData()
+    with dialect_of(connection).scratch(connection) as empty:
+        for _ in climb(empty):
+            pass
+        schema.reflect(empty)
+    connection.rollback()
+    return schema
 
-    def ours(_: Any, name: str | None, kind: str, *__: Any) -> bool:
-        return kind != "table" or name not in (CATALOGS.name, history.NAME)
 
-    options = {"compare_type": True, "compare_server_default": True, "include_object": ours}
-    context = MigrationContext.configure(connection, opts=options)
+def differences(
+    connection: Connection,
+    schema: MetaData,
+    *,
+    ours: frozenset[str] = OURS,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[str, ...]:
+    """What this database would need to have that schema, in words; () if it has it.
+
+    `ours` are tables that are nobody's schema. `options` are Alembic's for comparing.
+    """
+    given = dict(options or {})
+    theirs = given.pop("include_object", None)
+
+    def include(thing: Any, name: str | None, kind: str, reflected: bool, other: Any) -> bool:
+        if kind == "table" and name in ours:
+            return False
+        return theirs is None or bool(theirs(thing, name, kind, reflected, other))
+
+    defaults = {"compare_type": True, "compare_server_default": True}
+    context = MigrationContext.configure(
+        connection, opts=defaults | given | {"include_object": include}
+    )
     try:
         found = compare_metadata(context, schema)
     except AssertionError:
@@ -60,14 +92,24 @@ def differences(connection: Connection, schema: MetaData) -> tuple[str, ...]:
     return tuple(sorted(_words(diff) for diff in found))
 
 
-def _climb(empty: Connection, scripts: ScriptDirectory) -> Iterator[str]:
-    """Upgrade step by step, pausing after each revision."""
-    context = MigrationContext.configure(empty, opts={"script": scripts})
-    # FRAGILE: private in Alembic; the same call that `alembic upgrade` makes.
-    for step in scripts._upgrade_revs("heads", ()):  # type: ignore[arg-type]  # noqa: SLF001
-        with Operations.context(context):
-            step.migration_fn()
-        yield str(step.info.up_revision_id)
+def climbing(
+    scripts: ScriptDirectory,
+    target: str | tuple[str, ...] = "heads",
+    *,
+    options: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> Climb:
+    """The climb from nothing to a target. `arguments` are what env.py gives to run_migrations."""
+
+    def climb(empty: Connection) -> Iterator[str]:
+        context = MigrationContext.configure(empty, opts={"script": scripts, **(options or {})})
+        # FRAGILE: private in Alembic; the same call that `alembic upgrade` makes.
+        for step in scripts._upgrade_revs(target, ()):  # type: ignore[arg-type]  # noqa: SLF001
+            with Operations.context(context):
+                step.migration_fn(**(arguments or {}))
+            yield str(step.info.up_revision_id)
+
+    return climb
 
 
 def _words(diff: Any) -> str:

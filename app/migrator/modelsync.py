@@ -1,0 +1,208 @@
+"""Bring a schema to its models, with no revision files. Nothing is dropped unless told to."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from alembic.autogenerate import produce_migrations
+from alembic.operations import Operations, ops
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, MetaData, event
+
+from app.errors import DataLossRefused
+from app.migrator.address import Address
+from app.migrator.reference import OURS
+from app.migrator.run import READS
+from app.migrator.session import Policy, held
+
+DROPS = (ops.DropTableOp, ops.DropColumnOp)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One operation that brings the schema to the models."""
+
+    says: str
+    """ "add column account.nickname"."""
+    drops: bool
+    """True if rows or values would be gone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sync:
+    """What was done, or would be."""
+
+    changes: tuple[Change, ...]
+    statements: tuple[str, ...]
+    """The SQL that was sent."""
+    left: tuple[Change, ...]
+    """What only a drop would bring about, and dropping was not allowed."""
+
+
+def sync(
+    address: Address,
+    metadata: MetaData,
+    policy: Policy,
+    *,
+    drop: bool = False,
+    dry_run: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> Sync:
+    """Make the database what the models say, in one transaction where it can.
+
+    A table or column that the models do not have is left, and named in `left`, unless `drop`. A
+    rename looks like a drop and an add: it is refused without `drop`, because the new column
+    would be empty beside the old. `dry_run` shows the same and changes nothing.
+    """
+    with held(address, policy) as raw, address.connected(raw) as connection:
+        if dry_run and not address.dialect.transactional_ddl:
+            changes, left = _sorted(_wanted(connection, metadata, options), drop=drop)
+            connection.rollback()
+            return Sync(changes=_named(changes), statements=(), left=_named(left))
+        with _writing(address, connection, dry_run=dry_run) as statements:
+            changes, left = _sorted(_wanted(connection, metadata, options), drop=drop)
+            _refuse_renames(changes, left)
+            _apply(connection, changes, options)
+        return Sync(changes=_named(changes), statements=tuple(statements), left=_named(left))
+
+
+@contextlib.contextmanager
+def _writing(address: Address, connection: Connection, *, dry_run: bool) -> Iterator[list[str]]:
+    """A transaction whose statements are noted; rolled back after a dry run."""
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if not statement.lstrip()[:6].upper().startswith((*READS, "PRAGMA", "BEGIN")):
+            statements.append(" ".join(statement.split()))
+
+    event.listen(connection, "before_cursor_execute", note)
+    try:
+        if address.is_shared:
+            yield statements
+            return
+        connection.rollback()
+        with address.dialect.migrating(connection) as rows, connection.begin() as transaction:
+            before = set(address.dialect.tables(connection)) if rows else set()
+            yield statements
+            if rows:
+                gone = before - set(address.dialect.tables(connection))
+                rows.check("sync", announced=gone)
+                rows.finish()
+            if dry_run:
+                transaction.rollback()
+    finally:
+        event.remove(connection, "before_cursor_execute", note)
+
+
+def _context(connection: Connection, options: Mapping[str, Any] | None) -> MigrationContext:
+    def include(thing: Any, name: str | None, kind: str, reflected: bool, other: Any) -> bool:
+        if kind == "table" and name in OURS:
+            return False
+        theirs = (options or {}).get("include_object")
+        return theirs is None or bool(theirs(thing, name, kind, reflected, other))
+
+    given = {"compare_type": True, "compare_server_default": True, **(options or {})}
+    return MigrationContext.configure(connection, opts=given | {"include_object": include})
+
+
+def _wanted(
+    connection: Connection, metadata: MetaData, options: Mapping[str, Any] | None
+) -> list[ops.MigrateOperation]:
+    script = produce_migrations(_context(connection, options), metadata)
+    return list(script.upgrade_ops.ops) if script.upgrade_ops else []
+
+
+def _sorted(
+    wanted: list[ops.MigrateOperation], *, drop: bool
+) -> tuple[list[ops.MigrateOperation], list[ops.MigrateOperation]]:
+    """What may be done, and what is left because it drops."""
+    may: list[ops.MigrateOperation] = []
+    left: list[ops.MigrateOperation] = []
+    for operation in wanted:
+        if isinstance(operation, ops.ModifyTableOps):
+            inner_may, inner_left = _sorted(list(operation.ops), drop=drop)
+            if inner_may:
+                may.append(
+                    ops.ModifyTableOps(operation.table_name, inner_may, schema=operation.schema)
+                )
+            left += inner_left
+        elif isinstance(operation, DROPS) and not drop:
+            left.append(operation)
+        else:
+            may.append(operation)
+    kept = {o.table_name for o in left if isinstance(o, ops.DropTableOp)}
+    # An index goes with its table; where the table stays, it stays.
+    return [o for o in may if not _of_kept(o, kept)], left
+
+
+def _of_kept(operation: ops.MigrateOperation, kept: set[str]) -> bool:
+    return isinstance(operation, ops.DropIndexOp) and operation.table_name in kept
+
+
+def _refuse_renames(changes: list[ops.MigrateOperation], left: list[ops.MigrateOperation]) -> None:
+    """A dropped and an added column of one table are most likely one column with a new name."""
+    for gone in (o for o in left if isinstance(o, ops.DropColumnOp)):
+        for new in (o for o in _flat(changes) if isinstance(o, ops.AddColumnOp)):
+            if new.table_name == gone.table_name and _alike(new, gone):
+                raise DataLossRefused(
+                    f"{gone.table_name}.{gone.column_name} looks renamed to "
+                    f"{new.table_name}.{new.column.name}: the new column would be empty beside "
+                    "the old. Nothing was changed. Rename it with an operation of your own "
+                    "(`operations()`), or say drop=True if the old values may go.",
+                    table=gone.table_name,
+                )
+
+
+def _alike(new: ops.AddColumnOp, gone: ops.DropColumnOp) -> bool:
+    old = gone.to_column()
+    return type(new.column.type)._type_affinity is type(old.type)._type_affinity  # noqa: SLF001
+
+
+def _apply(
+    connection: Connection,
+    changes: list[ops.MigrateOperation],
+    options: Mapping[str, Any] | None,
+) -> None:
+    operations = Operations(_context(connection, options))
+    for operation in changes:
+        if not isinstance(operation, ops.ModifyTableOps):
+            operations.invoke(operation)
+        elif connection.dialect.name == "sqlite":  # which cannot alter much: a rebuild can
+            with operations.batch_alter_table(
+                operation.table_name, schema=operation.schema
+            ) as batch:
+                for inner in operation.ops:
+                    batch.invoke(inner)
+        else:
+            for inner in operation.ops:
+                operations.invoke(inner)
+
+
+def _flat(operations: list[Any]) -> Iterator[Any]:
+    for operation in operations:
+        if isinstance(operation, ops.ModifyTableOps):
+            yield from _flat(list(operation.ops))
+        else:
+            yield operation
+
+
+def _named(operations: list[Any]) -> tuple[Change, ...]:
+    return tuple(
+        Change(says=_words(operation), drops=isinstance(operation, DROPS))
+        for operation in _flat(operations)
+    )
+
+
+def _words(operation: Any) -> str:
+    said = type(operation).__name__.removesuffix("Op")
+    verb = "".join(f" {c.lower()}" if c.isupper() else c for c in said).strip()
+    table = getattr(operation, "table_name", None) or getattr(operation, "source_table", None)
+    column = getattr(operation, "column", None)
+    name = getattr(operation, "column_name", None) or getattr(column, "name", None)
+    name = (
+        name
+        or getattr(operation, "index_name", None)
+        or getattr(operation, "constraint_name", None)
+    )
+    return f"{verb} {table}.{name}" if name else f"{verb} {table}"
