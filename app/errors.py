@@ -160,6 +160,12 @@ class TargetInvalid(HeadwayError):
     kind = Kind.INVALID
 
 
+class PreviewImpossible(HeadwayError):
+    """The SQL depends on what is in the database."""
+
+    kind = Kind.INVALID
+
+
 class DatabaseMoved(HeadwayError):
     """The database moved since the plan was made."""
 

@@ -15,6 +15,7 @@ from app.migrator.address import Address
 from app.migrator.drift import COMPARING, Comparison, Drift, unlike
 from app.migrator.modelsync import Sync, sync
 from app.migrator.moves import Move
+from app.migrator.offline import Span, render
 from app.migrator.plans import Direction, Plan
 from app.migrator.project import Project
 from app.migrator.reference import Match
@@ -80,6 +81,18 @@ class Database:
             replays=None if known is None else known.why_not is None,
             why=_why(known.why_not) if known else "the first run of this upgrade will tell",
         )
+
+    def preview(self, plan: Plan) -> str:
+        """The plan as SQL, with its transaction. Raises PreviewImpossible where a revision asks."""
+        span = Span(
+            project=self.project,
+            address=self.address,
+            x=self.x,
+            direction=plan.direction,
+            start=plan.current,
+            target=plan.target,
+        )
+        return render(span)
 
     # --- move -------------------------------------------------------------------------------
 

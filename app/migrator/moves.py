@@ -146,7 +146,7 @@ class Move:
             project=self.project,
             address=self.address,
             x=self.x,
-            steps_of=plans.steps_of(self.project, self.direction, self.target),
+            direction=self.direction,
             target=self.target,
             me=self.policy.me,
             care=runner.care_for(self.address, history=self.policy.history),

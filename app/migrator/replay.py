@@ -6,13 +6,11 @@ without a database. A script that looks at its database sends statements which a
 there, so the two differ, and it goes on being run as Python.
 """
 
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import CompileError
@@ -21,8 +19,9 @@ from sqlalchemy.schema import DDLElement
 from app.migrator.alone import alone
 from app.migrator.dialects import Dialect
 from app.migrator.driver import Raw
+from app.migrator.offline import Span, Statements, write
 from app.migrator.run import OnStep
-from app.migrator.runner import Job, options_for
+from app.migrator.runner import Job
 
 # What cannot take a row away: the guard need not count after these.
 HARMLESS = re.compile(
@@ -104,7 +103,7 @@ class Recorder:
             return Recording(why_not=f"a revision asks the database: {self.stray}")
         try:
             with alone(self.job.project.modules):
-                offline = _offline(self.job, self.migration, current)
+                offline = _offline(self.job.span(current), self.migration)
         except Exception as error:  # noqa: BLE001  # whatever a script says without a database
             said = " ".join(f"{type(error).__name__}: {error}".split())
             return Recording(why_not=f"it cannot be rendered without a database ({said[:120]})")
@@ -151,41 +150,19 @@ def _literally(construct: Any, migration: MigrationContext) -> str:
     return written.replace("\t", "    ").strip()
 
 
-class _Statements(io.StringIO):
-    """Takes what Alembic writes, one statement at a time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def write(self, text: str) -> int:
-        self.found.append(text)
-        return len(text)
-
-
-def _offline(job: Job, online: MigrationContext | None, current: Sequence[str]) -> list[str]:
+def _offline(span: Span, online: MigrationContext | None) -> list[str]:
     assert online is not None  # noqa: S101  # judged after it ran
-    buffer = _Statements()
-    context = EnvironmentContext(
-        job.project.config_for(job.address.url, job.x),
-        job.project.directory,
-        fn=job.steps_of,
-        as_sql=True,
-        starting_rev=tuple(current) or None,
-        destination_rev=job.target,
-    )
-    with context:
-        options = options_for(job, job.environment) | {"output_buffer": buffer}
-        context.configure(connection=online.connection, literal_binds=True, **options)
-        migration = context.get_context()
-        context.run_migrations(**job.environment.run_arguments)
+    buffer = Statements()
+    migration = write(span, online.dialect, buffer)
     end = migration.impl.command_terminator
-    found = (said.strip() for said in buffer.found)
+    written = [said.removesuffix(end).strip() for said in buffer.found]
     version_table = str(online.version_table)
     return [
-        said.removesuffix(end).strip()
-        for said in found
-        if not said.startswith("-- Running") and not _makes(said, version_table)
+        said
+        for said in written
+        if not said.startswith("-- Running")
+        and said not in ("BEGIN", "COMMIT")
+        and not _makes(said, version_table)
     ]
 
 

@@ -1,7 +1,7 @@
 """Run Python revisions on one locked connection, through what the project's env.py configured."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,11 +11,13 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import URL, Connection, Engine
 
 from app.errors import DatabaseTorn, EnvironmentFailed
+from app.migrator import plans
 from app.migrator.address import Address
 from app.migrator.alone import alone, without_loop
 from app.migrator.driver import Raw
 from app.migrator.environment import Environment, Mode, failed, leading_to
-from app.migrator.plans import StepsOf
+from app.migrator.offline import Span
+from app.migrator.plans import Direction, StepsOf
 from app.migrator.project import Project
 from app.migrator.run import Care, OnStep, guarded
 from app.migrator.values import Holder
@@ -30,7 +32,7 @@ class Job:
     project: Project
     address: Address
     x: Mapping[str, str]
-    steps_of: StepsOf
+    direction: Direction
     target: str
     me: Holder
     care: Care = field(default_factory=Care)
@@ -39,6 +41,22 @@ class Job:
     """Commit after each revision, whatever env.py says: one of them leaves its transaction."""
     watch: Watch | None = None
     """Told the migration context just before it runs."""
+
+    def span(self, start: Sequence[str]) -> Span:
+        """The same from a given place, as SQL could tell it."""
+        return Span(
+            project=self.project,
+            address=self.address,
+            x=self.x,
+            direction=self.direction,
+            start=start,
+            target=self.target,
+        )
+
+    @property
+    def steps_of(self) -> StepsOf:
+        """What yields Alembic's steps."""
+        return plans.steps_of(self.project, self.direction, self.target)
 
     @functools.cached_property
     def environment(self) -> Environment:

@@ -1,0 +1,92 @@
+"""A plan as SQL, rendered by Alembic without a database."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy.engine.interfaces import Dialect
+
+from app.errors import HeadwayError, PreviewImpossible
+from app.migrator import driver, plans
+from app.migrator.address import Address
+from app.migrator.alone import alone
+from app.migrator.plans import Direction
+from app.migrator.project import Project
+
+
+class Statements(io.StringIO):
+    """Takes what Alembic writes, one statement at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.found.append(text.strip())
+        return len(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """From one revision to another, for one kind of database."""
+
+    project: Project
+    address: Address
+    x: Mapping[str, str]
+    direction: Direction
+    start: Sequence[str]
+    target: str
+
+
+def render(span: Span) -> str:
+    """Its SQL, as one script with its transaction.
+
+    Raises PreviewImpossible, with the reason, where a revision asks the database.
+    """
+    dialect: Any = type(driver.dialect_for(span.address.url.drivername))
+    buffer = Statements()
+    with alone(span.project.modules):
+        try:
+            write(span, dialect(paramstyle="named"), buffer)  # a percent sign stays one
+        except HeadwayError:
+            raise
+        except Exception as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise PreviewImpossible(
+                f"The SQL cannot be shown without running it: a revision asks the database "
+                f"({said[:200]}). `--rehearse` runs it on a copy and shows what it sent."
+            ) from error
+    return "\n\n".join(buffer.found) + "\n"
+
+
+def write(span: Span, dialect: Dialect, buffer: io.StringIO) -> MigrationContext:
+    """Write the statements to a buffer, one `write` each. The caller has called `alone`."""
+    project, environment = span.project, span.project.environment_for(span.address.url, span.x)
+    context = EnvironmentContext(
+        project.config_for(span.address.url, span.x),
+        project.directory,
+        fn=plans.steps_of(project, span.direction, span.target),
+        as_sql=True,
+        starting_rev=tuple(span.start) or None,
+        destination_rev=span.target,
+    )
+    options = {k: v for k, v in environment.options.items() if k != "on_version_apply"}
+    options |= {"literal_binds": True, "output_buffer": buffer}
+    if span.address.dialect.transactional_ddl:
+        options["transactional_ddl"] = True
+    with context:
+        context.configure(connection=_Offline(dialect), **options)  # type: ignore[arg-type]
+        migration = context.get_context()
+        with migration.begin_transaction():
+            context.run_migrations(**environment.run_arguments)
+    return migration
+
+
+class _Offline:
+    """What `configure` reads of a connection when it only writes."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
