@@ -16,9 +16,12 @@ from app.migrator.drift import COMPARING, Comparison, Drift, unlike
 from app.migrator.modelsync import Sync, sync
 from app.migrator.moves import Move
 from app.migrator.offline import Span, render
+from app.migrator.operations import hear
 from app.migrator.plans import Direction, Plan
 from app.migrator.project import Project
 from app.migrator.reference import Match
+from app.migrator.rehearsal import Rehearsal, rehearse
+from app.migrator.risks import Risk, notes, predict, squawk
 from app.migrator.run import OnStep
 from app.migrator.session import Policy, Waiting, held
 from app.migrator.values import Look, Outcome, Position
@@ -53,7 +56,7 @@ class Database:
             )
         try:
             with self.address.open() as raw:
-                peek = self.address.dialect.peek(raw, table)
+                peek = self.address.peek(raw, table)
                 return verdict.judge(self.project, self.address, table, peek, raw)
         except (DatabaseUnreachable, DatabaseDenied) as error:
             return Look(position=Position.UNREACHABLE, heads=self.project.heads, reason=str(error))
@@ -84,7 +87,29 @@ class Database:
 
     def preview(self, plan: Plan) -> str:
         """The plan as SQL, with its transaction. Raises PreviewImpossible where a revision asks."""
-        span = Span(
+        return render(self._span(plan))
+
+    def risks(self, plan: Plan) -> tuple[Risk, ...]:
+        """What could go wrong with a plan, and would with the rows that are here now.
+
+        Heard from the revisions without running them, and asked of the database; with squawk
+        installed, what it says of the SQL for PostgreSQL too.
+        """
+        heard = hear(self._span(plan))
+        found = notes(heard, self.address.dialect.name)
+        if plan.current:
+            with self.address.open() as raw, self.address.connected(raw) as connection:
+                found += predict(heard, connection)
+        if self.address.dialect.name == "postgresql" and not heard.unheard:
+            found += squawk(self.preview(plan))
+        return found
+
+    def rehearse(self, plan: Plan) -> Rehearsal:
+        """Run a plan on a copy, and tell how it went. The database itself is left as it is."""
+        return rehearse(self._move(plan.direction, plan.target, expected=plan))
+
+    def _span(self, plan: Plan) -> Span:
+        return Span(
             project=self.project,
             address=self.address,
             x=self.x,
@@ -92,7 +117,6 @@ class Database:
             start=plan.current,
             target=plan.target,
         )
-        return render(span)
 
     # --- move -------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from app.migrator.plans import Direction, Plan
 from app.migrator.project import Project
 from app.migrator.replay import Recorder, Recording, replay
 from app.migrator.run import OnStep
+from app.migrator.runner import Watch
 from app.migrator.session import Policy, Waiting, held
 from app.migrator.values import Look, Outcome, Position
 
@@ -32,6 +33,8 @@ class Move:
     expected: Plan | None = None
     on_step: OnStep | None = None
     waiting: Waiting | None = None
+    listener: Watch | None = None
+    """Told the migration context before it runs; nothing is replayed then."""
 
     def make(self) -> Outcome:
         """Do it. Raises the HeadwayError that says why not; the database is then as it was."""
@@ -84,7 +87,7 @@ class Move:
 
     def _look(self, raw: Raw) -> Look:
         table = verdict.version_table(self.project, self.address, self.x)
-        peek = self.address.dialect.peek(raw, table)
+        peek = self.address.peek(raw, table)
         return verdict.judge(self.project, self.address, table, peek, raw)
 
     def _snapshot(self, raw: Raw, current: tuple[str, ...]) -> Path | None:
@@ -118,7 +121,7 @@ class Move:
     def _cannot_replay(self, current: tuple[str, ...], steps: list[Any]) -> str | None:
         environment = self.project.environment_for(self.address.url, self.x)
         reasons = {
-            "replaying is switched off": not self.policy.replay,
+            "replaying is switched off": not self.policy.replay or self.listener is not None,
             "a stamp runs nothing": self.direction is Direction.STAMP,
             "it has no version yet": not current,
             "this database commits each statement, so each revision is announced first": (
@@ -151,5 +154,6 @@ class Move:
             me=self.policy.me,
             care=runner.care_for(self.address, history=self.policy.history),
             on_step=self.on_step,
+            watch=self.listener,
             per_migration=self.direction is not Direction.STAMP and self._per_migration(steps),
         )

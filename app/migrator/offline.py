@@ -78,14 +78,14 @@ def write(span: Span, dialect: Dialect, buffer: io.StringIO) -> MigrationContext
     if span.address.dialect.transactional_ddl:
         options["transactional_ddl"] = True
     with context:
-        context.configure(connection=_Offline(dialect), **options)  # type: ignore[arg-type]
+        context.configure(connection=Offline(dialect), **options)  # type: ignore[arg-type]
         migration = context.get_context()
         with migration.begin_transaction():
             context.run_migrations(**environment.run_arguments)
     return migration
 
 
-class _Offline:
+class Offline:
     """What `configure` reads of a connection when it only writes."""
 
     def __init__(self, dialect: Dialect) -> None:

@@ -1,0 +1,75 @@
+"""What a plan's revisions would do, heard by letting them speak to nobody."""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+from alembic.operations import Operations, ops
+from alembic.operations.base import AbstractOperations
+from alembic.operations.batch import BatchOperationsImpl
+from alembic.runtime.environment import EnvironmentContext
+
+from app.migrator import driver, plans
+from app.migrator.alone import alone, patched
+from app.migrator.offline import Offline, Span
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One operation of one revision."""
+
+    revision: str
+    op: Any
+    """Alembic's own: `AddColumnOp` and its like."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """The operations of a plan, in order."""
+
+    operations: tuple[Operation, ...]
+    unheard: tuple[str, ...]
+    """Revisions that ask the database half-way: what they do after that is not known."""
+
+
+def hear(span: Span) -> Heard:
+    """Call every revision of a plan with operations that only note what they are told."""
+    project, environment = span.project, span.project.environment_for(span.address.url, span.x)
+    found: list[Operation] = []
+    unheard: list[str] = []
+    dialect: Any = type(driver.dialect_for(span.address.url.drivername))
+    context = EnvironmentContext(
+        project.config_for(span.address.url, span.x),
+        project.directory,
+        fn=lambda *_: [],
+        as_sql=True,
+        destination_rev=span.target,
+    )
+    options = {k: v for k, v in environment.options.items() if k != "on_version_apply"}
+    running: list[str] = []
+
+    def note(self: Any, operation: Any) -> Any:
+        found.append(Operation(revision=running[-1], op=operation))
+        if isinstance(operation, ops.CreateTableOp):
+            return operation.to_table(self.migration_context)
+        return None
+
+    with (
+        alone(project.modules),
+        context,
+        patched(AbstractOperations, "invoke", note),
+        patched(BatchOperationsImpl, "flush", lambda _: None),
+    ):
+        context.configure(
+            connection=Offline(dialect(paramstyle="named")),  # type: ignore[arg-type]
+            **options | {"output_buffer": io.StringIO()},
+        )
+        migration = context.get_context()
+        for step in plans.steps_of(project, span.direction, span.target)(tuple(span.start)):
+            running.append(str(step.info.up_revision_id))
+            try:
+                with Operations.context(migration):
+                    step.migration_fn(**environment.run_arguments)
+            except Exception:  # noqa: BLE001  # it wanted an answer, and there is nobody
+                unheard.append(running[-1])
+    return Heard(operations=tuple(found), unheard=tuple(unheard))
