@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # uv is a good deal faster; pip does the same.
 INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
 
-.PHONY: run test lint bench clean
+.PHONY: run test test-mlflow lint bench clean
 # A half-made virtual environment must not pass for a whole one.
 .DELETE_ON_ERROR:
 
@@ -15,6 +15,10 @@ run: $(VENV)/.run  ## Serve on http://127.0.0.1:8000 with an embedded SQLite cat
 
 test: $(VENV)/.test lint  ## Everything: style, types, layers, tests on real servers
 	$(BIN)/pytest
+
+test-mlflow: $(VENV)/.test  ## The 66 revisions of another program, on real servers
+	$(INSTALL) --editable '.[test,mlflow]'
+	$(BIN)/pytest tests/migrator/test_real_projects.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check

@@ -6,12 +6,15 @@ Another thread waits here until the first is done; parallelism is processes.
 """
 
 import asyncio
+import contextvars
 import importlib
 import logging
 import logging.config
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder
@@ -39,19 +42,22 @@ class Modules:
     """Folders that the project wants in front of `sys.path`."""
     hidden: dict[str, ModuleType] = field(default_factory=dict)
     """The project's own, while it is not running."""
+    environ: dict[str, str] = field(default_factory=dict)
+    """Variables that its env.py sets, as from an `.env` file."""
+    replaced: dict[str, str | None] = field(default_factory=dict)
+    """What stood in their place before, while it is running."""
 
-    def names(self) -> set[str]:
-        """The top-level modules that come from the project's folders."""
-        found = set()
-        for folder in filter(Path.is_dir, map(Path, self.paths)):
-            for entry in folder.iterdir():
-                package = (entry / "__init__.py").is_file()
-                # A folder without __init__.py gives way to any package that has one, so that
-                # only ours has to be kept from winning.
-                bare = entry.stem in OURS and entry.is_dir() and any(entry.glob("*.py"))
-                if entry.suffix == ".py" or package or bare:
-                    found.add(entry.stem)
-        return found - NEVER_HIDDEN
+    def has(self, name: str) -> bool:
+        """True if this top-level module comes from the project's folders."""
+        for folder in self.paths:
+            place = Path(folder, name)
+            if (place / "__init__.py").is_file() or place.with_name(f"{name}.py").is_file():
+                return True
+            # A folder without __init__.py gives way to any package that has one, so that only
+            # ours has to be kept from winning.
+            if name in OURS and any(place.glob("*.py")):
+                return True
+        return False
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """Python's meta path finder: the project's own come first."""
@@ -66,8 +72,21 @@ def alone(modules: Modules) -> Iterator[None]:
     if in_project():  # called from within: the ground is laid
         yield
         return
-    with _one_at_a_time, _own_modules(modules), _no_logging_setup():
+    with _one_at_a_time, _own_modules(modules), _own_environ(modules), _own_threads():
         yield
+
+
+def env_py(modules: Modules, work: Callable[[], T]) -> T:
+    """Let an env.py run, within `alone`: what it sets up in this process is its own."""
+    before, here = dict(os.environ), Path.cwd()
+    try:
+        with _own_logging():
+            return without_loop(work)
+    finally:
+        for name in [name for name, value in os.environ.items() if before.get(name) != value]:
+            modules.environ[name] = os.environ[name]
+            modules.replaced.setdefault(name, before.get(name))
+        os.chdir(here)
 
 
 @contextmanager
@@ -100,10 +119,13 @@ def _own_modules(modules: Modules) -> Iterator[None]:
 
 def _strangers(modules: Modules) -> set[str]:
     """Loaded top-level modules that are not the project's, and stand where its own would."""
+    loaded = {name.partition(".")[0] for name in (*sys.modules, *modules.hidden)} - NEVER_HIDDEN
     return {
         name
-        for name in modules.names() | {top.partition(".")[0] for top in modules.hidden}
-        if name in sys.modules and not _is_in(sys.modules[name], modules.paths)
+        for name in loaded
+        if name in sys.modules
+        and not _is_in(sys.modules[name], modules.paths)
+        and (name in modules.hidden or modules.has(name))
     }
 
 
@@ -120,14 +142,33 @@ def _take(tops: set[str]) -> dict[str, ModuleType]:
 
 
 @contextmanager
-def _no_logging_setup() -> Iterator[None]:
-    """env.py configures logging for a command line; the program around us has its own.
+def _own_environ(modules: Modules) -> Iterator[None]:
+    """Set what the project's env.py has set, and give the program back what it had."""
+    modules.replaced = {name: os.environ.get(name) for name in modules.environ}
+    os.environ.update(modules.environ)
+    try:
+        yield
+    finally:
+        for name, value in modules.replaced.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
-    `fileConfig` also switches off every logger that it does not name.
-    """
-    root, level, handlers = logging.root, logging.root.level, list(logging.root.handlers)
+
+@contextmanager
+def _own_threads() -> Iterator[None]:
+    """What a project's code starts is the project's too, for as long as that runs."""
+    start = threading.Thread.start
+
+    def marked(thread: threading.Thread) -> None:
+        if in_project():
+            thread.run = _as_project(thread.run)  # type: ignore[method-assign]
+        start(thread)
+
     _project_threads.add(threading.get_ident())
     with (
+        patched(threading.Thread, "start", marked),
         patched(logging.config, "fileConfig", _for_others(logging.config.fileConfig)),
         patched(logging.config, "dictConfig", _for_others(logging.config.dictConfig)),
         patched(logging, "basicConfig", _for_others(logging.basicConfig)),
@@ -135,9 +176,46 @@ def _no_logging_setup() -> Iterator[None]:
         try:
             yield
         finally:
+            _project_threads.clear()
+
+
+def _as_project(work: Callable[[], T]) -> Callable[[], T]:
+    def run() -> T:
+        _project_threads.add(threading.get_ident())
+        try:
+            return work()
+        finally:
             _project_threads.discard(threading.get_ident())
-            root.setLevel(level)
-            root.handlers[:] = handlers
+
+    return run
+
+
+@contextmanager
+def _own_logging() -> Iterator[None]:
+    """env.py configures logging for a command line; the program around us has its own.
+
+    `fileConfig` also switches off every logger that it does not name.
+    """
+    before = [
+        (one, one.level, one.disabled, one.propagate, list(one.handlers), list(one.filters))
+        for one in (logging.root, *_loggers())
+    ]
+    threshold = logging.root.manager.disable
+    try:
+        yield
+    finally:
+        for one, level, disabled, propagate, handlers, filters in before:
+            if one.level != level:
+                one.setLevel(level)
+            one.disabled, one.propagate = disabled, propagate
+            one.handlers[:], one.filters[:] = handlers, filters
+        if logging.root.manager.disable != threshold:
+            logging.disable(threshold)
+
+
+def _loggers() -> list[logging.Logger]:
+    known = list(logging.root.manager.loggerDict.values())
+    return [one for one in known if isinstance(one, logging.Logger)]
 
 
 def in_project() -> bool:
@@ -169,21 +247,6 @@ def without_loop(work: Callable[[], T]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return work()
-    answer: list[T] = []
-    broken: list[BaseException] = []
-
-    def run() -> None:
-        _project_threads.add(threading.get_ident())
-        try:
-            answer.append(work())
-        except BaseException as error:  # noqa: BLE001  # raised again where it is wanted
-            broken.append(error)
-        finally:
-            _project_threads.discard(threading.get_ident())
-
-    thread = threading.Thread(target=run, name="env.py")
-    thread.start()
-    thread.join()
-    if broken:
-        raise broken[0]
-    return answer[0]
+    with ThreadPoolExecutor(1, "env.py") as pool:
+        # With the context around us, which has the Flask application that env.py may ask for.
+        return pool.submit(contextvars.copy_context().run, work).result()

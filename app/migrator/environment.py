@@ -5,21 +5,23 @@ leads to the database that was asked for, so that no other is ever touched.
 """
 
 import contextlib
+import re
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, NoReturn
 
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine
+from sqlalchemy import URL, Engine, StaticPool, create_engine, event
 
 from app.errors import EnvironmentFailed, HeadwayError
 from app.migrator import driver
-from app.migrator.alone import in_project, patched, without_loop
+from app.migrator.alone import Modules, env_py, in_project, patched
 
 try:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -31,6 +33,9 @@ WHERE = {
     *("connection", "url", "dialect_name", "dialect", "output_buffer", "as_sql", "starting_rev"),
     *("literal_binds", "dialect_opts", "tag", "transactional_ddl"),
 }
+
+
+PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s@]+@")
 
 
 class Mode(StrEnum):
@@ -53,8 +58,13 @@ class Environment:
     """What it gave to `context.run_migrations`."""
     reads_x: bool = False
     """True if it looked at the -x arguments, so that others may give other options."""
-    several: bool = False
-    """True if it runs migrations more than once: several databases in one env.py."""
+    databases: Mapping[URL, "Environment"] = field(default_factory=dict)
+    """The same for each database, where it knows several and migrates them in one go."""
+
+    def at(self, url: URL) -> "Environment":
+        """How it is used for one database of several."""
+        found = (mine for known, mine in self.databases.items() if is_same(known, url))
+        return next(found, self)
 
 
 @dataclass
@@ -64,47 +74,80 @@ class Told:
     configured: list[dict[str, Any]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
     reads_x: bool = False
+    engines: dict[URL, Engine] = field(default_factory=dict)
+    """Mute engines in place of those it connected with, by their URLs."""
     needs: str = ""
     """What it did that cannot be done once for all."""
+
+    def asked(self, what: str = "it runs SQL of its own on the connection") -> None:
+        """It does what only a database can answer."""
+        self.needs = self.needs or what
+
+    @property
+    def migrated(self) -> list[URL]:
+        """The databases it configured a run for, in that order."""
+        urls = {engine: url for url, engine in self.engines.items()}
+        used = [getattr(options.get("connection"), "engine", None) for options in self.configured]
+        return list(dict.fromkeys(urls[engine] for engine in used if engine in urls))
 
 
 class _NotForAll(Exception):  # never leaves this module
     """env.py does something that has to be done for each database."""
 
 
-def listen(config: Config, scripts: ScriptDirectory, url: URL) -> Environment:
+def listen(config: Config, scripts: ScriptDirectory, url: URL, modules: Modules) -> Environment:
     """Run an env.py without a database and note what it configures.
 
     The caller has called `alone`. Raises EnvironmentFailed if it breaks for a reason of its own.
     """
     told = Told()
-    engine = driver.own(_deaf_engine(url, told))
     context = _context(config, scripts, lambda *_: [])
     _listen_to(context, told)
+
+    def lead(theirs: Engine) -> Engine:
+        if _switches_transactions_off(theirs):
+            told.asked("it connects in autocommit")
+        return told.engines.setdefault(theirs.url, mute_engine(url, told.asked))
+
     try:
-        with context, leading_to(lambda _: engine.connect()), contextlib.suppress(_NotForAll):
-            without_loop(scripts.run_env)
-    except Exception as error:
+        with context, leading_to(lead), contextlib.suppress(_NotForAll):
+            env_py(modules, scripts.run_env)
+    except Exception as error:  # noqa: BLE001  # it is not our code
+        # Without an answer from its database it may go astray: the real run will tell.
         if not told.needs:
-            raise failed(error) from error
-    if told.needs or len(told.runs) != 1 or len(told.configured) != 1:
-        why = told.needs or (
-            f"it runs migrations {len(told.runs)} times and configures {len(told.configured)} times"
-        )
-        heard = _how(told.configured[0]) if told.configured else {}
-        return Environment(
-            mode=Mode.EXECUTED,
-            why=why,
-            options=heard,
+            raise_failed(error, url)
+    return _concluded(told)
+
+
+def _concluded(told: Told) -> Environment:
+    count, runs = len(told.configured), len(told.runs)
+    arguments = [*told.runs, *[{}] * count]
+    heard = [
+        Environment(
+            mode=Mode.CAPTURED,
+            why="it configures and runs once, and touches no database itself",
+            options=_how(options),
+            run_arguments=arguments[place],
             reads_x=told.reads_x,
-            several=len(told.runs) > 1,
         )
+        for place, options in enumerate(told.configured)
+    ]
+    if not told.needs and count == runs == 1:
+        return heard[0]
+    databases = {}
+    if len(told.migrated) == count == runs:  # each of them once
+        databases = dict(zip(told.migrated, heard, strict=True))
+    why = told.needs or f"it configures {count} times and runs migrations {runs} times"
+    if told.needs:
+        databases = {
+            url: replace(one, mode=Mode.EXECUTED, why=why) for url, one in databases.items()
+        }
     return Environment(
-        mode=Mode.CAPTURED,
-        why="it configures once and runs once, and touches no database itself",
-        options=_how(told.configured[0]),
-        run_arguments=told.runs[0],
+        mode=Mode.EXECUTED,
+        why=why,
+        options=heard[0].options if heard else {},
         reads_x=told.reads_x,
+        databases=databases,
     )
 
 
@@ -114,16 +157,45 @@ def _how(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def failed(error: Exception) -> HeadwayError:
-    """An error of env.py's own, in words."""
+def raise_failed(error: Exception, url: URL) -> NoReturn:
+    """Raise an error of env.py's own as ours, in words and without passwords."""
     if isinstance(error, HeadwayError):
-        return error
-    said = " ".join(str(error).split()).rstrip(".")
-    return EnvironmentFailed(
-        f"env.py failed: {type(error).__name__}: {said}. It runs here as `alembic` would run it: "
-        "check the settings and modules that it needs.",
-        reason=said,
+        raise error
+    plain = _in_words(error)
+    said = _without_secrets(plain, url)
+    ours = EnvironmentFailed(
+        f"env.py failed: {type(error).__name__}: {said}. {_advice(error)}", reason=said
     )
+    # The cause would be shown with it, and says what we have just taken out.
+    raise ours from (error if said == plain and said in " ".join(str(error).split()) else None)
+
+
+def _in_words(error: Exception) -> str:
+    with contextlib.suppress(Exception):
+        # pydantic's words quote all that it was given, which is where the secrets are.
+        found = error.errors(include_input=False)  # type: ignore[attr-defined]
+        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _without_secrets(said: str, url: URL) -> str:
+    if url.password:
+        said = said.replace(str(url.password), "***")
+    return PASSWORD.sub(r"\1***@", said)
+
+
+def _advice(error: Exception) -> str:
+    if "application context" in str(error):
+        return (
+            "It belongs to a Flask application: work inside one, `with app.app_context():`, or "
+            "through its own `flask` command."
+        )
+    if isinstance(error, ImportError):
+        return (
+            "Install what it needs where Headway runs; the project's own modules are looked for in "
+            "`prepend_sys_path` of its alembic.ini and beside its scripts."
+        )
+    return "It runs here as `alembic` would run it: check the settings and modules that it needs."
 
 
 def x_arguments(config: Config, x: Mapping[str, str]) -> Config:
@@ -154,11 +226,11 @@ def _listen_to(context: EnvironmentContext, told: Told) -> None:
             needs("it calls context.configure with arguments by position")()
         told.configured.append(options)
 
-    asked = context.get_x_argument
+    ask_x = context.get_x_argument
 
     def get_x_argument(*args: Any, **kwargs: Any) -> Any:
         told.reads_x = True
-        return asked(*args, **kwargs)
+        return ask_x(*args, **kwargs)
 
     context.configure = configure  # type: ignore[method-assign]
     context.run_migrations = lambda **kw: told.runs.append(kw)  # type: ignore[method-assign]
@@ -168,38 +240,90 @@ def _listen_to(context: EnvironmentContext, told: Told) -> None:
         setattr(context, name, needs(f"it uses context.{name}()"))
 
 
-def _deaf_engine(url: URL, told: Told) -> Engine:
-    """An engine of the right kind whose connection refuses to say anything."""
+class _Nobody:
+    """A connection with nobody at the other end: takes everything and answers nothing."""
 
-    class Deaf:
-        """Takes everything that SQLAlchemy sets up, and no statement."""
+    description = (("nothing",) + (None,) * 6,)
+    rowcount = 0
+    lastrowid = 0
 
-        def cursor(self, *_: Any, **__: Any) -> NoReturn:
-            told.needs = told.needs or "it runs SQL of its own on the connection"
-            raise _NotForAll(told.needs)
+    def __init__(self, asked: Callable[[], None]) -> None:
+        self.asked = asked
 
-        execute = cursor
+    def execute(self, *_: Any, **__: Any) -> "_Nobody":
+        self.asked()
+        return self
 
-        def __getattr__(self, _: str) -> "Deaf":
-            return self
+    executemany = execute
 
-        def __call__(self, *_: Any, **__: Any) -> "Deaf":
-            return self
+    def fetchone(self) -> None:
+        return None
 
+    def fetchall(self) -> list[Any]:
+        return []
+
+    def fetchmany(self, *_: Any) -> list[Any]:
+        return []
+
+    def __getattr__(self, _: str) -> "_Nobody":
+        return self
+
+    def __call__(self, *_: Any, **__: Any) -> "_Nobody":
+        return self
+
+
+def mute_engine(url: URL, asked: Callable[[], None] = lambda: None) -> Engine:
+    """An engine of this kind without a database. `asked` is told of each statement."""
     # `_initialize`: SQLAlchemy would ask a new connection for its version.
-    return create_engine(url, creator=Deaf, poolclass=StaticPool, _initialize=False)
+    engine = create_engine(
+        driver.parse(url), creator=lambda: _Nobody(asked), poolclass=StaticPool, _initialize=False
+    )
+
+    def options(_: object, given: Mapping[str, Any]) -> None:
+        if "isolation_level" in given:
+            asked()
+
+    event.listen(engine, "set_connection_execution_options", options)
+    return driver.own(engine)
+
+
+def is_same(one: URL, other: URL) -> bool:
+    """True for two names of one database."""
+    if one.get_backend_name() != other.get_backend_name():
+        return False
+    if one.get_backend_name() == "sqlite":
+        return Path(one.database or "").absolute() == Path(other.database or "").absolute()
+    return _place(one) == _place(other)
+
+
+def _place(url: URL) -> tuple[object, ...]:
+    ports = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
+    host = "localhost" if url.host in (None, "", "127.0.0.1", "::1") else url.host
+    return host, url.port or ports.get(url.get_backend_name()), url.database
+
+
+def _switches_transactions_off(engine: Engine) -> bool:
+    # FRAGILE: where SQLAlchemy keeps `create_engine(isolation_level=…)`.
+    at_birth = getattr(engine.dialect, "_on_connect_isolation_level", None)
+    later = engine.get_execution_options().get("isolation_level")
+    return "AUTOCOMMIT" in (at_birth, later)
 
 
 @contextlib.contextmanager
-def leading_to(connect: Callable[[Engine], Connection | None]) -> Iterator[None]:
+def leading_to(lead: Callable[[Engine], Engine]) -> Iterator[None]:
     """Lead every engine that a project's code connects with to ours, those for asyncio too."""
-    straight = Engine.connect
+    connect, raw_connection = Engine.connect, Engine.raw_connection
 
-    def led(engine: Engine) -> Connection:
-        led_away = in_project() and engine not in driver.own_engines
-        return (connect(engine) if led_away else None) or straight(engine)
+    def led(engine: Engine) -> Engine:
+        made = getattr(engine, "_proxied", engine)  # FRAGILE: below `engine.execution_options()`
+        is_theirs = in_project() and made not in driver.own_engines
+        return lead(engine) if is_theirs else engine
 
-    with patched(Engine, "connect", led), _async_engines_too():
+    with (
+        patched(Engine, "connect", lambda engine: connect(led(engine))),
+        patched(Engine, "raw_connection", lambda engine: raw_connection(led(engine))),
+        _async_engines_too(),
+    ):
         yield
 
 

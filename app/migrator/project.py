@@ -8,7 +8,7 @@ import os
 import re
 import tomllib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from configparser import ConfigParser
 from configparser import Error as IniError
 from dataclasses import dataclass
@@ -56,13 +56,18 @@ class Project:
     """
 
     def __init__(self, location: str, ini: str | None) -> None:
-        self.location, self.ini = location, ini
         self.folder = _folder_of(location)
+        # As it travels: another process may have another working directory.
+        self.location = location if _is_resource(location) else str(self.folder)
+        self.ini = str(Path(ini).absolute()) if ini else None
         self.config = self._configure(ini)
         with _quiet(), _alembics_words():
             base = self._base_folder()
             paths = [base / path for path in self.config.get_prepend_sys_paths_list() or []]
-            self.modules = Modules(tuple(str(path.resolve()) for path in paths))
+            # Where people run Alembic, though it does not look there itself: `python -m alembic`
+            # and PYTHONPATH do. And what holds the package that the scripts are in.
+            paths += [base, _above_package(self.folder.parent)]
+            self.modules = Modules(tuple(dict.fromkeys(str(path.resolve()) for path in paths)))
             found = self.config.get_version_locations_list()
         self.version_folders = tuple(
             _folder_of(_absolute(place, base)) for place in found or [str(self.folder / "versions")]
@@ -162,22 +167,29 @@ class Project:
         return found.hexdigest()
 
     def environment_for(self, url: URL, x: Mapping[str, str] | None = None) -> Environment:
-        """How its env.py is used for a database of this kind. Heard once a process."""
-        given = tuple(sorted((x or {}).items()))
+        """How its env.py is used for this database. Heard once a process and kind of database."""
+        return self._heard(url, x or {}).at(url)
+
+    def databases_of(self, url: URL, x: Mapping[str, str] | None = None) -> Collection[URL]:
+        """The databases that its env.py knows of itself, where it migrates several in one go."""
+        return self._heard(url, x or {}).databases.keys()
+
+    def _heard(self, url: URL, x: Mapping[str, str]) -> Environment:
+        given = tuple(sorted(x.items()))
         kind = url.get_backend_name()
         for key in ((kind, ()), (kind, given)):
             known = self._environments.get(key)
             if known and not (known.reads_x and key != (kind, given)):
                 return known
         with alone(self.modules):
-            heard = self._listen(url, x or {})
+            heard = self._listen(url, x)
         self._environments[kind, given] = heard
         return heard
 
     def _listen(self, url: URL, x: Mapping[str, str]) -> Environment:
         if not (self.folder / "env.py").is_file() and not (self.folder / "env.pyc").is_file():
             return Environment(mode=Mode.NONE, why=f"there is no env.py in {self.folder}")
-        return listen(self.config_for(url, x), self.directory, url)
+        return listen(self.config_for(url, x), self.directory, url, self.modules)
 
     def config_for(self, url: URL, x: Mapping[str, str] | None = None) -> Config:
         """Alembic's configuration as its env.py sees it for one database."""
@@ -249,12 +261,20 @@ class Project:
         return self.config.get_alembic_boolean_option("recursive_version_locations")
 
     def _base_folder(self) -> Path:
-        """Where relative paths of its options start: at the file that holds them.
+        """Where relative paths of its options start.
 
-        Alembic says the working directory, and people run it where that file is.
+        Alembic says the working directory. People run it where its file of options is, or, where
+        that lies among the scripts, in the folder from which it names them.
         """
         file = self.config.config_file_name or self.config.toml_file_name
-        return Path(file).absolute().parent if file else self.folder.parent
+        if not file:
+            return self.folder.parent
+        folder = Path(file).absolute().parent
+        if folder != self.folder:
+            return folder
+        parts = Path(_location_in(Path(file))).parts
+        inside = parts and self.folder.parts[-len(parts) :] == parts
+        return Path(*self.folder.parts[: -len(parts)]) if inside else self.folder.parent
 
     def _configure(self, ini: str | None) -> Config:
         file = Path(ini).absolute() if ini else _options_of(self.folder)
@@ -294,8 +314,12 @@ def _stamp(project: Project) -> object:
     ]
 
 
+def _is_resource(location: str) -> bool:
+    return bool(RESOURCE.fullmatch(location)) and not Path(location).is_absolute()
+
+
 def _folder_of(location: str) -> Path:
-    if not Path(location).is_absolute() and (said := RESOURCE.fullmatch(location)):
+    if (said := RESOURCE.fullmatch(location)) and _is_resource(location):
         return _package_folder(said["package"], said["folder"], location)
     folder = Path(os.path.abspath(location))  # noqa: PTH100  # a link stays the name people gave
     if not folder.is_dir():
@@ -318,36 +342,49 @@ def _package_folder(package: str, folder: str, location: str) -> Path:
 
 
 def _absolute(place: str, base: Path) -> str:
-    resource = not Path(place).is_absolute() and RESOURCE.fullmatch(place)
-    return place if resource else str(base / place)
+    return place if _is_resource(place) else str(base / place)
 
 
 def _options_of(folder: Path) -> Path | None:
-    """The file of options that says it belongs to this script directory."""
+    """The file of options that says it belongs to this script directory, or lies in it."""
     for parent in (folder, *folder.parents[:2]):
         for name in ("alembic.ini", "pyproject.toml"):
             file = parent / name
-            if file.is_file() and _belongs(file, folder):
+            if not file.is_file():
+                continue
+            if (parent == folder and name == "alembic.ini") or _belongs(file, folder):
                 return file
     return None
 
 
 def _belongs(file: Path, folder: Path) -> bool:
-    here = file.parent
+    place = _location_in(file)
+    if _is_resource(place):
+        place = place.replace(":", "/").replace(".", "/")
+    return bool(place) and (file.parent / place).resolve() == folder.resolve()
+
+
+def _location_in(file: Path) -> str:
+    """The script directory that a file of options names; nothing if it cannot be read."""
+    here = file.parent.as_posix()
     try:
         if file.suffix == ".toml":
             said = tomllib.loads(file.read_text(encoding="utf-8"))
             place = said.get("tool", {}).get("alembic", {}).get("script_location", "")
         else:
-            parser = ConfigParser({"here": here.as_posix()})
+            parser = ConfigParser({"here": here.replace("%", "%%")})
             parser.read(file, encoding="utf-8")
             place = parser.get("alembic", "script_location", fallback="")
     except (OSError, ValueError, IniError):
-        return False
-    place = place.replace("%(here)s", here.as_posix())
-    if ":" in place and not Path(place).is_absolute():
-        place = place.replace(":", "/").replace(".", "/")
-    return bool(place) and (here / place).resolve() == folder.resolve()
+        return ""
+    return str(place).replace("%(here)s", here)
+
+
+def _above_package(folder: Path) -> Path:
+    """The first folder from here up that is no package."""
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    return folder
 
 
 def _compiled(script: AlembicScript) -> Script:

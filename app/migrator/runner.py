@@ -8,14 +8,21 @@ from typing import Any
 
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import Connection, Engine
 
 from app.errors import DatabaseTorn, EnvironmentFailed
 from app.migrator import plans
 from app.migrator.address import Address
-from app.migrator.alone import alone, without_loop
+from app.migrator.alone import alone, env_py
 from app.migrator.driver import Raw
-from app.migrator.environment import Environment, Mode, failed, leading_to
+from app.migrator.environment import (
+    Environment,
+    Mode,
+    is_same,
+    leading_to,
+    mute_engine,
+    raise_failed,
+)
 from app.migrator.offline import Span
 from app.migrator.plans import Direction, StepsOf
 from app.migrator.project import Project
@@ -81,7 +88,7 @@ def run(job: Job, raw: Raw) -> None:
     environment = job.environment
     with alone(job.project.modules), job.address.connected(raw) as connection:
         if environment.mode is Mode.EXECUTED:
-            _through_env_py(job, environment, connection)
+            _through_env_py(job, connection)
             return
         context = _context(job)
         with context:
@@ -130,19 +137,19 @@ def _guarded(
             run_migrations(**arguments)
 
 
-def _through_env_py(job: Job, environment: Environment, connection: Connection) -> None:
+def _through_env_py(job: Job, connection: Connection) -> None:
     """Let env.py do it, on our connection, with our guard around its run."""
     context = _context(job)
     context.config.attributes["connection"] = connection
     ours, reached = connection.engine, list[str]()
+    known = job.project.databases_of(job.address.url, job.x)
     run_migrations, configure = context.run_migrations, context.configure
 
     def watched(**arguments: Any) -> None:
         migration = context.get_context()
         there = migration.connection
         if there is None or there.engine is not ours:
-            run_migrations(**arguments)  # another database of the same env.py
-            return
+            return  # another database of the same env.py: nobody asked for that
         reached.append("ours")
         joins = migration._in_external_transaction  # noqa: SLF001  # FRAGILE
         _guarded(job, context, arguments, run_migrations, joins=joins)
@@ -158,28 +165,22 @@ def _through_env_py(job: Job, environment: Environment, connection: Connection) 
     context.configure = configured  # type: ignore[method-assign]
     context.begin_transaction = nullcontext  # type: ignore[method-assign]  # the guard has its own
 
-    def lead(engine: Engine) -> Connection | None:
-        if environment.several and not _same(engine.url, job.address.url):
-            return None
-        return ours.connect()
+    def lead(engine: Engine) -> Engine:
+        is_other = engine.url in known and not is_same(engine.url, job.address.url)
+        return mute_engine(job.address.url) if is_other else ours
 
     with ExitStack() as stack:
         stack.enter_context(context)
         stack.enter_context(leading_to(lead))
         try:
-            without_loop(job.project.directory.run_env)
+            env_py(job.project.modules, job.project.directory.run_env)
         except Exception as error:
-            raise (error if reached else failed(error)) from error
+            if reached:
+                raise
+            raise_failed(error, job.address.url)
     if not reached:
+        shown = ", ".join(url.render_as_string() for url in known)
         raise EnvironmentFailed(
             f"env.py ran and did not touch {job.address}. It migrates the databases that it knows "
-            "of itself: give the URL of one of those."
+            f"of itself: give the URL of one of those{f' ({shown})' if shown else ''}."
         )
-
-
-def _same(one: URL, other: URL) -> bool:
-    if one.get_backend_name() != other.get_backend_name():
-        return False
-    if one.get_backend_name() == "sqlite":
-        return Address(one).path == Address(other).path
-    return (one.host, one.port, one.database) == (other.host, other.port, other.database)
