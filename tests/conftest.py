@@ -78,9 +78,9 @@ class database_on:  # noqa: N801  # reads as a verb where it is used
 
     def __exit__(self, *_: object) -> None:
         if self.server.get_backend_name() == "postgresql":
-            self._run(f"DROP DATABASE {self.name} WITH (FORCE)")
+            self._run(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
         else:
-            self._run(f"DROP DATABASE {self.name}")
+            self._run(f"DROP DATABASE IF EXISTS {self.name}")
 
     def _run(self, statement: str) -> None:
         engine = sa.create_engine(self.server, isolation_level="AUTOCOMMIT")

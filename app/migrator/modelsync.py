@@ -173,10 +173,20 @@ def _apply(
                 operation.table_name, schema=operation.schema
             ) as batch:
                 for inner in operation.ops:
-                    batch.invoke(inner)
+                    batch.invoke(_with_a_name(inner))
         else:
             for inner in operation.ops:
                 operations.invoke(inner)
+
+
+def _with_a_name(operation: Any) -> Any:
+    """A rebuild cannot carry a constraint without a name; models often have none."""
+    if isinstance(operation, ops.AddConstraintOp) and not operation.constraint_name:  # type: ignore[attr-defined]
+        columns = getattr(operation, "columns", None) or getattr(operation, "local_cols", [])
+        kind = "fk" if isinstance(operation, ops.CreateForeignKeyOp) else "uq"
+        table = getattr(operation, "table_name", None) or getattr(operation, "source_table", "")
+        operation.constraint_name = "_".join([kind, str(table), *map(str, columns)])  # type: ignore[attr-defined]
+    return operation
 
 
 def _flat(operations: list[Any]) -> Iterator[Any]:

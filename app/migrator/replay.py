@@ -16,6 +16,7 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import CompileError
 from sqlalchemy.schema import DDLElement
 
+from app.errors import MigrationFailed
 from app.migrator.alone import alone
 from app.migrator.dialects import Dialect
 from app.migrator.driver import Raw
@@ -130,12 +131,27 @@ def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | N
         for number, step in enumerate(recording.steps, 1):
             if on_step:
                 on_step(number, len(recording.steps), step.revision)
-            for statement, parameters in step.statements:
-                raw.cursor().execute(statement, parameters)
+            try:
+                for statement, parameters in step.statements:
+                    raw.cursor().execute(statement, parameters)
+            except Exception as error:
+                raise _failed(recording, number, error) from error
             if rows and step.may_lose_rows:
                 rows.check(step.revision, announced=step.announced)
         if rows:
             rows.finish()
+
+
+def _failed(recording: Recording, number: int, error: Exception) -> MigrationFailed:
+    names = [step.revision for step in recording.steps]
+    left = names[number:]
+    return MigrationFailed(
+        f"Revision {names[number - 1]} failed: {' '.join(str(error).split()).rstrip('.')}. The "
+        "database is as it was." + (f" Still to come: {', '.join(left)}." if left else ""),
+        applied=(),
+        failed=names[number - 1],
+        pending=tuple(left),
+    )
 
 
 def _literally(construct: Any, migration: MigrationContext) -> str:

@@ -1,0 +1,88 @@
+"""Drift without models, drift from models, and finding the revision of what has no version."""
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from app import errors
+from app.migrator import Project
+from app.migrator.values import Position
+from tests.migrator.scripts import write_env, write_project, write_revision
+from tests.migrator.test_moves import run
+
+MODELS = """
+import sqlalchemy as sa
+from alembic import context
+metadata = sa.MetaData()
+sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True), {more})
+context.configure(connection=context.config.attributes.get("connection"), dialect_name="sqlite",
+                  target_metadata=metadata)
+with context.begin_transaction():
+    context.run_migrations()
+"""
+
+
+def test_what_was_changed_by_hand_is_named(project: Project, catalog_url: URL) -> None:
+    database = project.at(catalog_url)
+    database.upgrade("r004")
+    assert database.check().is_clean
+    run(catalog_url, "ALTER TABLE t3 ADD COLUMN rogue INTEGER", "CREATE TABLE stray (id INTEGER)")
+    assert database.check().differences == ("extra column t3.rogue", "extra table stray")
+
+
+def test_behind_is_no_drift(project: Project, catalog_url: URL) -> None:
+    project.at(catalog_url).upgrade("r002")
+    assert project.at(catalog_url).check().is_clean
+
+
+def test_the_models_are_compared_too(tmp_path: Path, sqlite_url: URL) -> None:
+    text = MODELS.format(more='sa.Column("nickname", sa.String(20))')
+    folder = write_env(tmp_path / "p", text)
+    write_revision(
+        folder, "one", None, ['op.create_table("t", sa.Column("id", sa.Integer, primary_key=True))']
+    )
+    project = Project.load(folder)
+    project.at(sqlite_url).upgrade()
+    drift = project.at(sqlite_url).check()
+    assert drift.differences == ()
+    assert drift.models == ("missing column t.nickname",)
+
+
+def test_a_database_without_a_version_is_adopted(project: Project, catalog_url: URL) -> None:
+    database = project.at(catalog_url)
+    database.upgrade("r003")
+    run(catalog_url, "DROP TABLE alembic_version")
+    assert database.status().position is Position.UNSTAMPED
+    assert database.adopt().revision == "r003"
+    assert database.status().current == ("r003",)
+    assert database.upgrade().after == ("r005",)
+
+
+def test_one_that_is_almost_a_revision_is_named_and_left_alone(
+    project: Project, catalog_url: URL
+) -> None:
+    database = project.at(catalog_url)
+    database.upgrade("r003")
+    run(catalog_url, "DROP TABLE alembic_version", "ALTER TABLE t1 ADD COLUMN rogue INTEGER")
+    with pytest.raises(errors.DatabaseUnstamped) as refused:
+        database.adopt()
+    assert "closest to revision r003, except: extra column t1.rogue" in str(refused.value)
+    assert refused.value.context["revision"] == "r003"
+    assert database.status().position is Position.UNSTAMPED
+    assert database.stamp("r003").after == ("r003",)
+
+
+def test_the_comparison_leaves_no_scratch_behind(
+    tmp_path: Path, postgresql_url: URL, mariadb_url: URL
+) -> None:
+    project = Project.load(write_project(tmp_path / "p", 3))
+    for url in (postgresql_url, mariadb_url):
+        project.at(url).upgrade()
+        project.at(url).check()
+        engine = sa.create_engine(url)
+        with engine.connect() as connection:
+            schemas = sa.inspect(connection).get_schema_names()
+        engine.dispose()
+        assert not [name for name in schemas if "scratch" in name]
