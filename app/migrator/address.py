@@ -8,9 +8,12 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine
 
 from app.migrator import driver
-from app.migrator.dialects import Dialect, dialect_of
+from app.migrator.dialects import Dialect, Peek, VersionTable, dialect_of
 from app.migrator.driver import Raw
 from app.migrator.reach import reaching
+
+BESIDE_SECONDS = 30
+"""How long another session of ours waits for a lock; MariaDB would wait a day."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +62,26 @@ class Address:
         """The driver's connection: a new one, or the caller's, given back as it was."""
         with reaching(self.url):
             if self.connection is not None:
-                with self.dialect.borrowed(driver.raw_of(self.connection)) as raw:
+                lent = driver.raw_of(self.connection)
+                with self.dialect.borrowed(lent, shared=self.is_shared) as raw:
                     yield raw
             elif self.engine is not None:
-                lent = self.engine.raw_connection()
+                pooled = self.engine.raw_connection()
                 try:
-                    with self.dialect.borrowed(lent.dbapi_connection) as raw:
+                    with self.dialect.borrowed(pooled.dbapi_connection, shared=False) as raw:
                         yield raw
                 finally:
-                    lent.close()
+                    pooled.close()
             else:
                 with driver.closing(driver.open_raw(self.url)) as raw:
                     self.dialect.settle(raw)
                     yield raw
+
+    def peek(self, raw: Raw, table: VersionTable) -> Peek:
+        """Where it stands, as far as the driver can tell. Writes nothing, ends nothing."""
+        if self.connection is not None and self.is_shared:
+            return self.dialect.peek_within(self.connection, table)
+        return self.dialect.peek(raw, table)
 
     @contextmanager
     def connected(self, raw: Raw) -> Iterator[Connection]:
@@ -80,18 +90,24 @@ class Address:
             yield self.connection
             return
         engine = driver.engine_on(raw, self.url)
-        self.dialect.prepare(engine)
+        self.dialect.prepare(engine, settled=True)
         with engine.connect() as connection:
             yield connection
 
     @contextmanager
     def beside(self) -> Iterator[Connection]:
         """Another session on the same database, committed at the end."""
-        if self.url.database is None and self.engine is not None:
-            engine = self.engine
+        lent = self.connection.engine if self.connection is not None else self.engine
+        in_memory = self.dialect.name == "sqlite" and self.path is None
+        if lent is not None and in_memory:
+            engine = lent  # a new one would open another, empty memory
         else:
             engine = driver.own(create_engine(self.url, poolclass=NullPool))
             self.dialect.prepare(engine)
         with engine.connect() as connection:
+            if not in_memory:
+                self.dialect.brake(
+                    driver.raw_of(connection), lock_seconds=BESIDE_SECONDS, statement_seconds=None
+                )
             yield connection.execution_options(write=True)
             connection.commit()

@@ -18,7 +18,9 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    delete,
     insert,
+    inspect,
     select,
     update,
 )
@@ -49,6 +51,7 @@ table = Table(
     mariadb_charset="utf8mb4",
 )
 
+PASSING = "passing"  # of a history that goes with the run that made it
 # Actions after which the revision is there
 APPLIES = {"upgrade", "adopt", "repair"}
 
@@ -106,6 +109,24 @@ def ensure(connection: Connection) -> None:
 def remove(connection: Connection) -> None:
     """Drop the table."""
     table.drop(connection, checkfirst=True)
+
+
+def mark_passing(connection: Connection, *, by: Holder) -> None:
+    """Note that this history is only for the run that makes it, which will drop it."""
+    add(connection, revision=PASSING, action=PASSING, outcome="succeeded", by=by)
+
+
+def is_passing(connection: Connection) -> bool:
+    """True for a history that nobody asked to keep."""
+    if not inspect(connection).has_table(NAME):
+        return False
+    query = select(table.c.id).where(table.c.action == PASSING).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def keep(connection: Connection) -> None:
+    """From now on it is kept, whoever made it."""
+    connection.execute(delete(table).where(table.c.action == PASSING))
 
 
 def add(

@@ -13,13 +13,15 @@ CATALOGS = VersionTable()
 
 
 def look(connection: Connection, scripts: Scripts, table: VersionTable = CATALOGS) -> Look:
-    """Compare a database with its scripts. Ends its own transaction; writes nothing."""
+    """Compare a database with its scripts. Ends its own transaction, no other; writes nothing."""
+    joins = connection.in_transaction()
     try:
         tables = dialect_of(connection).tables(connection)
         current = read_current(connection, tables, table)
         rows = history.entries(connection) if history.NAME in tables else []
     finally:
-        connection.rollback()
+        if not joins:
+            connection.rollback()
     return _judge(scripts, tables, current, rows, table)
 
 

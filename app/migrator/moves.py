@@ -39,7 +39,8 @@ class Move:
     def make(self) -> Outcome:
         """Do it. Raises the HeadwayError that says why not; the database is then as it was."""
         path = self.address.path
-        is_new = path is not None and not path.exists()
+        lent = self.address.engine or self.address.connection  # it has the file open
+        is_new = path is not None and not path.exists() and lent is None
         try:
             with held(self.address, self.policy, self.waiting) as raw:
                 return self._moved(raw)

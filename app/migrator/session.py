@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from app.errors import DatabaseInUse
+from app.errors import DatabaseInUse, DatabaseTorn, HeadwayError
 from app.migrator import driver
 from app.migrator.address import Address
 from app.migrator.driver import Raw
@@ -73,6 +73,8 @@ def _braking(address: Address) -> Iterator[None]:
     began = time.monotonic()
     try:
         yield
+    except DatabaseTorn:
+        raise  # trying again would not help, whatever the cause was
     except Exception as error:
         cause: BaseException | None = error
         while cause and not address.dialect.is_brake(getattr(cause, "orig", None) or cause):
@@ -80,9 +82,10 @@ def _braking(address: Address) -> Iterator[None]:
         if cause is None:
             raise
         said = " ".join(str(getattr(cause, "orig", None) or cause).split())
+        told = f" {error}" if isinstance(error, HeadwayError) else ""
         raise DatabaseInUse(
             f"{address}: gave up after {time.monotonic() - began:.1f} s ({said}). Others hold what "
             "the revision has to lock, or a statement took longer than allowed. Try again when "
-            f"they are done. {error}",
+            f"they are done.{told}",
             **getattr(error, "context", {}),
         ) from error

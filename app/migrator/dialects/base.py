@@ -1,8 +1,8 @@
 """What the migrator asks of a database, in a few verbs. A dialect is one file that answers them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from sqlalchemy import URL, Connection, Engine, inspect
 
 from app.errors import HeadwayError
+from app.migrator import history
 from app.migrator.driver import Raw
 from app.migrator.values import Holder
 
@@ -63,21 +64,43 @@ class Dialect(ABC):
     """True if an upgrade that fails leaves nothing behind."""
     quote: ClassVar[str] = '"'
 
-    def prepare(self, engine: Engine) -> None:  # noqa: B027  # most need nothing
-        """Make the engine's transactions real. Call once per engine."""
+    def prepare(self, engine: Engine, *, settled: bool = False) -> None:  # noqa: B027  # most need nothing
+        """Make the engine's transactions real. Call once per engine.
+
+        `settled`: its connections are already, and have brakes that must stay.
+        """
 
     def settle(self, raw: Raw) -> None:  # noqa: B027  # most need nothing
         """The same for a connection of the driver's that we opened."""
 
-    @contextmanager
-    def borrowed(self, raw: Raw) -> Iterator[Raw]:
-        """A connection of someone else's, settled for a while and given back as it was."""
-        self.settle(raw)
-        yield raw
+    @abstractmethod
+    def borrowed(self, raw: Raw, *, shared: bool) -> AbstractContextManager[Raw]:
+        """A connection of someone else's, settled for a while and given back as it was.
+
+        With `shared` a transaction of theirs is open on it, and stays open.
+        """
 
     @abstractmethod
     def peek(self, raw: Raw, table: VersionTable) -> Peek:
         """Where a database stands, as far as the driver can tell. Writes nothing."""
+
+    def peek_within(self, connection: Connection, table: VersionTable) -> Peek:
+        """The same within a transaction of someone else's, which goes on afterwards."""
+        tables = self.tables(connection)
+        versions: Sequence[str] = ()
+        if inspect(connection).has_table(table.name, schema=table.schema):
+            query = f"SELECT version_num FROM {table.quoted(self.quote)}"  # noqa: S608
+            versions = connection.exec_driver_sql(query).scalars().all()
+        return Peek(
+            versions=tuple(sorted(versions)),
+            tables=frozenset() if versions else frozenset(tables),
+            leftovers=tuple(sorted(name for name in tables if self.is_leftover(name))),
+            has_history=history.NAME in tables,
+        )
+
+    def is_leftover(self, table: str) -> bool:  # noqa: ARG002
+        """True for the copy that a batch operation works on, and removes at its end."""
+        return False
 
     @abstractmethod
     def brake(self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None) -> None:
@@ -132,6 +155,12 @@ class Dialect(ABC):
     def migrating(self, connection: Connection) -> Iterator["RowGuard | None"]:  # noqa: ARG002
         """Ready a locked connection, outside a transaction, to run revisions."""
         yield None
+
+    @contextmanager
+    def joining(self, connection: Connection) -> Iterator["RowGuard | None"]:
+        """The same within a transaction of someone else's: what fails is taken back at once."""
+        with connection.begin_nested() if self.transactional_ddl else nullcontext():
+            yield None
 
     @contextmanager
     def replaying(self, raw: Raw) -> Iterator["RowGuard | None"]:

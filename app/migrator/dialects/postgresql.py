@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import ClassVar
@@ -13,14 +13,16 @@ from sqlalchemy import URL, Connection, NullPool, create_engine
 from app.errors import (
     DatabaseDenied,
     DatabaseExists,
+    DatabaseInUse,
     DatabaseReadOnly,
     DatabaseUnreachable,
     HeadwayError,
     PoolerInTheWay,
 )
 from app.migrator import history
+from app.migrator.dialects import postgresql_undo
 from app.migrator.dialects.base import Dialect, Lock, Peek, VersionTable
-from app.migrator.driver import Raw, ask, closing, open_raw
+from app.migrator.driver import Raw, ask, closing, on_its_own, open_raw
 from app.migrator.values import Holder
 
 # An application_name holds 63 bytes; the host comes last because it may be cut.
@@ -29,12 +31,38 @@ SIGNATURE = re.compile(
 )
 
 
+SETTINGS = (
+    *("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"),
+    "application_name",
+)
+"""What we set in a session."""
+BRAKES = ("55P03", "57014", "40P01")  # lock_timeout, statement_timeout, a deadlock
+
+
 class Postgresql(Dialect):
     """PostgreSQL."""
 
     name: ClassVar[str] = "postgresql"
     transactional_ddl: ClassVar[bool] = True
     templates: ClassVar[bool] = True
+
+    @contextmanager
+    def borrowed(self, raw: Raw, *, shared: bool) -> Iterator[Raw]:
+        if shared:
+            yield raw
+            return
+        autocommit = raw.autocommit
+        raw.rollback()
+        raw.autocommit = False
+        query = ", ".join(f"current_setting('{name}')" for name in SETTINGS)
+        settings = dict(zip(SETTINGS, ask(raw, f"SELECT {query}")[0], strict=True))
+        try:
+            yield raw
+        finally:
+            with contextlib.suppress(Exception):  # its session is gone, and its settings with it
+                raw.rollback()
+                _set(raw, settings)
+                raw.autocommit = autocommit
 
     def lock(self, raw: Raw, url: URL, name: str) -> Lock:  # noqa: ARG002  # keys are per database
         return AdvisoryLock(raw, name)
@@ -54,7 +82,7 @@ class Postgresql(Dialect):
         return None
 
     def peek(self, raw: Raw, table: VersionTable) -> Peek:
-        with contextlib.closing(raw.cursor()) as cursor:
+        with on_its_own(raw), contextlib.closing(raw.cursor()) as cursor:
             try:
                 cursor.execute(
                     f"SELECT version_num, to_regclass('{history.NAME}') IS NOT NULL "  # noqa: S608
@@ -87,13 +115,10 @@ class Postgresql(Dialect):
             "statement_timeout": round((statement_seconds or 0) * 1000),
             "idle_in_transaction_session_timeout": 0,
         }
-        settings = ", ".join(
-            f"set_config('{name}', '{value}', false)" for name, value in waits.items()
-        )
-        ask(raw, f"SELECT {settings}")
+        _set(raw, {name: str(value) for name, value in waits.items()})
 
     def is_brake(self, error: BaseException) -> bool:
-        return _state(error) in ("55P03", "57014")
+        return _state(error) in BRAKES
 
     def notice_pooler(self, raw: Raw, another: Callable[[], AbstractContextManager[Raw]]) -> None:
         own = getattr(getattr(raw, "info", None), "backend_pid", None)
@@ -121,17 +146,22 @@ class Postgresql(Dialect):
         source = f" TEMPLATE {_quoted(template)}" if template else ""
         with _maintenance(url) as raw:
             try:
-                raw.execute(f"CREATE DATABASE {_quoted(url)}{source}")
+                raw.cursor().execute(f"CREATE DATABASE {_quoted(url)}{source}")
             except Exception as error:
-                if _state(error) != "42P04":
-                    raise
-                raise DatabaseExists(
-                    f"{url.render_as_string()} is there already. Nothing was changed."
-                ) from error
+                if _state(error) == "42P04":
+                    raise DatabaseExists(
+                        f"{url.render_as_string()} is there already. Nothing was changed."
+                    ) from error
+                if _state(error) == "55006" and template:
+                    raise DatabaseInUse(
+                        f"{template.render_as_string()} cannot be copied while others are "
+                        "connected to it. Nothing was changed. Try again when they are gone."
+                    ) from error
+                raise
 
     def drop(self, url: URL) -> None:
         with _maintenance(url) as raw:
-            raw.execute(f"DROP DATABASE IF EXISTS {_quoted(url)} WITH (FORCE)")
+            raw.cursor().execute(f"DROP DATABASE IF EXISTS {_quoted(url)} WITH (FORCE)")
 
     def rename(self, url: URL, name: str) -> None:
         with _maintenance(url) as raw:
@@ -148,6 +178,12 @@ class Postgresql(Dialect):
         query = "SELECT datname FROM pg_database WHERE starts_with(datname, %s)"
         with _maintenance(url) as raw:
             return [name for (name,) in ask(raw, query, [beginning])]
+
+    def image(self, connection: Connection) -> dict[str, str] | None:
+        return postgresql_undo.image(connection)
+
+    def undo(self, before: dict[str, str], now: dict[str, str]) -> list[str]:
+        return postgresql_undo.undo(before, now)
 
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[Connection]:
@@ -176,6 +212,12 @@ def _maintenance(url: URL) -> Iterator[Raw]:
 def _quoted(url: URL) -> str:
     name = str(url.database).replace('"', '""')
     return f'"{name}"'
+
+
+def _set(raw: Raw, settings: Mapping[str, str]) -> None:
+    """Set these for the session."""
+    calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
+    ask(raw, f"SELECT {calls}", [said for pair in settings.items() for said in pair])
 
 
 def _state(error: BaseException) -> str | None:

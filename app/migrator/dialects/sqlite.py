@@ -1,7 +1,6 @@
 """SQLite: one file, one writer, and a driver that must be told to keep transactions whole."""
 
 import contextlib
-import json
 import os
 import shutil
 import sqlite3
@@ -9,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,16 +16,13 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from app.errors import DatabaseExists, DatabaseReadOnly, DatabaseUnreachable, HeadwayError
 from app.migrator import history, snapshots
 from app.migrator.dialects.base import Dialect, Lock, Peek, RowGuard, VersionTable
+from app.migrator.dialects.sqlite_lock import FileLock
 from app.migrator.driver import Raw, raw_of
 from app.migrator.rows import SqliteRowGuard
-from app.migrator.values import Holder
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 BUSY_SECONDS = 30
+LEFTOVER = "_alembic_tmp_"
+"""How Alembic's batch operations call the copy that they make of a table."""
 
 
 class Sqlite(Dialect):
@@ -36,29 +31,44 @@ class Sqlite(Dialect):
     name: ClassVar[str] = "sqlite"
     transactional_ddl: ClassVar[bool] = True
 
-    def prepare(self, engine: Engine) -> None:
-        event.listen(engine, "connect", _on_connect)
+    def prepare(self, engine: Engine, *, settled: bool = False) -> None:
+        if not settled:
+            event.listen(engine, "connect", _on_connect)
         event.listen(engine, "begin", _on_begin)
 
     def settle(self, raw: Raw) -> None:
         _on_connect(raw, None)
 
     @contextmanager
-    def borrowed(self, raw: Raw) -> Iterator[Raw]:
+    def borrowed(self, raw: Raw, *, shared: bool) -> Iterator[Raw]:
+        pragmas = {
+            name: raw.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("foreign_keys", "busy_timeout")
+        }
         isolation = raw.isolation_level
-        (foreign_keys,) = raw.execute("PRAGMA foreign_keys").fetchone()
-        self.settle(raw)
+        if not shared:
+            self.settle(raw)
+        elif not raw.in_transaction:
+            # The driver begins one at the first INSERT and not at DDL, so the caller may have
+            # none where they believe in one. (To set isolation_level would commit it.)
+            raw.execute("BEGIN")
         try:
             yield raw
         finally:
-            raw.execute(f"PRAGMA foreign_keys={foreign_keys}")
-            raw.isolation_level = isolation
+            raw.set_progress_handler(None, 0)
+            for name, value in pragmas.items():
+                raw.execute(f"PRAGMA {name}={value}")
+            if not shared:
+                raw.isolation_level = isolation
+
+    def is_leftover(self, table: str) -> bool:
+        return table.startswith(LEFTOVER)
 
     def peek(self, raw: Raw, table: VersionTable) -> Peek:
         try:
             rows = raw.execute(
                 "SELECT version_num, (SELECT group_concat(name, char(10)) FROM sqlite_master "  # noqa: S608
-                f"WHERE name GLOB '_alembic_tmp_*' OR name = '{history.NAME}') "
+                f"WHERE name GLOB '{LEFTOVER}*' OR name = '{history.NAME}') "
                 f"FROM {table.quoted()}"
             ).fetchall()
         except sqlite3.OperationalError as error:
@@ -71,7 +81,7 @@ class Sqlite(Dialect):
         else:
             found = raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
             names = frozenset(name for (name,) in found if not name.startswith("sqlite_"))
-            special = {n for n in names if n == history.NAME or n.startswith("_alembic_tmp_")}
+            special = {n for n in names if n == history.NAME or self.is_leftover(n)}
         return Peek(
             versions=tuple(sorted(version for version, _ in rows)),
             tables=names,
@@ -148,6 +158,11 @@ class Sqlite(Dialect):
                 driver.execute("PRAGMA foreign_keys=ON")
 
     @contextmanager
+    def joining(self, connection: Connection) -> Iterator[RowGuard | None]:
+        with connection.begin_nested():
+            yield SqliteRowGuard(raw_of(connection))
+
+    @contextmanager
     def replaying(self, raw: Raw) -> Iterator[RowGuard | None]:
         raw.execute("PRAGMA foreign_keys=OFF")
         raw.execute("BEGIN IMMEDIATE")
@@ -203,72 +218,8 @@ def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
 def _on_begin(connection: Connection) -> None:
     # A reader that becomes a writer half-way fails at once when another wrote in between: who
     # is going to write says so from the start.
-    write = connection.get_execution_options().get("write", False)
+    options = connection.get_execution_options()
+    if options.get("isolation_level") == "AUTOCOMMIT":  # an `autocommit_block`: each by itself
+        return
+    write = options.get("write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
-class FileLock(Lock):
-    """A file beside the database, locked by the operating system, which knows who died.
-
-    `flock` (on Windows a byte range) rather than the file's existence: nothing to clean up
-    after a crash. The file goes with its holder's release.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path  # None: a database in memory, which nobody else can reach
-        self.file: int | None = None
-
-    def try_acquire(self, me: Holder) -> bool:
-        if self.path is None:
-            return True
-        try:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise DatabaseReadOnly(
-                f"{self.path.parent} cannot be written ({error.strerror}), and the catalog there "
-                "has to be. Mount it writable, or give the catalog another place."
-            ) from error
-        if not (_lock_file(file) and self._is_still(file)):
-            os.close(file)
-            return False
-        os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps(me.as_json()).encode(), 0)
-        self.file = file
-        return True
-
-    def _is_still(self, file: int) -> bool:
-        """False if the last holder removed the file between our open and our lock."""
-        try:
-            return os.path.samestat(os.fstat(file), os.stat(self.path))  # type: ignore[arg-type]  # noqa: PTH116
-        except FileNotFoundError:
-            return False
-
-    def holder(self) -> Holder | None:
-        try:
-            said = json.loads(self.path.read_text() if self.path else "")
-        except (OSError, ValueError):
-            return None
-        return Holder(**said | {"since": datetime.fromisoformat(said["since"])})
-
-    def release(self) -> None:
-        if self.file is None or self.path is None:
-            return
-        if fcntl:
-            self.path.unlink(missing_ok=True)  # while we hold it, so nobody locks a dead name
-        os.close(self.file)
-        self.file = None
-
-
-def _lock_file(file: int) -> bool:
-    try:
-        if fcntl:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            import msvcrt
-
-            # Far behind the text, so that others can still read who holds it.
-            os.lseek(file, 1 << 30, os.SEEK_SET)
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    except OSError:
-        return False
-    return True

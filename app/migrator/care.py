@@ -1,0 +1,97 @@
+"""What a run of revisions takes care of, what its steps are called, and how a failure is told."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from alembic.runtime.migration import MigrationInfo
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from app.errors import CatalogTorn, HeadwayError, MigrationFailed
+from app.migrator.scripts import Scripts
+
+Step = Any  # Alembic's RevisionStep or StampStep, which share `info` but no typed base
+Beside = Callable[[], AbstractContextManager[Connection]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Care:
+    """What a run takes care of. The catalog's own is the default; any other database has less."""
+
+    history: bool = True
+    """Keep a history table. Where DDL cannot be rolled back there is one while a run lasts."""
+    snapshot: bool = True
+    """Take a snapshot first, where the database can."""
+    torn: type[HeadwayError] = CatalogTorn
+    mend: str = "see `flask catalog status`, then `flask catalog repair`"
+    beside: Beside | None = None
+    """Opens another session on the same database; by default through the connection's engine."""
+    joins: bool = False
+    """The run is part of a transaction that is open already, and that others end."""
+
+
+CATALOGS = Care()
+
+
+def name_of(info: MigrationInfo) -> str:
+    """The revision a step is about; `base` for a stamp that clears all."""
+    if info.is_stamp:
+        return next(iter(info.destination_revision_ids), "base")
+    return str(info.up_revision_id)
+
+
+def action_of(info: MigrationInfo) -> str:
+    """What a step does, as the history calls it."""
+    if info.is_stamp:
+        return "stamp"
+    return "upgrade" if info.is_upgrade else "downgrade"
+
+
+def refuse_leaving(steps: Sequence[Step], scripts: Scripts) -> None:
+    """Raise MigrationFailed for a step that would commit the transaction of others."""
+    for name in (name_of(step.info) for step in steps):
+        if (script := scripts.by_id.get(name)) and script.autocommits:
+            raise MigrationFailed(
+                f"Revision {name} has an `autocommit_block`, which would commit the transaction "
+                "that is open on this connection. Nothing was changed. Give the URL or the engine, "
+                "or a connection without a transaction.",
+                failed=name,
+            )
+
+
+def needs_words(error: BaseException) -> TypeGuard[Exception]:
+    """False for our own errors, which have them, and for being told to stop."""
+    return isinstance(error, Exception) and not isinstance(error, HeadwayError)
+
+
+def reason(error: BaseException) -> str:
+    """What the driver or the script said, without the statement and its values."""
+    return " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
+
+
+def is_lost(error: Exception) -> bool:
+    """True if nobody heard the server's answer."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def explained(
+    error: Exception, *, steps: Sequence[Step], failed: int, done: Sequence[str], stays: str | None
+) -> MigrationFailed:
+    """A failure with what was applied, what broke and what is left.
+
+    `stays` says why part of the failed step is still there, and what to do; None if nothing is.
+    """
+    names = [name_of(step.info) for step in steps]
+    left = names[failed + 1 :]
+    after = f"Part of it stays, because {stays}." if stays else "The database is as it was."
+    if done:
+        after = f"Applied before it: {', '.join(done)}. {after}"
+    return MigrationFailed(
+        f"Revision {names[failed]} failed: {reason(error)}. {after}"
+        + (f" Still to come: {', '.join(left)}." if left else ""),
+        applied=tuple(done),
+        failed=names[failed],
+        pending=tuple(left),
+    )

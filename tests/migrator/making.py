@@ -1,0 +1,102 @@
+"""Small projects, and what is in a database, for tests of one database."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from textwrap import indent
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from app.migrator.project import Project
+
+SCRIPT = '''"""{name}"""
+import os
+import time
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{name}"
+down_revision = {parent!r}
+
+
+def upgrade():
+{up}
+
+
+def downgrade():
+{down}
+'''
+
+TABLE = """op.create_table(
+    "{0}", sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.String(50)))"""
+
+
+def make_project(folder: Path, **revisions: str | tuple[str, str]) -> Project:
+    """A project of these revisions, one upon the other; the text of upgrade, or of both ways."""
+    write(folder, **revisions)
+    return Project.load(folder)
+
+
+def write(folder: Path, **revisions: str | tuple[str, str]) -> None:
+    versions = folder / "versions"
+    versions.mkdir(parents=True, exist_ok=True)
+    parent = None
+    for name, said in revisions.items():
+        up, down = (said, "pass") if isinstance(said, str) else said
+        text = SCRIPT.format(
+            name=name, parent=parent, up=indent(up, "    "), down=indent(down, "    ")
+        )
+        (versions / f"{name}.py").write_text(text)
+        parent = name
+
+
+def table(name: str) -> str:
+    """The text that makes a table with a name in it."""
+    return TABLE.format(name)
+
+
+def run(url: URL, *statements: str) -> None:
+    """Run these, in one transaction, past all that is tested."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+
+
+def rows(url: URL, query: str) -> list[tuple[Any, ...]]:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+
+def tables(url: URL) -> set[str]:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        return set(sa.inspect(connection).get_table_names())
+
+
+def contents(url: URL) -> dict[str, Any]:
+    """All that is in a database: the schema as the server tells it, and every row."""
+    if url.get_backend_name() == "sqlite":
+        with closing(sqlite3.connect(str(url.database))) as connection:
+            return {"dump": list(connection.iterdump())}
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        inspector = sa.inspect(connection)
+        found: dict[str, Any] = {}
+        for name in sorted(inspector.get_table_names()):
+            quoted = connection.dialect.identifier_preparer.quote(name)
+            found[name] = {
+                "columns": [
+                    (c["name"], str(c["type"]), c["nullable"], c["default"])
+                    for c in inspector.get_columns(name)
+                ],
+                "indexes": sorted(str(i["name"]) for i in inspector.get_indexes(name)),
+                "keys": sorted(str(k["name"]) for k in inspector.get_foreign_keys(name)),
+                "rows": sorted(map(repr, connection.exec_driver_sql(f"SELECT * FROM {quoted}"))),
+            }
+        found["views"] = sorted(inspector.get_view_names())
+    return found
