@@ -13,6 +13,7 @@ from app.cli.groups import Group
 from app.cli.output import Exit, as_json, print_json, print_table
 from app.errors import CatalogBehind, DatabaseUnreachable
 from app.migrator import history as records
+from app.migrator.mend import Verdict
 from app.migrator.values import Look, Position
 
 NEXT_STEP = {
@@ -95,18 +96,18 @@ def _problems(seen: Look) -> list[str]:
 @click.option(
     "--as",
     "verdict",
-    type=click.Choice([verdict.value for verdict in mending.Verdict]),
+    type=click.Choice([verdict.value for verdict in Verdict]),
     help="Your word on a torn or inserted revision that you have mended by hand.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 def repair(verdict: str | None, yes: bool, dry_run: bool) -> None:
     """Take back the half of a torn revision; accept edited and missing scripts."""
-    plan = mending.plan_repair(mending.Verdict(verdict) if verdict else None)
+    plan = mending.plan_repair(Verdict(verdict) if verdict else None)
     if plan.is_empty:
         click.echo("There is nothing to repair.")
         return
-    for line in _plan_lines(plan):
+    for line in plan.lines():
         click.echo(line)
     if dry_run:
         return
@@ -114,19 +115,6 @@ def repair(verdict: str | None, yes: bool, dry_run: bool) -> None:
         click.confirm("Do this?", abort=True)
     mending.repair(plan)
     click.echo("Repaired.")
-
-
-def _plan_lines(plan: mending.Repair) -> list[str]:
-    lines = [f"accept the present script of {revision}" for revision in plan.record]
-    lines += [f"forget {revision}, which has no script" for revision in plan.forget]
-    lines += [f"take {revision} for applied" for revision in plan.claim]
-    if plan.torn and plan.verdict:
-        lines.append(f"take torn {plan.torn} for {plan.verdict.value}")
-    elif plan.torn:
-        lines.append(f"take the half of {plan.torn} back:")
-        lines += [f"  {statement}" for statement in plan.statements] or ["  nothing of it stayed"]
-        lines.append("Rows that it changed before it broke stay changed.")
-    return lines
 
 
 @catalog.command()

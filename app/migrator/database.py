@@ -13,6 +13,7 @@ from app.errors import DatabaseDenied, DatabaseUnreachable, SnapshotNotFound
 from app.migrator import plans, snapshots, templates, verdict
 from app.migrator.address import Address
 from app.migrator.drift import COMPARING, Comparison, Drift, unlike
+from app.migrator.mend import Mending, Repair, Verdict
 from app.migrator.modelsync import Sync, sync
 from app.migrator.moves import Move
 from app.migrator.offline import Span, render
@@ -178,6 +179,28 @@ class Database:
             on_step=on_step,
             waiting=waiting,
         )
+
+    # --- mend -------------------------------------------------------------------------------
+
+    def plan_repair(self, verdict: Verdict | None = None) -> Repair:
+        """What a repair would do now. No lock, nothing written.
+
+        `verdict` is a person's word on a torn revision, `applied` or `not-applied`; without it
+        its half is to be taken back. Raises RepairRefused if that would lose something.
+        """
+        return self._mending.plan(verdict)
+
+    def repair(self, verdict: "Verdict | Repair | None" = None) -> Repair:
+        """Take back the half of a torn revision, and what killed runs left; what was done.
+
+        Given a plan, it is done as shown. Raises RepairRefused if it would lose something, or if
+        another plan would be made by now.
+        """
+        return self._mending.do(verdict)
+
+    @property
+    def _mending(self) -> Mending:
+        return Mending(project=self.project, address=self.address, x=self.x, policy=self.policy)
 
     # --- copies -----------------------------------------------------------------------------
 

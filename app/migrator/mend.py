@@ -1,0 +1,273 @@
+"""Mend a database: the half of a torn revision, what a killed run left behind. Never by itself.
+
+A repair is planned and shown first, then done as shown, under the lock.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, delete, select, table
+from sqlalchemy.sql import column
+
+from app.errors import RepairRefused
+from app.migrator import history
+from app.migrator.address import Address
+from app.migrator.alone import alone
+from app.migrator.dialects import VersionTable, dialect_of
+from app.migrator.dialects.sqlite import LEFTOVER
+from app.migrator.driver import Raw
+from app.migrator.look import CATALOGS
+from app.migrator.project import Project
+from app.migrator.scripts import Scripts
+from app.migrator.session import Policy, held
+from app.migrator.values import Holder, Look
+from app.migrator.verdict import judge, version_table
+
+AS_SPELLED = {"no_parameters": True}
+"""Statements that hold a `%` and no values."""
+
+
+class Verdict(StrEnum):
+    """What a person knows about revisions that a database cannot be sure of."""
+
+    APPLIED = "applied"
+    NOT_APPLIED = "not-applied"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repair:
+    """What a repair would do. Shown first, then done as shown."""
+
+    torn: str | None = None
+    statements: tuple[str, ...] = ()
+    """What takes the half of the torn revision back, or the copy of a broken batch operation."""
+    verdict: Verdict | None = None
+    record: tuple[str, ...] = ()
+    """Revisions whose present script is to be taken for the applied one."""
+    forget: tuple[str, ...] = ()
+    """Applied revisions that have no script any more."""
+    claim: tuple[str, ...] = ()
+    """Revisions below the current one that a person says are there."""
+    leftovers: tuple[str, ...] = ()
+    """Copies of tables that a batch operation of another tool left."""
+    clears: bool = False
+    """A history that was only for a run, which was killed, is dropped."""
+
+    @property
+    def is_empty(self) -> bool:
+        """True if there is nothing to mend."""
+        mends = self.torn or self.record or self.forget or self.claim or self.leftovers
+        return not (mends or self.clears)
+
+    def lines(self) -> list[str]:
+        """The same for a person."""
+        lines = [f"accept the present script of {revision}" for revision in self.record]
+        lines += [f"forget {revision}, which has no script" for revision in self.forget]
+        lines += [f"take {revision} for applied" for revision in self.claim]
+        statements = [f"  {statement}" for statement in self.statements]
+        if self.torn and self.verdict:
+            lines.append(f"take torn {self.torn} for {self.verdict.value}")
+        elif self.torn:
+            lines.append(f"take the half of {self.torn} back:")
+            lines += statements or ["  nothing of it stayed"]
+            lines.append("Rows that it changed before it broke stay changed.")
+        if self.leftovers:
+            lines.append("end the batch operation that another tool left half-way:")
+            lines += statements
+        if self.clears and not self.torn:
+            lines.append("drop the notes of a run that was killed")
+        return lines
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mender:
+    """What mending has to know of the project whose database it is."""
+
+    scripts: Scripts
+    directory: ScriptDirectory
+    me: Holder
+    command: str
+    """The command that repairs, as a person types it."""
+    table: VersionTable = CATALOGS
+    keeps: bool = True
+    """The database keeps a history."""
+
+    def plan(self, connection: Connection, seen: Look, verdict: Verdict | None) -> Repair:
+        """What a repair would do now. Changes nothing. Raises RepairRefused."""
+        statements: list[str] = []
+        if seen.torn and verdict is None:
+            statements = self._way_back(connection, seen.torn)
+        for leftover in seen.leftovers:
+            statements.append(_put_right(connection, leftover))
+        passing = history.is_passing(connection)
+        connection.rollback()
+        return Repair(
+            torn=seen.torn,
+            statements=tuple(statements),
+            verdict=verdict,
+            record=() if passing else seen.edited,
+            forget=() if passing else seen.missing,
+            claim=seen.out_of_order if verdict is Verdict.APPLIED and not passing else (),
+            leftovers=seen.leftovers,
+            clears=passing and not self.keeps,
+        )
+
+    def _way_back(self, connection: Connection, torn: str) -> list[str]:
+        before = json.loads(_torn_row(connection).image or "null")
+        if before is None:
+            raise RepairRefused(
+                f"What was there before revision {torn} is not known. Mend it by hand, then run "
+                f"`{self.command} --as applied` or `--as not-applied`."
+            )
+        dialect = dialect_of(connection)
+        return dialect.undo(before, dialect.image(connection) or {})
+
+    def carry_out(self, connection: Connection, plan: Repair) -> None:
+        """Do what the plan says, on a locked connection outside a transaction, and commit."""
+        with dialect_of(connection).migrating(connection) as rows:
+            writing = connection.execution_options(write=True)
+            for statement in plan.statements:
+                writing.exec_driver_sql(statement, execution_options=AS_SPELLED)
+            self._write_down(writing, plan)
+            if rows:
+                rows.check("repair", announced=())
+            writing.commit()
+            if plan.clears:
+                history.remove(writing)
+                writing.commit()
+
+    def _write_down(self, connection: Connection, plan: Repair) -> None:
+        if plan.torn:
+            row = _torn_row(connection)
+            history.finish(connection, row.id, outcome="repaired", image=None)
+            if plan.verdict is Verdict.APPLIED:
+                self._stamp(connection, plan.torn, row.action)
+                down = row.action == "downgrade"
+                self._add(connection, plan.torn, "downgrade" if down else "repair")
+        for revision in plan.record + plan.claim:
+            self._add(connection, revision, "repair")
+        for revision in plan.forget:
+            self._add(connection, revision, "forget")
+
+    def _stamp(self, connection: Connection, revision: str, action: str) -> None:
+        """Write the version that the step would have written at its end."""
+        options = {"version_table": self.table.name, "version_table_schema": self.table.schema}
+        context = MigrationContext.configure(connection, opts=options)
+        script = self.scripts.by_id.get(revision)
+        if action != "downgrade" or script is None:
+            context.stamp(self.directory, revision)
+        elif script.parents:
+            context.stamp(self.directory, script.parents)  # type: ignore[arg-type]  # takes several
+        else:
+            versions = table(self.table.name, column("version_num"), schema=self.table.schema)
+            connection.execute(delete(versions).where(versions.c.version_num == revision))
+
+    def _add(self, connection: Connection, revision: str, action: str) -> None:
+        script = self.scripts.by_id.get(revision)
+        history.add(
+            connection,
+            revision=revision,
+            action=action,
+            outcome="succeeded",
+            by=self.me,
+            duration_ms=0,
+            checksum=script.checksum if script else None,
+        )
+
+
+def _torn_row(connection: Connection) -> Any:
+    open_rows = history.table.c.outcome.in_(("running", "torn"))
+    query = select(history.table).where(open_rows).order_by(history.table.c.id.desc())
+    return connection.execute(query).first()
+
+
+def _put_right(connection: Connection, leftover: str) -> str:
+    """The statement that ends a batch operation which broke: back, or forward.
+
+    It fills a copy, drops the table and gives the copy its name. While the table is there, the
+    copy is of no use; where it is gone, the copy holds the rows.
+    """
+    original = leftover.removeprefix(LEFTOVER)
+    copy = _quoted(leftover)
+    if original not in dialect_of(connection).tables(connection):
+        return f"ALTER TABLE {copy} RENAME TO {_quoted(original)}"
+    held, copied = (
+        connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()  # noqa: S608
+        for name in (_quoted(original), copy)
+    )
+    if copied > held:
+        raise RepairRefused(
+            f"{leftover} holds {copied} rows and {original} only {held}: someone made the table "
+            "anew. Bring the rows together by hand, then drop the copy."
+        )
+    return f"DROP TABLE {copy}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+# --- any project's database -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mending:
+    """A database of a project that is to be mended."""
+
+    project: Project
+    address: Address
+    x: Mapping[str, str]
+    policy: Policy
+
+    def plan(self, verdict: Verdict | None = None) -> Repair:
+        """What a repair would do now. No lock, nothing written. Raises RepairRefused."""
+        if self.address.path and not self.address.path.exists():  # connecting would make it
+            return Repair()
+        self._refuse_shared()
+        with self.address.open() as raw:
+            return self._planned(raw, verdict)
+
+    def do(self, what: Verdict | Repair | None) -> Repair:
+        """Repair it under the lock; what was done."""
+        expected = what if isinstance(what, Repair) else None
+        verdict = what.verdict if isinstance(what, Repair) else what
+        if expected is None and self.plan(verdict).is_empty:
+            return Repair()
+        with held(self.address, self.policy) as raw:
+            plan = self._planned(raw, verdict)
+            if expected is not None and plan != expected:
+                raise RepairRefused("The database changed since this was planned. Look again.")
+            with alone(self.project.modules), self.address.connected(raw) as connection:
+                self._mender().carry_out(connection, plan)
+        return plan
+
+    def _planned(self, raw: Raw, verdict: Verdict | None) -> Repair:
+        table = self._table()
+        peek = self.address.peek(raw, table)
+        seen = judge(self.project, self.address, table, peek, raw)
+        with self.address.connected(raw) as connection:
+            return self._mender().plan(connection, seen, verdict)
+
+    def _table(self) -> VersionTable:
+        return version_table(self.project, self.address, self.x)
+
+    def _mender(self) -> Mender:
+        return Mender(
+            scripts=self.project.scripts,
+            directory=self.project.directory,
+            me=self.policy.me,
+            command="flask migrate repair",
+            table=self._table(),
+            keeps=self.policy.history,
+        )
+
+    def _refuse_shared(self) -> None:
+        if self.address.is_shared:
+            raise RepairRefused(
+                "This connection has a transaction open. End it first, or give the engine."
+            )
