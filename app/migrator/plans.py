@@ -67,6 +67,12 @@ def steps_of(project: Project, direction: Direction, target: str) -> StepsOf:
             return way(target, heads)
         except CommandError as error:
             raise in_our_words(project, error, target) from error
+        except AssertionError as error:  # Alembic's own, for some targets that make no sense
+            raise TargetInvalid(
+                f"{target} names no revision from here. The heads of {project.folder} are: "
+                f"{', '.join(project.heads)}.",
+                target=target,
+            ) from error
 
     return steps
 
