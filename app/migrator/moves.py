@@ -152,6 +152,7 @@ class Move:
             x=self.x,
             direction=self.direction,
             target=self.target,
+            steps=steps,
             me=self.policy.me,
             care=runner.care_for(self.address, history=self.policy.history),
             on_step=self.on_step,

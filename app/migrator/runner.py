@@ -41,6 +41,8 @@ class Job:
     x: Mapping[str, str]
     direction: Direction
     target: str
+    steps: Sequence[Any]
+    """Alembic's steps, as they were shown: what runs is what was planned."""
     me: Holder
     care: Care = field(default_factory=Care)
     on_step: OnStep | None = None
@@ -126,7 +128,7 @@ def _guarded(
         job.watch(migration)
     with guarded(
         migration,
-        job.steps_of,
+        lambda *_: list(job.steps),
         scripts=job.project.scripts,
         me=job.me,
         on_step=job.on_step,

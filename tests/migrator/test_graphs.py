@@ -43,19 +43,19 @@ def write_graph(folder: Path, dice: random.Random) -> list[str]:
     write_env(folder, ENV)
     ids: list[str] = []
     for number in range(dice.randint(2, 9)):
-        id = f"{dice.choice('abcdef')}{number}{dice.randrange(16**3):03x}"
+        name = f"{dice.choice('abcdef')}{number}{dice.randrange(16**3):03x}"
         parents = dice.sample(ids, min(len(ids), dice.choice([0, 1, 1, 1, 1, 2])))
         others = [other for other in ids if other not in parents]
         depends = dice.sample(others, 1) if others and dice.random() < 0.2 else []
         label = (f"label{number}",) if not parents and dice.random() < 0.5 else None
         write_revision(
             folder,
-            id,
+            name,
             tuple(parents) if len(parents) > 1 else (parents or [None])[0],
             labels=label,
             depends_on=tuple(depends) or None,
         )
-        ids.append(id)
+        ids.append(name)
     return ids
 
 

@@ -92,7 +92,7 @@ class Dialect(ABC):
             query = f"SELECT version_num FROM {table.quoted(self.quote)}"  # noqa: S608
             versions = connection.exec_driver_sql(query).scalars().all()
         return Peek(
-            versions=tuple(sorted(versions)),
+            versions=tuple(versions),
             tables=frozenset() if versions else frozenset(tables),
             leftovers=tuple(sorted(name for name in tables if self.is_leftover(name))),
             has_history=history.NAME in tables,

@@ -83,7 +83,7 @@ class Mysql(Dialect):
             query += f" AND table_name = '{history.NAME}'"
         names = frozenset(name for (name,) in ask(raw, query))
         return Peek(
-            versions=tuple(sorted(version for (version,) in versions)),
+            versions=tuple(version for (version,) in versions),
             tables=frozenset() if versions else names,
             has_history=history.NAME in names,
         )

@@ -103,7 +103,7 @@ class Postgresql(Dialect):
                 names = frozenset(name for (name,) in cursor.fetchall())
         raw.rollback()
         return Peek(
-            versions=tuple(sorted(version for version, _ in rows)),
+            versions=tuple(version for version, _ in rows),
             tables=names,
             has_history=rows[0][1] if rows else history.NAME in names,
         )

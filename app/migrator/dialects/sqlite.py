@@ -83,7 +83,7 @@ class Sqlite(Dialect):
             names = frozenset(name for (name,) in found if not name.startswith("sqlite_"))
             special = {n for n in names if n == history.NAME or self.is_leftover(n)}
         return Peek(
-            versions=tuple(sorted(version for version, _ in rows)),
+            versions=tuple(version for version, _ in rows),
             tables=names,
             leftovers=tuple(sorted(special - {history.NAME})),
             has_history=history.NAME in special,
