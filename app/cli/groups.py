@@ -1,6 +1,6 @@
 """How our commands fail: one message, one exit code, no traceback."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,6 +47,15 @@ class Group(AppGroup):
             params=group.params,
             help=group.help,
         )
+
+
+class Standalone(Group):
+    """A group whose commands need no app: no catalog, no settings."""
+
+    def command(  # type: ignore[override]
+        self, *args: Any, **kwargs: Any
+    ) -> Callable[[Callable[..., Any]], click.Command]:
+        return super().command(*args, **{"with_appcontext": False, **kwargs})
 
 
 def is_management_command() -> bool:

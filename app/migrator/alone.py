@@ -102,6 +102,7 @@ def _own_modules(modules: Modules) -> Iterator[None]:
     sys.path[:0] = [path for path in modules.paths if path not in sys.path]
     tops = _strangers(modules)
     others = _take(tops)
+    loaded = set(_tops())
     sys.modules.update(modules.hidden)
     sys.meta_path.insert(0, modules)
     importlib.invalidate_caches()
@@ -109,6 +110,9 @@ def _own_modules(modules: Modules) -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(modules)
+        # What the program around us could import itself it shares with the project.
+        away = [path for path in modules.paths if path not in before]
+        tops |= {top for top in _tops() - loaded if _is_in(sys.modules[top], away)}
         modules.hidden = _take(tops)
         sys.modules.update(others)
         # What an env.py adds to the path, its revisions will want too.
@@ -117,23 +121,24 @@ def _own_modules(modules: Modules) -> Iterator[None]:
         sys.path[:] = before
 
 
+def _tops() -> set[str]:
+    return {name for name in sys.modules if "." not in name}
+
+
 def _strangers(modules: Modules) -> set[str]:
     """Loaded top-level modules that are not the project's, and stand where its own would."""
-    loaded = {name.partition(".")[0] for name in (*sys.modules, *modules.hidden)} - NEVER_HIDDEN
     return {
         name
-        for name in loaded
-        if name in sys.modules
+        for name in _tops() - NEVER_HIDDEN
+        if (name in modules.hidden or modules.has(name))
         and not _is_in(sys.modules[name], modules.paths)
-        and (name in modules.hidden or modules.has(name))
     }
 
 
 def _is_in(module: ModuleType, folders: Sequence[str]) -> bool:
-    places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", [])]
-    return any(
-        Path(place).is_relative_to(folder) for place in places if place for folder in folders
-    )
+    """True if this top-level module lies in one of these folders, and not in one below."""
+    places = list(getattr(module, "__path__", [])) or [getattr(module, "__file__", None) or ""]
+    return any(str(Path(place).parent) in folders for place in places if place)
 
 
 def _take(tops: set[str]) -> dict[str, ModuleType]:

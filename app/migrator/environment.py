@@ -8,7 +8,7 @@ import contextlib
 import re
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -17,14 +17,16 @@ from typing import Any, NoReturn
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Engine, StaticPool, create_engine, event
+from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event
 
 from app.errors import EnvironmentFailed, HeadwayError
 from app.migrator import driver
 from app.migrator.alone import Modules, env_py, in_project, patched
 
 try:
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncEngine, engine, session
+    from sqlalchemy.ext.asyncio.result import _ensure_sync_result
+    from sqlalchemy.util.concurrency import greenlet_spawn
 except ImportError:  # without greenlet there is no async env.py either
     AsyncEngine = None  # type: ignore[assignment,misc]
 
@@ -87,8 +89,9 @@ class Told:
     def migrated(self) -> list[URL]:
         """The databases it configured a run for, in that order."""
         urls = {engine: url for url, engine in self.engines.items()}
-        used = [getattr(options.get("connection"), "engine", None) for options in self.configured]
-        return list(dict.fromkeys(urls[engine] for engine in used if engine in urls))
+        given = [options.get("connection") for options in self.configured]
+        used = [one.engine for one in given if isinstance(one, Connection)]
+        return list(dict.fromkeys(urls[engine] for engine in map(below, used) if engine in urls))
 
 
 class _NotForAll(Exception):  # never leaves this module
@@ -105,7 +108,7 @@ def listen(config: Config, scripts: ScriptDirectory, url: URL, modules: Modules)
     _listen_to(context, told)
 
     def lead(theirs: Engine) -> Engine:
-        if _switches_transactions_off(theirs):
+        if commits(theirs):
             told.asked("it connects in autocommit")
         return told.engines.setdefault(theirs.url, mute_engine(url, told.asked))
 
@@ -135,7 +138,7 @@ def _concluded(told: Told) -> Environment:
     if not told.needs and count == runs == 1:
         return heard[0]
     databases = {}
-    if len(told.migrated) == count == runs:  # each of them once
+    if len(told.migrated) == count == runs > 1:  # each of them once
         databases = dict(zip(told.migrated, heard, strict=True))
     why = told.needs or f"it configures {count} times and runs migrations {runs} times"
     if told.needs:
@@ -302,11 +305,17 @@ def _place(url: URL) -> tuple[object, ...]:
     return host, url.port or ports.get(url.get_backend_name()), url.database
 
 
-def _switches_transactions_off(engine: Engine) -> bool:
+def commits(engine: Engine) -> bool:
+    """True if it was made without transactions: each statement is committed."""
     # FRAGILE: where SQLAlchemy keeps `create_engine(isolation_level=…)`.
     at_birth = getattr(engine.dialect, "_on_connect_isolation_level", None)
     later = engine.get_execution_options().get("isolation_level")
     return "AUTOCOMMIT" in (at_birth, later)
+
+
+def below(engine: Engine) -> Engine:
+    """The engine that `engine.execution_options()` was called on."""
+    return getattr(engine, "_proxied", engine)  # FRAGILE: private in SQLAlchemy
 
 
 @contextlib.contextmanager
@@ -315,8 +324,7 @@ def leading_to(lead: Callable[[Engine], Engine]) -> Iterator[None]:
     connect, raw_connection = Engine.connect, Engine.raw_connection
 
     def led(engine: Engine) -> Engine:
-        made = getattr(engine, "_proxied", engine)  # FRAGILE: below `engine.execution_options()`
-        is_theirs = in_project() and made not in driver.own_engines
+        is_theirs = in_project() and below(engine) not in driver.own_engines
         return lead(engine) if is_theirs else engine
 
     with (
@@ -340,5 +348,18 @@ def _async_engines_too() -> Iterator[None]:
             sync_engine.dialect.is_async = True
         strict(engine, sync_engine)
 
-    with patched(AsyncEngine, "__init__", lenient):
+    def patient(*args: Any, **options: Any) -> Any:
+        if in_project():  # ours answers without an await, and SQLAlchemy takes that for a mistake
+            options["_require_await"] = False
+        return greenlet_spawn(*args, **options)
+
+    async def as_it_is(result: Any, method: Any) -> Any:
+        return result if in_project() else await _ensure_sync_result(result, method)
+
+    with ExitStack() as stack:
+        stack.enter_context(patched(AsyncEngine, "__init__", lenient))
+        for module in (engine, session):
+            # FRAGILE: private in SQLAlchemy. What an AsyncConnection runs statements through.
+            stack.enter_context(patched(module, "greenlet_spawn", patient))
+            stack.enter_context(patched(module, "_ensure_sync_result", as_it_is))
         yield

@@ -284,6 +284,9 @@ class Project:
         config = Config(file_=None if toml else file, toml_file=toml)
         try:
             config.set_main_option("script_location", str(self.folder).replace("%", "%%"))
+            # Alembic takes a `%` in the folder's name for a reference to another option.
+            here = config.file_config.get("DEFAULT", "here", raw=True, fallback="")
+            config.file_config.set("DEFAULT", "here", here.replace("%", "%%"))
         except IniError as error:
             raise ScriptsUnreadable(f"{file} cannot be read: {error}.") from error
         return config

@@ -1,14 +1,14 @@
 """Run Python revisions on one locked connection, through what the project's env.py configured."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, event
 
 from app.errors import DatabaseTorn, EnvironmentFailed
 from app.migrator import plans
@@ -18,6 +18,8 @@ from app.migrator.driver import Raw
 from app.migrator.environment import (
     Environment,
     Mode,
+    below,
+    commits,
     is_same,
     leading_to,
     mute_engine,
@@ -30,6 +32,11 @@ from app.migrator.run import Care, OnStep, guarded
 from app.migrator.values import Holder
 
 Watch = Callable[[MigrationContext], None]
+
+CANNOT_JOIN = (
+    "env.py runs for each database ({why}) and ends transactions itself, so that it cannot be a "
+    "part of yours. Commit yours first, or give the engine or its URL."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +97,9 @@ def run(job: Job, raw: Raw) -> None:
     environment = job.environment
     with alone(job.project.modules), job.address.connected(raw) as connection:
         if environment.mode is Mode.EXECUTED:
-            _through_env_py(job, connection)
+            if job.address.is_shared:
+                raise EnvironmentFailed(CANNOT_JOIN.format(why=environment.why))
+            _EnvPy(job, connection).run()
             return
         context = _context(job)
         with context:
@@ -139,50 +148,94 @@ def _guarded(
             run_migrations(**arguments)
 
 
-def _through_env_py(job: Job, connection: Connection) -> None:
-    """Let env.py do it, on our connection, with our guard around its run."""
-    context = _context(job)
-    context.config.attributes["connection"] = connection
-    ours, reached = connection.engine, list[str]()
-    known = job.project.databases_of(job.address.url, job.x)
-    run_migrations, configure = context.run_migrations, context.configure
+class _EnvPy:
+    """An env.py that runs for one database, on our connection, with our guard around its run."""
 
-    def watched(**arguments: Any) -> None:
-        migration = context.get_context()
-        there = migration.connection
-        if there is None or there.engine is not ours:
-            return  # another database of the same env.py: nobody asked for that
-        reached.append("ours")
-        joins = migration._in_external_transaction  # noqa: SLF001  # FRAGILE
-        _guarded(job, context, arguments, run_migrations, joins=joins)
+    def __init__(self, job: Job, connection: Connection) -> None:
+        self.job = job
+        self.engine = connection.engine
+        self.known = job.project.databases_of(job.address.url, job.x)
+        self.context = context = _context(job)
+        self.run_migrations, self.configure = context.run_migrations, context.configure
+        self.reached, self.committed, self.is_open = False, False, False
+        self.adopted: Connection | None = None
+        context.config.attributes["connection"] = connection
+        context.run_migrations = self._watched  # type: ignore[method-assign]
+        context.configure = self._configured  # type: ignore[method-assign]
+        context.begin_transaction = self._begun  # type: ignore[method-assign]
 
-    def configured(*args: Any, **options: Any) -> None:
-        if job.per_migration:
+    def run(self) -> None:
+        with ExitStack() as stack:
+            event.listen(self.engine, "commit", self._noted)
+            stack.callback(event.remove, self.engine, "commit", self._noted)
+            stack.enter_context(self.context)
+            stack.enter_context(leading_to(self._lead))
+            try:
+                env_py(self.job.project.modules, self.job.project.directory.run_env)
+            except Exception as error:
+                if self.reached:
+                    raise
+                raise_failed(error, self.job.address.url)
+        self._refuse_nothing_done()
+
+    def _lead(self, engine: Engine) -> Engine:
+        url = self.job.address.url
+        if engine.url in self.known and not is_same(engine.url, url):
+            return mute_engine(url)
+        if commits(engine):
+            return self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        return self.engine
+
+    def _configured(self, *args: Any, **options: Any) -> None:
+        if self.job.per_migration:
             options["transaction_per_migration"] = True
-        if job.address.dialect.transactional_ddl:
+        if self.job.address.dialect.transactional_ddl:
             options["transactional_ddl"] = True
-        configure(*args, **options)
+        self.configure(*args, **options)
 
-    context.run_migrations = watched  # type: ignore[method-assign]
-    context.configure = configured  # type: ignore[method-assign]
-    context.begin_transaction = nullcontext  # type: ignore[method-assign]  # the guard has its own
-
-    def lead(engine: Engine) -> Engine:
-        is_other = engine.url in known and not is_same(engine.url, job.address.url)
-        return mute_engine(job.address.url) if is_other else ours
-
-    with ExitStack() as stack:
-        stack.enter_context(context)
-        stack.enter_context(leading_to(lead))
+    @contextmanager
+    def _begun(self) -> Iterator[None]:
+        """Alembic's `begin_transaction`: the guard has its own, unless SQL came before it."""
         try:
-            env_py(job.project.modules, job.project.directory.run_env)
-        except Exception as error:
-            if reached:
-                raise
-            raise_failed(error, job.address.url)
-    if not reached:
-        shown = ", ".join(url.render_as_string() for url in known)
-        raise EnvironmentFailed(
-            f"env.py ran and did not touch {job.address}. It migrates the databases that it knows "
-            f"of itself: give the URL of one of those{f' ({shown})' if shown else ''}."
-        )
+            yield
+        except BaseException:
+            if self.adopted:
+                self.adopted.rollback()
+            raise
+        if self.adopted:
+            self.adopted.commit()
+        self.adopted = None
+
+    def _watched(self, **arguments: Any) -> None:
+        migration = self.context.get_context()
+        there = migration.connection
+        if there is None or below(there.engine) is not self.engine:
+            return  # another database of the same env.py: nobody asked for that
+        self.reached = True
+        joins = migration._in_external_transaction  # noqa: SLF001  # FRAGILE
+        if there.in_transaction() and not joins:
+            # `SET search_path` and its like: what it set goes with the transaction.
+            self.adopted, joins = there, True
+            migration._in_external_transaction = True  # noqa: SLF001
+            migration._transaction = there.get_transaction()  # noqa: SLF001  # autocommit_block
+        _guarded(self.job, self.context, arguments, self.run_migrations, joins=joins)
+        commits_each = there.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+        self.is_open = joins and not commits_each
+        self.committed = False
+
+    def _noted(self, _connection: Connection) -> None:
+        self.committed = True
+
+    def _refuse_nothing_done(self) -> None:
+        if self.is_open and not self.committed:
+            raise EnvironmentFailed(
+                "env.py runs SQL before `context.configure` and ends no transaction, so that all "
+                "it did was rolled back at its end: `alembic` would lose it as well. Let it "
+                "commit, or roll back, before `context.configure`."
+            )
+        if not self.reached:
+            shown = ", ".join(url.render_as_string() for url in self.known)
+            raise EnvironmentFailed(
+                f"env.py ran and did not touch {self.job.address}. It migrates the databases that "
+                f"it knows of itself: give the URL of one of those{f' ({shown})' if shown else ''}."
+            )

@@ -76,6 +76,8 @@ def _clear_the_place(address: Address) -> None:
         return
     if path.exists() and path.stat().st_size == 0:
         path.unlink()
+    if path.exists():
+        raise DatabaseExists(f"{path} is there already. Nothing was changed.")
     for ending in ("-wal", "-journal"):
         beside = Path(f"{path}{ending}")
         if beside.exists() and beside.stat().st_size and not path.exists():

@@ -22,6 +22,19 @@ class Position(StrEnum):
     UNREACHABLE = "unreachable"
 
 
+NEXT_STEPS = {
+    Position.AT_HEAD: "",
+    Position.BEHIND: "`upgrade` brings it to head.",
+    Position.EMPTY: "`upgrade` brings it to head.",
+    Position.AHEAD: "A newer release was here: use that one, or its `downgrade`.",
+    Position.DIVERGED: "It has what these scripts lack, and lacks what they have. Merge them.",
+    Position.UNSTAMPED: "`adopt` finds the revision that it is.",
+    Position.TORN: "`repair` mends it.",
+    Position.FOREIGN: "It is another project's: check the URL and the scripts.",
+    Position.UNREACHABLE: "Check the URL and the server.",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Holder:
     """Who holds a lock. A field is None where the database cannot tell."""
@@ -70,6 +83,11 @@ class Look:
     """Tables that a batch operation of another tool left half-way."""
     reason: str | None = None
     """Why it is unreachable."""
+
+    @property
+    def next_step(self) -> str:
+        """What to do about it, in a sentence; "" if nothing."""
+        return NEXT_STEPS[self.position]
 
     @property
     def direction(self) -> str | None:

@@ -1,0 +1,349 @@
+"""`flask migrate`: any database, any Alembic project; no catalog and no service are needed."""
+
+import importlib
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from sqlalchemy import MetaData
+
+from app.cli.groups import Standalone
+from app.cli.options import careful, on_database, on_project
+from app.cli.output import Exit, as_json, print_json, print_table
+from app.errors import InputInvalid
+from app.migrator.database import Database
+from app.migrator.mend import Verdict
+from app.migrator.offline import Span, render
+from app.migrator.plans import Plan, direction_of
+from app.migrator.project import Project
+from app.migrator.values import Look, Outcome, Position
+
+
+@click.group("migrate", cls=Standalone)
+def migrate() -> None:
+    """Any database, any Alembic script directory; no catalog is needed.
+
+    A URL on the command line can be seen by everyone on the machine: give one that holds a
+    password by HEADWAY_MIGRATE_URL or --url-file.
+    """
+    # The commands say themselves what happens.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+# --- look -----------------------------------------------------------------------------------
+
+
+@migrate.command()
+@on_database
+@as_json
+@click.option("--check", is_flag=True, help="Exit with 3 unless it is at head.")
+def status(database: Database, as_json: bool, check: bool) -> None:
+    """Show where a database stands and what to do next."""
+    seen = database.status()
+    if as_json:
+        print_json(asdict(seen) | {"direction": seen.direction, "next": seen.next_step})
+    else:
+        _show(seen)
+    if check and seen.position is not Position.AT_HEAD:
+        raise click.exceptions.Exit(Exit.FOUND)
+
+
+def _show(seen: Look) -> None:
+    rows = [
+        ("position", seen.position.value.replace("_", " ")),
+        ("current", ", ".join(seen.current) or "none"),
+        ("head", ", ".join(seen.heads)),
+        ("pending", str(len(seen.pending))),
+    ]
+    print_table(("", ""), rows)
+    for line in (seen.reason, seen.next_step):
+        if line:
+            click.echo(line)
+
+
+@migrate.command()
+@on_database
+@click.argument("target", default="heads")
+@as_json
+@click.option("--rehearse", is_flag=True, help="Run it on a copy, and show what it did.")
+@click.option("--no-replay", is_flag=True, help="As `upgrade` would run it with the same.")
+def plan(database: Database, target: str, as_json: bool, rehearse: bool) -> None:
+    """Show the steps to a target and their SQL. `a:b` needs no database, only its kind."""
+    if ":" in target:
+        click.echo(render(_span(database, target)), nl=False)
+        return
+    found = database.plan(target)
+    if rehearse:
+        _show_rehearsal(database, found, as_json=as_json)
+    elif as_json:
+        print_json(asdict(found) | {"sql": _sql(database, found)})
+    else:
+        _show_plan(found)
+        click.echo(_sql(database, found) or "", nl=False)
+
+
+def _span(database: Database, target: str) -> Span:
+    start, _, end = target.partition(":")
+    begins = () if start in ("", "base") else (start,)
+    way = direction_of(database.project, end or "heads", begins)
+    return Span(
+        project=database.project,
+        address=database.address,
+        x=database.x,
+        direction=way,
+        start=begins,
+        target=end or "heads",
+    )
+
+
+def _sql(database: Database, plan: Plan) -> str:
+    return database.preview(plan) if plan.steps else ""
+
+
+def _show_plan(plan: Plan) -> None:
+    """The plan as comments above its SQL: the output is a script that can be kept."""
+    click.echo(f"-- {plan.direction} of {plan.database}")
+    click.echo(f"-- from {', '.join(plan.current) or 'base'} to {plan.target}")
+    for number, step in enumerate(plan.steps, 1):
+        click.echo(f"--   {number}. {step.revision}  {step.message}".rstrip())
+    if not plan.steps:
+        click.echo("-- nothing to do")
+        return
+    ways = {True: "replays", False: "runs Python", None: "runs Python, and is recorded"}
+    click.echo(f"-- {ways[plan.replays]}: {plan.why}")
+    click.echo(f"-- env.py is {plan.environment}")
+
+
+@migrate.command()
+@on_project
+@as_json
+def history(project: Project, as_json: bool) -> None:
+    """Show a project's revisions, oldest first."""
+    if as_json:
+        print_json([asdict(revision) for revision in project.revisions])
+        return
+    print_table(
+        ("revision", "stands on", "labels", "message"),
+        [
+            (
+                f"{revision.id} (head)" if revision.id in project.heads else revision.id,
+                ", ".join(revision.parents + revision.depends_on) or "base",
+                ", ".join(revision.labels),
+                revision.message,
+            )
+            for revision in project.revisions
+        ],
+    )
+
+
+@migrate.command()
+@on_project
+def validate(project: Project) -> None:
+    """Look for mistakes in a project's scripts. Exit with 3 if there are some."""
+    found = project.validate()
+    for line in found or [f"{len(project.revisions)} revisions, head {', '.join(project.heads)}."]:
+        click.echo(line)
+    environment = project.environment
+    click.echo(f"env.py is {environment.mode}: {environment.why}.")
+    if found:
+        raise click.exceptions.Exit(Exit.FOUND)
+
+
+@migrate.command()
+@on_database
+@as_json
+def check(database: Database, as_json: bool) -> None:
+    """Compare a schema with what its revisions make, and with the models. Exit with 3 on drift."""
+    drift = database.check()
+    if as_json:
+        print_json(asdict(drift))
+    else:
+        for line in drift.differences:
+            click.echo(f"not as its revisions make it: {line}")
+        for line in drift.models or ():
+            click.echo(f"not as the models say: {line}")
+        if drift.is_clean:
+            click.echo("No drift.")
+    if not drift.is_clean:
+        raise click.exceptions.Exit(Exit.FOUND)
+
+
+# --- move -----------------------------------------------------------------------------------
+
+
+@migrate.command()
+@on_database
+@click.argument("target", default="heads")
+@careful
+@as_json
+def upgrade(database: Database, target: str, as_json: bool) -> None:
+    """Bring a database to a target: all of the steps or, where it can, none."""
+    _told(database.upgrade(target, **_progress(as_json)), as_json=as_json)
+
+
+@migrate.command()
+@on_database
+@click.argument("target")
+@careful
+@as_json
+def downgrade(database: Database, target: str, as_json: bool) -> None:
+    """Take a database back to a target: -1 (after --), base, a revision."""
+    _told(database.downgrade(target, **_progress(as_json)), as_json=as_json)
+
+
+@migrate.command()
+@on_database
+@click.argument("target", default="heads")
+@as_json
+def stamp(database: Database, target: str, as_json: bool) -> None:
+    """Say that a database is at a target, and run nothing."""
+    _told(database.stamp(target), as_json=as_json)
+
+
+@migrate.command()
+@on_database
+@click.argument("target", default="heads")
+def create(database: Database, target: str) -> None:
+    """Make a new database, at a target."""
+    click.echo(f"{database.address} is made, at {', '.join(database.create(target))}.")
+
+
+@migrate.command()
+@on_database
+def adopt(database: Database) -> None:
+    """Find the revision that a database without a version is, and stamp it."""
+    click.echo(f"{database.address} is at {database.adopt().revision}.")
+
+
+def _progress(as_json: bool) -> dict[str, Any]:
+    if as_json:
+        return {}
+
+    def on_step(number: int, total: int, revision: str) -> None:
+        click.echo(f"{number} of {total}  {revision}")
+
+    def waiting(holder: object) -> None:
+        click.echo(f"waiting: it is being migrated by {holder or 'another process'}", err=True)
+
+    return {"on_step": on_step, "waiting": waiting}
+
+
+def _told(outcome: Outcome, *, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(outcome))
+        return
+    where = ", ".join(outcome.after) or "base"
+    if outcome.before == outcome.after:
+        click.echo(f"It is at {where}: nothing to do.")
+        return
+    how = " by replay" if outcome.replayed else ""
+    click.echo(f"At {where} after {outcome.seconds:.2f} s{how}.")
+    if outcome.snapshot:
+        click.echo(f"As it was: {outcome.snapshot}")
+
+
+# --- copies, models, repair -----------------------------------------------------------------
+
+
+@migrate.command()
+@on_database
+def snapshot(database: Database) -> None:
+    """Copy a SQLite file as it is now, whole and checked."""
+    where = database.snapshot()
+    click.echo(str(where) if where else f"{database.address} has no snapshots: use its server's.")
+
+
+@migrate.command()
+@on_database
+@click.argument("copy", type=click.Path(dir_okay=False, path_type=Path))
+def restore(database: Database, copy: Path) -> None:
+    """Put a snapshot in a SQLite file's place; what it held stays beside it."""
+    database.restore(copy)
+    click.echo(f"{database.address} is at {', '.join(database.status().current) or 'base'}.")
+
+
+@migrate.command()
+@on_database
+@click.option("--as", "verdict", type=click.Choice([v.value for v in Verdict]), help="Your word.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+def repair(database: Database, verdict: str | None, yes: bool, dry_run: bool) -> None:
+    """Take back the half of a revision that began and never ended."""
+    found = database.plan_repair(Verdict(verdict) if verdict else None)
+    if found.is_empty:
+        click.echo("There is nothing to repair.")
+        return
+    for line in found.lines():
+        click.echo(line)
+    if dry_run:
+        return
+    if not yes:
+        click.confirm("Do this?", abort=True)
+    database.repair(found)
+    click.echo("Repaired.")
+
+
+@migrate.command()
+@on_database
+@click.option("--models", required=True, metavar="MODULE:NAME", help="A MetaData, or a Base.")
+@click.option("--drop", is_flag=True, help="Drop what the models do not have.")
+@click.option("--dry-run", is_flag=True, help="Only show it.")
+def sync(database: Database, models: str, drop: bool, dry_run: bool) -> None:
+    """Bring a schema to its models, with no revision files."""
+    done = database.sync(_metadata(models), drop=drop, dry_run=dry_run)
+    for change in done.changes:
+        click.echo(change.says)
+    for change in done.left:
+        click.echo(f"left, without --drop: {change.says}")
+    if not done.changes and not done.left:
+        click.echo("The schema is what the models say.")
+
+
+def _metadata(place: str) -> MetaData:
+    module, _, name = place.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name or "metadata")
+    except (ImportError, AttributeError) as error:
+        raise InputInvalid(f"--models {place}: {error}.") from error
+    metadata = getattr(found, "metadata", found)
+    if not isinstance(metadata, MetaData):
+        raise InputInvalid(f"--models {place} is no MetaData and no declarative base.")
+    return metadata
+
+
+# --- write ----------------------------------------------------------------------------------
+
+
+@migrate.command()
+@on_project
+@click.option("-m", "--message", required=True)
+@click.option("--against", envvar="HEADWAY_MIGRATE_URL", help="A database of the project's kind.")
+@click.option("--empty", is_flag=True, help="To be filled by hand.")
+@click.option("--head", default="head", show_default=True)
+def revise(project: Project, message: str, against: str | None, empty: bool, head: str) -> None:
+    """Write a revision that brings the newest schema to the models."""
+    files = project.revise(message, against=against, empty=empty, head=head)
+    for file in files or ["The models are what the revisions make: nothing to write."]:
+        click.echo(str(file))
+
+
+@migrate.command()
+@on_project
+@click.option("-m", "--message", required=True)
+def merge(project: Project, message: str) -> None:
+    """Write a revision that joins all heads."""
+    click.echo(str(project.merge(message)))
+
+
+def _show_rehearsal(database: Database, plan: Plan, *, as_json: bool) -> None:
+    found = database.rehearse(plan)
+    if as_json:
+        print_json(asdict(found))
+        return
+    _show_plan(plan)
+    for line in found.lines():
+        click.echo(f"-- {line}")
+    for statement in found.statements:
+        click.echo(f"{statement};\n")
