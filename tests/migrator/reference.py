@@ -24,7 +24,7 @@ said = json.load(sys.stdin)
 toml = said["ini"] if said["ini"].endswith(".toml") else None
 config = Config(None if toml else said["ini"] or None, toml_file=toml)
 config.cmd_opts = argparse.Namespace(x=said["x"])
-config.set_main_option("path_separator", "os")
+config.set_main_option("path_separator", config.get_main_option("path_separator", "os"))
 if said["location"]:
     config.set_main_option("script_location", said["location"].replace("%", "%%"))
 if said["url"]:
