@@ -9,7 +9,7 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import MetaData
 
-from app.errors import DatabaseDenied, DatabaseUnreachable, SnapshotNotFound
+from app.errors import DatabaseDenied, DatabaseUnreachable, SnapshotFailed, SnapshotNotFound
 from app.migrator import plans, snapshots, templates, verdict
 from app.migrator.address import Address
 from app.migrator.drift import COMPARING, Comparison, Drift, unlike
@@ -221,8 +221,15 @@ class Database:
                 f"{self.address} has no snapshots: they are copies of SQLite files. Restore it "
                 "with its server's tools."
             )
+        if self.address.connection is not None:
+            raise SnapshotFailed(
+                f"{self.address} cannot be restored through a connection, which would go on "
+                "reading the old file. Give its path or its engine."
+            )
         with held(self.address, self.policy):
             snapshots.restore(Path(snapshot), path)
+        if self.address.engine is not None:
+            self.address.engine.dispose()  # its idle connections have the old file open
 
     # --- compare ----------------------------------------------------------------------------
 

@@ -116,12 +116,17 @@ def mark_passing(connection: Connection, *, by: Holder) -> None:
     add(connection, revision=PASSING, action=PASSING, outcome="succeeded", by=by)
 
 
+def is_empty(connection: Connection) -> bool:
+    """True if nothing was written yet: whoever made it was killed at once."""
+    return connection.execute(select(table.c.id).limit(1)).first() is None
+
+
 def is_passing(connection: Connection) -> bool:
     """True for a history that nobody asked to keep."""
     if not inspect(connection).has_table(NAME):
         return False
-    query = select(table.c.id).where(table.c.action == PASSING).limit(1)
-    return connection.execute(query).first() is not None
+    marked = select(table.c.id).where(table.c.action == PASSING).limit(1)
+    return is_empty(connection) or connection.execute(marked).first() is not None
 
 
 def keep(connection: Connection) -> None:

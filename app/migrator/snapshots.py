@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+import shutil
 import sqlite3
 import time
 from pathlib import Path
@@ -18,13 +20,13 @@ def take(source: sqlite3.Connection, path: Path, label: str, *, keep: int = KEPT
 
     The caller holds the migration lock. Raises SnapshotFailed; nothing is left then.
     """
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    final = _free(path.with_name(f"{path.name}.{stamp}.{label}.snapshot"))
+    final = _free(path, re.sub(r"[^\w+.-]", "_", label)[:80])
     draft = final.with_name(final.name + ".partial")
-    for leftover in path.parent.glob(f"{_literally(path.name)}.*.snapshot.partial*"):
+    for leftover in _beside(path, r"\.partial(-\w+)?"):
         leftover.unlink()  # we hold the lock: whoever wrote it is gone
     try:
         with contextlib.closing(sqlite3.connect(draft)) as copy:
+            shutil.copymode(path, draft)  # before a row of it is in there
             source.backup(copy)
         _check(draft, path)
         _flush(draft)
@@ -43,7 +45,13 @@ def take(source: sqlite3.Connection, path: Path, label: str, *, keep: int = KEPT
 
 def taken(path: Path) -> list[Path]:
     """The snapshots of this database, oldest first."""
-    return sorted(path.parent.glob(f"{_literally(path.name)}.*.snapshot"))
+    return _beside(path)
+
+
+def _beside(path: Path, ending: str = "") -> list[Path]:
+    """Files called like snapshots of this database: not those of `<name>.old`."""
+    called = re.compile(re.escape(path.name) + r"\.\d{8}T\d{6}Z(\d{4})?\..*\.snapshot" + ending)
+    return sorted(file for file in path.parent.iterdir() if called.fullmatch(file.name))
 
 
 def restore(snapshot: Path, path: Path) -> None:
@@ -56,20 +64,25 @@ def restore(snapshot: Path, path: Path) -> None:
     if not snapshot.is_file():
         there = ", ".join(one.name for one in taken(path)) or "none"
         raise SnapshotNotFound(f"There is no snapshot {snapshot}. Beside {path.name} are: {there}.")
+    path = path.resolve()  # a link stays a link
     draft = path.with_name(f"{path.name}.restoring")
+    # Immutable: a snapshot of a database with a WAL would want one of its own.
+    whole = f"{snapshot.absolute().as_uri()}?mode=ro&immutable=1"
     try:
+        _remove(draft)
         with (
-            contextlib.closing(
-                sqlite3.connect(f"{snapshot.absolute().as_uri()}?mode=ro", uri=True)
-            ) as source,
+            contextlib.closing(sqlite3.connect(whole, uri=True)) as source,
             contextlib.closing(sqlite3.connect(draft)) as copy,
         ):
+            shutil.copymode(path if path.exists() else snapshot, draft)
             source.backup(copy)
         _check(draft, snapshot)
         _flush(draft)
         if path.exists():
             _set_aside(path)
-        draft.rename(path)
+        for ending in BESIDE:
+            Path(f"{path}{ending}").unlink(missing_ok=True)
+        draft.replace(path)
     except (sqlite3.Error, OSError) as error:
         raise SnapshotFailed(
             f"{snapshot} could not be restored ({error}). {path} is as it was."
@@ -79,28 +92,67 @@ def restore(snapshot: Path, path: Path) -> None:
 
 
 def _set_aside(path: Path) -> None:
-    """Keep the present database whole beside its place, with all its WAL in it."""
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as present:
-        # Closing the journal mode empties and removes the WAL; it fails while someone else has
+    """Keep the present database beside its place, with all its WAL in it.
+
+    Under both names until the restored one takes its own: at no moment is there none.
+    """
+    if holders := _holders(path):
+        raise sqlite3.OperationalError(f"{holders} has it open; close that first")
+    aside = path.with_name(f"{path.name}.replaced")
+    _remove(aside)
+    try:
+        _close(path)
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+        raise sqlite3.OperationalError("another program has it open; close that first") from error
+    except (
+        sqlite3.DatabaseError
+    ):  # damaged: a reason to restore, and its WAL may be worth something
+        for ending in BESIDE:
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{path}{ending}").rename(f"{aside}{ending}")
+    try:
+        os.link(path, aside)
+    except OSError:  # a file system without links
+        shutil.copy2(path, aside)
+
+
+def _close(path: Path) -> None:
+    """Bring the WAL into the file. Raises OperationalError where another has it open."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=1)) as present:
+        # Leaving the journal mode empties and removes the WAL; it fails while someone else has
         # the file open, and then a restore would pull it from under them.
         (mode,) = present.execute("PRAGMA journal_mode=DELETE").fetchone()
-    if mode != "delete":
-        raise sqlite3.OperationalError("another program has it open; close that first")
-    aside = path.with_name(f"{path.name}.replaced")
-    path.replace(aside)
-    for ending in BESIDE:
-        Path(f"{path}{ending}").unlink(missing_ok=True)
+        if mode != "delete":
+            raise sqlite3.OperationalError("database is locked")
+        present.execute("BEGIN EXCLUSIVE")
 
 
-def _free(path: Path) -> Path:
-    """The same name, or with a number where two snapshots fall into one second."""
-    names = (path.with_name(path.name.replace("Z.", f"Z{n:02}.", 1)) for n in range(1, 100))
-    return path if not path.exists() else next(name for name in names if not name.exists())
+def _holders(path: Path) -> str:
+    """Who has a file open, where the system tells (Linux): who is idle holds no lock on it."""
+    there = path.stat()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        if process.name == str(os.getpid()):
+            continue
+        with contextlib.suppress(OSError):  # it ended meanwhile, or is another user's
+            for entry in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if os.path.samestat(entry.stat(), there):
+                        found.append(process.name)
+                        break
+    return f"process {', '.join(found)}" if found else ""
 
 
-def _literally(name: str) -> str:
-    """A file's name for glob: people's files are called `data [old].db`."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+def _free(path: Path, label: str) -> Path:
+    """A name that comes after all that are there, also within one second or when a clock is set."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    last = "".join(file.name[len(path.name) + 1 :].split(".")[0] for file in taken(path)[-1:])
+    stamp = max(stamp, last[: len(stamp)])
+    numbers = ("", *(f"{number:04}" for number in range(1, 10_000)))
+    free = next(f"{stamp}{number}" for number in numbers if f"{stamp}{number}" > last)
+    return path.with_name(f"{path.name}.{free}.{label}.snapshot")
 
 
 def _check(copy: Path, source: Path) -> None:

@@ -102,7 +102,8 @@ class Run:
         if history.NAME in self.dialect.tables(connection):
             if self.care.history:
                 history.keep(connection)
-            return
+            if not history.is_empty(connection):
+                return
         history.ensure(connection)
         if not self.care.history:
             history.mark_passing(connection, by=self.me)
