@@ -78,9 +78,10 @@ def plan(database: Database, target: str, as_json: bool, rehearse: bool) -> None
     if rehearse:
         _show_rehearsal(database, found, as_json=as_json)
     elif as_json:
-        print_json(asdict(found) | {"sql": _sql(database, found)})
+        risks = [asdict(risk) for risk in database.risks(found)]
+        print_json(asdict(found) | {"sql": _sql(database, found), "risks": risks})
     else:
-        _show_plan(found)
+        _show_plan(database, found)
         click.echo(_sql(database, found) or "", nl=False)
 
 
@@ -102,7 +103,7 @@ def _sql(database: Database, plan: Plan) -> str:
     return database.preview(plan) if plan.steps else ""
 
 
-def _show_plan(plan: Plan) -> None:
+def _show_plan(database: Database, plan: Plan) -> None:
     """The plan as comments above its SQL: the output is a script that can be kept."""
     click.echo(f"-- {plan.direction} of {plan.database}")
     click.echo(f"-- from {', '.join(plan.current) or 'base'} to {plan.target}")
@@ -114,6 +115,9 @@ def _show_plan(plan: Plan) -> None:
     ways = {True: "replays", False: "runs Python", None: "runs Python, and is recorded"}
     click.echo(f"-- {ways[plan.replays]}: {plan.why}")
     click.echo(f"-- env.py is {plan.environment}")
+    for risk in database.risks(plan):
+        kind = "WILL FAIL" if risk.fails else risk.kind
+        click.echo(f"-- ! {kind}: {f'{risk.revision} ' if risk.revision else ''}{risk.says}")
 
 
 @migrate.command()
@@ -342,7 +346,7 @@ def _show_rehearsal(database: Database, plan: Plan, *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(found))
         return
-    _show_plan(plan)
+    _show_plan(database, plan)
     for line in found.lines():
         click.echo(f"-- {line}")
     for statement in found.statements:
