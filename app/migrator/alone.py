@@ -6,7 +6,6 @@ Another thread waits here until the first is done; parallelism is processes.
 """
 
 import asyncio
-import contextvars
 import importlib
 import logging
 import logging.config
@@ -15,8 +14,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -46,6 +47,8 @@ class Modules:
     """Variables that its env.py sets, as from an `.env` file."""
     replaced: dict[str, str | None] = field(default_factory=dict)
     """What stood in their place before, while it is running."""
+    context: dict[ContextVar[Any], Any] = field(default_factory=dict)
+    """Context variables that its env.py sets: `app.app_context().push()` is one."""
 
     def has(self, name: str) -> bool:
         """True if this top-level module comes from the project's folders."""
@@ -72,20 +75,34 @@ def alone(modules: Modules) -> Iterator[None]:
     if in_project():  # called from within: the ground is laid
         yield
         return
-    with _one_at_a_time, _own_modules(modules), _own_environ(modules), _own_threads():
+    with (
+        _one_at_a_time,
+        _own_modules(modules),
+        _own_environ(modules),
+        _own_context(modules),
+        _own_threads(),
+    ):
         yield
 
 
 def env_py(modules: Modules, work: Callable[[], T]) -> T:
     """Let an env.py run, within `alone`: what it sets up in this process is its own."""
     before, here = dict(os.environ), Path.cwd()
+    around, inside = copy_context(), copy_context()
     try:
         with _own_logging():
-            return without_loop(work)
+            return without_loop(lambda: inside.run(work))
+    except SystemExit as error:
+        raise RuntimeError(f"it ended the program ({error.code})") from error
     finally:
         for name in [name for name, value in os.environ.items() if before.get(name) != value]:
             modules.environ[name] = os.environ[name]
             modules.replaced.setdefault(name, before.get(name))
+        modules.context = {
+            variable: value
+            for variable, value in inside.items()
+            if variable not in around or around[variable] is not value
+        }
         os.chdir(here)
 
 
@@ -111,7 +128,12 @@ def _own_modules(modules: Modules) -> Iterator[None]:
     finally:
         sys.meta_path.remove(modules)
         # What the program around us could import itself it shares with the project.
-        away = [path for path in modules.paths if path not in before]
+        shared = {
+            *before,
+            *map(_real, filter(None, before)),
+            str(Path.cwd()) if "" in before else "",
+        }
+        away = [path for path in modules.paths if path not in shared]
         tops |= {top for top in _tops() - loaded if _is_in(sys.modules[top], away)}
         modules.hidden = _take(tops)
         sys.modules.update(others)
@@ -127,22 +149,36 @@ def _tops() -> set[str]:
 
 def _strangers(modules: Modules) -> set[str]:
     """Loaded top-level modules that are not the project's, and stand where its own would."""
+    # Names first: a run on a small file takes a few milliseconds, and so do a thousand `stat`.
+    names = {*modules.hidden, *_names_in(modules.paths)}
     return {
         name
-        for name in _tops() - NEVER_HIDDEN
-        if (name in modules.hidden or modules.has(name))
-        and not _is_in(sys.modules[name], modules.paths)
+        for name in (_tops() & names) - NEVER_HIDDEN
+        if not _is_in(sys.modules[name], modules.paths)
+        and (name in modules.hidden or modules.has(name))
     }
+
+
+def _names_in(folders: Sequence[str]) -> Iterator[str]:
+    for folder in folders:
+        with suppress(OSError):
+            yield from (entry.removesuffix(".py") for entry in os.listdir(folder))  # noqa: PTH208
 
 
 def _is_in(module: ModuleType, folders: Sequence[str]) -> bool:
     """True if this top-level module lies in one of these folders, and not in one below."""
     places = list(getattr(module, "__path__", [])) or [getattr(module, "__file__", None) or ""]
-    return any(str(Path(place).parent) in folders for place in places if place)
+    above = [os.path.dirname(place) for place in places if place]  # noqa: PTH120  # runs often
+    return any(folder in folders or _real(folder) in folders for folder in above)
+
+
+@cache
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 def _take(tops: set[str]) -> dict[str, ModuleType]:
-    names = [name for name in sys.modules if name.partition(".")[0] in tops]
+    names = [name for name in sys.modules if name.partition(".")[0] in tops] if tops else []
     return {name: sys.modules.pop(name) for name in names}
 
 
@@ -159,6 +195,17 @@ def _own_environ(modules: Modules) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _own_context(modules: Modules) -> Iterator[None]:
+    """The same for context variables."""
+    tokens = [(variable, variable.set(value)) for variable, value in modules.context.items()]
+    try:
+        yield
+    finally:
+        for variable, token in tokens:
+            variable.reset(token)
 
 
 @contextmanager
@@ -253,5 +300,4 @@ def without_loop(work: Callable[[], T]) -> T:
     except RuntimeError:
         return work()
     with ThreadPoolExecutor(1, "env.py") as pool:
-        # With the context around us, which has the Flask application that env.py may ask for.
-        return pool.submit(contextvars.copy_context().run, work).result()
+        return pool.submit(work).result()

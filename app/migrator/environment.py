@@ -110,7 +110,9 @@ def listen(config: Config, scripts: ScriptDirectory, url: URL, modules: Modules)
     def lead(theirs: Engine) -> Engine:
         if commits(theirs):
             told.asked("it connects in autocommit")
-        return told.engines.setdefault(theirs.url, mute_engine(url, told.asked))
+        if theirs.url not in told.engines:
+            told.engines[theirs.url] = mute_engine(url, told.asked)
+        return told.engines[theirs.url]
 
     try:
         with context, leading_to(lead), contextlib.suppress(_NotForAll):

@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from flask import Flask
+from flask import Flask, current_app, has_app_context
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.engine import URL
@@ -811,6 +811,45 @@ def test_variables_and_the_folder_that_env_py_sets_are_its_own(team: Team) -> No
         assert Path.cwd() == Path("/")
 
 
+def test_a_flask_application_that_env_py_pushes_is_there_for_the_revisions_alone(
+    team: Team,
+) -> None:
+    team.ini().env(
+        head="""
+        from flask import Flask
+        app = Flask("team", instance_path="/nowhere")
+        app.config["TABLE"] = "pushed"
+        app.app_context().push()
+        """
+    )
+    table = TABLE.replace("{0!r}", "current_app.config['TABLE']")
+    team.revision("a", None, f"from flask import current_app\n{table}", "pass")
+    other = Flask("host")
+
+    with other.app_context():
+        team.moved()
+        assert current_app._get_current_object() is other  # type: ignore[attr-defined]
+
+    assert not has_app_context()
+
+
+def test_an_env_py_that_ends_the_program_ends_itself(team: Team) -> None:
+    team.two().ini().env(head="sys.exit('no URL')")
+    with pytest.raises(EnvironmentFailed, match=r"it ended the program \(no URL\)"):
+        team.load().at(team.ours).upgrade()
+
+
+@pytest.mark.parametrize("sql", [False, True])
+def test_an_env_py_serves_every_kind_of_database(team: Team, catalog_url: URL, sql: bool) -> None:
+    team.two().ini().env(
+        before="connection.execute(text('SELECT 1')); connection.commit()" if sql else "pass"
+    )
+    database = team.load().at(catalog_url)
+    assert database.upgrade().after == ("b",)
+    assert database.downgrade("a").after == ("a",)
+    assert database.status().position is Position.BEHIND
+
+
 # --- places ---------------------------------------------------------------------------------------
 
 
@@ -904,6 +943,14 @@ def test_a_package_called_app_is_the_teams(team: Team, package: bool, ini: str |
 
     assert sys.modules["app"] is ours
     assert sys.modules["app.errors"].HeadwayError is HeadwayError
+
+
+def test_a_module_beside_the_scripts_is_the_teams(team: Team) -> None:
+    team.ini("prepend_sys_path = .").env(head="from migrations.helpers import NAME")
+    team.write("migrations/helpers.py", "NAME = 'helped'\n")
+    table = TABLE.replace("{0!r}", "NAME")
+    team.revision("a", None, f"from migrations.helpers import NAME\n{table}", "pass")
+    team.moved()
 
 
 def test_two_projects_with_the_same_names_follow_each_other(tmp_path: Path) -> None:
