@@ -4,6 +4,7 @@ A repair is planned and shown first, then done as shown, under the lock.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,6 +31,8 @@ from app.migrator.verdict import judge, version_table
 
 AS_SPELLED = {"no_parameters": True}
 """Statements that hold a `%` and no values."""
+NAME = re.compile(r"""(?:`[^`]*`|"[^"]*"|[^\s,`"])+""")
+"""A table's name as a statement spells it."""
 
 
 class Verdict(StrEnum):
@@ -46,6 +49,8 @@ class Repair:
     torn: str | None = None
     statements: tuple[str, ...] = ()
     """What takes the half of the torn revision back, or the copy of a broken batch operation."""
+    rows: tuple[str, ...] = ()
+    """Tables that go with them and hold rows, with how many."""
     verdict: Verdict | None = None
     record: tuple[str, ...] = ()
     """Revisions whose present script is to be taken for the applied one."""
@@ -75,6 +80,7 @@ class Repair:
         elif self.torn:
             lines.append(f"take the half of {self.torn} back:")
             lines += statements or ["  nothing of it stayed"]
+            lines += [f"  {told}, which go with it: see that they are copies" for told in self.rows]
             lines.append("Rows that it changed before it broke stay changed.")
         if self.leftovers:
             lines.append("end the batch operation that another tool left half-way:")
@@ -102,6 +108,7 @@ class Mender:
         statements: list[str] = []
         if seen.torn and verdict is None:
             statements = self._way_back(connection, seen.torn)
+        rows = _rows_in(connection, statements)
         for leftover in seen.leftovers:
             statements.append(_put_right(connection, leftover))
         passing = history.is_passing(connection)
@@ -109,6 +116,7 @@ class Mender:
         return Repair(
             torn=seen.torn,
             statements=tuple(statements),
+            rows=rows,
             verdict=verdict,
             record=() if passing else seen.edited,
             forget=() if passing else seen.missing,
@@ -184,6 +192,20 @@ def _torn_row(connection: Connection) -> Any:
     open_rows = history.table.c.outcome.in_(("running", "torn"))
     query = select(history.table).where(open_rows).order_by(history.table.c.id.desc())
     return connection.execute(query).first()
+
+
+def _rows_in(connection: Connection, statements: list[str]) -> tuple[str, ...]:
+    """The tables that these statements drop and that are not empty, in words."""
+    dropped = " ".join(
+        s.removeprefix("DROP TABLE ") for s in statements if s.startswith("DROP TABLE ")
+    )
+    told = []
+    for name in NAME.findall(dropped):
+        query = f"SELECT count(*) FROM {name}"  # noqa: S608
+        count = connection.exec_driver_sql(query, execution_options=AS_SPELLED).scalar()
+        if count:
+            told.append(f"{name} holds {count} rows")
+    return tuple(told)
 
 
 def _put_right(connection: Connection, leftover: str) -> str:

@@ -123,6 +123,8 @@ class Run:
         name = name_of(step.info)
         if self.on_step:
             self.on_step(place + 1, len(self.steps), name)
+        if self._announces(step) and not self.care.joins:
+            self.connection.commit()  # what Alembic read, and the version table it may have made
         self.running, self.statements, self.committed = place, 0, False
         self.began, self.started_at = time.monotonic(), datetime.now(UTC)
         if not self._announces(step):

@@ -110,7 +110,18 @@ def upgrade_for(project: Project, url: URL, seconds: float | None) -> float:
 def test_a_process_killed_at_any_moment_leaves_what_can_be_brought_to_head(
     tmp_path: Path, backend: str, fresh_url: Callable[..., URL]
 ) -> None:
-    project = killable(tmp_path / "one", backend)
+    kill_often(killable(tmp_path / "one", backend), backend, fresh_url)
+
+
+def test_a_step_that_leaves_its_transaction_may_be_killed_on_sqlite_too(
+    tmp_path: Path, fresh_url: Callable[..., URL]
+) -> None:
+    project = make_project(tmp_path / "one", **SQLITE | {"d": BLOCK})
+    kill_often(project, "sqlite", fresh_url)
+
+
+def kill_often(project: Project, backend: str, fresh_url: Callable[..., URL]) -> None:
+    """Kill upgrades at moments all over their time; each database is whole in the end."""
     lasts = time_it(project, fresh_url(backend))
     found: Counter[str] = Counter()
     for number in range(KILLS):

@@ -96,6 +96,17 @@ def test_half_a_revision_on_mariadb_is_seen_refused_and_taken_back(
     assert tables(mariadb_url) == {"alembic_version", "person", "pet"}
 
 
+def test_a_plan_tells_the_rows_that_would_go(tmp_path: Path, mariadb_url: URL) -> None:
+    moving = f"{HALF}\nop.execute('INSERT INTO pet SELECT id, name FROM person')"
+    moving += "\nop.create_index('by_pet', 'pet', ['name'])\nraise ValueError('boom')"
+    database = torn_at(mariadb_url, tmp_path / "one", moving, HALF)
+    plan = database.plan_repair()
+    assert plan.rows == ("`pet` holds 1 rows",)
+    assert "  `pet` holds 1 rows, which go with it: see that they are copies" in plan.lines()
+    database.repair(plan)
+    assert tables(mariadb_url) == {"alembic_version", "person"}
+
+
 def test_tables_that_stand_on_each_other_are_taken_back(tmp_path: Path, mariadb_url: URL) -> None:
     both = (
         "op.create_table('zoo', sa.Column('id', sa.Integer, primary_key=True))\n"
@@ -326,6 +337,42 @@ def test_an_index_that_others_hold_up_is_in_use_or_torn_and_mended(
     database.repair()
     assert database.upgrade().after == ("b",)
     assert rows(postgresql_url, "SELECT id FROM person") == [(1,)]
+
+
+# --- SQLite: steps that leave their transaction ---------------------------------------------------
+
+VACUUM = """with op.get_context().autocommit_block():
+    op.execute("VACUUM")"""
+
+
+def test_half_a_revision_that_left_its_transaction_is_taken_back_on_sqlite(
+    tmp_path: Path, sqlite_url: URL
+) -> None:
+    half = f"{table('pet')}\nop.create_index('by_pet', 'pet', ['name'])\n{VACUUM}"
+    half += "\nop.drop_index('by_name', 'person')"
+    index = "op.create_index('by_name', 'person', ['name'])"
+    folder = tmp_path / "one"
+    broken = f"{half}\n{VACUUM}\nraise ValueError('boom')"
+    project = make_project(folder, a=f"{table('person')}\n{index}", b=broken)
+    project.at(sqlite_url).upgrade("a")
+    run(sqlite_url, ADA)
+    before = contents(sqlite_url)
+    with pytest.raises(DatabaseTorn, match="it left its transaction"):
+        project.at(sqlite_url).upgrade()
+    assert project.at(sqlite_url).status().torn == "b"
+    project.at(sqlite_url).repair()
+    assert contents(sqlite_url) == before
+    mended = make_project(folder, a=f"{table('person')}\n{index}", b=half)
+    assert mended.at(sqlite_url).upgrade().after == ("b",)
+
+
+def test_a_changed_table_is_not_taken_back_on_sqlite(tmp_path: Path, sqlite_url: URL) -> None:
+    broken = f"{COLUMN}\n{VACUUM}\nraise ValueError('boom')"
+    database = torn_at(sqlite_url, tmp_path / "one", broken, COLUMN)
+    with pytest.raises(RepairRefused, match="dropped or changed the table person"):
+        database.repair()
+    database.repair(Verdict.APPLIED)
+    assert database.status().position is Position.AT_HEAD
 
 
 # --- SQLite: copies that another tool left --------------------------------------------------------

@@ -15,6 +15,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 
 from app.errors import DatabaseExists, DatabaseReadOnly, DatabaseUnreachable, HeadwayError
 from app.migrator import history, snapshots
+from app.migrator.dialects import sqlite_undo
 from app.migrator.dialects.base import Dialect, Lock, Peek, RowGuard, VersionTable
 from app.migrator.dialects.sqlite_lock import FileLock
 from app.migrator.driver import Raw, raw_of
@@ -182,6 +183,12 @@ class Sqlite(Dialect):
         if not raw.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
             return None
         return snapshots.take(raw, Path(url.database), label)
+
+    def image(self, connection: Connection) -> dict[str, str] | None:
+        return sqlite_undo.image(connection)
+
+    def undo(self, before: dict[str, str], now: dict[str, str]) -> list[str]:
+        return sqlite_undo.undo(before, now)
 
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[Connection]:  # noqa: ARG002

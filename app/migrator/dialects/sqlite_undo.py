@@ -1,0 +1,48 @@
+"""SQLite's schema as it keeps it, and the way back from half of a revision.
+
+Wanted for revisions that leave their transaction (`autocommit_block`): all others roll back.
+"""
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection
+
+from app.errors import RepairRefused
+from app.migrator import history
+
+Image = Mapping[str, str]
+REMADE = ("index", "trigger", "view")
+"""What holds no rows, and is made again from its definition."""
+QUERY = (
+    "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL "  # noqa: S608  # our own
+    f"AND tbl_name NOT IN ('{history.NAME}', 'alembic_version') AND name NOT LIKE 'sqlite_%'"
+)
+
+
+def image(connection: Connection) -> dict[str, str]:
+    """The definition of every object, by what it is and its name."""
+    rows = connection.exec_driver_sql(QUERY, execution_options={"no_parameters": True})
+    return {f"{kind} {name}": sql for kind, name, sql in rows}
+
+
+def undo(before: Image, now: Image) -> list[str]:
+    """The statements that lead from the schema `now` back to `before`.
+
+    Raises RepairRefused if that would lose something.
+    """
+    other = [key for key in sorted(before) if before[key] != now.get(key)]
+    if lost := [key for key in other if not key.startswith(REMADE)]:
+        raise RepairRefused(
+            f"The failed revision dropped or changed the {', the '.join(lost)}. Restore a snapshot "
+            "or a backup, or finish the revision by hand and repair with `--as applied`."
+        )
+    new = [key for key in sorted(now) if key not in before]
+    drops = [key for key in other if key in now] + new
+    drops.sort(key=lambda key: key.startswith("table"))  # a table takes its indexes along
+    return [_drop(key) for key in drops] + [before[key] for key in other]
+
+
+def _drop(key: str) -> str:
+    kind, name = key.split(" ", 1)
+    quoted = name.replace('"', '""')
+    return f'DROP {kind.upper()} "{quoted}"'
