@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import tomllib
+import traceback
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from configparser import ConfigParser
@@ -123,7 +124,7 @@ class Project:
         option = self.config.get_alembic_option
         with _alembics_words(), _quiet():
             slug = option("truncate_slug_length")
-            return ScriptDirectory(
+            return _Directory(
                 str(self.folder),
                 file_template=option("file_template", "%(rev)s_%(slug)s"),
                 truncate_slug_length=int(slug) if slug else None,
@@ -292,6 +293,28 @@ class Project:
         return config
 
 
+class _Directory(ScriptDirectory):
+    """Alembic's, which says in words that a revision cannot be imported."""
+
+    def _load_revisions(self) -> Iterator[AlembicScript]:  # FRAGILE: private in Alembic
+        try:
+            yield from super()._load_revisions()
+        except CommandError:
+            raise
+        except Exception as error:
+            raise ScriptsUnreadable(
+                f"{self._broken_at(error)} cannot be imported: {type(error).__name__}: {error}. "
+                "Mend it, or install what it needs where Headway runs."
+            ) from error
+
+    def _broken_at(self, error: Exception) -> str:
+        if isinstance(error, SyntaxError) and error.filename:
+            return error.filename
+        through = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        own = [file for file in through if file.startswith(tuple(self.version_locations or ()))]
+        return next(iter(own), f"A revision in {self.dir}")
+
+
 def _revived(location: str, ini: str | None) -> Project:
     """A project that came from another process: loaded once in this one, until a file changes."""
     fresh = Project(location, ini)
@@ -416,3 +439,6 @@ def _alembics_words() -> Iterator[None]:
         yield
     except CommandError as error:
         raise ScriptsUnreadable(f"{error}.") from error
+    except (IniError, tomllib.TOMLDecodeError) as error:
+        said = " ".join(str(error).split())
+        raise ScriptsUnreadable(f"Alembic's options cannot be read: {said}.") from error

@@ -234,8 +234,12 @@ class _EnvPy:
                 "commit, or roll back, before `context.configure`."
             )
         if not self.reached:
-            shown = ", ".join(url.render_as_string() for url in self.known)
-            raise EnvironmentFailed(
-                f"env.py ran and did not touch {self.job.address}. It migrates the databases that "
-                f"it knows of itself: give the URL of one of those{f' ({shown})' if shown else ''}."
-            )
+            raise EnvironmentFailed(self._missed())
+
+    def _missed(self) -> str:
+        shown = ", ".join(url.render_as_string() for url in self.known)
+        return f"env.py ran and did not touch {self.job.address}. " + (
+            f"It migrates the databases that it knows of itself: give the URL of one: {shown}."
+            if shown
+            else "It called no `context.run_migrations`, or not on a connection of an engine."
+        )

@@ -421,7 +421,7 @@ def test_a_database_that_env_py_does_not_know_is_refused(
     several: tuple[Team, list[URL]],
 ) -> None:
     team, (first, second) = several
-    with pytest.raises(EnvironmentFailed, match=r"give the URL of one of those \(sqlite.*engine1"):
+    with pytest.raises(EnvironmentFailed, match=r"give the URL of one: sqlite.*engine1"):
         team.load().at(team.ours).upgrade()
     assert not any(Path(str(url.database)).exists() for url in (first, second, team.ours))
 
@@ -848,6 +848,43 @@ def test_an_env_py_serves_every_kind_of_database(team: Team, catalog_url: URL, s
     assert database.upgrade().after == ("b",)
     assert database.downgrade("a").after == ("a",)
     assert database.status().position is Position.BEHIND
+
+
+# --- what cannot be used --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import nowhere_at_all", "c.py cannot be imported: ModuleNotFoundError"),
+        ("def (", "c.py cannot be imported: SyntaxError"),
+    ],
+)
+def test_a_revision_that_cannot_be_imported_is_named(team: Team, source: str, said: str) -> None:
+    team.two().ini().env()
+    team.write("migrations/versions/c.py", f"revision = 'c'\ndown_revision = 'b'\n{source}\n")
+    with pytest.raises(ScriptsUnreadable, match=said):
+        team.load().at(team.ours).upgrade()
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("alembic.ini", "no section"),
+        ("alembic.ini", "[alembic]\nscript_location = migrations\nversion_locations = %(no)s/x"),
+        ("pyproject.toml", "[tool.alembic"),
+    ],
+)
+def test_options_that_cannot_be_read_are_said_so(team: Team, file: str, text: str) -> None:
+    team.two().env().write(file, text)
+    with pytest.raises(ScriptsUnreadable, match="cannot be read"):
+        Project.load(team.scripts, team.root / file)
+
+
+def test_an_env_py_that_runs_nothing_is_said_so(team: Team) -> None:
+    team.two().ini().write("migrations/env.py", "from alembic import context\n")
+    with pytest.raises(EnvironmentFailed, match=r"called no `context\.run_migrations`"):
+        team.load().at(team.ours).upgrade()
 
 
 # --- places ---------------------------------------------------------------------------------------
