@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,7 +16,9 @@ from sqlalchemy.engine import URL
 
 from app import create_app
 from app.extensions import db
-from app.settings import Settings
+from app.migrator import Project
+from app.migrator.pytest_plugin import Template
+from app.settings import MIGRATIONS, RELEASE, Settings
 from tests import servers
 
 BACKENDS = ("sqlite", "postgresql", "mariadb")
@@ -142,50 +143,29 @@ def environment_for(url: URL, **more: str) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def template(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], URL]]:
-    """One catalog of each kind a session, brought to head by a real boot when first asked for."""
+) -> Iterator[Callable[[str], Template]]:
+    """One catalog of each kind a session, made by the migrations when first asked for."""
     with ExitStack() as stack:
+        folder = tmp_path_factory.mktemp("template")
 
         @cache
-        def make(backend: str) -> URL:
-            if backend == "sqlite":
-                url = _file_in(tmp_path_factory.mktemp("template"))
-            else:
+        def make(backend: str) -> Template:
+            server = URL.create("sqlite")
+            if backend != "sqlite":
                 server = request.getfixturevalue(f"{backend}_server")
-                url = stack.enter_context(database_on(server))
-            boot(url)
-            return url
+            project = Project.load(MIGRATIONS)
+            made = Template(project, server, folder, history=True, release=RELEASE)
+            stack.callback(made.drop)
+            return made
 
         yield make
 
 
 @pytest.fixture
-def migrated(template: Callable[[str], URL], fresh_url: Callable[..., URL]) -> Callable[[str], URL]:
+def migrated(template: Callable[[str], Template]) -> Iterator[Callable[[str], URL]]:
     """Makes catalogs at head of any kind: copies of the template."""
-
-    def make(backend: str) -> URL:
-        source = template(backend)
-        if backend == "postgresql":
-            return fresh_url(backend, f"TEMPLATE {source.database}")
-        url = fresh_url(backend)
-        if backend == "sqlite":
-            shutil.copy(str(source.database), str(url.database))
-        else:
-            _copy_tables(source, url)
-        return url
-
-    return make
-
-
-def _copy_tables(source: URL, target: URL) -> None:
-    """What MariaDB has instead of a template."""
-    engine = sa.create_engine(target, poolclass=sa.NullPool)
-    with engine.begin() as connection:
-        run = connection.exec_driver_sql
-        run("SET foreign_key_checks = 0")
-        for (table,) in run(f"SHOW TABLES FROM {source.database}").all():
-            run(str(run(f"SHOW CREATE TABLE {source.database}.{table}").one()[1]))
-            run(f"INSERT INTO {table} SELECT * FROM {source.database}.{table}")
+    with ExitStack() as stack:
+        yield lambda backend: stack.enter_context(template(backend).copy())
 
 
 @pytest.fixture

@@ -71,7 +71,8 @@ class Project:
             self.modules = Modules(tuple(dict.fromkeys(str(path.resolve()) for path in paths)))
             found = self.config.get_version_locations_list()
         self.version_folders = tuple(
-            _folder_of(_absolute(place, base)) for place in found or [str(self.folder / "versions")]
+            _folder_of(_absolute(place, base))
+            for place in found or [str(_revisions_of(self.folder))]
         )
         self._environments: dict[tuple[str, tuple[tuple[str, str], ...]], Environment] = {}
         self.memory: dict[Any, Any] = {}
@@ -365,6 +366,13 @@ def _package_folder(package: str, folder: str, location: str) -> Path:
         f"There is no script directory {location}: the package {package} "
         + ("has no such folder." if spec else "cannot be imported.")
     )
+
+
+def _revisions_of(folder: Path) -> Path:
+    """Where Alembic keeps revisions; Flask-Alembic keeps them in the folder itself."""
+    versions = folder / "versions"
+    bare = not versions.is_dir() and not (folder / "env.py").exists()
+    return folder if bare and any(folder.glob("*.py")) else versions
 
 
 def _absolute(place: str, base: Path) -> str:

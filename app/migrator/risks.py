@@ -2,8 +2,10 @@
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from alembic.operations import ops
@@ -179,9 +181,15 @@ def _count(connection: Connection, query: Any) -> int:
     return int(connection.execute(query).scalar_one())
 
 
+def squawk_program() -> str | None:
+    """Where squawk is: beside this Python, or anywhere on the path."""
+    beside = str(Path(sys.executable).parent)
+    return shutil.which("squawk", path=beside) or shutil.which("squawk")
+
+
 def squawk(sql: str) -> tuple[Risk, ...]:
     """What squawk, the linter of PostgreSQL migrations, says; () where it is not installed."""
-    program = shutil.which("squawk")
+    program = squawk_program()
     if program is None or not sql.strip():
         return ()
     done = subprocess.run(  # noqa: S603  # a program by its full path, fed with text

@@ -97,8 +97,13 @@ def _template(build: Move) -> URL | None:
 
 def _digest(build: Move) -> str:
     url, x = build.address.url, sorted(build.x.items())
-    told = f"{build.project.digest} {build.target} {url.drivername} {url.host} {url.port} {x}"
+    place = f"{url.drivername} {url.host} {url.port}"
+    told = f"{build.project.digest} {build.target} {place} {x} {build.policy.history}"
     return sha256(told.encode()).hexdigest()[:24]
+
+
+def _plain(build: Move) -> Policy:
+    return Policy(history=build.policy.history, release=build.policy.release)
 
 
 def _file(build: Move, digest: str) -> URL:
@@ -108,7 +113,7 @@ def _file(build: Move, digest: str) -> URL:
         draft = path.with_suffix(".partial")
         draft.unlink(missing_ok=True)
         place = Address(URL.create("sqlite", database=str(draft)))
-        replace(build, address=place, policy=Policy()).make()
+        replace(build, address=place, policy=_plain(build)).make()
         draft.rename(path)
     return url
 
@@ -133,7 +138,7 @@ def _on_server(build: Move, digest: str) -> URL:
     dialect.drop(draft)
     dialect.make(draft)
     try:
-        replace(build, address=Address(draft), policy=Policy()).make()
+        replace(build, address=Address(draft), policy=_plain(build)).make()
         with contextlib.suppress(DatabaseExists):  # another process was as quick
             dialect.rename(draft, mine + digest)
     finally:

@@ -1,6 +1,5 @@
 """What could go wrong with a plan, and whether the rows that are there make it go wrong."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from sqlalchemy.engine import URL
 
 from app import errors
 from app.migrator import Project
-from app.migrator.risks import Risk
+from app.migrator.risks import Risk, squawk_program
 from tests.migrator.scripts import write_revision
 from tests.migrator.test_moves import run
 
@@ -111,7 +110,7 @@ def test_a_table_of_the_same_plan_is_no_risk(scripts: Path, postgresql_url: URL)
     assert risks_of(scripts, postgresql_url, *up) == ()
 
 
-@pytest.mark.skipif(not shutil.which("squawk"), reason="squawk is missing: pip install squawk-cli")
+@pytest.mark.skipif(not squawk_program(), reason="squawk is missing: pip install squawk-cli")
 def test_squawk_is_asked_where_it_is_installed(scripts: Path, postgresql_url: URL) -> None:
     write_revision(scripts, "first", None, PARENTS)
     write_revision(scripts, "second", "first", ['op.create_index("i", "t", ["n"])'])
