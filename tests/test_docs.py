@@ -1,0 +1,38 @@
+"""What docs/migrator.md shows was run as written: here, each time."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.migrator.scripts import write_project
+
+PAGE = Path(__file__).parent.parent / "docs" / "migrator.md"
+BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MODELS = """
+import sqlalchemy as sa
+metadata = sa.MetaData()
+sa.Table("person", metadata, sa.Column("id", sa.Integer, primary_key=True))
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    write_project(tmp_path / "migrations", 4)
+    (tmp_path / "models.py").write_text(MODELS)
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["python", "sh"])
+def test_every_block_runs_as_written(kind: str, place: Path) -> None:
+    blocks = [text for found, text in BLOCK.findall(PAGE.read_text()) if found == kind]
+    assert blocks
+    script = "\n".join(blocks)
+    command = [sys.executable, "-c", script] if kind == "python" else ["sh", "-ec", script]
+    beside = str(Path(sys.executable).parent)
+    env = {"PATH": f"{beside}:{os.environ['PATH']}", "PYTHONPATH": str(place)}
+    done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
