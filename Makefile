@@ -28,6 +28,7 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.test  ## What it costs, beside what one would use instead
 	$(BIN)/python benchmarks/boot.py
+	$(BIN)/python benchmarks/fleet.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
