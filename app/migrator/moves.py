@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import DatabaseMoved, HeadwayError
-from app.migrator import plans, runner, verdict
+from app.migrator import history, plans, runner, verdict
 from app.migrator.address import Address
 from app.migrator.driver import Raw
 from app.migrator.environment import Mode
@@ -89,7 +89,18 @@ class Move:
     def _look(self, raw: Raw) -> Look:
         table = verdict.version_table(self.project, self.address, self.x)
         peek = self.address.peek(raw, table)
-        return verdict.judge(self.project, self.address, table, peek, raw)
+        seen = verdict.judge(self.project, self.address, table, peek, raw)
+        if peek.has_history and not (seen.torn or self.policy.history or self.address.is_shared):
+            self._sweep(raw)
+        return seen
+
+    def _sweep(self, raw: Raw) -> None:
+        """Drop the notes of a run that was killed when all was done."""
+        with self.address.connected(raw) as connection:
+            writing = connection.execution_options(write=True)
+            if history.is_passing(writing):
+                history.remove(writing)
+            writing.commit()
 
     def _snapshot(self, raw: Raw, current: tuple[str, ...]) -> Path | None:
         if not self.policy.snapshot or self.address.is_shared:

@@ -28,9 +28,10 @@ from app.errors import (
     RowsLost,
     SnapshotNotFound,
 )
+from app.migrator import history
 from app.migrator.dialects import dialect_of
 from app.migrator.project import Project
-from app.migrator.values import Position
+from app.migrator.values import Holder, Position
 from tests import servers
 from tests.migrator.making import contents, make_project, rows, run, table, tables
 
@@ -139,6 +140,21 @@ def test_a_history_that_is_kept_stays_where_another_run_keeps_none(
     assert "headway_history" in tables(catalog_url)
     assert project.at(catalog_url).repair().is_empty
     assert "headway_history" in tables(catalog_url)
+
+
+def test_the_notes_of_a_run_that_was_killed_at_its_very_end_are_swept_up(
+    project: Project, catalog_url: URL
+) -> None:
+    project.at(catalog_url).upgrade()
+    engine = sa.create_engine(catalog_url)
+    with engine.begin() as connection:
+        history.ensure(connection)
+        history.mark_passing(connection, by=Holder.myself("tests"))
+    engine.dispose()
+    assert project.at(catalog_url).status().position is Position.AT_HEAD
+    assert project.at(catalog_url).plan_repair().clears
+    assert project.at(catalog_url).upgrade().applied == ()
+    assert tables(catalog_url) == {"alembic_version", "person", "pet"}
 
 
 # --- looking --------------------------------------------------------------------------------------
@@ -364,6 +380,24 @@ def test_a_statement_that_takes_too_long_is_ended(
     with pytest.raises(DatabaseInUse, match="took longer than allowed"):
         database.upgrade()
     assert contents(catalog_url) == before
+
+
+WORK = {
+    "sqlite": 'op.execute("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n '
+    'WHERE i < 200000) SELECT max(i) FROM n")',
+    "postgresql": "op.execute('SELECT pg_sleep(0.2)')",
+    "mariadb": "op.execute('SELECT SLEEP(0.2)')",
+}
+
+
+def test_each_statement_has_its_own_time(tmp_path: Path, catalog_url: URL, backend: str) -> None:
+    work = "\n".join([WORK[backend]] * 8)
+    project = make_project(tmp_path / "one", a=work)
+    began = time.monotonic()
+    project.at(catalog_url).upgrade()
+    longest = 4 * (time.monotonic() - began) / 8  # of one statement, on a busy machine
+    project.at(catalog_url).stamp("base")
+    assert project.at(catalog_url, statement_timeout=longest).upgrade().after == ("a",)
 
 
 # --- engines and connections of the caller's ------------------------------------------------------

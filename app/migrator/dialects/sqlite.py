@@ -57,6 +57,7 @@ class Sqlite(Dialect):
             yield raw
         finally:
             raw.set_progress_handler(None, 0)
+            raw.set_trace_callback(None)
             for name, value in pragmas.items():
                 raw.execute(f"PRAGMA {name}={value}")
             if not shared:
@@ -93,12 +94,14 @@ class Sqlite(Dialect):
     def brake(self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None) -> None:
         raw.execute(f"PRAGMA busy_timeout={round(lock_seconds * 1000)}")
         if statement_seconds:
-            deadline: list[float] = []
+            deadline = [time.monotonic() + statement_seconds]
 
-            def too_long() -> bool:
-                # Called between virtual machine steps: the clock starts with the first call of
-                # a statement, and a statement that ends lets it start anew.
-                deadline[:] = deadline or [time.monotonic() + statement_seconds]
+            def begins(_: str) -> None:
+                deadline[0] = time.monotonic() + statement_seconds
+
+            raw.set_trace_callback(begins)
+
+            def too_long() -> bool:  # called between virtual machine steps
                 return time.monotonic() > deadline[0]
 
             raw.set_progress_handler(too_long, 10_000)
