@@ -40,6 +40,13 @@ WHERE = {
 PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s@]+@")
 
 
+SEARCH_PATH = re.compile(
+    r"\s*SET\s+(?:LOCAL\s+|SESSION\s+)?search_path\s*(?:TO|=)\s*"
+    r"(?:[\"'](?P<quoted>[^\"']+)[\"']|(?P<plain>\w+))",
+    re.IGNORECASE,
+)
+
+
 class Mode(StrEnum):
     """How a project's env.py is used."""
 
@@ -60,6 +67,8 @@ class Environment:
     """What it gave to `context.run_migrations`."""
     reads_x: bool = False
     """True if it looked at the -x arguments, so that others may give other options."""
+    schema: str | None = None
+    """Where it lets its session look, and so where the version is: `SET search_path`."""
     databases: Mapping[URL, "Environment"] = field(default_factory=dict)
     """The same for each database, where it knows several and migrates them in one go."""
 
@@ -80,10 +89,17 @@ class Told:
     """Mute engines in place of those it connected with, by their URLs."""
     needs: str = ""
     """What it did that cannot be done once for all."""
+    schema: str | None = None
 
-    def asked(self, what: str = "it runs SQL of its own on the connection") -> None:
+    def asked(self, what: str) -> None:
         """It does what only a database can answer."""
         self.needs = self.needs or what
+
+    def said(self, statement: str) -> None:
+        """It gave a statement to its connection."""
+        self.asked("it runs SQL of its own on the connection")
+        if found := SEARCH_PATH.match(statement):
+            self.schema = found["quoted"] or found["plain"].lower()
 
     @property
     def migrated(self) -> list[URL]:
@@ -111,7 +127,7 @@ def listen(config: Config, scripts: ScriptDirectory, url: URL, modules: Modules)
         if commits(theirs):
             told.asked("it connects in autocommit")
         if theirs.url not in told.engines:
-            told.engines[theirs.url] = mute_engine(url, told.asked)
+            told.engines[theirs.url] = mute_engine(url, told.said)
         return told.engines[theirs.url]
 
     try:
@@ -152,6 +168,7 @@ def _concluded(told: Told) -> Environment:
         why=why,
         options=heard[0].options if heard else {},
         reads_x=told.reads_x,
+        schema=told.schema,
         databases=databases,
     )
 
@@ -252,11 +269,11 @@ class _Nobody:
     rowcount = 0
     lastrowid = 0
 
-    def __init__(self, asked: Callable[[], None]) -> None:
-        self.asked = asked
+    def __init__(self, heard: Callable[[str], None]) -> None:
+        self.heard = heard
 
-    def execute(self, *_: Any, **__: Any) -> "_Nobody":
-        self.asked()
+    def execute(self, statement: object = "", *_: Any, **__: Any) -> "_Nobody":
+        self.heard(str(statement))
         return self
 
     executemany = execute
@@ -277,16 +294,16 @@ class _Nobody:
         return self
 
 
-def mute_engine(url: URL, asked: Callable[[], None] = lambda: None) -> Engine:
-    """An engine of this kind without a database. `asked` is told of each statement."""
+def mute_engine(url: URL, heard: Callable[[str], None] = lambda _: None) -> Engine:
+    """An engine of this kind without a database. `heard` is told each statement."""
     # `_initialize`: SQLAlchemy would ask a new connection for its version.
     engine = create_engine(
-        driver.parse(url), creator=lambda: _Nobody(asked), poolclass=StaticPool, _initialize=False
+        driver.parse(url), creator=lambda: _Nobody(heard), poolclass=StaticPool, _initialize=False
     )
 
     def options(_: object, given: Mapping[str, Any]) -> None:
         if "isolation_level" in given:
-            asked()
+            heard("")
 
     event.listen(engine, "set_connection_execution_options", options)
     return driver.own(engine)

@@ -218,10 +218,25 @@ class _EnvPy:
             self.adopted, joins = there, True
             migration._in_external_transaction = True  # noqa: SLF001
             migration._transaction = there.get_transaction()  # noqa: SLF001  # autocommit_block
+        self._refuse_another_place(migration)
         _guarded(self.job, self.context, arguments, self.run_migrations, joins=joins)
         commits_each = there.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
         self.is_open = joins and not commits_each
         self.committed = False
+
+    def _refuse_another_place(self, migration: MigrationContext) -> None:
+        """The steps were found from where the database stands; env.py may see another version."""
+        job, heads = self.job, migration.get_current_heads()
+        if not self.adopted and not migration._in_external_transaction:  # noqa: SLF001
+            migration.connection.rollback()  # type: ignore[union-attr]  # it only asked
+        theirs = plans.alembic_steps(job.project, job.direction, job.target, heads)
+        names = [plans.step_names(steps, job.direction) for steps in (theirs, job.steps)]
+        if names[0] != names[1]:
+            raise EnvironmentFailed(
+                f"env.py finds this database at {', '.join(heads) or 'base'}, and it is elsewhere "
+                "as far as its `context.configure` tells: it lets its session look somewhere else. "
+                "Nothing was changed. Give `version_table_schema` to `context.configure`."
+            )
 
     def _noted(self, _connection: Connection) -> None:
         self.committed = True

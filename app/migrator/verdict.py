@@ -21,10 +21,10 @@ from app.migrator.values import Look, Position
 
 def version_table(project: Project, address: Address, x: Mapping[str, str]) -> VersionTable:
     """Where this project keeps versions: env.py may say another name or schema."""
-    options = project.environment_for(address.url, x).options
+    environment = project.environment_for(address.url, x)
     return VersionTable(
-        name=options.get("version_table", "alembic_version"),
-        schema=options.get("version_table_schema"),
+        name=environment.options.get("version_table", "alembic_version"),
+        schema=environment.options.get("version_table_schema") or environment.schema,
     )
 
 

@@ -524,6 +524,56 @@ def test_a_schema_for_the_version_may_be_made_by_env_py_itself(
     assert project.at(team.ours).status().current == ("a",)
 
 
+@pytest.mark.parametrize("way", ["SET search_path TO {0}", 'SET LOCAL search_path = "{0}"'])
+def test_a_tenants_schema_is_where_its_version_is(
+    team: Team, postgresql_url: URL, way: str
+) -> None:
+    say = f"connection.execute(text(f'{way.format('{tenant}')}'))"
+    ends = "" if "LOCAL" in way else "connection.commit()"
+    team.two().ini().write(
+        "migrations/env.py",
+        f"""
+        from alembic import context
+        from sqlalchemy import engine_from_config, pool, text
+        config = context.config
+        tenant = context.get_x_argument(as_dictionary=True)["tenant"]
+        with {FROM_CONFIG}.connect() as connection:
+            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {{tenant}}"))
+            connection.commit()
+            {say if ends else "pass"}
+            {ends or "pass"}
+            context.configure(connection=connection)
+            with context.begin_transaction():
+                {"pass" if ends else say}
+                context.run_migrations()
+        """,
+    )
+    project = team.load()
+    for tenant in ("acme", "other"):
+        database = project.at(postgresql_url, x={"tenant": tenant})
+        for target in ("a", "b"):
+            outcome = database.upgrade(target)
+            assert (outcome.applied, outcome.after) == ((target,), (target,))
+        assert database.status().position is Position.AT_HEAD
+        assert not database.upgrade().applied
+
+
+def test_an_env_py_that_looks_somewhere_else_unheard_is_refused(
+    team: Team, postgresql_url: URL
+) -> None:
+    team.two().ini().env(
+        before="""
+        connection.execute(text("CREATE SCHEMA IF NOT EXISTS acme"))
+        connection.execute(text("SELECT set_config('search_path', 'acme', false)"))
+        connection.commit()
+        """
+    )
+    database = team.load().at(postgresql_url)
+    database.upgrade("a")
+    with pytest.raises(EnvironmentFailed, match="`version_table_schema`"):
+        database.upgrade("b")
+
+
 def test_what_env_py_sets_in_alembics_transaction_holds_for_the_revisions(
     team: Team, fresh_url: Callable[[str], URL]
 ) -> None:
