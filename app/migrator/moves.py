@@ -1,12 +1,13 @@
 """Move one database: under the lock, from where it really stands, all of it or nothing."""
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from app.errors import DatabaseMoved, HeadwayError
+from app.errors import DatabaseMoved, DatabaseReadOnly, HeadwayError
 from app.migrator import history, plans, runner, verdict
 from app.migrator.address import Address
 from app.migrator.driver import Raw
@@ -65,6 +66,7 @@ class Move:
         steps = plans.alembic_steps(self.project, self.direction, self.target, current)
         if not steps:
             return Outcome(before=current, after=current)
+        self._refuse_read_only()
         snapshot = self._snapshot(raw, current)
         try:
             replayed = self._run(raw, current, steps)
@@ -80,6 +82,12 @@ class Move:
             seconds=time.monotonic() - began,
             snapshot=str(snapshot) if snapshot else None,
         )
+
+    def _refuse_read_only(self) -> None:
+        """SQLite would say so at the first statement, and then it looks like that one's fault."""
+        path = self.address.path
+        if path and path.exists() and not os.access(path, os.W_OK):
+            raise DatabaseReadOnly(f"{path} cannot be written. Nothing was changed.")
 
     def _refusal(self, seen: Look) -> HeadwayError | None:
         """Why not. A person who stamps a database says what it is."""

@@ -25,11 +25,12 @@ def take(source: sqlite3.Connection, path: Path, label: str, *, keep: int = KEPT
     for leftover in _beside(path, r"\.partial(-\w+)?"):
         leftover.unlink()  # we hold the lock: whoever wrote it is gone
     try:
+        draft.touch(0o600)  # nobody else's, before a row of it is in there
         with contextlib.closing(sqlite3.connect(draft)) as copy:
-            shutil.copymode(path, draft)  # before a row of it is in there
             source.backup(copy)
         _check(draft, path)
         _flush(draft)
+        shutil.copymode(path, draft)  # last: it may be read-only
         draft.rename(final)
     except (sqlite3.Error, OSError) as error:
         raise SnapshotFailed(
