@@ -178,6 +178,8 @@ def test_a_server_that_is_not_there_is_said_in_words(project: Project, catalog_u
     with pytest.raises(DatabaseUnreachable, match="does not answer") as refused:
         project.at(gone).upgrade()
     assert "hunter2" not in str(refused.value)
+    with pytest.raises(DatabaseUnreachable, match="does not answer"):
+        dialect_of(gone).make(gone)
     found = project.at(gone).status()
     assert found.position is Position.UNREACHABLE
     assert "hunter2" not in str(found.reason)
@@ -201,6 +203,8 @@ def test_a_wrong_password_is_said_in_words_on_mariadb(project: Project, mariadb_
     with pytest.raises(DatabaseDenied, match="the user or the password") as refused:
         project.at(stranger).upgrade()
     assert "hunter2" not in str(refused.value)
+    with pytest.raises(DatabaseDenied, match="the user or the password"):
+        dialect_of(stranger).exists(stranger)
 
 
 # --- making, copying, dropping --------------------------------------------------------------------

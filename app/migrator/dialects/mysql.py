@@ -151,7 +151,9 @@ class Mysql(Dialect):
 @contextmanager
 def _maintenance(url: URL) -> Iterator[Raw]:
     """A session on the server, in no database."""
-    with closing(open_raw(url._replace(database=None))) as raw:
+    from app.migrator.reach import reaching  # which knows the dialects
+
+    with reaching(url), closing(open_raw(url._replace(database=None))) as raw:
         yield raw
 
 

@@ -204,7 +204,9 @@ class Postgresql(Dialect):
 @contextmanager
 def _maintenance(url: URL) -> Iterator[Raw]:
     """A session from which databases can be made and dropped: not one of them."""
-    with closing(open_raw(url.set(database="postgres"))) as raw:
+    from app.migrator.reach import reaching  # which knows the dialects
+
+    with reaching(url), closing(open_raw(url.set(database="postgres"))) as raw:
         raw.autocommit = True
         yield raw
 
