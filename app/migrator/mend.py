@@ -1,13 +1,11 @@
-"""Mend a database: the half of a torn revision, what a killed run left behind. Never by itself.
-
-A repair is planned and shown first, then done as shown, under the lock.
-"""
+"""Mend a database: the half of a torn revision, what a killed run left. Never by itself."""
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext
@@ -20,7 +18,7 @@ from app.migrator import history
 from app.migrator.address import Address
 from app.migrator.alone import alone
 from app.migrator.dialects import VersionTable, dialect_of
-from app.migrator.dialects.sqlite import LEFTOVER
+from app.migrator.dialects.sqlite_undo import put_right
 from app.migrator.driver import Raw
 from app.migrator.look import CATALOGS
 from app.migrator.project import Project
@@ -29,6 +27,7 @@ from app.migrator.session import Policy, held
 from app.migrator.values import Holder, Look
 from app.migrator.verdict import judge, version_table
 
+Image = Mapping[str, str]
 AS_SPELLED = {"no_parameters": True}
 """Statements that hold a `%` and no values."""
 NAME = re.compile(r"""(?:`[^`]*`|"[^"]*"|[^\s,`"])+""")
@@ -110,7 +109,7 @@ class Mender:
             statements = self._way_back(connection, seen.torn)
         rows = _rows_in(connection, statements)
         for leftover in seen.leftovers:
-            statements.append(_put_right(connection, leftover))
+            statements.append(put_right(connection, leftover))
         passing = history.is_passing(connection)
         connection.rollback()
         return Repair(
@@ -133,7 +132,22 @@ class Mender:
                 f"`{self.command} --as applied` or `--as not-applied`."
             )
         dialect = dialect_of(connection)
-        return dialect.undo(before, dialect.image(connection) or {})
+        now = dialect.image(connection) or {}
+        return dialect.undo(before, self._its_own(torn, before, now, dialect.subject))
+
+    def _its_own(
+        self, torn: str, before: Image, now: Image, subject: Callable[[str], str]
+    ) -> dict[str, str]:
+        """What is there, without what others made meanwhile: what the script never names."""
+        script = self.scripts.by_id.get(torn)
+        source = Path(script.path).read_bytes() if script else b""
+        own = dict(before)
+        for key in before.keys() | now.keys():
+            if key not in now:
+                del own[key]
+            elif script is None or subject(key).encode() in source:
+                own[key] = now[key]
+        return own
 
     def carry_out(self, connection: Connection, plan: Repair) -> None:
         """Do what the plan says, on a locked connection outside a transaction, and commit."""
@@ -206,32 +220,6 @@ def _rows_in(connection: Connection, statements: list[str]) -> tuple[str, ...]:
         if count:
             told.append(f"{name} holds {count} rows")
     return tuple(told)
-
-
-def _put_right(connection: Connection, leftover: str) -> str:
-    """The statement that ends a batch operation which broke: back, or forward.
-
-    It fills a copy, drops the table and gives the copy its name. While the table is there, the
-    copy is of no use; where it is gone, the copy holds the rows.
-    """
-    original = leftover.removeprefix(LEFTOVER)
-    copy = _quoted(leftover)
-    if original not in dialect_of(connection).tables(connection):
-        return f"ALTER TABLE {copy} RENAME TO {_quoted(original)}"
-    held, copied = (
-        connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()  # noqa: S608
-        for name in (_quoted(original), copy)
-    )
-    if copied > held:
-        raise RepairRefused(
-            f"{leftover} holds {copied} rows and {original} only {held}: someone made the table "
-            "anew. Bring the rows together by hand, then drop the copy."
-        )
-    return f"DROP TABLE {copy}"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 # --- any project's database -----------------------------------------------------------------

@@ -339,6 +339,27 @@ def test_an_index_that_others_hold_up_is_in_use_or_torn_and_mended(
     assert rows(postgresql_url, "SELECT id FROM person") == [(1,)]
 
 
+@pytest.mark.parametrize("backend", ["postgresql", "mariadb"], indirect=True)
+def test_what_others_made_meanwhile_is_left_alone(
+    tmp_path: Path, catalog_url: URL, backend: str
+) -> None:
+    other = "op.create_table('shop', sa.Column('id', sa.Integer))"
+    half = f"{HALF}\n{BLOCK}" if backend == "postgresql" else HALF
+    database = torn_at(
+        catalog_url, tmp_path / "one", f"{half}\nraise ValueError('boom')", half, other
+    )
+    run(
+        catalog_url,
+        "CREATE TABLE theirs (id INTEGER PRIMARY KEY)",
+        "INSERT INTO theirs VALUES (1)",
+        "ALTER TABLE shop ADD COLUMN name VARCHAR(10)",
+    )
+    database.repair()
+    assert tables(catalog_url) == {"alembic_version", "person", "shop", "theirs"}
+    assert rows(catalog_url, "SELECT name FROM shop") == []
+    assert database.upgrade().after == ("b",)
+
+
 # --- SQLite: steps that leave their transaction ---------------------------------------------------
 
 VACUUM = """with op.get_context().autocommit_block():

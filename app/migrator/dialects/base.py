@@ -187,6 +187,10 @@ class Dialect(ABC):
         """
         raise NotImplementedError(self.name)
 
+    def subject(self, key: str) -> str:
+        """The bare name of what an entry of the image is about: a table, mostly."""
+        return key
+
     @abstractmethod
     def scratch(self, connection: Connection) -> AbstractContextManager[Connection]:
         """An empty database of the same kind, gone afterwards; nobody else sees it."""

@@ -185,6 +185,9 @@ class Postgresql(Dialect):
     def undo(self, before: dict[str, str], now: dict[str, str]) -> list[str]:
         return postgresql_undo.undo(before, now)
 
+    def subject(self, key: str) -> str:
+        return postgresql_undo.subject(key)
+
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[Connection]:
         # A schema inside a transaction that never commits: nobody sees it, nothing to clean up.

@@ -97,6 +97,12 @@ def undo(before: Image, now: Image) -> list[str]:
     ]
 
 
+def subject(key: str) -> str:
+    """The bare name in a key, of the table where it stands on one."""
+    _, name, _ = _key(key)
+    return name.partition("(")[0].rpartition(".")[2].strip('"')
+
+
 def _key(key: str) -> Key:
     kind, name, part = key.split("\n", 2)
     return kind, name, part

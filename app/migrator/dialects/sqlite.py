@@ -22,8 +22,6 @@ from app.migrator.driver import Raw, raw_of
 from app.migrator.rows import SqliteRowGuard
 
 BUSY_SECONDS = 30
-LEFTOVER = "_alembic_tmp_"
-"""How Alembic's batch operations call the copy that they make of a table."""
 
 
 class Sqlite(Dialect):
@@ -64,13 +62,13 @@ class Sqlite(Dialect):
                 raw.isolation_level = isolation
 
     def is_leftover(self, table: str) -> bool:
-        return table.startswith(LEFTOVER)
+        return table.startswith(sqlite_undo.LEFTOVER)
 
     def peek(self, raw: Raw, table: VersionTable) -> Peek:
         try:
             rows = raw.execute(
                 "SELECT version_num, (SELECT group_concat(name, char(10)) FROM sqlite_master "  # noqa: S608
-                f"WHERE name GLOB '{LEFTOVER}*' OR name = '{history.NAME}') "
+                f"WHERE name GLOB '{sqlite_undo.LEFTOVER}*' OR name = '{history.NAME}') "
                 f"FROM {table.quoted()}"
             ).fetchall()
         except sqlite3.OperationalError as error:
@@ -192,6 +190,9 @@ class Sqlite(Dialect):
 
     def undo(self, before: dict[str, str], now: dict[str, str]) -> list[str]:
         return sqlite_undo.undo(before, now)
+
+    def subject(self, key: str) -> str:
+        return key.partition(" ")[2]
 
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[Connection]:  # noqa: ARG002

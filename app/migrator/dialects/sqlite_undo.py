@@ -11,6 +11,8 @@ from app.errors import RepairRefused
 from app.migrator import history
 
 Image = Mapping[str, str]
+LEFTOVER = "_alembic_tmp_"
+"""How Alembic's batch operations call the copy that they make of a table."""
 REMADE = ("index", "trigger", "view")
 """What holds no rows, and is made again from its definition."""
 QUERY = (
@@ -44,5 +46,31 @@ def undo(before: Image, now: Image) -> list[str]:
 
 def _drop(key: str) -> str:
     kind, name = key.split(" ", 1)
-    quoted = name.replace('"', '""')
-    return f'DROP {kind.upper()} "{quoted}"'
+    return f"DROP {kind.upper()} {_quoted(name)}"
+
+
+def put_right(connection: Connection, leftover: str) -> str:
+    """The statement that ends a batch operation which broke: back, or forward.
+
+    It fills a copy, drops the table and gives the copy its name. While the table is there, the
+    copy is of no use; where it is gone, the copy holds the rows.
+    """
+    original = leftover.removeprefix(LEFTOVER)
+    copy = _quoted(leftover)
+    there = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    if not connection.exec_driver_sql(there, (original,)).first():
+        return f"ALTER TABLE {copy} RENAME TO {_quoted(original)}"
+    held, copied = (
+        connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()  # noqa: S608
+        for name in (_quoted(original), copy)
+    )
+    if copied > held:
+        raise RepairRefused(
+            f"{leftover} holds {copied} rows and {original} only {held}: someone made the table "
+            "anew. Bring the rows together by hand, then drop the copy."
+        )
+    return f"DROP TABLE {copy}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
