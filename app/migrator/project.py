@@ -1,16 +1,9 @@
 """A project: a team's Alembic script directory, as it is."""
 
-import contextlib
 import copy
 import hashlib
-import importlib.util
 import os
-import re
-import tomllib
-import traceback
-import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from configparser import ConfigParser
 from configparser import Error as IniError
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,21 +13,27 @@ from typing import TYPE_CHECKING, Any
 from alembic.config import Config
 from alembic.script import Script as AlembicScript
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine
 
 from app.errors import ScriptsUnreadable
 from app.migrator import driver
 from app.migrator.address import Address
 from app.migrator.alone import Modules, alone
+from app.migrator.directory import Directory, alembics_words, compiled, quiet
 from app.migrator.environment import Environment, Mode, listen, x_arguments
-from app.migrator.scripts import AUTOCOMMIT, Script, Scripts, checksum
+from app.migrator.locations import (
+    above_package,
+    absolute,
+    folder_of,
+    is_resource,
+    location_in,
+    options_of,
+    revisions_of,
+)
+from app.migrator.scripts import Scripts
 
 if TYPE_CHECKING:
     from app.migrator.database import Database
-
-# `package:folder`, and not `C:\\folder`
-RESOURCE = re.compile(r"(?P<package>[A-Za-z_][\w.]+):(?P<folder>[^\\/].*)", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,22 +56,21 @@ class Project:
     """
 
     def __init__(self, location: str, ini: str | None) -> None:
-        self.folder = _folder_of(location)
+        self.folder = folder_of(location)
         # As it travels: another process may have another working directory.
-        self.location = location if _is_resource(location) else str(self.folder)
+        self.location = location if is_resource(location) else str(self.folder)
         self.ini = str(Path(ini).absolute()) if ini else None
         self.config = self._configure(ini)
-        with _quiet(), _alembics_words():
+        with quiet(), alembics_words():
             base = self._base_folder()
             paths = [base / path for path in self.config.get_prepend_sys_paths_list() or []]
             # Where people run Alembic, though it does not look there itself: `python -m alembic`
             # and PYTHONPATH do. And what holds the package that the scripts are in.
-            paths += [base, _above_package(self.folder.parent)]
+            paths += [base, above_package(self.folder.parent)]
             self.modules = Modules(tuple(dict.fromkeys(str(path.resolve()) for path in paths)))
             found = self.config.get_version_locations_list()
         self.version_folders = tuple(
-            _folder_of(_absolute(place, base))
-            for place in found or [str(_revisions_of(self.folder))]
+            folder_of(absolute(place, base)) for place in found or [str(revisions_of(self.folder))]
         )
         self._environments: dict[tuple[str, tuple[tuple[str, str], ...]], Environment] = {}
         self.memory: dict[Any, Any] = {}
@@ -102,13 +100,13 @@ class Project:
     def scripts(self) -> Scripts:
         """The revisions as files, read without importing them."""
         if self.sourceless:
-            return Scripts.of(map(_compiled, self._walk()), *self.version_folders)
+            return Scripts.of(map(compiled, self._walk()), *self.version_folders)
         return Scripts.read(*filter(Path.is_dir, self.version_folders), recursive=self._recursive)
 
     @cached_property
     def sourceless(self) -> bool:
         """True if compiled revisions count: the project says so, or there are no others."""
-        with _alembics_words():
+        with alembics_words():
             if self.config.get_alembic_boolean_option("sourceless"):
                 return True
         endings = {
@@ -123,9 +121,9 @@ class Project:
     def directory(self) -> ScriptDirectory:
         """Alembic's own view of it, which imports every revision on first use."""
         option = self.config.get_alembic_option
-        with _alembics_words(), _quiet():
+        with alembics_words(), quiet():
             slug = option("truncate_slug_length")
-            return _Directory(
+            return Directory(
                 str(self.folder),
                 file_template=option("file_template", "%(rev)s_%(slug)s"),
                 truncate_slug_length=int(slug) if slug else None,
@@ -243,7 +241,7 @@ class Project:
         self.memory.clear()
 
     def _walk(self) -> Iterator[AlembicScript]:
-        with alone(self.modules), _alembics_words():
+        with alone(self.modules), alembics_words():
             return iter(list(self.directory.walk_revisions()))
 
     def _revision(self, script: AlembicScript) -> Revision:
@@ -274,12 +272,12 @@ class Project:
         folder = Path(file).absolute().parent
         if folder != self.folder:
             return folder
-        parts = Path(_location_in(Path(file))).parts
+        parts = Path(location_in(Path(file))).parts
         inside = parts and self.folder.parts[-len(parts) :] == parts
         return Path(*self.folder.parts[: -len(parts)]) if inside else self.folder.parent
 
     def _configure(self, ini: str | None) -> Config:
-        file = Path(ini).absolute() if ini else _options_of(self.folder)
+        file = Path(ini).absolute() if ini else options_of(self.folder)
         if file and not file.is_file():
             raise ScriptsUnreadable(f"There is no {file}.")
         toml = file if file and file.suffix == ".toml" else None
@@ -292,28 +290,6 @@ class Project:
         except IniError as error:
             raise ScriptsUnreadable(f"{file} cannot be read: {error}.") from error
         return config
-
-
-class _Directory(ScriptDirectory):
-    """Alembic's, which says in words that a revision cannot be imported."""
-
-    def _load_revisions(self) -> Iterator[AlembicScript]:  # FRAGILE: private in Alembic
-        try:
-            yield from super()._load_revisions()
-        except CommandError:
-            raise
-        except Exception as error:
-            raise ScriptsUnreadable(
-                f"{self._broken_at(error)} cannot be imported: {type(error).__name__}: {error}. "
-                "Mend it, or install what it needs where Headway runs."
-            ) from error
-
-    def _broken_at(self, error: Exception) -> str:
-        if isinstance(error, SyntaxError) and error.filename:
-            return error.filename
-        through = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-        own = [file for file in through if file.startswith(tuple(self.version_locations or ()))]
-        return next(iter(own), f"A revision in {self.dir}")
 
 
 def _revived(location: str, ini: str | None) -> Project:
@@ -339,114 +315,3 @@ def _stamp(project: Project) -> object:
         if folder.is_dir()
         for entry in os.scandir(folder)
     ]
-
-
-def _is_resource(location: str) -> bool:
-    return bool(RESOURCE.fullmatch(location)) and not Path(location).is_absolute()
-
-
-def _folder_of(location: str) -> Path:
-    if (said := RESOURCE.fullmatch(location)) and _is_resource(location):
-        return _package_folder(said["package"], said["folder"], location)
-    folder = Path(os.path.abspath(location))  # noqa: PTH100  # a link stays the name people gave
-    if not folder.is_dir():
-        raise ScriptsUnreadable(f"There is no script directory {folder}.")
-    return folder
-
-
-def _package_folder(package: str, folder: str, location: str) -> Path:
-    try:
-        spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        spec = None
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        if (found := Path(place, *folder.replace("\\", "/").split("/"))).is_dir():
-            return found
-    raise ScriptsUnreadable(
-        f"There is no script directory {location}: the package {package} "
-        + ("has no such folder." if spec else "cannot be imported.")
-    )
-
-
-def _revisions_of(folder: Path) -> Path:
-    """Where Alembic keeps revisions; Flask-Alembic keeps them in the folder itself."""
-    versions = folder / "versions"
-    bare = not versions.is_dir() and not (folder / "env.py").exists()
-    return folder if bare and any(folder.glob("*.py")) else versions
-
-
-def _absolute(place: str, base: Path) -> str:
-    return place if _is_resource(place) else str(base / place)
-
-
-def _options_of(folder: Path) -> Path | None:
-    """The file of options that says it belongs to this script directory, or lies in it."""
-    for parent in (folder, *folder.parents[:2]):
-        for name in ("alembic.ini", "pyproject.toml"):
-            file = parent / name
-            if not file.is_file():
-                continue
-            if (parent == folder and name == "alembic.ini") or _belongs(file, folder):
-                return file
-    return None
-
-
-def _belongs(file: Path, folder: Path) -> bool:
-    place = _location_in(file)
-    if _is_resource(place):
-        place = place.replace(":", "/").replace(".", "/")
-    return bool(place) and (file.parent / place).resolve() == folder.resolve()
-
-
-def _location_in(file: Path) -> str:
-    """The script directory that a file of options names; nothing if it cannot be read."""
-    here = file.parent.as_posix()
-    try:
-        if file.suffix == ".toml":
-            said = tomllib.loads(file.read_text(encoding="utf-8"))
-            place = said.get("tool", {}).get("alembic", {}).get("script_location", "")
-        else:
-            parser = ConfigParser({"here": here.replace("%", "%%")})
-            parser.read(file, encoding="utf-8")
-            place = parser.get("alembic", "script_location", fallback="")
-    except (OSError, ValueError, IniError):
-        return ""
-    return str(place).replace("%(here)s", here)
-
-
-def _above_package(folder: Path) -> Path:
-    """The first folder from here up that is no package."""
-    while (folder / "__init__.py").is_file():
-        folder = folder.parent
-    return folder
-
-
-def _compiled(script: AlembicScript) -> Script:
-    code = Path(script.path).read_bytes()
-    return Script(
-        id=script.revision,
-        parents=tuple(script._versioned_down_revisions),  # noqa: SLF001  # FRAGILE
-        depends_on=tuple(script._resolved_dependencies),  # noqa: SLF001  # FRAGILE
-        path=script.path,
-        checksum=checksum(code),
-        autocommits=AUTOCOMMIT in code,
-    )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Alembic's advice on options of years ago: it is the project's business."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield
-
-
-@contextlib.contextmanager
-def _alembics_words() -> Iterator[None]:
-    try:
-        yield
-    except CommandError as error:
-        raise ScriptsUnreadable(f"{error}.") from error
-    except (IniError, tomllib.TOMLDecodeError) as error:
-        said = " ".join(str(error).split())
-        raise ScriptsUnreadable(f"Alembic's options cannot be read: {said}.") from error
