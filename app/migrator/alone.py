@@ -30,7 +30,10 @@ _project_threads: set[int] = set()
 
 
 # What Alembic and its scripts are made of: a folder `alembic/` is a script directory, no rival.
-NEVER_HIDDEN = sys.stdlib_module_names | {"alembic", "sqlalchemy", "mako", "markupsafe", "greenlet"}
+# And `__main__` is the program that runs, also where a `__main__.py` lies beside the scripts.
+NEVER_HIDDEN = sys.stdlib_module_names | {
+    *("alembic", "sqlalchemy", "mako", "markupsafe", "greenlet", "__main__")
+}
 OURS = {__name__.partition(".")[0], "migrations", "wsgi"}
 """The top-level names that Headway itself takes; `app` is what many programs are called."""
 

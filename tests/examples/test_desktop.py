@@ -13,7 +13,7 @@ import pytest
 from app.migrator import Project
 from tests.examples.desktop import EXAMPLE, Run, copied, follow, next_release, old_file, run, said
 
-NAMES = ["a b 100% %20 %(here)s.notes", "[1] {x} #1?&=.notes", "naïve ☃ 日本.notes"]
+NAMES = ["[a b] 100% %20 %(here)s {x} #1?&=.notes", "naïve ☃ 日本.notes"]
 NOT_ROOT = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"]
 """Root may write what is read-only: without this capability it may not."""
 
@@ -172,6 +172,17 @@ def test_a_file_in_a_read_only_folder_can_be_read_and_says_so_when_it_is_old(
         home.chmod(0o755)
     assert (home / "old.notes").read_bytes() == before
     assert here(home) == ["new.notes", "old.notes"]
+
+
+def test_the_program_stays_the_main_module_while_its_revisions_run(home: Path) -> None:
+    old_file(home / "mine.notes")
+    (home / "start.py").write_text(
+        "import sys; from pathlib import Path; from notes.files import database\n"
+        "def step(*_): print(sys.modules['__main__'].step is step)\n"
+        "database(Path('mine.notes')).upgrade(on_step=step)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(EXAMPLE)}
+    assert said(run([sys.executable, "start.py"], home, environment)) == "True\nTrue\n"
 
 
 def test_the_models_are_what_the_revisions_make(home: Path) -> None:
