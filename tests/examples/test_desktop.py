@@ -139,6 +139,16 @@ def test_what_is_no_file_of_notes_is_refused_and_left_alone(home: Path) -> None:
     assert len(here(home)) == 4
 
 
+@pytest.mark.parametrize("kept", [72, 4096])
+def test_a_damaged_file_is_refused_and_left_alone(home: Path, kept: int) -> None:
+    path = old_file(home / "mine.notes", "n0002")
+    damaged = path.read_bytes()[:kept].ljust(path.stat().st_size, b"x")
+    path.write_bytes(damaged)
+    assert said(notes("list", "mine.notes", cwd=home), 1).startswith("mine.notes ")
+    assert path.read_bytes() == damaged
+    assert here(home) == ["mine.notes"]
+
+
 def test_a_read_only_file_can_be_read_and_says_so_when_it_is_written(
     home: Path, person: tuple[str, ...]
 ) -> None:

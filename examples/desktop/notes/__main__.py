@@ -49,7 +49,7 @@ def notes_in(session: Session, tag: str | None) -> Sequence[Note]:
 
 
 def export(path: Path, target: Path, tag: str) -> None:
-    """Save the notes with a tag to a file of their own, which is whole or not there at all."""
+    """Save the notes with a tag to a file of their own. If that fails, there is no such file."""
     update(path)
     files.create(target)
     try:
@@ -65,8 +65,7 @@ def export(path: Path, target: Path, tag: str) -> None:
 
 def info(path: Path) -> None:
     """Print what a file is, and leave it as it is."""
-    files.look_at(path)
-    look = files.database(path).status()
+    look = files.look_at(path)
     print(f"Version {', '.join(look.current)}, and this release's is {', '.join(look.heads)}.")
     print(look.position.replace("_", " ").capitalize() + ".")
 

@@ -7,18 +7,13 @@ from functools import cache
 from pathlib import Path
 
 from sqlalchemy import URL, NullPool, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
-from app.errors import (
-    DatabaseInUse,
-    DatabaseLocked,
-    DatabaseReadOnly,
-    HeadwayError,
-)
+from app.errors import DatabaseInUse, DatabaseLocked, DatabaseReadOnly, HeadwayError
 from app.migrator import Project
 from app.migrator.database import Database
-from app.migrator.values import Outcome, Position
+from app.migrator.values import Look, Outcome, Position
 from notes import RELEASE
 
 APPLICATION_ID = b"NOTE"
@@ -53,15 +48,13 @@ def bring_up_to_date(path: Path) -> Outcome | None:
 
     Raises FileRefused; the file is then as it was, to the byte.
     """
-    look_at(path)
-    file = database(path)
-    look = file.status()
+    look = look_at(path)
     if look.newer:
         raise FileRefused(f"{path} was saved by a newer release of Notes: open it with that one.")
     if look.position is Position.AT_HEAD:
         return None
     try:
-        return file.upgrade()
+        return database(path).upgrade()
     except DatabaseReadOnly:
         why = "it cannot be written."
     except (DatabaseInUse, DatabaseLocked):
@@ -71,8 +64,11 @@ def bring_up_to_date(path: Path) -> Outcome | None:
     raise FileRefused(f"{path} is of an older release and could not be brought up to date: {why}")
 
 
-def look_at(path: Path) -> None:
-    """Raises FileRefused for what is no file of notes: the header tells, SQLite is not asked."""
+def look_at(path: Path) -> Look:
+    """What a file is; nothing is changed. Raises FileRefused for what is no file of notes.
+
+    The header tells that, so SQLite never touches a file of somebody else's.
+    """
     try:
         with path.open("rb") as file:
             header = file.read(72)
@@ -80,6 +76,8 @@ def look_at(path: Path) -> None:
         raise FileRefused(f"{path} cannot be opened: {error.strerror}.") from error
     if header[:16] != b"SQLite format 3\0" or header[68:] != APPLICATION_ID:
         raise FileRefused(f"{path} is not a file of Notes.")
+    with _said_kindly(path):
+        return database(path).status()
 
 
 @contextmanager
@@ -98,8 +96,9 @@ def session(path: Path) -> Iterator[Session]:
 def _said_kindly(path: Path) -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
-        raise FileRefused(f"{path} could not be used: {error.orig}.") from error
+    except (DatabaseError, sqlite3.DatabaseError) as error:
+        said = error.orig if isinstance(error, DatabaseError) else error
+        raise FileRefused(f"{path} could not be used: {said}.") from error
 
 
 def _keep_references_whole(connection: sqlite3.Connection, _record: object) -> None:
