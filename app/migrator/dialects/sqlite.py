@@ -213,7 +213,13 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copyfileobj(there, here, 1 << 20)
             here.flush()
             os.fsync(here.fileno())
-        os.link(draft, target)
+        try:
+            os.link(draft, target)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links: FAT, many shares
+            target.touch(exist_ok=False)  # takes the name, if nobody has it
+            draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
 
