@@ -14,7 +14,7 @@ run: $(VENV)/.run  ## Serve on http://127.0.0.1:8000 with an embedded SQLite cat
 	@exec $(BIN)/gunicorn wsgi:app
 
 test: $(VENV)/.test lint  ## Everything: style, types, layers, tests on real servers
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=auto --dist=loadfile
 
 test-mlflow: $(VENV)/.test  ## The 66 revisions of another program, on real servers
 	$(INSTALL) --editable '.[test,mlflow]'

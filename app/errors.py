@@ -94,6 +94,12 @@ class DatabaseReadOnly(HeadwayError):
     kind = Kind.MISCONFIGURED
 
 
+class DatabaseDamaged(HeadwayError):
+    """The file is damaged, or no database."""
+
+    kind = Kind.FAILED
+
+
 class DatabaseLocked(HeadwayError):
     """Another process is migrating this database."""
 

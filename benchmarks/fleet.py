@@ -29,10 +29,10 @@ from sqlalchemy.engine import URL
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from app.migrator.dialects import dialect_of  # noqa: E402
-from app.migrator.project import Project  # noqa: E402
-from tests import servers  # noqa: E402
-from tests.migrator.scripts import write_project  # noqa: E402
+from app.migrator.dialects import dialect_of
+from app.migrator.project import Project
+from tests import servers
+from tests.migrator.scripts import write_project
 
 Side = Callable[[URL], None]
 ROUND = 50
@@ -125,6 +125,12 @@ def sqlite(folder: Path, files: int) -> None:
     show(f"SQLite: {files} files from revision 10 to 20 of 20", found, "bare sqlite3")
     same_schema(urls[0], headway, alembic, reset)
 
+    sqlite_status(project, scripts, urls)
+    for count in (20, 500):
+        sqlite_create(folder, count, min(files, 100))
+
+
+def sqlite_status(project: Project, scripts: Path, urls: list[URL]) -> None:
     def asked(url: URL) -> None:
         connection = sqlite3.connect(str(url.database))
         connection.execute("SELECT version_num FROM alembic_version").fetchall()
@@ -142,9 +148,7 @@ def sqlite(folder: Path, files: int) -> None:
     found = measure(
         {"bare sqlite3": asked, "Headway": status, "alembic current": current}, urls, lambda _: None
     )
-    show(f"SQLite: status of {files} files", found, "bare sqlite3")
-    for count in (20, 500):
-        sqlite_create(folder, count, min(files, 100))
+    show(f"SQLite: status of {len(urls)} files", found, "bare sqlite3")
 
 
 def same_schema(url: URL, one: Side, other: Side, reset: Callable[[list[URL]], None]) -> None:

@@ -9,7 +9,13 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import MetaData
 
-from app.errors import DatabaseDenied, DatabaseUnreachable, SnapshotFailed, SnapshotNotFound
+from app.errors import (
+    DatabaseDamaged,
+    DatabaseDenied,
+    DatabaseUnreachable,
+    SnapshotFailed,
+    SnapshotNotFound,
+)
 from app.migrator import plans, snapshots, templates, verdict
 from app.migrator.address import Address
 from app.migrator.drift import COMPARING, Comparison, Drift, unlike
@@ -59,7 +65,7 @@ class Database:
             with self.address.open() as raw:
                 peek = self.address.peek(raw, table)
                 return verdict.judge(self.project, self.address, table, peek, raw)
-        except (DatabaseUnreachable, DatabaseDenied) as error:
+        except (DatabaseUnreachable, DatabaseDenied, DatabaseDamaged) as error:
             return Look(position=Position.UNREACHABLE, heads=self.project.heads, reason=str(error))
 
     def plan(self, target: str = "heads", direction: str | None = None) -> Plan:

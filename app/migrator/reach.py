@@ -9,7 +9,13 @@ from contextlib import contextmanager
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from app.errors import DatabaseDenied, DatabaseReadOnly, DatabaseUnreachable, HeadwayError
+from app.errors import (
+    DatabaseDamaged,
+    DatabaseDenied,
+    DatabaseReadOnly,
+    DatabaseUnreachable,
+    HeadwayError,
+)
 from app.migrator.dialects import dialect_of
 
 log = logging.getLogger(__name__)
@@ -17,6 +23,7 @@ log = logging.getLogger(__name__)
 ADVICE: dict[type[HeadwayError], str] = {
     DatabaseUnreachable: "{url} does not answer: {reason}",
     DatabaseDenied: "{url} refuses the user or the password: {reason}",
+    DatabaseDamaged: "{url} cannot be read: {reason}. Check the path, or restore a snapshot.",
     DatabaseReadOnly: "{url} cannot be used: {reason}. Give it a place that can be written.",
 }
 

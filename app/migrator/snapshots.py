@@ -75,10 +75,10 @@ def restore(snapshot: Path, path: Path) -> None:
             contextlib.closing(sqlite3.connect(whole, uri=True)) as source,
             contextlib.closing(sqlite3.connect(draft)) as copy,
         ):
-            shutil.copymode(path if path.exists() else snapshot, draft)
             source.backup(copy)
         _check(draft, snapshot)
         _flush(draft)
+        shutil.copymode(path if path.exists() else snapshot, draft)  # last: it may be read-only
         if path.exists():
             _set_aside(path)
         for ending in BESIDE:

@@ -47,7 +47,15 @@ def create(
     )
     _clear_the_place(address)
     template = _template(built)
-    address.dialect.make(address.url, template)
+    try:
+        address.dialect.make(address.url, template)
+    except DatabaseExists:
+        raise
+    except Exception:
+        if not template or address.dialect.exists(template):
+            raise
+        project.memory.clear()  # another release of these scripts has just dropped it
+        address.dialect.make(address.url, _template(built))
     if not template:
         try:
             built.make()
@@ -151,6 +159,6 @@ def _on_server(build: Move, digest: str) -> URL:
 
 
 def _of_project(project: Project) -> str:
-    """The same for every release of a project: what its first revisions are called."""
-    bases = sorted(s.id for s in project.scripts.by_id.values() if not s.parents)
+    """The same for every release of a project, and no other's: its first revisions."""
+    bases = sorted(f"{s.id} {s.checksum}" for s in project.scripts.by_id.values() if not s.parents)
     return sha256(" ".join(bases).encode()).hexdigest()[:8]

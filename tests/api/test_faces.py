@@ -116,6 +116,7 @@ def test_a_catalog_that_is_gone_is_a_problem_too(app: Flask, call: Call) -> None
     assert response.content_type == "application/problem+json"
     ready = call(None, "GET", "/../../readyz")
     assert ready.status_code in (404, 503)
+    path.rmdir()
 
 
 def test_problem_pages_are_served(client: FlaskClient) -> None:

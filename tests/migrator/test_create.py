@@ -95,6 +95,17 @@ def test_an_old_template_on_a_server_goes(
         dialect.drop(postgresql_server.set(database=name))
 
 
+def test_a_template_that_somebody_dropped_is_built_again(
+    project: Project, postgresql_url: URL
+) -> None:
+    dialect = dialect_of(postgresql_url)
+    for _ in range(2):
+        dialect.drop(postgresql_url)
+        assert project.at(postgresql_url).create() == ("r005",)
+        for name in dialect.named(postgresql_url, "headway_template_"):
+            dialect.drop(postgresql_url.set(database=name))
+
+
 def test_one_that_cannot_be_made_leaves_nothing(scripts: Path, new_url: URL) -> None:
     write_revision(
         scripts, "bad", None, ["op.create_table('t', sa.Column('id', sa.Integer))", "1 / 0"]

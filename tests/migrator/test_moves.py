@@ -179,6 +179,19 @@ def test_a_database_that_is_not_there_is_an_answer(
     assert "hunter2" not in seen.reason
 
 
+def test_a_file_that_is_no_database_is_an_answer_and_a_refusal(
+    project: Project, tmp_path: Path
+) -> None:
+    path = tmp_path / "letter.db"
+    path.write_bytes(b"Dear Ada, " * 500)
+    seen = project.at(path).status()
+    assert seen.position is Position.UNREACHABLE
+    assert seen.reason
+    with pytest.raises(errors.DatabaseDamaged, match="not a database"):
+        project.at(path).upgrade()
+    assert path.read_bytes() == b"Dear Ada, " * 500
+
+
 def test_nothing_of_ours_is_left(project: Project, catalog_url: URL) -> None:
     database = project.at(catalog_url)
     database.upgrade()

@@ -64,7 +64,10 @@ def test_told_not_to_it_runs_python(project: Project, fresh_url: object) -> None
             ],
             "asks",
         ),
-        (["op.bulk_insert(sa.table('t', sa.column('n')), [{'n': 1}, {'n': 2}])"], "without a database"),
+        (
+            ["op.bulk_insert(sa.table('t', sa.column('n')), [{'n': 1}, {'n': 2}])"],
+            "without a database",
+        ),
     ],
 )
 def test_what_depends_on_its_database_is_never_replayed(

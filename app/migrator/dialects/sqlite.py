@@ -13,7 +13,13 @@ from typing import ClassVar
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 
-from app.errors import DatabaseExists, DatabaseReadOnly, DatabaseUnreachable, HeadwayError
+from app.errors import (
+    DatabaseDamaged,
+    DatabaseExists,
+    DatabaseReadOnly,
+    DatabaseUnreachable,
+    HeadwayError,
+)
 from app.migrator import history, snapshots
 from app.migrator.dialects import sqlite_undo
 from app.migrator.dialects.base import Dialect, Lock, Peek, RowGuard, VersionTable
@@ -143,6 +149,8 @@ class Sqlite(Dialect):
             return DatabaseReadOnly  # a file does not come up later: waiting is no answer
         if "disk I/O error" in text:
             return DatabaseUnreachable
+        if "not a database" in text or "malformed" in text:
+            return DatabaseDamaged
         return None
 
     @contextmanager
