@@ -20,11 +20,12 @@ UTF8: dict[str, Any] = {"mysql_charset": "utf8mb4", "mariadb_charset": "utf8mb4"
 def upgrade() -> None:
     op.create_table(
         "account",
-        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("id", sa.Integer, nullable=False),
         sa.Column("name", sa.String(128), nullable=False),
         sa.Column("description", sa.Unicode(200)),
         sa.Column("created", sa.DateTime),
         sa.Column("updated", sa.DateTime),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_account")),
         **UTF8,
     )
 
