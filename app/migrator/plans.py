@@ -104,7 +104,7 @@ def step_names(steps: Sequence[Any], direction: Direction = Direction.UPGRADE) -
     """The revisions that these steps of Alembic's are about; for a stamp, where it leads."""
     if direction is Direction.STAMP:
         return tuple(name for step in steps for name in step.info.destination_revision_ids)
-    return tuple(str(step.info.up_revision_id) for step in steps)
+    return tuple(str(step.revision.revision) for step in steps)
 
 
 def described(project: Project, names: Sequence[str]) -> tuple[Step, ...]:

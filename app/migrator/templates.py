@@ -36,7 +36,7 @@ def create(
             "A database that is to be created has no connection yet: give its URL. What you are "
             "connected to, `upgrade` brings to head."
         )
-    steps = plans.alembic_steps(project, Direction.UPGRADE, target, ())
+    ends = _ends(project, target)
     built = Move(
         project=project,
         address=address,
@@ -62,7 +62,16 @@ def create(
         except BaseException:
             address.dialect.drop(address.url)  # we made it just now: nothing of anybody is in it
             raise
-    return _heads(project, plans.step_names(steps))
+    return ends
+
+
+def _ends(project: Project, target: str) -> tuple[str, ...]:
+    """The revisions that a database at this target is at. Found out once."""
+    key = ("ends", target)
+    if key not in project.memory:
+        names = plans.step_names(plans.alembic_steps(project, Direction.UPGRADE, target, ()))
+        project.memory[key] = _heads(project, names)
+    return project.memory[key]  # type: ignore[no-any-return]
 
 
 def _heads(project: Project, names: tuple[str, ...]) -> tuple[str, ...]:

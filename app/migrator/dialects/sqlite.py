@@ -217,9 +217,8 @@ def _copy(source: Path, target: Path) -> None:
     """Copy a closed database to a name that nobody has yet: whole and on disk, or not at all."""
     draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        with source.open("rb") as there, draft.open("xb") as here:
-            shutil.copyfileobj(there, here, 1 << 20)
-            here.flush()
+        shutil.copyfile(source, draft)  # in the kernel, where it can
+        with draft.open("rb+") as here:
             os.fsync(here.fileno())
         try:
             os.link(draft, target)
