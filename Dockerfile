@@ -20,13 +20,15 @@ RUN python3 -c "import os, tomllib; project = tomllib.load(open('pyproject.toml'
       print(*project['dependencies'], *sum(extras, []), sep='\n')" > requirements.txt \
  && python3 -m pip install --no-cache-dir --no-compile --only-binary :all: -r requirements.txt \
  && python3 -m pip check \
- && python3 -m pip uninstall --yes --root-user-action ignore pip \
  && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/headway/lib
 
+# Installed where it lies: that is what makes `flask migrate` known without our app.
 # Our own bytecode is checked against its source, because a script may be mounted over ours.
 WORKDIR /srv/headway
 COPY . ./
-RUN python3 -m compileall -q --invalidation-mode checked-hash . \
+RUN python3 -m pip install --no-cache-dir --no-compile --no-deps --editable . \
+ && python3 -m pip uninstall --yes --root-user-action ignore pip \
+ && python3 -m compileall -q --invalidation-mode checked-hash . \
  && chmod -R u=rwX,go=rX .
 
 

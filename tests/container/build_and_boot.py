@@ -27,7 +27,7 @@ NOWHERE = "postgresql://headway:none@127.0.0.1:1/headway"
 BUILD_TOOLS = ("cc", "gcc", "g++", "clang", "make", "ld", "pip", "pip3", "uv", "git")
 BUILD_MODULES = ("pip", "ensurepip", "setuptools", "wheel", "hatchling", "pytest")
 ENTRIES = {"LICENSE", "__pycache__", "app", "docs", "gunicorn.conf.py", "migrations"}
-ENTRIES |= {"pyproject.toml", "wsgi.py"}
+ENTRIES |= {"README.md", "pyproject.toml", "wsgi.py"}
 SLOW = '''"""A backfill of some seconds"""
 import time
 
@@ -40,6 +40,18 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     pass
+'''
+
+
+CUSTOMER = '''"""Somebody else's first revision"""
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision, branch_labels, depends_on = "{head}", None, None, None
+
+
+def upgrade():
+    op.create_table("customer", sa.Column("id", sa.Integer, primary_key=True))
 '''
 
 
@@ -190,6 +202,23 @@ def server_catalog(engine: Engine, url: str, number: int) -> None:
             assert replica.stop()[0] == 0
 
 
+def migrate_only(engine: Engine, data: tuple[str, ...], folder: Path) -> None:
+    """No service, no settings, a read-only root: only scripts that are mounted, and a URL."""
+    scripts = folder / "scripts"
+    (scripts / "versions").mkdir(parents=True)
+    text = CUSTOMER.format(head="one")
+    (scripts / "versions" / "one.py").write_text(text)
+    for path in (scripts, *scripts.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    hard = ("--read-only", "--env", "HEADWAY_MIGRATE_URL=sqlite:////data/customer.db")
+    options = (*hard, *data, "--volume", f"{scripts}:/scripts:ro")
+    with step("it migrates any other database, with the scripts mounted") as notes:
+        upgrade = ("flask", "migrate", "upgrade", "--scripts", "/scripts")
+        notes.append(engine.once(*upgrade, options=options).splitlines()[-1])
+        status = ("flask", "migrate", "status", "--check", "--scripts", "/scripts")
+        assert "at head" in engine.once(*status, options=options)
+
+
 def refusals(engine: Engine) -> None:
     with step("a server catalog without a secret key is refused with exit code 78"):
         option = ("--env", f"HEADWAY_DATABASE_URL={NOWHERE}")
@@ -216,6 +245,7 @@ def prove(engine: Engine, options: argparse.Namespace, folder: Path) -> None:
         head = first_boot(engine, data)
         early_end(engine, data)
         slow_boot(engine, data, head, folder)
+        migrate_only(engine, data, folder)
     finally:
         engine.call("volume", "rm", "--force", volume, check=False)
     refusals(engine)
