@@ -11,6 +11,7 @@ from app.boot import repair as mending
 from app.boot.readiness import position
 from app.cli.groups import Group
 from app.cli.output import Exit, as_json, print_json, print_table
+from app.cli.repairs import agree, repairing
 from app.errors import CatalogBehind, DatabaseUnreachable
 from app.migrator import history as records
 from app.migrator.mend import Verdict
@@ -93,28 +94,10 @@ def _problems(seen: Look) -> list[str]:
 
 
 @catalog.command()
-@click.option(
-    "--as",
-    "verdict",
-    type=click.Choice([verdict.value for verdict in Verdict]),
-    help="Your word on a torn or inserted revision that you have mended by hand.",
-)
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
-def repair(verdict: str | None, yes: bool, dry_run: bool) -> None:
+@repairing
+def repair(verdict: Verdict | None, yes: bool, dry_run: bool) -> None:
     """Take back the half of a torn revision; accept edited and missing scripts."""
-    plan = mending.plan_repair(Verdict(verdict) if verdict else None)
-    if plan.is_empty:
-        click.echo("There is nothing to repair.")
-        return
-    for line in plan.lines():
-        click.echo(line)
-    if dry_run:
-        return
-    if not yes:
-        click.confirm("Do this?", abort=True)
-    mending.repair(plan)
-    click.echo("Repaired.")
+    agree(mending.plan_repair(verdict), mending.repair, yes=yes, dry_run=dry_run)
 
 
 @catalog.command()

@@ -10,14 +10,15 @@ import click
 from sqlalchemy import MetaData
 
 from app.cli.groups import Standalone
-from app.cli.options import careful, on_database, on_project
+from app.cli.options import careful, on_database
 from app.cli.output import Exit, as_json, print_json, print_table
+from app.cli.projects import history, merge, revise, validate
+from app.cli.repairs import agree, repairing
 from app.errors import InputInvalid
 from app.migrator.database import Database
 from app.migrator.mend import Verdict
 from app.migrator.offline import Span, render
 from app.migrator.plans import Plan, direction_of
-from app.migrator.project import Project
 from app.migrator.values import Look, Outcome, Position
 
 
@@ -30,6 +31,10 @@ def migrate() -> None:
     """
     # The commands say themselves what happens.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+for command in (history, validate, revise, merge):
+    migrate.add_command(command)
 
 
 # --- look -----------------------------------------------------------------------------------
@@ -120,39 +125,16 @@ def _show_plan(database: Database, plan: Plan) -> None:
         click.echo(f"-- ! {kind}: {f'{risk.revision} ' if risk.revision else ''}{risk.says}")
 
 
-@migrate.command()
-@on_project
-@as_json
-def history(project: Project, as_json: bool) -> None:
-    """Show a project's revisions, oldest first."""
+def _show_rehearsal(database: Database, plan: Plan, *, as_json: bool) -> None:
+    found = database.rehearse(plan)
     if as_json:
-        print_json([asdict(revision) for revision in project.revisions])
+        print_json(asdict(found))
         return
-    print_table(
-        ("revision", "stands on", "labels", "message"),
-        [
-            (
-                f"{revision.id} (head)" if revision.id in project.heads else revision.id,
-                ", ".join(revision.parents + revision.depends_on) or "base",
-                ", ".join(revision.labels),
-                revision.message,
-            )
-            for revision in project.revisions
-        ],
-    )
-
-
-@migrate.command()
-@on_project
-def validate(project: Project) -> None:
-    """Look for mistakes in a project's scripts. Exit with 3 if there are some."""
-    found = project.validate()
-    for line in found or [f"{len(project.revisions)} revisions, head {', '.join(project.heads)}."]:
-        click.echo(line)
-    environment = project.environment
-    click.echo(f"env.py is {environment.mode}: {environment.why}.")
-    if found:
-        raise click.exceptions.Exit(Exit.FOUND)
+    _show_plan(database, plan)
+    for line in found.lines():
+        click.echo(f"-- {line}")
+    for statement in found.statements:
+        click.echo(f"{statement};\n")
 
 
 @migrate.command()
@@ -270,23 +252,10 @@ def restore(database: Database, copy: Path) -> None:
 
 @migrate.command()
 @on_database
-@click.option("--as", "verdict", type=click.Choice([v.value for v in Verdict]), help="Your word.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
-def repair(database: Database, verdict: str | None, yes: bool, dry_run: bool) -> None:
+@repairing
+def repair(database: Database, verdict: Verdict | None, yes: bool, dry_run: bool) -> None:
     """Take back the half of a revision that began and never ended."""
-    found = database.plan_repair(Verdict(verdict) if verdict else None)
-    if found.is_empty:
-        click.echo("There is nothing to repair.")
-        return
-    for line in found.lines():
-        click.echo(line)
-    if dry_run:
-        return
-    if not yes:
-        click.confirm("Do this?", abort=True)
-    database.repair(found)
-    click.echo("Repaired.")
+    agree(database.plan_repair(verdict), database.repair, yes=yes, dry_run=dry_run)
 
 
 @migrate.command()
@@ -315,39 +284,3 @@ def _metadata(place: str) -> MetaData:
     if not isinstance(metadata, MetaData):
         raise InputInvalid(f"--models {place} is no MetaData and no declarative base.")
     return metadata
-
-
-# --- write ----------------------------------------------------------------------------------
-
-
-@migrate.command()
-@on_project
-@click.option("-m", "--message", required=True)
-@click.option("--against", envvar="HEADWAY_MIGRATE_URL", help="A database of the project's kind.")
-@click.option("--empty", is_flag=True, help="To be filled by hand.")
-@click.option("--head", default="head", show_default=True)
-def revise(project: Project, message: str, against: str | None, empty: bool, head: str) -> None:
-    """Write a revision that brings the newest schema to the models."""
-    files = project.revise(message, against=against, empty=empty, head=head)
-    for file in files or ["The models are what the revisions make: nothing to write."]:
-        click.echo(str(file))
-
-
-@migrate.command()
-@on_project
-@click.option("-m", "--message", required=True)
-def merge(project: Project, message: str) -> None:
-    """Write a revision that joins all heads."""
-    click.echo(str(project.merge(message)))
-
-
-def _show_rehearsal(database: Database, plan: Plan, *, as_json: bool) -> None:
-    found = database.rehearse(plan)
-    if as_json:
-        print_json(asdict(found))
-        return
-    _show_plan(database, plan)
-    for line in found.lines():
-        click.echo(f"-- {line}")
-    for statement in found.statements:
-        click.echo(f"{statement};\n")
