@@ -26,7 +26,18 @@ def folder_of(location: str) -> Path:
     folder = Path(os.path.abspath(location))  # noqa: PTH100  # a link stays the name people gave
     if not folder.is_dir():
         raise ScriptsUnreadable(f"There is no script directory {folder}.")
-    return folder
+    return _named_by_options_in(folder) or folder
+
+
+def _named_by_options_in(folder: Path) -> Path | None:
+    """The script directory of a project whose root was given, where Alembic itself is run."""
+    if (folder / "env.py").exists() or (folder / "versions").is_dir():
+        return None
+    for name in ("alembic.ini", "pyproject.toml"):
+        file = folder / name
+        if file.is_file() and (place := location_in(file)):
+            return folder_of(absolute(place, folder))
+    return None
 
 
 def _package_folder(package: str, folder: str, location: str) -> Path:

@@ -27,6 +27,7 @@ from app.migrator.environment import Mode
 from app.migrator.project import Project
 from app.migrator.values import Outcome, Position
 from tests.migrator.reference import Move, alembic, dump, rows, typed
+from tests.migrator.scripts import write_project
 
 REVISION = """\
 '''{id}'''
@@ -1120,3 +1121,13 @@ def test_two_threads_on_two_databases_never_meet(team: Team, sql: str) -> None:
     assert [getattr(one, "after", one) for one in outcomes] == [("r11",)] * 8
     team.alembic()
     assert {dump(url) for url in urls} == {dump(team.theirs)}
+
+
+def test_the_root_of_a_project_is_as_good_as_its_script_directory(
+    tmp_path: Path, sqlite_url: URL
+) -> None:
+    write_project(tmp_path / "db" / "scripts", 2)
+    (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = %(here)s/db/scripts\n")
+    project = Project.load(tmp_path)
+    assert project.folder == tmp_path / "db" / "scripts"
+    assert project.at(sqlite_url).upgrade().after == ("r002",)
