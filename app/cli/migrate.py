@@ -62,6 +62,8 @@ def _show(seen: Look) -> None:
         ("head", ", ".join(seen.heads)),
         ("pending", str(len(seen.pending))),
     ]
+    if seen.milliseconds is not None:
+        rows.append(("answered in", f"{seen.milliseconds:.1f} ms"))
     print_table(("", ""), rows)
     for line in (seen.reason, seen.next_step):
         if line:

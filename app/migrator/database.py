@@ -1,8 +1,9 @@
 """One database of one project: look, plan, upgrade, take back."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alembic.operations import Operations
@@ -61,10 +62,13 @@ class Database:
                 heads=self.project.heads,
                 pending=verdict.pending(self.project, ()),
             )
+        began = time.perf_counter()
         try:
             with self.address.open() as raw:
                 peek = self.address.peek(raw, table)
-                return verdict.judge(self.project, self.address, table, peek, raw)
+                answered = (time.perf_counter() - began) * 1000
+                seen = verdict.judge(self.project, self.address, table, peek, raw)
+                return replace(seen, milliseconds=answered)
         except (DatabaseUnreachable, DatabaseDenied, DatabaseDamaged) as error:
             return Look(position=Position.UNREACHABLE, heads=self.project.heads, reason=str(error))
 

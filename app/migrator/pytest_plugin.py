@@ -58,7 +58,7 @@ class Template:
         self.dialect.drop(self.url)
 
     def _place(self) -> URL:
-        name = f"headway_test_{os.getpid()}_{next(_numbers)}"
+        name = f"headway_pytest_{os.getpid()}_{next(_numbers)}"
         if self.dialect.name == "sqlite":
             return self.server.set(database=str(self.folder / f"{name}.sqlite"))
         return self.server.set(database=name)

@@ -83,6 +83,8 @@ class Look:
     """Tables that a batch operation of another tool left half-way."""
     reason: str | None = None
     """Why it is unreachable."""
+    milliseconds: float | None = None
+    """How long it took to connect and answer."""
 
     @property
     def next_step(self) -> str:

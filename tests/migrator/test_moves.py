@@ -38,6 +38,7 @@ def test_up_and_down_again(project: Project, catalog_url: URL) -> None:
     assert database.status().position is Position.BEHIND
     assert database.status().pending == ("r004", "r005")
     assert database.status().direction == "up"
+    assert database.status().milliseconds
     assert database.upgrade().after == ("r005",)
     assert database.status().position is Position.AT_HEAD
     assert database.upgrade().applied == ()

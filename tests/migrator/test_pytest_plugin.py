@@ -58,5 +58,5 @@ def test_on_a_server_each_test_has_a_database_and_none_is_left(
     (theirs / "pytest.ini").write_text(f"[pytest]\nheadway_url = {text}\n")
     assert "3 passed" in run(theirs, "-p", "no:cacheprovider")
     if backend == "postgresql":
-        mine = f"headway_test_{(theirs / 'pid').read_text()}_"
+        mine = f"headway_pytest_{(theirs / 'pid').read_text()}_"
         assert dialect_of(url).named(url, mine) == []
