@@ -77,13 +77,12 @@ def is_lost(error: Exception) -> bool:
 
 
 def explained(
-    error: Exception, *, steps: Sequence[Step], failed: int, done: Sequence[str], stays: str | None
+    error: Exception, *, names: Sequence[str], failed: int, done: Sequence[str], stays: str | None
 ) -> MigrationFailed:
     """A failure with what was applied, what broke and what is left.
 
     `stays` says why part of the failed step is still there, and what to do; None if nothing is.
     """
-    names = [name_of(step.info) for step in steps]
     left = names[failed + 1 :]
     after = f"Part of it stays, because {stays}." if stays else "The database is as it was."
     if done:

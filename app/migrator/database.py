@@ -19,7 +19,7 @@ from app.errors import (
 )
 from app.migrator import plans, snapshots, templates, verdict
 from app.migrator.address import Address
-from app.migrator.drift import COMPARING, Comparison, Drift, unlike
+from app.migrator.drift import Comparison, Drift, unlike
 from app.migrator.mend import Mending, Repair, Verdict
 from app.migrator.modelsync import Sync, sync
 from app.migrator.moves import Move
@@ -271,9 +271,14 @@ class Database:
     def sync(self, metadata: MetaData, *, drop: bool = False, dry_run: bool = False) -> Sync:
         """Bring its schema to the models with no revision files: see modelsync.sync."""
         environment = self.project.environment_for(self.address.url, self.x)
-        options = {k: v for k, v in environment.options.items() if k in COMPARING}
         return sync(
-            self.address, metadata, self.policy, drop=drop, dry_run=dry_run, options=options
+            self.address,
+            metadata,
+            self.policy,
+            drop=drop,
+            dry_run=dry_run,
+            options=environment.comparing,
+            ours=self._comparison.ours,
         )
 
     @property
@@ -289,9 +294,7 @@ class Database:
         with held(self.address, self.policy) as raw, self.address.connected(raw) as connection:
             writing = connection.execution_options(write=True)
             with writing.begin() if not self.address.is_shared else writing.begin_nested():
-                options = dict(environment.options)
-                options.pop("on_version_apply", None)
-                yield Operations(MigrationContext.configure(writing, opts=options))
+                yield Operations(MigrationContext.configure(writing, opts=environment.untold))
 
 
 def _why(why_not: str | None) -> str:

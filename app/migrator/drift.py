@@ -15,12 +15,6 @@ from app.migrator.alone import alone
 from app.migrator.project import Project
 from app.migrator.reference import Match
 
-# What env.py says about comparing; the rest of it is about running.
-COMPARING = {
-    *("compare_type", "compare_server_default", "include_object", "include_name"),
-    *("include_schemas", "user_module_prefix"),
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
@@ -50,11 +44,11 @@ class Comparison:
     def drift(self, connection: Connection, current: tuple[str, ...]) -> Drift:
         """Compare a database with what its revisions, and its models, say."""
         environment = self.project.environment_for(self.address.url, self.x)
-        options = {k: v for k, v in environment.options.items() if k in COMPARING}
+        options = environment.comparing
         models = environment.options.get("target_metadata")
         with self._ground():
             found = reference.differences(
-                connection, self._schema(connection, current), ours=self._ours, options=options
+                connection, self._schema(connection, current), ours=self.ours, options=options
             )
             at_head = not verdict.pending(self.project, current)
             against_models = None
@@ -65,14 +59,14 @@ class Comparison:
     def closest(self, connection: Connection) -> Match:
         """The revision that a database without a version really is, or is closest to."""
         with self._ground():
-            return reference.closest(connection, self._climb("heads"), ours=self._ours)
+            return reference.closest(connection, self._climb("heads"), ours=self.ours)
 
     def _from_models(
         self, connection: Connection, models: Any, options: Mapping[str, Any]
     ) -> tuple[str, ...]:
         several = models if isinstance(models, list | tuple) else [models]
         merged: Any = several if len(several) > 1 else several[0]
-        return reference.differences(connection, merged, ours=self._ours, options=options)
+        return reference.differences(connection, merged, ours=self.ours, options=options)
 
     def _schema(self, connection: Connection, current: tuple[str, ...]) -> MetaData:
         """The schema of these revisions. Built once per kind of server."""
@@ -88,12 +82,13 @@ class Comparison:
         return reference.climbing(
             self.project.directory,
             target,
-            options={k: v for k, v in environment.options.items() if k != "on_version_apply"},
+            options=environment.untold,
             arguments=environment.run_arguments,
         )
 
     @property
-    def _ours(self) -> frozenset[str]:
+    def ours(self) -> frozenset[str]:
+        """Tables that are nobody's schema: the project's version table, and a history."""
         table = verdict.version_table(self.project, self.address, self.x)
         return frozenset({table.name, history.NAME})
 

@@ -22,6 +22,12 @@ from app.errors import EnvironmentFailed, HeadwayError
 from app.migrator.alone import Modules, env_py
 from app.migrator.engines import below, commits, is_same, leading_to, mute_engine
 
+# What env.py says about comparing; the rest of it is about running.
+COMPARING = {
+    *("compare_type", "compare_server_default", "include_object", "include_name"),
+    *("include_schemas", "user_module_prefix"),
+}
+
 # What says where the work goes, not how: that is ours to say.
 WHERE = {
     *("connection", "url", "dialect_name", "dialect", "output_buffer", "as_sql", "starting_rev"),
@@ -63,6 +69,16 @@ class Environment:
     """Where it lets its session look, and so where the version is: `SET search_path`."""
     databases: Mapping[URL, "Environment"] = field(default_factory=dict)
     """The same for each database, where it knows several and migrates them in one go."""
+
+    @property
+    def untold(self) -> dict[str, Any]:
+        """The options for what is no upgrade of a database: env.py is not told of revisions."""
+        return {k: v for k, v in self.options.items() if k != "on_version_apply"}
+
+    @property
+    def comparing(self) -> dict[str, Any]:
+        """The options that say how schemas are compared."""
+        return {k: v for k, v in self.options.items() if k in COMPARING}
 
     def at(self, url: URL) -> "Environment":
         """How it is used for one database of several."""

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, MetaData, event
 
 from app.errors import DataLossRefused
 from app.migrator.address import Address
-from app.migrator.reference import OURS
+from app.migrator.reference import OURS, comparing
 from app.migrator.run import READS
 from app.migrator.session import Policy, held
 
@@ -48,22 +48,25 @@ def sync(
     drop: bool = False,
     dry_run: bool = False,
     options: Mapping[str, Any] | None = None,
+    ours: frozenset[str] = OURS,
 ) -> Sync:
     """Make the database what the models say, in one transaction where it can.
 
     A table or column that the models do not have is left, and named in `left`, unless `drop`. A
     rename looks like a drop and an add: it is refused without `drop`, because the new column
-    would be empty beside the old. `dry_run` shows the same and changes nothing.
+    would be empty beside the old. `dry_run` shows the same and changes nothing. `ours` are
+    tables that are nobody's schema. `options` are Alembic's for comparing.
     """
     with held(address, policy) as raw, address.connected(raw) as connection:
+        context = comparing(connection, ours=ours, options=options)
         if dry_run and not address.dialect.transactional_ddl:
-            changes, left = _sorted(_wanted(connection, metadata, options), drop=drop)
+            changes, left = _sorted(_wanted(context, metadata), drop=drop)
             connection.rollback()
             return Sync(changes=_named(changes), statements=(), left=_named(left))
         with _writing(address, connection, dry_run=dry_run) as statements:
-            changes, left = _sorted(_wanted(connection, metadata, options), drop=drop)
+            changes, left = _sorted(_wanted(context, metadata), drop=drop)
             _refuse_renames(changes, left)
-            _apply(connection, changes, options)
+            _apply(context, changes)
         return Sync(changes=_named(changes), statements=tuple(statements), left=_named(left))
 
 
@@ -95,21 +98,8 @@ def _writing(address: Address, connection: Connection, *, dry_run: bool) -> Iter
         event.remove(connection, "before_cursor_execute", note)
 
 
-def _context(connection: Connection, options: Mapping[str, Any] | None) -> MigrationContext:
-    def include(thing: Any, name: str | None, kind: str, reflected: bool, other: Any) -> bool:
-        if kind == "table" and name in OURS:
-            return False
-        theirs = (options or {}).get("include_object")
-        return theirs is None or bool(theirs(thing, name, kind, reflected, other))
-
-    given = {"compare_type": True, "compare_server_default": True, **(options or {})}
-    return MigrationContext.configure(connection, opts=given | {"include_object": include})
-
-
-def _wanted(
-    connection: Connection, metadata: MetaData, options: Mapping[str, Any] | None
-) -> list[ops.MigrateOperation]:
-    script = produce_migrations(_context(connection, options), metadata)
+def _wanted(context: MigrationContext, metadata: MetaData) -> list[ops.MigrateOperation]:
+    script = produce_migrations(context, metadata)
     return list(script.upgrade_ops.ops) if script.upgrade_ops else []
 
 
@@ -159,16 +149,12 @@ def _alike(new: ops.AddColumnOp, gone: ops.DropColumnOp) -> bool:
     return type(new.column.type)._type_affinity is type(old.type)._type_affinity  # noqa: SLF001
 
 
-def _apply(
-    connection: Connection,
-    changes: list[ops.MigrateOperation],
-    options: Mapping[str, Any] | None,
-) -> None:
-    operations = Operations(_context(connection, options))
+def _apply(context: MigrationContext, changes: list[ops.MigrateOperation]) -> None:
+    operations = Operations(context)
     for operation in changes:
         if not isinstance(operation, ops.ModifyTableOps):
             operations.invoke(operation)
-        elif connection.dialect.name == "sqlite":  # which cannot alter much: a rebuild can
+        elif context.dialect.name == "sqlite":  # which cannot alter much: a rebuild can
             with operations.batch_alter_table(
                 operation.table_name, schema=operation.schema
             ) as batch:

@@ -73,7 +73,7 @@ def write(span: Span, dialect: Dialect, buffer: io.StringIO) -> MigrationContext
         starting_rev=tuple(span.start) or None,
         destination_rev=span.target,
     )
-    options = {k: v for k, v in environment.options.items() if k != "on_version_apply"}
+    options = environment.untold
     options |= {"literal_binds": True, "output_buffer": buffer}
     if span.address.dialect.transactional_ddl:
         options["transactional_ddl"] = True

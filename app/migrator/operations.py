@@ -45,7 +45,7 @@ def hear(span: Span) -> Heard:
         as_sql=True,
         destination_rev=span.target,
     )
-    options = {k: v for k, v in environment.options.items() if k != "on_version_apply"}
+    options = environment.untold
     running: list[str] = []
 
     def note(self: Any, operation: Any) -> Any:

@@ -70,6 +70,24 @@ def differences(
 
     `ours` are tables that are nobody's schema. `options` are Alembic's for comparing.
     """
+    context = comparing(connection, ours=ours, options=options)
+    try:
+        found = compare_metadata(context, schema)
+    except AssertionError:
+        # FRAGILE: Alembic 1.20 asserts where one side is IDENTITY and the other is not.
+        return ("other identity of a column",)
+    finally:
+        connection.rollback()
+    return tuple(sorted(_words(diff) for diff in found))
+
+
+def comparing(
+    connection: Connection,
+    *,
+    ours: frozenset[str] = OURS,
+    options: Mapping[str, Any] | None = None,
+) -> MigrationContext:
+    """Alembic's context for comparing this database with models, our own tables left out."""
     given = dict(options or {})
     theirs = given.pop("include_object", None)
 
@@ -79,17 +97,8 @@ def differences(
         return theirs is None or bool(theirs(thing, name, kind, reflected, other))
 
     defaults = {"compare_type": True, "compare_server_default": True}
-    context = MigrationContext.configure(
-        connection, opts=defaults | given | {"include_object": include}
-    )
-    try:
-        found = compare_metadata(context, schema)
-    except AssertionError:
-        # FRAGILE: Alembic 1.20 asserts where one side is IDENTITY and the other is not.
-        return ("other identity of a column",)
-    finally:
-        connection.rollback()
-    return tuple(sorted(_words(diff) for diff in found))
+    opts = defaults | given | {"include_object": include}
+    return MigrationContext.configure(connection, opts=opts)
 
 
 def climbing(

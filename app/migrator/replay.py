@@ -16,8 +16,8 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import CompileError
 from sqlalchemy.schema import DDLElement
 
-from app.errors import MigrationFailed
 from app.migrator.alone import alone
+from app.migrator.care import explained
 from app.migrator.dialects import Dialect
 from app.migrator.driver import Raw
 from app.migrator.offline import Span, Statements, write
@@ -135,23 +135,14 @@ def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | N
                 for statement, parameters in step.statements:
                     raw.cursor().execute(statement, parameters)
             except Exception as error:
-                raise _failed(recording, number, error) from error
+                names = [one.revision for one in recording.steps]
+                raise explained(
+                    error, names=names, failed=number - 1, done=(), stays=None
+                ) from error
             if rows and step.may_lose_rows:
                 rows.check(step.revision, announced=step.announced)
         if rows:
             rows.finish()
-
-
-def _failed(recording: Recording, number: int, error: Exception) -> MigrationFailed:
-    names = [step.revision for step in recording.steps]
-    left = names[number:]
-    return MigrationFailed(
-        f"Revision {names[number - 1]} failed: {' '.join(str(error).split()).rstrip('.')}. The "
-        "database is as it was." + (f" Still to come: {', '.join(left)}." if left else ""),
-        applied=(),
-        failed=names[number - 1],
-        pending=tuple(left),
-    )
 
 
 def _literally(construct: Any, migration: MigrationContext) -> str:

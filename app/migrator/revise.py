@@ -99,10 +99,10 @@ def _written(
         context = EnvironmentContext(config, project.directory, fn=lambda *_: [])
         with context:
             if empty:
-                _render(context, revisions, None, project, environment.options)
+                _render(context, revisions, None, project, environment.untold)
             else:
                 with _at_head(project, address) as scratch:
-                    _render(context, revisions, scratch, project, environment.options)
+                    _render(context, revisions, scratch, project, environment.untold)
             scripts = [one for one in revisions.generate_scripts() if isinstance(one, Script)]
     project.forget()
     return tuple(Path(script.path) for script in scripts)
@@ -115,7 +115,7 @@ def _render(
     project: Project,
     options: Any,
 ) -> None:
-    given = {name: value for name, value in options.items() if name != "on_version_apply"}
+    given = dict(options)
     given.setdefault("compare_type", True)
     hooks = given.get("process_revision_directives")
 
@@ -138,7 +138,7 @@ def _render(
 def _at_head(project: Project, address: Address) -> Iterator[Connection]:
     """An empty database of the same kind, brought to head."""
     environment = project.environment_for(address.url)
-    options = {k: v for k, v in environment.options.items() if k != "on_version_apply"}
+    options = environment.untold
     climb = reference.climbing(
         project.directory, options=options, arguments=environment.run_arguments
     )

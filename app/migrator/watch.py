@@ -226,7 +226,7 @@ class Run:
         why = "it left its transaction" if own else "this database commits each statement"
         told = explained(
             error,
-            steps=self.steps,
+            names=[name_of(step.info) for step in self.steps],
             failed=self.running or 0,
             done=self.done,
             stays=f"{why}: {self.care.mend}" if self.torn else None,

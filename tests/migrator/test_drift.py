@@ -86,3 +86,19 @@ def test_the_comparison_leaves_no_scratch_behind(
             schemas = sa.inspect(connection).get_schema_names()
         engine.dispose()
         assert not [name for name in schemas if "scratch" in name]
+
+
+def test_a_version_table_of_another_name_is_no_table_to_drop(
+    tmp_path: Path, sqlite_url: URL
+) -> None:
+    text = MODELS.format(more="").replace("target_metadata", "version_table='v', target_metadata")
+    folder = write_env(tmp_path / "p", text)
+    write_revision(
+        folder, "one", None, ['op.create_table("t", sa.Column("id", sa.Integer, primary_key=True))']
+    )
+    database = Project.load(folder).at(sqlite_url)
+    database.upgrade()
+    metadata = sa.MetaData()
+    sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    assert database.sync(metadata, drop=True).changes == ()
+    assert database.status().current == ("one",)
