@@ -29,6 +29,8 @@ class HeadwayError(Exception):
     """Something went wrong inside Headway."""
 
     kind = Kind.INTERNAL
+    sent: tuple[str, ...] = ()
+    """The SQL that a database had been sent by then, for the record; no part of the message."""
 
     def __init__(self, message: str = "", **context: object) -> None:
         super().__init__(message or self.title())
@@ -313,6 +315,24 @@ class TokenRefused(HeadwayError):
     kind = Kind.DENIED
 
 
+class PasswordRefused(HeadwayError):
+    """The e-mail address and the password do not go together."""
+
+    kind = Kind.DENIED
+
+
+class SignInRefused(HeadwayError):
+    """The provider of sign-ins and Headway do not agree on who this is."""
+
+    kind = Kind.DENIED
+
+
+class ProviderUnreachable(HeadwayError):
+    """The provider of sign-ins does not answer."""
+
+    kind = Kind.UNREACHABLE
+
+
 class RoleInsufficient(HeadwayError):
     """Your role does not allow this."""
 
@@ -329,3 +349,132 @@ class IdempotencyKeyReused(HeadwayError):
     """This idempotency key was used for another request."""
 
     kind = Kind.CONFLICT
+
+
+# --- the fleet ------------------------------------------------------------------------------
+
+
+class EncryptionKeyMissing(HeadwayError):
+    """There is no key to keep secrets with."""
+
+    kind = Kind.MISCONFIGURED
+
+
+class SecretUnreadable(HeadwayError):
+    """A secret was encrypted with a key that is not among HEADWAY_ENCRYPTION_KEYS."""
+
+    kind = Kind.MISCONFIGURED
+
+
+class ProjectNotFound(HeadwayError):
+    """There is no such project."""
+
+    kind = Kind.NOT_FOUND
+
+
+class ProjectNotReady(HeadwayError):
+    """The scripts of this project are not known yet, or cannot be used."""
+
+    kind = Kind.CONFLICT
+
+
+class DatabaseNotFound(HeadwayError):
+    """There is no such database in the fleet."""
+
+    kind = Kind.NOT_FOUND
+
+
+class DatabaseMissing(HeadwayError):
+    """The file of this database is not there."""
+
+    kind = Kind.NOT_FOUND
+
+
+class NameTaken(HeadwayError):
+    """There is one of this name already."""
+
+    kind = Kind.CONFLICT
+
+
+class DatabaseRegistered(HeadwayError):
+    """This database is registered already."""
+
+    kind = Kind.CONFLICT
+
+
+class OutsideRoots(HeadwayError):
+    """This is not in a folder that Headway may use."""
+
+    kind = Kind.INVALID
+
+
+class DifferenceNotFound(HeadwayError):
+    """No database of the project differs like this."""
+
+    kind = Kind.NOT_FOUND
+
+
+class StillNeeded(HeadwayError):
+    """Something else still needs this."""
+
+    kind = Kind.CONFLICT
+
+
+class RecordChanged(HeadwayError):
+    """It was changed since you read it."""
+
+    kind = Kind.STALE
+
+
+class RolloutNotFound(HeadwayError):
+    """There is no such rollout."""
+
+    kind = Kind.NOT_FOUND
+
+
+class RolloutRefused(HeadwayError):
+    """The rollout cannot do this where it is now."""
+
+    kind = Kind.CONFLICT
+
+
+class ApprovalRefused(HeadwayError):
+    """Somebody else has to approve this."""
+
+    kind = Kind.DENIED
+
+
+class RunNotFound(HeadwayError):
+    """There is no such run."""
+
+    kind = Kind.NOT_FOUND
+
+
+class TooManyStreams(HeadwayError):
+    """As many streams are open as this server serves at once."""
+
+    kind = Kind.BUSY
+
+
+class CheckFailed(HeadwayError):
+    """The database was migrated, and does not pass the check of its rollout."""
+
+    kind = Kind.FAILED
+
+
+class RunTimedOut(HeadwayError):
+    """The run took longer than its rollout allows, and was ended."""
+
+    kind = Kind.FAILED
+
+
+class BrokerUnreachable(HeadwayError):
+    """The broker that carries runs to the workers does not answer."""
+
+    kind = Kind.UNREACHABLE
+
+
+class WebhookNotFound(HeadwayError):
+    """There is no such webhook."""
+
+    kind = Kind.NOT_FOUND

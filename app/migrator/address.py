@@ -1,17 +1,19 @@
 """Where a database is: a URL, or an engine or connection that a program already has."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine
 
 from app.migrator import driver
 from app.migrator.dialects import Dialect, Peek, VersionTable, dialect_of
 from app.migrator.driver import Raw
 from app.migrator.reach import reaching
 
+Beside = Callable[[], AbstractContextManager[Connection]]
+"""Opens another session on a database, committed at its end."""
 BESIDE_SECONDS = 30
 """How long another session of ours waits for a lock; MariaDB would wait a day."""
 
@@ -37,7 +39,7 @@ class Address:
         return f"Address({self})"
 
     def __str__(self) -> str:
-        return self.url.render_as_string(hide_password=True)
+        return driver.shown(self.url)
 
     @property
     def dialect(self) -> Dialect:
@@ -95,19 +97,37 @@ class Address:
             yield connection
 
     @contextmanager
-    def beside(self) -> Iterator[Connection]:
-        """Another session on the same database, committed at the end."""
+    def beside(self) -> Iterator[Beside]:
+        """While this lasts: what opens another session on the same database, to be committed.
+
+        One connection serves them all, made when the first is asked for, and made again where
+        its server has ended it meanwhile.
+        """
+        made: list[Engine] = []
         lent = self.connection.engine if self.connection is not None else self.engine
         in_memory = self.dialect.name == "sqlite" and self.path is None
         if lent is not None and in_memory:
-            engine = lent  # a new one would open another, empty memory
-        else:
-            engine = driver.own(create_engine(self.url, poolclass=NullPool))
-            self.dialect.prepare(engine)
-        with engine.connect() as connection:
-            if not in_memory:
-                self.dialect.brake(
-                    driver.raw_of(connection), lock_seconds=BESIDE_SECONDS, statement_seconds=None
-                )
-            yield connection.execution_options(write=True)
-            connection.commit()
+            made.append(lent)  # a new one would open another, empty memory
+
+        @contextmanager
+        def session() -> Iterator[Connection]:
+            if not made:
+                made.append(self._own_engine())
+            with made[0].connect() as connection:
+                if not in_memory:
+                    raw = driver.raw_of(connection)
+                    self.dialect.brake(raw, lock_seconds=BESIDE_SECONDS, statement_seconds=None)
+                yield connection.execution_options(write=True)
+                connection.commit()
+
+        try:
+            yield session
+        finally:
+            if made and made[0] is not lent:
+                made[0].dispose()
+
+    def _own_engine(self) -> Engine:
+        opened = {"creator": lambda: driver.open_raw(self.url), "pool_pre_ping": True}
+        engine = driver.own(create_engine(self.url, poolclass=QueuePool, **opened))
+        self.dialect.prepare(engine)
+        return engine

@@ -1,19 +1,17 @@
 """What a run of revisions takes care of, what its steps are called, and how a failure is told."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from alembic.runtime.migration import MigrationInfo
-from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from app.errors import CatalogTorn, HeadwayError, MigrationFailed
+from app.migrator.address import Beside
 from app.migrator.scripts import Scripts
 
 Step = Any  # Alembic's RevisionStep or StampStep, which share `info` but no typed base
-Beside = Callable[[], AbstractContextManager[Connection]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +66,8 @@ def needs_words(error: BaseException) -> TypeGuard[Exception]:
 
 def reason(error: BaseException) -> str:
     """What the driver or the script said, without the statement and its values."""
-    return " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
+    said = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
+    return said or type(error).__name__  # `raise NotImplementedError`: there is no way down
 
 
 def is_lost(error: Exception) -> bool:
@@ -84,9 +83,10 @@ def explained(
     `stays` says why part of the failed step is still there, and what to do; None if nothing is.
     """
     left = names[failed + 1 :]
-    after = f"Part of it stays, because {stays}." if stays else "The database is as it was."
+    nothing = "Nothing of it stays." if done else "The database is as it was."
+    after = f"Part of it stays, because {stays}." if stays else nothing
     if done:
-        after = f"Applied before it: {', '.join(done)}. {after}"
+        after = f"{after} Applied before it: {', '.join(done)}."
     return MigrationFailed(
         f"Revision {names[failed]} failed: {reason(error)}. {after}"
         + (f" Still to come: {', '.join(left)}." if left else ""),

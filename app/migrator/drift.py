@@ -26,6 +26,8 @@ class Drift:
     """From what those revisions make."""
     models: tuple[str, ...] | None
     """From the project's models; None if env.py names none, or it is not at head."""
+    mends: tuple[str | None, ...] = ()
+    """The SQL that would take each of `differences` away; None where there is none for it."""
 
     @property
     def is_clean(self) -> bool:
@@ -47,14 +49,19 @@ class Comparison:
         options = environment.comparing
         models = environment.options.get("target_metadata")
         with self._ground():
-            found = reference.differences(
+            found = reference.mendable(
                 connection, self._schema(connection, current), ours=self.ours, options=options
             )
             at_head = not verdict.pending(self.project, current)
             against_models = None
             if models is not None and at_head:
                 against_models = self._from_models(connection, models, options)
-        return Drift(revision=current, differences=found, models=against_models)
+        return Drift(
+            revision=current,
+            differences=tuple(one.says for one in found),
+            models=against_models,
+            mends=tuple(one.mend for one in found),
+        )
 
     def closest(self, connection: Connection) -> Match:
         """The revision that a database without a version really is, or is closest to."""

@@ -6,7 +6,8 @@ the same connection, whose session holds the lock, in an engine.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,32 @@ own_engines: "WeakSet[Engine]" = WeakSet()
 
 SYNC = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 """What we use where a URL names no driver, or one for asyncio."""
+
+LARGEST_PORT = 65535
+HARMLESS = {
+    *("application_name", "charset", "collation", "connect_timeout", "gssencmode", "host"),
+    *("keepalives", "keepalives_idle", "read_timeout", "sslmode", "ssl_disabled"),
+    *("target_session_attrs", "timeout", "write_timeout"),
+}
+"""Options of URLs whose values people may see. Any other might be a secret."""
+SAYS_TLS = re.compile("ssl|read_default")
+"""Options of PyMySQL that say what TLS there is to be, or name a file that may."""
+SEARCH_PATH = re.compile(r"-c\s*search_path=([^\s]+)")
+
+
+def shown(url: URL) -> str:
+    """The URL for people: its password, and any option that might be one, as `***`."""
+    options = {
+        name: value if name in HARMLESS or (name == "options" and search_path_of(url)) else "***"
+        for name, value in url.query.items()
+    }
+    return url.set(query=options).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
+
+
+def search_path_of(url: URL) -> str | None:
+    """The schema that is a tenant's own, where many share one PostgreSQL database."""
+    found = SEARCH_PATH.fullmatch(str(url.query.get("options", "")).strip())
+    return found[1] if found else None
 
 
 def parse(url: str | URL | Path) -> URL:
@@ -47,6 +74,8 @@ def parse(url: str | URL | Path) -> URL:
         raise AddressInvalid(
             f"Headway knows {', '.join(SYNC)} (and mariadb), and this URL names {backend}."
         )
+    if parsed.port is not None and not 0 < parsed.port <= LARGEST_PORT:
+        raise AddressInvalid(f"A port is a number from 1 to {LARGEST_PORT}.")
     if parsed.drivername == backend or _is_async(parsed):
         parsed = parsed.set(drivername=SYNC[known])
     return parsed
@@ -83,7 +112,31 @@ def open_raw(url: URL) -> Raw:
         options["check_same_thread"] = False
     elif "connect_timeout" not in options:
         options["connect_timeout"] = 10  # a host that swallows packets must not hold us for minutes
+    if dialect.driver == "pymysql" and not any(map(SAYS_TLS.match, options)):
+        return _open_pymysql(dialect, options)
     return dialect.connect(*arguments, **options)
+
+
+def _open_pymysql(dialect: SqlalchemyDialect, options: Mapping[str, Any]) -> Raw:
+    """As PyMySQL does where nothing is said about TLS: with it, if the server can.
+
+    It would read all certificates of the machine first, for each connection, and ask for none:
+    20 ms, where the rest is one.
+    """
+    tls = _preferred_tls(dialect)
+    if tls is None:
+        return dialect.connect(**options)
+    raw: Raw = dialect.connect(**options, ssl_disabled=True, defer_connect=True)
+    raw.ssl, raw.ctx = True, tls  # FRAGILE: as its __init__ does
+    raw.connect()
+    return raw
+
+
+@cache
+def _preferred_tls(dialect: SqlalchemyDialect) -> Any:
+    """The context of a connection whose URL says nothing; None where that means no TLS."""
+    unconnected = dialect.loaded_dbapi.connect(defer_connect=True)
+    return unconnected.ctx if unconnected.ssl else None
 
 
 def engine_on(raw: Raw, url: URL) -> Engine:

@@ -9,7 +9,7 @@ from sqlalchemy import URL, Connection
 
 from app.errors import DatabaseLocked
 from app.migrator.dialects import Lock, dialect_of
-from app.migrator.driver import raw_of
+from app.migrator.driver import raw_of, shown
 from app.migrator.values import Holder
 
 NAME = "migrate"
@@ -64,10 +64,10 @@ def acquire(
 
 
 def _locked(url: URL, holder: Holder | None, wait: float) -> DatabaseLocked:
-    shown = url.render_as_string(hide_password=True)
+    place = shown(url)
     return DatabaseLocked(
-        f"{shown} is being migrated by {holder or 'another process'}. Waited {wait:g} s. "
+        f"{place} is being migrated by {holder or 'another process'}. Waited {wait:g} s. "
         "Start again when it is done; if it hangs, end it: its lock goes with it.",
-        url=shown,
+        url=place,
         holder=holder.as_json() if holder else None,
     )

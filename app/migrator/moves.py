@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from alembic.runtime.migration import MigrationContext
+
 from app.errors import DatabaseMoved, DatabaseReadOnly, HeadwayError
 from app.migrator import history, plans, runner, verdict
 from app.migrator.address import Address
@@ -17,6 +19,7 @@ from app.migrator.project import Project
 from app.migrator.replay import Recorder, Recording, replay
 from app.migrator.run import OnStep
 from app.migrator.runner import Watch
+from app.migrator.sent import Sent, noting
 from app.migrator.session import Policy, Waiting, held
 from app.migrator.values import Look, Outcome, Position
 
@@ -69,7 +72,7 @@ class Move:
         self._refuse_read_only()
         snapshot = self._snapshot(raw, current)
         try:
-            replayed = self._run(raw, current, steps)
+            replayed, statements = self._run(raw, current, steps)
         except BaseException:
             if snapshot:
                 snapshot.unlink(missing_ok=True)  # of what is still there
@@ -81,6 +84,7 @@ class Move:
             replayed=replayed,
             seconds=time.monotonic() - began,
             snapshot=str(snapshot) if snapshot else None,
+            statements=statements,
         )
 
     def _refuse_read_only(self) -> None:
@@ -116,20 +120,25 @@ class Move:
         label = "+".join(current) or "base"
         return self.address.dialect.snapshot(raw, self.address.url, label)
 
-    def _run(self, raw: Raw, current: tuple[str, ...], steps: list[Any]) -> bool:
-        """True if it was replayed."""
+    def _run(
+        self, raw: Raw, current: tuple[str, ...], steps: list[Any]
+    ) -> tuple[bool, tuple[str, ...]]:
+        """True if it was replayed, and what was sent."""
         known = self.recording(current, steps)
         if known and known.why_not is None:
             replay(known, raw, self.address.dialect, self.on_step)
-            return True
+            return True, known.readable
         job = self._job(steps)
         if known:
-            runner.run(job, raw)
-            return False
+            sent = Sent()
+            with noting(lambda: tuple(sent.statements)):
+                runner.run(replace(job, watch=_both(sent.watch, job.watch)), raw)
+            return False, tuple(sent.statements)
         recorder = Recorder(job)
-        runner.run(replace(job, watch=recorder.watch, on_step=recorder.on_step), raw)
-        self.project.memory[self._key(current)] = recorder.judge(current)
-        return False
+        with noting(lambda: recorder.readable):
+            runner.run(replace(job, watch=recorder.watch, on_step=recorder.on_step), raw)
+        judged = self.project.memory[self._key(current)] = recorder.judge(current)
+        return False, judged.readable or recorder.readable
 
     def recording(self, current: tuple[str, ...], steps: list[Any]) -> Recording | None:
         """What is known about replaying these steps; None if the next run will tell."""
@@ -178,3 +187,12 @@ class Move:
             watch=self.listener,
             per_migration=self.direction is not Direction.STAMP and self._per_migration(steps),
         )
+
+
+def _both(first: Watch, second: Watch | None) -> Watch:
+    def watch(migration: MigrationContext) -> None:
+        first(migration)
+        if second:
+            second(migration)
+
+    return watch

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
+from alembic.script import ScriptDirectory
 from alembic.script import revision as alembic_errors
 from alembic.util import CommandError
 
@@ -52,7 +54,23 @@ class Plan:
 StepsOf = Any  # (heads, MigrationContext) -> Alembic's steps
 
 
-def steps_of(project: Project, direction: Direction, target: str) -> StepsOf:
+class History(Protocol):
+    """What can be asked for steps: a project, or what was kept of one."""
+
+    @property
+    def directory(self) -> ScriptDirectory:
+        """Alembic's view of it."""
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The revisions that no other stands on."""
+
+    @property
+    def folder(self) -> Path:
+        """What it is called in errors."""
+
+
+def steps_of(project: History, direction: Direction, target: str) -> StepsOf:
     """The function that yields Alembic's own steps, with its errors in our words."""
     directory = project.directory
     way = {
@@ -117,7 +135,7 @@ def described(project: Project, names: Sequence[str]) -> tuple[Step, ...]:
     )
 
 
-def in_our_words(project: Project, error: CommandError, target: str) -> HeadwayError:
+def in_our_words(project: History, error: CommandError, target: str) -> HeadwayError:
     """What Alembic refuses, as an error of ours that says what to do."""
     cause, said = error.__cause__, str(error).rstrip(".")
     heads = ", ".join(project.heads)

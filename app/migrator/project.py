@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import os
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from configparser import Error as IniError
 from dataclasses import dataclass
@@ -89,6 +90,17 @@ class Project:
         project = cls(os.fspath(location), os.fspath(ini) if ini else None)
         project.scripts  # noqa: B018  # read now, so that a hole is found now
         return project
+
+    @classmethod
+    def shared(cls, location: str, ini: str | None = None) -> "Project":
+        """The same as `load`: once a process, and anew when a file changed."""
+        with _loading:
+            known = _known.get((location, ini))
+            if known and known[0] == known[1].stamp():
+                return known[1]
+            fresh = cls.load(location, ini)
+            _known[location, ini] = (fresh.stamp(), fresh)
+            return fresh
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_revived, (self.location, self.ini))
@@ -240,6 +252,17 @@ class Project:
             self.__dict__.pop(name, None)
         self.memory.clear()
 
+    def stamp(self) -> object:
+        """Changes when a file is added, removed or written. Cheap: no file is read."""
+        options = filter(None, (self.config.config_file_name, self.config.toml_file_name))
+        files = [Path(file) for file in options if Path(file).is_file()]
+        return [
+            (entry.name, entry.stat().st_mtime_ns, entry.stat().st_size)
+            for folder in (*self.version_folders, self.folder)
+            if folder.is_dir()
+            for entry in os.scandir(folder)
+        ] + [(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+
     def _walk(self) -> Iterator[AlembicScript]:
         with alone(self.modules), alembics_words():
             return iter(list(self.directory.walk_revisions()))
@@ -293,25 +316,9 @@ class Project:
 
 
 def _revived(location: str, ini: str | None) -> Project:
-    """A project that came from another process: loaded once in this one, until a file changes."""
-    fresh = Project(location, ini)
-    known = _known.get((location, ini))
-    stamp = _stamp(fresh)
-    if known and known[0] == stamp:
-        return known[1]
-    fresh.scripts  # noqa: B018
-    _known[location, ini] = (stamp, fresh)
-    return fresh
+    """A project that came from another process."""
+    return Project.shared(location, ini)
 
 
 _known: dict[tuple[str, str | None], tuple[object, Project]] = {}
-
-
-def _stamp(project: Project) -> object:
-    files = [*project.version_folders, project.folder]
-    return [
-        (entry.name, entry.stat().st_mtime_ns, entry.stat().st_size)
-        for folder in files
-        if folder.is_dir()
-        for entry in os.scandir(folder)
-    ]
+_loading = threading.Lock()

@@ -17,6 +17,7 @@ from app.errors import (
     HeadwayError,
 )
 from app.migrator.dialects import dialect_of
+from app.migrator.driver import shown
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +39,9 @@ def reaching(url: URL) -> Iterator[None]:
         kind = dialect_of(url).refusal(said) if said and _is_drivers(said) else None
         if kind is None:
             raise
-        shown = url.render_as_string(hide_password=True)
+        place = shown(url)
         reason = " ".join(str(said).split()).rstrip(".")
-        raise kind(ADVICE[kind].format(url=shown, reason=reason), url=shown) from error
+        raise kind(ADVICE[kind].format(url=place, reason=reason), url=place) from error
 
 
 def _is_drivers(error: BaseException) -> bool:

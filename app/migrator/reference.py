@@ -1,11 +1,11 @@
 """What the schema of each revision is, by building it; and which one a database really has."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alembic.autogenerate import compare_metadata
-from alembic.operations import Operations
+from alembic.autogenerate import produce_migrations
+from alembic.operations import Operations, ops
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, MetaData
 from app.migrator import history
 from app.migrator.dialects import dialect_of
 from app.migrator.look import CATALOGS
+from app.migrator.mending import mend
 
 OURS = frozenset({CATALOGS.name, history.NAME})
 
@@ -23,6 +24,16 @@ class Match:
 
     revision: str
     differences: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One thing that is not as it should be."""
+
+    says: str
+    """ "extra column account.nickname"."""
+    mend: str | None
+    """The SQL that would take it away; None where this kind of database has none for it."""
 
 
 Climb = Callable[[Connection], Iterator[str]]
@@ -70,15 +81,52 @@ def differences(
 
     `ours` are tables that are nobody's schema. `options` are Alembic's for comparing.
     """
-    context = comparing(connection, ours=ours, options=options)
+    found = _operations(connection, schema, ours=ours, options=options)
+    return tuple(sorted(_says(one) for one in found))
+
+
+def mendable(
+    connection: Connection,
+    schema: MetaData,
+    *,
+    ours: frozenset[str] = OURS,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[Difference, ...]:
+    """The same, each with the SQL that would mend it. Nothing is sent but questions."""
+    found = _operations(connection, schema, ours=ours, options=options)
+    told = [Difference(says=_says(one), mend=one and mend(connection, one)) for one in found]
+    connection.rollback()
+    return tuple(sorted(told, key=lambda one: one.says))
+
+
+def _operations(
+    connection: Connection,
+    schema: MetaData,
+    *,
+    ours: frozenset[str],
+    options: Mapping[str, Any] | None,
+) -> list[Any]:
+    """Alembic's operations that would make the schema of the database the other one."""
     try:
-        found = compare_metadata(context, schema)
+        script = produce_migrations(comparing(connection, ours=ours, options=options), schema)
     except AssertionError:
         # FRAGILE: Alembic 1.20 asserts where one side is IDENTITY and the other is not.
-        return ("other identity of a column",)
+        return [None]
     finally:
         connection.rollback()
-    return tuple(sorted(_words(diff) for diff in found))
+    return list(_flat(script.upgrade_ops.ops)) if script.upgrade_ops else []
+
+
+def _flat(operations: Iterable[Any]) -> Iterator[Any]:
+    for operation in operations:
+        if isinstance(operation, ops.ModifyTableOps):
+            yield from _flat(operation.ops)
+        else:
+            yield operation
+
+
+def _says(operation: Any) -> str:
+    return _words(operation.to_diff_tuple()) if operation else "other identity of a column"
 
 
 def comparing(

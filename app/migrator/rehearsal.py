@@ -17,7 +17,7 @@ from app.errors import HeadwayError
 from app.migrator import driver
 from app.migrator.address import Address
 from app.migrator.moves import Move
-from app.migrator.run import READS
+from app.migrator.sent import Sent
 
 TABLES = """
 SELECT c.oid, c.oid::regclass::text FROM pg_class c
@@ -55,7 +55,7 @@ class Rehearsal:
 class _Listener:
     """Notes what a run sends, and what it holds just before it ends."""
 
-    statements: list[str] = field(default_factory=list)
+    sent: Sent = field(default_factory=Sent)
     locks: set[str] = field(default_factory=set)
     tables: dict[int, str] = field(default_factory=dict)
     """Those that were there before, by their numbers: nobody waits for a table that is new."""
@@ -63,20 +63,13 @@ class _Listener:
     def watch(self, migration: MigrationContext) -> None:
         connection = migration.connection
         assert connection is not None  # noqa: S101  # it runs online
-        event.listen(connection, "before_cursor_execute", self._sent)
+        self.sent.watch(migration)
         if connection.dialect.name == "postgresql":
             self.tables = dict(_asked(connection, TABLES))
             event.listen(connection, "commit", self._look)
             migration.on_version_apply_callbacks = (
                 *migration.on_version_apply_callbacks,
                 lambda **_: self._look(connection),
-            )
-
-    def _sent(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        skipped = (*READS, "PRAGMA", "BEGIN")
-        if not statement.lstrip()[:6].upper().startswith(skipped):
-            self.statements.append(
-                "\n".join(line.rstrip() for line in statement.strip().splitlines())
             )
 
     def _look(self, connection: Connection) -> None:
@@ -105,7 +98,7 @@ def rehearse(move: Move) -> Rehearsal:
     return Rehearsal(
         place=place,
         seconds=seconds,
-        statements=tuple(listener.statements),
+        statements=tuple(listener.sent.statements),
         locks=tuple(sorted(listener.locks)),
         failed=failed,
     )

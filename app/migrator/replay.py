@@ -9,6 +9,7 @@ there, so the two differ, and it goes on being run as Python.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext
@@ -23,6 +24,7 @@ from app.migrator.driver import Raw
 from app.migrator.offline import Span, Statements, write
 from app.migrator.run import OnStep
 from app.migrator.runner import Job
+from app.migrator.sent import noting, readable
 
 # What cannot take a row away: the guard need not count after these.
 HARMLESS = re.compile(
@@ -48,6 +50,11 @@ class Recording:
     steps: tuple[Recorded, ...] = ()
     why_not: str | None = None
     """Why it has to run as Python; None if it may be replayed."""
+
+    @cached_property
+    def readable(self) -> tuple[str, ...]:
+        """What it sends, for a person."""
+        return readable(sql for step in self.steps for sql, _ in step.statements)
 
 
 @dataclass
@@ -98,6 +105,11 @@ class Recorder:
             self.stray = self.stray or " ".join(statement.split())[:80]
         self.steps[-1].append((statement, parameters))
 
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """What was sent, for a person."""
+        return readable(sql for step in self.steps for sql, _ in step)
+
     def judge(self, current: Sequence[str]) -> Recording:
         """Compare with what Alembic renders offline for the same steps."""
         if self.stray:
@@ -127,12 +139,14 @@ class Recorder:
 
 def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | None = None) -> None:
     """Run the statements in one transaction of a locked connection."""
-    with dialect.replaying(raw) as rows:
+    sent: list[str] = []
+    with noting(lambda: readable(sent)), dialect.replaying(raw) as rows:
         for number, step in enumerate(recording.steps, 1):
             if on_step:
                 on_step(number, len(recording.steps), step.revision)
             try:
                 for statement, parameters in step.statements:
+                    sent.append(statement)
                     raw.cursor().execute(statement, parameters)
             except Exception as error:
                 names = [one.revision for one in recording.steps]

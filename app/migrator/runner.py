@@ -14,7 +14,7 @@ from app.errors import DatabaseTorn, EnvironmentFailed
 from app.migrator import plans
 from app.migrator.address import Address
 from app.migrator.alone import alone, env_py
-from app.migrator.driver import Raw
+from app.migrator.driver import Raw, shown
 from app.migrator.engines import below, commits, is_same, leading_to, mute_engine
 from app.migrator.environment import Environment, Mode, raise_failed
 from app.migrator.offline import Span
@@ -79,17 +79,21 @@ def care_for(address: Address, *, history: bool) -> Care:
         snapshot=False,  # whoever moves a database takes it
         torn=DatabaseTorn,
         mend="`flask migrate status` shows it, `flask migrate repair` takes the half back",
-        beside=address.beside,
         joins=address.is_shared,
     )
 
 
 def run(job: Job, raw: Raw) -> None:
     """Run the steps on this connection, which holds the lock."""
-    environment = job.environment
-    with alone(job.project.modules), job.address.connected(raw) as connection:
+    environment, address = job.environment, job.address
+    with (
+        alone(job.project.modules),
+        address.connected(raw) as connection,
+        address.beside() as beside,
+    ):
+        job = replace(job, care=replace(job.care, beside=beside))
         if environment.mode is Mode.EXECUTED:
-            if job.address.is_shared:
+            if address.is_shared:
                 raise EnvironmentFailed(CANNOT_JOIN.format(why=environment.why))
             _EnvPy(job, connection).run()
             return
@@ -244,9 +248,9 @@ class _EnvPy:
             raise EnvironmentFailed(self._missed())
 
     def _missed(self) -> str:
-        shown = ", ".join(url.render_as_string() for url in self.known)
+        known = ", ".join(shown(url) for url in self.known)
         return f"env.py ran and did not touch {self.job.address}. " + (
-            f"It migrates the databases that it knows of itself: give the URL of one: {shown}."
-            if shown
+            f"It migrates the databases that it knows of itself: give the URL of one: {known}."
+            if known
             else "It called no `context.run_migrations`, or not on a connection of an engine."
         )

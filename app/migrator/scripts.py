@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from alembic.script import ScriptDirectory
-
 from app.errors import ScriptsUnreadable
 
 # `down_revision = "a"`, `down_revision: str | None = ("a", "b")`, a tuple over several lines
@@ -144,12 +142,16 @@ def _read(path: str) -> Script | None:
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # this is what a boot costs
         source = file.read()
     said = dict(ASSIGNMENT.findall(source))
-    if b"revision" not in said or b"down_revision" not in said:
+    try:
+        ids = {name: _ids(literal) for name, literal in said.items()}
+    except (ValueError, SyntaxError):  # `("a", another)`
+        ids = {}
+    if b"revision" not in ids or b"down_revision" not in ids:
         return _ask_alembic(path, source)
     return Script(
-        id=_ids(said[b"revision"])[0],
-        parents=_ids(said[b"down_revision"]),
-        depends_on=_ids(said.get(b"depends_on", b"None")),
+        id=ids[b"revision"][0],
+        parents=ids[b"down_revision"],
+        depends_on=ids.get(b"depends_on", ()),
         path=path,
         checksum=checksum(source),
         autocommits=AUTOCOMMIT in source,
@@ -173,9 +175,13 @@ def _ids(literal: bytes) -> tuple[str, ...]:
 def _ask_alembic(path: str, source: bytes) -> Script | None:
     if b"revision" not in source:  # a module beside the revisions; Alembic passes it over too
         return None
+    from app.migrator.directory import Directory, alembics_words
+
     folder = Path(path).parent
-    directory = ScriptDirectory(str(folder), version_locations=[str(folder)])
-    for script in directory.walk_revisions():
+    with alembics_words():
+        directory = Directory(str(folder), version_locations=[str(folder)])
+        revisions = list(directory.walk_revisions())
+    for script in revisions:
         if Path(script.path) == Path(path):
             return Script(
                 id=script.revision,

@@ -111,6 +111,8 @@ class Outcome:
     seconds: float = 0.0
     snapshot: str | None = None
     """The copy taken before, which `restore` takes."""
+    statements: tuple[str, ...] = ()
+    """The SQL that was sent, without values."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """What every kind of database has to do for the migrator, tried on all three for real."""
 
+import contextlib
 import shutil
 import signal
 import subprocess
@@ -9,11 +10,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy.engine import URL
 
 from app.errors import (
@@ -29,10 +34,13 @@ from app.errors import (
     SnapshotNotFound,
 )
 from app.migrator import history
+from app.migrator.address import Address
 from app.migrator.dialects import dialect_of
+from app.migrator.driver import ask
 from app.migrator.project import Project
 from app.migrator.values import Holder, Position
 from tests import servers
+from tests.conftest import database_on
 from tests.migrator.making import contents, make_project, rows, run, table, tables
 
 HOLD = """
@@ -196,6 +204,15 @@ def test_a_wrong_password_is_said_in_words_on_postgresql(project: Project) -> No
         with pytest.raises(DatabaseDenied, match="the user or the password") as refused:
             project.at(url.set(password="hunter2")).upgrade()
         assert "hunter2" not in str(refused.value)
+        with pytest.raises(DatabaseDenied, match="the user or the password"):
+            project.at(url.set(username="nobody_here")).upgrade()
+
+
+def test_an_unknown_user_is_said_in_words_on_postgresql(
+    project: Project, postgresql_url: URL
+) -> None:
+    with pytest.raises(DatabaseDenied, match="nobody_here"):
+        project.at(postgresql_url.set(username="nobody_here")).upgrade()
 
 
 def test_a_wrong_password_is_said_in_words_on_mariadb(project: Project, mariadb_url: URL) -> None:
@@ -205,6 +222,52 @@ def test_a_wrong_password_is_said_in_words_on_mariadb(project: Project, mariadb_
     assert "hunter2" not in str(refused.value)
     with pytest.raises(DatabaseDenied, match="the user or the password"):
         dialect_of(stranger).exists(stranger)
+
+
+# --- TLS ------------------------------------------------------------------------------------------
+
+
+def test_mariadb_is_spoken_to_with_tls_where_it_can(project: Project) -> None:
+    program = shutil.which("mariadbd", path=servers.SYSTEM)
+    if program is None:
+        servers.missing("MariaDB", "apt-get install mariadb-server")
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        Path(name).chmod(0o755)  # the server has an account of its own
+        key, certificate = certified(Path(name))
+        settings = (f"--ssl-key={key}", f"--ssl-cert={certificate}")
+        server = stack.enter_context(servers.own_mariadb(program, *settings))
+        url = stack.enter_context(database_on(server))
+        project.at(url).upgrade()
+        for _ in range(2):
+            assert cipher_of(url)
+        assert not cipher_of(url.update_query_dict({"ssl_disabled": "true"}))
+        with pytest.raises(DatabaseUnreachable, match="certificate"):
+            cipher_of(url.update_query_dict({"ssl_verify_cert": "true"}))
+        named = url.update_query_dict({"ssl_ca": str(certificate), "ssl_check_hostname": "false"})
+        assert cipher_of(named)
+
+
+def cipher_of(url: URL) -> str:
+    """What a connection of the migrator's is encrypted by; empty if it is not."""
+    with Address.of(url).open() as raw:
+        return str(ask(raw, "SHOW STATUS LIKE 'Ssl_cipher'")[0][1])
+
+
+def certified(folder: Path) -> tuple[Path, Path]:
+    """A key and a certificate that only vouches for itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    files = folder / "key.pem", folder / "certificate.pem"
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    kind = serialization.PrivateFormat.TraditionalOpenSSL
+    files[0].write_bytes(key.private_bytes(pem, kind, plain))
+    files[1].write_bytes(made.sign(key, hashes.SHA256()).public_bytes(pem))
+    for file in files:
+        file.chmod(0o644)
+    return files
 
 
 # --- making, copying, dropping --------------------------------------------------------------------

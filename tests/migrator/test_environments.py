@@ -918,6 +918,16 @@ def test_a_revision_that_cannot_be_imported_is_named(team: Team, source: str, sa
         team.load().at(team.ours).upgrade()
 
 
+def test_so_is_one_that_does_not_say_plainly_what_it_stands_on(team: Team) -> None:
+    team.two().ini().env()
+    script = "PARENT = 'b'\nrevision = 'c'\ndown_revision = (PARENT,)\ndef upgrade():\n    pass\n"
+    team.write("migrations/versions/c.py", script)
+    assert team.load().scripts.by_id["c"].parents == ("b",)
+    team.write("migrations/versions/c.py", "revision = 'c'\nraise ValueError('no')")
+    with pytest.raises(ScriptsUnreadable, match=r"c\.py cannot be imported: ValueError: no"):
+        _ = team.load().scripts
+
+
 @pytest.mark.parametrize(
     ("file", "text"),
     [

@@ -61,6 +61,106 @@ def test_seconds_are_a_number_from_zero_up(value: str) -> None:
         Settings.from_env({"HEADWAY_BOOT_WAIT_SECONDS": value})
 
 
+KEY, OTHER = "A" * 43 + "=", "_" * 42 + "8="
+
+
+def test_the_fleet_s_settings_are_read() -> None:
+    env = {
+        "HEADWAY_BROKER_URL": " amqp://u:p@a:5672//;amqp://u:p@b ",
+        "HEADWAY_WORKERS": "0",
+        "HEADWAY_PROJECT_ROOTS": "/projects:/more",
+        "HEADWAY_DATA_ROOTS": "/data:",
+        "HEADWAY_ENCRYPTION_KEYS": f"{KEY}, {OTHER},",
+    }
+    settings = Settings.from_env(env)
+    assert settings.broker_url == "amqp://u:p@a:5672//;amqp://u:p@b"
+    assert settings.workers == 0
+    assert settings.project_roots == (Path("/projects"), Path("/more"))
+    assert settings.data_roots == (Path("/data"),)
+    assert settings.encryption_keys == settings.fernet_keys() == (KEY, OTHER)
+
+
+def test_without_settings_the_fleet_is_embedded_and_stays_in_this_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings.from_env({})
+    assert (settings.broker_url, settings.encryption_keys) == (None, ())
+    assert 1 <= settings.workers <= 4
+    assert settings.project_roots == settings.data_roots == (tmp_path,)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://h", "rediss://:p@h:1/0", "amqp://h", "amqps://h", "sentinel://a:1;sentinel://b"],
+)
+def test_brokers_are_those_that_carry_runs(url: str) -> None:
+    assert Settings.from_env({"HEADWAY_BROKER_URL": url}).broker_url == url
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("BROKER_URL", "kafka://u:hunter2@h", "no URL of a broker"),
+        ("BROKER_URL", "hunter2", "no URL of a broker"),
+        ("BROKER_URL", "redis://:hunter2@h:port", "no URL of a broker"),
+        ("BROKER_URL", "redis://:hunter2@[::1", "no URL of a broker"),
+        ("BROKER_URL", "redis://h;http://hunter2@h", "no URL of a broker"),
+        ("WORKERS", "-1", "whole number"),
+        ("WORKERS", "2.5", "whole number"),
+        ("WORKERS", "9" * 5000, "whole number"),
+        ("PROJECT_ROOTS", "/projects:here", "names here. Use absolute folders"),
+        ("DATA_ROOTS", "~/data", "Use absolute folders"),
+        ("ENCRYPTION_KEYS", "hunter2", "number 1 of 1 is no key"),
+        ("ENCRYPTION_KEYS", f"{KEY},hunter2", "number 2 of 2 is no key"),
+        ("ENCRYPTION_KEYS", KEY[:-4], "openssl rand"),
+        ("ENCRYPTION_KEYS", "hünter2", "no key"),
+        ("OIDC_ISSUER", "http://id.example.org", "no issuer"),
+        ("OIDC_ISSUER", "https://ada:hunter2@id.example.org", "no issuer"),
+        ("OIDC_ISSUER", "https://id.example.org?key=hunter2", "no issuer"),
+        ("OIDC_ISSUER", "https://", "no issuer"),
+        ("OIDC_ISSUER", "https://id.example.org", "go together"),
+    ],
+)
+def test_a_bad_value_is_one_line_that_shows_no_secret(name: str, value: str, says: str) -> None:
+    with pytest.raises(SettingInvalid) as refused:
+        Settings.from_env({f"HEADWAY_{name}": value})
+    said = str(refused.value)
+    assert said.startswith(f"HEADWAY_{name}")
+    assert says in said
+    assert "\n" not in said
+    assert "hunter2" not in said
+    assert KEY[:-4] not in said
+
+
+def test_nothing_secret_is_part_of_the_repr() -> None:
+    env = {
+        "HEADWAY_BROKER_URL": "redis://:hunter2@h",
+        "HEADWAY_ENCRYPTION_KEYS": OTHER,
+        "HEADWAY_SECRET_KEY": "hunter3",
+        "HEADWAY_OIDC_ISSUER": "http://localhost:9000",
+        "HEADWAY_OIDC_CLIENT_ID": "headway",
+        "HEADWAY_OIDC_CLIENT_SECRET": "hunter5",
+        "HEADWAY_DATABASE_URL": "postgresql://u:hunter4@h/d",
+    }
+    said = repr(Settings.from_env(env))
+    assert not [word for word in ("hunter", OTHER) if word in said]
+
+
+def test_a_catalog_in_a_file_has_a_key_of_its_own_and_one_on_a_server_has_none(
+    tmp_path: Path,
+) -> None:
+    settings = Settings.from_env({"DATABASE_URL": f"sqlite:///{tmp_path}/c.sqlite"})
+    (key,) = {settings.fernet_keys() for _ in range(3)}
+    file = tmp_path / "encryption_key"
+    assert key == (file.read_text(),)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert Settings.from_env({"DATABASE_URL": "postgresql://h/x"}).fernet_keys() == ()
+    file.write_text("half a key")
+    with pytest.raises(SettingInvalid, match=r"encryption_key beside .* holds no key"):
+        settings.fernet_keys()
+
+
 def test_two_processes_that_start_at_once_share_one_key(tmp_path: Path) -> None:
     settings = Settings.from_env({"DATABASE_URL": f"sqlite:///{tmp_path}/c.sqlite"})
     keys = {settings.for_flask()["SECRET_KEY"] for _ in range(3)}

@@ -107,6 +107,10 @@ class Dialect(ABC):
         """Give up on locks and statements that take longer. Set when our own lock is held."""
 
     @abstractmethod
+    def only_read(self, raw: Raw) -> None:
+        """From here on this session changes nothing, whatever it is sent."""
+
+    @abstractmethod
     def is_brake(self, error: BaseException) -> bool:
         """True if this error of the driver's says that a brake was pulled."""
 

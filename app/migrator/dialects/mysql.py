@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from sqlalchemy import URL, Connection, NullPool, create_engine
+from sqlalchemy.exc import DBAPIError
 
 from app.errors import (
     DatabaseDenied,
@@ -19,7 +20,7 @@ from app.errors import (
 from app.migrator import history
 from app.migrator.dialects import mysql_copy, mysql_undo
 from app.migrator.dialects.base import Dialect, Lock, Peek, VersionTable
-from app.migrator.driver import Raw, ask, closing, open_raw
+from app.migrator.driver import Raw, ask, closing, open_raw, shown
 from app.migrator.values import Holder
 
 DENIED = {1044, 1045, 1698}
@@ -27,6 +28,7 @@ READ_ONLY = {1290, 1792, 1836}
 UNREACHABLE = {1040, 1049, 1053, 2002, 2003, 2005, 2006, 2013}
 NO_TABLE, NO_DATABASE, DATABASE_EXISTS = 1146, 1046, 1007
 BRAKES = {1205, 1213, 1969, 3024}  # a lock, a deadlock, a statement on MariaDB and on MySQL
+SCRATCH = "headway_scratch_"
 SETTINGS = (
     *("lock_wait_timeout", "innodb_lock_wait_timeout", "max_statement_time"),
     "foreign_key_checks",
@@ -96,6 +98,9 @@ class Mysql(Dialect):
         if statement_seconds and "MariaDB" in str(ask(raw, "SELECT VERSION()")[0][0]):
             _run(raw, f"SET SESSION max_statement_time = {statement_seconds}")
 
+    def only_read(self, raw: Raw) -> None:
+        _run(raw, "SET SESSION TRANSACTION READ ONLY")
+
     def is_brake(self, error: BaseException) -> bool:
         return bool(error.args) and error.args[0] in BRAKES
 
@@ -113,7 +118,7 @@ class Mysql(Dialect):
                 if not error.args or error.args[0] != DATABASE_EXISTS:
                     raise
                 raise DatabaseExists(
-                    f"{url.render_as_string()} is there already. Nothing was changed."
+                    f"{shown(url)} is there already. Nothing was changed."
                 ) from error
             try:
                 if template:
@@ -134,7 +139,10 @@ class Mysql(Dialect):
 
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[Connection]:
-        name = f"headway_scratch_{connection.exec_driver_sql('SELECT CONNECTION_ID()').scalar()}"
+        name = f"{SCRATCH}{connection.exec_driver_sql('SELECT CONNECTION_ID()').scalar()}"
+        # A lock of this name goes with the session: who finds the one without the other may tidy.
+        connection.exec_driver_sql(f"DO GET_LOCK('{name}', 0)")
+        _tidy(connection, name)
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
         connection.rollback()
         own = create_engine(connection.engine.url.set(database=name), poolclass=NullPool)
@@ -145,7 +153,18 @@ class Mysql(Dialect):
         finally:
             own.dispose()
             connection.exec_driver_sql(f"DROP DATABASE {name}")
+            connection.exec_driver_sql(f"DO RELEASE_LOCK('{name}')")
             connection.rollback()
+
+
+def _tidy(connection: Connection, mine: str) -> None:
+    """Drop what is left of comparisons whose process was killed."""
+    pattern = SCRATCH.replace("_", r"\_") + "%"
+    for name in connection.exec_driver_sql("SHOW DATABASES LIKE %s", (pattern,)).scalars().all():
+        is_free = connection.exec_driver_sql("SELECT IS_FREE_LOCK(%s)", (name,)).scalar()
+        if name == mine or is_free:
+            with contextlib.suppress(DBAPIError):  # another account's, that we may only see
+                connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from app.errors import (
 from app.migrator import history
 from app.migrator.dialects import postgresql_undo
 from app.migrator.dialects.base import Dialect, Lock, Peek, VersionTable
-from app.migrator.driver import Raw, ask, closing, on_its_own, open_raw
+from app.migrator.driver import Raw, ask, closing, on_its_own, open_raw, shown
 from app.migrator.values import Holder
 
 # An application_name holds 63 bytes; the host comes last because it may be cut.
@@ -31,6 +31,7 @@ SIGNATURE = re.compile(
 )
 
 
+ROLE_MISSING = re.compile(r'role ".*" does not exist')
 SETTINGS = (
     *("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"),
     "application_name",
@@ -71,6 +72,8 @@ class Postgresql(Dialect):
         state = _state(error)
         said = str(error)
         if state in ("28P01", "28000") or "password authentication failed" in said:
+            return DatabaseDenied
+        if ROLE_MISSING.search(said):
             return DatabaseDenied
         if "no password supplied" in said or "no pg_hba.conf entry" in said:
             return DatabaseDenied
@@ -117,6 +120,11 @@ class Postgresql(Dialect):
         }
         _set(raw, {name: str(value) for name, value in waits.items()})
 
+    def only_read(self, raw: Raw) -> None:
+        with contextlib.closing(raw.cursor()) as cursor:
+            cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+        raw.commit()
+
     def is_brake(self, error: BaseException) -> bool:
         return _state(error) in BRAKES
 
@@ -150,11 +158,11 @@ class Postgresql(Dialect):
             except Exception as error:
                 if _state(error) == "42P04":
                     raise DatabaseExists(
-                        f"{url.render_as_string()} is there already. Nothing was changed."
+                        f"{shown(url)} is there already. Nothing was changed."
                     ) from error
                 if _state(error) == "55006" and template:
                     raise DatabaseInUse(
-                        f"{template.render_as_string()} cannot be copied while others are "
+                        f"{shown(template)} cannot be copied while others are "
                         "connected to it. Nothing was changed. Try again when they are gone."
                     ) from error
                 raise

@@ -110,6 +110,9 @@ class Sqlite(Dialect):
 
             raw.set_progress_handler(too_long, 10_000)
 
+    def only_read(self, raw: Raw) -> None:
+        raw.execute("PRAGMA query_only=ON")
+
     def is_brake(self, error: BaseException) -> bool:
         return isinstance(error, sqlite3.OperationalError) and (
             "database is locked" in str(error) or "interrupted" in str(error)
