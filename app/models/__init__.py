@@ -1,8 +1,46 @@
 """What the catalog remembers. Importing this package registers every table."""
 
 from app.models.accounts import Account, Role
+from app.models.boots import Boot
+from app.models.databases import Database, Label, Standing, Strategy
+from app.models.drifts import Difference, Ignored
 from app.models.events import Event
 from app.models.idempotency import IdempotencyKey
+from app.models.projects import Loading, Project
+from app.models.revisions import Revision
+from app.models.rollouts import Approval, Kind, Rollout, Stage
+from app.models.runs import BEGUN, UNENDED, Run, RunSql, State
 from app.models.tokens import Token
+from app.models.webhooks import Delivery, Webhook
+from app.models.workers import Lease, Worker
 
-__all__ = ["Account", "Event", "IdempotencyKey", "Role", "Token"]
+__all__ = [
+    "BEGUN",
+    "UNENDED",
+    "Account",
+    "Approval",
+    "Boot",
+    "Database",
+    "Delivery",
+    "Difference",
+    "Event",
+    "IdempotencyKey",
+    "Ignored",
+    "Kind",
+    "Label",
+    "Lease",
+    "Loading",
+    "Project",
+    "Revision",
+    "Role",
+    "Rollout",
+    "Run",
+    "RunSql",
+    "Stage",
+    "Standing",
+    "State",
+    "Strategy",
+    "Token",
+    "Webhook",
+    "Worker",
+]

@@ -1,6 +1,6 @@
 """Accounts: a person or a program that owns databases and signs in."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 
 from sqlalchemy import CheckConstraint, Date, Index, String, Unicode
@@ -30,6 +30,7 @@ class Account(Base):
     __table_args__ = (
         CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="role"),
         Index("uq_account_email", "email", unique=True),
+        Index("uq_account_oidc_issuer_oidc_subject", "oidc_issuer", "oidc_subject", unique=True),
         Index("ix_account_name", "name"),
     )
 
@@ -41,6 +42,14 @@ class Account(Base):
     ip_source: Mapped[str | None] = mapped_column(String(45))
     location: Mapped[str | None] = mapped_column(String(128))
     role: Mapped[str] = mapped_column(String(16), server_default=Role.VIEWER)
+    password_hash: Mapped[str | None] = mapped_column(exact_string(255), deferred=True)
+    """By argon2. No list reads it."""
+    password_set_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    oidc_issuer: Mapped[str | None] = mapped_column(exact_string(255))
+    oidc_subject: Mapped[str | None] = mapped_column(exact_string(255))
+    """Who this is to a provider of sign-ins, from its first sign-in there on."""
+    disabled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """Since when it may not sign in, nor use a token."""
     version: Mapped[int] = mapped_column(server_default="1")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=utc_now())
     updated_at: Mapped[datetime] = mapped_column(
@@ -48,3 +57,13 @@ class Account(Base):
     )
 
     __mapper_args__ = {"version_id_col": version, "eager_defaults": True}  # noqa: RUF012
+
+    @property
+    def disabled(self) -> bool:
+        """True if nobody can come in by it."""
+        return self.disabled_at is not None
+
+    @disabled.setter
+    def disabled(self, value: bool) -> None:
+        if value != self.disabled:
+            self.disabled_at = datetime.now(UTC) if value else None

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer, String
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer, String, Text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -64,3 +64,55 @@ def _now(element: utc_now, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG
 @compiles(utc_now, "mariadb")
 def _now_mysql(element: utc_now, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
     return "CURRENT_TIMESTAMP(6)"
+
+
+LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
+"""Text of any length: MariaDB's own TEXT ends at 64 KiB."""
+
+
+class in_small_letters(FunctionElement[str]):  # noqa: N801  # an SQL function, named as one
+    """Two columns with a space between, in small letters.
+
+    Spelled as each database gives it back, or a comparison would see a difference in every look.
+    """
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(in_small_letters)
+def _small(element: in_small_letters, compiler: SQLCompiler, **more: Any) -> str:
+    one, other = (compiler.process(part, **more) for part in element.clauses)
+    return f"lower({one} || ' ' || {other})"
+
+
+@compiles(in_small_letters, "postgresql")
+def _small_postgresql(element: in_small_letters, compiler: SQLCompiler, **more: Any) -> str:
+    one, other = (compiler.process(part, **more) for part in element.clauses)
+    return f"lower((({one})::text || ' '::text) || ({other})::text)"
+
+
+@compiles(in_small_letters, "mysql")
+@compiles(in_small_letters, "mariadb")
+def _small_mysql(element: in_small_letters, compiler: SQLCompiler, **more: Any) -> str:
+    one, other = (compiler.process(part, **more) for part in element.clauses)
+    return f"lcase(concat({one},' ',{other}))"
+
+
+class unindexed(FunctionElement[Any]):  # noqa: N801  # reads as a column
+    """A column that no index is to be chosen for: what is in the list's order is found quicker.
+
+    SQLite knows nothing of how many rows a value has, and would sort all that are not retired.
+    """
+
+    inherit_cache = True
+
+
+@compiles(unindexed)
+def _unindexed(element: unindexed, compiler: SQLCompiler, **more: Any) -> str:
+    return str(compiler.process(next(iter(element.clauses)), **more))
+
+
+@compiles(unindexed, "sqlite")
+def _unindexed_sqlite(element: unindexed, compiler: SQLCompiler, **more: Any) -> str:
+    return f"+{compiler.process(next(iter(element.clauses)), **more)}"

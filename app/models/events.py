@@ -15,7 +15,12 @@ class Event(Base):
     """Who did what to what, when and from where. No foreign keys: it outlives its subjects."""
 
     __tablename__ = "event"
-    __table_args__ = (Index("ix_event_subject", "subject_type", "subject_id"),)
+    __table_args__ = (
+        Index("ix_event_subject", "subject_type", "subject_id"),
+        Index("ix_event_actor_id", "actor_id", "id"),
+        Index("ix_event_action", "action", "id"),
+        Index("ix_event_subject_type", "subject_type", "id"),
+    )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=utc_now())

@@ -246,9 +246,266 @@ def _key(account_id: int, key: str) -> dict[str, Any]:
     return {"account_id": account_id, "key": key, "fingerprint": "0" * 64, "subject_id": 1}
 
 
+# --- the fleet ----------------------------------------------------------------------------------
+
+PROJECT = {
+    "id": 1,
+    "name": "Crm",
+    "location": "/projects/crm",
+    "notes": "Σοφία, 🚂",
+} | dict.fromkeys(("x", "environment"), "{}")
+PROJECT |= {"heads": '["ab12"]'}
+DATABASE = {
+    "id": 1,
+    "project_id": 1,
+    "owner_id": 1,
+    "name": "zoë",
+    "notes": "🚂",
+    "address": "sqlite:////data/zoë.db",
+    "identity": "0" * 64,
+    "position": "behind",
+    "current": "ab12+cd34",
+}
+
+
+def _with_fleet(catalog: Catalog) -> None:
+    """An account and two projects, each with a database of one name."""
+    catalog.insert("account", ZOE)
+    catalog.insert("project", PROJECT, {**PROJECT, "id": 2, "name": "crm"})
+    other = {**DATABASE, "id": 2, "project_id": 2, "identity": None, "owner_id": None}
+    catalog.insert("database", DATABASE, other)
+
+
+def _refused(catalog: Catalog, table: str, row: dict[str, Any]) -> None:
+    with pytest.raises(sa.exc.IntegrityError):
+        catalog.insert(table, row)
+
+
+def test_c0011_adds_projects_and_databases(catalog: Catalog) -> None:
+    catalog.up("c0010")
+    catalog.insert("account", {**ZOE, "id": 2})
+    catalog.up("c0011")
+    _with_fleet(catalog)
+    ((state, seconds, version, made, notes),) = catalog.rows(
+        "SELECT state, refresh_seconds, version, created_at IS NULL, notes FROM project WHERE id = 1"
+    )
+    assert (state, seconds, version, made, notes) == ("waiting", 300, 1, 0, "Σοφία, 🚂")
+    catalog.execute("UPDATE database SET url = :url", {"url": "x" * 70_000})
+    query = "SELECT id, name, strategy, version, owner_id, url FROM database ORDER BY id"
+    url = "x" * 70_000
+    assert catalog.rows(query) == [
+        (1, "zoë", "wave", 1, 1, url),
+        (2, "zoë", "wave", 1, None, url),
+    ]
+    labels = [{"database_id": 1, "name": n, "value": "gold"} for n in ("tier", "Tier", "tïer")]
+    catalog.insert("label", *labels, {**labels[0], "database_id": 2})
+    standing = {"project_id": 1, "position": "behind", "current": "ab12", "databases": 1}
+    catalog.insert("standing", standing, {**standing, "current": "AB12"})
+    _refused(catalog, "project", {**PROJECT, "id": 3})
+    _refused(catalog, "database", {**DATABASE, "id": 3, "identity": None})
+    _refused(catalog, "database", {**DATABASE, "id": 3, "name": "Zoë"})
+    _refused(catalog, "database", {**DATABASE, "id": 3, "project_id": 9, "identity": None})
+    _refused(catalog, "label", labels[0])
+    _refused(catalog, "standing", standing)
+    retired = {**DATABASE, "identity": None}
+    catalog.insert("database", {**retired, "id": 4, "name": "a"}, {**retired, "id": 5, "name": "b"})
+    with pytest.raises(sa.exc.IntegrityError):
+        catalog.execute("DELETE FROM project WHERE id = 1")
+    catalog.execute("DELETE FROM account WHERE id = 1")
+    assert catalog.rows("SELECT DISTINCT owner_id FROM database") == [(None,)]
+    catalog.execute("DELETE FROM database WHERE id IN (1, 4, 5)")
+    assert catalog.rows("SELECT database_id FROM label") == [(2,)]
+    catalog.execute("DELETE FROM project WHERE id = 1")
+    assert catalog.rows("SELECT count(*) FROM standing") == [(0,)]
+    catalog.down("c0010")
+    assert catalog.rows("SELECT id FROM account") == [(2,)]
+
+
+REVISION: dict[str, Any] = {
+    "project_id": 1,
+    "revision": "ab12",
+    "checksum": "0" * 64,
+    **dict.fromkeys(("parents", "depends_on", "labels"), "[]"),
+    "message": "Σοφία",
+    "path": "ab12_sofia.py",
+    "script": "é" * 70_000,
+    "sql": "{}",
+    "place": 0,
+    "present": True,
+}
+DIFFERENCE = {"project_id": 1, "database_id": 1, "digest": "0" * 64, "says": "é" * 70_000}
+IGNORED = {"project_id": 1, "digest": "0" * 64, "says": "s", "reason": "🚂", "by_name": "Zoë"}
+
+
+def test_c0012_adds_a_register_and_what_differs_from_it(catalog: Catalog) -> None:
+    catalog.up("c0011")
+    _with_fleet(catalog)
+    catalog.up("c0012")
+    edited = {**REVISION, "checksum": "1" * 64}
+    catalog.insert("revision", REVISION, edited, {**REVISION, "revision": "AB12"})
+    catalog.insert("difference", DIFFERENCE, DIFFERENCE, {**DIFFERENCE, "database_id": 2})
+    catalog.insert("ignored", IGNORED, {**IGNORED, "project_id": 2})
+    _refused(catalog, "revision", REVISION)
+    _refused(catalog, "revision", {**REVISION, "project_id": 9})
+    _refused(catalog, "difference", {**DIFFERENCE, "database_id": 9})
+    _refused(catalog, "ignored", IGNORED)
+    query = "SELECT revision, message, script, first_seen_at IS NULL FROM revision ORDER BY id"
+    kept = ("Σοφία", "é" * 70_000, 0)
+    assert catalog.rows(query) == [("ab12", *kept), ("ab12", *kept), ("AB12", *kept)]
+    catalog.execute("DELETE FROM database WHERE id = 1")
+    assert catalog.rows("SELECT database_id, says FROM difference") == [(2, DIFFERENCE["says"])]
+    catalog.execute("DELETE FROM project WHERE id = 1")
+    for table, left in (("revision", 0), ("ignored", 1), ("difference", 0)):
+        assert catalog.rows(f"SELECT count(*) FROM {table}") == [(left,)], table
+    catalog.down("c0011")
+    assert catalog.rows("SELECT id, name FROM database") == [(2, DATABASE["name"])]
+    assert catalog.rows(ACCOUNTS) == [tuple(ZOE.values())]
+
+
+ROLLOUT: dict[str, Any] = {
+    "id": 1,
+    "project_id": 1,
+    "title": "🚂",
+    "kind": "upgrade",
+    "target": "heads",
+    "selector": '{"labels": {"tier": "gold"}}',
+    "waves": '["1", "100%"]',
+    "sizes": "[1, 1]",
+    "gate": "{}",
+    "concurrency": 8,
+    "per_server": 4,
+    "timeout_seconds": 600.5,
+    "snapshot": False,
+    "retreat": True,
+    "by_hand": False,
+    "by_name": "Zoë",
+}
+RUN = {"rollout_id": 1, "database_id": 1, "kind": "upgrade", "wave": 0, "seq": 0}
+APPROVAL = {"rollout_id": 1, "wave": 0, "account_id": 1, "account_name": "Zoë"}
+WORKER = {"name": "a:1", "host": "a", "pid": 1, "release": "1", "engine": "embedded"}
+LEASE = {"name": "tick", "holder": "a:1", "until": datetime(2026, 2, 28, 12)}  # noqa: DTZ001
+
+
+def _with_rollout(catalog: Catalog) -> None:
+    catalog.insert("rollout", ROLLOUT)
+    catalog.insert("run", RUN)
+    catalog.insert("run", {**RUN, "before": "é" * 255, "error": "🚂" * 20_000})
+    catalog.insert("run_sql", {"digest": "0" * 64, "text": "é" * 70_000})
+    catalog.insert("approval", APPROVAL)
+    catalog.insert("worker", WORKER, {**WORKER, "name": "A:1"})
+    catalog.insert("lease", LEASE, {**LEASE, "name": "Tick"})
+
+
+def test_c0013_adds_rollouts_runs_and_workers(catalog: Catalog) -> None:
+    catalog.up("c0012")
+    _with_fleet(catalog)
+    catalog.insert("revision", REVISION)
+    catalog.up("c0013")
+    _with_rollout(catalog)
+    rollout = "SELECT title, stage, wave, version, timeout_seconds, retreat, selector FROM rollout"
+    ((*told, selector),) = catalog.rows(rollout)
+    assert told == ["🚂", "pending", 0, 1, 600.5, 1]
+    assert _json(selector) == {"labels": {"tier": "gold"}}
+    run = "SELECT state, attempt, before, error, created_at IS NULL FROM run ORDER BY id"
+    if catalog.backend in ("mysql", "mariadb"):
+        run = run.replace("before", "`before`")
+    assert catalog.rows(run) == [
+        ("pending", 1, None, None, 0),
+        ("pending", 1, "é" * 255, "🚂" * 20_000, 0),
+    ]
+    for table, row in (("approval", APPROVAL), ("worker", WORKER), ("lease", LEASE)):
+        _refused(catalog, table, row)
+    for table, row in (("run", RUN), ("approval", {**APPROVAL, "wave": 1})):
+        _refused(catalog, table, {**row, "rollout_id": 9})
+    for table in ("database", "rollout", "project"):  # a run is kept for ever
+        with pytest.raises(sa.exc.IntegrityError):
+            catalog.execute(f"DELETE FROM {table}")
+    assert (
+        catalog.rows("SELECT done, beat_at IS NULL, stopped_at FROM worker") == [(0, 0, None)] * 2
+    )
+    catalog.down("c0012")
+    assert catalog.rows("SELECT revision FROM revision") == [("ab12",)]
+    assert catalog.rows("SELECT id, current FROM database WHERE id = 1") == [(1, "ab12+cd34")]
+    assert catalog.rows(ACCOUNTS) == [tuple(ZOE.values())]
+
+
+WEBHOOK = {
+    "id": 1,
+    "name": "Zoë",
+    "url": "u" * 70_000,
+    "address": "https://example.org",
+    "secret": "s",
+    "events": '["rollout.halted"]',
+    "by_name": "Zoë",
+}
+DELIVERY = {"webhook_id": 1, "event": "rollout.halted", "body": '{"a": "🚂"}', "state": "pending"}
+
+
+def test_c0014_adds_webhooks_that_take_their_deliveries_with_them(catalog: Catalog) -> None:
+    catalog.up("c0013")
+    _with_fleet(catalog)
+    _with_rollout(catalog)
+    catalog.up("c0014")
+    catalog.insert("webhook", WEBHOOK, {**WEBHOOK, "id": 2})
+    catalog.insert("delivery", DELIVERY, DELIVERY, {**DELIVERY, "webhook_id": 2})
+    _refused(catalog, "delivery", {**DELIVERY, "webhook_id": 9})
+    ((url, events),) = catalog.rows("SELECT url, events FROM webhook WHERE id = 1")
+    assert (url, _json(events)) == (WEBHOOK["url"], ["rollout.halted"])
+    query = "SELECT webhook_id, body, attempts, next_at IS NULL FROM delivery ORDER BY id"
+    told = [(id_, _json(body), *rest) for id_, body, *rest in catalog.rows(query)]
+    assert told == [(1, {"a": "🚂"}, 0, 0)] * 2 + [(2, {"a": "🚂"}, 0, 0)]
+    catalog.execute("DELETE FROM webhook WHERE id = 1")
+    assert catalog.rows("SELECT webhook_id FROM delivery") == [(2,)]
+    catalog.down("c0013")
+    assert catalog.rows("SELECT count(*) FROM run") == [(2,)]
+    assert catalog.rows(ACCOUNTS) == [tuple(ZOE.values())]
+
+
+BOOT = {
+    "host": "é",
+    "pid": 1,
+    "release": "1",
+    "revision_from": "c0014",
+    "revision_to": "c0015",
+    "state": "head",
+    "seconds": 1.5,
+}
+BOUND = {"oidc_issuer": "https://id.example.org", "oidc_subject": "é"}
+
+
+def test_c0015_adds_passwords_a_provider_and_boots(catalog: Catalog) -> None:
+    catalog.up("c0014")
+    catalog.insert("account", ZOE, {**ZOE, "id": 2})
+    catalog.insert("token", TOKEN, {**TOKEN, "account_id": 2, "prefix": "aB"})
+    catalog.up("c0015")
+    new = "password_hash, password_set_at, oidc_issuer, oidc_subject, disabled_at"
+    assert catalog.rows(f"SELECT {new} FROM account") == [(None,) * 5] * 2
+    catalog.insert("account", {**ZOE, "id": 3, **BOUND, "password_hash": "é" * 255})
+    catalog.insert("account", {**ZOE, "id": 4, **BOUND, "oidc_subject": "É"})
+    _refused(catalog, "account", {**ZOE, "id": 5, **BOUND})
+    catalog.insert("boot", BOOT, BOOT)
+    assert catalog.rows("SELECT id, seconds, at IS NULL FROM boot") == [(1, 1.5, 0), (2, 1.5, 0)]
+    catalog.execute("UPDATE account SET disabled_at = '2026-02-28 12:00:00' WHERE id = 2")
+    catalog.down("c0014")
+    # A release that does not know that an account is disabled must not let it in.
+    assert catalog.rows("SELECT account_id, revoked_at IS NULL FROM token ORDER BY id") == [
+        (1, 1),
+        (2, 0),
+    ]
+    assert catalog.rows(ACCOUNTS) == [(number, *list(ZOE.values())[1:]) for number in (1, 2, 3, 4)]
+
+
 def test_a_full_catalog_goes_down_and_up_and_keeps_its_accounts(catalog: Catalog) -> None:
     catalog.up(HEAD)
-    catalog.insert("account", ZOE, {**ZOE, "id": 2})
+    _with_fleet(catalog)
+    _with_rollout(catalog)
+    catalog.insert("label", {"database_id": 1, "name": "tier", "value": "gold"})
+    catalog.insert("revision", REVISION)
+    catalog.insert("difference", DIFFERENCE)
+    catalog.insert("ignored", IGNORED)
+    catalog.insert("webhook", WEBHOOK)
+    catalog.insert("delivery", DELIVERY)
+    catalog.insert("account", {**ZOE, "id": 2})
     catalog.insert("token", TOKEN)
     catalog.insert("event", _event(1, {}))
     catalog.insert("idempotency_key", _key(1, "k"))

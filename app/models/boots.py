@@ -1,0 +1,30 @@
+"""Boots: when which release brought the catalog from where to where."""
+
+from datetime import datetime
+
+from sqlalchemy import Float, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.extensions import Base
+from app.models.columns import UtcDateTime, exact_string, utc_now
+
+
+class Boot(Base):
+    """A start of the service that went well: what failed is in the history of the revisions."""
+
+    __tablename__ = "boot"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=utc_now())
+    host: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int]
+    release: Mapped[str] = mapped_column(String(64))
+    revision_from: Mapped[str] = mapped_column(exact_string(255))
+    """"" for an empty database."""
+    revision_to: Mapped[str] = mapped_column(exact_string(255))
+    state: Mapped[str] = mapped_column(String(16))
+    """`head`, or `degraded` on a catalog that a newer release has migrated."""
+    seconds: Mapped[float] = mapped_column(Float)
+    """All of it: waiting for the server and for others that migrate, too."""
+
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012

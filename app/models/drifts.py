@@ -1,0 +1,46 @@
+"""Drift: how databases differ from what their revisions make, and which of it is accepted."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index, String, Unicode
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.extensions import Base
+from app.models.columns import BigId, LongText, UtcDateTime, utc_now
+
+
+class Difference(Base):
+    """One difference of one database, as its last check found it."""
+
+    __tablename__ = "difference"
+    __table_args__ = (
+        Index("ix_difference_project_id_digest", "project_id", "digest"),
+        Index("ix_difference_database_id", "database_id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    database_id: Mapped[int] = mapped_column(ForeignKey("database.id", ondelete="CASCADE"))
+    digest: Mapped[str] = mapped_column(String(64))
+    """The same for the same words, so that databases can be grouped by it."""
+    says: Mapped[str] = mapped_column(LongText)
+    """ "extra index ix_note_title"."""
+    mend: Mapped[str | None] = mapped_column(LongText)
+    """The SQL that would take it away; None where there is none."""
+
+
+class Ignored(Base):
+    """A difference that a project accepts."""
+
+    __tablename__ = "ignored"
+    __table_args__ = (Index("uq_ignored_project_id_digest", "project_id", "digest", unique=True),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
+    digest: Mapped[str] = mapped_column(String(64))
+    says: Mapped[str] = mapped_column(LongText)
+    reason: Mapped[str] = mapped_column(Unicode(200))
+    by_name: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=utc_now())
+
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012

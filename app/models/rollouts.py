@@ -1,0 +1,117 @@
+"""Rollouts: one target for many databases, in waves, with a gate between them."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, Float, ForeignKey, Index, String, Unicode
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.extensions import Base
+from app.models.columns import LongText, UtcDateTime, exact_string, utc_now
+
+
+class Kind(StrEnum):
+    """What is done to each database."""
+
+    UPGRADE = "upgrade"
+    DOWNGRADE = "downgrade"
+    STAMP = "stamp"
+    CHECK = "check"
+    SNAPSHOT = "snapshot"
+    RESTORE = "restore"
+    REHEARSE = "rehearse"  # of runs only: before a rollout starts
+    UNDO = "undo"  # of runs only: back to where each one came from
+
+    @property
+    def moves(self) -> bool:
+        """True if it changes a database."""
+        return self not in (Kind.CHECK, Kind.SNAPSHOT, Kind.REHEARSE)
+
+
+class Stage(StrEnum):
+    """Where a rollout is."""
+
+    PENDING = "pending"  # made, not started
+    RUNNING = "running"
+    SOAKING = "soaking"  # a wave is done; its time has not passed
+    WAITING = "waiting"  # for a second account's approval
+    PAUSED = "paused"  # by a person
+    HALTED = "halted"  # by its gate
+    UNDOING = "undoing"
+    SUCCEEDED = "succeeded"
+    UNDONE = "undone"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """True if nothing more will happen by itself or by `resume`."""
+        return self in (Stage.SUCCEEDED, Stage.UNDONE, Stage.CANCELLED)
+
+
+class Rollout(Base):
+    """What was asked for, and how far it is. `gate`, `window`: see fleet/gates.py, windows.py."""
+
+    __tablename__ = "rollout"
+    __table_args__ = (
+        Index("ix_rollout_stage", "stage", "id"),
+        Index("ix_rollout_project_id", "project_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    title: Mapped[str | None] = mapped_column(Unicode(200))
+    kind: Mapped[str] = mapped_column(String(16))
+    target: Mapped[str] = mapped_column(exact_string(255))
+    """A revision, `heads`, `base`, `-1` …; of a restore, "" for the newest snapshot."""
+    selector: Mapped[dict[str, Any]] = mapped_column(JSON)
+    waves: Mapped[list[str]] = mapped_column(JSON)
+    """As asked for: `["1", "5%", "100%"]`."""
+    sizes: Mapped[list[int]] = mapped_column(JSON)
+    """How many databases each wave has; [] before the start."""
+    gate: Mapped[dict[str, Any]] = mapped_column(JSON)
+    window: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    concurrency: Mapped[int]
+    per_server: Mapped[int]
+    timeout_seconds: Mapped[float] = mapped_column(Float)
+    snapshot: Mapped[bool]
+    retreat: Mapped[bool]
+    """True if a canary that fails is taken back by itself."""
+    by_hand: Mapped[bool] = mapped_column(default=False)
+    """True if a person named its one database: no pin holds that back."""
+
+    stage: Mapped[str] = mapped_column(String(16), server_default=Stage.PENDING)
+    reason: Mapped[str | None] = mapped_column(LongText)
+    """Why it halted, waits or was cancelled, in a sentence."""
+    wave: Mapped[int] = mapped_column(server_default="0")
+    """The wave that is open, counted from 0."""
+    wave_done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    resumes_as: Mapped[str | None] = mapped_column(String(16))
+    """While paused: the stage it had."""
+    by_id: Mapped[int | None]
+    by_name: Mapped[str] = mapped_column(String(128))
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    version: Mapped[int] = mapped_column(server_default="1")
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=utc_now())
+    updated_at: Mapped[datetime] = mapped_column(
+        UtcDateTime, server_default=utc_now(), onupdate=utc_now()
+    )
+
+    __mapper_args__ = {"version_id_col": version, "eager_defaults": True}  # noqa: RUF012
+
+
+class Approval(Base):
+    """A second account's word that a wave may be followed by the next."""
+
+    __tablename__ = "approval"
+    __table_args__ = (Index("uq_approval_rollout_id_wave", "rollout_id", "wave", unique=True),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    rollout_id: Mapped[int] = mapped_column(ForeignKey("rollout.id", ondelete="CASCADE"))
+    wave: Mapped[int]
+    account_id: Mapped[int]
+    account_name: Mapped[str] = mapped_column(String(128))
+    at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=utc_now())
+
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012

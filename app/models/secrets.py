@@ -1,0 +1,73 @@
+"""Secrets at rest: encrypted before they reach the catalog, decrypted only when asked for."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from flask import current_app
+from sqlalchemy import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from app.errors import EncryptionKeyMissing, SecretUnreadable
+from app.models.columns import LongText
+from app.settings import A_KEY, Settings
+
+
+class Vault:
+    """Encrypts with the first key and decrypts with any, so that keys can be rotated."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._first = Fernet(keys[0]) if keys else None
+        self._keys = MultiFernet([Fernet(key) for key in keys]) if keys else None
+
+    def encrypt(self, text: str) -> str:
+        """The text under the first key. Raises EncryptionKeyMissing."""
+        return self._ours().encrypt(text.encode()).decode()
+
+    def decrypt(self, text: str) -> str:
+        """The text again. Raises EncryptionKeyMissing, or SecretUnreadable under another key."""
+        try:
+            return self._ours().decrypt(text.encode()).decode()
+        except InvalidToken:
+            raise SecretUnreadable from None
+
+    def renew(self, text: str) -> str | None:
+        """The same under the first key; None if it is already. Raises as `decrypt` does."""
+        keys = self._ours()
+        with suppress(InvalidToken):
+            if self._first and self._first.decrypt(text.encode()):
+                return None
+        try:
+            return keys.rotate(text.encode()).decode()
+        except InvalidToken:
+            raise SecretUnreadable from None
+
+    def _ours(self) -> MultiFernet:
+        if self._keys is None:
+            raise EncryptionKeyMissing(
+                f"HEADWAY_ENCRYPTION_KEYS is not set, so no secret can be kept or read. {A_KEY} "
+                "Every replica and worker needs the same one."
+            )
+        return self._keys
+
+
+def vault() -> Vault:
+    """The current app's keys."""
+    known = current_app.extensions.get("headway.vault")
+    if known is None:
+        settings: Settings = current_app.extensions["headway"]
+        known = current_app.extensions["headway.vault"] = Vault(settings.fernet_keys())
+    return known
+
+
+class Secret(TypeDecorator[str]):
+    """Text that the catalog never sees. Map it `deferred`: a list must not decrypt."""
+
+    impl = LongText
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else vault().encrypt(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else vault().decrypt(value)
