@@ -105,7 +105,8 @@ def change_account(
 ) -> Account:
     """The account with new values, if it still is the version that was read.
 
-    None as a version means whatever it is. Raises AccountChanged, EmailTaken, LastAdmin.
+    One that is `disabled` can neither sign in nor use a token, until it no longer is. None as a
+    version means whatever it is. Raises AccountChanged, EmailTaken, LastAdmin.
     """
     actor.require("accounts.change")
     values = fitting(Account, values)
@@ -114,8 +115,11 @@ def change_account(
         actor.require_over(account)
         before = {name: getattr(account, name) for name in values}
         changed = {name: value for name, value in values.items() if before[name] != value}
-        if "role" in changed:
-            _allow_role(session, actor, account)
+        if changed.keys() & {"role", "disabled"}:
+            _allow_standing(session, actor, account)
+        if "email" in changed and actor.id != account.id and account.role == actor.role:
+            # Who has the address signs in: nobody becomes one of their equals by changing it.
+            actor.require("accounts.set_role")
         for name, value in changed.items():
             setattr(account, name, value)
         if changed:
@@ -160,19 +164,19 @@ def _find(session: CatalogSession, account_id: int, version: int | None = None) 
     return account
 
 
-def _allow_role(session: CatalogSession, actor: Actor, account: Account) -> None:
+def _allow_standing(session: CatalogSession, actor: Actor, account: Account) -> None:
     actor.require("accounts.set_role")
     if actor.id == account.id:
-        raise RoleInsufficient("Nobody changes their own role. Ask another admin.")
+        raise RoleInsufficient("Nobody changes their own role, or disables it. Ask another admin.")
     _keep_an_admin(session, account)
 
 
 def _keep_an_admin(session: CatalogSession, account: Account) -> None:
     """Refuse to lose the last admin. Locks the admins, so that two cannot go at once."""
-    if account.role != Role.ADMIN:
+    if account.role != Role.ADMIN or account.disabled:
         return
-    admins = select(Account.id).where(Account.role == Role.ADMIN).order_by(Account.id)
-    if len(session.scalars(admins.with_for_update()).all()) == 1:
+    admins = select(Account.id).where(Account.role == Role.ADMIN, Account.disabled_at.is_(None))
+    if len(session.scalars(admins.order_by(Account.id).with_for_update()).all()) == 1:
         raise LastAdmin(f"Account {account.id} is the last admin. Make another one first.")
 
 

@@ -11,9 +11,20 @@ RIGHTS = {
     "accounts.change": Role.OPERATOR,
     "accounts.delete": Role.ADMIN,
     "accounts.set_role": Role.ADMIN,
+    "databases.change": Role.OPERATOR,
+    "databases.drop": Role.ADMIN,
+    "databases.read": Role.VIEWER,
     "events.read": Role.OPERATOR,
+    "projects.change": Role.ADMIN,  # its scripts are code that workers run
+    "projects.read": Role.VIEWER,
+    "rollouts.change": Role.OPERATOR,
+    "rollouts.read": Role.VIEWER,
+    "secrets.rotate": Role.ADMIN,
+    "service.read": Role.VIEWER,
     "tokens.own": Role.VIEWER,
     "tokens.any": Role.ADMIN,
+    "webhooks.change": Role.ADMIN,
+    "workers.read": Role.VIEWER,
 }
 """The lowest role that may do each thing. Whoever may change accounts may not touch those of a
 higher role, and nobody changes their own role."""
@@ -28,6 +39,17 @@ class Actor:
     role: Role
     request_id: str | None = None
     ip: str | None = None
+
+    @classmethod
+    def of(cls, account: Account, *, request_id: str | None, ip: str | None) -> "Actor":
+        """This account, asking from there."""
+        return cls(
+            id=account.id,
+            name=account.name,
+            role=Role(account.role),
+            request_id=request_id,
+            ip=ip,
+        )
 
     def may(self, right: str) -> bool:
         """True if the role of this account has the right."""

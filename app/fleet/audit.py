@@ -9,6 +9,9 @@ from app.fleet.pages import page_of
 from app.fleet.transactions import CatalogSession
 from app.models import Event
 
+SUBJECTS = ("account", "token", "project", "database", "rollout", "webhook", "catalog")
+"""What events are about."""
+
 
 def record(
     session: CatalogSession,
@@ -41,6 +44,7 @@ def list_events(
     action: str | None = None,
     subject_type: str | None = None,
     subject_id: int | None = None,
+    actor_id: int | None = None,
 ) -> tuple[list[Event], int | None]:
     """A page of events, newest first, and what to send as `after` for the next one."""
     actor.require("events.read")
@@ -51,6 +55,7 @@ def list_events(
         (Event.action, action),
         (Event.subject_type, subject_type),
         (Event.subject_id, subject_id),
+        (Event.actor_id, actor_id),
     ):
         if value is not None:
             query = query.where(column == value)

@@ -28,6 +28,11 @@ def fitting(model: type[Base], values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def quoted(said: str) -> str:
+    """What somebody typed, to be said again; not where it may be a URL with its password."""
+    return "This" if "://" in said or "@" in said else repr(said)
+
+
 def address(said: str) -> str | None:
     """An e-mail address as it is kept: trimmed, in lower case; None for an empty one."""
     if not said.strip():

@@ -8,13 +8,13 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from app.errors import EmailTaken, IdempotencyKeyReused
+from app.errors import DatabaseRegistered, EmailTaken, IdempotencyKeyReused, NameTaken
 from app.extensions import db
 from app.fleet.actors import Actor
 from app.fleet.transactions import CatalogSession
 from app.models import IdempotencyKey
 
-RACES = (IntegrityError, EmailTaken)
+RACES = (IntegrityError, EmailTaken, NameTaken, DatabaseRegistered)
 """What the second of two requests that came at once runs into: look again who was first."""
 
 

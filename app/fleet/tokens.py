@@ -8,13 +8,12 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.errors import (
     AccountNotFound,
-    CatalogBusy,
     RoleInsufficient,
     TokenNotFound,
     TokenRefused,
@@ -26,14 +25,11 @@ from app.fleet.actors import Actor
 from app.fleet.fields import fitting
 from app.fleet.pages import page_of
 from app.fleet.transactions import CatalogSession, in_passing, repeated, writing
-from app.models import Account, Role, Token
+from app.models import Account, Token
 
 log = logging.getLogger(__name__)
 
 TEXT = re.compile(r"hw_([a-z0-9]{4,12})_([A-Za-z0-9_-]{43})")
-FIRST = "first"
-"""The prefix of the one token that invites the first admin. It is unique, so only one is made."""
-INVITATION = timedelta(hours=24)
 SIGN_IN_DAYS = 30
 USED_AGAIN = timedelta(minutes=1)
 
@@ -74,9 +70,9 @@ def issue_token(
             account = session.get(Account, account_id) if account_id <= LARGEST_ID else None
             if account is None:
                 raise AccountNotFound(f"There is no account {account_id}.", account=account_id)
-            issued = _add(session, account, name, _in_days(expires_days))
+            issued = add(session, account, name, _in_days(expires_days))
             request.remember(session, issued.token.id)
-            _record(session, actor, "token.created", issued.token)
+            record(session, actor, "token.created", issued.token)
     except IntegrityError:
         if (made := request.made()) is None:
             raise
@@ -90,18 +86,30 @@ def get_token(actor: Actor, token_id: int) -> Token:
 
 
 def list_tokens(
-    actor: Actor, *, limit: int, after: int | None = None, account_id: int | None = None
+    actor: Actor,
+    *,
+    limit: int,
+    after: int | None = None,
+    account_id: int | None = None,
+    live: bool = False,
 ) -> tuple[list[Token], int | None]:
-    """A page of tokens: an admin's view of all, everybody's of their own."""
+    """A page of tokens: an admin's view of all, everybody's of their own.
+
+    With `live`, those alone that are good now, newest first.
+    """
     if not actor.may("tokens.any"):
         if account_id not in (None, actor.id):
             raise RoleInsufficient("Only an admin sees the tokens of others.")
         account_id = actor.id
-    query = select(Token).order_by(Token.id)
+    query = select(Token).order_by(Token.id.desc() if live else Token.id)
     if after is not None:
-        query = query.where(Token.id > min(after, LARGEST_ID))
+        beyond = min(after, LARGEST_ID)
+        query = query.where(Token.id < beyond if live else Token.id > beyond)
     if account_id is not None:
         query = query.where(Token.account_id == account_id)
+    if live:
+        unexpired = or_(Token.expires_at.is_(None), Token.expires_at > datetime.now(UTC))
+        query = query.where(Token.revoked_at.is_(None), unexpired)
     return page_of(query, limit)
 
 
@@ -112,7 +120,7 @@ def revoke_token(actor: Actor, token_id: int) -> None:
         token = _find(actor, token_id)
         if token.revoked_at is None:
             token.revoked_at = datetime.now(UTC)
-            _record(session, actor, "token.revoked", token)
+            record(session, actor, "token.revoked", token)
 
 
 def authenticate(text: str, *, request_id: str | None, ip: str | None) -> tuple[Actor, int]:
@@ -124,13 +132,7 @@ def authenticate(text: str, *, request_id: str | None, ip: str | None) -> tuple[
         right = hmac.compare_digest(token.digest if token else "0" * 64, digest)
         if token is None or not right or token.one_time or not _is_live(token):
             raise TokenRefused
-        actor = Actor(
-            id=token.account_id,
-            name=token.account.name,
-            role=Role(token.account.role),
-            request_id=request_id,
-            ip=ip,
-        )
+        actor = Actor.of(token.account, request_id=request_id, ip=ip)
         last, token_id = token.last_used_at, token.id
     if last is None or datetime.now(UTC) - last > USED_AGAIN:
         _note_use(token_id)
@@ -140,87 +142,51 @@ def authenticate(text: str, *, request_id: str | None, ip: str | None) -> tuple[
 @repeated
 def sign_in(text: str, *, request_id: str | None, ip: str | None) -> Issued:
     """A token for a one-time token, which is used up by it. Raises TokenRefused."""
-    prefix, digest = _parts(text)
-    now = datetime.now(UTC)
     with writing() as session:
-        # Naming the state we expect: of two that come at once, one changes a row.
-        won = session.execute(
-            update(Token)
-            .where(Token.prefix == prefix, Token.digest == digest, Token.one_time)
-            .where(Token.revoked_at.is_(None), Token.expires_at > now)
-            .values(revoked_at=now, last_used_at=now)
-            .execution_options(synchronize_session=False)
-        )
-        if won.rowcount != 1:  # type: ignore[attr-defined]
-            raise TokenRefused
-        account = session.scalars(select(Token).where(Token.prefix == prefix)).one().account
-        issued = _add(session, account, "sign-in", _in_days(SIGN_IN_DAYS))
-        actor = Actor(
-            id=account.id,
-            name=account.name,
-            role=Role(account.role),
-            request_id=request_id,
-            ip=ip,
-        )
-        _record(session, actor, "token.signed_in", issued.token)
+        account = use_up(session, text)
+        issued = add(session, account, "sign-in", _in_days(SIGN_IN_DAYS))
+        actor = Actor.of(account, request_id=request_id, ip=ip)
+        record(session, actor, "token.signed_in", issued.token)
     return issued
 
 
-def invite_first_admin() -> str | None:
-    """The text of a one-time token if nobody can administer Headway yet; None if somebody can.
-
-    Many processes may ask at once: one of them gets it. An invitation that nobody took within
-    its 24 hours is made anew.
-    """
-    admins = select(Account.id).where(Account.role == Role.ADMIN)
+def use_up(session: CatalogSession, text: str) -> Account:
+    """Whose one-time token this is; it is good no more. Raises TokenRefused."""
+    prefix, digest = _parts(text)
     now = datetime.now(UTC)
-    usable = select(Token.id).where(
-        Token.account_id.in_(admins),
-        or_(Token.one_time.is_(False), Token.revoked_at.is_not(None), Token.expires_at > now),
+    # Naming the state we expect: of two that come at once, one changes a row.
+    won = session.execute(
+        update(Token)
+        .where(Token.prefix == prefix, Token.digest == digest, Token.one_time)
+        .where(Token.revoked_at.is_(None), Token.expires_at > now)
+        .values(revoked_at=now, last_used_at=now)
+        .execution_options(synchronize_session=False)
     )
-    with Session(db.engine) as session:
-        if session.scalar(usable.limit(1)) is not None:
-            return None
-    try:
-        return _invite(now)
-    except (IntegrityError, CatalogBusy):
-        return None  # another process was faster
+    if won.rowcount != 1:  # type: ignore[attr-defined]
+        raise TokenRefused
+    account = session.scalars(select(Token).where(Token.prefix == prefix)).one().account
+    if account.disabled:
+        raise TokenRefused
+    return account
 
 
-@repeated
-def _invite(now: datetime) -> str | None:
-    actor = Actor(id=None, name="headway", role=Role.ADMIN)
-    with writing() as session:
-        session.execute(delete(Token).where(Token.prefix == FIRST, Token.expires_at <= now))
-        if session.scalar(select(Token.id).where(Token.prefix == FIRST)) is not None:
-            return None
-        account = session.scalar(select(Account).where(Account.role == Role.ADMIN).limit(1))
-        if account is None:
-            account = Account(name="admin", role=Role.ADMIN)
-            session.add(account)
-            session.flush()
-            made = {"name": account.name, "role": Role.ADMIN.value}
-            audit.record(session, actor, "account.created", ("account", account.id), **made)
-        issued = _add(session, account, "first sign-in", now + INVITATION, prefix=FIRST)
-        _record(session, actor, "token.created", issued.token)
-    return issued.text
-
-
-def _add(
+def add(
     session: CatalogSession,
     account: Account,
     name: str,
     expires_at: datetime | None,
     *,
     prefix: str | None = None,
+    one_time: bool = False,
 ) -> Issued:
+    """A new token, in a transaction that the caller ends."""
     prefix, secret = prefix or secrets.token_hex(6), secrets.token_urlsafe(32)
     token = Token(
         account=account,
         name=name,
         prefix=prefix,
         digest=_digest(secret),
-        one_time=prefix == FIRST,
+        one_time=one_time,
         expires_at=expires_at,
     )
     session.add(token)
@@ -240,7 +206,8 @@ def _find(actor: Actor, token_id: int) -> Token:
     return token
 
 
-def _record(session: CatalogSession, actor: Actor, action: str, token: Token) -> None:
+def record(session: CatalogSession, actor: Actor, action: str, token: Token) -> None:
+    """Add what was done to a token to the audit trail."""
     audit.record(
         session,
         actor,
@@ -264,7 +231,7 @@ def _note_use(token_id: int) -> None:
 
 def _is_live(token: Token) -> bool:
     expired = token.expires_at is not None and token.expires_at <= datetime.now(UTC)
-    return token.revoked_at is None and not expired
+    return token.revoked_at is None and not expired and not token.account.disabled
 
 
 def _parts(text: str) -> tuple[str, str]:

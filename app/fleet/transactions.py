@@ -9,11 +9,21 @@ from typing import ParamSpec, TypeVar
 
 from flask_sqlalchemy.session import Session
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 from sqlalchemy.orm import scoped_session
 from sqlalchemy.orm.exc import StaleDataError
 
-from app.errors import AccountChanged, AccountNotFound, CatalogBusy, EmailTaken
+from app.errors import (
+    AccountChanged,
+    AccountNotFound,
+    CatalogBusy,
+    DatabaseRegistered,
+    EmailTaken,
+    HeadwayError,
+    NameTaken,
+    ProjectNotFound,
+    RecordChanged,
+)
 from app.extensions import db
 from app.migrator.dialects import dialect_of
 
@@ -22,8 +32,9 @@ CatalogSession = scoped_session[Session]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Deadlocks, and rows that changed under a snapshot: PostgreSQL's states, MariaDB's codes
-COLLISIONS = {"40001", "40P01", 1020, 1213}
+# Deadlocks, and rows that changed under a snapshot: PostgreSQL's states, MariaDB's codes; 1305 is
+# the savepoint that a deadlock took along
+COLLISIONS = {"40001", "40P01", 1020, 1213, 1305}
 # Waits for a lock that took too long
 WAITS = {"55P03", 1205}
 PAUSES = (0.02, 0.1, 0.3)
@@ -32,6 +43,18 @@ HURRY = {
     "postgresql": "SET lock_timeout='200ms'",
     "mysql": "SET SESSION innodb_lock_wait_timeout=1, lock_wait_timeout=1",
 }
+
+TAKEN: dict[tuple[str, str], tuple[type[HeadwayError], str]] = {
+    # PostgreSQL and MariaDB name the index, SQLite the column.
+    ("uq_account_email", "account.email"): (EmailTaken, ""),
+    ("uq_project_name", "project.name"): (NameTaken, "There is a project of this name already."),
+    ("uq_database_project_id_name", "database.project_id, database.name"): (
+        NameTaken,
+        "There is a database of this name in the project already.",
+    ),
+    ("uq_database_identity", "database.identity"): (DatabaseRegistered, ""),
+}
+"""What a unique index refuses."""
 
 
 @contextmanager
@@ -45,11 +68,14 @@ def writing() -> Iterator[CatalogSession]:
         db.session.commit()
     except StaleDataError as error:
         db.session.rollback()
-        raise AccountChanged from error
+        raise (AccountChanged if "'account'" in str(error) else RecordChanged) from error
     except DBAPIError as error:
         db.session.rollback()
         _translate(error)
         raise
+    except StatementError as error:  # one of ours, from within a statement: no key for a secret
+        db.session.rollback()
+        raise (error.orig if isinstance(error.orig, HeadwayError) else error) from None
     except BaseException:
         db.session.rollback()
         raise
@@ -99,15 +125,19 @@ def _collided(error: BaseException | None) -> bool:
 
 def _code(error: DBAPIError) -> object:
     original = error.orig
-    return getattr(original, "sqlstate", None) or next(iter(original.args if original else ()), 0)
+    first = next(iter(original.args if original else ()), 0)
+    # PyMySQL has states too, and they say less than its numbers.
+    return first if isinstance(first, int) and first else getattr(original, "sqlstate", first)
 
 
 def _translate(error: DBAPIError) -> None:
     said = str(error.orig)
     if isinstance(error, IntegrityError):
-        # PostgreSQL and MariaDB name the index, SQLite the column.
-        if "uq_account_email" in said or "account.email" in said:
-            raise EmailTaken from error
+        for names, (refusal, words) in TAKEN.items():
+            if any(name in said for name in names):
+                raise refusal(words) from error
+        if "foreign key" in said.lower() and "project" in said:
+            raise ProjectNotFound("The project was deleted in this very moment.") from error
         if "foreign key" in said.lower():
             raise AccountNotFound("The account was deleted in this very moment.") from error
     elif is_contended(error):

@@ -2,20 +2,23 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from flask import Flask
 from sqlalchemy.engine import URL
 
 from app import create_app
 from app.extensions import db
-from app.fleet import accounts
+from app.fleet import accounts, projects, revisions
 from app.fleet.actors import Actor
-from app.models import Account, Role
+from app.models import Account, Loading, Role
 from tests.conftest import settings_for
 
+KEY = Fernet.generate_key().decode()
 ROOT = Actor(id=None, name="test", role=Role.ADMIN)
 
 
@@ -36,6 +39,40 @@ def here(app: Flask) -> Iterator[Flask]:
         yield app
         db.session.remove()
         db.engine.dispose()
+
+
+@pytest.fixture
+def fleet_anywhere(migrated_url: URL, tmp_path: Path) -> Iterator[Flask]:
+    """The same as `anywhere`, with scripts and files in the test's own folder."""
+    yield from _running(migrated_url, tmp_path)
+
+
+@pytest.fixture
+def fleet_here(template_copy: URL, tmp_path: Path) -> Iterator[Flask]:
+    """The same on SQLite."""
+    yield from _running(template_copy, tmp_path)
+
+
+def _running(url: URL, folder: Path) -> Iterator[Flask]:
+    roots = {"project_roots": (folder,), "data_roots": (folder,)}
+    app = create_app(settings_for(url, encryption_keys=(KEY,), **roots))
+    with app.app_context():
+        yield app
+        db.session.remove()
+        db.engine.dispose()
+
+
+def project_at(folder: Path, name: str = "shop") -> int:
+    """A project whose scripts nobody has read yet."""
+    made, _ = projects.create_project(ROOT, {"name": name, "location": str(folder)})
+    return made.id
+
+
+def ready_project(folder: Path, name: str = "shop") -> int:
+    """A project whose scripts are in the register."""
+    project = revisions.load(project_at(folder, name))
+    assert (project.state, project.problem) == (Loading.READY, None)
+    return project.id
 
 
 def person(role: Role, name: str = "") -> tuple[Account, Actor]:

@@ -15,7 +15,7 @@ from app.errors import (
     TokenRefused,
 )
 from app.extensions import db
-from app.fleet import accounts, tokens
+from app.fleet import accounts, invitations, tokens
 from app.models import Account, Event, Role, Token
 from tests.fleet.conftest import ROOT, at_once, person
 
@@ -31,7 +31,7 @@ def invitation() -> str:
     """A fresh invitation: as if the last one had expired unused."""
     db.session.execute(sa.delete(Token))
     db.session.commit()
-    return tokens.invite_first_admin() or ""
+    return invitations.invite_first_admin() or ""
 
 
 def test_one_of_four_exchanges_of_a_one_time_token_wins(anywhere: Flask) -> None:
@@ -52,7 +52,7 @@ def test_one_of_four_starts_invites(anywhere: Flask) -> None:
         db.session.execute(sa.delete(Token))
         db.session.execute(sa.delete(Account))
         db.session.commit()
-        answers = at_once(anywhere, *[tokens.invite_first_admin] * 4)
+        answers = at_once(anywhere, *[invitations.invite_first_admin] * 4)
         assert sum(1 for answer in answers if isinstance(answer, str)) == 1, answers
         assert answers.count(None) == 3, answers
         assert count(Account) == count(Token) == 1
@@ -64,7 +64,7 @@ def test_one_of_four_starts_renews_an_invitation(anywhere: Flask) -> None:
         past = datetime.now(UTC) - timedelta(seconds=1)
         db.session.execute(sa.update(Token).values(expires_at=past))
         db.session.commit()
-        answers = at_once(anywhere, *[tokens.invite_first_admin] * 4)
+        answers = at_once(anywhere, *[invitations.invite_first_admin] * 4)
         assert sum(1 for answer in answers if isinstance(answer, str)) == 1, answers
         assert answers.count(None) == 3, answers
         assert count(Token) == 1

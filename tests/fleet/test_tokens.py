@@ -11,7 +11,7 @@ from flask import Flask
 
 from app.errors import InputInvalid, RoleInsufficient, TokenNotFound, TokenRefused
 from app.extensions import db
-from app.fleet import accounts, audit, tokens
+from app.fleet import accounts, audit, invitations, tokens
 from app.models import Role, Token
 from tests.fleet.conftest import ROOT, person
 
@@ -173,9 +173,9 @@ def test_nobody_is_invited_once_an_admin_had_a_token(anywhere: Flask, state: str
     db.session.execute(sa.update(Token).where(Token.one_time.is_(False)).values(changed))
     db.session.execute(sa.update(Token).where(Token.one_time).values(expires_at=past))
     db.session.commit()
-    assert tokens.invite_first_admin() is None
+    assert invitations.invite_first_admin() is None
 
 
 def test_an_invitation_that_is_still_good_is_not_made_twice(anywhere: Flask) -> None:
-    assert tokens.invite_first_admin() is None
+    assert invitations.invite_first_admin() is None
     assert len(tokens.list_tokens(ROOT, limit=9)[0]) == 1

@@ -1,0 +1,138 @@
+"""Databases come: one is made for real, at the head of its project."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import URL
+
+from app.errors import (
+    AddressInvalid,
+    DatabaseExists,
+    MigrationFailed,
+)
+from app.extensions import db
+from app.fleet import apart, audit, dropping, idempotency, standings
+from app.fleet.actors import Actor
+from app.fleet.addresses import resolve
+from app.fleet.databases import find, get_database
+from app.fleet.drafts import Draft, draft_of, fingerprint
+from app.fleet.projects import get_project, places_of
+from app.fleet.registering import added
+from app.fleet.tasks import joined
+from app.fleet.transactions import repeated, writing
+from app.migrator.address import Address
+from app.migrator.values import Look
+from app.models import Database
+from app.settings import RELEASE
+
+
+def create_database(
+    actor: Actor, values: dict[str, Any], *, key: str | None = None
+) -> tuple[Database, bool]:
+    """Make the real database from its project's template, and register it.
+
+    At the project's heads, or where a rollout that is under way wants new ones. The second is
+    whether it was made before for the same idempotency key. If it fails, neither the database
+    nor its row stays. Raises DatabaseExists, what `register_database` raises, and what the
+    project's revisions raise.
+    """
+    actor.require("databases.change")
+    from app.fleet import born
+
+    values = dict(values)
+    request = idempotency.Request(actor=actor, key=key, about=("create", fingerprint(values)))
+    if (made := request.made()) is not None:
+        return get_database(actor, made), True
+    project = get_project(actor, values.pop("project_id"))
+    draft = draft_of(values)
+    url = _url_to_make(draft)
+    database_id = _reserve(project.id, draft)
+    try:
+        target = born.born_at(find(db.session, database_id))
+        places, x = places_of(project), dict(project.x)
+        db.session.remove()  # it may take a while: nobody waits for us meanwhile
+        _refuse_existing(url)
+        look = _make(places, url, x=x, target=target)
+    except BaseException:
+        _give_up(database_id)
+        raise
+    _arrive(actor, database_id, look, request)
+    return get_database(actor, database_id), False
+
+
+def _url_to_make(draft: Draft) -> URL:
+    url = draft.place.url or resolve(str(draft.place.reference))
+    dropping.refuse_tenant(url, "made")
+    return url
+
+
+def _make(places: tuple[str, str | None], url: URL, *, x: dict[str, str], target: str) -> Look:
+    try:
+        return apart.create(places, url, x=x, target=target, release=RELEASE)  # type: ignore[no-any-return]
+    except MigrationFailed:
+        # It was not there a moment ago, so what is there now is half of what we made.
+        address = Address.of(url)
+        address.dialect.drop(address.url)
+        raise
+
+
+def _refuse_existing(url: URL) -> None:
+    address = Address.of(url)
+    path = address.path
+    if path and not path.parent.is_dir():
+        raise AddressInvalid(f"There is no folder {path.parent}. Make it first.")
+    is_there = path.exists() and path.stat().st_size if path else address.dialect.exists(url)
+    if is_there:
+        raise DatabaseExists(f"{address} is there already. Register it instead.")
+
+
+@repeated
+def _reserve(project_id: int, draft: Draft) -> int:
+    """The row first: whoever makes the same at once is refused before anything is made."""
+    with writing() as session:
+        database = added(session, project_id, draft)
+        standings.shift(session, entered=[standings.place_of(database)])
+    return database.id
+
+
+@repeated
+def _give_up(database_id: int) -> None:
+    with writing() as session:
+        database = find(session, database_id)
+        before = standings.place_of(database)
+        if database.rollout_id is None:
+            session.delete(database)
+        else:  # a rollout has seen it: its run will say that it is not there
+            dropping.retire(session, database)
+        session.flush()
+        standings.shift(session, left=[before])
+
+
+@repeated
+def _arrive(actor: Actor, database_id: int, look: Look, request: idempotency.Request) -> None:
+    from app.fleet import born
+
+    with writing() as session:
+        database = find(session, database_id)
+        before = standings.place_of(database)
+        now = datetime.now(UTC)
+        database.position = look.position.value
+        database.current = joined(look.current)
+        database.pending = len(look.pending)
+        database.milliseconds = look.milliseconds
+        database.asked_at = database.seen_at = now
+        session.flush()
+        born.join(session, database)
+        request.remember(session, database.id)
+        audit.record(
+            session,
+            actor,
+            "database.created",
+            ("database", database.id),
+            project_id=database.project_id,
+            name=database.name,
+            address=database.address,
+            current=database.current,
+            labels={label.name: label.value for label in database.labels},
+        )
+        standings.shift(session, left=[before], entered=[standings.place_of(database)])

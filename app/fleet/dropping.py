@@ -1,0 +1,212 @@
+"""Databases go: one is retired from the fleet and left alone, or dropped for real."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import URL, delete, make_url, select
+from sqlalchemy.exc import ArgumentError
+
+from app.errors import DatabaseNotFound, InputInvalid, RecordChanged, StillNeeded
+from app.extensions import db
+from app.fleet import audit, standings
+from app.fleet.actors import Actor
+from app.fleet.addresses import url_of
+from app.fleet.databases import find, get_database, require_free
+from app.fleet.transactions import CatalogSession, repeated, writing
+from app.migrator.address import Address
+from app.migrator.driver import search_path_of
+from app.migrator.session import Policy, held
+from app.models import Database, Difference, Event
+from app.settings import RELEASE
+
+DROPPED = "database.dropped"
+RETIRED = " (retired {})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropped:
+    """What is left of a database that was dropped."""
+
+    database: Database
+    snapshot: Path | None
+    note: str
+    """Where the snapshot is, or why there is none."""
+
+
+# --- retire ----------------------------------------------------------------------------------
+
+
+@repeated
+def retire_database(actor: Actor, database_id: int, *, version: int | None = None) -> Database:
+    """The row of a database that is no member any more; the database itself is left alone.
+
+    Its history stays, its name and URL are free for another. Raises StillNeeded within a
+    rollout.
+    """
+    actor.require("databases.change")
+    with writing() as session:
+        database = _present(session, database_id, version)
+        require_free(session, database)
+        told = {"name": database.name, "address": database.address}
+        left = [] if database.retired_at else [standings.place_of(database)]
+        retire(session, database)
+        session.flush()
+        audit.record(session, actor, "database.retired", ("database", database.id), **told)
+        standings.shift(session, left=left)
+    return get_database(actor, database_id)
+
+
+def retire(session: CatalogSession, database: Database) -> None:
+    """Make the row that of a former member: its name and URL are free, nothing secret stays."""
+    ending = RETIRED.format(database.id)
+    database.name = database.name[: 128 - len(ending)] + ending
+    database.identity = database.url = database.rollout_id = None
+    database.pin_reason = database.pin_until = database.drift = None
+    database.retired_at = database.retired_at or datetime.now(UTC)
+    session.execute(delete(Difference).where(Difference.database_id == database.id))
+
+
+def _present(session: CatalogSession, database_id: int, version: int | None) -> Database:
+    """One that can be retired: also one whose drop was interrupted, which still is somewhere."""
+    database = find(session, database_id, lock=True)
+    if database.retired_at and database.identity is None:
+        raise DatabaseNotFound(f"Database {database_id} is retired already.", database=database_id)
+    if version is not None and database.version != version:
+        raise RecordChanged(f"Database {database_id} was changed. Read it again.")
+    return database
+
+
+# --- drop ------------------------------------------------------------------------------------
+
+
+def drop_database(actor: Actor, database_id: int, *, confirm: str) -> Dropped:
+    """Remove the real database and all that is in it, and retire its row.
+
+    `confirm` is its name. A SQLite file is copied first, and the copy stays beside it; a server
+    has no snapshots. Raises InputInvalid, StillNeeded, and what the database says: it is in the
+    fleet as before then.
+    """
+    actor.require("databases.drop")
+    url, label = _withdraw(database_id, confirm)
+    try:
+        snapshot = _drop(url, label)
+    except BaseException:
+        _bring_back(database_id)
+        raise
+    note = f"Its snapshot is {snapshot}." if snapshot else _why_no_snapshot(url)
+    _forget(actor, database_id, str(snapshot) if snapshot else None)
+    return Dropped(database=get_database(actor, database_id), snapshot=snapshot, note=note)
+
+
+def drop_of(actor: Actor, database: Database) -> Event | None:
+    """Who dropped it, when, and where its copy is; None for one that was not dropped."""
+    actor.require("databases.read")
+    if database.retired_at is None:
+        return None
+    return db.session.scalar(
+        select(Event).where(
+            Event.subject_type == "database",
+            Event.subject_id == database.id,
+            Event.action == DROPPED,
+        )
+    )
+
+
+@repeated
+def _withdraw(database_id: int, confirm: str) -> tuple[URL, str]:
+    """Out of everybody's reach, so that no rollout takes it; its URL."""
+    with writing() as session:
+        database = _present(session, database_id, None)
+        if confirm != database.name:
+            raise InputInvalid(
+                f"To drop database {database_id} for good, confirm it with its name.",
+                field="confirm",
+            )
+        require_free(session, database)
+        url = url_of(database)
+        refuse_tenant(url, "dropped")
+        _refuse_shared(session, database, url)
+        if database.retired_at is None:
+            database.retired_at = datetime.now(UTC)
+            session.flush()
+            standings.shift(session, left=[standings.place_of(database)])
+        return url, database.current or "base"
+
+
+def _drop(url: URL, label: str) -> Path | None:
+    address = Address.of(url)
+    path = address.path
+    if path is None:
+        address.dialect.drop(address.url)
+        return None
+    if not path.exists():
+        return None
+    with held(address, Policy(release=RELEASE)) as raw:
+        snapshot = address.dialect.snapshot(raw, address.url, label)
+        address.dialect.drop(address.url)
+    return snapshot
+
+
+@repeated
+def _bring_back(database_id: int) -> None:
+    with writing() as session:
+        database = find(session, database_id, lock=True)
+        if database.retired_at is None or database.identity is None:
+            return  # another has brought it back, or retired it for good
+        database.retired_at = None
+        session.flush()
+        standings.shift(session, entered=[standings.place_of(database)])
+
+
+@repeated
+def _forget(actor: Actor, database_id: int, snapshot: str | None) -> None:
+    with writing() as session:
+        database = find(session, database_id, lock=True)
+        told = {"name": database.name, "address": database.address, "snapshot": snapshot}
+        # One that another drop has brought back meanwhile is gone all the same.
+        left = [] if database.retired_at else [standings.place_of(database)]
+        if database.identity is not None:
+            retire(session, database)
+        session.flush()
+        audit.record(session, actor, DROPPED, ("database", database.id), **told)
+        standings.shift(session, left=left)
+
+
+def _why_no_snapshot(url: URL) -> str:
+    if url.get_backend_name() == "sqlite":
+        return "There was nothing in it to keep."
+    return "There is no snapshot: a server's databases are kept by its own backups."
+
+
+def refuse_tenant(url: URL, what: str) -> None:
+    """Raise StillNeeded for a schema: its database is not its own."""
+    if schema := search_path_of(url):
+        raise StillNeeded(
+            f"This is the schema {schema} in a database that others share: it cannot be {what} "
+            "here. Do it with the server's tools."
+        )
+
+
+def _refuse_shared(session: CatalogSession, database: Database, url: URL) -> None:
+    """Schemas of one database are members of their own: dropping it would drop them."""
+    if database.server is None:
+        return
+    others = select(Database.id, Database.address).where(
+        Database.server == database.server,
+        Database.id != database.id,
+        Database.retired_at.is_(None),
+    )
+    for row in session.execute(others):
+        if _database_in(row.address) == url.database:
+            raise StillNeeded(
+                f"Database {row.id} is in the same one: {row.address}. Retire it first.",
+                database=row.id,
+            )
+
+
+def _database_in(address: str) -> str | None:
+    with suppress(ArgumentError):  # a reference is no URL
+        return make_url(address).database
+    return None

@@ -1,0 +1,144 @@
+"""Histories: the register of each project as a graph, kept in memory until it is read anew."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from flask import current_app
+from sqlalchemy import select
+
+from app.errors import ProjectNotFound, ProjectNotReady
+from app.extensions import db
+from app.migrator.graph import Graph, Node
+from app.models import Loading, Project, Revision
+
+RELATIVE = re.compile(r"[+-]\d+$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """The register of a project, as it was after one load."""
+
+    loaded_at: datetime
+    nodes: dict[str, Node]
+    """What the scripts have."""
+    others: dict[str, Node]
+    """What only other releases have."""
+    rows: dict[str, int]
+    """Revision -> the row that tells of it."""
+    graphs: dict[frozenset[str], Graph] = field(default_factory=dict)
+
+
+def known_of(project_id: int) -> Known:
+    """The register as it is now; from memory while nobody has loaded anew."""
+    project = db.session.get(Project, project_id, populate_existing=True)
+    if project is None:
+        raise ProjectNotFound(f"There is no project {project_id}.", project=project_id)
+    if project.state == Loading.BROKEN or project.loaded_at is None:
+        raise ProjectNotReady(
+            f"The scripts of {project.name} cannot be used: {project.problem}"
+            if project.problem
+            else f"The scripts of {project.name} have not been read yet: a worker does that "
+            "within seconds, `flask projects load` at once.",
+            project=project_id,
+        )
+    return _remembered(project, project.loaded_at)
+
+
+def last_known(project: Project) -> Known | None:
+    """The register as it was last read, also while the scripts cannot be used; None before."""
+    return _remembered(project, project.loaded_at) if project.loaded_at else None
+
+
+def _remembered(project: Project, loaded_at: datetime) -> Known:
+    memory: dict[int, Known] = current_app.extensions.setdefault("headway.register", {})
+    known = memory.get(project.id)
+    if known is None or known.loaded_at != loaded_at:
+        known = memory[project.id] = _read(project, loaded_at)
+    return known
+
+
+def _read(project: Project, loaded_at: datetime) -> Known:
+    rows = newest(project.id)
+    folders = project.heard.get("folders", [])
+
+    def order(row: Revision) -> tuple[int, str]:
+        # Alembic's own: of branches side by side it takes the file that it finds first.
+        folder = next((n for n, place in enumerate(folders) if row.path.startswith(place)), 0)
+        return folder, row.path
+
+    present = sorted((row for row in rows.values() if row.present), key=order)
+    return Known(
+        loaded_at=loaded_at,
+        nodes={row.revision: _node(row) for row in present},
+        others={row.revision: _node(row) for row in rows.values() if not row.present},
+        rows={row.revision: row.id for row in rows.values()},
+    )
+
+
+def newest(project_id: int, *options: object) -> dict[str, Revision]:
+    """Of each revision the row that the scripts have now, or else had last."""
+    query = select(Revision).where(Revision.project_id == project_id)
+    query = query.order_by(Revision.present, Revision.last_seen_at, Revision.id)
+    rows = db.session.scalars(query.options(*options))  # type: ignore[arg-type]
+    return {row.revision: row for row in rows}
+
+
+def _node(row: Revision) -> Node:
+    return Node(
+        id=row.revision,
+        parents=tuple(row.parents),
+        depends_on=tuple(row.depends_on),
+        labels=tuple(row.labels),
+        message=row.message,
+    )
+
+
+def names_something(known: Known, target: str) -> bool:
+    """True if a target is of any release: `r003`, `r003-1`, `shop@head`, `base`."""
+    nodes = [*known.nodes.values(), *known.others.values()]
+    branches = {label for node in nodes for label in node.labels}
+    branch, _, name = target.rpartition("@")
+    name = RELATIVE.sub("", name)
+
+    def is_known(said: str) -> bool:
+        return said in branches or any(node.id.startswith(said) for node in nodes)
+
+    is_there = name in ("", "base", "head", "heads") or is_known(name)
+    return is_there and (not branch or is_known(branch))
+
+
+def graph_of(known: Known, project_id: int, current: Sequence[str]) -> Graph:
+    """The scripts' history, and what a database has beyond it."""
+    extra = _beyond(known, current)
+    if extra not in known.graphs:
+        taken = {label for node in known.nodes.values() for label in node.labels}
+        others = [known.others[name] for name in sorted(extra)]
+        added = [
+            Node(id=one.id, parents=one.parents, depends_on=one.depends_on, message=one.message)
+            if taken & set(one.labels)
+            else one
+            for one in others
+        ]
+        name = db.session.get_one(Project, project_id).name
+        known.graphs[extra] = Graph([*known.nodes.values(), *added], Path(name))
+    return known.graphs[extra]
+
+
+def _beyond(known: Known, current: Sequence[str]) -> frozenset[str]:
+    found: set[str] = set()
+    todo = [name for name in current if name in known.others]
+    while todo:
+        name = todo.pop()
+        if name in known.others and name not in found:
+            found.add(name)
+            todo += known.others[name].parents + known.others[name].depends_on
+    return frozenset(found)
+
+
+def rows_of(known: Known, names: Sequence[str]) -> tuple[Revision, ...]:
+    ids = [known.rows[name] for name in names]
+    rows = {row.id: row for row in db.session.scalars(select(Revision).where(Revision.id.in_(ids)))}
+    return tuple(rows[key] for key in ids)

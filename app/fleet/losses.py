@@ -1,0 +1,137 @@
+"""Lost runs: their worker is gone, so the database itself is asked what became of them.
+
+Its version is the truth. One that stands where the run was to bring it is done; one that stands
+where it came from, and that nobody holds, may be tried again; anything else is shown to a person.
+"""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select, update
+
+from app.errors import HeadwayError
+from app.errors import Kind as ErrorKind
+from app.extensions import db
+from app.fleet import records, workers
+from app.fleet.tasks import Task, joined, split
+from app.fleet.transactions import repeated, writing
+from app.migrator.database import Database as Member
+from app.migrator.session import held
+from app.migrator.values import Look, Position
+from app.models import Kind, Rollout, Run, Stage, State
+
+AT_ONCE = 50
+ATTEMPTS = 5
+LOCK_SECONDS = 0.2
+MOVES = (Kind.UPGRADE, Kind.DOWNGRADE, Kind.STAMP, Kind.UNDO)
+
+
+def look_after() -> None:
+    """Find the runs whose worker is gone, and see what became of them."""
+    _declare()
+    query = select(Run.id).where(Run.state == State.LOST).order_by(Run.id).limit(AT_ONCE)
+    found = list(db.session.scalars(query))
+    db.session.rollback()
+    for run_id in found:
+        _examine(run_id)
+
+
+@repeated
+def _declare() -> None:
+    holders = db.session.scalars(
+        select(Run.worker).where(Run.state == State.RUNNING, Run.worker.is_not(None)).distinct()
+    )
+    gone = workers.gone([str(name) for name in holders])
+    db.session.rollback()
+    if not gone:
+        return
+    with writing() as session:
+        session.execute(
+            update(Run)
+            .where(Run.state == State.RUNNING, Run.worker.in_(gone))
+            .values(state=State.LOST, error="Its worker is gone; the database will be looked at.")
+            .execution_options(synchronize_session=False)
+        )
+
+
+def _examine(run_id: int) -> None:
+    task = Task.of(run_id, None, State.LOST)
+    if task is None:
+        return
+    try:
+        member = task.member()
+        seen = _seen(member)
+        verdict = _verdict(task, seen)
+    except HeadwayError as error:
+        if error.kind in (ErrorKind.BUSY, ErrorKind.UNREACHABLE):
+            return  # somebody is still in there, or it is away: look again later
+        verdict = {"state": State.FAILED, "error": str(error), "problem": error.slug()}
+        seen = None
+    if verdict:
+        _write(task, verdict, seen)
+
+
+def _seen(member: Member) -> Look:
+    """Where it stands, once nobody holds it any more: a server may go on after its client."""
+    path = member.address.path
+    if path is None or path.exists():
+        with held(member.address, replace(member.policy, lock_wait=LOCK_SECONDS)):
+            pass
+    return member.status()
+
+
+def _verdict(task: Task, seen: Look) -> dict[str, Any]:
+    """What the run is now; {} to leave it lost."""
+    run, now = task.run, datetime.now(UTC)
+    if seen.position is Position.UNREACHABLE:
+        return {}
+    before = task.database.current if task.database.seen_at else None
+    known = {"before": run.before if run.before is not None else before}
+    current = joined(seen.current)
+    if seen.position is Position.TORN:
+        return known | {
+            "state": State.FAILED,
+            "after": current,
+            "error": f"Its worker ended in the middle of revision {seen.torn}. `flask migrate "
+            "repair` shows the half that is there and takes it back.",
+            "problem": "database-torn",
+            "finished_at": now,
+        }
+    if task.kind in MOVES and current == task.aim(split(before or "")) and not _unchecked(task):
+        task.say("its worker ended; the database is where the run was to bring it")
+        done = {"state": State.SUCCEEDED, "after": current, "error": None, "problem": None}
+        return known | done | {"finished_at": now}
+    if run.problem == "run-timed-out" or run.attempt >= ATTEMPTS:
+        why = run.error if run.problem else f"Its worker ended, {run.attempt} times."
+        return known | {
+            "state": State.FAILED,
+            "after": current,
+            "error": why,
+            "finished_at": now,
+        }
+    task.say("its worker ended; the database was looked at, and it is tried again")
+    state = State.CANCELLED if Stage(task.rollout.stage).is_final else State.PENDING
+    again: dict[str, Any] = {"state": state, "worker": None, "attempt": run.attempt + 1}
+    again |= {"after": current}
+    return known | again | {"error": None, "problem": None, "started_at": None}
+
+
+def _unchecked(task: Task) -> bool:
+    """True if the gate asks for a check, which the worker may not have come to."""
+    return task.gate.check is not None and task.kind is not Kind.UNDO
+
+
+@repeated
+def _write(task: Task, values: dict[str, Any], seen: Look | None) -> None:
+    log = (task.run.log or "") + "\n".join(task.lines) + "\n"
+    with writing() as session:
+        done = session.execute(
+            update(Run)
+            .where(Run.id == task.run.id, Run.state == State.LOST)
+            .values(**values, log=log)
+            .execution_options(synchronize_session=False)
+        )
+        if done.rowcount and seen:  # type: ignore[attr-defined]
+            rollout = session.get_one(Rollout, task.rollout.id)
+            records.place(session, rollout, task.database.id, records.found_at(seen))

@@ -1,0 +1,167 @@
+"""The record of a run: how it ended, where its database stands now, what was sent."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import current_app
+from sqlalchemy import select, update
+
+from app.fleet import runs, standings
+from app.fleet.tasks import Ended, Task, joined, split
+from app.fleet.transactions import CatalogSession, repeated, writing
+from app.migrator.values import Look, Position
+from app.models import Database, Kind, Revision, Rollout, Run, Stage, State
+
+log = logging.getLogger(__name__)
+
+
+@repeated
+def finish(task: Task, ended: Ended) -> bool:
+    """Write how a run ended; False if it is not this worker's any more."""
+    standing = _standing(task, ended)
+    with writing() as session:
+        values = {
+            "state": ended.state,
+            "finished_at": datetime.now(UTC),
+            "sql_digest": runs.keep_sql(session, ended.statements),
+            **_told(task, ended),
+        }
+        if not _write(session, task, values):
+            log.warning("run %s was given to another; what it did is not recorded", task.run.id)
+            return False
+        if ended.state is State.SUCCEEDED and task.kind is Kind.UPGRADE:
+            _note_origin(session, task, ended)
+        place(session, task.rollout, task.database.id, standing)
+    return True
+
+
+@repeated
+def put_off(task: Task, ended: Ended, until: datetime) -> None:
+    """Make a run pending again, not before a moment: its database was away or busy."""
+    standing = _standing(task, ended)
+    with writing() as session:
+        values = _told(task, ended) | {
+            "state": State.PENDING,
+            "attempt": task.run.attempt + 1,
+            "retry_at": until,
+            "worker": None,
+        }
+        if _write(session, task, values):
+            place(session, task.rollout, task.database.id, standing)
+
+
+def place(
+    session: CatalogSession, rollout: Rollout, database_id: int, values: dict[str, Any]
+) -> None:
+    """Keep where a database stands now. Last in its transaction: others wait for the counts."""
+    database = session.scalars(
+        select(Database)
+        .where(Database.id == database_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+    if Stage(rollout.stage).is_final and database.rollout_id == rollout.id:
+        values = values | {"rollout_id": None}
+    if not values:
+        return
+    before = standings.place_of(database)
+    session.execute(
+        update(Database)
+        .where(Database.id == database.id)
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    after = (
+        database.project_id,
+        values.get("position", database.position),
+        values.get("current", database.current),
+    )
+    if database.retired_at is None and before != after:
+        standings.shift(session, left=[before], entered=[after])
+
+
+def _told(task: Task, ended: Ended) -> dict[str, Any]:
+    run, earlier = task.run, task.run.log or ""
+    moved = run.before is not None and run.after not in (None, run.before)
+    return {
+        # Of several attempts the first that moved it knows where it came from.
+        "before": run.before if moved else ended.before,
+        "aim": task.run.aim,
+        "after": ended.after,
+        "applied": list(ended.applied) or None,
+        "replayed": ended.replayed,
+        "seconds": ended.seconds,
+        "error": ended.error,
+        "problem": ended.problem,
+        "snapshot": ended.snapshot,
+        "log": earlier + "\n".join(task.lines) + "\n",
+    }
+
+
+def _write(session: CatalogSession, task: Task, values: dict[str, Any]) -> bool:
+    done = session.execute(
+        update(Run)
+        .where(Run.id == task.run.id, Run.state == State.RUNNING, Run.worker == task.worker)
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    return bool(done.rowcount == 1)  # type: ignore[attr-defined]
+
+
+def _standing(task: Task, ended: Ended) -> dict[str, Any]:
+    """The columns that say where it stands; {} if nobody knows."""
+    now, seen = datetime.now(UTC), ended.look
+    if task.kind is Kind.REHEARSE or (seen is None and ended.after is None):
+        return {}
+    at_head = set(split(ended.after or "")) == set(task.scripts.heads)
+    if seen is None and not at_head:
+        seen = task.member().status()
+    if seen is None:
+        return {
+            "position": Position.AT_HEAD.value,
+            "current": ended.after,
+            "pending": 0,
+            "reason": None,
+            "asked_at": now,
+            "seen_at": now,
+        }
+    return found_at(seen, ended.error)
+
+
+def found_at(seen: Look, why: str | None = None, *, at: datetime | None = None) -> dict[str, Any]:
+    """A look, of this moment or of now, as the columns of a database.
+
+    `why` explains a torn one better than the look does.
+    """
+    at = at or datetime.now(UTC)
+    values: dict[str, Any] = {"position": seen.position.value, "asked_at": at, "reason": None}
+    if seen.position is Position.UNREACHABLE:
+        return values | {"reason": seen.reason}  # where it stood is still the best that is known
+    if seen.position is Position.TORN:
+        left = f"A batch operation broke and left {', '.join(seen.leftovers)}."
+        values["reason"] = why or (
+            f"Revision {seen.torn} began and never ended." if seen.torn else left
+        )
+    return values | {"current": joined(seen.current), "pending": len(seen.pending), "seen_at": at}
+
+
+def _note_origin(session: CatalogSession, task: Task, ended: Ended) -> None:
+    """Which rollout first brought a revision to a database."""
+    # What this process knows to have been brought before. An edited script is another revision.
+    brought = current_app.extensions.setdefault("headway.brought", set())
+    project = (task.project.id, task.project.digest)
+    new = [name for name in ended.applied if (*project, name) not in brought]
+    if not new:
+        return
+    session.execute(
+        update(Revision)
+        .where(
+            Revision.project_id == task.project.id,
+            Revision.revision.in_(new),
+            Revision.rollout_id.is_(None),
+        )
+        .values(rollout_id=task.rollout.id)
+        .execution_options(synchronize_session=False)
+    )
+    brought.update((*project, name) for name in new)

@@ -1,0 +1,54 @@
+"""The watchdog: a run that takes longer than its rollout allows is ended, with its process.
+
+Nothing less ends it for sure: a revision may wait for ever, in Python or in a driver. What it
+left is then seen by looking at the database.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from flask import Flask
+
+from app.fleet import perform, workers
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.25
+LAST_WORDS = 5.0
+"""How long the catalog may take to be told."""
+EXIT = 1
+
+
+class Watchdog(threading.Thread):
+    """Watches the runs that this process does, until it has done its last."""
+
+    def __init__(
+        self, app: Flask, ended: threading.Event, hand_back: Callable[[str], object]
+    ) -> None:
+        super().__init__(name="watchdog", daemon=True)
+        self.app, self.ended, self.hand_back = app, ended, hand_back
+
+    def run(self) -> None:
+        """Look, again and again."""
+        while not self.ended.wait(LOOK_SECONDS):
+            now = perform.in_hand
+            if now is not None and time.monotonic() > now.ends_at:
+                self._end(now)
+
+    def _end(self, over: perform.InHand) -> None:
+        log.error("run %s takes longer than its rollout allows: ending it", over.run_id)
+        # In a thread: a catalog that does not answer must not keep the run alive.
+        last = threading.Thread(target=self._tell, args=(over,), daemon=True)
+        last.start()
+        last.join(LAST_WORDS)
+        if perform.in_hand is over:  # else it has just ended by itself
+            os._exit(EXIT)
+
+    def _tell(self, over: perform.InHand) -> None:
+        with self.app.app_context():
+            perform.note_timeout(over.run_id, over.worker)
+            self.hand_back(over.worker)
+            workers.stop(over.worker)

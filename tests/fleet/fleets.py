@@ -1,0 +1,186 @@
+"""A small fleet in the hands of a test: a project, its databases, and a worker in this process."""
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Flask
+from sqlalchemy.engine import URL
+
+from app import create_app
+from app.extensions import db
+from app.fleet import (
+    addresses,
+    advance,
+    claims,
+    databases,
+    loading,
+    perform,
+    projects,
+    records,
+    rollouts,
+    runs,
+    standings,
+    workers,
+)
+from app.fleet.actors import Actor
+from app.fleet.transactions import writing
+from app.migrator import Project as Scripts
+from app.models import Database, Project, Role, Rollout, Run, Stage
+from tests.conftest import settings_for
+from tests.migrator.scripts import write_env, write_project, write_revision
+
+ROOT = Actor(id=None, name="test", role=Role.ADMIN)
+ME = "worker-1"
+
+
+class Fleet:
+    """A project of a few revisions, `r001` and on, and databases that stand at one of them."""
+
+    def __init__(self, app: Flask, folder: Path, revisions: int = 3) -> None:
+        self.app = app
+        self.folder = folder
+        self.scripts = write_project(folder / "scripts", revisions)
+        made, _ = projects.create_project(ROOT, {"name": "shop", "location": str(self.scripts)})
+        self.project_id = made.id
+        self.load()
+        workers.register(ME, "embedded")
+
+    def load(self) -> None:
+        """Read the scripts anew."""
+        assert loading.load(self.project_id).problem is None
+        db.session.rollback()
+
+    def file(self, name: str, at: str | None = "r001") -> Path:
+        """A SQLite file that stands at a revision."""
+        path = self.folder / f"{name}.db"
+        if at:
+            Scripts.load(self.scripts).at(path).create(at)
+        return path
+
+    def add(self, name: str, at: str | None = "r001", **values: Any) -> Database:
+        """Such a file, registered and looked at."""
+        return self.register(name, f"sqlite:///{self.file(name, at)}", **values)
+
+    def register(self, name: str, url: str | URL, **values: Any) -> Database:
+        """A database of any kind, registered and looked at."""
+        text = url if isinstance(url, str) else url.render_as_string(hide_password=False)
+        asked = {"project_id": self.project_id, "name": name, "url": text, **values}
+        made, _ = databases.register_database(ROOT, asked)
+        refresh(made.id, self.project_id)
+        return databases.get_database(ROOT, made.id)
+
+    def add_many(self, count: int, **values: Any) -> list[Database]:
+        """`d000` and on."""
+        return [self.add(f"d{number:03}", **values) for number in range(count)]
+
+    def rollout(self, **values: Any) -> Rollout:
+        """A rollout of this project, not started."""
+        asked = {"project_id": self.project_id, "waves": ["100%"], **values}
+        return rollouts.create_rollout(ROOT, asked)[0]
+
+    def start(self, **values: Any) -> Rollout:
+        """One that is started."""
+        return rollouts.start_rollout(ROOT, self.rollout(**values).id)
+
+    def work(self, limit: int = 10, worker: str = ME) -> int:
+        """Claim once and do what was claimed; how many."""
+        taken = claims.claim(worker, limit)
+        for run_id in taken:
+            perform.perform(run_id, worker)
+        return len(taken)
+
+    def drain(self) -> None:
+        """Work until nothing is left that happens by itself."""
+        for _ in range(200):
+            workers.beat(ME)
+            advance.advance()
+            stages = self.stages()
+            if not self.work() and stages == self.stages():
+                advance.advance()
+                if stages == self.stages():
+                    return
+        raise AssertionError("it goes on and on")
+
+    def stages(self) -> list[tuple[int, str, int]]:
+        """Where all rollouts are."""
+        rows = db.session.execute(sa.select(Rollout.id, Rollout.stage, Rollout.wave)).all()
+        db.session.rollback()
+        return [tuple(row) for row in rows]
+
+    def at(self, database: Database) -> str:
+        """Where the file itself says that it stands."""
+        path = Path(str(sa.make_url(database.address).database))
+        engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return ""
+            found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars()
+            return "+".join(sorted(found))
+
+    def runs_of(self, rollout: Rollout, **more: Any) -> list[Run]:
+        """Its runs, in the order they were made."""
+        fresh()
+        return runs.list_runs(ROOT, limit=1000, rollout_id=rollout.id, **more)[0]
+
+    def stage(self, rollout: Rollout) -> Stage:
+        """Where it is now."""
+        fresh()
+        return Stage(rollouts.get_rollout(ROOT, rollout.id).stage)
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many databases stand where, by the catalog's counts, which hold for its rows."""
+        kept = {(c.position, c.current): c.databases for c in standings.counts(self.project_id)}
+        rows = db.session.execute(
+            sa.select(Database.position, Database.current, sa.func.count())
+            .where(Database.retired_at.is_(None))
+            .group_by(Database.position, Database.current)
+        )
+        assert kept == {(position or "unknown", current): n for position, current, n in rows}
+        db.session.rollback()
+        return kept
+
+
+def fresh() -> None:
+    """What is read from here on is what is there: also where nothing was read since a commit."""
+    db.session.rollback()
+    db.session.expire_all()
+
+
+def refresh(database_id: int, project_id: int) -> None:
+    """Have a database looked at."""
+    project = db.session.get_one(Project, project_id)
+    database = db.session.get_one(Database, database_id)
+    seen = projects.scripts_of(project).at(addresses.url_of(database)).status()
+    with writing() as session:
+        rollout = Rollout(stage=Stage.RUNNING)
+        records.place(session, rollout, database_id, records.found_at(seen))
+
+
+@contextlib.contextmanager
+def fleet_on(url: URL, folder: Path, revisions: int = 3, **settings: object) -> Iterator[Fleet]:
+    """A fleet whose catalog is at this URL."""
+    roots = {"data_roots": (folder,), "project_roots": (folder,)}
+    keys = {"encryption_keys": ("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",)}
+    app = create_app(settings_for(url, **roots, **keys, **settings))
+    with app.app_context():
+        try:
+            yield Fleet(app, folder, revisions)
+        finally:
+            db.session.remove()
+            db.engine.dispose()
+
+
+def lose_worker(name: str = ME) -> None:
+    """As if a worker had not been heard for long."""
+    from app.models import Worker
+
+    long_ago = datetime.now(UTC) - timedelta(hours=1)
+    with db.engine.begin() as connection:
+        connection.execute(sa.update(Worker).where(Worker.name == name).values(beat_at=long_ago))
+
+
+__all__ = ["ME", "ROOT", "Fleet", "fleet_on", "lose_worker", "write_env", "write_revision"]

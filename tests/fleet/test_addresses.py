@@ -1,0 +1,273 @@
+"""Addresses: every spelling of one database is one identity, and nothing hidden gets out."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from app import create_app
+from app.errors import (
+    AddressInvalid,
+    DatabaseUnreachable,
+    HeadwayError,
+    OutsideRoots,
+    SecretUnreadable,
+)
+from app.extensions import db
+from app.fleet import addresses, databases
+from app.fleet.selectors import Selector
+from app.models import Database
+from tests.conftest import settings_for
+from tests.fleet.conftest import ROOT
+from tests.fleet.registry import Registry, registry_on
+
+SECRET = "s3cr3t-w0rd"
+
+
+@pytest.fixture
+def registry(template_copy: URL, tmp_path: Path) -> Iterator[Registry]:
+    with registry_on(template_copy, tmp_path) as made:
+        yield made
+
+
+def identity(text: str) -> str:
+    return addresses.described(addresses.parse(text)).identity
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        (
+            "postgresql://u:p@db.example.org/shop",
+            "postgres://other@DB.example.org.:5432/shop",
+            "postgresql+psycopg://db.example.org/shop?sslmode=require",
+            "postgresql+asyncpg://db.example.org/shop",
+            "postgresql:///shop?host=db.example.org",
+        ),
+        (
+            "mysql://u:p@127.0.0.1/shop",
+            "mariadb://localhost:3306/shop",
+            "mysql+pymysql://[::1]/shop?charset=utf8mb4",
+        ),
+    ],
+    ids=["postgresql", "mysql"],
+)
+def test_one_database_in_many_spellings_is_one(
+    registry: Registry, spellings: tuple[str, ...]
+) -> None:
+    assert len({identity(text) for text in spellings}) == 1
+    assert len({addresses.described(addresses.parse(text)).server for text in spellings}) == 1
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        ("postgresql://h/shop", "postgresql://h/Shop"),
+        ("postgresql://h/shop", "postgresql://h:5433/shop"),
+        ("postgresql://h/shop", "mysql://h/shop"),
+        ("postgresql://h/shop", "postgresql://i/shop"),
+        ("postgresql://h/s?options=-csearch_path=a", "postgresql://h/s?options=-csearch_path=b"),
+    ],
+    ids=str,
+)
+def test_two_databases_are_two(registry: Registry, others: tuple[str, str]) -> None:
+    assert identity(others[0]) != identity(others[1])
+
+
+def test_a_file_in_many_spellings_is_one_and_is_kept_by_its_real_path(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = registry.data / "real.db"
+    real.touch()
+    (registry.data / "link.db").symlink_to(real)
+    (registry.data / "sub").mkdir()
+    (registry.data / "also").symlink_to(registry.data / "sub")
+    monkeypatch.chdir(registry.data)
+    spellings = (
+        str(real),
+        f"sqlite:///{real}",
+        "sqlite:///real.db",
+        "sqlite:///./sub/../real.db",
+        "sqlite:///also/../link.db",
+        f"sqlite+pysqlite:///{registry.data}/link.db?timeout=5",
+    )
+    assert len({identity(text) for text in spellings}) == 1
+    assert {addresses.parse(text).database for text in spellings} == {str(real)}
+
+
+@pytest.mark.parametrize(
+    "way", ["elsewhere", "above", "link", "folder link", "sibling", "uri", "reference", "later"]
+)
+def test_no_file_outside_the_roots_is_reached(
+    registry: Registry, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, outside = registry.data, tmp_path / "outside"
+    outside.mkdir()
+    (outside / "x.db").touch()
+    (tmp_path / "data-of-others").mkdir()
+    (data / "link.db").symlink_to(outside / "x.db")
+    (data / "folder").symlink_to(outside)
+    (outside / "url").write_text(f"sqlite:///{outside}/x.db")
+    (data / "url").write_text(f"sqlite:///{outside}/x.db")
+    texts = {
+        "elsewhere": f"sqlite:///{outside}/x.db",
+        "above": f"sqlite:///{data}/../outside/x.db",
+        "link": f"sqlite:///{data}/link.db",
+        "folder link": f"sqlite:///{data}/folder/x.db",
+        "sibling": f"sqlite:///{tmp_path}/data-of-others/x.db",
+        "uri": f"sqlite:///file:{outside}/x.db?uri=true",
+    }
+    if way == "reference":
+        for reference in (f"file:{outside}/url", f"file:{data}/folder/url", f"file:{data}/url"):
+            with pytest.raises(OutsideRoots):
+                addresses.resolve(reference)
+    elif way == "later":
+        made = registry.register("moved")
+        (data / "moved.db").symlink_to(outside / "x.db")
+        with pytest.raises(OutsideRoots):
+            addresses.url_of(made)
+    else:
+        with pytest.raises((OutsideRoots, AddressInvalid)):
+            addresses.parse(texts[way])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nothing",
+        f"oracle://u:{SECRET}@h/x",
+        f"postgresql+nodriver://u:{SECRET}@h/x",
+        f"postgresql://u:{SECRET}@h/",
+        f"postgresql://u:{SECRET}@h:port/x",
+        f"postgresql://u:{SECRET}@h:65536/x",
+        f"postgresql://u:{SECRET}@h/x?dbname=y",
+        f"postgresql://u:{SECRET}@h/x?service=s",
+        f"postgresql://u:{SECRET}@h/x?host=i",
+        f"mysql://u:{SECRET}@h/x?read_default_file=/etc/my.cnf",
+        f"mysql://u:{SECRET}@h/x?local_infile=1",
+        f"postgresql://u:{SECRET}@h/x\n",
+        f"postgresql://u:{SECRET}@h/a\x00b",
+        f"postgresql://u:{SECRET}@h/" + "x" * 3000,
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:///file:x.db?uri=true",
+        f"sqlite://u:{SECRET}@h/x.db",
+        "sqlite:////tmp/x.db?mode=memory",
+    ],
+    ids=lambda text: text[:40].replace(SECRET, "…") or "empty",
+)
+def test_what_is_no_address_is_refused_and_not_repeated(registry: Registry, text: str) -> None:
+    if text.endswith("x\n"):
+        assert addresses.parse(text).password == SECRET  # an editor's last line end
+        return
+    with pytest.raises(AddressInvalid) as refused:
+        addresses.parse(text)
+    assert SECRET not in str(refused.value) + repr(refused.value.context)
+
+
+@pytest.mark.parametrize("backend", ["postgresql", "mariadb"])
+def test_the_catalog_is_no_member_of_its_fleet(migrated_url: URL, tmp_path: Path) -> None:
+    with registry_on(migrated_url, tmp_path), pytest.raises(AddressInvalid, match="own catalog"):
+        addresses.parse(migrated_url.render_as_string(hide_password=False))
+
+
+def test_the_catalogs_own_file_is_no_member_either(template_copy: URL, tmp_path: Path) -> None:
+    path = Path(str(template_copy.database))
+    app = create_app(settings_for(template_copy, data_roots=(path.parent,)))
+    (tmp_path / "link.db").symlink_to(path)
+    with app.app_context():
+        for text in (str(path), f"sqlite:///{path.parent}/./{path.name}"):
+            with pytest.raises(AddressInvalid, match="own catalog"):
+                addresses.parse(text)
+        db.engine.dispose()
+
+
+def test_an_address_shows_no_secret_and_says_enough(registry: Registry) -> None:
+    url = addresses.parse(
+        f"postgresql://ada:{SECRET}@h:5433/shop?sslpassword={SECRET}&sslmode=require&x={SECRET}"
+        "&options=-csearch_path%3Dacme"
+    )
+    told = addresses.described(url)
+    assert SECRET not in repr(told)
+    for part in ("ada", "h:5433", "/shop", "sslmode=require", "sslpassword=***", "acme"):
+        assert part in told.address
+    assert told.server == "postgresql://h:5433"
+    assert told.dialect == "postgresql"
+    assert addresses.described(addresses.parse(f"{registry.data}/a.db")).server is None
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "env:HEADWAY_SECRET_KEY",
+        "env:headway_database_url",
+        "env:DATABASE_URL",
+        "env:",
+        "env:a b",
+        "file:relative",
+        "vault:x",
+        "",
+    ],
+)
+def test_what_is_no_reference_is_refused(
+    registry: Registry, reference: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADWAY_SECRET_KEY", SECRET)
+    with pytest.raises(AddressInvalid) as refused:
+        addresses.resolve(reference)
+    assert SECRET not in str(refused.value)
+
+
+def test_a_reference_is_followed_each_time(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_URL", f"postgres://u:{SECRET}@h/one")
+    made = registry.register("shop", reference="env:SHOP_URL")
+    assert (made.address, made.identity) == ("env:SHOP_URL", identity("postgresql://h/one"))
+    monkeypatch.setenv("SHOP_URL", f"postgres://u:{SECRET}@h/two")
+    assert addresses.url_of(made).database == "two"
+    monkeypatch.delenv("SHOP_URL")
+    with pytest.raises(DatabaseUnreachable):
+        addresses.url_of(made)
+
+
+@pytest.mark.parametrize("held", [f"not {SECRET} a url", f"oracle://u:{SECRET}@h/x", "\udcff"])
+def test_what_a_reference_holds_is_never_told(
+    registry: Registry, held: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_URL", held)
+    file = registry.data / "secret"
+    file.write_bytes(held.encode(errors="surrogateescape"))
+    for reference in ("env:SHOP_URL", f"file:{file}"):
+        with pytest.raises(HeadwayError) as refused:
+            addresses.resolve(reference)
+        assert SECRET not in str(refused.value)
+        chain = refused.value.__cause__ or (
+            None if refused.value.__suppress_context__ else refused.value.__context__
+        )
+        assert chain is None
+
+
+def test_a_file_reference_takes_the_last_line_end_away(registry: Registry) -> None:
+    file = registry.data / "secret"
+    file.write_text("postgresql://u:p@h/shop\n")
+    assert addresses.resolve(f"file:{file}").database == "shop"
+
+
+def test_a_secret_under_a_lost_key_breaks_nothing_but_itself(registry: Registry) -> None:
+    lost, fine = registry.register("lost"), registry.register("fine")
+    table = sa.table("database", sa.column("id"), sa.column("url"))
+    db.session.execute(sa.update(table).where(table.c.id == lost.id).values(url="gAAAAAnothing"))
+    db.session.commit()
+    db.session.remove()
+    listed, _ = databases.list_databases(ROOT, Selector(), limit=9)
+    assert [one.name for one in listed] == ["lost", "fine"]
+    with pytest.raises(SecretUnreadable):
+        addresses.url_of(databases.get_database(ROOT, lost.id))
+    assert addresses.url_of(databases.get_database(ROOT, fine.id)).database
+    kept = db.session.execute(sa.select(table.c.url)).scalars().all()
+    assert not any("fine.db" in str(text) for text in kept)
+    assert db.session.get(Database, fine.id)

@@ -1,0 +1,281 @@
+"""Embedded workers as real processes, with real signals."""
+
+import http.client
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from app.extensions import db
+from app.models import State
+from tests.conftest import boot
+from tests.fleet.sites import (
+    Site,
+    family,
+    is_running,
+    kill,
+    site_on,
+    supervisor_of,
+    those_below,
+)
+
+
+@pytest.fixture
+def quick(template_copy: URL, tmp_path: Path) -> Iterator[Site]:
+    with site_on(template_copy, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def slow(template_copy: URL, tmp_path: Path) -> Iterator[Site]:
+    """Each database takes two seconds."""
+    with site_on(template_copy, tmp_path, seconds=1.0) as made:
+        yield made
+
+
+def test_a_server_brings_its_workers_and_they_do_what_is_asked(quick: Site) -> None:
+    server, port = quick.serve(2)
+    names = {one.name for one in quick.until_alive(2)}
+    rollout = quick.begin(12, waves=["1", "100%"])
+    quick.until_ended(rollout)
+    assert quick.found() == {"r002+r003": 12}
+    assert {run.worker for run in quick.runs_of(rollout)} <= names
+    quick.until(lambda: sum(one.done for one in quick.alive()) == 12)
+    assert get(port, "/healthz") == 200
+    below = [one.pid for one in family(server.pid)]
+    assert len(below) == 4, "a web worker, the supervisor and two workers"
+    server.terminate()
+    assert server.wait(30) == 0
+    assert not any(is_running(pid) for pid in below)
+    assert quick.alive() == []
+    listed = quick.flask("workers", "list", "--check")
+    assert listed.returncode == 3
+    assert "No worker is alive" in listed.stderr
+
+
+def test_told_to_stop_each_finishes_its_database_and_hands_the_rest_back(slow: Site) -> None:
+    server, _ = slow.serve(2)
+    slow.until_alive(2)
+    rollout = slow.begin(8)
+    slow.until_running(rollout, 2)
+    time.sleep(0.5)
+    began = time.monotonic()
+    server.terminate()
+    assert server.wait(30) == 0
+    assert time.monotonic() - began < 15
+    states = slow.states(rollout)
+    assert set(states) == {State.SUCCEEDED, State.PENDING}, states
+    assert states[State.SUCCEEDED] >= 2, "what was being migrated is"
+    assert slow.found() == {"r002+r003": states["succeeded"], "": states["pending"]}
+    assert slow.alive() == []
+    slow.serve(2)
+    slow.until_ended(rollout)
+    assert slow.found() == {"r002+r003": 8}
+
+
+def test_the_workers_of_a_killed_server_finish_their_database_and_end(slow: Site) -> None:
+    server, _ = slow.serve(2)
+    slow.until_alive(2)
+    rollout = slow.begin(8)
+    slow.until_running(rollout, 2)
+    below = [one.pid for one in family(server.pid)]
+    kill(server.pid)
+    slow.until(lambda: not any(is_running(pid) for pid in below))
+    states = slow.states(rollout)
+    assert set(states) == {State.SUCCEEDED, State.PENDING}, states
+    assert slow.found() == {"r002+r003": states["succeeded"], "": states["pending"]}
+    assert slow.alive() == []
+
+
+def test_a_killed_worker_is_replaced_and_what_it_did_is_done_once(slow: Site) -> None:
+    server, port = slow.serve(2)
+    first = slow.until_alive(2)
+    rollout = slow.begin(4)
+    slow.until_running(rollout, 2)
+    kill(first[0].pid)
+    killed = time.monotonic()
+    slow.until(lambda: first[0].name not in {one.name for one in slow.alive()})
+    slow.until_alive(2)
+    assert time.monotonic() - killed < 15, "it is not waited until the silence is long"
+    assert first[1].name in {one.name for one in slow.alive()}
+    slow.until_ended(rollout)
+    assert slow.found() == {"r002+r003": 4}
+    again = [run for run in slow.runs_of(rollout) if run.attempt > 1]
+    assert again, "the run that was lost was seen to be lost"
+    assert server.poll() is None
+    assert get(port, "/healthz") == 200
+
+
+def test_a_killed_supervisor_takes_its_workers_along_and_another_one_comes(slow: Site) -> None:
+    server, port = slow.serve(2)
+    first = {one.name for one in slow.until_alive(2)}
+    rollout = slow.begin(6)
+    slow.until_running(rollout, 2)
+    supervisor = supervisor_of(server)
+    workers = [one.pid for one in supervisor.children()]
+    supervisor.kill()
+    slow.until(lambda: not any(is_running(pid) for pid in workers))
+    assert get(port, "/healthz") == 200, "the web server goes on"
+    slow.until_ended(rollout)
+    assert slow.found() == {"r002+r003": 6}
+    assert {run.attempt for run in slow.runs_of(rollout)} == {1}, "none was lost"
+    assert first.isdisjoint(one.name for one in slow.until_alive(2))
+    below = [one.pid for one in family(server.pid)]
+    server.terminate()
+    assert server.wait(30) == 0
+    assert not any(is_running(pid) for pid in below)
+
+
+def test_a_run_that_takes_too_long_is_ended_for_real(slow: Site) -> None:
+    slow.supervise(1)
+    first = slow.until_alive(1)[0]
+    rollout = slow.begin(1, timeout_seconds=0.6)
+    slow.until(lambda: slow.fleet.stage(rollout) == "halted")
+    run = slow.runs_of(rollout)[-1]
+    assert (run.state, run.problem) == (State.FAILED, "run-timed-out")
+    assert slow.found() == {"": 1}, "nothing of it is left"
+    slow.until(lambda: [one.name for one in slow.alive()] not in ([], [first.name]))
+    assert not is_running(first.pid)
+
+
+def test_a_worker_waits_until_its_catalog_is_at_head(
+    quick: Site, sqlite_url: URL, tmp_path: Path
+) -> None:
+    quick.url = sqlite_url  # nothing is there yet
+    supervisor = quick.supervise(1)
+    time.sleep(4)
+    assert len(family(supervisor.pid)) == 1
+    boot(sqlite_url)
+    engine = sa.create_engine(sqlite_url, poolclass=sa.NullPool)
+
+    def registered() -> int:
+        with engine.connect() as connection:
+            return int(connection.exec_driver_sql("SELECT count(*) FROM worker").scalar() or 0)
+
+    quick.until(registered)
+
+
+def test_a_worker_ends_when_a_newer_release_has_migrated_the_catalog(quick: Site) -> None:
+    supervisor = quick.supervise(1)
+    first = quick.until_alive(1)[0]
+    db.session.execute(sa.text("UPDATE alembic_version SET version_num = 'c9999'"))
+    db.session.commit()
+    quick.until(lambda: not is_running(first.pid))
+    quick.until(lambda: family(supervisor.pid), 10)
+    time.sleep(3)
+    assert quick.alive() == [], "the next one waits for a catalog of its own release"
+    db.session.execute(sa.text("UPDATE alembic_version SET version_num = 'c0015'"))
+    db.session.commit()
+    quick.until_alive(1)
+
+
+def test_hup_renews_the_workers(quick: Site) -> None:
+    server, _ = quick.serve(1)
+    first = quick.until_alive(1)[0]
+    server.send_signal(signal.SIGHUP)
+    quick.until(lambda: first.name not in {one.name for one in quick.alive()})
+    quick.until_alive(1)
+    supervisor_of(server)
+    server.terminate()
+    assert server.wait(30) == 0
+    assert quick.alive() == []
+
+
+def test_usr2_does_not_double_the_workers(quick: Site) -> None:
+    server, port = quick.serve(1)
+    first = quick.until_alive(1)[0]
+    server.send_signal(signal.SIGUSR2)
+
+    def new_master() -> psutil.Process | None:
+        return next((one for one in psutil.Process(server.pid).children() if supervised(one)), None)
+
+    def supervised(process: psutil.Process) -> bool:
+        return len(those_below(process.pid, "app.supervisor")) == 1
+
+    quick.until(lambda: (new := new_master()) and len(family(new.pid)) >= 2)
+    new = new_master()
+    assert new
+    time.sleep(3)
+    assert [one.name for one in quick.alive()] == [first.name]
+    server.send_signal(signal.SIGTERM)
+    server.wait(30)
+    quick.until(lambda: [one.name for one in quick.alive()] not in ([], [first.name]))
+    assert get(port, "/healthz") == 200
+    new.terminate()
+    quick.until(lambda: not is_running(new.pid))
+    assert quick.alive() == []
+
+
+def test_with_no_workers_or_with_a_broker_none_is_beside_the_server(quick: Site) -> None:
+    none, port = quick.serve(0)
+    broker, other = quick.serve(2, HEADWAY_BROKER_URL="redis://127.0.0.1:1/0")
+    quick.until(lambda: answers(port) and answers(other))
+    for server in (none, broker):
+        assert those_below(server.pid, "app.supervisor") == []
+
+
+def test_once_does_what_can_be_done_and_ends(quick: Site) -> None:
+    rollout = quick.begin(5, waves=["1", "100%"])
+    done = quick.flask("workers", "run", "--once")
+    assert (done.returncode, done.stdout) == (0, "Done: 5 runs.\n"), done.stderr
+    assert quick.fleet.stage(rollout) == "succeeded"
+    assert quick.found() == {"r002+r003": 5}
+    assert quick.alive() == []
+
+
+def test_flask_workers_run_is_ended_by_a_signal(quick: Site) -> None:
+    running = quick.start("flask", "workers", "run", "--concurrency", "2")
+    assert len(quick.until_alive(2)) == 2
+    rollout = quick.begin(4)
+    quick.until_ended(rollout)
+    below = [one.pid for one in family(running.pid)]
+    running.send_signal(signal.SIGINT)
+    assert running.wait(20) == 0
+    assert not any(is_running(pid) for pid in below)
+
+
+def test_an_idle_worker_takes_what_becomes_due_at_once(quick: Site) -> None:
+    quick.supervise(1)
+    quick.until_alive(1)
+    first = quick.begin(1)  # its process loads the scripts
+    quick.until_ended(first)
+    late = quick.fleet.add("late")
+    rollout = quick.fleet.start(selector={"ids": [late.id]})
+    db.session.rollback()
+    quick.until_ended(rollout)
+    run = quick.runs_of(rollout)[0]
+    assert run.started_at
+    waited = (run.started_at - rollout.started_at).total_seconds()  # type: ignore[operator]
+    assert waited < 2, "0.3 s on a machine that does nothing else"
+
+
+def get(port: int, path: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def answers(port: int) -> bool:
+    try:
+        return get(port, "/healthz") == 200 and get(port, "/readyz") == 200
+    except OSError:
+        return False
+
+
+def test_a_worker_has_no_socket_of_its_server(quick: Site) -> None:
+    _, port = quick.serve(1)
+    worker = quick.until_alive(1)[0]
+    listening = {
+        one.laddr.port
+        for one in psutil.Process(worker.pid).net_connections()
+        if one.status == psutil.CONN_LISTEN
+    }
+    assert port not in listening, "the port is free once the server has ended"

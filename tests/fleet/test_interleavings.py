@@ -1,0 +1,386 @@
+"""What comes between two steps of a rollout: each order is forced, none of it loses anything."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as TooLong
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask, current_app
+from sqlalchemy.engine import URL
+
+from app.cli import progress as terminal
+from app.errors import InputInvalid, RolloutRefused, StillNeeded
+from app.extensions import db
+from app.fleet import (
+    advance,
+    changing,
+    claims,
+    creating,
+    databases,
+    leases,
+    perform,
+    progress,
+    rollouts,
+    standings,
+    starting,
+)
+from app.fleet import refresh as refreshing
+from app.fleet.transactions import repeated, writing
+from app.migrator import Project as Scripts
+from app.models import Database, Rollout, Run, Stage
+from tests.fleet.fleets import ME, ROOT, Fleet, fleet_on, fresh, lose_worker
+from tests.fleet.test_rollouts import broken, mended, sqlite
+
+
+@pytest.fixture
+def fleet(template_copy: URL, tmp_path: Path) -> Iterator[Fleet]:
+    with fleet_on(template_copy, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def anyfleet(migrated_url: URL, tmp_path: Path) -> Iterator[Fleet]:
+    with fleet_on(migrated_url, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def serverfleet(
+    request: pytest.FixtureRequest, migrated: Callable[[str], URL], tmp_path: Path
+) -> Iterator[Fleet]:
+    """Where two can write at once."""
+    with fleet_on(migrated(request.param), tmp_path) as made:
+        yield made
+
+
+def in_another(call: Callable[[], object]) -> object:
+    """What this gives in another thread, with a session of its own."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+
+    def run() -> object:
+        with app.app_context():
+            return call()
+
+    pool = ThreadPoolExecutor(1)
+    try:
+        return pool.submit(run).result(3)
+    finally:
+        pool.shutdown(wait=False)
+
+
+def unseen(fleet: Fleet, name: str) -> Database:
+    """A file at r001 that is registered, and that nobody has looked at."""
+    asked = {"project_id": fleet.project_id, "name": name, "url": f"sqlite:///{fleet.file(name)}"}
+    made, _ = databases.register_database(ROOT, asked)
+    return databases.get_database(ROOT, made.id)
+
+
+# --- undo goes back to where a database was found, whatever the catalog believed -------------------
+
+
+def test_a_canary_that_nobody_had_looked_at_stays_where_it_was(fleet: Fleet) -> None:
+    member = unseen(fleet, "a")
+    broken(fleet, member)
+    rollout = fleet.start()
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.HALTED
+    assert fleet.at(member) == "r001"
+
+
+def test_one_that_was_moved_by_hand_goes_back_to_there(fleet: Fleet) -> None:
+    member = fleet.add("a")
+    Scripts.load(fleet.scripts).at(member.address).upgrade("r002")
+    with sqlite(member) as connection:
+        connection.exec_driver_sql("CREATE TABLE t3 (x INTEGER)")
+    fleet.start()
+    fleet.drain()
+    assert fleet.at(member) == "r002"
+
+
+def test_one_that_was_locked_at_first_goes_back_to_where_it_was(fleet: Fleet) -> None:
+    member = unseen(fleet, "a")
+    rollout = fleet.start(timeout_seconds=0.3)
+    with Scripts.load(fleet.scripts).at(member.address).operations():
+        fleet.work()
+    with writing() as session:
+        session.execute(sa.update(Run).values(retry_at=datetime.now(UTC)))
+    fleet.drain()
+    assert fleet.at(member) == "r003"
+    rollouts.undo_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert (fleet.stage(rollout), fleet.at(member)) == (Stage.UNDONE, "r001")
+
+
+def test_a_look_does_not_overwrite_where_a_lost_run_came_from(anyfleet: Fleet) -> None:
+    fleet = anyfleet
+    member = fleet.add("a")
+    rollout = fleet.start()
+    claims.claim(ME, 1)
+    Scripts.load(fleet.scripts).at(member.address).upgrade()
+    lose_worker()
+    with Scripts.load(fleet.scripts).at(member.address).operations():
+        advance.advance()
+        refreshing.refresh(fleet.project_id)
+    fleet.drain()
+    rollouts.undo_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert (fleet.stage(rollout), fleet.at(member)) == (Stage.UNDONE, "r001")
+
+
+def test_what_a_lost_run_did_by_half_is_taken_back(fleet: Fleet) -> None:
+    _, second = fleet.add_many(2)
+    rollout = fleet.start(concurrency=1)
+    fleet.work(1)
+    claims.claim(ME, 1)
+    Scripts.load(fleet.scripts).at(second.address).upgrade("r002")
+    lose_worker()
+    advance.advance()
+    rollouts.undo_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert (fleet.stage(rollout), fleet.at(second)) == (Stage.UNDONE, "r001")
+
+
+# --- a database is in one rollout -----------------------------------------------------------------
+
+
+def test_of_two_rollouts_that_start_at_once_one_gets_a_database(
+    serverfleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = serverfleet
+    member = fleet.add("a")
+    first, second = fleet.rollout(), fleet.rollout()
+    choose, started = starting.choose, threading.Event()
+
+    def chosen(*given: object) -> object:
+        found = choose(*given)  # type: ignore[arg-type]
+        if not started.is_set():
+            started.set()
+            with suppress(TooLong, RolloutRefused):
+                in_another(lambda: rollouts.start_rollout(ROOT, second.id))
+        return found
+
+    monkeypatch.setattr(starting, "choose", chosen)
+    with suppress(RolloutRefused):
+        rollouts.start_rollout(ROOT, first.id)
+    fresh()
+    runs = db.session.scalars(sa.select(Run).where(Run.database_id == member.id)).all()
+    assert len({run.rollout_id for run in runs}) == 1
+
+
+def test_undo_takes_no_database_from_another_rollout(anyfleet: Fleet) -> None:
+    fleet = anyfleet
+    members = fleet.add_many(2)
+    first = fleet.start(target="r002")
+    fleet.drain()
+    second = fleet.start(target="r003", concurrency=1)
+    fleet.work(1)
+    rollouts.pause_rollout(ROOT, second.id)
+    with pytest.raises(RolloutRefused, match=f"is part of rollout {second.id}"):
+        rollouts.undo_rollout(ROOT, first.id)
+    fresh()
+    kept = {databases.get_database(ROOT, one.id).rollout_id for one in members}
+    assert kept == {second.id}
+    assert fleet.stage(first) is Stage.SUCCEEDED
+
+
+def test_a_lost_run_of_a_cancelled_rollout_lets_go_nothing_of_another(anyfleet: Fleet) -> None:
+    fleet = anyfleet
+    member = fleet.add("a")
+    first = fleet.start()
+    claims.claim("gone", 1)
+    rollouts.cancel_rollout(ROOT, first.id)
+    second = fleet.start()
+    advance.advance()
+    advance.advance()
+    fresh()
+    assert databases.get_database(ROOT, member.id).rollout_id == second.id
+    (run,) = fleet.runs_of(first)
+    assert run.state == "cancelled"
+
+
+def test_what_is_at_work_cannot_be_dropped_or_moved_elsewhere(fleet: Fleet) -> None:
+    member = fleet.add("a")
+    rollout = fleet.start()
+    claims.claim(ME, 1)
+    rollouts.cancel_rollout(ROOT, rollout.id)
+    other = {"url": f"sqlite:///{fleet.file('other')}"}
+    with pytest.raises(StillNeeded, match=f"by rollout {rollout.id}"):
+        changing.change_database(ROOT, member.id, other, version=member.version)
+
+
+# --- one thing goes on while another changes ------------------------------------------------------
+
+
+def test_what_failed_is_tried_again_where_a_wave_soaked(fleet: Fleet) -> None:
+    members = fleet.add_many(10)
+    broken(fleet, members[1])
+    gate = {"failures": 1, "soak_seconds": 3600}
+    rollout = fleet.start(waves=["5", "100%"], gate=gate)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SOAKING
+    rollouts.pause_rollout(ROOT, rollout.id)
+    mended(members[1])
+    rollouts.resume_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert fleet.at(members[1]) == "r003"
+    assert fleet.stage(rollout) is Stage.SOAKING
+
+
+def test_leaving_out_the_failed_canary_brings_the_others_back(fleet: Fleet) -> None:
+    members = fleet.add_many(4)
+    broken(fleet, members[1])
+    rollout = fleet.start(waves=["2", "100%"], concurrency=1)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.HALTED
+    rollouts.resume_rollout(ROOT, rollout.id, skip_failed=True)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+    assert [fleet.at(one) for one in members] == ["r003", "r001", "r003", "r003"]
+
+
+def test_a_pin_holds_what_was_claimed_and_not_begun(fleet: Fleet) -> None:
+    members = fleet.add_many(2)
+    fleet.start()
+    first, second = claims.claim(ME, 2)
+    perform.perform(first, ME)
+    later = datetime.now(UTC) + timedelta(days=1)
+    changing.pin_database(ROOT, members[1].id, reason="audit", until=later)
+    perform.perform(second, ME)
+    assert [fleet.at(one) for one in members] == ["r003", "r001"]
+
+
+def test_a_url_that_cannot_be_read_fails_its_own_run_only(fleet: Fleet) -> None:
+    first, second = fleet.add_many(2)
+    rollout = fleet.start(gate={"failures": 1})
+    with writing() as session:
+        sealed = sa.text("UPDATE database SET url = 'gAAAAAB' WHERE id = :id")
+        session.execute(sealed, {"id": first.id})
+    refreshing.refresh(fleet.project_id)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+    assert fleet.at(second) == "r003"
+    states = {run.database_id: run.state for run in fleet.runs_of(rollout)}
+    assert states == {first.id: "failed", second.id: "succeeded"}
+
+
+def test_a_lease_that_others_lock_is_not_had(serverfleet: Fleet) -> None:
+    assert leases.hold("test", "a", 0.01)
+    with db.engine.connect() as other:
+        other.exec_driver_sql("SELECT * FROM lease WHERE name = 'test' FOR UPDATE")
+        assert not leases.hold("test", "b", 10)
+
+
+def test_two_that_enter_a_place_at_once_are_both_counted(
+    serverfleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project_id, barrier = serverfleet.project_id, threading.Barrier(2, timeout=2)
+    insert = standings.insert
+
+    def together(*given: object) -> object:
+        with suppress(threading.BrokenBarrierError):
+            barrier.wait()
+        return insert(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(standings, "insert", together)
+
+    @repeated
+    def enter() -> None:
+        with writing() as session:
+            standings.shift(session, entered=[(project_id, "behind", "r00x")])
+
+    app: Flask = serverfleet.app
+
+    def run() -> None:
+        with app.app_context():
+            enter()
+
+    db.session.remove()
+    with ThreadPoolExecutor(2) as pool:
+        for one in [pool.submit(run) for _ in range(2)]:
+            one.result(20)
+    found = {count.current: count.databases for count in standings.counts(project_id)}
+    assert found["r00x"] == 2
+
+
+# --- what a gate and a birth are for --------------------------------------------------------------
+
+
+def test_an_approval_needs_a_wave_to_approve(fleet: Fleet) -> None:
+    fleet.add("a")
+    with pytest.raises(RolloutRefused, match="It has one wave"):
+        fleet.start(waves=["1", "100%"], gate={"approval": True})
+
+
+def test_a_rollout_of_others_does_not_say_where_a_new_database_is_born(fleet: Fleet) -> None:
+    member = fleet.add("a")
+    broken(fleet, member)
+    rollouts.run_one(ROOT, member.id, "upgrade")
+    fleet.drain()
+    other = fleet.add("b", labels={"shelf": "1"})
+    fleet.start(selector={"labels": {"shelf": "1"}}, waves=["1"])
+    assert other.position == "behind"
+    asked = {"project_id": fleet.project_id, "name": "new", "url": f"{fleet.folder}/new.db"}
+    made, _ = creating.create_database(ROOT, asked)
+    assert (made.position, made.current, made.rollout_id) == ("at_head", "r003", None)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb"])
+def test_a_check_changes_nothing(fleet: Fleet, kind: str, fresh_url: Callable[[str], URL]) -> None:
+    url: URL | str = f"sqlite:///{fleet.file('a')}"
+    if kind != "sqlite":
+        url = fresh_url(kind)
+        Scripts.load(fleet.scripts).at(url).upgrade("r001")
+    fleet.register("a", url)
+    rollout = fleet.start(gate={"check": "sql", "sql": "SELECT 1"})
+    with writing() as session:  # as if it had been let in
+        gate = rollout.gate | {"sql": "DROP TABLE t1"}
+        session.execute(sa.update(Rollout).where(Rollout.id == rollout.id).values(gate=gate))
+    fleet.drain()
+    (run,) = fleet.runs_of(rollout, kind="upgrade")
+    assert "The query of the check failed" in (run.error or "")
+    assert "t1" in tables(url)
+    with pytest.raises(InputInvalid, match="one statement"):
+        fleet.rollout(gate={"check": "sql", "sql": "SELECT 1; DROP TABLE t1"})
+
+
+def tables(url: URL | str) -> list[str]:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        return sa.inspect(connection).get_table_names()
+
+
+def test_watching_waits_for_a_catalog_that_is_restarted(
+    migrated: Callable[[str], URL], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = migrated("postgresql")
+    with fleet_on(url, tmp_path) as fleet:
+        fleet.add("a")
+        rollout = fleet.start()
+        states, cut = progress._states, threading.Event()
+
+        def interrupted(of: Rollout) -> object:
+            if not cut.is_set():
+                cut.set()
+                end_sessions(url)
+            elif fleet.stages()[-1][1] == "running":
+                fleet.drain()
+            return states(of)
+
+        monkeypatch.setattr(progress, "_states", interrupted)
+        assert terminal.watch(ROOT, rollout.id) == 0
+        assert cut.is_set()
+
+
+def end_sessions(url: URL) -> None:
+    """All that others have on this PostgreSQL database."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )

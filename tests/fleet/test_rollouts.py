@@ -1,0 +1,818 @@
+"""Rollouts on real files, by a worker in this process: waves, gates, halts, retreats, undo."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from flask import current_app
+from sqlalchemy.engine import URL
+
+from app.errors import ApprovalRefused, DatabaseLocked, RolloutRefused
+from app.extensions import db
+from app.fleet import advance, changing, claims, databases, perform, rollouts, runs
+from app.fleet.actors import Actor
+from app.fleet.creating import create_database
+from app.fleet.previews import preview
+from app.fleet.progress import progress
+from app.fleet.tasks import Task
+from app.migrator import Project as Scripts
+from app.models import Database, Kind, Role, Rollout, Run, Stage, State
+from tests.fleet.conftest import person
+from tests.fleet.fleets import ME, ROOT, Fleet, fleet_on, fresh, lose_worker
+from tests.migrator.scripts import write_revision
+
+
+@pytest.fixture
+def fleet(template_copy: URL, tmp_path: Path) -> Iterator[Fleet]:
+    with fleet_on(template_copy, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def anyfleet(migrated_url: URL, tmp_path: Path) -> Iterator[Fleet]:
+    """On each kind of catalog."""
+    with fleet_on(migrated_url, tmp_path) as made:
+        yield made
+
+
+def test_a_rollout_brings_every_database_to_its_target_and_undo_takes_it_back(
+    anyfleet: Fleet,
+) -> None:
+    fleet = anyfleet
+    members = fleet.add_many(5)
+    rollout = fleet.start(waves=["1", "50%", "100%"])
+    assert (rollout.target, rollout.sizes) == ("r003", [1, 2, 2])
+    assert fleet.counts() == {("behind", "r001"): 5}
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+    assert {fleet.at(member) for member in members} == {"r003"}
+    assert fleet.counts() == {("at_head", "r003"): 5}
+    for run in fleet.runs_of(rollout):
+        assert (run.before, run.after, run.applied) == ("r001", "r003", ["r002", "r003"])
+        assert run.seconds is not None
+        assert run.state == State.SUCCEEDED
+    assert not any(databases.get_database(ROOT, one.id).rollout_id for one in members)
+    rollouts.undo_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.UNDONE
+    assert {fleet.at(member) for member in members} == {"r001"}
+    assert fleet.counts() == {("behind", "r001"): 5}
+
+
+def test_waves_open_one_after_the_other(fleet: Fleet) -> None:
+    fleet.add_many(4)
+    rollout = fleet.start(waves=["1", "2", "100%"])
+    seen = []
+    while fleet.stage(rollout) is not Stage.SUCCEEDED:
+        seen.append(fleet.work())
+        advance.advance()
+    assert [done for done in seen if done] == [1, 1, 2]
+
+
+def test_a_database_that_is_called_canary_goes_first(fleet: Fleet) -> None:
+    fleet.add_many(3)
+    canary = fleet.add("zz", labels={"canary": "yes"})
+    rollout = fleet.start(waves=["1", "100%"])
+    assert [run.database_id for run in fleet.runs_of(rollout) if run.wave == 0] == [canary.id]
+
+
+def broken(fleet: Fleet, *databases: Database) -> None:
+    """Make these fail: r002 wants to make a table that is there."""
+    for database in databases:
+        with sqlite(database) as connection:
+            connection.exec_driver_sql("CREATE TABLE t2 (x INTEGER)")
+
+
+def mended(*databases: Database) -> None:
+    for database in databases:
+        with sqlite(database) as connection:
+            connection.exec_driver_sql("DROP TABLE t2")
+
+
+def sqlite(database: Database) -> sa.Connection:
+    path = sa.make_url(database.address).database
+    engine = sa.create_engine(
+        f"sqlite:///{path}", poolclass=sa.NullPool, isolation_level="AUTOCOMMIT"
+    )
+    return engine.connect()
+
+
+def test_it_halts_says_why_and_goes_on_when_mended(anyfleet: Fleet) -> None:
+    fleet = anyfleet
+    members = fleet.add_many(6)
+    broken(fleet, members[2])
+    rollout = fleet.start(waves=["1", "3", "100%"])
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.HALTED
+    told = progress(ROOT, rollout.id)
+    assert told.reason is not None
+    assert told.reason.startswith("1 failed in wave 2 of 3, none may. First d002: ")
+    assert "table t2 already exists" in told.reason
+    assert told.first_error is not None
+    assert told.first_error.database == "d002"
+    (failed,) = fleet.runs_of(rollout, states=["failed"])
+    assert "CREATE TABLE t2" in (runs.sql_of(failed) or "")
+    assert failed.seconds
+    assert fleet.at(members[2]) == "r001"
+    assert [fleet.at(one) for one in members[3:]] == ["r001"] * 3
+    mended(members[2])
+    rollouts.resume_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+    assert {fleet.at(member) for member in members} == {"r003"}
+    history = [
+        (run.attempt, run.state)
+        for run in fleet.runs_of(rollout, database_id=members[2].id, replaced=True)
+    ]
+    assert history == [(1, "failed"), (1, "succeeded")]
+
+
+def test_some_may_fail_and_can_be_tried_again_after_the_end(fleet: Fleet) -> None:
+    members = fleet.add_many(5)
+    broken(fleet, members[1])
+    rollout = fleet.start(gate={"failures_percent": 20})
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+    assert sorted(fleet.at(one) for one in members) == ["r001", *["r003"] * 4]
+    mended(members[1])
+    rollouts.retry_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert {fleet.at(one) for one in members} == {"r003"}
+    with pytest.raises(RolloutRefused, match="Nothing failed"):
+        rollouts.retry_rollout(ROOT, rollout.id)
+
+
+def test_those_that_failed_can_be_left_out(fleet: Fleet) -> None:
+    members = fleet.add_many(3)
+    broken(fleet, members[0])
+    rollout = fleet.start(waves=["1", "100%"])
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.HALTED
+    rollouts.resume_rollout(ROOT, rollout.id, skip_failed=True)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+    assert [fleet.at(one) for one in members] == ["r001", "r003", "r003"]
+
+
+def test_a_halt_is_immediate(fleet: Fleet) -> None:
+    members = fleet.add_many(10)
+    broken(fleet, members[0])
+    fleet.start()
+    taken = claims.claim(ME, 10)
+    for run_id in taken:
+        perform.perform(run_id, ME)
+    assert [fleet.at(one) for one in members] == ["r001"] * 10
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_a_canary_that_fails_its_check_retreats_by_itself(fleet: Fleet, snapshot: bool) -> None:
+    members = fleet.add_many(4)
+    gate = {"check": "sql", "sql": "SELECT count(*) = 1 FROM t3"}
+    rollout = fleet.start(waves=["2", "100%"], gate=gate, snapshot=snapshot)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.HALTED
+    reason = rollouts.get_rollout(ROOT, rollout.id).reason or ""
+    assert "The query of the check gave 0, not a true value." in reason
+    assert reason.endswith("The canary was taken back.")
+    assert [fleet.at(one) for one in members] == ["r001"] * 4
+    kinds = [(run.kind, run.state) for run in fleet.runs_of(rollout) if run.wave == 0]
+    assert kinds == [
+        ("upgrade", "failed"),
+        ("upgrade", "pending"),
+        ("undo", "succeeded"),
+    ]
+
+
+def test_after_a_retreat_the_canary_can_be_tried_again(fleet: Fleet) -> None:
+    members = fleet.add_many(2)
+    gate = {"check": "sql", "sql": "SELECT count(*) > 0 FROM t1"}
+    rollout = fleet.start(waves=["1", "100%"], gate=gate)
+    fleet.drain()
+    assert fleet.at(members[0]) == "r001"
+    for member in members:
+        with sqlite(member) as connection:
+            connection.exec_driver_sql("INSERT INTO t1 (name) VALUES ('x')")
+    rollouts.resume_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED, progress(ROOT, rollout.id)
+    assert [fleet.at(one) for one in members] == ["r003", "r003"]
+
+
+@pytest.fixture
+def halfway(anyfleet: Fleet, mariadb_url: URL) -> tuple[Rollout, Callable[[str], str]]:
+    """A rollout that halted between two revisions of a MariaDB database; statements for that."""
+    Scripts.load(anyfleet.scripts).at(mariadb_url).upgrade("r001")
+    anyfleet.register("one", mariadb_url)
+
+    def run(statement: str) -> str:
+        engine = sa.create_engine(mariadb_url, poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            found = connection.exec_driver_sql(statement)
+            return "+".join(found.scalars()) if found.returns_rows else ""
+
+    run("CREATE TABLE t3 (id INT)")
+    rollout = anyfleet.start(retreat=False)
+    anyfleet.drain()
+    assert run(WHERE) == "r002"
+    return rollout, run
+
+
+WHERE = "SELECT version_num FROM alembic_version"
+
+
+@pytest.mark.parametrize("then", ["mended", "failed again", "cancelled"])
+def test_undo_goes_back_to_where_the_first_attempt_began(
+    anyfleet: Fleet, halfway: tuple[Rollout, Callable[[str], str]], then: str
+) -> None:
+    (rollout, run), fleet = halfway, anyfleet
+    if then == "mended":
+        run("DROP TABLE t3")
+    if then != "cancelled":
+        rollouts.resume_rollout(ROOT, rollout.id)
+        fleet.drain()
+    assert run(WHERE) == ("r003" if then == "mended" else "r002")
+    if then != "mended":
+        rollouts.cancel_rollout(ROOT, rollout.id)
+    rollouts.undo_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert run(WHERE) == "r001"
+    assert fleet.stage(rollout) is Stage.UNDONE
+
+
+def test_an_undo_that_stops_half_way_is_tried_again_from_there(
+    anyfleet: Fleet, halfway: tuple[Rollout, Callable[[str], str]]
+) -> None:
+    (rollout, run), fleet = halfway, anyfleet
+    run("DROP TABLE t3")
+    rollouts.resume_rollout(ROOT, rollout.id)
+    fleet.drain()
+    run("ALTER TABLE t1 DROP COLUMN extra")
+    rollouts.undo_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert (fleet.stage(rollout), run(WHERE)) == (Stage.HALTED, "r002")
+    run("ALTER TABLE t1 ADD COLUMN extra INT")
+    rollouts.retry_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert (fleet.stage(rollout), run(WHERE)) == (Stage.UNDONE, "r001")
+
+
+def test_undo_takes_back_what_was_still_at_work_when_it_was_asked_for(anyfleet: Fleet) -> None:
+    fleet = anyfleet
+    members = fleet.add_many(3)
+    rollout = fleet.start(concurrency=2)
+    fleet.work(1)
+    (taken,) = claims.claim(ME, 1)
+    # It has looked at its rollout and is at its database.
+    task = Task.of(taken, ME)
+    assert task is not None
+    rollouts.pause_rollout(ROOT, rollout.id)
+    rollouts.undo_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.UNDOING
+    perform._finish(task, perform._operated(task))
+    assert sorted(fleet.at(one) for one in members) == ["r001", "r001", "r003"]
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.UNDONE
+    assert {fleet.at(one) for one in members} == {"r001"}
+
+
+def test_undo_of_a_lost_run_that_came_to_nothing_ends(fleet: Fleet) -> None:
+    members = fleet.add_many(2)
+    rollout = fleet.start(concurrency=2)
+    fleet.work(1)
+    claims.claim("gone", 1)
+    rollouts.undo_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.UNDONE
+    assert {fleet.at(one) for one in members} == {"r001"}
+    assert {run.state for run in fleet.runs_of(rollout)} == {"succeeded", "cancelled"}
+
+
+def test_undo_falls_back_to_the_snapshot(fleet: Fleet) -> None:
+    write_revision(
+        fleet.scripts,
+        "r004",
+        "r003",
+        ['op.create_table("t4", sa.Column("id", sa.Integer))'],
+        ["raise NotImplementedError"],
+    )
+    fleet.load()
+    member = fleet.add("one", "r003")
+    rollout = fleet.start(snapshot=True)
+    fleet.drain()
+    assert fleet.at(member) == "r004"
+    rollouts.undo_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert fleet.at(member) == "r003"
+    (back,) = fleet.runs_of(rollout, kind="undo")
+    assert "Revision r004 failed: NotImplementedError." in (back.log or "")
+    assert fleet.stage(rollout) is Stage.UNDONE
+
+
+@pytest.mark.parametrize("verb", ["retry", "undo"])
+def test_undo_leaves_a_database_alone_that_somebody_moved_since(fleet: Fleet, verb: str) -> None:
+    first, second = fleet.add("a"), fleet.add("b")
+    rollout = fleet.start(target="r002")
+    fleet.drain()
+    Scripts.load(fleet.scripts).at(first.address).upgrade("r003")
+    rollouts.undo_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert fleet.at(first) == "r003"
+    assert fleet.at(second) == "r001"
+    assert fleet.stage(rollout) is Stage.HALTED
+    reason = rollouts.get_rollout(ROOT, rollout.id).reason or ""
+    assert reason.startswith("1 of 2 could not be taken back. First a: The rollout left a at r002")
+    Scripts.load(fleet.scripts).at(first.address).downgrade("r002")
+    getattr(rollouts, f"{verb}_rollout")(ROOT, rollout.id)
+    fleet.drain()
+    assert fleet.at(first) == "r001"
+    assert fleet.stage(rollout) is Stage.UNDONE
+
+
+def test_a_second_account_has_to_approve(anyfleet: Fleet) -> None:
+    fleet = anyfleet
+    members = fleet.add_many(2)
+    _, first = person(Role.OPERATOR, "first")
+    _, second = person(Role.OPERATOR, "second")
+    asked = {
+        "project_id": fleet.project_id,
+        "waves": ["1", "100%"],
+        "gate": {"approval": True},
+    }
+    rollout, _ = rollouts.create_rollout(first, asked)
+    rollouts.start_rollout(first, rollout.id)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.WAITING
+    assert sorted(fleet.at(one) for one in members) == ["r001", "r003"]
+    for nobody in (first, ROOT):
+        with pytest.raises(ApprovalRefused):
+            rollouts.approve_rollout(nobody, rollout.id)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.WAITING
+    rollouts.approve_rollout(second, rollout.id)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+    assert [one.account_name for one in progress(ROOT, rollout.id).approvals] == ["second"]
+
+
+def test_a_wave_soaks(fleet: Fleet) -> None:
+    fleet.add_many(2)
+    rollout = fleet.start(waves=["1", "100%"], gate={"soak_seconds": 3600})
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SOAKING
+    past = datetime.now(UTC) - timedelta(seconds=3601)
+    with db.engine.begin() as connection:
+        connection.execute(sa.update(Rollout).values(wave_done_at=past))
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+
+
+def test_nothing_begins_outside_the_window(fleet: Fleet) -> None:
+    member = fleet.add("one")
+    now = datetime.now(UTC)
+    window = {
+        "from": f"{now + timedelta(hours=2):%H:%M}",
+        "until": f"{now + timedelta(hours=3):%H:%M}",
+    }
+    rollout = fleet.start(window=window)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.RUNNING
+    assert "Outside its window: opens at" in (rollouts.get_rollout(ROOT, rollout.id).reason or "")
+    assert fleet.at(member) == "r001"
+
+
+def test_pause_begins_nothing_more_and_resume_goes_on(fleet: Fleet) -> None:
+    members = fleet.add_many(3)
+    rollout = fleet.start(concurrency=1)
+    assert fleet.work(10) == 1
+    taken = claims.claim(ME, 10)
+    rollouts.pause_rollout(ROOT, rollout.id)
+    perform.perform(taken[0], ME)  # it was claimed and not begun: it goes back
+    fleet.drain()
+    assert sorted(fleet.at(one) for one in members) == ["r001", "r001", "r003"]
+    rollouts.resume_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+
+
+def test_cancel_leaves_what_is_done_and_lets_the_rest_go(fleet: Fleet) -> None:
+    members = fleet.add_many(3)
+    rollout = fleet.start(concurrency=1)
+    fleet.work(1)
+    rollouts.cancel_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.CANCELLED
+    states = [run.state for run in fleet.runs_of(rollout)]
+    assert sorted(states) == ["cancelled", "cancelled", "succeeded"]
+    assert fleet.start().sizes == [2]
+    assert len(members) == 3
+
+
+def test_a_database_is_in_one_rollout_at_a_time(fleet: Fleet) -> None:
+    fleet.add_many(2)
+    first = fleet.start()
+    second = fleet.rollout()
+    with pytest.raises(RolloutRefused, match=f"2 part of rollout {first.id}"):
+        rollouts.start_rollout(ROOT, second.id)
+    fleet.drain()
+    with pytest.raises(RolloutRefused, match="2 has r003 already"):
+        rollouts.start_rollout(ROOT, second.id)
+
+
+def test_who_is_left_out_and_why(fleet: Fleet) -> None:
+    fleet.add_many(2)
+    pinned = fleet.add("pinned")
+    changing.pin_database(
+        ROOT, pinned.id, reason="audit", until=datetime.now(UTC) + timedelta(days=1)
+    )
+    fleet.add("late", strategy="on_open")
+    fleet.add("done", "r003")
+    fleet.add("new", None)
+    told = preview(ROOT, fleet.rollout().id)
+    assert {(one.why, one.databases) for one in told.skipped} == {
+        ("pinned: audit", 1),
+        ("migrated when they are opened", 1),
+        ("has r003 already", 1),
+    }
+    assert told.total == 3
+    by_current = {group.current: group for group in told.groups}
+    group = by_current["r001"]
+    assert (group.databases, group.dialect, group.ends) == (2, "sqlite", "r003")
+    assert [step.revision for step in group.steps] == ["r002", "r003"]
+    assert "CREATE TABLE t3" in (group.sql or "")
+    assert by_current[""].ends == "r003"
+
+
+def test_a_pin_that_comes_later_takes_a_database_out(fleet: Fleet) -> None:
+    members = fleet.add_many(2)
+    rollout = fleet.start(waves=["1", "100%"])
+    fleet.work()
+    changing.pin_database(
+        ROOT, members[1].id, reason="audit", until=datetime.now(UTC) + timedelta(days=1)
+    )
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+    assert fleet.at(members[1]) == "r001"
+    assert fleet.runs_of(rollout)[-1].error == "Pinned: audit"
+
+
+def test_limits_of_a_rollout_and_of_a_server_hold(fleet: Fleet) -> None:
+    fleet.add_many(6)
+    with db.engine.begin() as connection:  # as if three were on one server
+        first = sa.select(Database.id).order_by(Database.id).limit(3).scalar_subquery()
+        connection.execute(sa.update(Database).where(Database.id.in_(first)).values(server="a:1"))
+    rollout = fleet.start(concurrency=4, per_server=1)
+    taken = claims.claim(ME, 10)
+    assert len(taken) == 4
+    servers = [db.session.get_one(Run, run).server for run in taken]
+    assert servers.count("a:1") == 1
+    assert claims.claim("worker-2", 10) == []
+    for run_id in taken:
+        perform.perform(run_id, ME)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+
+
+def test_relative_targets_are_fixed_when_a_run_begins(fleet: Fleet) -> None:
+    first, second = fleet.add("a", "r001"), fleet.add("b", "r002")
+    fleet.start(target="+1")
+    fleet.drain()
+    assert (fleet.at(first), fleet.at(second)) == ("r002", "r003")
+    fleet.start(kind="downgrade", target="-1")
+    fleet.drain()
+    assert (fleet.at(first), fleet.at(second)) == ("r001", "r002")
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_lost_run_is_looked_at(anyfleet: Fleet, moved: bool) -> None:
+    fleet = anyfleet
+    member = fleet.add("one")
+    rollout = fleet.start()
+    (run_id,) = claims.claim(ME, 1)
+    if moved:  # its worker was killed after the commit, before it could say so
+        Scripts.load(fleet.scripts).at(member.address).upgrade()
+    lose_worker()
+    advance.advance()
+    run = fleet.runs_of(rollout)[0]
+    assert run.id == run_id
+    assert run.before == "r001"
+    if moved:
+        assert (run.state, run.after) == ("succeeded", "r003")
+        assert fleet.stage(rollout) is Stage.SUCCEEDED
+    else:
+        assert (run.state, run.attempt) == ("pending", 2)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+    rollouts.undo_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert fleet.at(member) == "r001"
+
+
+def test_a_run_that_is_taken_while_a_step_looks_is_seen(
+    migrated: Callable[[str], URL], tmp_path: Path
+) -> None:
+    # On SQLite and MariaDB who takes a run waits for the step to end.
+    with fleet_on(migrated("postgresql"), tmp_path) as fleet:
+        for nth in range(1, 5):
+            fleet.add(f"d{nth}")
+            rollout = fleet.start()
+            with after_query_of_runs(nth, lambda: claims.claim(ME, 1)) as taken:
+                advance.step(rollout.id)
+            assert fleet.stage(rollout) is Stage.RUNNING, f"taken after query {nth}"
+            if not taken:
+                break
+            for run_id in taken:
+                perform.perform(run_id, ME)
+            fleet.drain()
+            assert fleet.stage(rollout) is Stage.SUCCEEDED
+        assert nth > 2  # there were moments to take one at
+
+
+@contextlib.contextmanager
+def after_query_of_runs(nth: int, call: Callable[[], list[int]]) -> Iterator[list[int]]:
+    """Have another thread do this after so many queries of this one; what that gives."""
+    seen, given, here = 0, [], threading.get_ident()
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+
+    def in_context() -> list[int]:
+        with app.app_context():
+            return call()
+
+    def after(conn: object, cursor: object, statement: str, *_: object) -> None:
+        nonlocal seen
+        if threading.get_ident() == here and "FROM run" in statement:
+            seen += 1
+            if seen == nth:
+                with ThreadPoolExecutor(1) as other:
+                    given.extend(other.submit(in_context).result())
+
+    sa.event.listen(db.engine, "after_cursor_execute", after)
+    try:
+        yield given
+    finally:
+        sa.event.remove(db.engine, "after_cursor_execute", after)
+
+
+def test_a_lost_run_whose_database_is_held_stays_lost(fleet: Fleet) -> None:
+    member = fleet.add("one")
+    rollout = fleet.start()
+    claims.claim(ME, 1)
+    lose_worker()
+    with Scripts.load(fleet.scripts).at(member.address).operations():
+        advance.advance()
+        assert fleet.runs_of(rollout)[0].state == "lost"
+    advance.advance()
+    assert fleet.runs_of(rollout)[0].state == "pending"
+
+
+def test_a_run_that_was_given_to_another_is_not_recorded_twice(fleet: Fleet) -> None:
+    fleet.add("one")
+    rollout = fleet.start()
+    (run_id,) = claims.claim(ME, 1)
+    lose_worker()
+    advance.advance()
+    perform.perform(run_id, ME)  # it was only slow, and comes back
+    run = fleet.runs_of(rollout)[0]
+    assert (run.state, run.attempt) == ("pending", 2)
+
+
+def test_a_run_that_took_too_long_has_failed(fleet: Fleet) -> None:
+    member = fleet.add("one")
+    rollout = fleet.start()
+    (run_id,) = claims.claim(ME, 1)
+    perform.note_timeout(run_id, ME)
+    advance.advance()
+    run = fleet.runs_of(rollout)[0]
+    assert (run.state, run.problem) == ("failed", "run-timed-out")
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.HALTED
+    assert fleet.at(member) == "r001"
+
+
+def test_a_database_that_is_away_is_tried_again(fleet: Fleet) -> None:
+    member = fleet.add("one")
+    rollout = fleet.start(timeout_seconds=0.3)
+    with Scripts.load(fleet.scripts).at(member.address).operations():
+        with pytest.raises(DatabaseLocked):
+            Scripts.load(fleet.scripts).at(member.address, lock_wait=0).upgrade()
+        fleet.work()
+    run = fleet.runs_of(rollout)[0]
+    assert (run.state, run.attempt, run.problem) == ("pending", 2, "database-locked")
+    assert run.retry_at is not None
+    assert fleet.work() == 0
+    with db.engine.begin() as connection:
+        connection.execute(sa.update(Run).values(retry_at=datetime.now(UTC)))
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+
+
+def test_a_file_that_is_gone_is_not_made_anew(fleet: Fleet) -> None:
+    member = fleet.add("one")
+    path = Path(sa.make_url(member.address).database or "")
+    rollout = fleet.start()
+    path.rename(path.with_suffix(".away"))
+    fleet.drain()
+    run = fleet.runs_of(rollout)[0]
+    assert (run.state, run.problem) == ("failed", "database-missing")
+    assert not path.exists()
+    known = databases.get_database(ROOT, member.id)
+    assert (known.position, known.current) == ("behind", "r001")
+    assert fleet.stage(rollout) is Stage.HALTED
+    path.with_suffix(".away").rename(path)
+    rollouts.resume_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert fleet.at(member) == "r003"
+
+
+@pytest.mark.parametrize("sample", [1, None])
+def test_a_rehearsal_tells_who_would_fail_and_changes_nothing(
+    fleet: Fleet, sample: int | None
+) -> None:
+    members = fleet.add_many(4)
+    broken(fleet, members[3])
+    before = [Path(sa.make_url(one.address).database or "").read_bytes() for one in members]
+    rollout = fleet.rollout()
+    rollouts.rehearse_rollout(ROOT, rollout.id, sample=sample)
+    fleet.drain()
+    told = progress(ROOT, rollout.id)
+    assert told.stage == Stage.PENDING
+    assert told.rehearsal is not None
+    assert (told.rehearsal.total, told.rehearsal.done) == ((1, 1) if sample else (4, 4))
+    assert told.rehearsal.failed == (0 if sample else 1)
+    if not sample:
+        assert told.rehearsal.first_error is not None
+        assert "table t2 already exists" in (told.rehearsal.first_error.error or "")
+    after = [Path(sa.make_url(one.address).database or "").read_bytes() for one in members]
+    assert after == before
+    mended(members[3])
+    rollouts.start_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+
+
+def test_every_kind_of_run(fleet: Fleet) -> None:
+    member = fleet.add("one")
+    path = Path(sa.make_url(member.address).database or "")
+    for kind, target, at in (
+        (Kind.SNAPSHOT, "", "r001"),
+        (Kind.UPGRADE, "heads", "r003"),
+        (Kind.CHECK, "", "r003"),
+        (Kind.RESTORE, "", "r001"),
+        (Kind.STAMP, "r002", "r002"),
+        (Kind.DOWNGRADE, "r001", "r001"),
+    ):
+        if kind is Kind.DOWNGRADE:
+            Scripts.load(fleet.scripts).at(path).stamp("r001")
+            Scripts.load(fleet.scripts).at(path).upgrade("r002")
+        rollout = rollouts.run_one(ROOT, member.id, kind, target)
+        fleet.drain()
+        run = fleet.runs_of(rollout)[0]
+        assert (run.state, run.after) == ("succeeded", at), (kind, run.error)
+        assert fleet.at(member) == at
+        assert fleet.counts() == {("behind" if at != "r003" else "at_head", at): 1}
+
+
+def test_a_new_database_is_born_where_the_rollout_is(fleet: Fleet) -> None:
+    from app.fleet.born import born_at
+
+    members = fleet.add_many(3)
+    ids = [member.id for member in members]
+
+    def born() -> str:
+        return born_at(databases.get_database(ROOT, ids[0]))
+
+    assert born() == "heads"
+    rollout = fleet.start(waves=["1", "100%"], target="r002", gate={"soak_seconds": 3600})
+    assert born() == "r001"
+    path = fleet.folder / "new.db"
+    made = created(fleet, "new", path)
+    assert fleet.at(made) == "r001"
+    ids.append(made.id)
+    fleet.drain()
+    past = datetime.now(UTC) - timedelta(seconds=3601)
+    with db.engine.begin() as connection:
+        connection.execute(sa.update(Rollout).values(wave_done_at=past))
+    advance.advance()
+    assert born() == "r002"
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+    assert {fleet.at(databases.get_database(ROOT, one)) for one in ids} == {"r002"}
+
+
+def created(fleet: Fleet, name: str, path: Path) -> Database:
+    asked = {"project_id": fleet.project_id, "name": name, "url": f"sqlite:///{path}"}
+    made, _ = create_database(ROOT, asked)
+    return databases.get_database(ROOT, made.id)
+
+
+def test_the_sql_that_was_sent_is_kept_once(fleet: Fleet) -> None:
+    from app.models import RunSql
+
+    fleet.add_many(4)
+    rollout = fleet.start()
+    fleet.drain()
+    texts = {runs.sql_of(run) for run in fleet.runs_of(rollout)}
+    assert len(texts) == 1
+    assert "CREATE TABLE t2" in (texts.pop() or "")
+    assert db.session.scalar(sa.select(sa.func.count()).select_from(RunSql)) == 1
+
+
+def test_an_older_release_takes_back_what_a_newer_one_did(fleet: Fleet) -> None:
+    member = fleet.add("one", "r002")
+    fleet.start()
+    fleet.drain()
+    (fleet.scripts / "versions" / "r003.py").unlink()
+    fleet.load()
+    from tests.fleet.fleets import refresh
+
+    refresh(member.id, fleet.project_id)
+    assert databases.get_database(ROOT, member.id).position == "ahead"
+    rollout = fleet.start(kind="downgrade", target="r002")
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED, fleet.runs_of(rollout)[0].error
+    assert fleet.at(member) == "r002"
+
+
+def test_many_databases_are_a_few_groups(fleet: Fleet, make_many: Callable[[int], None]) -> None:
+    make_many(3000)
+    told = preview(ROOT, fleet.rollout().id)
+    assert told.total == 3000
+    assert len(told.groups) == 3
+
+
+@pytest.fixture
+def make_many(fleet: Fleet) -> Callable[[int], None]:
+    """Rows of databases at three revisions; there are no files."""
+
+    def make(count: int) -> None:
+        with db.engine.begin() as connection:
+            connection.execute(
+                sa.insert(Database),
+                [
+                    {
+                        "project_id": fleet.project_id,
+                        "name": f"n{number}",
+                        "address": f"sqlite:///{number}",
+                        "dialect": "sqlite",
+                        "position": "behind",
+                        "current": ("r001", "r002", "")[number % 3],
+                    }
+                    for number in range(count)
+                ],
+            )
+
+    return make
+
+
+def test_roles(fleet: Fleet) -> None:
+    from app.errors import RoleInsufficient
+
+    fleet.add("one")
+    _, viewer = person(Role.VIEWER)
+    rollout = fleet.rollout()
+    for use in (
+        rollouts.start_rollout,
+        rollouts.undo_rollout,
+        rollouts.approve_rollout,
+        rollouts.rehearse_rollout,
+    ):
+        with pytest.raises(RoleInsufficient):
+            use(viewer, rollout.id)
+    assert isinstance(viewer, Actor)
+    assert rollouts.get_rollout(viewer, rollout.id).id == rollout.id
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "left_out"),
+    [
+        ("upgrade", "heads", {"has r003 already": 1}),
+        ("upgrade", "r002", {"has r002 already": 2}),
+        ("upgrade", "r003-1", {"has r003-1 already": 2}),
+        ("downgrade", "r002", {"is at r002 already": 1}),
+        ("downgrade", "base", {"is at base already": 1}),
+        ("stamp", "r001", {}),
+        ("check", None, {}),
+    ],
+)
+def test_who_needs_nothing_is_left_out(
+    fleet: Fleet, kind: str, target: str | None, left_out: dict[str, int]
+) -> None:
+    for name, at in (("new", None), ("a", "r001"), ("b", "r002"), ("c", "r003")):
+        fleet.add(name, at)
+    told = preview(ROOT, fleet.rollout(kind=kind, target=target).id)
+    assert {one.why: one.databases for one in told.skipped} == left_out
+    assert told.total == 4 - sum(left_out.values())
+
+
+def test_one_that_nobody_has_looked_at_is_not_taken_for_empty(fleet: Fleet) -> None:
+    member = fleet.add("one")
+    with db.engine.begin() as connection:
+        unseen = sa.update(Database).where(Database.id == member.id)
+        connection.execute(unseen.values(position="", current=""))
+    fresh()
+    assert preview(ROOT, fleet.rollout(kind="downgrade", target="base").id).total == 1

@@ -1,0 +1,130 @@
+"""A worker's hand in this process, when the catalog fails it at the worst moment."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
+
+from app import boot
+from app.extensions import db
+from app.fleet import advance, claims, leases, perform, pulse, workers
+from app.fleet.work import Hand, Loop
+from tests.fleet.sites import Site, site_on
+
+LOST = OperationalError("COMMIT", None, Exception("the server closed the connection"))
+
+
+@pytest.fixture
+def site(migrated_url: URL, tmp_path: Path) -> Iterator[Site]:
+    """On each kind of catalog."""
+    with site_on(migrated_url, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def hand(site: Site) -> Iterator[Hand]:
+    outdated = threading.Event()
+    made = Hand(
+        site.fleet.app, engine="embedded", state=boot.state, outdated=outdated.set, chores=()
+    )
+    made.start()
+    yield made
+    made.end()
+    assert not outdated.is_set()
+
+
+def name_of(hand: Hand) -> str:
+    deadline = time.monotonic() + 30
+    while (name := hand.name) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return name
+
+
+def after_which_the_answer_is_lost(real: Callable[..., Any]) -> Callable[..., Any]:
+    """The catalog has done it, and the connection is gone before it says so."""
+
+    def lost(*args: Any) -> None:
+        real(*args)
+        raise LOST
+
+    return lost
+
+
+def go_on(site: Site, hand: Hand, old: str) -> None:
+    """Another name, the old one's runs looked at, and the rest of the rollout."""
+    site.until(lambda: hand.name not in (None, old))
+    loop = Loop(hand, threading.Event())
+    for _ in range(10):
+        advance.advance()
+        loop.round(name_of(hand))
+        db.session.rollback()
+
+
+def test_runs_that_were_taken_unknown_to_us_are_not_ours_for_ever(
+    site: Site, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout = site.begin(2)
+    old = name_of(hand)
+    loop = Loop(hand, threading.Event())
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "claim", after_which_the_answer_is_lost(claims.claim))
+        with pytest.raises(OperationalError):
+            loop.round(old)
+    assert site.states(rollout)["running"] == 1
+    go_on(site, hand, old)
+    assert site.fleet.stage(rollout) == "succeeded"
+    assert site.found() == {"r002+r003": 2}
+
+
+def test_a_run_that_was_left_in_the_middle_is_looked_at(
+    site: Site, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout = site.begin(2)
+    old = name_of(hand)
+    with monkeypatch.context() as patch:
+        patch.setattr(perform, "_finish", after_which_the_answer_is_lost(lambda *_: None))
+        Loop(hand, threading.Event()).round(old)
+    assert site.found() == {"r002+r003": 1, "": 1}, "it was migrated"
+    assert site.states(rollout)["running"] == 1, "and nobody wrote that down"
+    go_on(site, hand, old)
+    assert site.fleet.stage(rollout) == "succeeded"
+    assert site.found() == {"r002+r003": 2}
+    assert {run.attempt for run in site.runs_of(rollout)} == {1}, "it was seen to be done"
+
+
+def test_who_is_not_heard_begins_nothing(
+    site: Site, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout = site.begin(2)
+    name_of(hand)
+    monkeypatch.setattr(workers, "FRESH_SECONDS", 0.0)
+    assert hand.name is None
+    loop, stop = Loop(hand, threading.Event()), threading.Event()
+    loop.stop = stop
+    threading.Timer(1.0, stop.set).start()
+    loop.run()
+    assert site.states(rollout) == {"pending": 2}
+
+
+def test_who_was_believed_to_be_gone_goes_on_under_another_name(site: Site, hand: Hand) -> None:
+    old = name_of(hand)
+    workers.stop(old)
+    site.until(lambda: hand.name not in (None, old))
+    assert [one.name for one in site.alive()] == [hand.name]
+
+
+def test_a_lease_is_kept_for_as_long_as_the_work_takes(
+    site: Site, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse, "LEASE_SECONDS", 5.0)
+    name_of(hand)
+    with hand.pulse.keeping("long") as held:
+        assert held
+        time.sleep(7)
+        assert not leases.hold("long", "another", 5.0)
