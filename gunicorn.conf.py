@@ -8,9 +8,11 @@ import os
 import shutil
 import signal
 import tempfile
+from types import FrameType
 from typing import Any
 
 from app.probes import STOPS, boot_behind_probes, end_with_parent
+from app.supervisor import Workers
 
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
@@ -29,8 +31,10 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
 
 def when_ready(server: Any) -> None:
     """The sockets listen and no worker is there: bring the catalog to head, answering probes."""
-    if server.cfg.preload_app:
-        return  # the app is loaded, so it has booted
+    if server.cfg.preload_app:  # the app is loaded, so it has booted
+        from app.settings import Settings
+
+        return _start_workers(server, Settings.from_env().embedded)
     tls = None
     if server.cfg.is_ssl:
         from gunicorn.sock import ssl_context
@@ -47,11 +51,47 @@ def when_ready(server: Any) -> None:
     if code:
         server.halt(reason="the catalog could not be brought to head", exit_status=code)
     os.environ["HEADWAY_BOOTED_HEADS"] = boot.said["heads"]
+    return _start_workers(server, boot.said["workers"])
+
+
+def _start_workers(server: Any, count: int) -> None:
+    """Workers beside the web server, told to stop at the same moment as it is."""
+    if not count:
+        return
+    # After USR2 those of the old master go on until it ends, with the code that is there now.
+    beside = Workers(count, patience=server.cfg.graceful_timeout, after=server.master_pid)
+    server.headway_workers = beside  # this file is read anew at HUP; the server stays
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        beside.stop()
+        server.signal(number, frame)
+
+    for number in STOPS:
+        signal.signal(number, stop)
+
+    def a_child_ended(number: int, frame: FrameType | None) -> None:
+        beside.revive()
+        server.signal_chld(number, frame)
+
+    signal.signal(signal.SIGCHLD, a_child_ended)
+
+
+def on_reload(server: Any) -> None:
+    """HUP: new workers of either kind, with the code that is there now."""
+    if beside := getattr(server, "headway_workers", None):
+        beside.renew()
 
 
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
     """A worker that is still loading must not outlive its master with the port in its hands."""
     end_with_parent()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Streams end when the worker is told to stop, instead of keeping it until it is killed."""
+    from app.fleet.following import LEAVING
+
+    worker.wsgi.extensions[LEAVING] = lambda: not worker.alive
 
 
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
@@ -61,7 +101,9 @@ def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
-def on_exit(server: Any) -> None:  # noqa: ARG001
-    """Leave nothing in the temporary folder."""
+def on_exit(server: Any) -> None:
+    """Let the workers end, and leave nothing in the temporary folder."""
+    if beside := getattr(server, "headway_workers", None):
+        beside.wait()
     if os.path.basename(metrics).startswith("headway-metrics-"):  # noqa: PTH119
         shutil.rmtree(metrics, ignore_errors=True)

@@ -38,19 +38,23 @@ class Base(DeclarativeBase):
 
 
 class CatalogAlembic(Alembic):
-    """Flask-Alembic with two seams, which `boot` fills.
+    """Flask-Alembic with three seams, which `boot` fills.
 
     Every run goes through the guard, so that `flask db upgrade` takes the same lock, snapshot,
-    row guard and history as the boot; and an upgrade adopts a catalog without a version first.
+    row guard and history as the boot; an upgrade adopts a catalog without a version first, and
+    leaves one that is settled.
     """
 
     guard: Guard | None = None
     adopt: Callable[[], None] | None = None
+    settle: Callable[[], None] | None = None
 
     def upgrade(self, target: int | str | Script = "heads") -> None:
         if self.adopt:
             self.adopt()
         super().upgrade(target)
+        if self.settle:
+            self.settle()
 
     def run_migrations(self, fn: StepsOf, **kwargs: Any) -> None:
         around = self.guard(self, fn) if self.guard else nullcontext(fn)

@@ -22,7 +22,7 @@ SHARED: list[Processor] = [
 ]
 TOKEN = re.compile(r"(hw_[a-z0-9]{4,16}_)[A-Za-z0-9_-]{16,}")
 """Nobody logs a token on purpose. A path, an error's words or a library might bring one along."""
-QUIET = ("alembic.runtime.plugins", "alembic.ddl.postgresql")
+QUIET = ("alembic.runtime.plugins", "alembic.ddl.postgresql", "authlib", "sqlalchemy")
 
 
 def configure(settings: Settings) -> None:
@@ -45,6 +45,7 @@ def configure(settings: Settings) -> None:
     # Flask-Alembic gives these a handler of their own when it is made.
     for name in ("alembic", "sqlalchemy"):
         logging.getLogger(name).handlers.clear()
+    logging.getLogger("alembic").setLevel(logging.NOTSET)  # a command may have hushed it
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
 

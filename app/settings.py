@@ -3,6 +3,7 @@
 `docs/settings.md` is the same table for people; a test compares the two.
 """
 
+import base64
 import os
 import secrets
 import tomllib
@@ -10,7 +11,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -35,6 +38,11 @@ DRIVERS = {
     "mysql": "mysql+pymysql",
     "mariadb": "mariadb+pymysql",
 }
+BROKERS = ("redis", "rediss", "amqp", "amqps", "sentinel")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+A_KEY = "`openssl rand -base64 32 | tr '+/' '-_'` makes one."
+KEY_BYTES = 32
+LONGEST_COUNT = 6
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
 
@@ -61,6 +69,22 @@ class Settings:
     """How long a start waits for another process that is migrating."""
     on_newer_catalog: str = "serve"
     """`serve` (degraded) or `refuse` a catalog that a newer release has migrated."""
+    broker_url: str | None = field(default=None, repr=False)
+    """Redis or RabbitMQ, which carries runs to workers on any machine. Unset: embedded workers."""
+    workers: int = field(default_factory=lambda: min(4, os.cpu_count() or 1))
+    """Embedded workers beside the web server; 0 for none. Without meaning if there is a broker."""
+    project_roots: tuple[Path, ...] = field(default_factory=lambda: (Path.cwd(),))
+    """The folders that script directories may live in, separated by `:`."""
+    data_roots: tuple[Path, ...] = field(default_factory=lambda: (Path.cwd(),))
+    """The folders that SQLite files may live in, separated by `:`."""
+    encryption_keys: tuple[str, ...] = field(default=(), repr=False)
+    """Fernet keys, separated by commas: the first encrypts, any decrypts."""
+    oidc_issuer: str | None = None
+    """The provider of sign-ins: its issuer, as its tokens name it. Unset: tokens and passwords."""
+    oidc_client_id: str | None = None
+    """Who we are to the provider."""
+    oidc_client_secret: str | None = field(default=None, repr=False)
+    """Proves that to the provider. Unset for a client that is public there."""
     trusted_proxies: int = 0
     """How many proxies in front of us set `X-Forwarded-For`; 0 believes none."""
     log_format: str = "text"
@@ -83,10 +107,25 @@ class Settings:
             "boot_wait_seconds": read.number("HEADWAY_BOOT_WAIT_SECONDS"),
             "boot_lock_seconds": read.number("HEADWAY_BOOT_LOCK_SECONDS"),
             "on_newer_catalog": read.choice("HEADWAY_ON_NEWER_CATALOG", "serve", "refuse"),
+            "broker_url": read.broker("HEADWAY_BROKER_URL"),
+            "workers": read.count("HEADWAY_WORKERS"),
+            "project_roots": read.folders("HEADWAY_PROJECT_ROOTS"),
+            "data_roots": read.folders("HEADWAY_DATA_ROOTS"),
+            "encryption_keys": read.keys("HEADWAY_ENCRYPTION_KEYS"),
+            "oidc_issuer": read.issuer("HEADWAY_OIDC_ISSUER"),
+            "oidc_client_id": env.get("HEADWAY_OIDC_CLIENT_ID", "").strip() or None,
+            "oidc_client_secret": env.get("HEADWAY_OIDC_CLIENT_SECRET", "").strip() or None,
             "trusted_proxies": read.count("HEADWAY_TRUSTED_PROXIES"),
             "log_format": read.choice("HEADWAY_LOG_FORMAT", "text", "json"),
             "log_level": read.choice("HEADWAY_LOG_LEVEL", "debug", "info", "warning", "error"),
         }
+        if bool(given["oidc_issuer"]) != bool(given["oidc_client_id"]):
+            raise SettingInvalid("HEADWAY_OIDC_ISSUER and HEADWAY_OIDC_CLIENT_ID go together.")
+        if given["oidc_issuer"] and find_spec("authlib") is None:
+            raise SettingInvalid(
+                "HEADWAY_OIDC_ISSUER is set, and what it needs is not installed: "
+                "`pip install 'headway[oidc]'`."
+            )
         return cls(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
     @property
@@ -105,26 +144,73 @@ class Settings:
             "MAX_CONTENT_LENGTH": 1024 * 1024,
         }
 
+    @property
+    def embedded(self) -> int:
+        """How many workers belong beside the web server."""
+        return 0 if self.broker_url else self.workers
+
+    def fernet_keys(self) -> tuple[str, ...]:
+        """The keys for secrets at rest; () where a server keeps the catalog and none was given."""
+        if self.encryption_keys or self.database_url.get_backend_name() != "sqlite":
+            return self.encryption_keys
+        fresh = base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+        key = self._beside("encryption_key", "HEADWAY_ENCRYPTION_KEYS", fresh)
+        if not _is_key(key):
+            raise SettingInvalid(
+                f"The file encryption_key beside {self.sqlite_path} holds no key. Bring it back "
+                "from a copy: what was encrypted with it cannot be read without it."
+            )
+        return (key,)
+
     def _own_secret_key(self) -> str:
-        """The key beside an embedded catalog, written on first use, readable by its owner only."""
-        path = self.sqlite_path
         if self.database_url.get_backend_name() != "sqlite":
             raise SettingInvalid(
                 "HEADWAY_SECRET_KEY is not set. Every replica needs the same one: "
                 "set it to the output of `openssl rand -hex 32`."
             )
+        return self._beside("secret_key", "HEADWAY_SECRET_KEY", secrets.token_hex(32))
+
+    def _beside(self, name: str, variable: str, fresh: str) -> str:
+        """A key beside an embedded catalog, written on first use, readable by its owner only."""
+        path = self.sqlite_path
         if path is None:
-            return secrets.token_hex(32)
-        file = path.with_name("secret_key")
+            return fresh
+        file = path.with_name(name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_once(file, secrets.token_hex(32))
+            _write_once(file, fresh)
             return file.read_text().strip()
         except OSError as error:
             raise SettingInvalid(
-                f"HEADWAY_SECRET_KEY is not set and {file} cannot be used ({error.strerror}). "
+                f"{variable} is not set and {file} cannot be used ({error.strerror}). "
                 "Set it, or give the catalog a folder that can be written."
             ) from error
+
+
+def _is_broker(text: str) -> bool:
+    with suppress(ValueError):  # a port that is none, half of an IPv6 address
+        address = urlsplit(text)
+        return address.scheme in BROKERS and address.port != 0
+    return False
+
+
+def _is_issuer(text: str) -> bool:
+    with suppress(ValueError):
+        address = urlsplit(text)
+        safe = address.scheme == "https" or (
+            address.scheme == "http" and address.hostname in LOOPBACK
+        )
+        extra = address.query or address.fragment or address.username or address.password
+        return bool(safe and address.hostname and address.port != 0 and not extra)
+    return False
+
+
+def _is_key(text: str) -> bool:
+    """True if Fernet takes it."""
+    try:
+        return len(base64.urlsafe_b64decode(text)) == KEY_BYTES
+    except ValueError:
+        return False
 
 
 def _write_once(file: Path, text: str) -> None:
@@ -173,6 +259,42 @@ class _Reader:
             )
         return url
 
+    def broker(self, name: str) -> str | None:
+        value = self.env.get(name, "").strip()
+        # Several, for when one is away, are separated by semicolons.
+        if value and not all(map(_is_broker, value.split(";"))):
+            raise SettingInvalid(
+                f"{name} is no URL of a broker. Examples: redis://host:6379/0, "
+                "amqp://user:password@host:5672/"
+            )
+        return value or None
+
+    def issuer(self, name: str) -> str | None:
+        value = self.env.get(name, "").strip()
+        if value and not _is_issuer(value):
+            raise SettingInvalid(
+                f"{name} is no issuer: an https address without a query, as the provider's tokens "
+                "name it. Example: https://id.example.org/realms/main"
+            )
+        return value or None
+
+    def folders(self, name: str) -> tuple[Path, ...] | None:
+        found = tuple(Path(word) for word in self.env.get(name, "").split(os.pathsep) if word)
+        for folder in found:
+            if not folder.is_absolute():
+                raise SettingInvalid(f"{name} names {folder}. Use absolute folders.")
+        return found or None
+
+    def keys(self, name: str) -> tuple[str, ...] | None:
+        found = tuple(w.strip() for w in self.env.get(name, "").split(",") if w.strip())
+        for number, key in enumerate(found, 1):
+            if not _is_key(key):
+                raise SettingInvalid(
+                    f"{name}: number {number} of {len(found)} is no key. A key is {KEY_BYTES} "
+                    f"bytes in URL-safe base64; several are separated by commas. {A_KEY}"
+                )
+        return found or None
+
     def flag(self, name: str) -> bool | None:
         value = self.env.get(name, "").strip().lower()
         if value and value not in TRUE | FALSE:
@@ -193,8 +315,8 @@ class _Reader:
 
     def count(self, name: str) -> int | None:
         value = self.env.get(name, "").strip()
-        if value and not value.isdecimal():
-            raise SettingInvalid(f"{name} is {value!r}. Use a whole number, 0 or more.")
+        if value and not (value.isdecimal() and len(value) <= LONGEST_COUNT):
+            raise SettingInvalid(f"{name} is {value[:20]!r}. Use a whole number, 0 or more.")
         return int(value) if value else None
 
     def choice(self, name: str, *choices: str) -> str | None:

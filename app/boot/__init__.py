@@ -5,8 +5,8 @@ from flask import Flask
 from app.boot import bind
 from app.boot.adopt import adopt
 from app.boot.bind import Report
-from app.boot.head import bring_to_head
-from app.boot.readiness import readiness, require_head
+from app.boot.head import bring_to_head, let_readers_be
+from app.boot.readiness import readiness, require_head, state
 from app.extensions import alembic
 
 
@@ -16,7 +16,7 @@ def init_app(app: Flask, report: Report | None = None) -> None:
     `report` is told what a boot is doing; by default it is logged.
     """
     bind.bind(app, report)
-    alembic.guard, alembic.adopt = bind.guard, adopt
+    alembic.guard, alembic.adopt, alembic.settle = bind.guard, adopt, let_readers_be
 
 
-__all__ = ["bring_to_head", "init_app", "readiness", "require_head"]
+__all__ = ["bring_to_head", "init_app", "readiness", "require_head", "state"]

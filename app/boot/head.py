@@ -2,10 +2,13 @@
 
 import logging
 import os
+import sqlite3
 import time
+from contextlib import closing, suppress
 
 from flask import Flask
 
+from app.boot import boots
 from app.boot.bind import Catalog, catalog
 from app.errors import (
     CatalogAhead,
@@ -42,21 +45,35 @@ def bring_to_head(app: Flask) -> Look:
         here.began = time.time()
         booted = os.environ.get(BOOTED) == ",".join(here.scripts.heads)
         try:
-            seen = _look(here, wait=0 if booted else here.settings.boot_wait_seconds)
+            before = _look(here, wait=0 if booted else here.settings.boot_wait_seconds)
         except DatabaseUnreachable:
             if not booted:
                 raise
             # A worker that comes back during an outage must not take the server down with it.
             log.warning("the catalog does not answer; it was at head when this server started")
             return Look(position=Position.UNREACHABLE, heads=here.scripts.heads)
-        settled = _settle(here, seen)
+        settled = _settle(here, before)
     try:
-        if settled:
-            return seen
-        return _upgrade(app)
+        seen = before if settled else _upgrade(app)
+        with app.app_context():
+            if settled:  # an upgrade has done it
+                let_readers_be()
+            if not booted:  # a worker of a server that has booted is no other boot
+                boots.remember(before, seen)
+        return seen
     finally:
         with app.app_context():
             db.engine.dispose()  # a preloaded app is forked: no connection may be shared
+
+
+def let_readers_be() -> None:
+    """Switch a SQLite catalog to a write-ahead log: who reads does not stop who writes."""
+    if db.engine.name != "sqlite":
+        return
+    # The driver's own, for it cannot be done in a transaction. A file that is in use just now,
+    # read-only, or on a medium without shared memory works as it is.
+    with suppress(sqlite3.OperationalError), closing(db.engine.raw_connection()) as raw:
+        raw.cursor().execute("PRAGMA journal_mode=WAL")
 
 
 def _look(here: Catalog, *, wait: float = 0) -> Look:

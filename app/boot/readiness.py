@@ -25,9 +25,7 @@ def readiness() -> Answer:
     """
     here, began = catalog(), time.monotonic()
     try:
-        with connect(db.engine) as connection, reaching(db.engine.url):
-            current = read_current(connection, ("alembic_version",))
-            connection.rollback()
+        current = _current()
     except (HeadwayError, SQLAlchemyError) as error:
         # Open to everybody: not where the catalog is, nor what its server said.
         log.warning("the catalog cannot be read: %s", error)
@@ -39,6 +37,18 @@ def readiness() -> Answer:
         "head": ", ".join(here.scripts.heads),
         "milliseconds": round((time.monotonic() - began) * 1000, 1),
     }
+
+
+def state() -> str:
+    """`head`, `degraded`, `behind` or `empty`: one query. Raises if the catalog cannot be read."""
+    return _state(_current())
+
+
+def _current() -> tuple[str, ...]:
+    with connect(db.engine) as connection, reaching(db.engine.url):
+        current = read_current(connection, ("alembic_version",))
+        connection.rollback()
+    return current
 
 
 def _state(current: tuple[str, ...]) -> str:

@@ -77,7 +77,7 @@ def test_no_request_is_lost(release: Release, postgresql_url: URL, tmp_path: Pat
         thread.start()
     newer = make_release(tmp_path / "newer")
     newer.add(
-        "c0011", "c0010", 'time.sleep(1)\nop.add_column("account", sa.Column("nick", sa.Text))'
+        "c0115", "c0015", 'time.sleep(1)\nop.add_column("account", sa.Column("nick", sa.Text))'
     )
     new = []
     for process, port in old:
@@ -96,4 +96,4 @@ def test_no_request_is_lost(release: Release, postgresql_url: URL, tmp_path: Pat
         assert process.wait(40) == 0
     assert lost == []
     assert min(answered) > 0
-    assert rows(postgresql_url, "SELECT version_num FROM alembic_version") == [("c0011",)]
+    assert rows(postgresql_url, "SELECT version_num FROM alembic_version") == [("c0115",)]
