@@ -8,7 +8,19 @@ from app.api import access, health, pages, problems, requests, spec
 
 def init_app(app: Flask) -> None:
     """Register the API, its problems, its description and the probes."""
-    from app.api import accounts, events, tokens
+    from app.api import (
+        accounts,
+        databases,
+        drifts,
+        events,
+        projects,
+        revisions,
+        rollouts,
+        runs,
+        tokens,
+        webhooks,
+        workers,
+    )
     from app.extensions import limiter
 
     assert isinstance(app, APIFlask)  # noqa: S101  # create_app makes one
@@ -18,7 +30,8 @@ def init_app(app: Flask) -> None:
     spec.init_app(app)
     api = APIBlueprint("api", __name__, url_prefix="/api/v1")
     access.protect(api)
-    for part in (accounts, tokens, events):
+    fleet = (projects, revisions, databases, drifts, rollouts, runs, webhooks, workers)
+    for part in (accounts, tokens, events, *fleet):
         api.register_blueprint(part.bp)
     app.register_blueprint(api)
     app.register_blueprint(health.bp)

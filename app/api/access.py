@@ -4,7 +4,7 @@ from apiflask import APIBlueprint
 from flask import Response, g, request
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from app.errors import TokenRefused
+from app.errors import InputInvalid, TokenRefused
 from app.extensions import limiter
 from app.fleet.actors import Actor
 from app.fleet.tokens import authenticate
@@ -25,6 +25,11 @@ def actor() -> Actor:
     return g.actor  # type: ignore[no-any-return]
 
 
+def token() -> str:
+    """Its token, to be shown again: a long answer asks now and then whether it still holds."""
+    return g.token  # type: ignore[no-any-return]
+
+
 def _authenticate() -> None:
     if request.endpoint in OPEN:
         return
@@ -33,7 +38,8 @@ def _authenticate() -> None:
         raise TokenRefused(
             "Send a token: `Authorization: Bearer hw_…`. `flask tokens create` makes one."
         )
-    g.actor, g.token_id = authenticate(text.strip(), request_id=g.request_id, ip=g.ip)
+    g.token = text.strip()
+    g.actor, g.token_id = authenticate(g.token, request_id=g.request_id, ip=g.ip)
 
 
 def _only_json() -> None:
@@ -42,9 +48,13 @@ def _only_json() -> None:
     if not request.is_json:
         raise UnsupportedMediaType("Send JSON, with `Content-Type: application/json`.")
     try:
-        request.get_json()  # kept for the operation
+        body = request.get_json()  # kept for the operation
     except RecursionError as error:
         raise BadRequest("The body is nested too deeply.") from error
+    if not body and not isinstance(body, dict):  # APIFlask would take it for {}
+        words = "must be an object; `{}` if there is nothing to say"
+        told = [{"in": "body", "pointer": "", "detail": words}]
+        raise InputInvalid(f"The body {words}.", errors=told)
 
 
 def _was_refused(response: Response) -> bool:

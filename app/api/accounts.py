@@ -1,31 +1,26 @@
 """`/api/v1/accounts`."""
 
-import re
 from typing import Any
 
 from apiflask import APIBlueprint
 from flask import Response, current_app, request, url_for
-from werkzeug.exceptions import PreconditionRequired
 
-from app.api import access, responses
-from app.api.schemas import (
+from app.api import access, conditions, responses
+from app.api.schemas.accounts import (
     AccountChange,
     AccountIn,
     AccountOut,
     AccountPage,
     AccountQuery,
-    Idempotent,
 )
-from app.errors import AccountChanged, InputInvalid
+from app.api.schemas.common import Idempotent
+from app.errors import AccountChanged
 from app.fleet import accounts as fleet
 from app.models import Account
 from app.settings import Settings
 
 bp = APIBlueprint("accounts", __name__, url_prefix="/accounts", tag="accounts")
 
-TAG = r'(W/)?"[!#-~]*"'
-TAGS = re.compile(rf"\*|{TAG}(\s*,\s*{TAG})*")
-VERSION = re.compile(r"[1-9][0-9]{0,9}")
 COUNTRY_HEADERS = ("CF-IPCountry", "CloudFront-Viewer-Country", "X-Country-Code")
 
 
@@ -56,7 +51,7 @@ def list_(query: AccountQuery) -> Any:
 @bp.doc(summary="Read an account", operation_id="readAccount")
 def read(account_id: int) -> Any:
     account = fleet.get_account(access.actor(), account_id)
-    if request.if_none_match.contains_weak(_etag(account)):
+    if request.if_none_match.contains_weak(conditions.etag(account.id, account.version)):
         return Response(status=304, headers=_tag(account))
     return AccountOut.model_validate(account), 200, _tag(account)
 
@@ -67,7 +62,7 @@ def read(account_id: int) -> Any:
 @bp.doc(summary="Change an account", operation_id="changeAccount")
 def change(account_id: int, body: AccountChange) -> Any:
     values = body.model_dump(exclude_unset=True)
-    version = _expected(account_id)
+    version = conditions.expected(account_id, AccountChanged)
     account = fleet.change_account(access.actor(), account_id, values, version=version)
     return AccountOut.model_validate(account), 200, _tag(account)
 
@@ -76,33 +71,13 @@ def change(account_id: int, body: AccountChange) -> Any:
 @bp.output({}, status_code=204)
 @bp.doc(summary="Delete an account", operation_id="deleteAccount")
 def delete(account_id: int) -> Any:
-    fleet.delete_account(access.actor(), account_id, version=_expected(account_id))
+    version = conditions.expected(account_id, AccountChanged)
+    fleet.delete_account(access.actor(), account_id, version=version)
     return "", 204
 
 
-def _expected(account_id: int) -> int | None:
-    """The version that `If-Match` names; None for `*`."""
-    if "If-Match" not in request.headers:
-        raise PreconditionRequired(
-            "Send `If-Match` with the ETag of what you read, or `*` for whatever is there."
-        )
-    if not TAGS.fullmatch(request.headers["If-Match"]):
-        raise InputInvalid("`If-Match` takes the ETag of what you read, quotes and all, or `*`.")
-    if request.if_match.star_tag:
-        return None
-    for tag in request.if_match.as_set():
-        key, _, version = tag.partition("-")
-        if key == str(account_id) and VERSION.fullmatch(version):
-            return int(version)
-    raise AccountChanged("`If-Match` names no version of this account. Read it again.")
-
-
-def _etag(account: Account) -> str:
-    return f"{account.id}-{account.version}"
-
-
 def _tag(account: Account) -> dict[str, str]:
-    return {"ETag": f'"{_etag(account)}"'}
+    return conditions.tag(account.id, account.version)
 
 
 def _country() -> str | None:

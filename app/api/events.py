@@ -5,7 +5,7 @@ from typing import Any
 from apiflask import APIBlueprint
 
 from app.api import access, responses
-from app.api.schemas import EventPage, EventQuery
+from app.api.schemas.events import EventPage, EventQuery
 from app.fleet import audit
 
 bp = APIBlueprint("events", __name__, url_prefix="/events", tag="events")

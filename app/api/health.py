@@ -13,6 +13,7 @@ from prometheus_client import (
 )
 
 from app import boot
+from app.api.metrics import of_fleet
 from app.extensions import limiter
 
 bp = Blueprint("health", __name__)
@@ -39,13 +40,15 @@ def readyz() -> tuple[Response, int]:
 
 @bp.get("/metrics")
 def metrics() -> Response:
-    """Prometheus; all workers of this server together."""
-    READY.set(boot.readiness()[0])
+    """Prometheus; all workers of this server together, and the fleet as the catalog has it."""
+    ready, _ = boot.readiness()
+    READY.set(ready)
     registry = REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return _fresh(Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST))
+    text = generate_latest(registry) + (of_fleet() if ready else b"")
+    return _fresh(Response(text, content_type=CONTENT_TYPE_LATEST))
 
 
 def _fresh(response: Response) -> Response:

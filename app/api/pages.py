@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import flask_swagger_ui
-from flask import Blueprint, Response, abort, render_template, send_from_directory
+from flask import Blueprint, Response, abort, render_template, request, send_from_directory
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 
 from app.settings import ROOT
 
@@ -16,6 +18,7 @@ bp = Blueprint(
     static_url_path="/api/static",
 )
 
+markdown = MarkdownIt()
 SWAGGER = Path(flask_swagger_ui.__file__).parent / "dist"
 PROBLEMS = ROOT / "docs" / "problems"
 SLUG = re.compile(r"[a-z][a-z-]{2,60}")
@@ -34,9 +37,13 @@ def docs_file(name: str) -> Response:
 
 
 @bp.get("/problems/<slug>")
-def problem(slug: str) -> Response:
-    """What a problem means and what to do about it, as plain text."""
+def problem(slug: str) -> Response | str:
+    """What a problem means and what to do about it: a page for a browser, or plain text."""
     file = PROBLEMS / f"{slug}.md"
     if not SLUG.fullmatch(slug) or not file.is_file():
         abort(404)
-    return Response(file.read_text(), mimetype="text/plain")
+    text = file.read_text()
+    if request.accept_mimetypes.best_match(["text/plain", "text/html"]) != "text/html":
+        return Response(text, mimetype="text/plain")
+    title = text.partition("\n")[0].lstrip("# ")
+    return render_template("what.html", title=title, text=Markup(markdown.render(text)))  # noqa: S704  # our own file

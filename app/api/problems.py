@@ -11,17 +11,20 @@ from typing import Any
 from apiflask import APIFlask
 from apiflask.exceptions import HTTPError
 from flask import Response, g, json, request
+from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from app.errors import (
+    ApprovalRefused,
     CatalogBusy,
     DatabaseDenied,
     DatabaseUnreachable,
     HeadwayError,
     Kind,
     RoleInsufficient,
+    TooManyStreams,
 )
 from app.extensions import db, limiter
 from app.fleet.transactions import is_contended
@@ -43,11 +46,15 @@ STATUS = {
 }
 STATUS_OF = {
     RoleInsufficient: 403,  # a better token would not be asked for
+    ApprovalRefused: 403,
+    TooManyStreams: 503,  # the server's, not the thing's
     DatabaseDenied: 502,  # our password is refused, not the caller's token
 }
 """Where the kind alone does not tell the status."""
 RETRY = {Kind.BUSY: 5, Kind.UNREACHABLE: 5}
 MEDIA_TYPE = "application/problem+json"
+
+Path = tuple[str | int, ...]
 
 
 def init_app(app: APIFlask) -> None:
@@ -96,10 +103,9 @@ def of_validation(error: HTTPError) -> Response:
     """APIFlask's: what is wrong with which field, as JSON pointers."""
     detail = error.detail if isinstance(error.detail, dict) else {}
     errors = [
-        {"in": place, "pointer": _pointer(name), "detail": text}
+        {"in": place, "pointer": _pointer(*where), "detail": text}
         for place, fields in detail.items()
-        for name, texts in fields.items()
-        for text in texts
+        for where, text in _faults(error, fields)
     ]
     told = "; ".join(f"{one['pointer'][1:]}: {one['detail']}" for one in errors[:3])
     return problem(
@@ -151,9 +157,16 @@ def problem(
     return Response(json.dumps(more | body), status, mimetype=MEDIA_TYPE)
 
 
-def _pointer(name: str) -> str:
-    """RFC 6901. Nothing of ours is nested, so a dot can only be part of a name that is unknown."""
-    return "/" + name.replace("~", "~0").replace("/", "~1")
+def _faults(error: HTTPError, fields: dict[str, list[str]]) -> list[tuple[Path, str]]:
+    """Where, and what. APIFlask joins a path by dots, which a name may have too."""
+    if isinstance(cause := error.__cause__, ValidationError):
+        return [(one["loc"] or ("_schema",), one["msg"]) for one in cause.errors()]
+    return [((name,), text) for name, texts in fields.items() for text in texts]
+
+
+def _pointer(*path: str | int) -> str:
+    """RFC 6901."""
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
 
 
 def _is_api() -> bool:

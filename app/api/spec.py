@@ -12,7 +12,8 @@ DESCRIPTION = """
 Every operation but `signIn` needs a token: `Authorization: Bearer hw_…`.
 
 Errors are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problems. Lists come in pages: send
-the `next` of one page as `after` for the next. A POST with an `Idempotency-Key` may be sent twice.
+the `next` of one page as `after` for the next. A POST that takes an `Idempotency-Key` may be sent
+twice with it.
 """
 EVERYWHERE = {
     "401": "A token that is valid is needed.",
@@ -30,13 +31,40 @@ FORBIDDEN = {"403": "Your role does not allow this."}
 NOT_THERE = {"404": "There is no such thing."}
 UNUSABLE = {"422": "A field, parameter or header cannot be used."}
 CONDITIONAL = {
-    "412": "The account was changed since you read it.",
+    "412": "It was changed since you read it.",
     "428": "`If-Match` is missing.",
 }
-FOR_VIEWERS = ("signIn", "readMe", "listAccounts", "readAccount", "readToken", "revokeToken")
-CONDITIONED = ("changeAccount", "deleteAccount")
-TAGGED = ("createAccount", "readAccount", "changeAccount")
-IDEMPOTENT = ("createAccount", "createToken")
+FOR_VIEWERS = (
+    *("signIn", "readMe", "listAccounts", "readAccount", "readToken", "revokeToken"),
+    *("listWorkers",),
+    *("listRevisions", "readRevision", "listDrifts", "listDifferences"),
+    *("listProjects", "readProject", "listDatabases", "readDatabase", "readOverview"),
+    *("listRollouts", "readRollout", "previewRollout", "previewNewRollout"),
+    *("readProgress", "followRollout", "listRuns", "readRun"),
+    *("exportRunsAsJsonLines", "exportRunsAsCsv"),
+)
+BY_NUMBER = (
+    *("importDatabases", "previewNewRollout"),
+    *("listDrifts", "listDifferences", "ignoreDrift"),
+)
+"""Those that name another thing in their query or body, which may not be there."""
+CONDITIONED = (
+    *("changeAccount", "deleteAccount", "changeProject", "deleteProject"),
+    *("changeDatabase", "retireDatabase"),
+)
+TAGGED = (
+    *("createAccount", "readAccount", "changeAccount"),
+    *("createProject", "readProject", "changeProject"),
+    *("registerDatabase", "createDatabase", "readDatabase", "changeDatabase"),
+    *("pinDatabase", "unpinDatabase"),
+)
+IDEMPOTENT = (
+    *("createAccount", "createToken", "createWebhook"),
+    *("createProject", "registerDatabase", "createDatabase"),
+    *("createRollout", "startRun"),
+)
+REACHING = ("createDatabase", "importDatabases", "dropDatabase")
+"""What asks databases while the caller waits."""
 
 
 def init_app(app: APIFlask) -> None:
@@ -58,7 +86,13 @@ def _complete(spec: dict[str, Any]) -> dict[str, Any]:
     spec = _one_name_each(spec)
     spec["components"]["schemas"]["Problem"] = PROBLEM
     spec["components"]["headers"] = HEADERS
-    spec["tags"] = [{"name": name} for name in ("accounts", "tokens", "events")]
+    spec["tags"] = [
+        {"name": name}
+        for name in (
+            *("accounts", "tokens", "events", "projects", "revisions", "databases", "drifts"),
+            *("rollouts", "runs", "webhooks", "workers"),
+        )
+    ]
     for path in spec["paths"].values():
         for method, operation in path.items():
             if method in ("get", "post", "patch", "delete"):
@@ -83,6 +117,8 @@ def _complete_operation(operation: dict[str, Any]) -> None:
     operation["parameters"] = _parameters(name, operation.get("parameters", []))
     if "requestBody" in operation:
         operation["requestBody"]["required"] = True
+    if name == "openDatabase":
+        answers["202"] = answers["200"] | {"description": "It is being brought up to date: wait."}
     if name == "readAccount":
         answers["304"] = {"description": "You have it.", "headers": _headers("ETag")}
     for code, words in _refusals(name, operation).items():
@@ -100,6 +136,7 @@ def _parameters(name: str, derived: list[dict[str, Any]]) -> list[dict[str, Any]
         + ([IF_MATCH] if name in CONDITIONED else [])
         + ([IF_NONE_MATCH] if name == "readAccount" else [])
         + ([IDEMPOTENCY_KEY] if name in IDEMPOTENT else [])
+        + ([LAST_EVENT_ID] if name == "followRollout" else [])
     )
 
 
@@ -112,7 +149,9 @@ def _refusals(name: str, operation: dict[str, Any]) -> dict[str, str]:
         refusals |= WITH_BODY
     if "requestBody" in operation or "query" in places or name in CONDITIONED:
         refusals |= UNUSABLE
-    if "path" in places or name in IDEMPOTENT:
+    if name in REACHING:
+        refusals |= {"502": "The database refuses, or a revision failed in it."}
+    if "path" in places or name in (*IDEMPOTENT, *BY_NUMBER):
         refusals |= NOT_THERE
     if name in CONDITIONED:
         refusals |= CONDITIONAL
@@ -123,7 +162,7 @@ def _add_headers(name: str, answers: dict[str, Any]) -> None:
     for code, answer in answers.items():
         names = ["X-Request-ID"]
         names += ["ETag"] if name in TAGGED and code in ("200", "201", "304") else []
-        names += ["Location"] if code == "201" else []
+        names += ["Location"] if code in ("201", "202") else []
         names += ["Idempotent-Replayed"] if code == "201" and name in IDEMPOTENT else []
         names += ["Link"] if name.startswith("list") and code == "200" else []
         names += ["WWW-Authenticate"] if code == "401" else []
@@ -148,6 +187,13 @@ IF_NONE_MATCH = {
     "in": "header",
     "required": False,
     "description": "The ETag of what you have: 304 if it is still that.",
+    "schema": {"type": "string"},
+}
+LAST_EVENT_ID = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "The id of the last event that you saw; it is not sent again.",
     "schema": {"type": "string"},
 }
 IDEMPOTENCY_KEY = {

@@ -6,8 +6,8 @@ from apiflask import APIBlueprint
 from flask import g, url_for
 
 from app.api import access, responses
-from app.api.schemas import (
-    Idempotent,
+from app.api.schemas.common import Idempotent
+from app.api.schemas.tokens import (
     Me,
     SignIn,
     TokenIn,

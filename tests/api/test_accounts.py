@@ -262,3 +262,36 @@ def test_accounts_behave_the_same_on_every_database(catalog_url: URL) -> None:
 
 def test_nothing_is_open(client: FlaskClient) -> None:
     assert_problem(client.get("/api/v1/accounts"), 401)
+
+
+def test_a_disabled_account_is_refused_until_it_is_enabled(
+    call: Call, people: dict[str, tuple[int, str]]
+) -> None:
+    path, more = f"/accounts/{people['viewer'][0]}", {"headers": {"If-Match": "*"}}
+    for who in ("viewer", "operator"):
+        refused = call(who, "PATCH", path, json={"disabled": True}, **more)
+        assert_problem(refused, 403, "role-insufficient")
+    mine = f"/accounts/{people['admin'][0]}"
+    refused = call("admin", "PATCH", mine, json={"disabled": True}, **more)
+    assert_problem(refused, 403, "role-insufficient")
+    changed = call("admin", "PATCH", path, json={"disabled": True}, **more)
+    assert changed.get_json()["disabled"] is True
+    assert_problem(call("viewer", "GET", "/me"), 401, "token-refused")
+    assert call("admin", "PATCH", path, json={"disabled": False}, **more).status_code == 200
+    assert call("viewer", "GET", "/me").status_code == 200
+
+
+def test_an_admin_that_is_disabled_is_none_that_is_left(app: Flask) -> None:
+    with app.app_context():
+        first, second = (
+            fleet.create_account(ROOT, {"name": name, "role": "admin"})[0] for name in "ab"
+        )
+        for one in fleet.list_accounts(ROOT, limit=50, role="admin")[0]:
+            if one.id not in (first.id, second.id):
+                fleet.delete_account(ROOT, one.id, version=None)
+        fleet.change_account(ROOT, first.id, {"disabled": True}, version=None)
+        with pytest.raises(LastAdmin):
+            fleet.change_account(ROOT, second.id, {"disabled": True}, version=None)
+        with pytest.raises(LastAdmin):
+            fleet.delete_account(ROOT, second.id, version=None)
+        fleet.delete_account(ROOT, first.id, version=None)

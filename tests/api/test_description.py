@@ -29,7 +29,7 @@ def operations(spec: Spec) -> list[tuple[str, str, dict[str, Any]]]:
 
 def test_every_operation_is_described_and_nothing_else(app: Flask, spec: Spec) -> None:
     served = {
-        (method.lower(), re.sub(r"<int:(\w+)>", r"{\1}", rule.rule))
+        (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         if rule.endpoint.startswith("api.")

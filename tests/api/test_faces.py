@@ -121,6 +121,10 @@ def test_a_catalog_that_is_gone_is_a_problem_too(app: Flask, call: Call) -> None
 
 def test_problem_pages_are_served(client: FlaskClient) -> None:
     assert "**What to do.**" in client.get("/problems/token-refused").text
+    page = client.get("/problems/token-refused", headers={"Accept": "text/html"})
+    assert page.mimetype == "text/html"
+    assert "<strong>What to do.</strong>" in page.text
+    assert "To the overview" in page.text
     assert client.get("/problems/no-such").status_code == 404
     assert client.get("/problems/..%2fsettings").status_code == 404
 

@@ -45,7 +45,7 @@ def test_no_line_of_the_log_holds_a_token_even_when_something_breaks(
     log_format: str,
 ) -> None:
     token = people["viewer"][1]
-    secret = token.rpartition("_")[2]
+    secret = token.split("_", 2)[2]
     settings = settings_for(template_copy, log_format=log_format, log_level="debug")
     with logged(monkeypatch, settings) as stream:
         made = call("viewer", "POST", "/tokens", json={"name": "t"}).get_json()["token"]
@@ -61,7 +61,7 @@ def test_no_line_of_the_log_holds_a_token_even_when_something_breaks(
     said = stream.getvalue()
     assert "broken with" in said
     assert "Traceback" in said
-    for text in (secret, made.rpartition("_")[2]):
+    for text in (secret, made.split("_", 2)[2]):
         assert text not in said
     if log_format == "json":
         assert all(json.loads(line)["event"] for line in said.splitlines())

@@ -45,16 +45,41 @@ def server(app: Flask, answers: Counter[tuple[str, int]]) -> Iterator[str]:
     limiter.enabled = True
 
 
+def walk(server: str, token: str, *options: str, cwd: Path, timeout: float) -> None:
+    """Send what the description allows and what it does not, by whoever has this token."""
+    command = [
+        *(str(SCHEMATHESIS), "--config-file", str(CONFIG), "run", f"{server}/api/v1/openapi.json"),
+        *("--header", f"Authorization: Bearer {token}", "--phases", "examples,coverage,fuzzing"),
+        *("--seed", "1", "--no-color", "--generation-database", "none", "--workers", "1"),
+    ]
+    command += options
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=timeout)
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
+ROLLOUTS = "/rollouts|/runs|/open$"
 ALL = {f"api.{name}" for name in ("accounts.list_", "accounts.read")} | {
     f"api.tokens.{name}" for name in ("me", "create", "list_", "read", "revoke")
 }
+ALL |= {"api.projects.list_", "api.databases.list_", "api.databases.overview"}
+REACHING = {f"api.databases.{name}" for name in ("create", "import_", "drop")}
+"""What asks other servers while the caller waits: these may be away."""
 OPERATORS = ALL | {"api.accounts.create", "api.accounts.change", "api.events.list_"}
-MAY = {"viewer": ALL, "operator": OPERATORS, "admin": OPERATORS | {"api.accounts.delete"}}
+ADMINS = (
+    OPERATORS
+    | {"api.accounts.delete"}
+    | {
+        f"api.webhooks.{name}"
+        for name in ("create", "list_", "read", "delete", "deliveries", "test")
+    }
+)
+MAY = {"viewer": ALL, "operator": OPERATORS, "admin": ADMINS}
 
 
 @pytest.fixture
-def app(backend: str, migrated: Callable[[str], URL]) -> Iterator[Flask]:
-    app = create_app(settings_for(migrated(backend)))
+def app(backend: str, migrated: Callable[[str], URL], tmp_path: Path) -> Iterator[Flask]:
+    roots = {"data_roots": (tmp_path / "data",), "project_roots": (tmp_path / "projects",)}
+    app = create_app(settings_for(migrated(backend), **roots))
     yield app
     with app.app_context():
         db.engine.dispose()
@@ -63,8 +88,9 @@ def app(backend: str, migrated: Callable[[str], URL]) -> Iterator[Flask]:
 @pytest.mark.parametrize(
     ("backend", "role"),
     [
-        *(("sqlite", role) for role in MAY),
-        ("postgresql", "admin"),
+        ("sqlite", "viewer"),
+        pytest.param("sqlite", "operator", marks=pytest.mark.thorough),
+        pytest.param("postgresql", "admin", marks=pytest.mark.thorough),
         ("mariadb", "admin"),
     ],
 )
@@ -75,14 +101,9 @@ def test_the_api_keeps_what_its_description_says(
     role: str,
     tmp_path: Path,
 ) -> None:
-    command = [
-        *(str(SCHEMATHESIS), "--config-file", str(CONFIG), "run", f"{server}/api/v1/openapi.json"),
-        *("--header", f"Authorization: Bearer {people[role][1]}"),
-        *("--max-examples", "40", "--phases", "examples,coverage,fuzzing"),
-        *("--seed", "1", "--no-color", "--generation-database", "none", "--workers", "1"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=240)
-    assert done.returncode == 0, done.stdout[-6000:]
+    others = ("--exclude-path-regex", ROLLOUTS)  # they have a test of their own
+    walk(server, people[role][1], *others, "--max-examples", "5", cwd=tmp_path, timeout=600)
     done_right = {endpoint for endpoint, status in answers if 200 <= status < 300}
     assert MAY[role] <= done_right, "a run that is refused everywhere shows nothing"
-    assert max(status for _, status in answers) < 500
+    away = {(endpoint, status) for endpoint in REACHING for status in (502, 503)}
+    assert max(status for endpoint, status in answers.keys() - away) < 500

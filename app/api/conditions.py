@@ -1,0 +1,42 @@
+"""Versions as entity tags: what you read is what you change."""
+
+import re
+
+from flask import request
+from werkzeug.exceptions import PreconditionRequired
+
+from app.errors import HeadwayError, InputInvalid
+
+TAG = r'(W/)?"[!#-~]*"'
+TAGS = re.compile(rf"\*|{TAG}(\s*,\s*{TAG})*")
+VERSION = re.compile(r"[1-9][0-9]{0,9}")
+
+
+def expected(key: int, changed: type[HeadwayError]) -> int | None:
+    """The version of this row that `If-Match` names; None for `*`.
+
+    Raises `changed` if it names none, InputInvalid or PreconditionRequired.
+    """
+    if "If-Match" not in request.headers:
+        raise PreconditionRequired(
+            "Send `If-Match` with the ETag of what you read, or `*` for whatever is there."
+        )
+    if not TAGS.fullmatch(request.headers["If-Match"]):
+        raise InputInvalid("`If-Match` takes the ETag of what you read, quotes and all, or `*`.")
+    if request.if_match.star_tag:
+        return None
+    for tag in request.if_match.as_set():
+        mine, _, version = tag.partition("-")
+        if mine == str(key) and VERSION.fullmatch(version):
+            return int(version)
+    raise changed("`If-Match` names no version of this one. Read it again.")
+
+
+def etag(key: int, version: int) -> str:
+    """The entity tag of a row's version."""
+    return f"{key}-{version}"
+
+
+def tag(key: int, version: int) -> dict[str, str]:
+    """The header that says it."""
+    return {"ETag": f'"{etag(key, version)}"'}

@@ -1,0 +1,191 @@
+"""`/api/v1/databases` and `/api/v1/overview`."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import url_for
+
+from app.api import access, conditions, responses
+from app.api.schemas.common import Idempotent
+from app.api.schemas.databases import (
+    DatabaseChange,
+    DatabaseIn,
+    DatabaseOut,
+    DatabasePage,
+    DatabaseQuery,
+    Drop,
+    Dropped,
+    Imported,
+    ImportIn,
+    ManyChange,
+    ManyChanged,
+    OverviewOut,
+    OverviewQuery,
+    Pin,
+)
+from app.errors import InputInvalid, RecordChanged
+from app.fleet import changing, creating, dropping, importing
+from app.fleet import databases as fleet
+from app.fleet import overview as glance
+from app.fleet.selectors import Selector
+from app.models import Database
+
+bp = APIBlueprint("databases", __name__, tag="databases")
+
+MOST_ROWS = 10_000
+
+
+@bp.post("/databases")
+@bp.input(DatabaseIn, arg_name="body")
+@bp.input(Idempotent, location="headers", arg_name="idempotent")
+@bp.output(DatabaseOut, status_code=201)
+@bp.doc(summary="Register a database that is there", operation_id="registerDatabase")
+def register(body: DatabaseIn, idempotent: Idempotent) -> Any:
+    database, replayed = fleet.register_database(
+        access.actor(), body.model_dump(), key=idempotent.idempotency_key
+    )
+    return _made(database, replayed)
+
+
+@bp.post("/databases/create")
+@bp.input(DatabaseIn, arg_name="body")
+@bp.input(Idempotent, location="headers", arg_name="idempotent")
+@bp.output(DatabaseOut, status_code=201)
+@bp.doc(summary="Make a database from its template and register it", operation_id="createDatabase")
+def create(body: DatabaseIn, idempotent: Idempotent) -> Any:
+    database, replayed = creating.create_database(
+        access.actor(), body.model_dump(), key=idempotent.idempotency_key
+    )
+    return _made(database, replayed)
+
+
+@bp.post("/databases/import")
+@bp.input(ImportIn, arg_name="body")
+@bp.output(Imported)
+@bp.doc(summary="Register many: files, a server's list, CSV, JSON", operation_id="importDatabases")
+def import_(body: ImportIn) -> Any:
+    actor = access.actor()
+    actor.require("databases.change")  # before a server is asked
+    rows = importing.at_most(MOST_ROWS, _source(body))
+    done = fleet.register_many(actor, body.project_id, rows)
+    refused = [{"line": line, "why": why} for line, why in done.refused]
+    return {"added": done.added, "known": done.known, "refused": refused}
+
+
+@bp.get("/databases")
+@bp.input(DatabaseQuery, location="query", arg_name="query")
+@bp.output(DatabasePage)
+@bp.doc(summary="List databases", operation_id="listDatabases")
+def list_(query: DatabaseQuery) -> Any:
+    values = query.model_dump()
+    page = {name: values.pop(name) for name in ("limit", "after", "retired")}
+    position, label = values.pop("position"), values.pop("label")
+    selector = Selector.of(
+        values | {"positions": [position] if position else None, "labels": _labels(label)}
+    )
+    found, following = fleet.list_databases(access.actor(), selector, **page)
+    return {"items": found, "next": following}, 200, responses.next_link(following)
+
+
+@bp.patch("/databases")
+@bp.input(ManyChange, arg_name="body")
+@bp.output(ManyChanged)
+@bp.doc(summary="Change labels or the strategy of many", operation_id="changeDatabases")
+def change_many(body: ManyChange) -> Any:
+    selector = Selector.of(body.selector.model_dump(exclude_unset=True))
+    changed = changing.change_many(
+        access.actor(), selector, labels=body.labels, strategy=body.strategy
+    )
+    return {"databases": changed}
+
+
+@bp.get("/databases/<int:database_id>")
+@bp.output(DatabaseOut)
+@bp.doc(summary="Read a database", operation_id="readDatabase")
+def read(database_id: int) -> Any:
+    return _shown(fleet.get_database(access.actor(), database_id))
+
+
+@bp.patch("/databases/<int:database_id>")
+@bp.input(DatabaseChange, arg_name="body")
+@bp.output(DatabaseOut)
+@bp.doc(summary="Change a database", operation_id="changeDatabase")
+def change(database_id: int, body: DatabaseChange) -> Any:
+    version = conditions.expected(database_id, RecordChanged)
+    values = body.model_dump(exclude_unset=True)
+    return _shown(changing.change_database(access.actor(), database_id, values, version=version))
+
+
+@bp.delete("/databases/<int:database_id>")
+@bp.output({}, status_code=204)
+@bp.doc(
+    summary="Retire a database: no member any more, and left alone", operation_id="retireDatabase"
+)
+def retire(database_id: int) -> Any:
+    version = conditions.expected(database_id, RecordChanged)
+    dropping.retire_database(access.actor(), database_id, version=version)
+    return "", 204
+
+
+@bp.post("/databases/<int:database_id>/pin")
+@bp.input(Pin, arg_name="body")
+@bp.output(DatabaseOut)
+@bp.doc(summary="Pin a database: rollouts leave it alone", operation_id="pinDatabase")
+def pin(database_id: int, body: Pin) -> Any:
+    return _shown(changing.pin_database(access.actor(), database_id, **body.model_dump()))
+
+
+@bp.delete("/databases/<int:database_id>/pin")
+@bp.output(DatabaseOut)
+@bp.doc(summary="Unpin a database", operation_id="unpinDatabase")
+def unpin(database_id: int) -> Any:
+    return _shown(changing.unpin_database(access.actor(), database_id))
+
+
+@bp.post("/databases/<int:database_id>/drop")
+@bp.input(Drop, arg_name="body")
+@bp.output(Dropped)
+@bp.doc(summary="Drop a database for good, after a snapshot", operation_id="dropDatabase")
+def drop(database_id: int, body: Drop) -> Any:
+    done = dropping.drop_database(access.actor(), database_id, confirm=body.confirm)
+    snapshot = str(done.snapshot) if done.snapshot else None
+    return {"database": done.database, "snapshot": snapshot, "note": done.note}
+
+
+@bp.get("/overview")
+@bp.input(OverviewQuery, location="query", arg_name="query")
+@bp.output(OverviewOut)
+@bp.doc(summary="How many databases stand where", operation_id="readOverview")
+def overview(query: OverviewQuery) -> Any:
+    return glance.overview(access.actor(), **query.model_dump())
+
+
+def _source(body: ImportIn) -> Any:
+    sources = {name: getattr(body, name) for name in ("files", "server", "csv", "json_lines")}
+    given = [name for name, value in sources.items() if value is not None]
+    if len(given) != 1:
+        raise InputInvalid("Give one of files, server, csv and json_lines.")
+    if body.files:
+        return importing.from_files(**body.files.model_dump())
+    if body.server:
+        return importing.from_server(**body.server.model_dump())
+    if body.csv is not None:
+        return importing.from_csv(body.csv.splitlines(keepends=True))
+    return importing.from_json_lines((body.json_lines or "").splitlines())
+
+
+def _labels(said: str | None) -> dict[str, str]:
+    """`tier=gold,region=eu` as pairs."""
+    pairs = (pair.partition("=") for pair in (said or "").split(",") if pair)
+    return {name: value for name, _, value in pairs}
+
+
+def _shown(database: Database) -> Any:
+    tag = conditions.tag(database.id, database.version)
+    return DatabaseOut.model_validate(database), 200, tag
+
+
+def _made(database: Database, replayed: bool) -> Any:
+    where = url_for("api.databases.read", database_id=database.id)
+    headers = responses.made(where, replayed) | conditions.tag(database.id, database.version)
+    return DatabaseOut.model_validate(database), 201, headers

@@ -1,0 +1,301 @@
+"""Databases, in and out."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from app.api.schemas.common import (
+    LARGEST_INTEGER,
+    NO_CONTROL,
+    In,
+    Name,
+    Number,
+    Out,
+    Page,
+    without_defaults,
+)
+from app.api.schemas.projects import Notes
+from app.models import Strategy
+
+LABEL = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,63}$"
+LABELLED = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,63}=[^\u0000-\u001f,]*(,[A-Za-z0-9][A-Za-z0-9._/-]{0,63}=[^\u0000-\u001f,]*)*$"  # noqa: E501
+
+Id = Annotated[int, Field(ge=1, le=LARGEST_INTEGER), Number]
+Url = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=2048,
+        pattern=NO_CONTROL,
+        description="Kept encrypted and never shown again.",
+        json_schema_extra={"writeOnly": True},
+        examples=["postgresql://user:password@host/customer"],
+    ),
+]
+Reference = Annotated[
+    str,
+    Field(
+        max_length=1024,
+        pattern=r"^(env:[A-Za-z_]|file:/)",
+        description="Instead of a URL: env:NAME, or file:/run/secrets/name. Workers read it.",
+    ),
+]
+LabelName = Annotated[str, Field(pattern=LABEL)]
+LabelValue = Annotated[str, Field(max_length=128, pattern=NO_CONTROL)]
+Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=64)]
+LabelChanges = Annotated[
+    dict[LabelName, LabelValue | None],
+    Field(max_length=64, description="These are set, null takes one away, the others stay."),
+]
+PositionName = Literal[
+    "at_head",
+    "behind",
+    "ahead",
+    "diverged",
+    "unstamped",
+    "empty",
+    "torn",
+    "foreign",
+    "unreachable",
+    "unknown",
+]
+
+
+class DatabaseIn(In):
+    """A database: `url` or `reference`, one of them."""
+
+    project_id: Id
+    name: Name | None = Field(None, description="The file's or database's own if not given.")
+    url: Url | None = None
+    reference: Reference | None = None
+    owner_id: Id | None = None
+    notes: Notes | None = None
+    strategy: Strategy = Strategy.WAVE
+    labels: Labels = Field(default_factory=dict)
+
+
+class DatabaseChange(In):
+    """What is to be different; fields that are not there stay."""
+
+    model_config = ConfigDict(json_schema_extra=without_defaults)
+
+    name: Name = Field(default=None)  # type: ignore[assignment]
+    url: Url = Field(default=None)  # type: ignore[assignment]
+    reference: Reference = Field(default=None)  # type: ignore[assignment]
+    owner_id: Id | None = None
+    notes: Notes | None = None
+    strategy: Strategy = Field(default=None)  # type: ignore[assignment]
+    labels: LabelChanges = Field(default=None)  # type: ignore[arg-type]
+
+
+class DatabaseOut(Out):
+    """A database, as it was last seen."""
+
+    id: int
+    project_id: int
+    project: str
+    name: str
+    notes: str | None
+    address: str = Field(description="Where it is, without password and secrets.")
+    reference: str | None
+    dialect: str | None
+    server: str | None
+    owner_id: int | None
+    owner: str | None
+    labels: dict[str, str]
+    strategy: Strategy
+    pin_reason: str | None
+    pin_until: datetime | None
+    rollout_id: int | None
+    position: PositionName
+    current: str = Field(description="Its revisions, joined by +.")
+    pending: int | None
+    size_bytes: int | None
+    milliseconds: float | None
+    reason: str | None
+    asked_at: datetime | None
+    seen_at: datetime | None
+    drift: int | None
+    drift_at: datetime | None
+    retired_at: datetime | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+    @field_validator("project", "owner", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return getattr(value, "name", value)
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        return value if isinstance(value, dict) else {label.name: label.value for label in value}
+
+    @field_validator("position", mode="before")
+    @classmethod
+    def _unknown(cls, value: Any) -> Any:
+        return value or "unknown"
+
+
+class DatabaseQuery(Page):
+    """Which databases."""
+
+    project_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)
+    label: str | None = Field(
+        None,
+        max_length=2048,
+        pattern=LABELLED,
+        description="All of these: `tier=gold,region=eu`; `tier=` for any value.",
+        examples=["tier=gold"],
+    )
+    owner_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)
+    position: PositionName | None = None
+    current: str | None = Field(None, max_length=255, pattern=NO_CONTROL)
+    search: str | None = Field(
+        None, max_length=128, pattern=NO_CONTROL, description="A part of its name or address."
+    )
+    drifted: bool | None = None
+    pinned: bool | None = None
+    strategy: Strategy | None = None
+    retired: bool = Field(False, description="Those that were.")
+
+
+class DatabasePage(BaseModel):
+    """Databases in the order they were registered."""
+
+    items: list[DatabaseOut]
+    next: int | None
+
+
+class SelectorIn(In):
+    """Which databases: all that is given must hold."""
+
+    project_id: Id | None = None
+    ids: Annotated[list[Id], Field(max_length=10_000)] | None = None
+    labels: Labels | None = None
+    owner_id: Id | None = None
+    positions: list[PositionName] | None = None
+    current: str | None = Field(None, max_length=255, pattern=NO_CONTROL)
+    search: str | None = Field(None, max_length=128, pattern=NO_CONTROL)
+    drifted: bool | None = None
+    pinned: bool | None = None
+    strategy: Strategy | None = None
+
+
+class ManyChange(In):
+    """Labels or a strategy for all that are chosen."""
+
+    selector: SelectorIn
+    labels: LabelChanges | None = None
+    strategy: Strategy | None = None
+
+
+class ManyChanged(BaseModel):
+    """How many were chosen."""
+
+    databases: int
+
+
+class Pin(In):
+    """Why, and until when, rollouts leave it alone."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=200, pattern=NO_CONTROL)]
+    until: datetime
+
+
+class Drop(In):
+    """A second word."""
+
+    confirm: str = Field(max_length=128, description="The name of the database.")
+
+
+class Dropped(BaseModel):
+    """What is left of it."""
+
+    database: DatabaseOut
+    snapshot: str | None
+    note: str
+
+
+class Files(In):
+    """SQLite files."""
+
+    pattern: str = Field(min_length=1, max_length=1024, pattern=NO_CONTROL, examples=["/data/*.db"])
+    labels: str | None = Field(
+        None, max_length=512, description="A regular expression; its named groups are labels."
+    )
+
+
+class Server(In):
+    """A server's list of databases."""
+
+    url: Url
+    names: str = Field("*", max_length=128, pattern=NO_CONTROL, examples=["customer_*"])
+    labels: str | None = Field(None, max_length=512)
+
+
+class ImportIn(In):
+    """Many at once, from one source."""
+
+    project_id: Id
+    files: Files | None = None
+    server: Server | None = None
+    csv: str | None = Field(None, examples=["name,url,label.tier\n"])
+    json_lines: str | None = None
+
+
+class Refused(BaseModel):
+    """A row that was not registered."""
+
+    line: int
+    why: str
+
+
+class Imported(BaseModel):
+    """What became of the rows."""
+
+    added: int
+    known: int
+    refused: list[Refused]
+
+
+class OverviewQuery(In):
+    """Of what."""
+
+    project_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)
+    by: str | None = Field(
+        None, pattern=r"^(owner|label\.[A-Za-z0-9][A-Za-z0-9._/-]{0,63})$", examples=["owner"]
+    )
+
+
+class OfProjectOut(Out):
+    """One project's databases."""
+
+    id: int
+    name: str
+    state: str
+    databases: int
+    positions: dict[str, int]
+    revisions: dict[str, int]
+
+
+class GroupOut(Out):
+    """So many of one owner or label."""
+
+    value: str
+    databases: int
+
+
+class OverviewOut(Out):
+    """Where the fleet stands."""
+
+    databases: int
+    positions: dict[str, int]
+    drifted: int
+    pinned: int
+    retired: int
+    projects: list[OfProjectOut]
+    by: str | None
+    groups: list[GroupOut]

@@ -1,0 +1,116 @@
+"""Runs, in and out, and databases that are opened."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, Field, StrictBool
+
+from app.api.schemas.common import AFTER, LARGEST_EVENT, LARGEST_INTEGER, In, Out, Page
+from app.api.schemas.databases import PositionName
+from app.api.schemas.rollouts import Operation, Real, Revision, RolloutOut
+from app.fleet.drafting import LONGEST_RUN
+from app.fleet.exporting import wave_of
+from app.fleet.opening import Opened
+from app.models import Kind, Run, State
+
+
+class RunIn(In):
+    """One operation on one database, now."""
+
+    kind: Operation = "upgrade"
+    target: Revision | None = Field(
+        None, description="`heads` if it is not there; a downgrade needs one.", examples=["heads"]
+    )
+    snapshot: StrictBool = False
+    timeout_seconds: Annotated[Real, Field(ge=0.1, le=LONGEST_RUN)] = 600.0
+
+
+class RunOut(Out):
+    """What was done to which database, and how it went."""
+
+    id: int
+    rollout_id: int
+    database_id: int
+    database: str
+    kind: Kind
+    wave: int | None = Field(description="From 1; null for a rehearsal.")
+    attempt: int
+    server: str | None
+    state: State
+    worker: str | None
+    retry_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    seconds: float | None
+    before: str | None
+    aim: str | None
+    after: str | None
+    applied: list[str] | None
+    replayed: bool | None
+    error: str | None
+    problem: str | None = Field(description="The page `/problems/…` that says what to do.")
+    snapshot: str | None
+    replaced_by: int | None = Field(description="The run that tried again.")
+    undoes: int | None = Field(description="The run that this one takes back.")
+    created_at: datetime
+
+
+class RunRead(RunOut):
+    """The same, with its log and the SQL that it sent."""
+
+    log: str | None
+    sql: str | None
+
+
+def told(run: Run, names: dict[int, str]) -> dict[str, object]:
+    """A run as it is shown; waves are counted from 1."""
+    own = set(RunOut.model_fields) - {"database", "wave"}
+    shown = {name: getattr(run, name) for name in own}
+    return shown | {"database": names.get(run.database_id, ""), "wave": wave_of(run.wave)}
+
+
+class RunQuery(Page):
+    """Which runs."""
+
+    after: int | None = Field(None, ge=0, le=LARGEST_EVENT, description=AFTER)
+    rollout_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)
+    database_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)
+    state: State | None = None
+    kind: Kind | None = None
+    replaced: bool = Field(False, description="Also those that were tried again.")
+
+
+class RunPage(BaseModel):
+    """Runs in the order they were made."""
+
+    items: list[RunOut]
+    next: int | None
+
+
+class ExportQuery(In):
+    """Which runs: all, if nothing is said."""
+
+    rollout_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)
+    database_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)
+
+
+class OpenedOut(Out):
+    """Where a database stands that somebody wants to use."""
+
+    database_id: int
+    position: PositionName
+    current: str
+    ready: bool = Field(description="It may be used as it is.")
+    rollout: RolloutOut | None = Field(description="What brings it up to date: wait for it.")
+
+    @classmethod
+    def of(cls, opened: Opened) -> "OpenedOut":
+        """As it is shown."""
+        database, rollout = opened.database, opened.rollout
+        return cls(
+            database_id=database.id,
+            position=database.position or "unknown",  # type: ignore[arg-type]
+            current=database.current,
+            ready=opened.ready,
+            rollout=RolloutOut.of(rollout) if rollout else None,
+        )

@@ -1,0 +1,86 @@
+"""Webhooks and their deliveries, in and out."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from app.api.schemas.common import AFTER, LARGEST_EVENT, In, Name, Out, Page
+from app.fleet.deliveries import DeliveryState
+from app.fleet.webhooks import LONGEST_URL, Happening
+
+PORT = r"(:([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}))?"
+HOST = r"([A-Za-z0-9.-]+|\[(::1|[0-9A-Fa-f]{1,4}(:[0-9A-Fa-f]{1,4}){7})\])"
+WHO = r"([A-Za-z0-9._~%-]+(:[A-Za-z0-9._~%-]*)?@)?"
+URL = rf"^https?://{WHO}{HOST}{PORT}([/?#][!-~]*)?$"
+
+
+class WebhookIn(In):
+    """A new webhook."""
+
+    name: Name = Field(examples=["chat"])
+    url: Annotated[str, Field(max_length=LONGEST_URL, pattern=URL)] = Field(
+        examples=["https://example.org/hook"],
+        description="http or https. It may hold a token: it is a secret, and not shown again.",
+    )
+    events: list[Happening] | None = Field(
+        None, description="What it is told; all of them if it is not there or empty."
+    )
+
+
+class WebhookOut(Out):
+    """A webhook, without its URL and its secret."""
+
+    id: int
+    name: str
+    address: str
+    events: list[str]
+    by_id: int | None
+    by_name: str
+    created_at: datetime
+
+
+class WebhookMade(WebhookOut):
+    """A webhook with its secret, this once. null when it was made by an earlier, equal request."""
+
+    secret: str | None
+
+
+class WebhookPage(BaseModel):
+    """Webhooks in the order they were made."""
+
+    items: list[WebhookOut]
+    next: int | None
+
+
+class WebhookTest(In):
+    """Nothing can be said of it yet: `{}`."""
+
+
+class DeliveryOut(Out):
+    """One message to one webhook, and what came of it."""
+
+    id: int
+    event: str
+    body: dict[str, Any]
+    state: DeliveryState
+    attempts: int
+    next_at: datetime
+    status: int | None
+    error: str | None
+    created_at: datetime
+    delivered_at: datetime | None
+
+
+class DeliveryQuery(Page):
+    """Which deliveries."""
+
+    after: int | None = Field(None, ge=0, le=LARGEST_EVENT, description=AFTER)
+    state: DeliveryState | None = None
+
+
+class DeliveryPage(BaseModel):
+    """Deliveries, newest first."""
+
+    items: list[DeliveryOut]
+    next: int | None

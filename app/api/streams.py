@@ -1,0 +1,26 @@
+"""Answers that take a while: few at once."""
+
+import threading
+from collections.abc import Iterable
+
+from flask import Response
+
+from app.api.schemas.rollouts import ProgressOut
+from app.fleet import following, watching
+
+EXPORTS = threading.BoundedSemaphore(1)
+
+
+def stream(
+    lines: Iterable[str], *, within: threading.BoundedSemaphore, mimetype: str, **headers: str
+) -> Response:
+    """A response that is made while it is sent. Raises TooManyStreams."""
+    place = following.place_in(within)
+    response = Response(following.until_the_end(lines, place), mimetype=mimetype, headers=headers)
+    response.call_on_close(place.close)  # also if nobody ever reads a line
+    return response
+
+
+def shown(looked: watching.Seen) -> str:
+    """Progress as the JSON that `readProgress` answers."""
+    return ProgressOut.model_validate(looked.progress).model_dump_json()
