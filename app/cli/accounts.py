@@ -1,5 +1,6 @@
 """`flask accounts`."""
 
+import sys
 from datetime import date
 from typing import Any
 
@@ -7,13 +8,16 @@ import click
 
 from app.cli.actor import command_line
 from app.cli.groups import Group
-from app.cli.output import as_json, paged, print_json, print_table
+from app.cli.invitation import address
+from app.cli.output import as_json, paged, print_json, print_table, text
+from app.cli.tokens import row as token_row
 from app.fleet import accounts as fleet
+from app.fleet import invitations, oidc, passwords
 from app.models import Account, Role
 
 COLUMNS = (
     *("id", "name", "email", "role", "description", "birthdate"),
-    *("location", "ip_source", "version", "created_at", "updated_at"),
+    *("location", "ip_source", "disabled", "version", "created_at", "updated_at"),
 )
 SHORT = ("id", "name", "email", "role")
 
@@ -81,12 +85,13 @@ def show(account: str, as_json: bool) -> None:
 @click.argument("account")
 @click.option("--name")
 @_fields
+@click.option("--disabled/--enabled", default=None, help="May it sign in and use its tokens?")
 @as_json
-def change(account: str, as_json: bool, **fields: Any) -> None:
+def change(account: str, as_json: bool, disabled: bool | None, **fields: Any) -> None:
     """Change an account, by id or e-mail address. An empty value clears a field."""
     actor = command_line()
     found = fleet.find_account(actor, account)
-    values = _given(**fields)
+    values = _given(**fields) | ({} if disabled is None else {"disabled": disabled})
     _show(fleet.change_account(actor, found.id, values, version=found.version), as_json)
 
 
@@ -103,6 +108,59 @@ def delete(account: str, yes: bool) -> None:
     click.echo(f"Deleted account {found.id} ({found.name}).")
 
 
+@accounts.command()
+@click.argument("account")
+@click.option("--remove", is_flag=True, help="It signs in by other means only.")
+def password(account: str, remove: bool) -> None:
+    """Set the password of an account, by id or e-mail address.
+
+    Asks for it on a terminal, else reads a line of standard input: never an argument, which
+    others on the machine could read. Its browsers are signed out.
+    """
+    actor = command_line()
+    found = fleet.find_account(actor, account)
+    if remove:
+        passwords.remove_password(actor, found.id)
+        click.echo(f"Account {found.id} ({found.name}) has no password any more.")
+        return
+    if sys.stdin.isatty():
+        new = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    else:
+        new = sys.stdin.readline().rstrip("\r\n")
+    passwords.set_password(actor, found.id, new)
+    click.echo(f"Account {found.id} ({found.name}) has a new password.")
+
+
+@accounts.command()
+@click.argument("account")
+@as_json
+def invite(account: str, as_json: bool) -> None:
+    """Print a one-time token for an account, good for a day, by id or e-mail address."""
+    actor = command_line()
+    issued = invitations.invite(actor, fleet.find_account(actor, account).id)
+    if as_json:
+        print_json(token_row(issued.token) | {"token": issued.text})
+        return
+    click.echo(
+        f"It is shown only now, and good for one sign-in within 24 hours at {address()}/sign-in:",
+        err=True,
+    )
+    click.echo(issued.text)
+
+
+@accounts.command("forget-provider")
+@click.argument("account")
+def forget_provider(account: str) -> None:
+    """Untie an account from whoever it is at the provider of sign-ins.
+
+    Its next sign-in there is matched by its e-mail address again.
+    """
+    actor = command_line()
+    found = fleet.find_account(actor, account)
+    oidc.forget(actor, found.id)
+    click.echo(f"Account {found.id} ({found.name}) is nobody's at the provider any more.")
+
+
 def _given(**fields: Any) -> dict[str, Any]:
     """The options that were used; an empty one clears its field."""
     return {name: value or None for name, value in fields.items() if value is not None}
@@ -117,10 +175,4 @@ def _show(account: Account, as_json: bool) -> None:
     if as_json:
         print_json(row)
         return
-    print_table(("", ""), [(name, _text(value)) for name, value in row.items()])
-
-
-def _text(value: object) -> str:
-    if isinstance(value, date):
-        return value.isoformat()
-    return "" if value is None else str(value)
+    print_table(("", ""), [(name, text(value)) for name, value in row.items()])

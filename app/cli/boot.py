@@ -34,7 +34,8 @@ def main() -> Exit:
     except KeyboardInterrupt:
         sys.stderr.write("Stopped while bringing the catalog to head.\n")
         return Exit.TRY_AGAIN
-    _say({"state": "done", "lock": None, "heads": ",".join(seen.heads)})
+    heads = ",".join(seen.heads)
+    _say({"state": "done", "lock": None, "heads": heads, "workers": settings.embedded})
     return Exit.OK
 
 

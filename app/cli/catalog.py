@@ -9,10 +9,12 @@ import click
 from app import boot
 from app.boot import repair as mending
 from app.boot.readiness import position
+from app.cli.actor import command_line
 from app.cli.groups import Group
-from app.cli.output import Exit, as_json, print_json, print_table
+from app.cli.output import Exit, as_json, paged, print_json, print_table, text
 from app.cli.repairs import agree, repairing
 from app.errors import CatalogBehind, DatabaseUnreachable
+from app.fleet import secrets, service
 from app.migrator import history as records
 from app.migrator.mend import Verdict
 from app.migrator.values import Look, Position
@@ -28,6 +30,8 @@ NEXT_STEP = {
     Position.FOREIGN: "This is another program's database: check HEADWAY_DATABASE_URL.",
     Position.UNREACHABLE: "Start the database server, or check HEADWAY_DATABASE_URL.",
 }
+
+BOOT = ("id", "at", "release", "revision_from", "revision_to", "state", "seconds", "host", "pid")
 
 catalog = Group("catalog", help="Show and mend Headway's own database.")
 
@@ -100,6 +104,24 @@ def repair(verdict: Verdict | None, yes: bool, dry_run: bool) -> None:
     agree(mending.plan_repair(verdict), mending.repair, yes=yes, dry_run=dry_run)
 
 
+@catalog.command("rotate-keys")
+@as_json
+def rotate_keys(as_json: bool) -> None:
+    """Encrypt every secret anew with the first of HEADWAY_ENCRYPTION_KEYS.
+
+    Exit with 3 if some cannot be read with any of the keys.
+    """
+    done = secrets.rotate_keys(command_line())
+    if as_json:
+        print_json(asdict(done))
+    else:
+        click.echo(f"Encrypted {done.renewed:,} anew; {done.fresh:,} were under the first key.")
+        if done.unreadable:
+            click.echo(f"{done.unreadable:,} cannot be read: add the key they are under.", err=True)
+    if done.unreadable:
+        raise click.exceptions.Exit(Exit.FOUND)
+
+
 @catalog.command()
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait at most.")
 def wait(timeout: float) -> None:
@@ -130,10 +152,10 @@ def history(as_json: bool, limit: int | None) -> None:
         print_json([asdict(row) | {"started_at": _utc(row)} for row in rows])
         return
     print_table(
-        ("when (UTC)", "revision", "action", "outcome", "ms", "release", "host", "error"),
+        ("when", "revision", "action", "outcome", "ms", "release", "host", "error"),
         [
             (
-                f"{row.started_at:%Y-%m-%d %H:%M:%S}",
+                text(row.started_at),
                 row.revision,
                 row.action,
                 row.outcome,
@@ -145,6 +167,21 @@ def history(as_json: bool, limit: int | None) -> None:
             for row in rows
         ],
     )
+
+
+@catalog.command()
+@paged
+@as_json
+def boots(as_json: bool, limit: int, after: int | None) -> None:
+    """Show the starts that went well, newest first: which release, from where to where."""
+    found, following = service.list_boots(command_line(), limit=limit, after=after)
+    rows = [{name: getattr(one, name) for name in BOOT} for one in found]
+    if as_json:
+        print_json({"items": rows, "next": following})
+        return
+    print_table(BOOT, [[text(value) for value in row.values()] for row in rows])
+    if following:
+        click.echo(f"More: --after {following}", err=True)
 
 
 def _utc(row: records.Row) -> str:

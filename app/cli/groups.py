@@ -7,9 +7,10 @@ from typing import Any
 import click
 from alembic.util import CommandError
 from flask.cli import AppGroup, FlaskGroup
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from app.cli.output import Refusal
-from app.errors import HeadwayError
+from app.errors import DatabaseUnreachable, HeadwayError
 
 
 @contextmanager
@@ -36,6 +37,11 @@ class Group(AppGroup):
             raise Refusal(error) from error
         except CommandError as error:  # Alembic's: "Can't locate revision …"
             raise click.ClickException(str(error)) from error
+        except (OperationalError, InterfaceError) as error:
+            said = " ".join(str(error.orig).split())
+            raise Refusal(
+                DatabaseUnreachable(f"The catalog does not answer: {said}. Try again in a moment.")
+            ) from error
 
     @classmethod
     def around(cls, group: click.Group) -> "Group":
@@ -62,6 +68,12 @@ def is_management_command() -> bool:
     """True while `flask <command>` loads the app, for every command but `run`."""
     context = click.get_current_context(silent=True)
     return _under_flask() and context is not None and context.info_name != "run"
+
+
+def is_looked_for() -> bool:
+    """True while `flask` loads the app to find a command that is not Flask's own."""
+    context = click.get_current_context(silent=True)
+    return _under_flask() and context is not None and context.parent is None
 
 
 def _under_flask() -> bool:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import HeadwayError
 from app.extensions import db
-from app.fleet.tokens import invite_first_admin
+from app.fleet.invitations import invite_first_admin
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ Nobody can sign in yet. This one-time token is good for 24 hours and for one use
 
     {token}
 
-Change it for a token of your own:
+Sign in with it at {url}/sign-in, or change it for a token of your own:
 
     curl -s {url}/api/v1/sign-in -H 'Content-Type: application/json' -d '{{"token": "{token}"}}'
 
@@ -37,10 +37,14 @@ def invite(app: Flask) -> None:
         log.warning("whether anybody can sign in could not be asked")
         return
     if token:
-        host, port = os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "8000")
-        url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
-        sys.stderr.write(TEXT.format(token=token, url=url))
+        sys.stderr.write(TEXT.format(token=token, url=address()))
         sys.stderr.flush()
+
+
+def address() -> str:
+    """Where the service answers, as far as this process can know."""
+    host, port = os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "8000")
+    return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
 
 
 def _invited(app: Flask) -> str | None:

@@ -10,11 +10,12 @@ import click
 from sqlalchemy import MetaData
 
 from app.cli.groups import Standalone
-from app.cli.options import careful, on_database
+from app.cli.options import careful, on_any_database, on_database
 from app.cli.output import Exit, as_json, print_json, print_table
-from app.cli.projects import history, merge, revise, validate
 from app.cli.repairs import agree, repairing
+from app.cli.scripts import history, merge, revise, validate
 from app.errors import InputInvalid
+from app.migrator.alone import Modules, alone
 from app.migrator.database import Database
 from app.migrator.mend import Verdict
 from app.migrator.offline import Span, render
@@ -193,16 +194,27 @@ def stamp(database: Database, target: str, as_json: bool) -> None:
 @migrate.command()
 @on_database
 @click.argument("target", default="heads")
-def create(database: Database, target: str) -> None:
+@as_json
+def create(database: Database, target: str, as_json: bool) -> None:
     """Make a new database, at a target."""
-    click.echo(f"{database.address} is made, at {', '.join(database.create(target))}.")
+    _stands(database, database.create(target), as_json=as_json, how="is made, at")
 
 
 @migrate.command()
 @on_database
-def adopt(database: Database) -> None:
+@as_json
+def adopt(database: Database, as_json: bool) -> None:
     """Find the revision that a database without a version is, and stamp it."""
-    click.echo(f"{database.address} is at {database.adopt().revision}.")
+    _stands(database, (database.adopt().revision,), as_json=as_json)
+
+
+def _stands(
+    database: Database, current: tuple[str, ...], *, as_json: bool, how: str = "is at"
+) -> None:
+    if as_json:
+        print_json({"database": str(database.address), "current": current})
+    else:
+        click.echo(f"{database.address} {how} {', '.join(current) or 'base'}.")
 
 
 def _progress(as_json: bool) -> dict[str, Any]:
@@ -236,20 +248,26 @@ def _told(outcome: Outcome, *, as_json: bool) -> None:
 
 
 @migrate.command()
-@on_database
-def snapshot(database: Database) -> None:
+@on_any_database
+@as_json
+def snapshot(database: Database, as_json: bool) -> None:
     """Copy a SQLite file as it is now, whole and checked."""
     where = database.snapshot()
+    if as_json:
+        kept = str(where) if where else None
+        print_json({"database": str(database.address), "snapshot": kept})
+        return
     click.echo(str(where) if where else f"{database.address} has no snapshots: use its server's.")
 
 
 @migrate.command()
-@on_database
+@on_any_database
 @click.argument("copy", type=click.Path(dir_okay=False, path_type=Path))
-def restore(database: Database, copy: Path) -> None:
+@as_json
+def restore(database: Database, copy: Path, as_json: bool) -> None:
     """Put a snapshot in a SQLite file's place; what it held stays beside it."""
     database.restore(copy)
-    click.echo(f"{database.address} is at {', '.join(database.status().current) or 'base'}.")
+    _stands(database, database.status().current, as_json=as_json)
 
 
 @migrate.command()
@@ -261,13 +279,17 @@ def repair(database: Database, verdict: Verdict | None, yes: bool, dry_run: bool
 
 
 @migrate.command()
-@on_database
+@on_any_database
 @click.option("--models", required=True, metavar="MODULE:NAME", help="A MetaData, or a Base.")
 @click.option("--drop", is_flag=True, help="Drop what the models do not have.")
 @click.option("--dry-run", is_flag=True, help="Only show it.")
-def sync(database: Database, models: str, drop: bool, dry_run: bool) -> None:
+@as_json
+def sync(database: Database, models: str, drop: bool, dry_run: bool, as_json: bool) -> None:
     """Bring a schema to its models, with no revision files."""
     done = database.sync(_metadata(models), drop=drop, dry_run=dry_run)
+    if as_json:
+        print_json(asdict(done))
+        return
     for change in done.changes:
         click.echo(change.says)
     for change in done.left:
@@ -279,7 +301,9 @@ def sync(database: Database, models: str, drop: bool, dry_run: bool) -> None:
 def _metadata(place: str) -> MetaData:
     module, _, name = place.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name or "metadata")
+        # From the folder where we are, as `python -m` would; their `app` is not ours.
+        with alone(Modules((str(Path.cwd()),))):
+            found = getattr(importlib.import_module(module), name or "metadata")
     except (ImportError, AttributeError) as error:
         raise InputInvalid(f"--models {place}: {error}.") from error
     metadata = getattr(found, "metadata", found)

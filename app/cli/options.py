@@ -1,8 +1,10 @@
 """The options that name a project and a database, shared by commands."""
 
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial, wraps
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -16,28 +18,45 @@ def _pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> di
     return {name: value for name, _, value in (given.partition("=") for given in values)}
 
 
-def on_project(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that name a project; the command gets it loaded."""
+def on_project(command: Callable[..., Any], *, needed: bool = True) -> Callable[..., Any]:
+    """The options that name a project; the command gets it loaded.
+
+    If none is needed and none is named, it gets one that says nothing.
+    """
 
     @click.option(
         "--scripts",
-        required=True,
+        required=needed,
         envvar="HEADWAY_MIGRATE_SCRIPTS",
         show_envvar=True,
         help="The script directory: a folder, or package:folder.",
     )
     @click.option("--ini", type=click.Path(), help="Its alembic.ini or pyproject.toml.")
     @wraps(command)
-    def with_project(*args: Any, scripts: str, ini: str | None, **kwargs: Any) -> Any:
-        return command(Project.load(scripts, ini), *args, **kwargs)
+    def with_project(*args: Any, scripts: str | None, ini: str | None, **kwargs: Any) -> Any:
+        if scripts:
+            return command(Project.load(scripts, ini), *args, **kwargs)
+        with _no_scripts() as folder:
+            return command(Project.load(folder), *args, **kwargs)
 
     return with_project
 
 
-def on_database(command: Callable[..., Any]) -> Callable[..., Any]:
+@contextmanager
+def _no_scripts() -> Iterator[Path]:
+    """A script directory that says nothing; with none at all there is no project."""
+    with TemporaryDirectory(prefix="headway") as place:
+        folder = Path(place)
+        (folder / "versions").mkdir()
+        (folder / "versions" / "none.py").write_text('revision, down_revision = "none", None\n')
+        (folder / "env.py").touch()
+        yield folder
+
+
+def on_database(command: Callable[..., Any], *, scripts: bool = True) -> Callable[..., Any]:
     """The options that name one database of a project; the command gets it, unopened."""
 
-    @on_project
+    @partial(on_project, needed=scripts)
     @click.option("--url", envvar="HEADWAY_MIGRATE_URL", show_envvar=True, help="The database.")
     @click.option(
         "--url-file",
@@ -65,6 +84,10 @@ def on_database(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(database, *args, **kwargs)
 
     return with_database
+
+
+on_any_database = partial(on_database, scripts=False)
+"""The same for commands that need no revisions."""
 
 
 POLICY = ("snapshot", "no_replay", "lock_timeout", "statement_timeout", "history")

@@ -1,8 +1,10 @@
 """What the command line answers: exit codes, tables, JSON."""
 
 import json
-from collections.abc import Iterable, Sequence
-from datetime import date
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from enum import IntEnum
 from typing import Any
 
@@ -39,6 +41,13 @@ EXIT_OF = {
     Kind.INTERNAL: Exit.FAILED,
 }
 
+
+class Number(click.IntRange):
+    """A whole number, and a mistake is told in words that a person knows."""
+
+    name = "number"
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
@@ -70,9 +79,53 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     console.print(table)
 
 
+def print_record(row: Mapping[str, Any], *, as_json: bool) -> None:
+    """One thing: a line for each of its values, or JSON."""
+    if as_json:
+        print_json(row)
+        return
+    print_table(("", ""), [(name, text(value)) for name, value in row.items()])
+
+
 def print_json(body: Any) -> None:
     """For programs: indented JSON, times in ISO 8601."""
     click.echo(json.dumps(body, indent=2, default=_plain))
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 database`, `1,200 databases`."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def on_terminal() -> bool:
+    """True if a person reads it; what is written elsewhere is whole."""
+    return Console().is_terminal
+
+
+@contextmanager
+def without_log(name: str) -> Iterator[None]:
+    """What a part of the program logs meanwhile, the command says itself."""
+    log = logging.getLogger(name)
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+def text(value: object) -> str:
+    """A value as a person reads it. Times are UTC, the same everywhere."""
+    if isinstance(value, datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return f"{aware.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={said}" for name, said in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(str(one) for one in value)
+    return "" if value is None else str(value)
 
 
 def _plain(value: object) -> str:

@@ -1,65 +1,132 @@
-"""`flask migrate`: what is asked of a project's scripts, with no database."""
+"""`flask projects`."""
 
-from dataclasses import asdict
+from typing import Any
 
 import click
 
-from app.cli.options import on_project
-from app.cli.output import Exit, as_json, print_json, print_table
-from app.migrator.project import Project
+from app.cli.actor import command_line
+from app.cli.groups import Group
+from app.cli.output import as_json, paged, print_json, print_record, print_table
+from app.fleet import projects as fleet
+from app.models import Project
+
+COLUMNS = (
+    *("id", "name", "location", "ini", "x", "notes", "state", "problem", "heads", "environment"),
+    *("loaded_at", "refresh_seconds", "refresh_asked_at", "refreshed_at"),
+    *("version", "created_at", "updated_at"),
+)
+SHORT = ("id", "name", "state", "heads", "location")
+
+projects = Group("projects", help="Script directories that many databases share.")
 
 
-@click.command()
-@on_project
+def _arguments(_: click.Context, __: click.Parameter, said: tuple[str, ...]) -> dict[str, str]:
+    """Alembic's -x arguments: `k=v`, or `k` alone for an empty value."""
+    return {name: value for name, _, value in (given.partition("=") for given in said)}
+
+
+def _fields(command: Any) -> Any:
+    """The options by which a command takes a project's values."""
+    for option in (
+        click.option("--notes"),
+        click.option(
+            "--refresh-seconds",
+            type=click.IntRange(0, 86_400),
+            help="How often all its databases are asked where they stand; 0: never.",
+        ),
+        click.option(
+            "-x", "x", multiple=True, callback=_arguments, metavar="K=V", help="For env.py."
+        ),
+        click.option("--ini", help="Its alembic.ini or pyproject.toml."),
+    ):
+        command = option(command)
+    return command
+
+
+@projects.command()
+@click.argument("name")
+@click.argument("location")
+@_fields
 @as_json
-def history(project: Project, as_json: bool) -> None:
-    """Show a project's revisions, oldest first."""
-    if as_json:
-        print_json([asdict(revision) for revision in project.revisions])
-        return
-    print_table(
-        ("revision", "stands on", "labels", "message"),
-        [
-            (
-                f"{revision.id} (head)" if revision.id in project.heads else revision.id,
-                ", ".join(revision.parents + revision.depends_on) or "base",
-                ", ".join(revision.labels),
-                revision.message,
-            )
-            for revision in project.revisions
-        ],
+def create(name: str, location: str, as_json: bool, **fields: Any) -> None:
+    """Create a project from a script directory: a folder, or package:folder.
+
+    Its scripts are read by a worker, or by `flask projects load`.
+    """
+    project, _ = fleet.create_project(
+        command_line(), _given(name=name, location=location, **fields)
     )
+    _show(project, as_json)
 
 
-@click.command()
-@on_project
-def validate(project: Project) -> None:
-    """Look for mistakes in a project's scripts. Exit with 3 if there are some."""
-    found = project.validate()
-    for line in found or [f"{len(project.revisions)} revisions, head {', '.join(project.heads)}."]:
-        click.echo(line)
-    environment = project.environment
-    click.echo(f"env.py is {environment.mode}: {environment.why}.")
-    if found:
-        raise click.exceptions.Exit(Exit.FOUND)
+@projects.command("list")
+@click.option("--search", help="A part of the name.")
+@paged
+@as_json
+def list_(as_json: bool, **query: Any) -> None:
+    """List projects."""
+    found, following = fleet.list_projects(command_line(), **query)
+    if as_json:
+        print_json({"items": [_row(project) for project in found], "next": following})
+        return
+    rows = [_row(project) | {"heads": ", ".join(project.heads)} for project in found]
+    print_table(SHORT, [[str(row[column]) for column in SHORT] for row in rows])
+    if following:
+        click.echo(f"More: --after {following}", err=True)
 
 
-@click.command()
-@on_project
-@click.option("-m", "--message", required=True)
-@click.option("--against", envvar="HEADWAY_MIGRATE_URL", help="A database of the project's kind.")
-@click.option("--empty", is_flag=True, help="To be filled by hand.")
-@click.option("--head", default="head", show_default=True)
-def revise(project: Project, message: str, against: str | None, empty: bool, head: str) -> None:
-    """Write a revision that brings the newest schema to the models."""
-    files = project.revise(message, against=against, empty=empty, head=head)
-    for file in files or ["The models are what the revisions make: nothing to write."]:
-        click.echo(str(file))
+@projects.command()
+@click.argument("project")
+@as_json
+def show(project: str, as_json: bool) -> None:
+    """Show a project, by name or id."""
+    _show(fleet.find_project(command_line(), project), as_json)
 
 
-@click.command()
-@on_project
-@click.option("-m", "--message", required=True)
-def merge(project: Project, message: str) -> None:
-    """Write a revision that joins all heads."""
-    click.echo(str(project.merge(message)))
+@projects.command()
+@click.argument("project")
+@click.option("--name")
+@click.option("--location")
+@_fields
+@as_json
+def change(project: str, as_json: bool, **fields: Any) -> None:
+    """Change a project, by name or id. An empty value clears a field."""
+    actor = command_line()
+    found = fleet.find_project(actor, project)
+    changed = fleet.change_project(actor, found.id, _given(**fields), version=found.version)
+    _show(changed, as_json)
+
+
+@projects.command()
+@click.argument("project")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+def delete(project: str, yes: bool, as_json: bool) -> None:
+    """Delete a project that never had a database, by name or id. Its scripts stay."""
+    actor = command_line()
+    found = fleet.find_project(actor, project)
+    if not yes:
+        click.confirm(f"Delete project {found.id} ({found.name})?", abort=True, err=as_json)
+    fleet.delete_project(actor, found.id, version=found.version)
+    if as_json:
+        print_json({"id": found.id, "name": found.name, "deleted": True})
+        return
+    click.echo(f"Deleted project {found.id} ({found.name}).")
+
+
+def _given(x: dict[str, str], refresh_seconds: int | None, **fields: Any) -> dict[str, Any]:
+    """The options that were used; an empty one clears its field."""
+    values: dict[str, Any] = {k: v or None for k, v in fields.items() if v is not None}
+    if x:
+        values["x"] = x
+    if refresh_seconds is not None:
+        values["refresh_seconds"] = refresh_seconds
+    return values
+
+
+def _row(project: Project) -> dict[str, Any]:
+    return {name: getattr(project, name) for name in COLUMNS}
+
+
+def _show(project: Project, as_json: bool) -> None:
+    print_record(_row(project), as_json=as_json)

@@ -6,7 +6,7 @@ import click
 
 from app.cli.actor import command_line
 from app.cli.groups import Group
-from app.cli.output import as_json, paged, print_json, print_table
+from app.cli.output import Number, as_json, paged, print_json, print_table, text
 from app.fleet import accounts
 from app.fleet import tokens as fleet
 from app.models import Token
@@ -34,7 +34,7 @@ def create(account: str, name: str, expires_days: int, as_json: bool) -> None:
         actor, account_id=owner.id, name=name, expires_days=expires_days or None
     )
     if as_json:
-        print_json(_row(issued.token) | {"token": issued.text})
+        print_json(row(issued.token) | {"token": issued.text})
         return
     click.echo("It is shown only now:", err=True)
     click.echo(issued.text)
@@ -50,21 +50,26 @@ def list_(account: str | None, limit: int, after: int | None, as_json: bool) -> 
     owner = accounts.find_account(actor, account).id if account else None
     found, following = fleet.list_tokens(actor, limit=limit, after=after, account_id=owner)
     if as_json:
-        print_json({"items": [_row(token) for token in found], "next": following})
+        print_json({"items": [row(token) for token in found], "next": following})
         return
-    rows = [_row(token) for token in found]
-    print_table(COLUMNS, [["" if v is None else str(v) for v in row.values()] for row in rows])
+    rows = [row(token) for token in found]
+    print_table(COLUMNS, [[text(value) for value in one.values()] for one in rows])
     if following:
         click.echo(f"More: --after {following}", err=True)
 
 
 @tokens.command()
-@click.argument("token", type=int)
-def revoke(token: int) -> None:
+@click.argument("token", type=Number(1))
+@as_json
+def revoke(token: int, as_json: bool) -> None:
     """Revoke a token by its id: it is refused from now on."""
     fleet.revoke_token(command_line(), token)
+    if as_json:
+        print_json({"id": token, "revoked": True})
+        return
     click.echo(f"Revoked token {token}.")
 
 
-def _row(token: Token) -> dict[str, Any]:
+def row(token: Token) -> dict[str, Any]:
+    """A token as it is shown: never its text."""
     return {name: getattr(token, name) for name in COLUMNS}

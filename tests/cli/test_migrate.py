@@ -222,3 +222,64 @@ def test_no_app_and_no_settings_are_needed(scripts: Path, tmp_path: Path) -> Non
     assert (done.returncode, done.stderr) == (0, "")
     assert "At r004" in done.stdout
     assert sorted(path.name for path in place.iterdir()) == ["customer.db", "mounted", "url"]
+
+
+MODELS_FILE = """
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+sa.Table("person", metadata, sa.Column("id", sa.Integer, primary_key=True))
+"""
+
+
+@pytest.mark.parametrize("place", ["models", "app.models"])
+def test_a_schema_is_brought_to_the_models_of_this_folder_without_scripts(
+    tmp_path: Path, place: str
+) -> None:
+    file = tmp_path / f"{place.replace('.', '/')}.py"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(MODELS_FILE)
+    env = {"PATH": os.environ["PATH"], "HEADWAY_MIGRATE_URL": "sqlite:///people.db"}
+
+    def flask(command: str) -> str:
+        done = subprocess.run(
+            [FLASK, "migrate", *command.split()],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    assert flask(f"sync --models {place}:metadata") == "create table person\n"
+    assert flask(f"sync --models {place}:metadata") == "The schema is what the models say.\n"
+    copy = flask("snapshot").strip()
+    assert "is at base." in flask(f"restore {copy}")
+
+
+def test_what_commands_answer_they_answer_as_json(scripts: Path, sqlite_url: URL) -> None:
+    def told(command: str, *more: str, code: int = 0) -> dict[str, object]:
+        return dict(json.loads(said(headway(command, scripts, url, "--json", *more), code)))
+
+    url: URL | None = None
+    found = told("validate")
+    assert (found["found"], found["revisions"], found["heads"]) == ([], 4, ["r004"])
+    url = sqlite_url
+    address = str(sqlite_url)
+    Path(str(sqlite_url.database)).unlink(missing_ok=True)
+    assert told("create", "r003") == {"database": address, "current": ["r003"]}
+    copy = str(told("snapshot")["snapshot"])
+    assert Path(copy).is_file()
+    assert told("restore", copy) == {"database": address, "current": ["r003"]}
+    run(sqlite_url, "DROP TABLE alembic_version")
+    assert told("adopt") == {"database": address, "current": ["r003"]}
+    write_revision(scripts, "other", "r003")
+    url = None
+    assert "2 heads" in str(told("validate", code=3)["found"])
+
+
+def test_one_revision_is_one(tmp_path: Path) -> None:
+    assert said(headway("validate", write_project(tmp_path / "p", 1), None)).startswith(
+        "1 revision, head r001."
+    )

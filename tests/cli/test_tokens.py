@@ -1,7 +1,11 @@
 """`flask tokens`, and what all our commands have in common."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
+import click
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient, FlaskCliRunner
@@ -11,7 +15,7 @@ from app import create_app
 from app.extensions import db
 from app.fleet import audit
 from tests.api.conftest import ROOT
-from tests.conftest import settings_for
+from tests.conftest import environment_for, settings_for
 
 
 def text_of(runner: FlaskCliRunner, *more: str) -> str:
@@ -53,7 +57,7 @@ def test_lists_come_in_pages(runner: FlaskCliRunner) -> None:
     ("args", "code", "said"),
     [
         (["tokens", "revoke", "999"], 1, "There is no token 999."),
-        (["tokens", "revoke", "x"], 2, "not a valid integer"),
+        (["tokens", "revoke", "x"], 2, "not a valid number"),
         (["tokens", "create", "--account", "999", "--name", "t"], 1, "There is no account 999."),
         (["tokens", "create", "--account", "1", "--name", " "], 2, "A name needs"),
         (["tokens", "create", "--account", "1", "--name", "x" * 129], 2, "at most 128"),
@@ -123,3 +127,46 @@ def test_a_command_without_its_database_says_try_again(postgresql_url: URL) -> N
     done = app.test_cli_runner().invoke(args=["accounts", "list"])
     assert done.exit_code == 75
     assert "Traceback" not in done.output
+
+
+def test_an_invitation_says_where_it_is_good(
+    runner: FlaskCliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORT", "8001")
+    runner.invoke(args=["accounts", "create", "Ada", "--email", "ada@example.org"])
+    invited = runner.invoke(args=["accounts", "invite", "ada@example.org"])
+    assert "http://127.0.0.1:8001/sign-in" in invited.stderr
+    assert len(invited.stdout.split()) == 1
+    told = json.loads(runner.invoke(args=["accounts", "invite", "1", "--json"]).stdout)
+    assert (told["account_id"], told["one_time"]) == (1, True)
+    assert told["token"].startswith("hw_")
+
+
+def test_a_token_that_is_revoked_is_told_as_json(runner: FlaskCliRunner) -> None:
+    text_of(runner)
+    done = runner.invoke(args=["tokens", "revoke", "1", "--json"])
+    assert json.loads(done.stdout) == {"id": 1, "revoked": True}
+
+
+@pytest.mark.parametrize(
+    "words", [("rollouts", "show"), ("runs", "show"), ("webhooks", "test"), ("tokens", "revoke")]
+)
+def test_a_number_is_asked_for_in_these_words(
+    runner: FlaskCliRunner, words: tuple[str, str]
+) -> None:
+    done = runner.invoke(args=[*words, "abc"])
+    assert done.exit_code == 2
+    assert "'abc' is not a valid number." in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(click, "NoSuchCommand"), reason="this Click does not guess")
+def test_a_command_that_is_misspelt_is_guessed(template_copy: URL, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("flask"), "--app", "app", "rolouts", "list"],
+        cwd=tmp_path,
+        env=environment_for(template_copy),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "Did you mean one of: 'rollouts'" in done.stderr

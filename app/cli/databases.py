@@ -1,0 +1,305 @@
+"""`flask databases`."""
+
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from app.cli.actor import command_line
+from app.cli.choosing import chosen, labels_of, located, row_of
+from app.cli.groups import Group
+from app.cli.imports import import_
+from app.cli.output import Exit, as_json, counted, paged, print_json, print_record, print_table
+from app.errors import InputInvalid
+from app.fleet import (
+    accounts,
+    changing,
+    creating,
+    dropping,
+    overview,
+    projects,
+    standings,
+)
+from app.fleet import databases as fleet
+from app.fleet import refresh as looking
+from app.fleet.selectors import Selector
+from app.models import Database, Strategy
+
+SHORT = ("id", "project", "name", "position", "current", "labels", "address")
+
+databases = Group("databases", help="The members of the fleet.")
+databases.add_command(import_)
+
+
+def _fields(command: Any) -> Any:
+    """The options by which a command takes a database's values."""
+    for option in (
+        click.option("--label", "labels", multiple=True, callback=labels_of, metavar="NAME=VALUE"),
+        click.option("--owner", help="An account's id or e-mail address."),
+        click.option("--notes"),
+        click.option("--strategy", type=click.Choice([one.value for one in Strategy])),
+    ):
+        command = option(command)
+    return command
+
+
+@databases.command()
+@click.option("--project", required=True, help="A name or id.")
+@click.option("--name", help="The file's or database's own if not given.")
+@located
+@_fields
+@as_json
+def register(project: str, where: dict[str, str], as_json: bool, **fields: Any) -> None:
+    """Register a database that is there. Nothing of it is opened."""
+    actor = command_line()
+    values = _values(project, where, **fields)
+    _show(fleet.register_database(actor, values)[0], as_json)
+
+
+@databases.command()
+@click.option("--project", required=True, help="A name or id.")
+@click.option("--name", help="The file's or database's own if not given.")
+@located
+@_fields
+@as_json
+def create(project: str, where: dict[str, str], as_json: bool, **fields: Any) -> None:
+    """Make a database from its project's template, and register it."""
+    actor = command_line()
+    values = _values(project, where, **fields)
+    _show(creating.create_database(actor, values)[0], as_json)
+
+
+@databases.command("list")
+@chosen
+@click.option("--retired", is_flag=True, help="Those that were.")
+@paged
+@as_json
+def list_(selector: Selector, as_json: bool, **page: Any) -> None:
+    """List databases."""
+    found, following = fleet.list_databases(command_line(), selector, **page)
+    rows = [row_of(database) for database in found]
+    if as_json:
+        print_json({"items": rows, "next": following})
+        return
+    for row in rows:
+        row["labels"] = ",".join(f"{name}={value}" for name, value in row["labels"].items())
+        row["reason"] = " ".join((row["reason"] or "").split())
+    columns = SHORT + (("reason",) if {"unreachable", "torn"} & set(selector.positions) else ())
+    print_table(columns, [[str(row[column]) for column in columns] for row in rows])
+    if following:
+        click.echo(f"More: --after {following}", err=True)
+
+
+@databases.command()
+@click.argument("database")
+@as_json
+def show(database: str, as_json: bool) -> None:
+    """Show a database, by name, project/name or id."""
+    _show(fleet.find_database(command_line(), database), as_json)
+
+
+@databases.command()
+@click.argument("database")
+@click.option("--name")
+@located
+@_fields
+@click.option("--unlabel", multiple=True, metavar="NAME", help="Take a label away.")
+@as_json
+def change(
+    database: str, where: dict[str, str], unlabel: tuple[str, ...], as_json: bool, **fields: Any
+) -> None:
+    """Change a database. An empty value clears a field."""
+    actor = command_line()
+    found = fleet.find_database(actor, database)
+    values = _given(**fields) | where
+    if unlabel:
+        values["labels"] = values.get("labels", {}) | dict.fromkeys(unlabel)
+    _show(changing.change_database(actor, found.id, values, version=found.version), as_json)
+
+
+@databases.command()
+@chosen
+@click.option("--set", "put", multiple=True, callback=labels_of, metavar="NAME=VALUE")
+@click.option("--unset", multiple=True, metavar="NAME")
+@click.option("--strategy", type=click.Choice([one.value for one in Strategy]))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+def label(
+    selector: Selector,
+    *,
+    put: dict[str, str],
+    unset: tuple[str, ...],
+    strategy: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Give labels or a strategy to all databases that are chosen."""
+    if not selector.as_json() and not yes:
+        asked = "Nothing was chosen, which means all databases. Go on?"
+        click.confirm(asked, abort=True, err=as_json)
+    labels: dict[str, str | None] = {**put, **dict.fromkeys(unset)}
+    number = changing.change_many(command_line(), selector, labels=labels, strategy=strategy)
+    if as_json:
+        print_json({"changed": number})
+        return
+    click.echo(f"Changed {counted(number, 'database')}.")
+
+
+@databases.command()
+@click.argument("database")
+@click.option("--reason", required=True)
+@click.option("--until", help="A day or moment: 2030-01-31, 2030-01-31T22:00:00+01:00.")
+@click.option("--days", type=click.IntRange(1, 3650), help="The same, counted from now.")
+@as_json
+def pin(database: str, reason: str, until: str | None, days: int | None, as_json: bool) -> None:
+    """Let rollouts leave a database alone for a while."""
+    actor = command_line()
+    found = fleet.find_database(actor, database)
+    _show(
+        changing.pin_database(actor, found.id, reason=reason, until=_moment(until, days)), as_json
+    )
+
+
+@databases.command()
+@click.argument("database")
+@as_json
+def unpin(database: str, as_json: bool) -> None:
+    """Open a database to rollouts again."""
+    actor = command_line()
+    _show(changing.unpin_database(actor, fleet.find_database(actor, database).id), as_json)
+
+
+@databases.command()
+@click.argument("database")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+def retire(database: str, yes: bool, as_json: bool) -> None:
+    """Take a database out of the fleet. It is left alone, and its history stays."""
+    actor = command_line()
+    found = fleet.find_database(actor, database)
+    if not yes:
+        asked = f"Retire database {found.id} ({found.address})?"
+        click.confirm(asked, abort=True, err=as_json)
+    retired = dropping.retire_database(actor, found.id, version=found.version)
+    if as_json:
+        _show(retired, as_json)
+        return
+    click.echo(f"Retired database {found.id}. {found.address} is as it was.")
+
+
+@databases.command()
+@click.argument("database")
+@click.option("--yes", is_flag=True, help="Do not ask the first time.")
+@click.option("--confirm", help="Its name, so that it is not asked for.")
+@as_json
+def drop(database: str, yes: bool, confirm: str | None, as_json: bool) -> None:
+    """Remove a database for good, and all that is in it. A SQLite file is copied first."""
+    actor = command_line()
+    found = fleet.find_database(actor, database)
+    kept = "A snapshot stays beside it." if found.dialect == "sqlite" else "There is no snapshot."
+    if not yes:
+        asked = f"Drop {found.address} and all that is in it? {kept}"
+        click.confirm(asked, abort=True, err=as_json)
+    if confirm is None:
+        asked = f"Type its name to drop it ({found.name})"
+        confirm = click.prompt(asked, default="", err=as_json)
+    done = dropping.drop_database(actor, found.id, confirm=confirm)
+    if as_json:
+        copy = str(done.snapshot) if done.snapshot else None
+        print_json(row_of(done.database) | {"snapshot": copy, "note": done.note})
+        return
+    click.echo(f"Dropped database {found.id}. {done.note}")
+
+
+@databases.command()
+@click.option("--project", required=True, help="A name or id.")
+@click.option("--later", is_flag=True, help="Let a worker do it.")
+@as_json
+def refresh(project: str, later: bool, as_json: bool) -> None:
+    """Ask all databases of a project where they stand; nothing of theirs is changed."""
+    actor = command_line()
+    found = projects.find_project(actor, project)
+    total = sum(one.databases for one in standings.counts(found.id))
+    noted = 0
+    if later:
+        projects.ask_refresh(actor, found.id)
+    elif sys.stderr.isatty():
+        with click.progressbar(length=total, label="Asked", file=sys.stderr) as bar:
+            noted = looking.refresh(found.id, progress=bar.update)
+    else:
+        noted = looking.refresh(found.id)
+    if as_json:
+        print_json({"project": found.name, "databases": total, "asked": noted, "later": later})
+    elif later:
+        click.echo(f"The databases of {found.name} will be asked.")
+    else:
+        many = counted(total, "database")
+        click.echo(f"Asked {noted:,} of {many}. `flask databases status` counts them.")
+
+
+@databases.command()
+@click.option("--project", help="A name or id.")
+@click.option("--by", help="Count by `owner` or `label.<name>` too.")
+@as_json
+@click.option("--check", is_flag=True, help="Exit with 3 unless all are at head.")
+def status(project: str | None, by: str | None, as_json: bool, check: bool) -> None:
+    """Show how many databases stand where."""
+    actor = command_line()
+    project_id = projects.find_project(actor, project).id if project else None
+    seen = overview.overview(actor, project_id=project_id, by=by)
+    if as_json:
+        print_json(asdict(seen))
+    else:
+        _print_overview(seen)
+    if check and seen.positions.get("at_head", 0) < seen.databases:
+        raise click.exceptions.Exit(Exit.FOUND)
+
+
+def _print_overview(seen: overview.Overview) -> None:
+    positions = list(seen.positions)
+    rows = [
+        [of.name, *(f"{of.positions.get(p, 0):,}" for p in positions), f"{of.databases:,}"]
+        for of in seen.projects
+    ]
+    rows.append(["all", *(f"{seen.positions[p]:,}" for p in positions), f"{seen.databases:,}"])
+    print_table(("project", *(p.replace("_", " ") for p in positions), "databases"), rows)
+    click.echo(f"{seen.drifted:,} drifted, {seen.pinned:,} pinned, {seen.retired:,} retired.")
+    if seen.by:
+        print_table(
+            (seen.by, "databases"),
+            [(group.value or "none", f"{group.databases:,}") for group in seen.groups],
+        )
+
+
+def _values(project: str, where: dict[str, str], **fields: Any) -> dict[str, Any]:
+    project_id = projects.find_project(command_line(), project).id
+    return {"project_id": project_id} | _given(**fields) | where
+
+
+def _given(owner: str | None, labels: dict[str, str], **fields: Any) -> dict[str, Any]:
+    """The options that were used; an empty one clears its field."""
+    values: dict[str, Any] = {k: v or None for k, v in fields.items() if v is not None}
+    if owner is not None:
+        found = accounts.find_account(command_line(), owner) if owner else None
+        values["owner_id"] = found.id if found else None
+    if labels:
+        values["labels"] = labels
+    return values
+
+
+def _moment(until: str | None, days: int | None) -> datetime:
+    if (until is None) == (days is None):
+        raise InputInvalid("Until when? Give --until or --days.")
+    if days:
+        return datetime.now(UTC) + timedelta(days=days)
+    try:
+        moment = datetime.fromisoformat(str(until))
+    except ValueError as error:
+        raise InputInvalid(f"{until!r} is no moment. Write it as 2030-01-31.") from error
+    return moment if moment.tzinfo else moment.astimezone()
+
+
+def _show(database: Database, as_json: bool) -> None:
+    print_record(row_of(database), as_json=as_json)

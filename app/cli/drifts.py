@@ -1,0 +1,122 @@
+"""`flask drifts`."""
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from app.cli.actor import command_line
+from app.cli.groups import Group
+from app.cli.output import as_json, counted, paged, print_json, print_table
+from app.fleet import drifts as fleet
+from app.fleet import projects
+from app.fleet.drifts import Group as Shared
+
+SHORTEST = 12
+"""So much of a digest is shown: no two differences of a fleet begin like each other."""
+
+drifts = Group("drifts", help="What databases differ in from what their revisions make.")
+
+
+@drifts.command("list")
+@click.argument("project")
+@click.option("--ignored/--not-ignored", default=None, help="Accepted, or not.")
+@click.option("--sql", is_flag=True, help="Print the SQL that would mend each.")
+@paged
+@as_json
+def list_(project: str, sql: bool, as_json: bool, **query: Any) -> None:
+    """List differences, those that most databases share first."""
+    actor = command_line()
+    found, following = fleet.groups(actor, projects.find_project(actor, project).id, **query)
+    if as_json:
+        print_json({"items": [_row(one) for one in found], "next": following})
+    elif sql:
+        _print_sql(found)
+    else:
+        print_table(
+            ("difference", "databases", "what", "ignored"),
+            [
+                (
+                    one.digest[:SHORTEST],
+                    str(one.databases),
+                    one.says,
+                    one.ignored.reason if one.ignored else "",
+                )
+                for one in found
+            ],
+        )
+    if following and not as_json:
+        click.echo(f"More: --after {following}", err=True)
+
+
+@drifts.command()
+@click.argument("project")
+@click.argument("difference")
+@paged
+@as_json
+def databases(project: str, difference: str, as_json: bool, **query: Any) -> None:
+    """List the databases that share a difference."""
+    actor = command_line()
+    project_id = projects.find_project(actor, project).id
+    digest = fleet.find_digest(actor, project_id, difference)
+    found, following = fleet.list_members(actor, project_id, digest, **query)
+    rows = [{"id": one.id, "name": one.name, "address": one.address} for one in found]
+    if as_json:
+        print_json({"items": rows, "next": following})
+        return
+    print_table(("id", "name", "address"), [[str(cell) for cell in row.values()] for row in rows])
+    if following:
+        click.echo(f"More: --after {following}", err=True)
+
+
+@drifts.command()
+@click.argument("project")
+@click.argument("difference")
+@click.option("--reason", required=True, help="For those who wonder later.")
+@as_json
+def ignore(project: str, difference: str, reason: str, as_json: bool) -> None:
+    """Accept a difference in all databases of a project."""
+    actor = command_line()
+    project_id = projects.find_project(actor, project).id
+    kept = fleet.ignore(actor, project_id, difference, reason)
+    if as_json:
+        accepted = {"reason": kept.reason, "by_name": kept.by_name}
+        print_json({"digest": kept.digest, "says": kept.says, "ignored": accepted})
+        return
+    click.echo(f"Ignored: {kept.says}.")
+
+
+@drifts.command()
+@click.argument("project")
+@click.argument("difference")
+@as_json
+def unignore(project: str, difference: str, as_json: bool) -> None:
+    """Accept a difference no more."""
+    actor = command_line()
+    project_id = projects.find_project(actor, project).id
+    digest = fleet.find_digest(actor, project_id, difference)
+    fleet.unignore(actor, project_id, digest)
+    if as_json:
+        print_json({"digest": digest, "ignored": None})
+        return
+    click.echo("It counts again.")
+
+
+def _print_sql(found: list[Shared]) -> None:
+    for one in found:
+        many = counted(one.databases, "database")
+        for mend in one.mends:
+            click.echo(f"-- {one.says} ({many}, {mend.dialect})\n{mend.sql}\n")
+        if not one.mends:
+            click.echo(f"-- {one.says} ({many}): there is no SQL for it\n")
+
+
+def _row(one: Shared) -> dict[str, Any]:
+    accepted = one.ignored
+    return {
+        "digest": one.digest,
+        "says": one.says,
+        "databases": one.databases,
+        "mends": [asdict(mend) for mend in one.mends],
+        "ignored": {"reason": accepted.reason, "by_name": accepted.by_name} if accepted else None,
+    }

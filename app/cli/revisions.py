@@ -1,0 +1,116 @@
+"""`flask revisions`, and `flask projects load`."""
+
+from typing import Any
+
+import click
+
+from app.cli.actor import command_line
+from app.cli.groups import Group
+from app.cli.output import (
+    Exit,
+    as_json,
+    paged,
+    print_json,
+    print_record,
+    print_table,
+    text,
+    without_log,
+)
+from app.cli.projects import projects
+from app.fleet import projects as known
+from app.fleet import revisions as fleet
+from app.fleet import standings
+from app.models import Kind, Loading, Revision
+
+COLUMNS = (
+    *("revision", "message", "parents", "depends_on", "labels", "path", "checksum", "present"),
+    *("first_seen_at", "last_seen_at", "rollout_id"),
+)
+DIALECTS = ("sqlite", "postgresql", "mysql")
+
+revisions = Group("revisions", help="Every revision that any release of a project brought.")
+
+
+@revisions.command("list")
+@click.argument("project")
+@click.option("--present/--missing", default=None, help="In the scripts now, or only formerly.")
+@paged
+@as_json
+def list_(project: str, as_json: bool, **query: Any) -> None:
+    """List a project's revisions in the order they became known."""
+    actor = command_line()
+    project_id = known.find_project(actor, project).id
+    found, following = fleet.list_revisions(actor, project_id, **query)
+    at = standings.at_revisions(project_id)
+    if as_json:
+        print_json({"items": [_row(one, at) for one in found], "next": following})
+        return
+    print_table(
+        ("revision", "stands on", "databases", "came", "in the scripts", "message"),
+        [
+            (
+                one.revision,
+                ", ".join(one.parents + one.depends_on) or "base",
+                str(at.get(one.revision, 0)),
+                text(one.first_seen_at),
+                "yes" if one.present else "no",
+                one.message,
+            )
+            for one in found
+        ],
+    )
+    if following:
+        click.echo(f"More: --after {following}", err=True)
+
+
+@revisions.command()
+@click.argument("project")
+@click.argument("revision")
+@click.option("--sql", type=click.Choice(DIALECTS), help="Print what it sends, and how back.")
+@click.option("--script", is_flag=True, help="Print its script.")
+@as_json
+def show(project: str, revision: str, sql: str | None, script: bool, as_json: bool) -> None:
+    """Show a revision, by id or a beginning of it, though the scripts have it no more."""
+    actor = command_line()
+    found = known.find_project(actor, project)
+    row, *former = fleet.versions_of(actor, found.id, revision)
+    if sql:
+        _print_sql(row, sql)
+    elif script:
+        click.echo(row.script if row.script is not None else "It came without its source.")
+    else:
+        told = _row(row, standings.at_revisions(found.id)) | {"edited": len(former)}
+        more = {"script": row.script, "sql": row.sql} if as_json else {}
+        print_record(told | more, as_json=as_json)
+
+
+@projects.command()
+@click.argument("project")
+@as_json
+def load(project: str, as_json: bool) -> None:
+    """Read a project's scripts now, in this process. Exit with 78 if they cannot be used."""
+    project_id = known.find_project(command_line(), project).id
+    with without_log("app.fleet.loading"):
+        found = fleet.load(project_id)
+    if as_json:
+        names = ("id", "name", "state", "problem", "heads", "environment", "loaded_at")
+        print_json({name: getattr(found, name) for name in names})
+    elif found.state == Loading.READY:
+        click.echo(f"{found.name} is ready. Head: {', '.join(found.heads)}.")
+    else:
+        click.echo(f"{found.name} cannot be used: {found.problem}", err=True)
+    if found.state != Loading.READY:
+        raise click.exceptions.Exit(Exit.MISCONFIGURED)
+
+
+def _print_sql(row: Revision, dialect: str) -> None:
+    for kind in (Kind.UPGRADE, Kind.DOWNGRADE):
+        sent = (row.sql.get(dialect) or {}).get(kind.value)
+        click.echo(f"-- {kind} {row.revision}: {row.message}")
+        click.echo("-- It depends on what is in the database." if sent is None else sent)
+        click.echo()
+
+
+def _row(row: Revision, at: dict[str, int]) -> dict[str, Any]:
+    found = {name: getattr(row, name) for name in COLUMNS}
+    return found | {"databases": at.get(row.revision, 0)}

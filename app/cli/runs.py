@@ -1,0 +1,168 @@
+"""`flask runs`."""
+
+from typing import IO, Any
+
+import click
+
+from app.cli import progress
+from app.cli.actor import command_line
+from app.cli.groups import Group
+from app.cli.output import Number, as_json, on_terminal, paged, print_json, print_table, text
+from app.cli.rollouts import row as rollout_row
+from app.fleet import databases, exporting, opening, rollouts
+from app.fleet import runs as fleet
+from app.fleet.actors import Actor
+from app.fleet.drafting import OPERATIONS
+from app.models import Kind, Rollout, Run, State
+
+COLUMNS = (
+    *("id", "rollout_id", "database_id", "kind", "attempt", "server", "state", "worker"),
+    *("retry_at", "started_at", "finished_at", "seconds", "before", "aim", "after", "applied"),
+    *("replayed", "error", "problem", "snapshot", "replaced_by", "undoes", "created_at"),
+)
+SHORT = ("id", "rollout", "database", "kind", "state", "before", "after", "seconds", "error")
+LONGEST_ERROR = 80
+
+runs = Group("runs", help="What was done to which database, and how it went.")
+
+wait = click.option("--wait", is_flag=True, help="Until it has ended.")
+
+
+@runs.command("list")
+@click.option("--rollout", "rollout_id", type=Number(1))
+@click.option("--database", help="By name or id.")
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice([state.value for state in State])
+)
+@click.option("--kind", type=click.Choice([kind.value for kind in Kind]))
+@click.option("--replaced", is_flag=True, help="Also those that were tried again.")
+@paged
+@as_json
+def list_(database: str | None, as_json: bool, **query: Any) -> None:
+    """List runs in the order they were made."""
+    actor = command_line()
+    found, following = fleet.list_runs(actor, database_id=_id(actor, database), **query)
+    names = fleet.names_of(found)
+    rows = [_row(run, names) for run in found]
+    if as_json:
+        print_json({"items": rows, "next": following})
+        return
+    print_table(SHORT, [_short(row) for row in rows])
+    if following:
+        click.echo(f"More: --after {following}", err=True)
+
+
+@runs.command()
+@click.argument("run", type=Number(1))
+@click.option("--sql", is_flag=True, help="Only the SQL that it sent.")
+@as_json
+def show(run: int, sql: bool, as_json: bool) -> None:
+    """Show a run with its log and its SQL."""
+    found = fleet.get_run(command_line(), run)
+    sent = fleet.sql_of(found)
+    if sql:
+        click.echo(sent or "-- it sent none", nl=not sent)
+        return
+    row = _row(found, fleet.names_of([found]))
+    if as_json:
+        print_json(row | {"log": found.log, "sql": sent})
+        return
+    print_table(("", ""), [(name, _text(value)) for name, value in row.items()])
+    for part in (found.log, sent):
+        if part:
+            click.echo(f"\n{part.rstrip()}")
+
+
+@runs.command()
+@click.option("--rollout", "rollout_id", type=Number(1))
+@click.option("--database", help="By name or id.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(exporting.FORMS)),
+    default="jsonl",
+    show_default=True,
+    help="JSON lines with log and SQL, or a table for a spreadsheet.",
+)
+@click.option("--output", type=click.File("w", encoding="utf-8", lazy=True), default="-")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl.")
+def export(
+    rollout_id: int | None, database: str | None, form: str, output: IO[str], as_json: bool
+) -> None:
+    """Write every run, oldest first, to standard output or a file."""
+    actor = command_line()
+    rows = exporting.rows(actor, rollout_id=rollout_id, database_id=_id(actor, database))
+    form = "jsonl" if as_json else form
+    for line in exporting.FORMS[form](rows):
+        output.write(line)
+
+
+@runs.command(context_settings={"ignore_unknown_options": True})  # -1 is a target
+@click.argument("database")
+@click.argument("kind", type=click.Choice([kind.value for kind in OPERATIONS]))
+@click.argument("target", default="")
+@click.option("--snapshot", is_flag=True, help="Before it, where that can be.")
+@click.option(
+    "--timeout", "timeout_seconds", type=float, default=600.0, show_default=True, metavar="SECONDS"
+)
+@wait
+@as_json
+def start(database: str, kind: str, target: str, wait: bool, as_json: bool, **options: Any) -> None:
+    """Do something to one database, by name or id, pinned or not. A worker does it."""
+    actor = command_line()
+    found = databases.find_database(actor, database)
+    _go(actor, rollouts.run_one(actor, found.id, kind, target, **options), wait, as_json)
+
+
+@runs.command("open")
+@click.argument("database")
+@wait
+@as_json
+def open_(database: str, wait: bool, as_json: bool) -> None:
+    """Open a database that is migrated when it is opened: may it be used, or what to wait for."""
+    actor = command_line()
+    opened = opening.open_database(actor, databases.find_database(actor, database).id)
+    if opened.rollout is not None:
+        _go(actor, opened.rollout, wait, as_json)
+        return
+    position = opened.database.position or "unknown"
+    if as_json:
+        print_json({"ready": opened.ready, "position": position, "rollout": None})
+    else:
+        said = "" if opened.ready else ", and nothing was begun: it is brought along in waves"
+        click.echo(f"{opened.database.name} is {position.replace('_', ' ')}{said}.")
+
+
+def _go(actor: Actor, rollout: Rollout, wait: bool, as_json: bool) -> None:
+    if wait:
+        raise SystemExit(progress.watch(actor, rollout.id, as_json=as_json))
+    if as_json:
+        print_json(rollout_row(rollout))
+    else:
+        click.echo(
+            f"Begun: rollout {rollout.id}. `flask rollouts watch {rollout.id}` waits for it."
+        )
+
+
+def _id(actor: Actor, name: str | None) -> int | None:
+    return databases.find_database(actor, name).id if name else None
+
+
+def _row(run: Run, names: dict[int, str]) -> dict[str, Any]:
+    shown = {name: getattr(run, name) for name in COLUMNS}
+    more = {"database": names.get(run.database_id, ""), "wave": exporting.wave_of(run.wave)}
+    return shown | more
+
+
+def _short(row: dict[str, Any]) -> list[str]:
+    values = row | {"rollout": row["rollout_id"]}
+    if values["seconds"] is not None:
+        values["seconds"] = f"{values['seconds']:.2f}"
+    if values["error"]:
+        error = " ".join(values["error"].split())
+        values["error"] = error[:LONGEST_ERROR] if on_terminal() else error
+    return [_text(values[name]) for name in SHORT]
+
+
+def _text(value: object) -> str:
+    return " ".join(value) if isinstance(value, list) else text(value)
