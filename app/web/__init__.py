@@ -1,28 +1,52 @@
-"""The pages: for now the one at `/`, which says what this is and where to go."""
+"""The pages: the fleet at a glance, its databases, its rollouts. Without a script, and no CDN."""
 
-from flask import Blueprint, Flask, render_template
+from apiflask import APIBlueprint
+from flask import Flask
 
-from app import boot
-from app.settings import RELEASE
-
-bp = Blueprint(
-    "web", __name__, template_folder="templates", static_folder="static", static_url_path="/assets"
-)
+from app.web import access, navigation, oidc, problems, shown
 
 
 def init_app(app: Flask) -> None:
     """Register the pages."""
-    app.register_blueprint(bp)
+    from app.web import (
+        accounts,
+        acting,
+        audit,
+        databases,
+        drifts,
+        live,
+        overview,
+        projects,
+        registering,
+        rollouts,
+        service,
+        tokens,
+    )
 
-
-@bp.get("/")
-def home() -> str:
-    """What this is, and where its catalog stands."""
-    ready, catalog = boot.readiness()
-    return render_template("home.html", release=RELEASE, ready=ready, catalog=catalog)
-
-
-@bp.get("/favicon.ico")
-def favicon() -> tuple[str, int]:
-    """Browsers ask for it; the pages name their own."""
-    return "", 204
+    for part in (access, shown, navigation, oidc, problems):
+        part.init_app(app)
+    web = APIBlueprint(
+        "web",
+        __name__,
+        enable_openapi=False,
+        template_folder="templates",
+        static_folder="static",
+        static_url_path="/assets",
+    )
+    access.protect(web)
+    problems.explain(web)
+    people = (access, oidc, accounts, tokens, audit, service)
+    for part in (
+        *people,
+        overview,
+        projects,
+        databases,
+        acting,
+        registering,
+        drifts,
+        live,
+        rollouts,
+    ):
+        web.register_blueprint(part.bp)
+    app.register_blueprint(web)
+    app.add_url_rule("/drift/", endpoint="web.drifts.list_", redirect_to="/drifts/", alias=True)

@@ -1,0 +1,151 @@
+"""`/databases`: the list, with filters that are links; labels for many; and one of them."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import flash, redirect, render_template, request, url_for
+
+from app.errors import HeadwayError, InputInvalid
+from app.fleet import changing, dropping, projects, runs, single, snapshots
+from app.fleet import databases as fleet
+from app.fleet import overview as glance
+from app.fleet.differences import differences_of
+from app.fleet.listing import count_databases, sorted_databases
+from app.fleet.selectors import POSITIONS
+from app.migrator.values import NEXT_STEPS, Position
+from app.models import Database, Kind
+from app.web import access, choosing
+from app.web.acting import actions_for
+from app.web.overview import project_id
+
+bp = APIBlueprint("databases", __name__, enable_openapi=False, url_prefix="/databases")
+
+PAGE = 50
+RUNS = 20
+MOST_PROJECTS = 200
+TAKEN = {
+    "rollout": ("web.rollouts.new", "Tick at least one, or use Roll out to all."),
+    "label": ("web.databases.label", "Tick at least one, or use Label all."),
+}
+"""Where those that are ticked are taken, and what is said where none is."""
+
+
+@bp.get("/")
+def list_() -> Any:
+    """Databases, those that the filters choose; with `to`, those that are ticked are taken on."""
+    actor = access.actor()
+    there, refused = TAKEN.get(request.args.get("to", ""), ("", ""))
+    if there and choosing.ids():
+        return redirect(_with_ticked(there))
+    selector, retired = choosing.selector(), bool(request.args.get("retired"))
+    order, backwards = choosing.order()
+    found, following = sorted_databases(
+        actor,
+        selector,
+        limit=PAGE,
+        order=order,
+        backwards=backwards,
+        after=request.args.get("after"),
+        retired=retired,
+    )
+    known, _ = projects.list_projects(actor, limit=MOST_PROJECTS)
+    page = render_template(
+        "databases.html",
+        databases=found,
+        following=following,
+        total=count_databases(actor, selector, retired=retired),
+        fleet=glance.overview(actor, project_id=project_id()),
+        projects={str(one.id): one.name for one in known},
+        link=choosing.link,
+        chosen=choosing.chosen(),
+        order=order,
+        backwards=backwards,
+        positions=POSITIONS,
+        refused=refused,
+    )
+    return page, 422 if refused else 200
+
+
+@bp.route("/label", methods=["GET", "POST"])
+def label() -> Any:
+    """Labels, or the strategy, of all that were ticked or that the filters choose."""
+    actor = access.actor()
+    actor.require("databases.change")
+    if request.args.get("ticked") and not choosing.ids():
+        raise InputInvalid("None was ticked. Go back, and tick some in the first column.")
+    selector, refused = choosing.selector(), None
+    if request.method == "POST":
+        try:
+            number = changing.change_many(
+                actor, selector, labels=_labels(), strategy=choosing.given("strategy")
+            )
+        except HeadwayError as error:
+            refused = error
+        else:
+            flash(f"Changed {number:,} database{'' if number == 1 else 's'}.", "good")
+            return redirect(choosing.link())
+    page = render_template(
+        "databases_label.html",
+        total=count_databases(actor, selector),
+        chosen=choosing.chosen(),
+        back=choosing.link(),
+        refused=refused,
+    )
+    return page, 422 if refused else 200
+
+
+@bp.get("/<int:database_id>")
+def show(database_id: int) -> str:
+    """Where it stands, what is still to come, how it differs, what was done to it."""
+    actor = access.actor()
+    database = fleet.get_database(actor, database_id)
+    before = choosing.whole(request.args.get("before", ""))
+    history, older = runs.list_runs(
+        actor, limit=RUNS, after=before, database_id=database_id, newest=True, replaced=True
+    )
+    return render_template(
+        "database.html",
+        database=database,
+        next_step=_next_step(database),
+        plan=single.plan_of(actor, database, Kind.UPGRADE),
+        differences=differences_of(actor, database_id),
+        history=history,
+        older=older,
+        dropped=dropping.drop_of(actor, database),
+        snapshots=snapshots.list_snapshots(actor, database_id),
+        actions=actions_for(actor, database),
+    )
+
+
+@bp.get("/<int:database_id>/runs/<int:run_id>")
+def run(database_id: int, run_id: int) -> str:
+    """One run: its log, the SQL that it sent, its error in full."""
+    actor = access.actor()
+    found = runs.get_run(actor, run_id)
+    if found.database_id != database_id:
+        raise InputInvalid(f"Run {run_id} was of another database.")
+    return render_template(
+        "database_run.html",
+        database=fleet.get_database(actor, database_id),
+        run=found,
+        sql=runs.sql_of(found),
+    )
+
+
+def _with_ticked(endpoint: str) -> str:
+    known, _ = projects.list_projects(access.actor(), limit=2)
+    project = known[0].id if len(known) == 1 else project_id()
+    return url_for(endpoint, ticked=1, project=project, database=choosing.ids())
+
+
+def _labels() -> dict[str, str | None]:
+    gone = choosing.labels_in(request.form.get("gone", ""))
+    return {**dict.fromkeys(gone), **choosing.labels_in(request.form.get("labels", ""))}
+
+
+def _next_step(database: Database) -> str:
+    """What to do about where it stands, in a sentence; "" where an upgrade is all."""
+    usual = (Position.AT_HEAD, Position.BEHIND, Position.EMPTY)
+    if database.retired_at or database.position in ("", *usual):
+        return ""
+    return NEXT_STEPS[Position(database.position)]

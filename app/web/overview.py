@@ -1,0 +1,83 @@
+"""`/`: where the fleet stands, what goes on, what is wrong, what to press."""
+
+from dataclasses import dataclass
+
+from apiflask import APIBlueprint
+from flask import render_template, request
+
+from app import boot
+from app.errors import InputInvalid
+from app.fleet import charts, projects, rollouts, workers
+from app.fleet import overview as fleet
+from app.fleet.charts import Chart
+from app.fleet.overview import OfProject
+from app.fleet.progress import failed_of, progress
+from app.models import Stage
+from app.web import access
+from app.web.drawing import Drawing, draw
+from app.web.figures import STATES
+
+bp = APIBlueprint("overview", __name__, enable_openapi=False)
+
+GOING_ON = [stage for stage in Stage if not stage.is_final and stage is not Stage.PENDING]
+ENDED = [stage for stage in Stage if stage.is_final]
+FOLLOWED = 3
+"""Of so many rollouts the runs are counted; of the others the wave is enough."""
+DRAWN, NAMED = 6, 40
+"""Of many projects, so many are drawn, and so many more named: those with the most databases."""
+SECONDS = 15
+"""How often the page asks again while a rollout goes on, without a script."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """One project on this page."""
+
+    project: OfProject
+    chart: Chart
+    drawing: Drawing
+
+
+@bp.get("/")
+def show() -> str:
+    """The fleet at a glance, of one project or of all; with `?part=live`, what changes of it."""
+    actor, only = access.actor(), project_id()
+    narrowed = projects.get_project(actor, only) if only is not None else None
+    found = fleet.overview(actor, project_id=only)
+    several = sorted(found.projects, key=lambda one: (-one.databases, one.name))
+    current, _ = rollouts.list_rollouts(actor, limit=10, stages=GOING_ON, project_id=only)
+    recent, _ = rollouts.list_rollouts(actor, limit=5, stages=ENDED, project_id=only, begun=True)
+    alive, _ = workers.list_workers(actor, limit=200)
+    is_part = request.args.get("part") == "live"
+    return render_template(
+        "overview_live.html" if is_part else "overview.html",
+        fleet=found,
+        narrowed=narrowed,
+        choice=() if is_part else projects.list_projects(actor, limit=DRAWN + NAMED)[0],
+        drawn=[_drawn(one, alone=len(several) == 1) for one in several[:DRAWN]],
+        named=several[DRAWN : DRAWN + NAMED],
+        left=max(0, len(several) - DRAWN - NAMED),
+        current=current,
+        followed={one.id: progress(actor, one.id) for one in current[:FOLLOWED]},
+        states=STATES,
+        recent=recent,
+        failed_of=failed_of(actor, recent),
+        failed=fleet.failed_lately(actor, limit=5, project_id=only),
+        workers=[one for one in alive if one.state == workers.Life.ALIVE],
+        catalog=boot.readiness()[1],
+        again=SECONDS if current else None,
+    )
+
+
+def _drawn(project: OfProject, *, alone: bool) -> Shown:
+    chart = charts.chart(access.actor(), project.id)
+    drawing = draw(chart, stood_on=50, limit=100) if alone else draw(chart, stood_on=8, limit=16)
+    return Shown(project=project, chart=chart, drawing=drawing)
+
+
+def project_id() -> int | None:
+    """The project that a page is narrowed to."""
+    said = request.args.get("project", "")
+    if said and not (said.isdecimal() and len(said) < 10):  # noqa: PLR2004
+        raise InputInvalid("A project is named by its number here.")
+    return int(said) if said else None

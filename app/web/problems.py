@@ -1,0 +1,81 @@
+"""What goes wrong, as a page that says what to do: ours, HTTP's own, the catalog's, a bug."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Flask, g, render_template, request
+from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException
+
+from app.errors import CatalogBusy, DatabaseUnreachable, HeadwayError
+from app.extensions import db
+from app.fleet.transactions import is_contended
+from app.migrator.dialects import dialect_of
+from app.web import access
+
+log = logging.getLogger(__name__)
+
+WORDS = {
+    404: ("There is no such page", "Its address is misspelt, or what it showed is gone."),
+    405: ("Not done by a link", "This is done by a button on its page. Nothing was done."),
+    413: ("Too much at once", "What was sent is larger than 1 MiB. Nothing was done."),
+    429: ("Too many tries", "Wait a minute, then try again."),
+}
+Handler = Callable[[HTTPException], Any]
+
+
+def init_app(app: Flask) -> None:
+    """Show addresses that lead nowhere as a page. Routing's errors are no blueprint's."""
+    others: Handler = app.error_handler_spec[None][None][HTTPException]
+
+    def of_routing(error: HTTPException) -> Any:
+        return others(error) if request.path.startswith("/api/") else of_http(error)
+
+    for code in (404, 405):
+        app.register_error_handler(code, of_routing)
+
+
+def explain(web: Blueprint) -> None:
+    """Show what goes wrong on this blueprint, and on all below it, as a page."""
+    web.register_error_handler(HeadwayError, access.of_ours)
+    web.register_error_handler(CSRFError, access.of_forgery)
+    web.register_error_handler(HTTPException, of_http)
+    web.register_error_handler(DBAPIError, of_database)
+    web.register_error_handler(PoolTimeout, of_crowd)
+    web.register_error_handler(Exception, of_anything)
+
+
+def of_http(error: HTTPException) -> Any:
+    """Flask's and Werkzeug's own: no such page, too many tries, too large a form."""
+    if error.code is None or error.code < 400:  # noqa: PLR2004  # a redirect is one, too
+        return error
+    title, detail = WORDS.get(error.code, (error.name, error.description or ""))
+    page = render_template("problem.html", title=title, detail=detail, of="")
+    headers = [one for one in error.get_headers() if one[0] in ("Allow", "Retry-After")]
+    return page, error.code, headers
+
+
+def of_database(error: DBAPIError) -> Any:
+    """The catalog's: busy, gone for a moment, or a bug."""
+    if is_contended(error):
+        return access.of_ours(CatalogBusy("Others use the same at once. Try again in a moment."))
+    if error.connection_invalidated or dialect_of(db.engine).refusal(error):
+        log.error("the catalog cannot be used: %s", error.orig)
+        return access.of_ours(DatabaseUnreachable("The catalog does not answer. Try again soon."))
+    return of_anything(error)
+
+
+def of_crowd(_: PoolTimeout) -> Any:
+    """No connection to the catalog was free in time."""
+    return access.of_ours(CatalogBusy("All connections to the catalog are in use. Try again soon."))
+
+
+def of_anything(error: Exception) -> Any:
+    """A bug: told to the log in full, to the person by its number only."""
+    log.error("request failed", exc_info=error)
+    detail = f"This is a mistake of ours. The log says more: look for {g.get('request_id')}."
+    page = render_template("problem.html", title="Something broke", detail=detail, of="")
+    return page, 500

@@ -1,0 +1,219 @@
+"""`/projects`: script directories, what is known of them, and each of their revisions."""
+
+import difflib
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import flash, redirect, render_template, request, url_for
+
+from app.errors import HeadwayError, InputInvalid, RoleInsufficient
+from app.fleet import addresses, charts, finding, overview, revisions, risks, workers
+from app.fleet import projects as fleet
+from app.migrator.register import DIALECTS
+from app.models import Kind, Loading, Project, Revision
+from app.web import access
+from app.web.drawing import draw
+from app.web.pages import PAGE, after
+
+bp = APIBlueprint("projects", __name__, enable_openapi=False, url_prefix="/projects")
+
+MOST_MISSING = 100
+MOST_FOUND = 12
+COMMON = ("migrations", "alembic", "db", "scripts", "/")
+"""Folders that no project is called by."""
+SECONDS = 3
+"""How often a page asks again, without a script, while the scripts are being read."""
+FIELDS = ("name", "location", "ini", "x", "notes", "refresh_seconds")
+WAYS = {"upgrade": Kind.UPGRADE, "downgrade": Kind.DOWNGRADE}
+NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL and MariaDB"}
+
+
+@bp.get("/")
+def list_() -> str:
+    """Projects in the order they were made."""
+    actor, search = access.actor(), request.args.get("search", "").strip()[:64]
+    found, following = fleet.list_projects(actor, limit=PAGE, after=after(), search=search or None)
+    counts = {one.id: one for one in overview.overview(actor).projects}
+    return render_template(
+        "projects.html", projects=found, following=following, counts=counts, search=search
+    )
+
+
+@bp.route("/new", methods=["GET", "POST"])
+def new() -> Any:
+    """Register a script directory; nothing of it runs until a worker reads it."""
+    actor = access.actor()
+    actor.require("projects.change")
+    if request.method == "GET":
+        return _form(None, {"refresh_seconds": "300", **request.args})
+    try:
+        project, _ = fleet.create_project(actor, _asked())
+    except RoleInsufficient:
+        raise
+    except HeadwayError as error:
+        return _form(None, request.form, error), access.STATUS.get(error.kind, 409)
+    return redirect(url_for("web.projects.show", project_id=project.id))
+
+
+@bp.get("/<int:project_id>")
+def show(project_id: int) -> str:
+    """Where its scripts are, its revisions, who stands on them; `?part=live`: what changes."""
+    actor = access.actor()
+    project = fleet.get_project(actor, project_id)
+    chart = charts.chart(actor, project_id)
+    drawing = draw(chart, fold=not request.args.get("all"), after=request.args.get("after", ""))
+    shown = [name for row in drawing.rows for name in row.revisions if not row.is_folded]
+    alive, _ = workers.list_workers(actor, limit=200)
+    missing = charts.missing(actor, project_id, limit=MOST_MISSING)
+    return render_template(
+        "project_live.html" if request.args.get("part") == "live" else "project.html",
+        project=project,
+        counts=overview.overview(actor, project_id=project_id),
+        chart=chart,
+        drawing=drawing,
+        entries=charts.entries(actor, project_id, shown),
+        edited=charts.edited(actor, project_id),
+        missing=[row for row in missing if row.revision not in chart.nodes],
+        folded=any(row.is_folded for row in drawing.rows),
+        idle=not any(one.state == workers.Life.ALIVE for one in alive),
+        again=SECONDS if project.state == Loading.WAITING else None,
+    )
+
+
+@bp.route("/<int:project_id>/change", methods=["GET", "POST"])
+def change(project_id: int) -> Any:
+    """Other places, arguments or notes; others' changes are not overwritten."""
+    actor = access.actor()
+    actor.require("projects.change")
+    project = fleet.get_project(actor, project_id)
+    if request.method == "GET":
+        return _form(project, _said(project))
+    try:
+        fleet.change_project(actor, project_id, _asked(), version=_version())
+    except RoleInsufficient:
+        raise
+    except HeadwayError as error:
+        return _form(project, request.form, error), access.STATUS.get(error.kind, 409)
+    flash("Changed.", "good")
+    return redirect(url_for("web.projects.show", project_id=project_id))
+
+
+@bp.route("/<int:project_id>/delete", methods=["GET", "POST"])
+def delete(project_id: int) -> Any:
+    """Say what will be gone, then delete it."""
+    actor = access.actor()
+    actor.require("projects.change")
+    project = fleet.get_project(actor, project_id)
+    if request.method == "GET":
+        return render_template("project_delete.html", project=project)
+    fleet.delete_project(actor, project_id, version=_version())
+    flash(f"Project {project.name} is deleted. Its scripts are where they were.", "good")
+    return redirect(url_for("web.projects.list_"))
+
+
+@bp.post("/<int:project_id>/refresh")
+def refresh(project_id: int) -> Any:
+    """Have all its databases looked at; of a broken one, have its scripts read again."""
+    project = fleet.ask_refresh(access.actor(), project_id)
+    is_broken = project.state == Loading.BROKEN
+    what = "reads its scripts again" if is_broken else "looks at all its databases"
+    flash(f"A worker {what} now.", "good")
+    return redirect(url_for("web.projects.show", project_id=project_id))
+
+
+@bp.get("/<int:project_id>/revisions/<string:revision>")
+def revision(project_id: int, revision: str) -> str:
+    """One revision: its place, its script as it is and was, its SQL, who has it."""
+    actor = access.actor()
+    project = fleet.get_project(actor, project_id)
+    row, *former = revisions.versions_of(actor, project_id, revision)
+    chart = charts.chart(actor, project_id)
+    return render_template(
+        "revision.html",
+        project=project,
+        row=row,
+        chart=chart,
+        above=sorted(chart.children.get(row.revision, ())),
+        entry=charts.entries(actor, project_id, [row.revision]).get(row.revision),
+        sql=[(NAMES[name], _sql(row, name)) for name in DIALECTS if name in row.sql],
+        edits=[(old, _difference(old, new)) for new, old in pairwise([row, *former])],
+    )
+
+
+def _sql(row: Revision, dialect: str) -> list[tuple[str, str | None, list[str]]]:
+    """Which way, the SQL, and what to know before it runs."""
+    return [
+        (way, row.sql[dialect].get(way), _risks(row, dialect, kind)) for way, kind in WAYS.items()
+    ]
+
+
+def _risks(row: Revision, dialect: str, kind: Kind) -> list[str]:
+    return [risk.says for risk in risks.risks_of([row], dialect, kind)]
+
+
+def _difference(before: Revision, after: Revision) -> str | None:
+    """What was edited; None where one of them came without its source."""
+    if before.script is None or after.script is None:
+        return None
+    lines = difflib.unified_diff(
+        before.script.splitlines(), after.script.splitlines(), "before", "after", lineterm=""
+    )
+    return "\n".join(lines)
+
+
+def _form(project: Project | None, given: Any, error: HeadwayError | None = None) -> str:
+    actor = access.actor()
+    return render_template(
+        "project_form.html",
+        project=project,
+        given=given,
+        roots=addresses.settings().project_roots,
+        found={one: _name_for(one) for one in finding.found_folders(actor, limit=MOST_FOUND)}
+        if project is None
+        else {},
+        error=error,
+        field=error.context.get("field") if error else None,
+    )
+
+
+def _name_for(folder: str) -> str:
+    """What a project of this folder is likely to be called."""
+    names = [name for name in Path(folder).parts if name not in COMMON]
+    return names[-1][:64] if names else ""
+
+
+def _asked() -> dict[str, Any]:
+    form = request.form
+    seconds = form.get("refresh_seconds", "").strip()
+    if not seconds.isdecimal() or len(seconds) > 6:  # noqa: PLR2004
+        raise InputInvalid("How often is a number of seconds; 0 is never.", field="refresh_seconds")
+    lines = [line for line in form.get("x", "").splitlines() if line.strip()]
+    if wrong := [line.strip() for line in lines if "=" not in line]:
+        raise InputInvalid(f"An argument is name=value, and {wrong[0]!r} has no =.", field="x")
+    arguments = (line.partition("=") for line in lines)
+    return {
+        "name": form.get("name", "").strip(),
+        "location": form.get("location", "").strip(),
+        "ini": form.get("ini", "").strip() or None,
+        "x": {name.strip(): value.strip() for name, _, value in arguments},
+        "notes": form.get("notes", "").replace("\r", "").strip() or None,
+        "refresh_seconds": int(seconds),
+    }
+
+
+def _said(project: Project) -> dict[str, str]:
+    """A project as the form shows it."""
+    said = {name: str(getattr(project, name) or "") for name in FIELDS}
+    return said | {
+        "x": "\n".join(f"{name}={value}" for name, value in project.x.items()),
+        "refresh_seconds": str(project.refresh_seconds),
+    }
+
+
+def _version() -> int:
+    said = request.form.get("version", "")
+    if not said.isdecimal() or len(said) > 9:  # noqa: PLR2004
+        raise InputInvalid("This form does not say which version of the project it was made for.")
+    return int(said)

@@ -1,0 +1,83 @@
+"""`/tokens`: one's own: how one signs in, in a browser and from a program."""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import flash, g, redirect, render_template, request, url_for
+
+from app.errors import InputInvalid
+from app.extensions import limiter
+from app.fleet import accounts, passwords
+from app.fleet import tokens as fleet
+from app.web import access
+from app.web.pages import after
+
+bp = APIBlueprint("tokens", __name__, enable_openapi=False, url_prefix="/tokens")
+
+PAGE = 50
+DAYS = {"30": "30 days", "90": "90 days", "365": "a year", "": "for ever"}
+"""How long a new token may be good."""
+
+
+@bp.get("/")
+def list_() -> str:
+    """My tokens, newest first, and my password."""
+    return _page()
+
+
+@bp.post("/")
+@limiter.limit("60/minute")
+def create() -> Any:
+    """A new token, whose text is on this one answer and nowhere else."""
+    actor = access.actor()
+    days = request.form.get("days", "90")
+    if days not in DAYS:
+        raise InputInvalid("Choose how long the token is good.")
+    issued, _ = fleet.issue_token(
+        actor,
+        account_id=int(actor.id or 0),
+        name=request.form.get("name", "").strip(),
+        expires_days=int(days) if days else None,
+        key=access.once(),
+    )
+    return _page(issued), 201
+
+
+@bp.post("/<int:token_id>/revoke")
+def revoke(token_id: int) -> Any:
+    """It is refused from now on."""
+    fleet.revoke_token(access.actor(), token_id)
+    flash(f"Token {token_id} is revoked.", "good")
+    return redirect(url_for("web.tokens.list_"))
+
+
+@bp.post("/password")
+@limiter.limit("10/minute")
+def password() -> Any:
+    """Set or change my password; my other browsers are signed out."""
+    form = request.form
+    if form.get("new") != form.get("again"):
+        raise InputInvalid("The two new passwords differ. Nothing was changed.")
+    passwords.change_own(
+        access.actor(), old=form.get("old", ""), new=form.get("new", ""), but=g.token_id
+    )
+    flash("Your password is set. Your other browsers are signed out.", "good")
+    return redirect(url_for("web.tokens.list_"))
+
+
+def _page(issued: fleet.Issued | None = None) -> str:
+    actor = access.actor()
+    found, following = fleet.list_tokens(
+        actor, limit=PAGE, account_id=actor.id, after=after(), live=True
+    )
+    return render_template(
+        "tokens.html",
+        account=accounts.get_account(actor, int(actor.id or 0)),
+        tokens=found,
+        following=following,
+        issued=issued,
+        days=DAYS,
+        this=g.token_id,
+        shortest=passwords.SHORTEST,
+        longest=passwords.LONGEST,
+    )
