@@ -37,15 +37,15 @@ HERE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, os.environ.get("RACE_RELEASE", str(HERE)))
 sys.path.append(str(HERE))
 
-import app  # noqa: E402
-import app.api  # noqa: E402
-import app.boot  # noqa: E402
-from app import create_app  # noqa: E402
-from app.extensions import alembic  # noqa: E402
-from app.settings import MIGRATIONS, Settings  # noqa: E402
-from tests import servers  # noqa: E402
-from tests.conftest import database_on, environment_for  # noqa: E402
-from tests.releases import make_release  # noqa: E402
+import app
+import app.api
+import app.boot
+from app import create_app
+from app.extensions import alembic
+from app.settings import MIGRATIONS, Settings
+from tests import servers
+from tests.conftest import database_on, environment_for
+from tests.releases import make_release
 
 FORK = multiprocessing.get_context("fork")
 STATES = ("empty", "behind", "head")
