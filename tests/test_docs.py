@@ -2,13 +2,12 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from tests.migrator.scripts import write_project
 
 PAGE = Path(__file__).parent.parent / "docs" / "migrator.md"
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -21,7 +20,7 @@ sa.Table("person", metadata, sa.Column("id", sa.Integer, primary_key=True))
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    write_project(tmp_path / "migrations", 4)
+    shutil.copytree(PAGE.parent.parent / "examples", tmp_path / "examples")
     (tmp_path / "models.py").write_text(MODELS)
     return tmp_path
 
@@ -33,6 +32,6 @@ def test_every_block_runs_as_written(kind: str, place: Path) -> None:
     script = "\n".join(blocks)
     command = [sys.executable, "-c", script] if kind == "python" else ["sh", "-ec", script]
     beside = str(Path(sys.executable).parent)
-    env = {"PATH": f"{beside}:{os.environ['PATH']}", "PYTHONPATH": str(place)}
+    env = {"PATH": f"{beside}:{os.environ['PATH']}"}
     done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -43,7 +43,7 @@ def test_a_release_runs_its_own_code(
     release = make_release(tmp_path / "release")
     with (release.path / "app" / "__init__.py").open("a") as file:
         file.write("\nprint('this is', __file__, flush=True)\n")
-    release.add("c0099", "c0010", "op.create_table('extra', sa.Column('id', sa.Integer))")
+    release.add("c0099", "c0015", "op.create_table('extra', sa.Column('id', sa.Integer))")
     done = release.run(*command, env=environment_for(sqlite_url))
     assert done.returncode == 0, done.stderr
     assert f"this is {release.path}" in done.stdout
