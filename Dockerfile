@@ -6,7 +6,7 @@
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build
-ARG EXTRAS="postgresql mysql"
+ARG EXTRAS="postgresql mysql scale oidc"
 
 RUN python3 -m venv /opt/headway
 ENV PATH=/opt/headway/bin:$PATH
@@ -47,7 +47,8 @@ RUN rm -rf "$(python3 -c 'import ensurepip; print(ensurepip.__path__[0])')" \
  && python3 -m pip uninstall --yes --root-user-action ignore pip \
  && groupadd --gid 10001 headway \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin headway \
- && install -d -o 10001 -g 10001 -m 0700 /data
+ && install -d -o 10001 -g 10001 -m 0700 /data \
+ && install -d -m 0755 /projects
 
 COPY --from=build /opt/headway /opt/headway
 COPY --from=build /srv/headway /srv/headway
@@ -58,6 +59,8 @@ ENV PATH=/opt/headway/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     FLASK_APP=wsgi:app \
     DATABASE_URL=sqlite:////data/catalog.sqlite \
+    HEADWAY_DATA_ROOTS=/data \
+    HEADWAY_PROJECT_ROOTS=/projects \
     HOST=0.0.0.0 \
     PORT=8000
 

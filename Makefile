@@ -3,10 +3,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# One more than there are processors: many tests wait for processes that they have started.
+PROCESSES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # uv is a good deal faster; pip does the same.
 INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
 
-.PHONY: run test test-mlflow lint bench clean
+# The longest files first, or two processors wait for the last one: tests/conftest.py.
+SPREAD = --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder
+
+.PHONY: run test thorough test-mlflow lint bench clean
 # A half-made virtual environment must not pass for a whole one.
 .DELETE_ON_ERROR:
 
@@ -14,7 +19,10 @@ run: $(VENV)/.run  ## Serve on http://127.0.0.1:8000 with an embedded SQLite cat
 	@exec $(BIN)/gunicorn wsgi:app
 
 test: $(VENV)/.test lint  ## Everything: style, types, layers, tests on real servers
-	$(BIN)/pytest --numprocesses=auto --dist=loadfile
+	$(BIN)/pytest $(SPREAD)
+
+thorough: $(VENV)/.test  ## Each case of a boot on each server, and all that is fuzzed: 40 minutes
+	$(BIN)/pytest $(SPREAD) -m 'thorough or not thorough'
 
 test-mlflow: $(VENV)/.test  ## The 66 revisions of another program, on real servers
 	$(INSTALL) --editable '.[test,mlflow]'

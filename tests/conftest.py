@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 import sqlalchemy as sa
@@ -20,9 +21,11 @@ from app.migrator import Project
 from app.migrator.pytest_plugin import Template
 from app.settings import MIGRATIONS, RELEASE, Settings
 from tests import servers
+from tests.migrator.scripts import write_project
 
 BACKENDS = ("sqlite", "postgresql", "mariadb")
 SETTINGS = ("DATABASE_URL", "HOST", "PORT", "WEB_CONCURRENCY", "PROMETHEUS_MULTIPROC_DIR")
+KEY = "bm90IGEgc2VjcmV0LCBvbmx5IDMyIGJ5dGVzIGxvbmc="
 _numbers = itertools.count(1)
 
 
@@ -32,6 +35,42 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if name.startswith(("HEADWAY_", "FLASK_", "GUNICORN_")) or name in SETTINGS:
             del os.environ[name]
+
+
+LONGEST = (
+    *("test_schemathesis", "test_schemathesis_rollouts", "test_broken", "test_probes"),
+    *("test_distributed", "test_embedded", "test_commands", "test_race", "test_rollouts_page"),
+    *(
+        "test_every_page",
+        "test_story",
+        "test_docs",
+        "test_desktop",
+        "test_frozen",
+        "test_schema",
+        "test_chaos",
+        "test_kills",
+    ),
+)
+"""Files by how long they take; each is run by one process, so these are begun first."""
+
+
+ON_ONE_SERVER = ("tests/boot/", "tests/migrations/test_schema.py::test_a_downgrade_leaves")
+"""What starts several interpreters, or goes through every revision: on one server, another one
+for each case. `make thorough` runs each on all of them."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; cases that take long on one server each."""
+    last = len(LONGEST)
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, last))
+    for item in items:
+        backend = getattr(item, "callspec", None) and item.callspec.params.get("backend")
+        if backend and item.nodeid.startswith(ON_ONE_SERVER):
+            case = item.nodeid.replace(backend, "")
+            if backend != BACKENDS[crc32(case.encode()) % len(BACKENDS)]:
+                item.add_marker(pytest.mark.thorough)
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +158,8 @@ def mariadb_url(fresh_url: Callable[[str], URL]) -> URL:
 
 def settings_for(url: URL, **more: object) -> Settings:
     """Settings for a catalog; nothing comes from the environment."""
-    return Settings(database_url=url, secret_key="not a secret", **more)  # type: ignore[arg-type]
+    given = {"secret_key": "not a secret", "encryption_keys": (KEY,)} | more
+    return Settings(database_url=url, **given)  # type: ignore[arg-type]
 
 
 def boot(url: URL) -> None:
@@ -134,7 +174,9 @@ def environment_for(url: URL, **more: str) -> dict[str, str]:
     return mine | {
         "HEADWAY_DATABASE_URL": url.render_as_string(hide_password=False),
         "HEADWAY_SECRET_KEY": "not a secret",
+        "HEADWAY_ENCRYPTION_KEYS": KEY,
         "HEADWAY_BOOT_WAIT_SECONDS": "20",
+        "HEADWAY_WORKERS": "0",
         "PYTHONUNBUFFERED": "1",
         **more,
     }
@@ -183,6 +225,30 @@ def template_copy(migrated: Callable[[str], URL]) -> URL:
 @pytest.fixture
 def app(template_copy: URL) -> Flask:
     return create_app(settings_for(template_copy))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """The folder that databases may be in."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def shop_scripts(tmp_path: Path) -> Path:
+    """Two revisions, in the folder that projects may be in."""
+    return write_project(tmp_path / "projects" / "shop", 2)
+
+
+@pytest.fixture
+def shop_app(template_copy: URL, data: Path, shop_scripts: Path) -> Iterator[Flask]:
+    """One that may open these and nothing else."""
+    roots = {"data_roots": (data,), "project_roots": (shop_scripts.parent,)}
+    app = create_app(settings_for(template_copy, **roots))
+    yield app
+    with app.app_context():
+        db.engine.dispose()
 
 
 @pytest.fixture

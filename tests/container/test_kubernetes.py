@@ -11,7 +11,10 @@ import yaml
 
 from app.settings import Settings
 
-FILES = ("deployment.yaml", "service.yaml", "poddisruptionbudget.yaml", "secret.example.yaml")
+FILES = (
+    *("deployment.yaml", "service.yaml", "poddisruptionbudget.yaml", "secret.example.yaml"),
+    "workers.yaml",
+)
 
 
 @pytest.fixture
@@ -103,8 +106,11 @@ def test_service_and_budget_choose_the_deployments_pods(
 
 def test_the_secret_gives_what_a_server_catalog_needs(manifest: Callable[[str], Any]) -> None:
     secret = manifest("secret.example.yaml")
-    assert set(secret["stringData"]) == {"HEADWAY_DATABASE_URL", "HEADWAY_SECRET_KEY"}
-    assert Settings.from_env(secret["stringData"]).database_url.host == "postgres.example"
+    assert set(secret["stringData"]) == {
+        *("HEADWAY_DATABASE_URL", "HEADWAY_SECRET_KEY", "HEADWAY_ENCRYPTION_KEYS"),
+    }
+    given = {"HEADWAY_ENCRYPTION_KEYS": ""}  # what is there says how to make one
+    assert Settings.from_env(secret["stringData"] | given).database_url.host == "postgres.example"
 
 
 def test_every_variable_is_a_setting(container: Any, root: Path) -> None:
@@ -127,3 +133,29 @@ def test_variables_of_a_service_named_headway_are_no_settings(pod: Any) -> None:
     }
     assert Settings.from_env(links) == Settings.from_env({})
     assert pod["enableServiceLinks"] is False
+
+
+def test_workers_are_as_hardened_and_may_finish_their_database(
+    manifest: Callable[[str], Any], pod: Any, container: Any
+) -> None:
+    workers = manifest("workers.yaml")["spec"]["template"]["spec"]
+    (one,) = workers["containers"]
+    assert workers["securityContext"] == pod["securityContext"]
+    assert workers["automountServiceAccountToken"] is False
+    assert workers["enableServiceLinks"] is False
+    assert one["securityContext"] == container["securityContext"]
+    assert one["envFrom"] == container["envFrom"]
+    assert one["image"] == container["image"]
+    assert one["command"][:3] == ["flask", "workers", "run"]
+    assert workers["terminationGracePeriodSeconds"] > 600, "what a rollout gives one database"
+
+
+def test_the_service_chooses_no_worker(manifest: Callable[[str], Any]) -> None:
+    labels = manifest("workers.yaml")["spec"]["template"]["metadata"]["labels"]
+    chosen = manifest("service.yaml")["spec"]["selector"]
+    assert any(labels.get(name) != value for name, value in chosen.items())
+
+
+def test_the_replicas_leave_the_work_to_the_workers(container: Any) -> None:
+    env = {item["name"]: item["value"] for item in container["env"]}
+    assert env["HEADWAY_WORKERS"] == "0"
