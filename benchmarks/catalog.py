@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app import create_app
 from app.extensions import db
-from app.fleet import claims, databases, overview, progress, rollouts, runs, standings
+from app.fleet import claims, databases, overview, progress, rollouts, runs, standings, steering
 from app.fleet.actors import Actor
 from app.fleet.selectors import Selector
 from app.fleet.transactions import writing
@@ -75,7 +75,7 @@ def fill(count: int) -> int:
     values = {"project_id": project.id, "target": "r002", "waves": ["100%"], "concurrency": 1000}
     made, _ = rollouts.create_rollout(ME, values)
     began = time.perf_counter()
-    rollouts.start_rollout(ME, made.id)
+    steering.start_rollout(ME, made.id)
     print(f"  {count:,} databases: the rollout began in {time.perf_counter() - began:.1f} s")
     analyze()
     return made.id

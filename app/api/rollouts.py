@@ -9,6 +9,7 @@ from flask import Flask, Response, current_app, request, url_for
 from app.api import access, responses, streams
 from app.api.schemas.common import Idempotent
 from app.api.schemas.rollouts import (
+    Approve,
     Nothing,
     PreviewOut,
     ProgressOut,
@@ -19,10 +20,9 @@ from app.api.schemas.rollouts import (
     RolloutPage,
     RolloutQuery,
 )
-from app.fleet import following, previews, watching
+from app.fleet import following, previews, steering, watching
 from app.fleet import progress as fleet_progress
 from app.fleet import rollouts as fleet
-from app.fleet.actors import Actor
 from app.models import Rollout
 
 bp = APIBlueprint("rollouts", __name__, url_prefix="/rollouts", tag="rollouts")
@@ -80,10 +80,13 @@ def preview(rollout_id: int) -> Any:
 
 @bp.post("/<int:rollout_id>/rehearse")
 @bp.input(Rehearse, arg_name="body")
+@bp.input(Idempotent, location="headers", arg_name="idempotent")
 @bp.output(RolloutOut, status_code=202)
 @bp.doc(summary="Rehearse a rollout on copies", operation_id="rehearseRollout")
-def rehearse(rollout_id: int, body: Rehearse) -> Any:
-    return _accepted(fleet.rehearse_rollout(access.actor(), rollout_id, sample=body.sample))
+def rehearse(rollout_id: int, body: Rehearse, idempotent: Idempotent) -> Any:
+    return _accepted(
+        steering.rehearse_rollout, rollout_id, sample=body.sample, key=idempotent.idempotency_key
+    )
 
 
 # --- steps ---------------------------------------------------------------------------------------
@@ -91,32 +94,45 @@ def rehearse(rollout_id: int, body: Rehearse) -> Any:
 
 @bp.post("/<int:rollout_id>/resume")
 @bp.input(Resume, arg_name="body")
+@bp.input(Idempotent, location="headers", arg_name="idempotent")
 @bp.output(RolloutOut, status_code=202)
 @bp.doc(summary="Go on with a rollout that halted or was paused", operation_id="resumeRollout")
-def resume(rollout_id: int, body: Resume) -> Any:
-    return _accepted(fleet.resume_rollout(access.actor(), rollout_id, skip_failed=body.skip_failed))
+def resume(rollout_id: int, body: Resume, idempotent: Idempotent) -> Any:
+    said = {"skip_failed": body.skip_failed, "key": idempotent.idempotency_key}
+    return _accepted(steering.resume_rollout, rollout_id, **said)
 
 
-def _step(verb: str, summary: str, use_case: Callable[[Actor, int], Rollout]) -> None:
+@bp.post("/<int:rollout_id>/approve")
+@bp.input(Approve, arg_name="body")
+@bp.input(Idempotent, location="headers", arg_name="idempotent")
+@bp.output(RolloutOut, status_code=202)
+@bp.doc(summary="Let the next wave begin, as another account", operation_id="approveRollout")
+def approve(rollout_id: int, body: Approve, idempotent: Idempotent) -> Any:
+    said = {"wave": body.wave, "key": idempotent.idempotency_key}
+    return _accepted(steering.approve_rollout, rollout_id, **said)
+
+
+def _step(verb: str, summary: str, use_case: Callable[..., Rollout]) -> None:
     """An operation that takes nothing but the rollout."""
 
     @bp.post(f"/<int:rollout_id>/{verb}", endpoint=verb)
     @bp.input(Nothing, arg_name="body")
+    @bp.input(Idempotent, location="headers", arg_name="idempotent")
     @bp.output(RolloutOut, status_code=202)
     @bp.doc(summary=summary, operation_id=f"{verb}Rollout")
-    def step(rollout_id: int, body: Nothing) -> Any:  # noqa: ARG001
-        return _accepted(use_case(access.actor(), rollout_id))
+    def step(rollout_id: int, body: Nothing, idempotent: Idempotent) -> Any:  # noqa: ARG001
+        return _accepted(use_case, rollout_id, key=idempotent.idempotency_key)
 
 
-_step("start", "Start a rollout: its first wave opens", fleet.start_rollout)
-_step("pause", "Pause a rollout; what runs goes on to its end", fleet.pause_rollout)
-_step("cancel", "Cancel a rollout; what is done stays done", fleet.cancel_rollout)
-_step("retry", "Try those again that failed", fleet.retry_rollout)
-_step("undo", "Take every database back to where it came from", fleet.undo_rollout)
-_step("approve", "Let the next wave begin, as another account", fleet.approve_rollout)
+_step("start", "Start a rollout: its first wave opens", steering.start_rollout)
+_step("pause", "Pause a rollout; what runs goes on to its end", steering.pause_rollout)
+_step("cancel", "Cancel a rollout; what is done stays done", steering.cancel_rollout)
+_step("retry", "Try those again that failed", steering.retry_rollout)
+_step("undo", "Take every database back to where it came from", steering.undo_rollout)
 
 
-def _accepted(rollout: Rollout) -> Any:
+def _accepted(use_case: Callable[..., Rollout], rollout_id: int, **said: Any) -> Any:
+    rollout = use_case(access.actor(), rollout_id, **said)
     return RolloutOut.of(rollout), 202, responses.under_way(rollout.id)
 
 

@@ -61,7 +61,8 @@ TAGGED = (
 IDEMPOTENT = (
     *("createAccount", "createToken", "createWebhook"),
     *("createProject", "registerDatabase", "createDatabase"),
-    *("createRollout", "startRun"),
+    *("createRollout", "rehearseRollout", "startRollout", "pauseRollout", "resumeRollout"),
+    *("retryRollout", "approveRollout", "cancelRollout", "undoRollout", "startRun"),
 )
 REACHING = ("createDatabase", "importDatabases", "dropDatabase")
 """What asks databases while the caller waits."""

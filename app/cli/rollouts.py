@@ -11,7 +11,7 @@ from app.cli.actor import command_line
 from app.cli.groups import Group
 from app.cli.output import Number, as_json, counted, paged, print_json, print_table, text
 from app.cli.rollout_options import asked_for, asking
-from app.fleet import previews, projects
+from app.fleet import previews, projects, steering
 from app.fleet import rollouts as fleet
 from app.fleet.actors import Actor
 from app.models import Rollout, Stage
@@ -52,7 +52,7 @@ def create(dry_run: bool, start: bool, watch: bool, as_json: bool, **options: An
                 err=True,
             )
         return
-    _go(actor, fleet.start_rollout(actor, rollout.id), watch, as_json)
+    _go(actor, steering.start_rollout(actor, rollout.id), watch, as_json)
 
 
 @rollouts.command("list")
@@ -100,7 +100,7 @@ def preview(rollout: int, sql: bool, as_json: bool) -> None:
 def rehearse(rollout: int, sample: int | None, watch: bool, as_json: bool) -> None:
     """Try a rollout on copies, before it starts. Exits with 1 if one would fail, with --watch."""
     actor = command_line()
-    _go(actor, fleet.rehearse_rollout(actor, rollout, sample=sample), watch, as_json)
+    _go(actor, steering.rehearse_rollout(actor, rollout, sample=sample), watch, as_json)
 
 
 @rollouts.command()
@@ -111,7 +111,7 @@ def rehearse(rollout: int, sample: int | None, watch: bool, as_json: bool) -> No
 def resume(rollout: int, skip_failed: bool, watch: bool, as_json: bool) -> None:
     """Go on with a rollout that halted or was paused; those that failed are tried again."""
     actor = command_line()
-    _go(actor, fleet.resume_rollout(actor, rollout, skip_failed=skip_failed), watch, as_json)
+    _go(actor, steering.resume_rollout(actor, rollout, skip_failed=skip_failed), watch, as_json)
 
 
 def _step(verb: str, words: str, use_case: Callable[[Actor, int], Rollout]) -> None:
@@ -126,12 +126,12 @@ def _step(verb: str, words: str, use_case: Callable[[Actor, int], Rollout]) -> N
         _go(actor, use_case(actor, rollout), watch, as_json)
 
 
-_step("start", "Start a rollout: its first wave opens.", fleet.start_rollout)
-_step("pause", "Begin nothing more; what runs goes on to its end.", fleet.pause_rollout)
-_step("cancel", "End a rollout; what is done stays done.", fleet.cancel_rollout)
-_step("retry", "Try those again that failed.", fleet.retry_rollout)
-_step("undo", "Take every database back to where it came from.", fleet.undo_rollout)
-_step("approve", "Refused here: an approval is an account's, by the API.", fleet.approve_rollout)
+_step("start", "Start a rollout: its first wave opens.", steering.start_rollout)
+_step("pause", "Begin nothing more; what runs goes on to its end.", steering.pause_rollout)
+_step("cancel", "End a rollout; what is done stays done.", steering.cancel_rollout)
+_step("retry", "Try those again that failed.", steering.retry_rollout)
+_step("undo", "Take every database back to where it came from.", steering.undo_rollout)
+_step("approve", "Refused here: an approval is an account's, by the API.", steering.approve_rollout)
 
 
 @rollouts.command()

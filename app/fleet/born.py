@@ -7,6 +7,7 @@ until then where most of the project's databases are; then it becomes a part of 
 from sqlalchemy import func, select, update
 
 from app.extensions import db
+from app.fleet import rollouts, starting
 from app.fleet.selectors import Selector
 from app.fleet.transactions import CatalogSession
 from app.models import Database, Kind, Rollout, Run, Stage, Standing, State
@@ -32,9 +33,16 @@ def born_at(database: Database) -> str:
 
 
 def join(session: CatalogSession, database: Database) -> None:
-    """Make a database that was born below the target a part of the last wave."""
-    rollout = _under_way(session, database)
-    if rollout is None or rollout.wave > 0 or database.current == rollout.target:
+    """Make a database that was born below the target a part of the last wave.
+
+    Also if the canary went through while it was made: it was made where the others were before.
+    """
+    found = _under_way(session, database)
+    if found is None:
+        return
+    # Its stage and its sizes are changed by others, who lock it as well.
+    rollout = rollouts.find(session, found.id, lock=True)
+    if rollout.stage not in UNDER_WAY or starting.is_there(rollout, database.current):
         return
     last = len(rollout.sizes) - 1
     seq = session.scalar(select(func.max(Run.seq)).where(Run.rollout_id == rollout.id)) or 0

@@ -1,15 +1,11 @@
 """Databases come: one is made for real, at the head of its project."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import URL
 
-from app.errors import (
-    AddressInvalid,
-    DatabaseExists,
-    MigrationFailed,
-)
+from app.errors import AddressInvalid, DatabaseExists, MigrationFailed
 from app.extensions import db
 from app.fleet import apart, audit, dropping, idempotency, standings
 from app.fleet.actors import Actor
@@ -24,6 +20,9 @@ from app.migrator.address import Address
 from app.migrator.values import Look
 from app.models import Database
 from app.settings import RELEASE
+
+MADE_WITHIN = timedelta(hours=1)
+"""For so long a row stays out of rollouts if whoever makes its database is killed."""
 
 
 def create_database(
@@ -88,9 +87,14 @@ def _refuse_existing(url: URL) -> None:
 
 @repeated
 def _reserve(project_id: int, draft: Draft) -> int:
-    """The row first: whoever makes the same at once is refused before anything is made."""
+    """The row first: whoever makes the same at once is refused before anything is made.
+
+    Pinned, so that a rollout that starts meanwhile leaves it alone.
+    """
     with writing() as session:
         database = added(session, project_id, draft)
+        database.pin_reason = "it is being made"
+        database.pin_until = datetime.now(UTC) + MADE_WITHIN
         standings.shift(session, entered=[standings.place_of(database)])
     return database.id
 
@@ -121,6 +125,7 @@ def _arrive(actor: Actor, database_id: int, look: Look, request: idempotency.Req
         database.pending = len(look.pending)
         database.milliseconds = look.milliseconds
         database.asked_at = database.seen_at = now
+        database.pin_reason = database.pin_until = None
         session.flush()
         born.join(session, database)
         request.remember(session, database.id)

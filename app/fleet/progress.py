@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 
 from app.extensions import db
-from app.fleet import rollouts
+from app.fleet import rollouts, waves
 from app.fleet.actors import Actor
+from app.fleet.gates import Gate
+from app.fleet.selectors import Selector
 from app.models import Approval, Database, Kind, Rollout, Run, Stage, State
 
 RECENT = timedelta(seconds=60)
@@ -64,7 +66,10 @@ class Rehearsed:
     done: int
     failed: int
     seconds: float
-    """All of them together; by the concurrency, what the rollout will take."""
+    """All of them together."""
+    seconds_ahead: float | None
+    """What the rollout will take at this pace, plan by plan, with the soaking between its waves;
+    approvals not counted. None before the rehearsal has ended, and once the rollout has begun."""
     first_error: Failure | None
 
 
@@ -231,16 +236,48 @@ def _first_error(rollout: Rollout, kind: str) -> Failure | None:
 def _rehearsal(rollout: Rollout, total: dict[str, int]) -> Rehearsed | None:
     if not total:
         return None
-    seconds = db.session.scalar(
-        select(func.sum(Run.seconds)).where(
-            Run.rollout_id == rollout.id, Run.kind == Kind.REHEARSE, Run.replaced_by.is_(None)
-        )
-    )
+    seconds = db.session.scalar(select(func.sum(Run.seconds)).where(*_rehearsed(rollout)))
     failed = total.get(State.FAILED, 0)
+    done = failed + total.get(State.SUCCEEDED, 0)
+    has_ended = rollout.stage == Stage.PENDING and 0 < done == sum(total.values())
     return Rehearsed(
         total=sum(total.values()),
-        done=failed + total.get(State.SUCCEEDED, 0),
+        done=done,
         failed=failed,
         seconds=float(seconds or 0),
+        seconds_ahead=_seconds_ahead(rollout) if has_ended else None,
         first_error=_first_error(rollout, Kind.REHEARSE),
     )
+
+
+def _rehearsed(rollout: Rollout) -> tuple[ColumnElement[bool], ...]:
+    return (Run.rollout_id == rollout.id, Run.kind == Kind.REHEARSE, Run.replaced_by.is_(None))
+
+
+def _seconds_ahead(rollout: Rollout) -> float:
+    """The time of the rehearsal, as often as the rollout is more work than it was."""
+    tried = db.session.execute(
+        select(
+            *(Database.dialect, Run.before, func.count(), func.sum(Run.seconds)),
+            *(func.min(Run.started_at), func.max(Run.finished_at)),
+        )
+        .join(Database, Database.id == Run.database_id)
+        .where(*_rehearsed(rollout))
+        .group_by(Database.dialect, Run.before)
+    ).all()
+    chosen = db.session.execute(
+        select(Database.dialect, Database.current, func.count())
+        .where(*Selector.of(rollout.selector).conditions())
+        .group_by(Database.dialect, Database.current)
+    )
+    sizes = {(dialect, current): number for dialect, current, number in chosen}
+    did = work = databases = 0.0
+    for dialect, before, number, seconds, _, _ in tried:
+        # Never less than was tried: a database may have been moved since.
+        of_plan = max(sizes.get((dialect, before), 0), number)
+        did += seconds or 0.0
+        work += (seconds or 0.0) * of_plan / number
+        databases += of_plan
+    took = (max(row[5] for row in tried) - min(row[4] for row in tried)).total_seconds()
+    soaks = len(waves.sizes(rollout.waves, int(databases))) - 1
+    return took * (work / did if did else 1.0) + soaks * Gate.of(rollout.gate).soak_seconds

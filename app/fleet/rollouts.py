@@ -1,21 +1,19 @@
-"""Rollouts: asked for, started, paused, resumed, tried again, taken back."""
+"""Rollouts: asked for, found, listed; and those of one database, which start at once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
 
-from app.errors import ApprovalRefused, RolloutNotFound, RolloutRefused
+from app.errors import RolloutNotFound
 from app.extensions import db
-from app.fleet import advance, attempts, audit, idempotency, single, starting, undoing, webhooks
+from app.fleet import audit, idempotency, single, starting
 from app.fleet.accounts import LARGEST_ID
 from app.fleet.actors import Actor
 from app.fleet.drafting import drafted
 from app.fleet.pages import page_of
 from app.fleet.transactions import CatalogSession, repeated, writing
-from app.models import BEGUN, Approval, Kind, Rollout, Run, Stage
-
-UNDER_WAY = (Stage.RUNNING, Stage.SOAKING, Stage.WAITING)
+from app.models import Rollout
 
 
 @repeated
@@ -39,7 +37,7 @@ def create_rollout(
             session.add(rollout)
             session.flush()
             request.remember(session, rollout.id)
-            _record(session, actor, "created", rollout)
+            record(session, actor, "created", rollout)
     except idempotency.RACES as error:
         if (made := request.made()) is None:
             raise error.with_traceback(None) from error
@@ -50,7 +48,7 @@ def create_rollout(
 def get_rollout(actor: Actor, rollout_id: int) -> Rollout:
     """The rollout, or RolloutNotFound."""
     actor.require("rollouts.read")
-    return _find(db.session, rollout_id)
+    return find(db.session, rollout_id)
 
 
 def list_rollouts(
@@ -74,141 +72,6 @@ def list_rollouts(
     if begun:
         query = query.where(Rollout.started_at.is_not(None))
     return page_of(query, limit)
-
-
-def start_rollout(actor: Actor, rollout_id: int) -> Rollout:
-    """Choose its databases, cut them into waves, and open the first one."""
-
-    def start(session: CatalogSession, rollout: Rollout) -> None:
-        _expect(rollout, "start", Stage.PENDING)
-        starting.start(session, rollout)
-        webhooks.announce(session, "rollout.started", advance.told(rollout))
-
-    return _change(actor, rollout_id, "started", start)
-
-
-def pause_rollout(actor: Actor, rollout_id: int) -> Rollout:
-    """Begin no further database; what runs goes on to its end."""
-
-    def pause(_: CatalogSession, rollout: Rollout) -> None:
-        _expect(rollout, "pause", *UNDER_WAY, Stage.UNDOING)
-        rollout.resumes_as = rollout.resumes_as or rollout.stage
-        rollout.stage, rollout.reason = Stage.PAUSED, f"Paused by {actor.name}."
-
-    return _change(actor, rollout_id, "paused", pause)
-
-
-def resume_rollout(actor: Actor, rollout_id: int, *, skip_failed: bool = False) -> Rollout:
-    """Go on where it was paused or halted. Those that failed are tried again, or left out."""
-
-    def resume(session: CatalogSession, rollout: Rollout) -> None:
-        _expect(rollout, "resume", Stage.PAUSED, Stage.HALTED)
-        paused, to = rollout.stage == Stage.PAUSED, rollout.resumes_as
-        rollout.resumes_as = Stage.HALTED if paused and to == Stage.HALTED else None
-        rollout.stage = _resumed(paused, to)
-        rollout.reason, rollout.wave_done_at = None, None if not paused else rollout.wave_done_at
-        if rollout.stage == Stage.UNDOING:
-            attempts.again_back(session, rollout)
-        elif skip_failed:
-            attempts.leave_out(session, rollout)
-        elif attempts.again_forward(session, rollout):
-            # Where a wave soaked or waited, it has something to do again.
-            rollout.stage, rollout.wave_done_at = Stage.RUNNING, None
-
-    return _change(actor, rollout_id, "resumed", resume)
-
-
-def retry_rollout(actor: Actor, rollout_id: int) -> Rollout:
-    """Try those again that failed, also after its end."""
-
-    def retry(session: CatalogSession, rollout: Rollout) -> None:
-        _expect(rollout, "retry", Stage.HALTED, Stage.SUCCEEDED)
-        if rollout.resumes_as == Stage.UNDOING:
-            rollout.resumes_as = None
-            rollout.stage, rollout.reason = Stage.UNDOING, None
-            attempts.again_back(session, rollout)
-            return
-        if not attempts.again_forward(session, rollout):
-            raise RolloutRefused(f"Nothing failed in rollout {rollout.id}.")
-        rollout.stage, rollout.reason = Stage.RUNNING, None
-        rollout.wave_done_at = rollout.finished_at = None
-
-    return _change(actor, rollout_id, "retried", retry)
-
-
-def cancel_rollout(actor: Actor, rollout_id: int) -> Rollout:
-    """Begin nothing more, and end it. What is done stays done; `undo` takes it back."""
-
-    def cancel(session: CatalogSession, rollout: Rollout) -> None:
-        if Stage(rollout.stage).is_final:
-            raise RolloutRefused(f"Rollout {rollout.id} has ended: it is {rollout.stage}.")
-        attempts.cancel_pending(session, rollout)
-        advance.finish(session, rollout, Stage.CANCELLED, f"Cancelled by {actor.name}.")
-
-    return _change(actor, rollout_id, "cancelled", cancel)
-
-
-def undo_rollout(actor: Actor, rollout_id: int) -> Rollout:
-    """Take every database back to the revision, or the snapshot, that it came from."""
-
-    def undo(session: CatalogSession, rollout: Rollout) -> None:
-        if rollout.stage in (Stage.PENDING, Stage.UNDOING, Stage.UNDONE):
-            raise RolloutRefused(f"There is nothing to take back: it is {rollout.stage}.")
-        if rollout.kind not in undoing.BACK:
-            raise RolloutRefused(f"A {rollout.kind} changes no revision: nothing to take back.")
-        attempts.cancel_pending(session, rollout)
-        back = undoing.take_back(session, rollout, again=True)
-        back += attempts.again_back(session, rollout)
-        if not back and not attempts.count(session, rollout, Run.state.in_(BEGUN)):
-            raise RolloutRefused("No database was moved by it, or all were taken back.")
-        starting.hold(session, rollout)
-        rollout.stage, rollout.reason, rollout.resumes_as = Stage.UNDOING, None, None
-        rollout.finished_at = None
-
-    return _change(actor, rollout_id, "undone", undo)
-
-
-def approve_rollout(actor: Actor, rollout_id: int) -> Rollout:
-    """Let the next wave begin. Not for the account that made the rollout."""
-
-    def approve(session: CatalogSession, rollout: Rollout) -> None:
-        _expect(rollout, "approve", Stage.WAITING)
-        if actor.id is None:
-            raise ApprovalRefused(
-                "An approval is an account's: send it with a token. The command line is nobody's."
-            )
-        if actor.id == rollout.by_id:
-            raise ApprovalRefused(
-                f"{rollout.by_name} made this rollout, so another account has to approve it."
-            )
-        given = select(Approval.id).where(
-            Approval.rollout_id == rollout.id, Approval.wave == rollout.wave
-        )
-        if session.scalar(given) is not None:
-            return  # sent twice, or two were of one mind
-        session.add(
-            Approval(
-                rollout_id=rollout.id,
-                wave=rollout.wave,
-                account_id=actor.id,
-                account_name=actor.name[:128],
-            )
-        )
-
-    return _change(actor, rollout_id, "approved", approve)
-
-
-def rehearse_rollout(actor: Actor, rollout_id: int, *, sample: int | None = None) -> Rollout:
-    """Try it on copies before it starts: on so many of each plan, or on every database."""
-
-    def rehearse(session: CatalogSession, rollout: Rollout) -> None:
-        _expect(rollout, "rehearse", Stage.PENDING)
-        if rollout.kind not in (Kind.UPGRADE, Kind.DOWNGRADE):
-            raise RolloutRefused(f"A {rollout.kind} cannot be rehearsed.")
-        if not starting.rehearse(session, rollout, sample):
-            raise RolloutRefused("It has no database to be rehearsed on.")
-
-    return _change(actor, rollout_id, "rehearsed", rehearse)
 
 
 @repeated
@@ -240,7 +103,7 @@ def run_one(
             session.flush()
             request.remember(session, rollout.id)
             starting.start(session, rollout)
-            _record(session, actor, "started", rollout)
+            record(session, actor, "started", rollout)
     except idempotency.RACES as error:
         if (made := request.made()) is None:
             raise error.with_traceback(None) from error
@@ -248,22 +111,8 @@ def run_one(
     return rollout
 
 
-def _change(
-    actor: Actor, rollout_id: int, word: str, change: Callable[[CatalogSession, Rollout], None]
-) -> Rollout:
-    @repeated
-    def once() -> Rollout:
-        actor.require("rollouts.change")
-        with writing() as session:
-            rollout = _find(session, rollout_id, lock=True)
-            change(session, rollout)
-            _record(session, actor, word, rollout)
-        return rollout
-
-    return once()
-
-
-def _find(session: CatalogSession, rollout_id: int, *, lock: bool = False) -> Rollout:
+def find(session: CatalogSession, rollout_id: int, *, lock: bool = False) -> Rollout:
+    """The rollout, locked or not, or RolloutNotFound."""
     query = select(Rollout).where(Rollout.id == rollout_id)
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)
@@ -273,22 +122,8 @@ def _find(session: CatalogSession, rollout_id: int, *, lock: bool = False) -> Ro
     return rollout
 
 
-def _expect(rollout: Rollout, verb: str, *stages: Stage) -> None:
-    if rollout.stage not in stages:
-        raise RolloutRefused(
-            f"Rollout {rollout.id} is {rollout.stage}; `{verb}` is for one that is "
-            f"{' or '.join(stages)}.",
-            stage=rollout.stage,
-        )
-
-
-def _resumed(paused: bool, to: str | None) -> Stage:
-    if paused:
-        return Stage.UNDOING if to == Stage.HALTED else Stage(to or Stage.RUNNING)
-    return Stage.UNDOING if to == Stage.UNDOING else Stage.RUNNING
-
-
-def _record(session: CatalogSession, actor: Actor, word: str, rollout: Rollout) -> None:
+def record(session: CatalogSession, actor: Actor, word: str, rollout: Rollout) -> None:
+    """Note in the audit trail what was done to it: `started`, `paused` and so on."""
     audit.record(
         session,
         actor,

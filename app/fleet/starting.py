@@ -154,6 +154,15 @@ def hold(session: CatalogSession, rollout: Rollout) -> None:
         )
 
 
+def is_there(rollout: Rollout, current: str) -> bool:
+    """True if a database that stands here has nothing to do in this rollout."""
+    try:
+        kind = Kind(rollout.kind)
+        return not revisions.path(rollout.project_id, split(current), rollout.target, kind)
+    except HeadwayError:
+        return False  # the preview says why
+
+
 def _excuses(rollout: Rollout, kind: Kind) -> Callable[..., str | None]:
     """Why a database is left out, or None: asked of each, so what is the same is found once."""
     free, by_hand = (None, rollout.id), rollout.by_hand
@@ -186,10 +195,7 @@ def _stays(rollout: Rollout, kind: Kind) -> Callable[[Member], str | None]:
 
     @cache
     def needs_nothing(current: str) -> bool:
-        try:
-            return not revisions.path(rollout.project_id, split(current), rollout.target, kind)
-        except HeadwayError:
-            return False  # the preview says why
+        return is_there(rollout, current)
 
     def stays(member: Member) -> str | None:
         is_seen = member.current or member.position == Position.EMPTY

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
-from sqlalchemy import URL, update
+from sqlalchemy import URL, select, update
 from sqlalchemy.orm import Session, joinedload, undefer
 
-from app.errors import ProjectNotReady, TargetInvalid
+from app.errors import DatabaseMoved, ProjectNotReady, TargetInvalid
 from app.extensions import db
 from app.fleet import addresses, projects, revisions, undoing
 from app.fleet.gates import Gate
@@ -123,8 +123,25 @@ class Task:
         self.lines.append(f"{datetime.now(UTC):%H:%M:%S.%f}"[:-3] + f" {line}")
 
     def on_step(self, number: int, total: int, revision: str) -> None:
-        """Told by the migrator before each revision."""
+        """Told by the migrator before each revision, once it has the database to itself."""
+        if number == 1:
+            self._refuse_lost()
         self.say(f"{number} of {total}: {revision}")
+
+    def _refuse_lost(self) -> None:
+        """Raise DatabaseMoved if this process stood still so long that its run was given away.
+
+        Whoever has it now waits for our lock, or is done: what we saw before is not what is there.
+        """
+        mine = select(Run.id).where(
+            Run.id == self.run.id, Run.worker == self.worker, Run.state == State.RUNNING
+        )
+        with Session(db.engine) as session:
+            if session.scalar(mine) is None:
+                raise DatabaseMoved(
+                    f"{self.worker} was taken for lost, and {self.database.name} may have been "
+                    "moved by another since. Nothing was changed."
+                )
 
     def waiting(self, holder: Holder | None) -> None:
         """Told by the migrator while another migrates the database."""

@@ -7,7 +7,7 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from app.errors import HeadwayError, InputInvalid, RoleInsufficient
-from app.fleet import cells, projects, runs, workers
+from app.fleet import cells, projects, runs, steering, workers
 from app.fleet import rollouts as fleet
 from app.fleet.databases import find_database
 from app.fleet.gates import Gate
@@ -80,7 +80,7 @@ def new() -> Any:
     try:
         made, _ = fleet.create_rollout(actor, asking.asked(actor, given))
         if instead.isdecimal():
-            fleet.cancel_rollout(actor, int(instead))
+            steering.cancel_rollout(actor, int(instead))
     except RoleInsufficient:
         raise
     except HeadwayError as error:
@@ -246,20 +246,23 @@ def act(rollout_id: int, verb: str) -> Any:
 def _do(verb: str) -> Does:
     """The use case, with what the form says more."""
     sample, skip = request.form.get("sample", "").strip(), bool(request.form.get("skip_failed"))
+    wave = request.form.get("wave", "")
     if sample and not (sample.isdecimal() and 0 < int(sample) < 10**6):
         raise InputInvalid("How many of each plan to rehearse is a whole number from 1.")
     does: dict[str, Does] = {
-        "start": fleet.start_rollout,
-        "rehearse": lambda actor, rollout_id: fleet.rehearse_rollout(
+        "start": steering.start_rollout,
+        "rehearse": lambda actor, rollout_id: steering.rehearse_rollout(
             actor, rollout_id, sample=int(sample) if sample else None
         ),
-        "pause": fleet.pause_rollout,
-        "resume": lambda actor, rollout_id: fleet.resume_rollout(
+        "pause": steering.pause_rollout,
+        "resume": lambda actor, rollout_id: steering.resume_rollout(
             actor, rollout_id, skip_failed=skip
         ),
-        "retry": fleet.retry_rollout,
-        "approve": fleet.approve_rollout,
-        "cancel": fleet.cancel_rollout,
-        "undo": fleet.undo_rollout,
+        "retry": steering.retry_rollout,
+        "approve": lambda actor, rollout_id: steering.approve_rollout(
+            actor, rollout_id, wave=int(wave) if wave.isdecimal() else None
+        ),
+        "cancel": steering.cancel_rollout,
+        "undo": steering.undo_rollout,
     }
     return does[verb]

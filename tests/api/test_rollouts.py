@@ -101,6 +101,23 @@ def test_the_same_post_with_the_same_key_makes_one(call: Call, fleet: Fleet) -> 
     assert_problem(other, 409, "idempotency-key-reused")
 
 
+def test_the_same_step_with_the_same_key_is_taken_once(call: Call, fleet: Fleet) -> None:
+    fleet.add("a")
+    rollout = made(call, fleet)
+    start, headers = f"/rollouts/{rollout}/start", {"Idempotency-Key": "k"}
+    for _ in range(2):
+        answer = call("operator", "POST", start, json={}, headers=headers)
+        assert (answer.status_code, answer.get_json()["stage"]) == (202, "running")
+    assert_problem(call("operator", "POST", start, json={}), 409, "rollout-refused")
+    call("operator", "POST", f"/rollouts/{rollout}/pause", json={})
+    late = call("operator", "POST", start, json={}, headers=headers)
+    assert (late.status_code, late.get_json()["stage"]) == (202, "paused"), "as it is now"
+    other = call("operator", "POST", f"/rollouts/{rollout}/cancel", json={}, headers=headers)
+    assert_problem(other, 409, "idempotency-key-reused")
+    events = call("admin", "GET", "/events?limit=200").get_json()["items"]
+    assert [one["action"] for one in events].count("rollout.started") == 1
+
+
 @pytest.mark.parametrize(
     ("values", "pointer"),
     [
@@ -205,6 +222,8 @@ def test_who_made_it_does_not_approve_it(call: Call, fleet: Fleet) -> None:
     own = call("operator", "POST", f"/rollouts/{rollout}/approve", json={})
     problem = assert_problem(own, 403, "approval-refused")
     assert "another account" in str(problem["detail"])
+    other = call("admin", "POST", f"/rollouts/{rollout}/approve", json={"wave": 2})
+    assert "wave 1 that waits" in str(assert_problem(other, 409, "rollout-refused")["detail"])
     assert do(call, rollout, "approve", who="admin") == "waiting", "the workers go on"
     assert do(call, rollout, "approve", who="admin") == "waiting", "once is enough"
     fleet.drain()

@@ -10,7 +10,7 @@ from flask import Flask
 from sqlalchemy.engine import URL
 
 from app.api import streams
-from app.fleet import exporting, rollouts
+from app.fleet import exporting, rollouts, steering
 from tests.api.conftest import Call, assert_problem
 from tests.fleet.fleets import ROOT, Fleet, fleet_on
 
@@ -79,7 +79,7 @@ def test_those_tried_again_are_shown_on_request(call: Call, fleet: Fleet) -> Non
     rollout = fleet.start()
     fleet.drain()
     path.write_bytes(good)
-    rollouts.resume_rollout(ROOT, rollout.id)
+    steering.resume_rollout(ROOT, rollout.id)
     fleet.drain()
     (last,) = call("viewer", "GET", "/runs").get_json()["items"]
     first, again = call("viewer", "GET", "/runs?replaced=true").get_json()["items"]

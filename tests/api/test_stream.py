@@ -17,7 +17,7 @@ from flask import Flask
 from sqlalchemy.engine import URL
 
 from app.extensions import db
-from app.fleet import following, rollouts, tokens
+from app.fleet import following, steering, tokens
 from tests import servers
 from tests.conftest import environment_for
 from tests.fleet.fleets import ROOT, Fleet, fleet_on
@@ -146,7 +146,7 @@ def test_what_was_seen_is_not_sent_again(fleet: Fleet, listen: Callable[..., Cli
     nothing = listen(rollout.id, end.id)
     assert nothing.response.status_code == 204, "an EventSource that is told this stops asking"
     nothing.ended()
-    rollouts.undo_rollout(ROOT, rollout.id)
+    steering.undo_rollout(ROOT, rollout.id)
     more = listen(rollout.id, end.id)
     more.until(lambda c: bool(c.events))
     assert more.events[0].data["stage"] == "undoing"
@@ -162,11 +162,11 @@ def test_it_ends_when_nothing_more_happens_by_itself(
     fleet.add_many(2)
     rollout = fleet.rollout(waves=["1", "100%"], retreat=verb == "halt")
     if verb != "nothing":
-        rollouts.start_rollout(ROOT, rollout.id)
+        steering.start_rollout(ROOT, rollout.id)
     if verb == "pause":
-        rollouts.pause_rollout(ROOT, rollout.id)
+        steering.pause_rollout(ROOT, rollout.id)
     elif verb == "cancel":
-        rollouts.cancel_rollout(ROOT, rollout.id)
+        steering.cancel_rollout(ROOT, rollout.id)
     elif verb == "halt":
         (fleet.folder / "d000.db").write_bytes(b"no database at all" * 100)
         fleet.drain()

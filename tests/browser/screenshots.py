@@ -21,7 +21,7 @@ from sqlalchemy.engine import URL
 
 from app import create_app
 from app.extensions import db
-from app.fleet import importing, loading, projects, registering, rollouts, tokens
+from app.fleet import importing, loading, projects, registering, rollouts, steering, tokens
 from app.models import Role, Rollout
 from examples.fleet import make as shop
 from tests.browser.people import Person, open_chromium
@@ -44,7 +44,7 @@ class Pictures:
     def start(self, **values: Any) -> Rollout:
         """A rollout that goes on."""
         made, _ = rollouts.create_rollout(ROOT, {"project_id": self.project_id, **values})
-        return rollouts.start_rollout(ROOT, made.id)
+        return steering.start_rollout(ROOT, made.id)
 
     def finish(self, **values: Any) -> Rollout:
         """One that has ended."""
@@ -115,7 +115,7 @@ def shoot(pictures: Pictures, ada: Person) -> None:
     )
     path = f"/rollouts/{made.id}"
     pictures.take(ada, "rollout-preview", path)
-    rollouts.start_rollout(ROOT, made.id)
+    steering.start_rollout(ROOT, made.id)
     ada.go(path)
     ada.page.get_by_text("The first error").wait_for()
     pictures.take(ada, "rollout-live", height=1020)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from sqlalchemy.engine import URL
 
 from app.cli import progress
 from app.extensions import db
-from app.fleet import databases, rollouts
+from app.fleet import databases, steering
 from app.models import Role
 from tests.conftest import environment_for
 from tests.fleet.conftest import person
@@ -227,7 +228,9 @@ def test_a_rehearsal_tells_the_shell_whether_one_would_fail(flask: Shell, fleet:
     flask("rollouts", "create", "--project", "shop")
     with Working(fleet, pause=0.3):
         good = flask("rollouts", "rehearse", "1", "--watch")
-    assert good.stdout.splitlines()[-1] == "Rollout 1: pending, 3 of 3 rehearsed."
+    told, ahead = good.stdout.splitlines()[-2:]
+    assert told == "Rollout 1: pending, 3 of 3 rehearsed."
+    assert re.fullmatch(r"At this pace the rollout takes \d+ s\.", ahead)
     broken(fleet, "d001")
     with Working(fleet, pause=0.3):
         bad = flask("rollouts", "rehearse", "1", "--watch", code=1)
@@ -364,7 +367,7 @@ def test_the_command_line_approves_nothing(flask: Shell, fleet: Fleet) -> None:
     refused = flask("rollouts", "approve", "1", code=77)
     assert "send it with a token" in refused.stderr
     _, other = person(Role.OPERATOR)
-    rollouts.approve_rollout(other, 1)
+    steering.approve_rollout(other, 1)
     fleet.drain()
     flask("rollouts", "watch", "1")
     told = [
@@ -399,7 +402,7 @@ def test_lists_are_narrowed_and_paged(flask: Shell, fleet: Fleet) -> None:
     fleet.add("a")
     for _ in range(3):
         flask("rollouts", "create", "--project", "shop")
-    rollouts.start_rollout(ROOT, 2)
+    steering.start_rollout(ROOT, 2)
     listed = flask("rollouts", "list", "--stage", "running")
     header, row = listed.stdout.splitlines()
     assert header == "id\ttitle\tkind\ttarget\tstage\twave\tdatabases\tby"

@@ -24,6 +24,7 @@ from app.fleet import (
     rollouts,
     runs,
     standings,
+    steering,
     workers,
 )
 from app.fleet.actors import Actor
@@ -84,7 +85,7 @@ class Fleet:
 
     def start(self, **values: Any) -> Rollout:
         """One that is started."""
-        return rollouts.start_rollout(ROOT, self.rollout(**values).id)
+        return steering.start_rollout(ROOT, self.rollout(**values).id)
 
     def work(self, limit: int = 10, worker: str = ME) -> int:
         """Claim once and do what was claimed; how many."""

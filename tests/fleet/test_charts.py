@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from app.extensions import db
-from app.fleet import charts, loading, overview, projects
+from app.fleet import charts, loading, overview, projects, steering
 from app.models import Database, Project
 from tests.fleet.conftest import ROOT
 from tests.fleet.fleets import Fleet, fleet_on, fresh
@@ -123,9 +123,8 @@ def test_what_failed_is_told_until_something_succeeds(fleet: Fleet) -> None:
     assert overview.failed_lately(ROOT, limit=5, project_id=fleet.project_id + 1) == []
     mended(members[1])
     db.session.rollback()
-    from app.fleet import rollouts
 
-    rollouts.resume_rollout(ROOT, rollout.id)
+    steering.resume_rollout(ROOT, rollout.id)
     fleet.drain()
     fresh()
     assert overview.failed_lately(ROOT, limit=5) == []

@@ -28,8 +28,11 @@ from app.fleet import (
     rollouts,
     standings,
     starting,
+    steering,
+    workers,
 )
 from app.fleet import refresh as refreshing
+from app.fleet.tasks import Task
 from app.fleet.transactions import repeated, writing
 from app.migrator import Project as Scripts
 from app.models import Database, Rollout, Run, Stage
@@ -111,7 +114,7 @@ def test_one_that_was_locked_at_first_goes_back_to_where_it_was(fleet: Fleet) ->
         session.execute(sa.update(Run).values(retry_at=datetime.now(UTC)))
     fleet.drain()
     assert fleet.at(member) == "r003"
-    rollouts.undo_rollout(ROOT, rollout.id)
+    steering.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert (fleet.stage(rollout), fleet.at(member)) == (Stage.UNDONE, "r001")
 
@@ -127,7 +130,7 @@ def test_a_look_does_not_overwrite_where_a_lost_run_came_from(anyfleet: Fleet) -
         advance.advance()
         refreshing.refresh(fleet.project_id)
     fleet.drain()
-    rollouts.undo_rollout(ROOT, rollout.id)
+    steering.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert (fleet.stage(rollout), fleet.at(member)) == (Stage.UNDONE, "r001")
 
@@ -140,7 +143,7 @@ def test_what_a_lost_run_did_by_half_is_taken_back(fleet: Fleet) -> None:
     Scripts.load(fleet.scripts).at(second.address).upgrade("r002")
     lose_worker()
     advance.advance()
-    rollouts.undo_rollout(ROOT, rollout.id)
+    steering.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert (fleet.stage(rollout), fleet.at(second)) == (Stage.UNDONE, "r001")
 
@@ -161,12 +164,12 @@ def test_of_two_rollouts_that_start_at_once_one_gets_a_database(
         if not started.is_set():
             started.set()
             with suppress(TooLong, RolloutRefused):
-                in_another(lambda: rollouts.start_rollout(ROOT, second.id))
+                in_another(lambda: steering.start_rollout(ROOT, second.id))
         return found
 
     monkeypatch.setattr(starting, "choose", chosen)
     with suppress(RolloutRefused):
-        rollouts.start_rollout(ROOT, first.id)
+        steering.start_rollout(ROOT, first.id)
     fresh()
     runs = db.session.scalars(sa.select(Run).where(Run.database_id == member.id)).all()
     assert len({run.rollout_id for run in runs}) == 1
@@ -179,9 +182,9 @@ def test_undo_takes_no_database_from_another_rollout(anyfleet: Fleet) -> None:
     fleet.drain()
     second = fleet.start(target="r003", concurrency=1)
     fleet.work(1)
-    rollouts.pause_rollout(ROOT, second.id)
+    steering.pause_rollout(ROOT, second.id)
     with pytest.raises(RolloutRefused, match=f"is part of rollout {second.id}"):
-        rollouts.undo_rollout(ROOT, first.id)
+        steering.undo_rollout(ROOT, first.id)
     fresh()
     kept = {databases.get_database(ROOT, one.id).rollout_id for one in members}
     assert kept == {second.id}
@@ -193,7 +196,7 @@ def test_a_lost_run_of_a_cancelled_rollout_lets_go_nothing_of_another(anyfleet: 
     member = fleet.add("a")
     first = fleet.start()
     claims.claim("gone", 1)
-    rollouts.cancel_rollout(ROOT, first.id)
+    steering.cancel_rollout(ROOT, first.id)
     second = fleet.start()
     advance.advance()
     advance.advance()
@@ -207,7 +210,7 @@ def test_what_is_at_work_cannot_be_dropped_or_moved_elsewhere(fleet: Fleet) -> N
     member = fleet.add("a")
     rollout = fleet.start()
     claims.claim(ME, 1)
-    rollouts.cancel_rollout(ROOT, rollout.id)
+    steering.cancel_rollout(ROOT, rollout.id)
     other = {"url": f"sqlite:///{fleet.file('other')}"}
     with pytest.raises(StillNeeded, match=f"by rollout {rollout.id}"):
         changing.change_database(ROOT, member.id, other, version=member.version)
@@ -223,9 +226,9 @@ def test_what_failed_is_tried_again_where_a_wave_soaked(fleet: Fleet) -> None:
     rollout = fleet.start(waves=["5", "100%"], gate=gate)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SOAKING
-    rollouts.pause_rollout(ROOT, rollout.id)
+    steering.pause_rollout(ROOT, rollout.id)
     mended(members[1])
-    rollouts.resume_rollout(ROOT, rollout.id)
+    steering.resume_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.at(members[1]) == "r003"
     assert fleet.stage(rollout) is Stage.SOAKING
@@ -237,7 +240,7 @@ def test_leaving_out_the_failed_canary_brings_the_others_back(fleet: Fleet) -> N
     rollout = fleet.start(waves=["2", "100%"], concurrency=1)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.HALTED
-    rollouts.resume_rollout(ROOT, rollout.id, skip_failed=True)
+    steering.resume_rollout(ROOT, rollout.id, skip_failed=True)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
     assert [fleet.at(one) for one in members] == ["r003", "r001", "r003", "r003"]
@@ -314,6 +317,92 @@ def test_an_approval_needs_a_wave_to_approve(fleet: Fleet) -> None:
     fleet.add("a")
     with pytest.raises(RolloutRefused, match="It has one wave"):
         fleet.start(waves=["1", "100%"], gate={"approval": True})
+
+
+# --- what one sees, and what is there when its turn comes ------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb"])
+def test_a_worker_that_stood_still_moves_nothing_when_it_wakes(
+    fleet: Fleet, kind: str, fresh_url: Callable[[str], URL], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = fresh_url(kind)
+    Scripts.load(fleet.scripts).at(url).upgrade("r001")
+    member = fleet.register("a", url)
+    rollout = fleet.start()
+    taken = claims.claim(ME, 1)
+    looked = Task.aim
+
+    def sleeps(task: Task, current: tuple[str, ...]) -> str:
+        """Between its look and its lock: lost, done by another, and taken back."""
+        aim = looked(task, current)
+        monkeypatch.undo()
+        lose_worker()
+        advance.advance()
+        workers.register("another", "embedded")
+        assert fleet.work(worker="another") == 1
+        steering.undo_rollout(ROOT, rollout.id)
+        workers.beat("another")
+        assert fleet.work(worker="another") == 1
+        advance.advance()
+        return aim
+
+    monkeypatch.setattr(Task, "aim", sleeps)
+    perform.perform(taken[0], ME)
+    assert fleet.stage(rollout) is Stage.UNDONE
+    seen = Scripts.load(fleet.scripts).at(url).status()
+    assert (seen.current, seen.torn) == (("r001",), None)
+    run = next(run for run in fleet.runs_of(rollout) if run.kind == "upgrade")
+    assert (run.state, run.worker) == ("succeeded", "another")
+    assert databases.get_database(ROOT, member.id).current == "r001"
+
+
+def test_a_database_that_is_being_made_is_in_no_rollout(
+    anyfleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = anyfleet
+    fleet.add("a")
+    begun: list[Rollout] = []
+
+    def made(*args: object, **kwargs: object) -> object:
+        begun.append(fleet.start())
+        fleet.drain()
+        return real(*args, **kwargs)
+
+    real = creating._make
+    monkeypatch.setattr(creating, "_make", made)
+    new = created(fleet, "new")
+    rollout = begun[0]
+    assert fleet.stage(rollout) is Stage.SUCCEEDED, "it did not wait for what was not there"
+    assert new.id not in [run.database_id for run in fleet.runs_of(rollout)]
+    assert (new.pin_until, new.pin_reason, fleet.at(new)) == (None, None, "r003")
+
+
+def test_one_that_is_made_while_the_canary_goes_through_is_brought_along(
+    anyfleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = anyfleet
+    fleet.add_many(3)
+    rollout = fleet.start(waves=["1", "100%"], concurrency=1)
+
+    def made(*args: object, **kwargs: object) -> object:
+        fleet.work(1)
+        advance.advance()
+        return real(*args, **kwargs)
+
+    real = creating._make
+    monkeypatch.setattr(creating, "_make", made)
+    new = created(fleet, "new")
+    assert rollouts.get_rollout(ROOT, rollout.id).wave == 1
+    assert fleet.at(new) == "r001"
+    fleet.drain()
+    assert (fleet.stage(rollout), fleet.at(new)) == (Stage.SUCCEEDED, "r003")
+
+
+def created(fleet: Fleet, name: str) -> Database:
+    url = f"sqlite:///{fleet.folder / name}.db"
+    asked = {"project_id": fleet.project_id, "name": name, "url": url}
+    return databases.get_database(ROOT, creating.create_database(ROOT, asked)[0].id)
 
 
 def test_a_rollout_of_others_does_not_say_where_a_new_database_is_born(fleet: Fleet) -> None:

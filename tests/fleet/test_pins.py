@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from app.errors import RolloutRefused
-from app.fleet import advance, changing, dropping, opening, rollouts
+from app.fleet import advance, changing, dropping, opening, rollouts, steering
 from app.fleet.progress import progress
 from app.models import Database, Rollout, Stage
 from tests.fleet.fleets import ROOT, Fleet, fleet_on
@@ -67,7 +67,7 @@ def test_an_undo_leaves_it_alone_and_ends(fleet: Fleet, gone: str) -> None:
         pin(first)
     else:
         dropping.retire_database(ROOT, first.id)
-    rollouts.undo_rollout(ROOT, rollout.id)
+    steering.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.UNDONE
     assert progress(ROOT, rollout.id).reason == "1 left alone: pinned or retired since."
@@ -91,7 +91,7 @@ def test_a_retreat_leaves_it_alone_and_does_not_begin_again(fleet: Fleet) -> Non
 def test_a_rehearsal_goes_to_its_end(fleet: Fleet) -> None:
     first, _ = fleet.add_many(2)
     rollout = fleet.rollout()
-    rollouts.rehearse_rollout(ROOT, rollout.id)
+    steering.rehearse_rollout(ROOT, rollout.id)
     pin(first)
     fleet.drain()
     rehearsal = progress(ROOT, rollout.id).rehearsal
@@ -104,11 +104,11 @@ def test_an_undo_that_was_cancelled_can_be_asked_for_again(fleet: Fleet) -> None
     members = fleet.add_many(3)
     rollout = fleet.start()
     fleet.drain()
-    rollouts.undo_rollout(ROOT, rollout.id)
+    steering.undo_rollout(ROOT, rollout.id)
     fleet.work(1)
-    rollouts.cancel_rollout(ROOT, rollout.id)
+    steering.cancel_rollout(ROOT, rollout.id)
     assert sorted(fleet.at(one) for one in members) == ["r001", "r003", "r003"]
-    rollouts.undo_rollout(ROOT, rollout.id)
+    steering.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.UNDONE
     assert [fleet.at(one) for one in members] == ["r001"] * 3

@@ -14,11 +14,11 @@ from sqlalchemy.engine import URL
 
 from app.errors import ApprovalRefused, DatabaseLocked, RolloutRefused
 from app.extensions import db
-from app.fleet import advance, changing, claims, databases, perform, rollouts, runs
+from app.fleet import advance, changing, claims, databases, perform, rollouts, runs, steering
 from app.fleet.actors import Actor
 from app.fleet.creating import create_database
 from app.fleet.previews import preview
-from app.fleet.progress import progress
+from app.fleet.progress import Rehearsed, progress
 from app.fleet.tasks import Task
 from app.migrator import Project as Scripts
 from app.models import Database, Kind, Role, Rollout, Run, Stage, State
@@ -57,7 +57,7 @@ def test_a_rollout_brings_every_database_to_its_target_and_undo_takes_it_back(
         assert run.seconds is not None
         assert run.state == State.SUCCEEDED
     assert not any(databases.get_database(ROOT, one.id).rollout_id for one in members)
-    rollouts.undo_rollout(ROOT, rollout.id)
+    steering.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.UNDONE
     assert {fleet.at(member) for member in members} == {"r001"}
@@ -121,7 +121,7 @@ def test_it_halts_says_why_and_goes_on_when_mended(anyfleet: Fleet) -> None:
     assert fleet.at(members[2]) == "r001"
     assert [fleet.at(one) for one in members[3:]] == ["r001"] * 3
     mended(members[2])
-    rollouts.resume_rollout(ROOT, rollout.id)
+    steering.resume_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
     assert {fleet.at(member) for member in members} == {"r003"}
@@ -140,11 +140,11 @@ def test_some_may_fail_and_can_be_tried_again_after_the_end(fleet: Fleet) -> Non
     assert fleet.stage(rollout) is Stage.SUCCEEDED
     assert sorted(fleet.at(one) for one in members) == ["r001", *["r003"] * 4]
     mended(members[1])
-    rollouts.retry_rollout(ROOT, rollout.id)
+    steering.retry_rollout(ROOT, rollout.id)
     fleet.drain()
     assert {fleet.at(one) for one in members} == {"r003"}
     with pytest.raises(RolloutRefused, match="Nothing failed"):
-        rollouts.retry_rollout(ROOT, rollout.id)
+        steering.retry_rollout(ROOT, rollout.id)
 
 
 def test_those_that_failed_can_be_left_out(fleet: Fleet) -> None:
@@ -153,7 +153,7 @@ def test_those_that_failed_can_be_left_out(fleet: Fleet) -> None:
     rollout = fleet.start(waves=["1", "100%"])
     fleet.drain()
     assert fleet.stage(rollout) is Stage.HALTED
-    rollouts.resume_rollout(ROOT, rollout.id, skip_failed=True)
+    steering.resume_rollout(ROOT, rollout.id, skip_failed=True)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
     assert [fleet.at(one) for one in members] == ["r001", "r003", "r003"]
@@ -197,7 +197,7 @@ def test_after_a_retreat_the_canary_can_be_tried_again(fleet: Fleet) -> None:
     for member in members:
         with sqlite(member) as connection:
             connection.exec_driver_sql("INSERT INTO t1 (name) VALUES ('x')")
-    rollouts.resume_rollout(ROOT, rollout.id)
+    steering.resume_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED, progress(ROOT, rollout.id)
     assert [fleet.at(one) for one in members] == ["r003", "r003"]
@@ -233,12 +233,12 @@ def test_undo_goes_back_to_where_the_first_attempt_began(
     if then == "mended":
         run("DROP TABLE t3")
     if then != "cancelled":
-        rollouts.resume_rollout(ROOT, rollout.id)
+        steering.resume_rollout(ROOT, rollout.id)
         fleet.drain()
     assert run(WHERE) == ("r003" if then == "mended" else "r002")
     if then != "mended":
-        rollouts.cancel_rollout(ROOT, rollout.id)
-    rollouts.undo_rollout(ROOT, rollout.id)
+        steering.cancel_rollout(ROOT, rollout.id)
+    steering.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert run(WHERE) == "r001"
     assert fleet.stage(rollout) is Stage.UNDONE
@@ -249,14 +249,14 @@ def test_an_undo_that_stops_half_way_is_tried_again_from_there(
 ) -> None:
     (rollout, run), fleet = halfway, anyfleet
     run("DROP TABLE t3")
-    rollouts.resume_rollout(ROOT, rollout.id)
+    steering.resume_rollout(ROOT, rollout.id)
     fleet.drain()
     run("ALTER TABLE t1 DROP COLUMN extra")
-    rollouts.undo_rollout(ROOT, rollout.id)
+    steering.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert (fleet.stage(rollout), run(WHERE)) == (Stage.HALTED, "r002")
     run("ALTER TABLE t1 ADD COLUMN extra INT")
-    rollouts.retry_rollout(ROOT, rollout.id)
+    steering.retry_rollout(ROOT, rollout.id)
     fleet.drain()
     assert (fleet.stage(rollout), run(WHERE)) == (Stage.UNDONE, "r001")
 
@@ -270,8 +270,8 @@ def test_undo_takes_back_what_was_still_at_work_when_it_was_asked_for(anyfleet: 
     # It has looked at its rollout and is at its database.
     task = Task.of(taken, ME)
     assert task is not None
-    rollouts.pause_rollout(ROOT, rollout.id)
-    rollouts.undo_rollout(ROOT, rollout.id)
+    steering.pause_rollout(ROOT, rollout.id)
+    steering.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.UNDOING
     perform._finish(task, perform._operated(task))
@@ -286,7 +286,7 @@ def test_undo_of_a_lost_run_that_came_to_nothing_ends(fleet: Fleet) -> None:
     rollout = fleet.start(concurrency=2)
     fleet.work(1)
     claims.claim("gone", 1)
-    rollouts.undo_rollout(ROOT, rollout.id)
+    steering.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.UNDONE
     assert {fleet.at(one) for one in members} == {"r001"}
@@ -306,7 +306,7 @@ def test_undo_falls_back_to_the_snapshot(fleet: Fleet) -> None:
     rollout = fleet.start(snapshot=True)
     fleet.drain()
     assert fleet.at(member) == "r004"
-    rollouts.undo_rollout(ROOT, rollout.id)
+    steering.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.at(member) == "r003"
     (back,) = fleet.runs_of(rollout, kind="undo")
@@ -320,7 +320,7 @@ def test_undo_leaves_a_database_alone_that_somebody_moved_since(fleet: Fleet, ve
     rollout = fleet.start(target="r002")
     fleet.drain()
     Scripts.load(fleet.scripts).at(first.address).upgrade("r003")
-    rollouts.undo_rollout(ROOT, rollout.id)
+    steering.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.at(first) == "r003"
     assert fleet.at(second) == "r001"
@@ -328,7 +328,7 @@ def test_undo_leaves_a_database_alone_that_somebody_moved_since(fleet: Fleet, ve
     reason = rollouts.get_rollout(ROOT, rollout.id).reason or ""
     assert reason.startswith("1 of 2 could not be taken back. First a: The rollout left a at r002")
     Scripts.load(fleet.scripts).at(first.address).downgrade("r002")
-    getattr(rollouts, f"{verb}_rollout")(ROOT, rollout.id)
+    getattr(steering, f"{verb}_rollout")(ROOT, rollout.id)
     fleet.drain()
     assert fleet.at(first) == "r001"
     assert fleet.stage(rollout) is Stage.UNDONE
@@ -345,16 +345,18 @@ def test_a_second_account_has_to_approve(anyfleet: Fleet) -> None:
         "gate": {"approval": True},
     }
     rollout, _ = rollouts.create_rollout(first, asked)
-    rollouts.start_rollout(first, rollout.id)
+    steering.start_rollout(first, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.WAITING
     assert sorted(fleet.at(one) for one in members) == ["r001", "r003"]
     for nobody in (first, ROOT):
         with pytest.raises(ApprovalRefused):
-            rollouts.approve_rollout(nobody, rollout.id)
+            steering.approve_rollout(nobody, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.WAITING
-    rollouts.approve_rollout(second, rollout.id)
+    with pytest.raises(RolloutRefused, match="it is wave 1 that waits now"):
+        steering.approve_rollout(second, rollout.id, wave=2)
+    steering.approve_rollout(second, rollout.id, wave=1)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
     assert [one.account_name for one in progress(ROOT, rollout.id).approvals] == ["second"]
@@ -391,11 +393,11 @@ def test_pause_begins_nothing_more_and_resume_goes_on(fleet: Fleet) -> None:
     rollout = fleet.start(concurrency=1)
     assert fleet.work(10) == 1
     taken = claims.claim(ME, 10)
-    rollouts.pause_rollout(ROOT, rollout.id)
+    steering.pause_rollout(ROOT, rollout.id)
     perform.perform(taken[0], ME)  # it was claimed and not begun: it goes back
     fleet.drain()
     assert sorted(fleet.at(one) for one in members) == ["r001", "r001", "r003"]
-    rollouts.resume_rollout(ROOT, rollout.id)
+    steering.resume_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
 
@@ -404,7 +406,7 @@ def test_cancel_leaves_what_is_done_and_lets_the_rest_go(fleet: Fleet) -> None:
     members = fleet.add_many(3)
     rollout = fleet.start(concurrency=1)
     fleet.work(1)
-    rollouts.cancel_rollout(ROOT, rollout.id)
+    steering.cancel_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.CANCELLED
     states = [run.state for run in fleet.runs_of(rollout)]
@@ -418,10 +420,10 @@ def test_a_database_is_in_one_rollout_at_a_time(fleet: Fleet) -> None:
     first = fleet.start()
     second = fleet.rollout()
     with pytest.raises(RolloutRefused, match=f"2 part of rollout {first.id}"):
-        rollouts.start_rollout(ROOT, second.id)
+        steering.start_rollout(ROOT, second.id)
     fleet.drain()
     with pytest.raises(RolloutRefused, match="2 has r003 already"):
-        rollouts.start_rollout(ROOT, second.id)
+        steering.start_rollout(ROOT, second.id)
 
 
 def test_who_is_left_out_and_why(fleet: Fleet) -> None:
@@ -508,7 +510,7 @@ def test_a_lost_run_is_looked_at(anyfleet: Fleet, moved: bool) -> None:
         assert (run.state, run.attempt) == ("pending", 2)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
-    rollouts.undo_rollout(ROOT, rollout.id)
+    steering.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.at(member) == "r001"
 
@@ -624,7 +626,7 @@ def test_a_file_that_is_gone_is_not_made_anew(fleet: Fleet) -> None:
     assert (known.position, known.current) == ("behind", "r001")
     assert fleet.stage(rollout) is Stage.HALTED
     path.with_suffix(".away").rename(path)
-    rollouts.resume_rollout(ROOT, rollout.id)
+    steering.resume_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.at(member) == "r003"
 
@@ -637,7 +639,7 @@ def test_a_rehearsal_tells_who_would_fail_and_changes_nothing(
     broken(fleet, members[3])
     before = [Path(sa.make_url(one.address).database or "").read_bytes() for one in members]
     rollout = fleet.rollout()
-    rollouts.rehearse_rollout(ROOT, rollout.id, sample=sample)
+    steering.rehearse_rollout(ROOT, rollout.id, sample=sample)
     fleet.drain()
     told = progress(ROOT, rollout.id)
     assert told.stage == Stage.PENDING
@@ -650,9 +652,34 @@ def test_a_rehearsal_tells_who_would_fail_and_changes_nothing(
     after = [Path(sa.make_url(one.address).database or "").read_bytes() for one in members]
     assert after == before
     mended(members[3])
-    rollouts.start_rollout(ROOT, rollout.id)
+    steering.start_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
+
+
+def test_a_sample_tells_how_long_all_of_them_take(fleet: Fleet) -> None:
+    fleet.add_many(4)
+    fleet.add("further", at="r002")
+    fleet.add("there", at="r003")
+    rollout = fleet.rollout(waves=["1", "100%"], gate={"soak_seconds": 60})
+    steering.rehearse_rollout(ROOT, rollout.id, sample=1)
+    assert rehearsal_of(rollout).seconds_ahead is None
+    fleet.drain()
+    began = datetime.now(UTC)
+    with db.engine.begin() as connection:  # 2 s of work, in 4 s
+        change = sa.update(Run).values(started_at=began, finished_at=began + timedelta(seconds=4))
+        connection.execute(change.values(seconds=sa.case((Run.before == "r001", 1.5), else_=0.5)))
+    told = rehearsal_of(rollout)
+    assert (told.total, told.seconds) == (2, 2.0)
+    assert told.seconds_ahead == pytest.approx(4 * (4 * 1.5 + 0.5) / 2 + 60)
+    steering.start_rollout(ROOT, rollout.id)
+    assert rehearsal_of(rollout).seconds_ahead is None
+
+
+def rehearsal_of(rollout: Rollout) -> Rehearsed:
+    found = progress(ROOT, rollout.id).rehearsal
+    assert found is not None
+    return found
 
 
 def test_every_kind_of_run(fleet: Fleet) -> None:
@@ -776,10 +803,10 @@ def test_roles(fleet: Fleet) -> None:
     _, viewer = person(Role.VIEWER)
     rollout = fleet.rollout()
     for use in (
-        rollouts.start_rollout,
-        rollouts.undo_rollout,
-        rollouts.approve_rollout,
-        rollouts.rehearse_rollout,
+        steering.start_rollout,
+        steering.undo_rollout,
+        steering.approve_rollout,
+        steering.rehearse_rollout,
     ):
         with pytest.raises(RoleInsufficient):
             use(viewer, rollout.id)

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.extensions import db, limiter
-from app.fleet import databases, drifts, rollouts
+from app.fleet import databases, drifts, steering
 from app.models import Database, Difference, Ignored, Label, Role, Rollout, Run, Standing
 from tests.fleet.fleets import ROOT, Fleet, fresh
 from tests.web.test_pages import FORGERY, Browser
@@ -378,7 +378,7 @@ def test_errors_of_its_history_are_told_in_full(fleet: Fleet, operator: Browser)
     other = fleet.add("other")
     assert operator.get(run[1].replace(str(member.id), str(other.id), 1)).status_code == 422
     rollout = db.session.scalars(sa.select(Rollout)).one()
-    rollouts.retry_rollout(operator.actor, rollout.id)
+    steering.retry_rollout(operator.actor, rollout.id)
     fleet.drain()
     page = operator.get(f"/databases/{member.id}").text
     assert page.count("table t2 already exists") >= 2

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from app.errors import DatabaseNotFound, InputInvalid
 from app.extensions import db, limiter
-from app.fleet import cells, following, naming, rollouts, tokens
+from app.fleet import cells, following, naming, rollouts, steering, tokens
 from app.fleet.drafting import OPERATIONS
 from app.fleet.gates import Check
 from app.fleet.verbs import VERBS, verbs
@@ -454,12 +454,12 @@ def test_what_is_offered_is_what_is_taken(place: Place) -> None:
     label, _ = place.members(2)
     actor = person(Role.OPERATOR, "kim")[1]
     use_cases = {
-        "start": rollouts.start_rollout,
-        "rehearse": rollouts.rehearse_rollout,
-        "pause": rollouts.pause_rollout,
-        "cancel": rollouts.cancel_rollout,
-        "resume": rollouts.resume_rollout,
-        "undo": rollouts.undo_rollout,
+        "start": steering.start_rollout,
+        "rehearse": steering.rehearse_rollout,
+        "pause": steering.pause_rollout,
+        "cancel": steering.cancel_rollout,
+        "resume": steering.resume_rollout,
+        "undo": steering.undo_rollout,
     }
     steps = ("start", "pause", "resume", "drain", "undo", "pause", "resume", "drain")
     made = place.fleet.rollout(selector={"labels": {"group": label}})

@@ -117,6 +117,16 @@ class Resume(In):
     )
 
 
+class Approve(In):
+    """Which wave was looked at."""
+
+    wave: Annotated[int, Field(ge=1, le=LARGEST_INTEGER), Number] | None = Field(
+        None,
+        description="The one that is done and waits, as `readProgress` says it: refused if another "
+        "waits by now. null: the one that waits, whichever that is.",
+    )
+
+
 class Rehearse(In):
     """How many to rehearse it on."""
 
@@ -239,7 +249,11 @@ class RehearsedOut(Out):
     total: int
     done: int
     failed: int
-    seconds: float
+    seconds: float = Field(description="All of them together.")
+    seconds_ahead: float | None = Field(
+        description="What the rollout will take at this pace, plan by plan, with the soaking "
+        "between its waves; approvals not counted. Null until the rehearsal has ended."
+    )
     first_error: FailureOut | None
 
 
