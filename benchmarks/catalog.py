@@ -22,34 +22,31 @@ from sqlalchemy.engine import URL
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from app import create_app
 from app.extensions import db
 from app.fleet import claims, databases, overview, progress, rollouts, runs, standings, steering
 from app.fleet.actors import Actor
 from app.fleet.selectors import Selector
 from app.fleet.transactions import writing
-from app.models import Database, Label, Loading, Project, Role
+from app.models import Database, Label, Role
 from tests import servers
-from tests.conftest import database_on, settings_for
+from tests.conftest import database_on
+from tests.fleet.fleets import fleet_on
 
 ME = Actor(id=None, name="benchmark", role=Role.ADMIN)
 TIMES = 40
 POSITIONS = (("at_head", "r002"), ("behind", "r001"), ("behind", "r001"), ("unreachable", "r001"))
 
 
-def fill(count: int) -> int:
-    """So many databases of one project, and a rollout of them that has begun; its id."""
+def fill(project_id: int, count: int) -> int:
+    """So many databases of this project, and a rollout of them that has begun; its id."""
     with writing() as session:
-        project = Project(name="shop", location="/shop", state=Loading.READY, heads=["r002"])
-        session.add(project)
-        session.flush()
         for start in range(0, count, 5000):
             numbers = range(start, min(start + 5000, count))
             session.execute(
                 sa.insert(Database),
                 [
                     {
-                        "project_id": project.id,
+                        "project_id": project_id,
                         "name": f"customer-{number:06}",
                         "address": f"postgresql://app:***@db{number % 20}/customer_{number:06}",
                         "identity": f"{number:064}",
@@ -70,9 +67,9 @@ def fill(count: int) -> int:
                     for number in range(start, min(start + 5000, count))
                 ],
             )
-        standings.recount(session, [project.id])
+        standings.recount(session, [project_id])
     analyze()
-    values = {"project_id": project.id, "target": "r002", "waves": ["100%"], "concurrency": 1000}
+    values = {"project_id": project_id, "target": "r002", "waves": ["100%"], "concurrency": 1000}
     made, _ = rollouts.create_rollout(ME, values)
     began = time.perf_counter()
     steering.start_rollout(ME, made.id)
@@ -101,6 +98,7 @@ def questions(rollout_id: int, count: int) -> dict[str, Callable[[], object]]:
 
     return {
         "overview": lambda: overview.overview(ME),
+        "overview, by a label": lambda: overview.overview(ME, by="label.tier"),
         "list, a page from the middle": listed(middle),
         "list, behind": listed(positions=["behind"]),
         "list, behind, from the middle": listed(middle, positions=["behind"]),
@@ -117,9 +115,11 @@ def questions(rollout_id: int, count: int) -> dict[str, Callable[[], object]]:
 
 
 def measure(url: URL, count: int) -> dict[str, float]:
-    app = create_app(settings_for(url, log_level="warning"))
-    with app.app_context():
-        asked = questions(fill(count), count)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        fleet_on(url, Path(folder), revisions=2, log_level="warning") as fleet,
+    ):
+        asked = questions(fill(fleet.project_id, count), count)
         found = {}
         for name, ask in asked.items():
             times = []
@@ -129,8 +129,6 @@ def measure(url: URL, count: int) -> dict[str, float]:
                 times.append((time.perf_counter() - began) * 1000)
                 db.session.rollback()
             found[name] = statistics.median(times)
-        db.session.remove()
-        db.engine.dispose()
     return found
 
 
