@@ -11,6 +11,8 @@ import tempfile
 from types import FrameType
 from typing import Any
 
+from gunicorn.glogging import Logger
+
 from app.probes import STOPS, boot_behind_probes, end_with_parent
 from app.supervisor import Workers
 
@@ -27,6 +29,22 @@ control_socket_disable = True  # no admin socket that nobody asked for
 # Workers add their metrics up in files here.
 metrics = os.environ.get("PROMETHEUS_MULTIPROC_DIR") or tempfile.mkdtemp(prefix="headway-metrics-")
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
+
+
+class Lines(Logger):  # type: ignore[misc]
+    """gunicorn's own lines too are JSON where all the others are."""
+
+    def setup(self, cfg: Any) -> None:
+        """Told the configuration, at the start and at HUP."""
+        super().setup(cfg)
+        if os.environ.get("HEADWAY_LOG_FORMAT") == "json":
+            from app.logs import formatter
+
+            for handler in (*self.error_log.handlers, *self.access_log.handlers):
+                handler.setFormatter(formatter("json"))
+
+
+logger_class = Lines
 
 
 def when_ready(server: Any) -> None:

@@ -28,15 +28,7 @@ QUIET = ("alembic.runtime.plugins", "alembic.ddl.postgresql", "authlib", "sqlalc
 def configure(settings: Settings) -> None:
     """Send all logging to standard error, as the settings say. May be called again."""
     handler = _Handler(sys.stderr)
-    handler.setFormatter(
-        _Formatter(
-            foreign_pre_chain=SHARED,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_renderers(settings.log_format),
-            ],
-        )
-    )
+    handler.setFormatter(formatter(settings.log_format))
     root = logging.getLogger()
     for old in [old for old in root.handlers if isinstance(old, _Handler)]:
         root.removeHandler(old)
@@ -48,6 +40,17 @@ def configure(settings: Settings) -> None:
     logging.getLogger("alembic").setLevel(logging.NOTSET)  # a command may have hushed it
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def formatter(log_format: str) -> logging.Formatter:
+    """What makes a line of a record: `text` or `json`."""
+    return _Formatter(
+        foreign_pre_chain=SHARED,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            *_renderers(log_format),
+        ],
+    )
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):

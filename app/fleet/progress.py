@@ -256,28 +256,28 @@ def _rehearsed(rollout: Rollout) -> tuple[ColumnElement[bool], ...]:
 
 def _seconds_ahead(rollout: Rollout) -> float:
     """The time of the rehearsal, as often as the rollout is more work than it was."""
-    tried = db.session.execute(
-        select(
-            *(Database.dialect, Run.before, func.count(), func.sum(Run.seconds)),
-            *(func.min(Run.started_at), func.max(Run.finished_at)),
-        )
+    plans = db.session.execute(
+        select(Database.dialect, Run.before, func.count(), func.sum(Run.seconds))
         .join(Database, Database.id == Run.database_id)
         .where(*_rehearsed(rollout))
         .group_by(Database.dialect, Run.before)
-    ).all()
+    )
     chosen = db.session.execute(
         select(Database.dialect, Database.current, func.count())
         .where(*Selector.of(rollout.selector).conditions())
         .group_by(Database.dialect, Database.current)
     )
-    sizes = {(dialect, current): number for dialect, current, number in chosen}
+    sizes = {f"{dialect} {current}": number for dialect, current, number in chosen}
     did = work = databases = 0.0
-    for dialect, before, number, seconds, _, _ in tried:
+    for dialect, before, number, seconds in plans:
         # Never less than was tried: a database may have been moved since.
-        of_plan = max(sizes.get((dialect, before), 0), number)
+        of_plan = max(sizes.get(f"{dialect} {before}", 0), number)
         did += seconds or 0.0
         work += (seconds or 0.0) * of_plan / number
         databases += of_plan
-    took = (max(row[5] for row in tried) - min(row[4] for row in tried)).total_seconds()
+    began, ended = db.session.execute(
+        select(func.min(Run.started_at), func.max(Run.finished_at)).where(*_rehearsed(rollout))
+    ).one()
+    took = (ended - began).total_seconds() if began and ended else 0.0
     soaks = len(waves.sizes(rollout.waves, int(databases))) - 1
     return took * (work / did if did else 1.0) + soaks * Gate.of(rollout.gate).soak_seconds

@@ -1,5 +1,6 @@
 """Boots that cannot be: each with its own words, its exit code, and the catalog as before."""
 
+import json
 import os
 import shutil
 import signal
@@ -598,14 +599,18 @@ def test_a_signal_to_stop_ends_a_boot_in_time(
 ) -> None:
     flag, port = tmp_path / "running", servers.free_port()
     release.add("c0115", "c0015", HOLD.format(flag=str(flag)))
-    master = release.start("gunicorn", "wsgi:app", env=environment_for(at_head, PORT=str(port)))
+    env = environment_for(at_head, PORT=str(port), HEADWAY_LOG_FORMAT="json")
+    master = release.start("gunicorn", "wsgi:app", env=env)
     wait_for(flag)
     began = time.monotonic()
     master.terminate()
     _, said = master.communicate(timeout=20)
     assert time.monotonic() - began < 10
     assert master.returncode == 0, said
-    assert "told to stop" in said
+    lines = said.splitlines()
+    events = [json.loads(line)["event"] for line in lines if line.startswith("{")]
+    assert any("told to stop" in event for event in events), "gunicorn's own lines are JSON too"
+    assert not any(line.startswith("[") for line in lines), said
     assert outcomes(at_head, "c0115") == (["torn"] if backend == "mariadb" else ["failed"])
     if backend != "mariadb":
         assert "zebra" not in state(at_head)
