@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 from sqlalchemy import URL, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, joinedload, undefer
 
-from app.errors import DatabaseMoved, ProjectNotReady, TargetInvalid
+from app.errors import CatalogBusy, DatabaseMoved, ProjectNotReady, TargetInvalid
 from app.extensions import db
 from app.fleet import addresses, projects, revisions, undoing
 from app.fleet.gates import Gate
@@ -136,12 +137,19 @@ class Task:
         mine = select(Run.id).where(
             Run.id == self.run.id, Run.worker == self.worker, Run.state == State.RUNNING
         )
-        with Session(db.engine) as session:
-            if session.scalar(mine) is None:
-                raise DatabaseMoved(
-                    f"{self.worker} was taken for lost, and {self.database.name} may have been "
-                    "moved by another since. Nothing was changed."
-                )
+        try:
+            with Session(db.engine) as session:
+                is_mine = session.scalar(mine) is not None
+        except SQLAlchemyError as error:  # within a migration it would be taken for the database's
+            raise CatalogBusy(
+                "The catalog did not answer as this was about to begin. Nothing was changed; it is "
+                "tried again by itself."
+            ) from error
+        if not is_mine:
+            raise DatabaseMoved(
+                f"{self.worker} was taken for lost, and {self.database.name} may have been moved "
+                "by another since. Nothing was changed."
+            )
 
     def waiting(self, holder: Holder | None) -> None:
         """Told by the migrator while another migrates the database."""

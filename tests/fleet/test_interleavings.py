@@ -29,6 +29,7 @@ from app.fleet import (
     standings,
     starting,
     steering,
+    tasks,
     workers,
 )
 from app.fleet import refresh as refreshing
@@ -355,6 +356,34 @@ def test_a_worker_that_stood_still_moves_nothing_when_it_wakes(
     run = next(run for run in fleet.runs_of(rollout) if run.kind == "upgrade")
     assert (run.state, run.worker) == ("succeeded", "another")
     assert databases.get_database(ROOT, member.id).current == "r001"
+
+
+def test_a_catalog_that_is_away_for_a_moment_costs_an_attempt_and_no_failure(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = fleet.add("a")
+    rollout = fleet.start()
+    (run_id,) = claims.claim(ME, 1)
+    looked = Task.aim
+
+    def away(*_: object) -> None:
+        raise sa.exc.OperationalError("SELECT", {}, Exception("connection refused"))
+
+    def aims(task: Task, current: tuple[str, ...]) -> str:
+        aim = looked(task, current)
+        monkeypatch.setattr(tasks, "Session", away)
+        return aim
+
+    monkeypatch.setattr(Task, "aim", aims)
+    perform.perform(run_id, ME)
+    monkeypatch.undo()
+    (run,) = fleet.runs_of(rollout)
+    assert (run.state, run.problem, run.attempt) == ("pending", "catalog-busy", 2)
+    assert fleet.at(member) == "r001"
+    with writing() as session:
+        session.execute(sa.update(Run).values(retry_at=datetime.now(UTC)))
+    fleet.drain()
+    assert (fleet.stage(rollout), fleet.at(member)) == (Stage.SUCCEEDED, "r003")
 
 
 def test_a_database_that_is_being_made_is_in_no_rollout(
