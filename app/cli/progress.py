@@ -159,7 +159,7 @@ def _end(rollout_id: int, told: fleet.Progress) -> str:
         said.append(f"First {first.database}: {first.error}")
     if told.rehearsal and told.rehearsal.seconds_ahead is not None:
         ahead = max(1.0, told.rehearsal.seconds_ahead)
-        said.append(f"At this pace the rollout takes {duration(ahead)}.")
+        said.append(f"At this pace the rollout takes about {duration(ahead)}.")
     if told.stage == Stage.HALTED:
         ended = all(wave.pending + wave.running + wave.lost == 0 for wave in told.waves)
         verb = "retry" if ended and told.undo and told.undo.failed else "resume"

@@ -230,7 +230,7 @@ def test_a_rehearsal_tells_the_shell_whether_one_would_fail(flask: Shell, fleet:
         good = flask("rollouts", "rehearse", "1", "--watch")
     told, ahead = good.stdout.splitlines()[-2:]
     assert told == "Rollout 1: pending, 3 of 3 rehearsed."
-    assert re.fullmatch(r"At this pace the rollout takes \d+ s\.", ahead)
+    assert re.fullmatch(r"At this pace the rollout takes about \d+ s\.", ahead)
     broken(fleet, "d001")
     with Working(fleet, pause=0.3):
         bad = flask("rollouts", "rehearse", "1", "--watch", code=1)
