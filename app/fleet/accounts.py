@@ -37,9 +37,8 @@ def create_account(
     # What was asked for, not from where: who sends it again may have another address by then.
     request = idempotency.Request(actor=actor, key=key, about=("accounts", values))
     values = _with_origin(actor, values, country)
-    if (made := request.made()) is not None:
-        return get_account(actor, made), True
-    try:
+
+    def make() -> Account:
         with writing() as session:
             account = Account(**values)
             session.add(account)
@@ -48,11 +47,9 @@ def create_account(
             audit.record(
                 session, actor, "account.created", ("account", account.id), **_plain(values)
             )
-    except idempotency.RACES as error:
-        if (made := request.made()) is None:
-            raise error.with_traceback(None) from error
-        return get_account(actor, made), True
-    return account, False
+        return account
+
+    return request.once(make, lambda made: get_account(actor, made))
 
 
 def get_account(actor: Actor, account_id: int) -> Account:

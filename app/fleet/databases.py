@@ -55,11 +55,10 @@ def register_database(
     actor.require("databases.change")
     values = dict(values)
     request = idempotency.Request(actor=actor, key=key, about=("databases", fingerprint(values)))
-    if (made := request.made()) is not None:
-        return get_database(actor, made), True
-    project_id = values.pop("project_id")
-    draft = draft_of(values)
-    try:
+
+    def make() -> Database:
+        project_id = values.pop("project_id")
+        draft = draft_of(values)
         with writing() as session:
             database = added(session, project_id, draft)
             request.remember(session, database.id)
@@ -75,11 +74,9 @@ def register_database(
                 labels=dict(draft.labels),
             )
             standings.shift(session, entered=[standings.place_of(database)])
-    except idempotency.RACES as error:
-        if (made := request.made()) is None:
-            raise error.with_traceback(None) from error
-        return get_database(actor, made), True
-    return get_database(actor, database.id), False
+        return get_database(actor, database.id)
+
+    return request.once(make, lambda made: get_database(actor, made))
 
 
 def get_database(actor: Actor, database_id: int) -> Database:

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -16,6 +17,9 @@ from app.models import IdempotencyKey
 
 RACES = (IntegrityError, EmailTaken, NameTaken, DatabaseRegistered)
 """What the second of two requests that came at once runs into: look again who was first."""
+
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,21 @@ class Request:
                 f"The idempotency key {self.key} was used for another request. Use a new one."
             )
         return known.subject_id
+
+    def once(self, make: Callable[[], Made], find: Callable[[int], Made]) -> tuple[Made, bool]:
+        """What this request makes, and whether an equal one with its key had made it before.
+
+        `make` does its work in a transaction that ends by `remember`; `find` gives what has the
+        id that was kept.
+        """
+        if (made := self.made()) is not None:
+            return find(made), True
+        try:
+            return make(), False
+        except RACES as error:
+            if (made := self.made()) is None:
+                raise error.with_traceback(None) from error
+            return find(made), True
 
     def remember(self, session: CatalogSession, subject_id: int) -> None:
         """Keep what the request made, in its own transaction."""

@@ -28,23 +28,25 @@ def invite(actor: Actor, account_id: int, *, key: str | None = None) -> tokens.I
     """
     actor.require("tokens.any")
     request = idempotency.Request(actor=actor, key=key, about=("invitations", [account_id]))
-    if (made := request.made()) is not None:
-        return tokens.Issued(tokens.get_token(actor, made), None)
-    with writing() as session:
-        account = session.get(Account, account_id) if 0 < account_id <= LARGEST_ID else None
-        if account is None:
-            raise AccountNotFound(f"There is no account {account_id}.", account=account_id)
-        unused = select(Token).where(
-            Token.account_id == account.id, Token.one_time, Token.revoked_at.is_(None)
-        )
-        for token in session.scalars(unused):
-            token.revoked_at = datetime.now(UTC)
-            tokens.record(session, actor, "token.revoked", token)
-        until = datetime.now(UTC) + INVITATION
-        issued = tokens.add(session, account, "invitation", until, one_time=True)
-        request.remember(session, issued.token.id)
-        tokens.record(session, actor, "token.created", issued.token)
-    return issued
+
+    def make() -> tokens.Issued:
+        with writing() as session:
+            account = session.get(Account, account_id) if 0 < account_id <= LARGEST_ID else None
+            if account is None:
+                raise AccountNotFound(f"There is no account {account_id}.", account=account_id)
+            unused = select(Token).where(
+                Token.account_id == account.id, Token.one_time, Token.revoked_at.is_(None)
+            )
+            for token in session.scalars(unused):
+                token.revoked_at = datetime.now(UTC)
+                tokens.record(session, actor, "token.revoked", token)
+            until = datetime.now(UTC) + INVITATION
+            issued = tokens.add(session, account, "invitation", until, one_time=True)
+            request.remember(session, issued.token.id)
+            tokens.record(session, actor, "token.created", issued.token)
+        return issued
+
+    return request.once(make, lambda made: tokens.Issued(tokens.get_token(actor, made), None))[0]
 
 
 def invite_first_admin() -> str | None:

@@ -41,21 +41,18 @@ def create_project(
     actor.require("projects.change")
     request = idempotency.Request(actor=actor, key=key, about=("projects", values))
     values = _fit(values)
-    if (made := request.made()) is not None:
-        return get_project(actor, made), True
-    _require_places(values["location"], values.get("ini"))
-    try:
+
+    def make() -> Project:
+        _require_places(values["location"], values.get("ini"))
         with writing() as session:
             project = Project(**values)
             session.add(project)
             session.flush()
             request.remember(session, project.id)
             audit.record(session, actor, "project.created", ("project", project.id), **values)
-    except idempotency.RACES as error:
-        if (made := request.made()) is None:
-            raise error.with_traceback(None) from error
-        return get_project(actor, made), True
-    return project, False
+        return project
+
+    return request.once(make, lambda made: get_project(actor, made))
 
 
 def get_project(actor: Actor, project_id: int) -> Project:

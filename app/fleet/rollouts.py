@@ -29,20 +29,17 @@ def create_rollout(
     actor.require("rollouts.change")
     asked = dict(values)
     request = idempotency.Request(actor=actor, key=key, about=("rollouts", asked))
-    if (made := request.made()) is not None:
-        return get_rollout(actor, made), True
-    rollout = drafted(actor, asked)
-    try:
+
+    def make() -> Rollout:
+        rollout = drafted(actor, asked)
         with writing() as session:
             session.add(rollout)
             session.flush()
             request.remember(session, rollout.id)
             record(session, actor, "created", rollout)
-    except idempotency.RACES as error:
-        if (made := request.made()) is None:
-            raise error.with_traceback(None) from error
-        return get_rollout(actor, made), True
-    return rollout, False
+        return rollout
+
+    return request.once(make, lambda made: get_rollout(actor, made))
 
 
 def get_rollout(actor: Actor, rollout_id: int) -> Rollout:
@@ -93,22 +90,19 @@ def run_one(
     actor.require("rollouts.change")
     about = ("runs", [database_id, kind, target, more])
     request = idempotency.Request(actor=actor, key=key, about=about)
-    if (made := request.made()) is not None:
-        return get_rollout(actor, made)
-    database = get_database(actor, database_id)
-    rollout = single.drafted_for(actor, database, kind, target, **more)
-    try:
+
+    def make() -> Rollout:
+        database = get_database(actor, database_id)
+        rollout = single.drafted_for(actor, database, kind, target, **more)
         with writing() as session:
             session.add(rollout)
             session.flush()
             request.remember(session, rollout.id)
             starting.start(session, rollout)
             record(session, actor, "started", rollout)
-    except idempotency.RACES as error:
-        if (made := request.made()) is None:
-            raise error.with_traceback(None) from error
-        return get_rollout(actor, made)
-    return rollout
+        return rollout
+
+    return request.once(make, lambda made: get_rollout(actor, made))[0]
 
 
 def find(session: CatalogSession, rollout_id: int, *, lock: bool = False) -> Rollout:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import or_, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.errors import (
@@ -63,9 +63,8 @@ def issue_token(
     fitting(Token, {"name": name})
     about = ("tokens", [account_id, name, expires_days])
     request = idempotency.Request(actor=actor, key=key, about=about)
-    if (made := request.made()) is not None:
-        return Issued(_find(actor, made), None), True
-    try:
+
+    def make() -> Issued:
         with writing() as session:
             account = session.get(Account, account_id) if account_id <= LARGEST_ID else None
             if account is None:
@@ -73,11 +72,9 @@ def issue_token(
             issued = add(session, account, name, _in_days(expires_days))
             request.remember(session, issued.token.id)
             record(session, actor, "token.created", issued.token)
-    except IntegrityError:
-        if (made := request.made()) is None:
-            raise
-        return Issued(_find(actor, made), None), True
-    return issued, False
+        return issued
+
+    return request.once(make, lambda made: Issued(_find(actor, made), None))
 
 
 def get_token(actor: Actor, token_id: int) -> Token:

@@ -63,10 +63,9 @@ def create_webhook(
     }
     address = _address_of(values["url"])
     request = idempotency.Request(actor=actor, key=key, about=("webhooks", values))
-    if (made := request.made()) is not None:
-        return Made(get_webhook(actor, made), None), True
-    secret = sending.new_secret()
-    try:
+
+    def make() -> Made:
+        secret = sending.new_secret()
         with writing() as session:
             webhook = Webhook(
                 **values, address=address, secret=secret, by_id=actor.id, by_name=actor.name[:128]
@@ -75,11 +74,9 @@ def create_webhook(
             session.flush()
             request.remember(session, webhook.id)
             _record(session, actor, "webhook.created", webhook)
-    except idempotency.RACES as error:
-        if (made := request.made()) is None:
-            raise error.with_traceback(None) from error
-        return Made(get_webhook(actor, made), None), True
-    return Made(webhook, secret), False
+        return Made(webhook, secret)
+
+    return request.once(make, lambda made: Made(get_webhook(actor, made), None))
 
 
 def get_webhook(actor: Actor, webhook_id: int) -> Webhook:
