@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine
 
 from app.migrator import driver
+from app.migrator.connecting import PLAIN, Settings
 from app.migrator.dialects import Dialect, Peek, VersionTable, dialect_of
 from app.migrator.driver import Raw
 from app.migrator.reach import reaching
@@ -18,6 +20,16 @@ BESIDE_SECONDS = 30
 """How long another session of ours waits for a lock; MariaDB would wait a day."""
 
 
+class Setup(Protocol):
+    """What a project says of the connections to its databases."""
+
+    def settings_at(self, address: "Address") -> Settings:
+        """What they have beside the URL. Raises EnvironmentFailed where that cannot be had."""
+
+    def prepare(self, raw: Raw, address: "Address") -> None:
+        """Let the project set up a connection that we opened."""
+
+
 @dataclass(frozen=True)
 class Address:
     """A database that can be opened. One with only a URL travels between processes."""
@@ -25,6 +37,9 @@ class Address:
     url: URL
     engine: Engine | None = None
     connection: Connection | None = None
+    setup: Setup | None = field(default=None, compare=False, repr=False)
+    stands_for: URL | None = None
+    """The URL by which a project knows the database that this is a copy or a draft of."""
 
     @classmethod
     def of(cls, database: "str | URL | Path | Engine | Connection") -> "Address":
@@ -37,6 +52,20 @@ class Address:
 
     def __repr__(self) -> str:
         return f"Address({self})"
+
+    def elsewhere(self, url: URL) -> "Address":
+        """Another database that is to be opened and migrated as this one would be."""
+        return replace(self, url=url, engine=None, connection=None, stands_for=self.known_as)
+
+    @property
+    def known_as(self) -> URL:
+        """The URL by which the project knows it."""
+        return self.stands_for or self.url
+
+    @property
+    def is_lent(self) -> bool:
+        """True if it is reached through an engine or a connection of the caller's."""
+        return self.engine is not None or self.connection is not None
 
     def __str__(self) -> str:
         return driver.shown(self.url)
@@ -75,9 +104,17 @@ class Address:
                 finally:
                     pooled.close()
             else:
-                with driver.closing(driver.open_raw(self.url)) as raw:
-                    self.dialect.settle(raw)
+                with driver.closing(self.open_raw()) as raw:
                     yield raw
+
+    def open_raw(self) -> Raw:
+        """A connection of the driver's, set up as the project wants it; the caller closes it."""
+        settings = self.setup.settings_at(self) if self.setup else PLAIN
+        raw = driver.open_raw(self.url, settings.arguments_for(self.url))
+        if self.setup and settings.prepares:
+            self.setup.prepare(raw, self)
+        self.dialect.settle(raw)
+        return raw
 
     def peek(self, raw: Raw, table: VersionTable) -> Peek:
         """Where it stands, as far as the driver can tell. Writes nothing, ends nothing."""
@@ -112,7 +149,7 @@ class Address:
         @contextmanager
         def session() -> Iterator[Connection]:
             if not made:
-                made.append(self._own_engine())
+                made.append(self.own_engine())
             with made[0].connect() as connection:
                 if not in_memory:
                     raw = driver.raw_of(connection)
@@ -126,8 +163,9 @@ class Address:
             if made and made[0] is not lent:
                 made[0].dispose()
 
-    def _own_engine(self) -> Engine:
-        opened = {"creator": lambda: driver.open_raw(self.url), "pool_pre_ping": True}
+    def own_engine(self) -> Engine:
+        """An engine with sessions of its own on this database. The caller disposes of it."""
+        opened = {"creator": self.open_raw, "pool_pre_ping": True}
         engine = driver.own(create_engine(self.url, poolclass=QueuePool, **opened))
         self.dialect.prepare(engine)
         return engine

@@ -7,8 +7,6 @@ Another thread waits here until the first is done; parallelism is processes.
 
 import asyncio
 import importlib
-import logging
-import logging.config
 import os
 import sys
 import threading
@@ -23,10 +21,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from app.migrator import running
+from app.migrator.engines import led
+from app.migrator.project_logging import Kept, own_logging
+from app.migrator.registrations import Registrations, registered
+from app.migrator.running import in_project, own_session
+
 T = TypeVar("T")
 
 _one_at_a_time = threading.RLock()
-_project_threads: set[int] = set()
 
 
 # What Alembic and its scripts are made of: a folder `alembic/` is a script directory, no rival.
@@ -52,6 +55,10 @@ class Modules:
     """What stood in their place before, while it is running."""
     context: dict[ContextVar[Any], Any] = field(default_factory=dict)
     """Context variables that its env.py sets: `app.app_context().push()` is one."""
+    registered: Registrations = field(default_factory=Registrations)
+    """What it has registered in libraries that others use too."""
+    logging: Kept = field(default_factory=dict)
+    """How it has set up its loggers."""
 
     def has(self, name: str) -> bool:
         """True if this top-level module comes from the project's folders."""
@@ -80,31 +87,39 @@ def alone(modules: Modules) -> Iterator[None]:
         return
     with (
         _one_at_a_time,
+        own_session(),
+        _own_loop(),
         _own_modules(modules),
         _own_environ(modules),
         _own_context(modules),
-        _own_threads(),
+        own_logging(modules.logging, in_project),
+        registered(modules.registered, in_project),
+        led(),
+        _output_to_stderr(),
     ):
         yield
 
 
 def env_py(modules: Modules, work: Callable[[], T]) -> T:
     """Let an env.py run, within `alone`: what it sets up in this process is its own."""
-    before, here = dict(os.environ), Path.cwd()
+    with running.outside():
+        before, here = dict(os.environ), Path.cwd()
     around, inside = copy_context(), copy_context()
     try:
-        with _own_logging():
-            return without_loop(lambda: inside.run(work))
+        return without_loop(lambda: inside.run(work))
     except SystemExit as error:
         raise RuntimeError(f"it ended the program ({error.code})") from error
     finally:
-        for name in [name for name, value in os.environ.items() if before.get(name) != value]:
-            modules.environ[name] = os.environ[name]
+        with running.outside():
+            after = dict(os.environ)
+        for name in [name for name, value in after.items() if before.get(name) != value]:
+            modules.environ[name] = after[name]
             modules.replaced.setdefault(name, before.get(name))
         modules.context = {
             variable: value
             for variable, value in inside.items()
-            if variable not in around or around[variable] is not value
+            if variable is not running.session
+            and (variable not in around or around[variable] is not value)
         }
         os.chdir(here)
 
@@ -212,88 +227,43 @@ def _own_context(modules: Modules) -> Iterator[None]:
 
 
 @contextmanager
-def _own_threads() -> Iterator[None]:
-    """What a project's code starts is the project's too, for as long as that runs."""
-    start = threading.Thread.start
-
-    def marked(thread: threading.Thread) -> None:
-        if in_project():
-            thread.run = _as_project(thread.run)  # type: ignore[method-assign]
-        start(thread)
-
-    _project_threads.add(threading.get_ident())
-    with (
-        patched(threading.Thread, "start", marked),
-        patched(logging.config, "fileConfig", _for_others(logging.config.fileConfig)),
-        patched(logging.config, "dictConfig", _for_others(logging.config.dictConfig)),
-        patched(logging, "basicConfig", _for_others(logging.basicConfig)),
-    ):
-        try:
-            yield
-        finally:
-            _project_threads.clear()
+def _own_loop() -> Iterator[None]:
+    """Give this thread its event loop back: `asyncio.run` leaves it without one."""
+    local = getattr(asyncio.get_event_loop_policy(), "_local", None)  # FRAGILE: private
+    before = dict(vars(local)) if local is not None else {}
+    try:
+        yield
+    finally:
+        if local is not None:
+            vars(local).clear()
+            vars(local).update(before)
 
 
-def _as_project(work: Callable[[], T]) -> Callable[[], T]:
-    def run() -> T:
-        _project_threads.add(threading.get_ident())
-        try:
-            return work()
-        finally:
-            _project_threads.discard(threading.get_ident())
+class _Output:
+    """Standard output for the program, standard error for a project's code.
 
-    return run
-
-
-@contextmanager
-def _own_logging() -> Iterator[None]:
-    """env.py configures logging for a command line; the program around us has its own.
-
-    `fileConfig` also switches off every logger that it does not name.
+    What a revision prints must not land among the JSON or the SQL that a command writes.
     """
-    before = [
-        (one, one.level, one.disabled, one.propagate, list(one.handlers), list(one.filters))
-        for one in (logging.root, *_loggers())
-    ]
-    threshold = logging.root.manager.disable
-    try:
-        yield
-    finally:
-        for one, level, disabled, propagate, handlers, filters in before:
-            if one.level != level:
-                one.setLevel(level)
-            one.disabled, one.propagate = disabled, propagate
-            one.handlers[:], one.filters[:] = handlers, filters
-        if logging.root.manager.disable != threshold:
-            logging.disable(threshold)
 
+    def __init__(self, original: Any) -> None:
+        self.original = original
 
-def _loggers() -> list[logging.Logger]:
-    known = list(logging.root.manager.loggerDict.values())
-    return [one for one in known if isinstance(one, logging.Logger)]
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr if in_project() else self.original, name)
 
-
-def in_project() -> bool:
-    """True in a thread that runs a project's code: what is patched is patched for it alone."""
-    return threading.get_ident() in _project_threads
-
-
-def _for_others(original: Callable[..., Any]) -> Callable[..., Any]:
-    def configure(*args: Any, **kwargs: Any) -> Any:
-        return None if in_project() else original(*args, **kwargs)
-
-    return configure
+    def __iter__(self) -> Any:
+        return iter(self.original)
 
 
 @contextmanager
-def patched(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Give an attribute another value for a while."""
-    before = getattr(owner, name)
-    setattr(owner, name, value)
+def _output_to_stderr() -> Iterator[None]:
+    before = sys.stdout
+    output = sys.stdout = _Output(before)
     try:
         yield
     finally:
-        setattr(owner, name, before)
+        if sys.stdout is output:
+            sys.stdout = before
 
 
 def without_loop(work: Callable[[], T]) -> T:

@@ -103,10 +103,14 @@ def dialect_for(drivername: str) -> SqlalchemyDialect:
         ) from error
 
 
-def open_raw(url: URL) -> Raw:
-    """A new connection of the driver's, to be closed by the caller."""
+def open_raw(url: URL, more: Mapping[str, Any] | None = None) -> Raw:
+    """A new connection of the driver's, to be closed by the caller.
+
+    `more` are arguments of the driver's that come before those of the URL.
+    """
     dialect = dialect_for(url.drivername)
     arguments, options = dialect.create_connect_args(url)
+    options = {**options, **(more or {})}
     if dialect.name == "sqlite":
         # env.py may have to run in a thread of its own; never two at a time.
         options["check_same_thread"] = False

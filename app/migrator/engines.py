@@ -1,18 +1,22 @@
-"""The engines that an env.py makes or imports, led to the database that was asked for.
+"""The engines that a project's code makes or imports, led to the database that was asked for.
 
-Whatever it connects with, it reaches ours, so that no other database is ever touched.
+Whatever it connects with, it reaches ours or is refused, so that no other database is ever touched.
 """
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, StaticPool, create_engine, event
+from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event
 
+from app.errors import EnvironmentFailed
 from app.migrator import driver
-from app.migrator.alone import in_project, patched
+from app.migrator.connecting import settings_of
+from app.migrator.driver import Raw
+from app.migrator.running import in_project, patched
 
 try:
     from sqlalchemy.ext.asyncio import AsyncEngine, engine, session
@@ -32,8 +36,8 @@ class _Nobody:
     def __init__(self, heard: Callable[[str], None]) -> None:
         self.heard = heard
 
-    def execute(self, statement: object = "", *_: Any, **__: Any) -> "_Nobody":
-        self.heard(str(statement))
+    def execute(self, statement: object = "", values: Any = (), *_: Any, **__: Any) -> "_Nobody":
+        self.heard(_with_values(str(statement), values))
         return self
 
     executemany = execute
@@ -47,11 +51,29 @@ class _Nobody:
     def fetchmany(self, *_: Any) -> list[Any]:
         return []
 
-    def __getattr__(self, _: str) -> "_Nobody":
+    def __getattr__(self, name: str) -> Any:
+        # What SQLAlchemy asks of a driver means nothing; what env.py asks of it, `create_function`
+        # and the like, means that it wants a real one.
+        if not _caller().startswith("sqlalchemy."):
+            self.heard(f"{name} of the driver")
         return self
 
     def __call__(self, *_: Any, **__: Any) -> "_Nobody":
         return self
+
+
+def _caller() -> str:
+    return str(sys._getframe(2).f_globals.get("__name__", ""))  # noqa: SLF001
+
+
+def _with_values(statement: str, values: Any) -> str:
+    """The statement with its values in it, for reading only."""
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            statement = statement.replace(f"%({name})s", f"'{value}'").replace(
+                f":{name}", f"'{value}'"
+            )
+    return statement
 
 
 def mute_engine(url: URL, heard: Callable[[str], None] = lambda _: None) -> Engine:
@@ -89,7 +111,9 @@ def commits(engine: Engine) -> bool:
     # FRAGILE: where SQLAlchemy keeps `create_engine(isolation_level=…)`.
     at_birth = getattr(engine.dialect, "_on_connect_isolation_level", None)
     later = engine.get_execution_options().get("isolation_level")
-    return "AUTOCOMMIT" in (at_birth, later)
+    return "AUTOCOMMIT" in (at_birth, later) or bool(
+        settings_of(engine).arguments.get("autocommit")
+    )
 
 
 def below(engine: Engine) -> Engine:
@@ -97,21 +121,103 @@ def below(engine: Engine) -> Engine:
     return getattr(engine, "_proxied", engine)  # FRAGILE: private in SQLAlchemy
 
 
+Lead = Callable[[Engine], Engine]
+"""Gives the engine to connect with in place of a project's own. Raises what refuses it."""
+
+_leads: list[Lead] = []
+"""The one in force is the last. Only one project's code runs at a time."""
+
+
 @contextlib.contextmanager
-def leading_to(lead: Callable[[Engine], Engine]) -> Iterator[None]:
-    """Lead every engine that a project's code connects with to ours, those for asyncio too."""
+def leading_to(lead: Lead) -> Iterator[None]:
+    """Within `led`: lead every engine that a project's code connects with this way."""
+    _leads.append(lead)
+    try:
+        yield
+    finally:
+        _leads.pop()
+
+
+@contextlib.contextmanager
+def led() -> Iterator[None]:
+    """While this lasts, the engines of a project's code connect where `leading_to` says.
+
+    Those for asyncio too. Where nothing says it, they are refused: scripts are only read then.
+    """
     connect, raw_connection = Engine.connect, Engine.raw_connection
 
-    def led(engine: Engine) -> Engine:
-        is_theirs = in_project() and below(engine) not in driver.own_engines
-        return lead(engine) if is_theirs else engine
+    def instead(engine: Engine) -> Engine:
+        if not in_project() or below(engine) in driver.own_engines:
+            return engine
+        return (_leads[-1] if _leads else refuse)(engine)
 
     with (
-        patched(Engine, "connect", lambda engine: connect(led(engine))),
-        patched(Engine, "raw_connection", lambda engine: raw_connection(led(engine))),
+        patched(Engine, "connect", lambda engine: connect(instead(engine))),
+        patched(Engine, "raw_connection", lambda engine: raw_connection(instead(engine))),
         _async_engines_too(),
     ):
         yield
+
+
+def refuse(engine: Engine) -> Engine:
+    """Lead nowhere, but for a database in memory, which is nobody else's."""
+    if is_memory(engine.url):
+        return engine
+    raise EnvironmentFailed(
+        f"The scripts connect to a database ({driver.shown(engine.url)}) while they are only read. "
+        "Nothing was sent to it. Let them connect in `upgrade()`, or in env.py."
+    )
+
+
+def is_memory(url: URL) -> bool:
+    """True for a SQLite database that only its own connection can see."""
+    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+
+
+class _Joined:
+    """The connection of a run, for an engine that a revision opens itself.
+
+    The run's transaction is not its to end: its own is a savepoint in it.
+    """
+
+    def __init__(self, raw: Raw) -> None:
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def commit(self) -> None:
+        pass
+
+    rollback = close = commit
+
+
+def joined_engine(main: Connection) -> Engine:
+    """An engine whose connections are this session, and their transactions savepoints in it."""
+    raw = driver.raw_of(main)
+    pool = StaticPool(lambda: _Joined(raw), dialect=main.dialect)
+    engine = driver.own(Engine(pool, main.dialect, main.engine.url))
+    open_ones: list[str] = []
+
+    def begin(connection: Connection) -> None:
+        if (
+            getattr(raw, "autocommit", False) is not True
+        ):  # each statement commits: an `autocommit_block`
+            open_ones.append(f"headway_{len(open_ones)}")
+            connection.exec_driver_sql(f"SAVEPOINT {open_ones[-1]}")
+
+    def commit(connection: Connection) -> None:
+        if open_ones:
+            connection.exec_driver_sql(f"RELEASE SAVEPOINT {open_ones.pop()}")
+
+    def rollback(connection: Connection) -> None:
+        if open_ones:
+            connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {open_ones[-1]}")
+            commit(connection)
+
+    for name, listener in {"begin": begin, "commit": commit, "rollback": rollback}.items():
+        event.listen(engine, name, listener)
+    return engine
 
 
 @contextlib.contextmanager

@@ -5,22 +5,28 @@ leads to the database that was asked for, so that no other is ever touched.
 """
 
 import contextlib
+import os
 import re
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, NoReturn
 
+from alembic import command
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine
 
 from app.errors import EnvironmentFailed, HeadwayError
+from app.migrator.alike import alike
 from app.migrator.alone import Modules, env_py
+from app.migrator.connecting import PLAIN, Settings, listeners_of, settings_of
 from app.migrator.engines import below, commits, is_same, leading_to, mute_engine
+from app.migrator.running import in_project, patched
 
 # What env.py says about comparing; the rest of it is about running.
 COMPARING = {
@@ -43,6 +49,17 @@ SEARCH_PATH = re.compile(
     r"(?:[\"'](?P<quoted>[^\"']+)[\"']|(?P<plain>\w+))",
     re.IGNORECASE,
 )
+
+
+SET_CONFIG = re.compile(
+    r"\s*SELECT\s+(?:pg_catalog\.)?set_config\s*\(\s*'search_path'\s*,\s*"
+    r"'(?P<quoted>[^',]+)'(?P<plain>)",
+    re.IGNORECASE,
+)
+LOOKS_ELSEWHERE = re.compile(
+    r"search_path|^\s*USE\s|^\s*SET\s+(?:SESSION\s+|LOCAL\s+)?SCHEMA\b", re.IGNORECASE
+)
+"""Statements after which a name means another table."""
 
 
 class Mode(StrEnum):
@@ -69,6 +86,28 @@ class Environment:
     """Where it lets its session look, and so where the version is: `SET search_path`."""
     databases: Mapping[URL, "Environment"] = field(default_factory=dict)
     """The same for each database, where it knows several and migrates them in one go."""
+    settings: Settings = PLAIN
+    """What its connections have beside their URL."""
+    is_given: bool = False
+    """True if it wants its connection in `config.attributes`."""
+    per_database: bool = False
+    """True if it says other things of another database."""
+    variables: Mapping[str, str | None] = field(default_factory=dict)
+    """The variables that it read, with what they were."""
+    elsewhere: str | None = None
+    """A statement by which its session looks where it cannot be told."""
+
+    @property
+    def version_schema(self) -> str | None:
+        """Where the version is; None for where its session looks first."""
+        schema = self.options.get("version_table_schema")
+        translated = self.settings.options.get("schema_translate_map") or {}
+        return translated.get(schema, schema) or self.schema
+
+    @property
+    def is_current(self) -> bool:
+        """False if a variable that it read has changed since."""
+        return all(os.environ.get(name) == value for name, value in self.variables.items())
 
     @property
     def untold(self) -> dict[str, Any]:
@@ -95,57 +134,185 @@ class Told:
     reads_x: bool = False
     engines: dict[URL, Engine] = field(default_factory=dict)
     """Mute engines in place of those it connected with, by their URLs."""
+    given: Engine | None = None
+    """The mute engine of the connection that it was given."""
+    class_wide: bool = False
+    """It listens to the connections of every engine."""
+    settings: dict[URL, Settings] = field(default_factory=dict)
+    """What those have beside their URLs."""
+    variables: dict[str, str | None] = field(default_factory=dict)
     needs: str = ""
     """What it did that cannot be done once for all."""
     schema: str | None = None
+    elsewhere: str | None = None
+    failed: Exception | None = None
 
-    def asked(self, what: str) -> None:
+    def asked(self, what: str | None) -> None:
         """It does what only a database can answer."""
-        self.needs = self.needs or what
+        self.needs = self.needs or what or ""
 
     def said(self, statement: str) -> None:
         """It gave a statement to its connection."""
         self.asked("it runs SQL of its own on the connection")
-        if found := SEARCH_PATH.match(statement):
-            self.schema = found["quoted"] or found["plain"].lower()
+        if found := SEARCH_PATH.match(statement) or SET_CONFIG.match(statement):
+            said = found.groupdict()
+            self.schema = said["quoted"] or said["plain"].lower()
+        elif LOOKS_ELSEWHERE.search(statement):
+            self.elsewhere = " ".join(statement.split())[:100]
 
     @property
     def migrated(self) -> list[URL]:
         """The databases it configured a run for, in that order."""
         urls = {engine: url for url, engine in self.engines.items()}
-        given = [options.get("connection") for options in self.configured]
-        used = [one.engine for one in given if isinstance(one, Connection)]
+        used = [one.engine for one in self.connections]
         return list(dict.fromkeys(urls[engine] for engine in map(below, used) if engine in urls))
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The connections that it configured with."""
+        given = [options.get("connection") for options in self.configured]
+        return [one for one in given if isinstance(one, Connection)]
+
+    @property
+    def used(self) -> Settings:
+        """What the connections that it configured with have beside their URL."""
+        found = [self.settings[url] for url in self.migrated if url in self.settings]
+        options = [dict(one.get_execution_options()) for one in self.connections]
+        for one in options:
+            one.pop("isolation_level", None)
+        settings = next((one for one in found if one.why), found[0] if found else PLAIN)
+        return replace(
+            settings,
+            options=next((one for one in options if one), settings.options),
+            class_wide=self.class_wide,
+        )
+
+    def is_like(self, other: "Told") -> bool:
+        """True if it said the same when it was asked for another database."""
+        mine, theirs = ([_how(one) for one in told.configured] for told in (self, other))
+        return (
+            self.needs == other.needs
+            and self.schema == other.schema
+            and len(self.engines) == len(other.engines)
+            and alike(mine, theirs)
+            and alike(self.runs, other.runs)
+            and alike(vars(self.used), vars(other.used))
+        )
 
 
 class _NotForAll(Exception):  # never leaves this module
     """env.py does something that has to be done for each database."""
 
 
-def listen(config: Config, scripts: ScriptDirectory, url: URL, modules: Modules) -> Environment:
+def listen(
+    config_for: Callable[[URL], Config],
+    scripts: ScriptDirectory,
+    url: URL,
+    modules: Modules,
+    *,
+    lent: bool = False,
+) -> Environment:
     """Run an env.py without a database and note what it configures.
 
-    The caller has called `alone`. Raises EnvironmentFailed if it breaks for a reason of its own.
+    It is run as `alembic` would; where it wants a connection from the program, with one. Then for
+    another database too, to see whether it says the same. `lent`: the program has a connection,
+    and gives it. The caller has called `alone`. Raises EnvironmentFailed if it breaks for a reason
+    of its own.
     """
+
+    def hear(url: URL, *, given: bool) -> Told:
+        return _heard(config_for(url), scripts, url, modules, given=given)
+
+    given = lent
+    told = hear(url, given=given)
+    if told.failed and not lent:
+        again = hear(url, given=True)
+        given = again.failed is None and bool(again.runs)
+        told = again if given else told
+    if told.failed:
+        raise_failed(told.failed, url)
+    if told.needs and not told.used.why:
+        return replace(_concluded(told), is_given=given)
+    other = hear(_another(url), given=given)
+    differs = other.failed is not None or not told.is_like(other)
+    if differs:
+        told.asked("what it configures depends on the database")
+    return replace(_concluded(told), is_given=given, per_database=differs)
+
+
+def _another(url: URL) -> URL:
+    """A database that is not this one, of the same kind."""
+    if url.get_backend_name() == "sqlite":
+        path = Path(url.database or "memory")
+        return url.set(database=str(path.with_name(f"other_{path.stem}_other{path.suffix}")))
+    name = f"other_{url.database}_other"
+    return url.set(database=name, username="other", host="other.invalid")
+
+
+def _heard(
+    config: Config, scripts: ScriptDirectory, url: URL, modules: Modules, *, given: bool
+) -> Told:
     told = Told()
     context = _context(config, scripts, lambda *_: [])
     _listen_to(context, told)
+    known = list(modules.registered.listeners)
 
     def lead(theirs: Engine) -> Engine:
-        if commits(theirs):
-            told.asked("it connects in autocommit")
         if theirs.url not in told.engines:
+            settings = told.settings[theirs.url] = settings_of(theirs)
+            told.asked("it connects in autocommit" if commits(theirs) else settings.why)
             told.engines[theirs.url] = mute_engine(url, told.said)
         return told.engines[theirs.url]
 
+    if given:
+        told.given = mute_engine(url, told.said)
+        config.attributes["connection"] = told.given.connect()
     try:
-        with context, leading_to(lead), contextlib.suppress(_NotForAll):
+        with context, leading_to(lead), reading(told.variables), contextlib.suppress(_NotForAll):
             env_py(modules, scripts.run_env)
     except Exception as error:  # noqa: BLE001  # it is not our code
         # Without an answer from its database it may go astray: the real run will tell.
         if not told.needs:
-            raise_failed(error, url)
-    return _concluded(told)
+            told.failed = error
+    _look_at_connections(told)
+    if any(one.hears_connections for one in (*known, *modules.registered.listeners)):
+        told.class_wide = True
+        told.asked("it listens to the events of every engine")
+    for name in modules.environ:
+        told.variables.pop(name, None)  # it sets that itself
+    return told
+
+
+def _look_at_connections(told: Told) -> None:
+    """What it said of the very connections that it configured with."""
+    for connection in told.connections:
+        names = set(connection.get_execution_options()) - {"isolation_level"}
+        if names:
+            told.asked(f"its connection has execution options ({', '.join(sorted(names))})")
+        of_engine = [listener for _, listener in listeners_of(connection.engine)]
+        if any(listener not in of_engine for _, listener in listeners_of(connection)):
+            told.asked("its connection has listeners")
+
+
+@contextlib.contextmanager
+def reading(variables: dict[str, str | None]) -> Iterator[None]:
+    """Note the variables of the environment that a project's code reads."""
+    cls: Any = type(os.environ)
+    read = cls.__getitem__
+
+    def noting(environ: Any, name: str) -> str:
+        if not in_project():
+            return str(read(environ, name))
+        try:
+            value: str | None = read(environ, name)
+        except KeyError:
+            variables.setdefault(name, None)
+            raise
+        variables.setdefault(name, value)
+        return str(value)
+
+    with patched(cls, "__getitem__", noting):
+        yield
 
 
 def _concluded(told: Told) -> Environment:
@@ -158,6 +325,7 @@ def _concluded(told: Told) -> Environment:
             options=_how(options),
             run_arguments=arguments[place],
             reads_x=told.reads_x,
+            variables=told.variables,
         )
         for place, options in enumerate(told.configured)
     ]
@@ -169,7 +337,8 @@ def _concluded(told: Told) -> Environment:
     why = told.needs or f"it configures {count} times and runs migrations {runs} times"
     if told.needs:
         databases = {
-            url: replace(one, mode=Mode.EXECUTED, why=why) for url, one in databases.items()
+            url: replace(one, mode=Mode.EXECUTED, why=why, settings=told.settings.get(url, PLAIN))
+            for url, one in databases.items()
         }
     return Environment(
         mode=Mode.EXECUTED,
@@ -178,6 +347,9 @@ def _concluded(told: Told) -> Environment:
         reads_x=told.reads_x,
         schema=told.schema,
         databases=databases,
+        settings=told.used,
+        variables=told.variables,
+        elsewhere=told.elsewhere,
     )
 
 
@@ -228,10 +400,27 @@ def _advice(error: Exception) -> str:
     return "It runs here as `alembic` would run it: check the settings and modules that it needs."
 
 
-def x_arguments(config: Config, x: Mapping[str, str]) -> Config:
-    """The configuration as seen with these -x arguments."""
+def x_arguments(config: Config, x: Mapping[str, str], target: str = "heads") -> Config:
+    """The configuration as seen with these -x arguments.
+
+    Without any as in a program that calls `alembic.command`, which has no command line; with them,
+    which only a command line can give, as on one.
+    """
+    if not x:
+        return config
     given = [f"{name}={value}" for name, value in x.items()]
-    config.cmd_opts = Namespace(x=given, quiet=True, raiseerr=True)
+    config.cmd_opts = Namespace(
+        config=[config.config_file_name or "alembic.ini"],
+        name=config.config_ini_section,
+        x=given,
+        raiseerr=True,
+        quiet=True,
+        verbose=False,
+        cmd=(command.upgrade, ["revision"], ["sql", "tag"]),
+        revision=target,
+        sql=False,
+        tag=None,
+    )
     return config
 
 

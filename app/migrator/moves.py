@@ -19,6 +19,7 @@ from app.migrator.project import Project
 from app.migrator.replay import Recorder, Recording, replay
 from app.migrator.run import OnStep
 from app.migrator.runner import Watch
+from app.migrator.running import from_outside
 from app.migrator.sent import Sent, noting
 from app.migrator.session import Policy, Waiting, held
 from app.migrator.values import Look, Outcome, Position
@@ -148,7 +149,7 @@ class Move:
         return self.project.memory.get(self._key(current))
 
     def _cannot_replay(self, current: tuple[str, ...], steps: list[Any]) -> str | None:
-        environment = self.project.environment_for(self.address.url, self.x)
+        environment = self.project.environment_of(self.address, self.x)
         reasons = {
             "replaying is switched off": not self.policy.replay or self.listener is not None,
             "a stamp runs nothing": self.direction is Direction.STAMP,
@@ -183,7 +184,7 @@ class Move:
             steps=steps,
             me=self.policy.me,
             care=runner.care_for(self.address, history=self.policy.history),
-            on_step=self.on_step,
+            on_step=from_outside(self.on_step) if self.on_step else None,
             watch=self.listener,
             per_migration=self.direction is not Direction.STAMP and self._per_migration(steps),
         )

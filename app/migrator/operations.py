@@ -10,8 +10,9 @@ from alembic.operations.batch import BatchOperationsImpl
 from alembic.runtime.environment import EnvironmentContext
 
 from app.migrator import driver, plans
-from app.migrator.alone import alone, patched
+from app.migrator.alone import alone
 from app.migrator.offline import Offline, Span
+from app.migrator.running import patched
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from configparser import Error as IniError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,9 @@ from app.errors import ScriptsUnreadable
 from app.migrator import driver
 from app.migrator.address import Address
 from app.migrator.alone import Modules, alone
+from app.migrator.connecting import Settings
 from app.migrator.directory import Directory, alembics_words, compiled, quiet
+from app.migrator.driver import Raw
 from app.migrator.environment import Environment, Mode, listen, x_arguments
 from app.migrator.locations import (
     above_package,
@@ -35,6 +37,10 @@ from app.migrator.scripts import Scripts
 
 if TYPE_CHECKING:
     from app.migrator.database import Database
+
+
+MOST_ENVIRONMENTS = 256
+"""How many answers of an env.py are kept, where it says other things of each database."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +79,7 @@ class Project:
         self.version_folders = tuple(
             folder_of(absolute(place, base)) for place in found or [str(revisions_of(self.folder))]
         )
-        self._environments: dict[tuple[str, tuple[tuple[str, str], ...]], Environment] = {}
+        self._environments: dict[tuple[object, ...], Environment] = {}
         self.memory: dict[Any, Any] = {}
         """What was found out about upgrades of this project in this process."""
 
@@ -178,30 +184,47 @@ class Project:
                 found.update(Path(file).read_bytes())
         return found.hexdigest()
 
-    def environment_for(self, url: URL, x: Mapping[str, str] | None = None) -> Environment:
-        """How its env.py is used for this database. Heard once a process and kind of database."""
-        return self._heard(url, x or {}).at(url)
+    def environment_for(
+        self, url: URL, x: Mapping[str, str] | None = None, *, lent: bool = False
+    ) -> Environment:
+        """How its env.py is used for this database. Heard once a process and kind of database.
+
+        `lent`: the program has a connection to it, and gives that.
+        """
+        return self._heard(url, x or {}, lent=lent).at(url)
+
+    def environment_of(self, address: Address, x: Mapping[str, str]) -> Environment:
+        """The same for an address; a copy of a database is treated as the database is."""
+        return self.environment_for(address.known_as, x, lent=address.is_lent)
 
     def databases_of(self, url: URL, x: Mapping[str, str] | None = None) -> Collection[URL]:
         """The databases that its env.py knows of itself, where it migrates several in one go."""
         return self._heard(url, x or {}).databases.keys()
 
-    def _heard(self, url: URL, x: Mapping[str, str]) -> Environment:
+    def _heard(self, url: URL, x: Mapping[str, str], *, lent: bool = False) -> Environment:
         given = tuple(sorted(x.items()))
-        kind = url.get_backend_name()
-        for key in ((kind, ()), (kind, given)):
+        kind = f"{url.get_backend_name()} {lent}"
+        for key in ((kind, ()), (kind, given), (kind, given, url)):
             known = self._environments.get(key)
-            if known and not (known.reads_x and key != (kind, given)):
+            if known is None or not known.is_current or (known.per_database and url not in key):
+                continue
+            if not (known.reads_x and given not in key):
                 return known
         with alone(self.modules):
-            heard = self._listen(url, x)
-        self._environments[kind, given] = heard
+            heard = self._listen(url, x, lent=lent)
+        self._environments[(kind, given, url) if heard.per_database else (kind, given)] = heard
+        while len(self._environments) > MOST_ENVIRONMENTS:
+            del self._environments[next(iter(self._environments))]
         return heard
 
-    def _listen(self, url: URL, x: Mapping[str, str]) -> Environment:
+    def _listen(self, url: URL, x: Mapping[str, str], *, lent: bool) -> Environment:
         if not (self.folder / "env.py").is_file() and not (self.folder / "env.pyc").is_file():
             return Environment(mode=Mode.NONE, why=f"there is no env.py in {self.folder}")
-        return listen(self.config_for(url, x), self.directory, url, self.modules)
+
+        def config_for(url: URL) -> Config:
+            return self.config_for(url, x)
+
+        return listen(config_for, self.directory, url, self.modules, lent=lent)
 
     def config_for(self, url: URL, x: Mapping[str, str] | None = None) -> Config:
         """Alembic's configuration as its env.py sees it for one database."""
@@ -226,7 +249,9 @@ class Project:
         from app.migrator.database import Database
         from app.migrator.session import Policy
 
-        return Database(self, Address.of(database), dict(x or {}), Policy(**policy))
+        given = dict(x or {})
+        address = replace(Address.of(database), setup=ConnectionSetup(self, given))
+        return Database(self, address, given, Policy(**policy))
 
     def revise(self, message: str, **options: Any) -> tuple[Path, ...]:
         """Write a revision that brings the newest schema to the models: see revise.revise."""
@@ -313,6 +338,24 @@ class Project:
         except IniError as error:
             raise ScriptsUnreadable(f"{file} cannot be read: {error}.") from error
         return config
+
+
+@dataclass(frozen=True)
+class ConnectionSetup:
+    """What a project says of the connections to its databases."""
+
+    project: Project
+    x: Mapping[str, str]
+
+    def settings_at(self, address: Address) -> Settings:
+        """What they have beside the URL."""
+        return self.project.environment_of(address, self.x).settings
+
+    def prepare(self, raw: Raw, address: Address) -> None:
+        """Let the listeners of its engine set up a connection that we opened."""
+        settings = self.settings_at(address)
+        with alone(self.project.modules):
+            settings.apply(raw, address.url)
 
 
 def _revived(location: str, ini: str | None) -> Project:

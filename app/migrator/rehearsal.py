@@ -113,14 +113,14 @@ def _copy(address: Address) -> Iterator[tuple[Address, str]]:
     copy_url = address.url.set(database=f"headway_rehearsal_{os.getpid()}_{time.time_ns() % 10**9}")
     if _copied(address, copy_url):
         try:
-            yield Address(copy_url), "a copy of the database"
+            yield address.elsewhere(copy_url), "a copy of the database"
         finally:
             address.dialect.drop(copy_url)
         return
     with address.open() as raw, address.connected(raw) as connection:
         transaction = connection.begin()
         try:
-            own = Address(address.url, connection=connection)
+            own = replace(address, engine=None, connection=connection)
             yield own, "the database itself, in a transaction that was rolled back"
         finally:
             transaction.rollback()
@@ -147,4 +147,4 @@ def _copied_file(address: Address) -> Iterator[Address]:
             driver.closing(driver.open_raw(url)) as copy,
         ):
             raw.backup(copy)
-        yield Address(url)
+        yield address.elsewhere(url)

@@ -13,9 +13,19 @@ from sqlalchemy import Connection, Engine, event
 from app.errors import DatabaseTorn, EnvironmentFailed
 from app.migrator import plans
 from app.migrator.address import Address
+from app.migrator.alike import alike
 from app.migrator.alone import alone, env_py
-from app.migrator.driver import Raw, shown
-from app.migrator.engines import below, commits, is_same, leading_to, mute_engine
+from app.migrator.connecting import settings_of
+from app.migrator.driver import Raw, engine_on, raw_of, shown
+from app.migrator.engines import (
+    below,
+    commits,
+    is_memory,
+    is_same,
+    joined_engine,
+    leading_to,
+    mute_engine,
+)
 from app.migrator.environment import Environment, Mode, raise_failed
 from app.migrator.offline import Span
 from app.migrator.plans import Direction, StepsOf
@@ -69,7 +79,7 @@ class Job:
     @functools.cached_property
     def environment(self) -> Environment:
         """How env.py is used here."""
-        return self.project.environment_for(self.address.url, self.x)
+        return self.project.environment_of(self.address, self.x)
 
 
 def care_for(address: Address, *, history: bool) -> Care:
@@ -86,6 +96,11 @@ def care_for(address: Address, *, history: bool) -> Care:
 def run(job: Job, raw: Raw) -> None:
     """Run the steps on this connection, which holds the lock."""
     environment, address = job.environment, job.address
+    if address.is_lent and (why := replace(environment.settings, class_wide=False).why):
+        raise EnvironmentFailed(
+            f"env.py sets up its own connection ({why}), and yours is another. Nothing was "
+            "changed. Give the URL, or let env.py take `config.attributes['connection']`."
+        )
     with (
         alone(job.project.modules),
         address.connected(raw) as connection,
@@ -98,7 +113,7 @@ def run(job: Job, raw: Raw) -> None:
             _EnvPy(job, connection).run()
             return
         context = _context(job)
-        with context:
+        with context, _leading_revisions(job.address, connection):
             context.configure(connection=connection, **options_for(job, environment))
             _guarded(job, context, environment.run_arguments, context.run_migrations)
 
@@ -111,6 +126,44 @@ def options_for(job: Job, environment: Environment) -> dict[str, Any]:
     if job.per_migration:
         options["transaction_per_migration"] = True
     return options
+
+
+@contextmanager
+def _leading_revisions(address: Address, connection: Connection) -> Iterator[None]:
+    """Lead the engines that revisions open themselves to the database that they run on.
+
+    Into the run's own session where it is one transaction: another would not see what was just
+    made, and would wait for it. Else to a session beside it, as `alembic` does.
+    """
+    beside: dict[Engine, Engine] = {}
+
+    def lead(theirs: Engine) -> Engine:
+        if is_memory(theirs.url):
+            return theirs  # a database that nobody else sees
+        if theirs.dialect.name != connection.dialect.name:
+            raise EnvironmentFailed(
+                f"A revision connects to {shown(theirs.url)}, which is another kind of database "
+                f"than {address}. Its work on that is nothing that could be taken back."
+            )
+        if theirs not in beside:
+            beside[theirs] = made(theirs)
+        return beside[theirs]
+
+    def made(theirs: Engine) -> Engine:
+        settings = settings_of(theirs)
+        if address.dialect.transactional_ddl and not commits(theirs):
+            return settings.on(joined_engine(connection))
+        engine = settings.on(address.own_engine())
+        if commits(theirs):
+            return engine.execution_options(isolation_level="AUTOCOMMIT")
+        return engine
+
+    try:
+        with leading_to(lead):
+            yield
+    finally:
+        for engine in beside.values():
+            engine.dispose()
 
 
 def _context(job: Job) -> EnvironmentContext:
@@ -149,21 +202,25 @@ class _EnvPy:
 
     def __init__(self, job: Job, connection: Connection) -> None:
         self.job = job
+        self.main = connection
         self.engine = connection.engine
-        self.known = job.project.databases_of(job.address.url, job.x)
+        self.engines: dict[Engine, Engine] = {}
+        """Ours in place of those that it connects with, set up as those are."""
+        self.known = job.project.databases_of(job.address.known_as, job.x)
         self.context = context = _context(job)
         self.run_migrations, self.configure = context.run_migrations, context.configure
         self.reached, self.committed, self.is_open = False, False, False
         self.adopted: Connection | None = None
-        context.config.attributes["connection"] = connection
+        if job.environment.is_given:
+            context.config.attributes["connection"] = connection
         context.run_migrations = self._watched  # type: ignore[method-assign]
         context.configure = self._configured  # type: ignore[method-assign]
         context.begin_transaction = self._begun  # type: ignore[method-assign]
 
     def run(self) -> None:
         with ExitStack() as stack:
-            event.listen(self.engine, "commit", self._noted)
-            stack.callback(event.remove, self.engine, "commit", self._noted)
+            self._note_commits_of(self.engine, stack)
+            self.stack = stack
             stack.enter_context(self.context)
             stack.enter_context(leading_to(self._lead))
             try:
@@ -174,13 +231,37 @@ class _EnvPy:
                 raise_failed(error, self.job.address.url)
         self._refuse_nothing_done()
 
+    def _note_commits_of(self, engine: Engine, stack: ExitStack) -> None:
+        event.listen(engine, "commit", self._noted)
+        stack.callback(event.remove, engine, "commit", self._noted)
+
     def _lead(self, engine: Engine) -> Engine:
-        url = self.job.address.url
-        if engine.url in self.known and not is_same(engine.url, url):
-            return mute_engine(url)
-        if commits(engine):
-            return self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        return self.engine
+        address = self.job.address
+        if engine.url in self.known and not is_same(engine.url, address.known_as):
+            return mute_engine(address.url)
+        if engine not in self.engines:
+            self.engines[engine] = self._ours_for(engine)
+        return self.engines[engine]
+
+    def _ours_for(self, theirs: Engine) -> Engine:
+        """An engine on the run's session with all that env.py says of its own."""
+        address, heard = self.job.address, self.job.environment.settings
+        ours, settings = self.engine, replace(settings_of(theirs), class_wide=heard.class_wide)
+        if settings.why or heard.class_wide:
+            if not alike(settings.arguments_for(address.url), heard.arguments_for(address.url)):
+                raise EnvironmentFailed(
+                    "env.py connects with other arguments than when it was asked for this "
+                    "database a moment ago. Nothing was changed. Let them depend on nothing else."
+                )
+            raw = raw_of(self.main)
+            plain = engine_on(raw, address.url)
+            ours = settings.on(plain)
+            address.dialect.prepare(plain, settled=True)
+            self._note_commits_of(plain, self.stack)
+        return ours.execution_options(isolation_level="AUTOCOMMIT") if commits(theirs) else ours
+
+    def _is_ours(self, engine: Engine) -> bool:
+        return below(engine) in {below(one) for one in (self.engine, *self.engines.values())}
 
     def _configured(self, *args: Any, **options: Any) -> None:
         if self.job.per_migration:
@@ -205,7 +286,7 @@ class _EnvPy:
     def _watched(self, **arguments: Any) -> None:
         migration = self.context.get_context()
         there = migration.connection
-        if there is None or below(there.engine) is not self.engine:
+        if there is None or not self._is_ours(there.engine):
             return  # another database of the same env.py: nobody asked for that
         self.reached = True
         joins = migration._in_external_transaction  # noqa: SLF001  # FRAGILE
@@ -215,7 +296,8 @@ class _EnvPy:
             migration._in_external_transaction = True  # noqa: SLF001
             migration._transaction = there.get_transaction()  # noqa: SLF001  # autocommit_block
         self._refuse_another_place(migration)
-        _guarded(self.job, self.context, arguments, self.run_migrations, joins=joins)
+        with _leading_revisions(self.job.address, there):
+            _guarded(self.job, self.context, arguments, self.run_migrations, joins=joins)
         commits_each = there.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
         self.is_open = joins and not commits_each
         self.committed = False

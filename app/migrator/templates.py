@@ -116,6 +116,10 @@ def _digest(build: Move) -> str:
     url, x = build.address.url, sorted(build.x.items())
     place = f"{url.drivername} {url.host} {url.port}"
     told = f"{build.project.digest} {build.target} {place} {x} {build.policy.history}"
+    environment = build.project.environment_of(build.address, build.x)
+    several = build.project.databases_of(build.address.known_as, build.x)
+    if several or environment.per_database:  # what is made depends on which it is
+        told += f" {build.address.known_as}"
     return sha256(told.encode()).hexdigest()[:24]
 
 
@@ -129,7 +133,7 @@ def _file(build: Move, digest: str) -> URL:
     if not path.exists():
         draft = path.with_suffix(".partial")
         draft.unlink(missing_ok=True)
-        place = Address(URL.create("sqlite", database=str(draft)))
+        place = build.address.elsewhere(URL.create("sqlite", database=str(draft)))
         replace(build, address=place, policy=_plain(build)).make()
         draft.rename(path)
     return url
@@ -155,7 +159,7 @@ def _on_server(build: Move, digest: str) -> URL:
     dialect.drop(draft)
     dialect.make(draft)
     try:
-        replace(build, address=Address(draft), policy=_plain(build)).make()
+        replace(build, address=build.address.elsewhere(draft), policy=_plain(build)).make()
         with contextlib.suppress(DatabaseExists):  # another process was as quick
             dialect.rename(draft, mine + digest)
     finally:

@@ -8,6 +8,7 @@ from app.errors import (
     DatabaseForeign,
     DatabaseTorn,
     DatabaseUnstamped,
+    EnvironmentFailed,
     HeadwayError,
 )
 from app.migrator import history
@@ -21,10 +22,16 @@ from app.migrator.values import Look, Position
 
 def version_table(project: Project, address: Address, x: Mapping[str, str]) -> VersionTable:
     """Where this project keeps versions: env.py may say another name or schema."""
-    environment = project.environment_for(address.url, x)
+    environment = project.environment_of(address, x)
+    if environment.elsewhere and not environment.version_schema:
+        raise EnvironmentFailed(
+            f"env.py lets its session look somewhere else ({environment.elsewhere}), and where "
+            "cannot be told. Nothing was changed. Give `version_table_schema` to "
+            "`context.configure`."
+        )
     return VersionTable(
         name=environment.options.get("version_table", "alembic_version"),
-        schema=environment.options.get("version_table_schema") or environment.schema,
+        schema=environment.version_schema,
     )
 
 

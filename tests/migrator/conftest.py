@@ -8,6 +8,13 @@ from sqlalchemy.engine import URL
 
 from app.migrator.project import Project
 from tests.migrator.scripts import write_env, write_project
+from tests.migrator.team import Team
+
+
+@pytest.fixture
+def team(tmp_path: Path) -> Team:
+    """A team's folder, empty yet."""
+    return Team(tmp_path / "team")
 
 
 @pytest.fixture

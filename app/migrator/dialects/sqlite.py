@@ -24,7 +24,7 @@ from app.migrator import history, snapshots
 from app.migrator.dialects import sqlite_undo
 from app.migrator.dialects.base import Dialect, Lock, Peek, RowGuard, VersionTable
 from app.migrator.dialects.sqlite_lock import FileLock
-from app.migrator.driver import Raw, raw_of
+from app.migrator.driver import Raw, own, raw_of
 from app.migrator.rows import SqliteRowGuard
 
 BUSY_SECONDS = 30
@@ -40,6 +40,7 @@ class Sqlite(Dialect):
         if not settled:
             event.listen(engine, "connect", _on_connect)
         event.listen(engine, "begin", _on_begin)
+        event.listen(engine, "before_cursor_execute", _before_statement)
 
     def settle(self, raw: Raw) -> None:
         _on_connect(raw, None)
@@ -207,7 +208,7 @@ class Sqlite(Dialect):
 
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[Connection]:  # noqa: ARG002
-        engine = create_engine("sqlite://", poolclass=NullPool)
+        engine = own(create_engine("sqlite://", poolclass=NullPool))
         self.prepare(engine)
         try:
             with engine.connect().execution_options(write=True) as empty:
@@ -245,8 +246,19 @@ def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
 def _on_begin(connection: Connection) -> None:
     # A reader that becomes a writer half-way fails at once when another wrote in between: who
     # is going to write says so from the start.
-    options = connection.get_execution_options()
-    if options.get("isolation_level") == "AUTOCOMMIT":  # an `autocommit_block`: each by itself
+    if _wants_transaction(connection) and connection.get_execution_options().get("write"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _before_statement(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+    # As late as the driver's own: some pragmas (`journal_mode`) are refused inside a transaction.
+    if connection.get_execution_options().get("write") or not _wants_transaction(connection):
         return
-    write = options.get("write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    if not statement.lstrip()[:6].upper().startswith(("PRAGMA", "BEGIN", "ATTACH", "DETACH")):
+        raw_of(connection).execute("BEGIN")
+
+
+def _wants_transaction(connection: Connection) -> bool:
+    """False in an `autocommit_block`, and where a listener of the project's has begun one."""
+    autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+    return not autocommit and not raw_of(connection).in_transaction

@@ -1,0 +1,546 @@
+"""What env.py says of its connection holds, or is refused in words: never dropped."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from app.errors import EnvironmentFailed
+from app.migrator.environment import Mode
+from app.migrator.values import Position
+from tests.migrator.reference import dump
+from tests.migrator.team import FROM_CONFIG, TABLE, Team
+
+URL_OPTION = "config.get_main_option('sqlalchemy.url')"
+
+
+def made(arguments: str, more: str = "") -> str:
+    """An engine as env.py makes it, with these arguments."""
+    return f"create_engine({URL_OPTION}, poolclass=pool.NullPool, {arguments}){more}"
+
+
+LISTENER = """
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+def prepare(raw, record):
+    with raw.cursor() as cursor:
+        cursor.execute("SET search_path TO acme")
+    raw.commit()
+"""
+ACME = {
+    "options": ("", made("connect_args={'options': '-c search_path=acme'}"), "pass"),
+    "listener on the engine": (
+        LISTENER,
+        f"listening({made('')})",
+        "pass",
+    ),
+    "listener on the pool": (LISTENER, f"listening({made('')}, 'pool')", "pass"),
+    "listener on the class": (
+        LISTENER + "event.listen(Engine, 'connect', prepare)\n",
+        FROM_CONFIG,
+        "pass",
+    ),
+    "set_config": (
+        "",
+        FROM_CONFIG,
+        "connection.execute(text(\"SELECT set_config('search_path', :name, false)\"), "
+        "{'name': 'acme'}); connection.commit()",
+    ),
+    "the driver's cursor": (
+        "",
+        FROM_CONFIG,
+        "connection.connection.cursor().execute('SET search_path TO acme'); "
+        "connection.connection.commit()",
+    ),
+}
+LISTENING = """
+def listening(engine, level="engine"):
+    event.listen(engine if level == "engine" else engine.pool, "connect", prepare)
+    return engine
+"""
+
+
+def pg(url: URL, *statements: str) -> list[tuple[object, ...]]:
+    """Run statements on a PostgreSQL database; the rows of the last."""
+    info = f"host={url.host} port={url.port} user={url.username} dbname={url.database}"
+    with psycopg.connect(info, autocommit=True) as own:
+        for statement in statements:
+            cursor = own.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+@pytest.mark.parametrize("way", ACME)
+def test_the_schema_that_env_py_connects_to_is_migrated(
+    team: Team, fresh_url: Callable[[str], URL], way: str
+) -> None:
+    team.ours, team.theirs = fresh_url("postgresql"), fresh_url("postgresql")
+    for url in (team.ours, team.theirs):
+        pg(url, "CREATE SCHEMA acme")
+    head, engine, before = ACME[way]
+    team.two().ini().env(head=head + LISTENING, engine=engine, before=before)
+    project = team.load()
+    database = project.at(team.ours)
+
+    for target in ("a", "b"):
+        assert database.upgrade(target).applied == (target,)
+    team.alembic(("upgrade", "a"), ("upgrade", "b"))
+
+    query = "SELECT schemaname::text, tablename::text FROM pg_tables WHERE schemaname IN ('acme', 'public')"
+    assert sorted(pg(team.ours, query)) == sorted(pg(team.theirs, query))
+    assert {schema for schema, _ in pg(team.ours, query)} == {"acme"}
+    assert database.status().position is Position.AT_HEAD
+    assert project.environment_for(team.ours).mode is Mode.EXECUTED
+
+
+def test_the_role_that_env_py_connects_as_owns_what_is_made(
+    team: Team, postgresql_url: URL
+) -> None:
+    role = f"{postgresql_url.database}_owner"
+    pg(postgresql_url, f"CREATE ROLE {role}", f"GRANT ALL ON SCHEMA public TO {role}")
+    team.two().ini().env(engine=made(f"connect_args={{'options': '-c role={role}'}}"))
+    try:
+        team.load().at(postgresql_url).upgrade()
+        owners = pg(
+            postgresql_url,
+            "SELECT DISTINCT tableowner::text FROM pg_tables WHERE schemaname = 'public'",
+        )
+        assert owners == [(role,)]
+    finally:
+        pg(postgresql_url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+def test_arguments_of_asyncpg_are_told_to_our_driver(team: Team, postgresql_url: URL) -> None:
+    pg(postgresql_url, "CREATE SCHEMA acme")
+    team.two().ini().env(
+        head="""
+        from app.migrator import connecting
+        """,
+        engine=made("connect_args={'options': '-c search_path=acme'}"),
+    )
+    from app.migrator.connecting import Settings
+
+    asyncpg = Settings(driver="asyncpg", arguments={"server_settings": {"search_path": "acme"}})
+    assert asyncpg.arguments_for(postgresql_url) == {"options": "-c search_path=acme"}
+    with pytest.raises(EnvironmentFailed, match="does not know"):
+        Settings(driver="asyncpg", arguments={"loop": 1}).arguments_for(postgresql_url)
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        (made("creator=lambda: None"), "creator"),
+        (made("connect_args={'port': 1}"), "where to connect"),
+        (f"taking_over({FROM_CONFIG})", "do_connect"),
+    ],
+)
+def test_a_connection_that_goes_its_own_way_is_refused(
+    team: Team, postgresql_url: URL, engine: str, said: str
+) -> None:
+    head = """
+    from sqlalchemy import event
+    def taking_over(engine):
+        event.listen(engine, "do_connect", lambda *a: None)
+        return engine
+    """
+    team.two().ini().env(head=head, engine=engine)
+    with pytest.raises(EnvironmentFailed, match=said):
+        team.load().at(postgresql_url).upgrade()
+    assert pg(postgresql_url, "SELECT 1 FROM pg_tables WHERE schemaname = 'public'") == []
+
+
+FUNCTION = """
+from sqlalchemy import event
+def prepare(raw, record):
+    raw.create_function("shout", 1, str.upper)
+    raw.create_collation("backwards", lambda a, b: (a < b) - (a > b))
+def listening(engine):
+    event.listen(engine, "connect", prepare)
+    return engine
+"""
+SHOUT = """
+op.execute("CREATE TABLE said (what TEXT COLLATE backwards)")
+op.execute("CREATE INDEX ix ON said (what)")
+op.execute("INSERT INTO said SELECT shout('a') UNION SELECT shout('b')")
+"""
+
+
+@pytest.mark.parametrize(
+    ("engine", "before"),
+    [
+        (f"listening({FROM_CONFIG})", "pass"),
+        (FROM_CONFIG, "prepare(connection.connection.dbapi_connection, None)"),
+        (FROM_CONFIG, "prepare(connection.connection.driver_connection, None)"),
+    ],
+)
+def test_functions_and_collations_of_env_pys_connection_are_there(
+    team: Team, engine: str, before: str
+) -> None:
+    team.ini().env(head=FUNCTION, engine=engine, before=before)
+    team.revision("a", None, SHOUT, "op.execute('DROP TABLE said')")
+
+    assert team.load().at(team.ours).upgrade().after == ("a",)
+
+    with sqlite3.connect(team.ours.database or "") as own:
+        assert sorted(own.execute("SELECT what FROM said NOT INDEXED")) == [("A",), ("B",)]
+
+
+@pytest.mark.parametrize("begin", ["BEGIN", "BEGIN IMMEDIATE"])
+def test_sqlalchemys_recipe_for_transactions_of_sqlite_works(team: Team, begin: str) -> None:
+    head = f"""
+    from sqlalchemy import event
+    def recipe(engine):
+        @event.listens_for(engine, "connect")
+        def connect(raw, record):
+            raw.isolation_level = None
+        @event.listens_for(engine, "begin")
+        def begin(connection):
+            connection.exec_driver_sql("{begin}")
+        return engine
+    """
+    team.two().ini().env(head=head, engine=f"recipe({FROM_CONFIG})")
+    team.moved()
+
+
+def test_a_statement_that_a_listener_rewrites_is_the_one_that_runs(team: Team) -> None:
+    head = """
+    from sqlalchemy import event
+    def rewriting(engine):
+        @event.listens_for(engine, "before_cursor_execute", retval=True)
+        def rewrite(connection, cursor, statement, parameters, context, many):
+            return statement.replace("t_b", "t_other"), parameters
+        return engine
+    """
+    team.two().ini().env(head=head, engine=f"rewriting({FROM_CONFIG})")
+    team.moved()
+
+
+def test_options_of_the_connection_hold(team: Team) -> None:
+    head = """
+    from sqlalchemy import event
+    def told(connection, cursor, statement, parameters, context, many):
+        options = connection.get_execution_options()
+        if "CREATE TABLE t_" in statement:
+            assert options.get("tenant") == "acme", options
+    def told_of(engine):
+        event.listen(engine, "before_cursor_execute", told)
+        return engine
+    """
+    for where in ("engine", "connection"):
+        other = Team(team.root.parent / where)
+        way = ".execution_options(tenant='acme')"
+        engine = f"told_of({FROM_CONFIG})" + (way if where == "engine" else "")
+        before = f"connection = connection{way}" if where == "connection" else "pass"
+        other.two().ini().env(head=head, engine=engine, before=before)
+        other.moved()
+
+
+def test_a_listener_on_the_connection_itself_holds(team: Team) -> None:
+    team.two().ini().env(
+        head="from sqlalchemy import event\nheard = []",
+        before="""
+        event.listen(connection, "before_cursor_execute", lambda c, k, s, *a: heard.append(s))
+        import builtins
+        builtins.heard_by_the_team = heard
+        """,
+    )
+    import builtins
+
+    team.load().at(team.ours).upgrade()
+
+    assert any("CREATE TABLE t_a" in one for one in builtins.heard_by_the_team)  # type: ignore[attr-defined]
+    del builtins.heard_by_the_team  # type: ignore[attr-defined]
+
+
+# --- what depends on the database ---------------------------------------------------------------
+
+
+def test_options_that_depend_on_the_database_are_asked_for_each(team: Team, tmp_path: Path) -> None:
+    team.two().ini().env(
+        options="version_table='v_' + sa.make_url(config.get_main_option('sqlalchemy.url'))"
+        ".database.rpartition('/')[2].partition('.')[0]",
+        head="import sqlalchemy as sa",
+    )
+    project = team.load()
+    for name in ("ann", "bob"):
+        project.at(tmp_path / f"{name}.db").upgrade()
+        assert f"v_{name}" in str(dump(URL.create("sqlite", database=str(tmp_path / f"{name}.db"))))
+    assert project.environment_for(team.ours).mode is Mode.EXECUTED
+
+
+def test_so_are_filters_that_look_at_the_database(team: Team) -> None:
+    team.two().ini().env(
+        head="""
+        database = config.get_main_option("sqlalchemy.url")
+        def include(thing, name, kind, reflected, other):
+            return name in database
+        """,
+        options="include_object=include",
+    )
+    assert team.load().environment.why == "what it configures depends on the database"
+
+
+def test_a_variable_that_env_py_reads_may_change(
+    team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.two().ini().env(options="version_table=os.environ['VERSIONS']")
+    project = team.load()
+    for name in ("one", "two"):
+        monkeypatch.setenv("VERSIONS", name)
+        project.at(tmp_path / f"{name}.db").upgrade()
+        with sqlite3.connect(tmp_path / f"{name}.db") as own:
+            assert own.execute(f"SELECT version_num FROM {name}").fetchall() == [("b",)]
+
+
+# --- programs that hand over their connection -------------------------------------------------
+
+
+GIVEN = """
+from alembic import context
+connection = context.config.attributes.get("connection")
+if connection is None:
+    raise RuntimeError("run me from the program, which hands over its connection")
+context.configure(connection=connection)
+with context.begin_transaction():
+    context.run_migrations()
+"""
+GIVEN_OR_MADE = f"""
+from alembic import context
+from sqlalchemy import create_engine, engine_from_config, event, pool
+config = context.config
+def run(connection):
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+given = config.attributes.get("connection")
+if given is not None:
+    run(given)
+else:
+    engine = {FROM_CONFIG}
+    event.listen(engine, "connect", lambda raw, record: raw.execute("PRAGMA cache_size=7"))
+    with engine.connect() as connection:
+        run(connection)
+"""
+
+
+def test_an_env_py_that_only_takes_a_connection_gets_one(team: Team) -> None:
+    team.two().write("migrations/env.py", GIVEN)
+    project = team.load()
+    assert project.at(team.ours).upgrade().after == ("b",)
+    assert project.environment.mode is Mode.CAPTURED
+    assert project.at(team.ours).check().is_clean
+
+
+def test_a_connection_of_the_programs_is_used_as_it_is(team: Team) -> None:
+    team.two().write("migrations/env.py", GIVEN_OR_MADE)
+    project = team.load()
+    engine = sa.create_engine(team.ours)
+    with engine.begin() as connection:
+        assert project.at(connection).upgrade().after == ("b",)
+    assert project.environment_for(team.ours).mode is Mode.EXECUTED
+    assert project.environment_for(team.ours, lent=True).mode is Mode.CAPTURED
+    engine.dispose()
+
+
+def test_one_that_env_py_would_set_up_otherwise_is_refused(team: Team) -> None:
+    text = GIVEN_OR_MADE.replace("given is not None", "False")
+    team.two().write("migrations/env.py", text)
+    engine = sa.create_engine(team.ours)
+    with pytest.raises(EnvironmentFailed, match="yours is another"):
+        team.load().at(engine).upgrade()
+    engine.dispose()
+
+
+@pytest.mark.parametrize(("x", "way"), [({}, "program"), ({"a": "b"}, "command line")])
+def test_an_env_py_may_ask_how_it_was_called(team: Team, x: dict[str, str], way: str) -> None:
+    team.two().ini().env(
+        head="""
+        called = config.cmd_opts
+        way = "command line" if called else "program"
+        if called:
+            assert called.cmd[0].__name__ == "upgrade", called
+            assert called.revision == "heads", called
+            assert not called.sql, called
+        """,
+        options="version_table=way.replace(' ', '_')",
+    )
+    team.load().at(team.ours, x=x).upgrade()
+    with sqlite3.connect(team.ours.database or "") as own:
+        assert own.execute(f"SELECT version_num FROM {way.replace(' ', '_')}").fetchall() == [
+            ("b",)
+        ]
+
+
+# --- engines of revisions ---------------------------------------------------------------------
+
+
+OWN_ENGINE = """
+engine = sa.create_engine(os.environ["DATABASE_URL"])
+with engine.begin() as own:
+    own.execute(sa.text("INSERT INTO t_a (id) VALUES (7)"))
+    assert "t_a" in sa.inspect(own).get_table_names()
+with engine.connect() as own:
+    own.execute(sa.text("INSERT INTO t_a (id) VALUES (8)"))  # never committed
+"""
+
+
+@pytest.mark.parametrize(
+    "before", ["pass", "connection.execute(text('SELECT 1')); connection.rollback()"]
+)
+def test_an_engine_that_a_revision_opens_works_in_the_run(
+    team: Team, catalog_url: URL, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = catalog_url.set(database=f"{catalog_url.database}_of_the_application")
+    monkeypatch.setenv("DATABASE_URL", elsewhere.render_as_string(hide_password=False))
+    team.ini().env(before=before)
+    team.revision("a", None, TABLE.format("t_a"))
+    team.revision("b", "a", "import os\n" + OWN_ENGINE)
+    project = team.load()
+    project.at(catalog_url).upgrade()
+    engine = sa.create_engine(catalog_url)
+    with engine.connect() as own:
+        assert own.execute(sa.text("SELECT id FROM t_a")).scalars().all() == [7]
+    engine.dispose()
+
+
+def test_what_it_did_goes_with_the_run_that_fails(team: Team) -> None:
+    team.ini().env()
+    team.revision("a", None, TABLE.format("t_a"))
+    team.revision("b", "a", "import os\n" + OWN_ENGINE + "raise RuntimeError('no')")
+    project = team.load()
+    project.at(team.ours).upgrade("a")
+    with pytest.raises(Exception, match="no"):
+        project.at(team.ours).upgrade("b")
+    with sqlite3.connect(team.ours.database or "") as own:
+        assert own.execute("SELECT id FROM t_a").fetchall() == []
+
+
+def test_a_revision_may_have_a_database_in_memory_of_its_own(team: Team) -> None:
+    team.ini().env()
+    team.revision(
+        "a",
+        None,
+        """
+        engine = sa.create_engine("sqlite://")
+        with engine.begin() as own:
+            own.execute(sa.text("CREATE TABLE scratch (id INTEGER)"))
+        op.create_table("kept", sa.Column("id", sa.Integer))
+        """,
+    )
+    team.load().at(team.ours).upgrade()
+    with sqlite3.connect(team.ours.database or "") as own:
+        names = {name for (name,) in own.execute("SELECT name FROM sqlite_master")}
+    assert "kept" in names
+    assert "scratch" not in names
+
+
+def test_a_revision_that_connects_to_another_kind_of_database_is_refused(
+    team: Team, postgresql_url: URL
+) -> None:
+    team.ini().env()
+    url = postgresql_url.render_as_string(hide_password=False)
+    team.revision("a", None, f"sa.create_engine({url!r}).connect()")
+    with pytest.raises(EnvironmentFailed, match="another kind of database"):
+        team.load().at(team.ours).upgrade()
+
+
+def test_scripts_that_connect_while_they_are_read_are_refused(team: Team) -> None:
+    team.ini().env()
+    text = "import sqlalchemy as sa, os\nsa.create_engine(os.environ['DATABASE_URL']).connect()\n"
+    team.revision("a").revision("b", "a")
+    file = team.scripts / "versions" / "b.py"
+    file.write_text(text + file.read_text())
+    with pytest.raises(Exception, match="while they are only read"):
+        team.load().at(team.ours).upgrade()
+
+
+def test_several_databases_of_one_env_py_are_created_and_rehearsed(
+    team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls = {name: f"sqlite:///{tmp_path / name}.db" for name in ("a", "b")}
+    for name, url in urls.items():
+        monkeypatch.setenv(f"{name.upper()}_URL", url)
+    team.two().write(
+        "migrations/env.py",
+        """
+        import os
+        from alembic import context
+        from sqlalchemy import create_engine
+        for name in ("a", "b"):
+            with create_engine(os.environ[f"{name.upper()}_URL"]).connect() as connection:
+                with connection.begin():
+                    context.configure(connection=connection, version_table=f"version_{name}")
+                    context.run_migrations()
+        """,
+    )
+    project = team.load()
+    project.at(urls["a"]).create()
+    assert project.at(urls["a"]).status().position is Position.AT_HEAD
+    assert not Path(tmp_path / "b.db").exists()
+    database = project.at(urls["b"])
+    assert database.rehearse(database.plan()).failed is None
+    assert not Path(tmp_path / "b.db").exists() or not (tmp_path / "b.db").stat().st_size
+    project.at(urls["b"]).create()
+    for name in ("a", "b"):
+        with sqlite3.connect(tmp_path / f"{name}.db") as own:
+            assert own.execute(f"SELECT version_num FROM version_{name}").fetchall() == [("b",)]
+
+
+def test_a_loop_of_the_programs_in_another_thread_leads_to_the_database_asked_for(
+    team: Team, elsewhere_file: Path
+) -> None:
+    import asyncio
+    import threading
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    import builtins
+
+    builtins.loop_of_the_program = loop  # type: ignore[attr-defined]
+    for execute in ("pass", "context.execute('SELECT 1')"):
+        other = Team(team.root.parent / f"loop{len(execute)}")
+        other.two().write(
+            "migrations/env.py",
+            f"""
+            import asyncio, builtins
+            from alembic import context
+            from sqlalchemy.ext.asyncio import create_async_engine
+            def work(connection):
+                context.configure(connection=connection)
+                {execute}
+                with context.begin_transaction():
+                    context.run_migrations()
+            async def main():
+                engine = create_async_engine("sqlite+aiosqlite:///{elsewhere_file}")
+                async with engine.connect() as connection:
+                    await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                    await connection.run_sync(work)
+                    await connection.commit()
+                await engine.dispose()
+            asyncio.run_coroutine_threadsafe(main(), builtins.loop_of_the_program).result()
+            """,
+        )
+        assert other.load().at(other.ours).upgrade().after == ("b",)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+    del builtins.loop_of_the_program  # type: ignore[attr-defined]
+    assert not elsewhere_file.exists()
+
+
+@pytest.fixture
+def elsewhere_file(tmp_path: Path) -> Path:
+    return tmp_path / "the-programs-own.db"
+
+
+@pytest.fixture(autouse=True)
+def settings_of_the_application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The application's settings name a database that nobody may touch."""
+    path = tmp_path / "untouched.db"
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{path}")
+    monkeypatch.chdir("/")
+    return path
