@@ -1,0 +1,312 @@
+"""What a project's code registers and sets in this process is in force for that code alone."""
+
+import asyncio
+import logging
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import comparators, renderers
+from alembic.ddl import impl
+from alembic.operations import Operations
+from sqlalchemy import event
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import URL
+from sqlalchemy.schema import CreateTable
+
+from app.migrator.project import Project
+from tests.migrator.team import Team
+
+SHARED = """
+from sqlalchemy import event, JSON, Table
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import Pool
+from sqlalchemy.orm import Session
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.schema import CreateTable
+from alembic.autogenerate import comparators, renderers
+from alembic.ddl.sqlite import SQLiteImpl
+from alembic.operations import Operations, MigrateOperation
+import logging, warnings, logging.config, asyncio, sys
+
+@event.listens_for(Engine, "connect")
+def pragma(raw, record):
+    raw.cursor().execute("PRAGMA foreign_keys=ON")
+
+@event.listens_for(Table, "before_create")
+def created(table, connection, **kw):
+    table.info["seen"] = True
+
+@compiles(JSONB, "sqlite")
+def jsonb(type_, compiler, **kw):
+    return "TEXT /* jsonb */"
+
+@compiles(CreateTable)
+def table(element, compiler, **kw):
+    return compiler.visit_create_table(element, **kw).replace("(", "( /* made by the team */", 1)
+
+@Operations.register_operation("create_shelf")
+class CreateShelf(MigrateOperation):
+    def __init__(self, name):
+        self.name = name
+    @classmethod
+    def create_shelf(cls, operations, name):
+        return operations.invoke(cls(name))
+
+@Operations.implementation_for(CreateShelf)
+def create_shelf(operations, operation):
+    operations.execute(f"CREATE TABLE {operation.name} (id INTEGER)")
+
+@comparators.dispatch_for("schema")
+def compare(context, operations, schemas):
+    pass
+
+@renderers.dispatch_for(CreateShelf)
+def render(context, operation):
+    return ""
+
+class TeamImpl(SQLiteImpl):
+    __dialect__ = "sqlite"
+
+warnings.filterwarnings("error", message="a word of the team")
+logging.getLogger("team.own").addHandler(logging.NullHandler())
+"""
+
+
+def _compiled(element: Any) -> str:
+    return str(element.compile(dialect=sqlite.dialect()))
+
+
+def state() -> dict[str, object]:
+    """What others in this process would notice."""
+    table = sa.Table("t", sa.MetaData(), sa.Column("id", sa.Integer))
+    loggers = (logging.getLogger(), logging.getLogger("host"))
+    return {
+        "filters": list(warnings.filters),
+        "sql": _compiled(CreateTable(table)),
+        "operations": {name for name in dir(Operations) if not name.startswith("_")},
+        "comparators": {k: list(v) for k, v in comparators._registry.items() if v},
+        "renderers": dict(renderers._registry),
+        "impls": dict(impl._impls),
+        "loggers": [(one.level, list(one.handlers), one.disabled) for one in loggers],
+        "disabled": logging.root.manager.disable,
+        "environ": dict(os.environ),
+        "path": list(sys.path),
+        "folder": Path.cwd(),
+        "stdout": sys.stdout,
+        "threads": set(threading.enumerate()),
+        "names": {name for name in sys.modules if "team" in name},
+    }
+
+
+@pytest.fixture
+def loud(team: Team) -> Project:
+    """A project that registers everywhere, by a module of its own and by its env.py."""
+    team.write("shared_of_the_team.py", SHARED)
+    team.ini("prepend_sys_path = %(here)s").env(
+        head="""
+        import shared_of_the_team
+        import logging.config
+        logging.config.dictConfig({
+            "version": 1, "disable_existing_loggers": True,
+            "handlers": {"own": {"class": "logging.NullHandler"}},
+            "root": {"handlers": ["own"], "level": "ERROR"},
+        })
+        assert [type(one).__name__ for one in logging.getLogger().handlers] == ["NullHandler"]
+        print("spoken by env.py")
+        """
+    )
+    team.revision("a", None, "op.create_shelf('shelf')\nprint('spoken by a revision')")
+    table = (
+        "op.create_table('t', sa.Column('id', sa.Integer, primary_key=True), sa.Column('j', JSONB))"
+    )
+    team.revision(
+        "b",
+        "a",
+        f"from sqlalchemy.dialects.postgresql import JSONB\n{table}",
+        "op.drop_table('t')",
+    )
+    return team.load()
+
+
+def test_nothing_of_it_is_left(
+    loud: Project, team: Team, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = state()
+    database = loud.at(team.ours)
+
+    for work in (
+        database.status,
+        lambda: database.upgrade("a"),
+        database.plan,
+        lambda: database.rehearse(database.plan()),
+        database.upgrade,
+        lambda: database.downgrade("a"),
+        database.upgrade,
+    ):
+        work()
+        assert state() == before
+
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "spoken by a revision" in told.err
+    with sqlite3.connect(team.ours.database or "") as own:
+        made = dict(own.execute("SELECT name, sql FROM sqlite_master"))
+    assert "shelf" in made
+    assert "TEXT /* jsonb */" in made["t"]
+    assert "made by the team" in made["t"]
+
+
+def test_the_next_project_and_the_program_do_not_notice(
+    loud: Project, team: Team, postgresql_url: URL
+) -> None:
+    loud.at(team.ours).upgrade()
+    other = Team(team.root.parent / "other").two().ini().env()
+
+    assert other.load().at(postgresql_url).upgrade().after == ("b",)
+
+    engine = sa.create_engine(postgresql_url)
+    with engine.connect() as own:  # SQLite's pragma would be an error here
+        assert own.execute(sa.text("SELECT count(*) FROM t_a")).scalar() == 0
+    engine.dispose()
+
+
+def test_what_the_program_has_registered_stays(team: Team) -> None:
+    heard: list[str] = []
+
+    def listener(raw: Any, record: Any) -> None:
+        heard.append("connected")
+
+    team.two().ini().env()
+    event.listen(sa.Engine, "connect", listener)
+    try:
+        project = team.load()
+        project.at(team.ours).upgrade()
+        heard.clear()
+        engine = sa.create_engine("sqlite://")
+        engine.connect().close()
+        engine.dispose()
+        assert heard == ["connected"]
+        assert project.environment.mode.value == "captured"
+    finally:
+        event.remove(sa.Engine, "connect", listener)
+
+
+def test_other_threads_of_the_program_log_as_ever(team: Team) -> None:
+    team.ini().env(
+        head="import logging\nlogging.basicConfig(force=True, level=logging.CRITICAL)\n"
+        "logging.disable(logging.CRITICAL)"
+    )
+    team.revision(
+        "a", None, "import builtins\nbuiltins.revision_runs.set()\nbuiltins.go_on.wait(30)"
+    )
+    import builtins
+
+    builtins.revision_runs, builtins.go_on = threading.Event(), threading.Event()  # type: ignore[attr-defined]
+    records: list[str] = []
+
+    class Keeps(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record.getMessage())
+
+    host, handler = logging.getLogger("host"), Keeps()
+    host.addHandler(handler)
+    host.setLevel(logging.INFO)
+    team_thread = threading.Thread(target=lambda: team.load().at(team.ours).upgrade())
+    team_thread.start()
+    assert builtins.revision_runs.wait(60)  # type: ignore[attr-defined]
+    host.info("while a revision runs")
+    builtins.go_on.set()  # type: ignore[attr-defined]
+    team_thread.join()
+    host.info("after it")
+    host.removeHandler(handler)
+    del builtins.revision_runs, builtins.go_on  # type: ignore[attr-defined]
+    assert records == ["while a revision runs", "after it"]
+
+
+def test_the_programs_event_loop_is_there_afterwards(team: Team) -> None:
+    team.init("async").two()
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        team.load().at(team.ours).upgrade()
+        assert asyncio.get_event_loop_policy().get_event_loop() is loop
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def test_a_callback_of_the_programs_is_no_code_of_the_projects(
+    team: Team, postgresql_url: URL, capsys: pytest.CaptureFixture[str]
+) -> None:
+    team.ini().env(before="connection.execute(text('SELECT 1')); connection.rollback()")
+    team.two()
+    own = sa.create_engine(postgresql_url)
+
+    def on_step(number: int, total: int, revision: str) -> None:
+        with (
+            own.connect() as connection
+        ):  # the program's own database, not the one that is migrated
+            name = connection.exec_driver_sql("SELECT current_database()").scalar()
+        print(f"{revision} {name}")
+
+    team.load().at(team.ours).upgrade(on_step=on_step)
+
+    assert capsys.readouterr().out == f"a {postgresql_url.database}\nb {postgresql_url.database}\n"
+    own.dispose()
+
+
+def test_what_a_revision_prints_does_not_spoil_json(team: Team) -> None:
+    team.ini().env(head="print('spoken by env.py')")
+    team.revision("a", None, "print('spoken by a revision')\nimport sys; sys.stdout.flush()")
+    command = [sys.executable, "-m", "flask", "migrate", "upgrade", "--json"]
+    place = ["--scripts", str(team.scripts), "--url", f"sqlite:///{team.ours.database}"]
+    done = subprocess.run([*command, *place], capture_output=True, text=True)
+    import json
+
+    assert json.loads(done.stdout)["after"] == ["a"]
+    assert "spoken by a revision" in done.stderr
+
+
+def test_a_thread_that_env_py_left_behind_touches_no_other_database(
+    team: Team, tmp_path: Path
+) -> None:
+    team.two().ini().env(
+        head=f"""
+        import threading, time, builtins
+        from sqlalchemy import create_engine as make
+        engine = make("sqlite:///{tmp_path / "of_the_thread.db"}")
+        def later():
+            builtins.second_project_runs.wait(30)
+            with engine.begin() as own:
+                own.exec_driver_sql("CREATE TABLE late (id INTEGER)")
+        if not hasattr(builtins, "late_thread"):
+            builtins.late_thread = threading.Thread(target=later)
+            builtins.late_thread.start()
+        """
+    )
+    import builtins
+
+    builtins.second_project_runs = threading.Event()  # type: ignore[attr-defined]
+    team.load().at(team.ours).upgrade()
+    other = Team(team.root.parent / "other").ini().env()
+    other.revision(
+        "a",
+        None,
+        "import builtins\nbuiltins.second_project_runs.set()\nbuiltins.late_thread.join()",
+    )
+    other.load().at(other.ours).upgrade()
+    del builtins.second_project_runs, builtins.late_thread  # type: ignore[attr-defined]
+
+    with sqlite3.connect(other.ours.database or "") as own:
+        assert {n for (n,) in own.execute("SELECT name FROM sqlite_master")} == {
+            "alembic_version"
+        } | {n for (n,) in own.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
