@@ -1,7 +1,9 @@
 """A project: a team's Alembic script directory, as it is."""
 
+import contextlib
 import copy
 import hashlib
+import itertools
 import os
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,11 +18,11 @@ from alembic.script import Script as AlembicScript
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine
 
-from app.errors import ScriptsUnreadable
+from app.errors import EnvironmentFailed, HeadwayError, ScriptsUnreadable
 from app.migrator import driver
 from app.migrator.address import Address
 from app.migrator.alone import Modules, alone
-from app.migrator.directory import Directory, alembics_words, compiled, quiet
+from app.migrator.directory import Directory, alembics_words, compiled, imported, quiet
 from app.migrator.environment import Environment, Mode, listen, x_arguments
 from app.migrator.locations import (
     above_package,
@@ -30,11 +32,16 @@ from app.migrator.locations import (
     location_in,
     options_of,
     revisions_of,
+    version_folder,
 )
-from app.migrator.scripts import Scripts
+from app.migrator.scripts import Script, Scripts
 
 if TYPE_CHECKING:
     from app.migrator.database import Database
+
+
+CACHED = ("scripts", "directory", "revisions", "digest", "sourceless")
+"""What was read of the revisions' files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +78,14 @@ class Project:
             self.modules = Modules(tuple(dict.fromkeys(str(path.resolve()) for path in paths)))
             found = self.config.get_version_locations_list()
         self.version_folders = tuple(
-            folder_of(absolute(place, base)) for place in found or [str(revisions_of(self.folder))]
+            version_folder(absolute(place, base))
+            for place in found or [str(revisions_of(self.folder))]
         )
+        self.kind: URL | None = None
+        """The kind of database that its folders are for, where env.py has some for each."""
         self._environments: dict[tuple[str, tuple[tuple[str, str], ...]], Environment] = {}
+        self._kinds: dict[tuple[str, tuple[tuple[str, str], ...]], Project] = {}
+        self._base, self.own_folders = self, self.version_folders  # as its options name them
         self.memory: dict[Any, Any] = {}
         """What was found out about upgrades of this project in this process."""
 
@@ -84,12 +96,15 @@ class Project:
         """The project at a folder or at `package:folder`.
 
         `ini` names its `alembic.ini` or `pyproject.toml`; without it, one in the folder or the
-        two above that says it belongs to this folder is used, and none is needed. Raises
-        ScriptsUnreadable where there is no script directory or its revisions are no history.
+        two above that says it belongs to this folder is used, and none is needed. A project
+        that has no revision yet is one. Raises ScriptsUnreadable where there is no script
+        directory or its revisions are no history.
         """
         project = cls(os.fspath(location), os.fspath(ini) if ini else None)
-        project.scripts  # noqa: B018  # read now, so that a hole is found now
-        return project
+        if not project.scripts.by_id:  # read now, so that a hole is found now
+            with contextlib.suppress(EnvironmentFailed):
+                return project.for_kind(project.default_url, ask=True)
+        return project.for_kind(project.default_url)
 
     @classmethod
     def shared(cls, location: str, ini: str | None = None) -> "Project":
@@ -103,17 +118,83 @@ class Project:
             return fresh
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_revived, (self.location, self.ini))
+        return (_revived, (self.location, self.ini, self.kind))
 
     def __repr__(self) -> str:
         return f"Project({self.location!r})"
 
     @cached_property
     def scripts(self) -> Scripts:
-        """The revisions as files, read without importing them."""
+        """The revisions as files, read without importing them where they tell plainly."""
+        may_be_empty = self.has_env_py or any(map(Path.is_dir, self.version_folders))
         if self.sourceless:
-            return Scripts.of(map(compiled, self._walk()), *self.version_folders)
-        return Scripts.read(*filter(Path.is_dir, self.version_folders), recursive=self._recursive)
+            found = map(compiled, self._walk())
+            return Scripts.of(found, *self.version_folders, may_be_empty=may_be_empty)
+        return Scripts.read(
+            *filter(Path.is_dir, self.version_folders),  # Alembic passes over one that is missing
+            recursive=self._recursive,
+            imports=self._imported,
+            may_be_empty=may_be_empty,
+        )
+
+    def _imported(self, paths: Sequence[str]) -> list[Script]:
+        with alone(self.modules):
+            return list(imported(paths))
+
+    def for_kind(
+        self, url: URL, x: Mapping[str, str] | None = None, *, ask: bool = False
+    ) -> "Project":
+        """The project as it is for one kind of database: mostly itself.
+
+        An env.py may set `context.script.version_locations` when it runs: then it has other
+        revisions for each kind. One that does not mention them is asked only with `ask`.
+        """
+        if not (ask or self.chooses_folders):
+            return self
+        key = (url.get_backend_name(), tuple(sorted((x or {}).items())))
+        if key not in self._kinds:
+            self._kinds[key] = self._chosen(url, x or {})
+        return self._kinds[key]
+
+    def _chosen(self, url: URL, x: Mapping[str, str]) -> "Project":
+        if self is not self._base:
+            return self._base._chosen(url, x)  # noqa: SLF001  # ours
+        directory = self._directory(self.own_folders)
+        before = list(directory.version_locations)
+        with alone(self.modules):
+            heard = self._listen(url, x, directory)
+        self._environments[url.get_backend_name(), tuple(sorted(x.items()))] = heard
+        if [*map(str, directory.version_locations)] == before:
+            return self
+        found = object.__new__(type(self))
+        found.__dict__ |= {k: v for k, v in self.__dict__.items() if k not in CACHED}
+        found.kind, found.memory = driver.parse(f"{url.drivername}://"), {}
+        more = self.version_folders[len(self.own_folders) :]
+        found.version_folders = (
+            *(version_folder(os.fspath(place)) for place in directory.version_locations),
+            *more,
+        )
+        return found
+
+    @cached_property
+    def chooses_folders(self) -> bool:
+        """True if its env.py mentions where revisions are, so that it may say it anew."""
+        file = self.folder / "env.py"
+        return file.is_file() and b"version_locations" in file.read_bytes()
+
+    @property
+    def has_env_py(self) -> bool:
+        """True if there is one, compiled or not."""
+        return (self.folder / "env.py").is_file() or (self.folder / "env.pyc").is_file()
+
+    @property
+    def default_url(self) -> URL:
+        """The database that its options name, or else SQLite: its kind, where none is given."""
+        said = self.config.get_main_option("sqlalchemy.url")
+        try:
+            return driver.parse(said or "sqlite://")
+        except HeadwayError:  # `driver://user:pass@localhost/dbname`, as Alembic's template has it
+            return driver.parse("sqlite://")
 
     @cached_property
     def sourceless(self) -> bool:
@@ -132,6 +213,9 @@ class Project:
     @cached_property
     def directory(self) -> ScriptDirectory:
         """Alembic's own view of it, which imports every revision on first use."""
+        return self._directory(self.version_folders)
+
+    def _directory(self, folders: Sequence[Path]) -> ScriptDirectory:
         option = self.config.get_alembic_option
         with alembics_words(), quiet():
             slug = option("truncate_slug_length")
@@ -141,7 +225,7 @@ class Project:
                 truncate_slug_length=int(slug) if slug else None,
                 sourceless=self.sourceless,
                 output_encoding=option("output_encoding", "utf-8"),
-                version_locations=[str(folder) for folder in self.version_folders],
+                version_locations=[str(folder) for folder in folders],
                 timezone=option("timezone"),
                 hooks=self.config.get_hooks_list(),
                 recursive_version_locations=self._recursive,
@@ -194,14 +278,14 @@ class Project:
             if known and not (known.reads_x and key != (kind, given)):
                 return known
         with alone(self.modules):
-            heard = self._listen(url, x)
+            heard = self._listen(url, x, self.directory)
         self._environments[kind, given] = heard
         return heard
 
-    def _listen(self, url: URL, x: Mapping[str, str]) -> Environment:
-        if not (self.folder / "env.py").is_file() and not (self.folder / "env.pyc").is_file():
+    def _listen(self, url: URL, x: Mapping[str, str], directory: ScriptDirectory) -> Environment:
+        if not self.has_env_py:
             return Environment(mode=Mode.NONE, why=f"there is no env.py in {self.folder}")
-        return listen(self.config_for(url, x), self.directory, url, self.modules)
+        return listen(self.config_for(url, x), directory, url, self.modules)
 
     def config_for(self, url: URL, x: Mapping[str, str] | None = None) -> Config:
         """Alembic's configuration as its env.py sees it for one database."""
@@ -226,7 +310,9 @@ class Project:
         from app.migrator.database import Database
         from app.migrator.session import Policy
 
-        return Database(self, Address.of(database), dict(x or {}), Policy(**policy))
+        address = Address.of(database)
+        project = self.for_kind(address.url, x)
+        return Database(project, address, dict(x or {}), Policy(**policy))
 
     def revise(self, message: str, **options: Any) -> tuple[Path, ...]:
         """Write a revision that brings the newest schema to the models: see revise.revise."""
@@ -248,7 +334,7 @@ class Project:
 
     def forget(self) -> None:
         """Read the scripts anew: a file was added."""
-        for name in ("scripts", "directory", "revisions", "digest"):
+        for name in CACHED:
             self.__dict__.pop(name, None)
         self.memory.clear()
 
@@ -258,10 +344,19 @@ class Project:
         files = [Path(file) for file in options if Path(file).is_file()]
         return [
             (entry.name, entry.stat().st_mtime_ns, entry.stat().st_size)
-            for folder in (*self.version_folders, self.folder)
-            if folder.is_dir()
+            for folder in self._all_folders()
             for entry in os.scandir(folder)
         ] + [(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+
+    def _all_folders(self) -> Iterator[str | Path]:
+        """The folders whose files are its own."""
+        kinds = [one.version_folders for one in self._kinds.values()]
+        folders = dict.fromkeys(itertools.chain(self.version_folders, *kinds, [self.folder]))
+        for folder in filter(Path.is_dir, folders):
+            yield folder
+            if self._recursive and folder != self.folder:
+                for place, below, _ in os.walk(folder):
+                    yield from (os.path.join(place, name) for name in below)  # noqa: PTH118
 
     def _walk(self) -> Iterator[AlembicScript]:
         with alone(self.modules), alembics_words():
@@ -315,9 +410,10 @@ class Project:
         return config
 
 
-def _revived(location: str, ini: str | None) -> Project:
+def _revived(location: str, ini: str | None, kind: URL | None = None) -> Project:
     """A project that came from another process."""
-    return Project.shared(location, ini)
+    project = Project.shared(location, ini)
+    return project.for_kind(kind, ask=True) if kind else project
 
 
 _known: dict[tuple[str, str | None], tuple[object, Project]] = {}

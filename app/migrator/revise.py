@@ -14,7 +14,7 @@ from alembic.util import rev_id as new_id
 from sqlalchemy import URL, Connection, Engine
 
 from app.errors import EnvironmentFailed, HeadwayError, MigrationFailed
-from app.migrator import driver, reference
+from app.migrator import reference
 from app.migrator.address import Address
 from app.migrator.alone import alone
 from app.migrator.dialects import dialect_of
@@ -47,7 +47,8 @@ def revise(
     `sqlalchemy.url`, or else SQLite. `empty` writes one to be filled by hand. () if there is
     nothing to write.
     """
-    address = Address.of(against) if against is not None else _default(project)
+    address = Address.of(against if against is not None else project.default_url)
+    project = project.for_kind(address.url)
     asked = {
         "message": message,
         "autogenerate": not empty,
@@ -160,14 +161,6 @@ def _at_head(project: Project, address: Address) -> Iterator[Connection]:
                 "the kind that the project is for (`--against URL`); it is not changed."
             ) from error
         yield empty
-
-
-def _default(project: Project) -> Address:
-    said = project.config.get_main_option("sqlalchemy.url")
-    try:
-        return Address.of(driver.parse(said or "sqlite://"))
-    except HeadwayError:  # `driver://user:pass@localhost/dbname`, as Alembic's template has it
-        return Address.of("sqlite://")
 
 
 @contextmanager
