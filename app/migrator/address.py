@@ -8,9 +8,9 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine
 
 from app.migrator import driver
-from app.migrator.dialects import Dialect, Peek, VersionTable, dialect_of
+from app.migrator.dialects import Dialect, Peek, VersionTable, dialect_of, refuse_no_version
 from app.migrator.driver import Raw
-from app.migrator.reach import reaching
+from app.migrator.reach import opened, reaching
 
 Beside = Callable[[], AbstractContextManager[Connection]]
 """Opens another session on a database, committed at its end."""
@@ -62,7 +62,7 @@ class Address:
     @contextmanager
     def open(self) -> Iterator[Raw]:
         """The driver's connection: a new one, or the caller's, given back as it was."""
-        with reaching(self.url):
+        with reaching(self.url, all=True):
             if self.connection is not None:
                 lent = driver.raw_of(self.connection)
                 with self.dialect.borrowed(lent, shared=self.is_shared) as raw:
@@ -75,15 +75,18 @@ class Address:
                 finally:
                     pooled.close()
             else:
-                with driver.closing(driver.open_raw(self.url)) as raw:
+                with driver.closing(opened(self.url)) as raw:
                     self.dialect.settle(raw)
                     yield raw
 
     def peek(self, raw: Raw, table: VersionTable) -> Peek:
         """Where it stands, as far as the driver can tell. Writes nothing, ends nothing."""
         if self.connection is not None and self.is_shared:
-            return self.dialect.peek_within(self.connection, table)
-        return self.dialect.peek(raw, table)
+            seen = self.dialect.peek_within(self.connection, table)
+        else:
+            seen = self.dialect.peek(raw, table)
+        refuse_no_version(table.name, seen.versions)
+        return seen
 
     @contextmanager
     def connected(self, raw: Raw) -> Iterator[Connection]:

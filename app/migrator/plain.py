@@ -10,7 +10,7 @@ BARE = (LookupError, AttributeError, NameError, TypeError, AssertionError)
 def plain(error: BaseException) -> str:
     """Its words in one line of printable characters, without the statement; no full stop."""
     found = getattr(error, "orig", None) or error
-    said = _words(found)
+    said = _words(found).partition("\nLINE ")[0]  # where PostgreSQL shows the statement
     said = "".join(one if one.isprintable() else repr(one)[1:-1] for one in " ".join(said.split()))
     if len(said) > LONGEST:
         said = f"{said[:LONGEST]} …"

@@ -237,6 +237,11 @@ class Project:
         """The revisions that no other stands on."""
         return self.scripts.heads
 
+    @property
+    def labels(self) -> frozenset[str]:
+        """The branch labels that its revisions bear."""
+        return frozenset(label for one in self.scripts.by_id.values() for label in one.labels)
+
     @cached_property
     def revisions(self) -> tuple[Revision, ...]:
         """Every revision, oldest first."""
