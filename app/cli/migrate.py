@@ -60,7 +60,7 @@ def _show(seen: Look) -> None:
     rows = [
         ("position", seen.position.value.replace("_", " ")),
         ("current", ", ".join(seen.current) or "none"),
-        ("head", ", ".join(seen.heads)),
+        ("head", ", ".join(seen.heads) or "none"),
         ("pending", str(len(seen.pending))),
     ]
     if seen.milliseconds is not None:

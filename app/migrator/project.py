@@ -130,8 +130,11 @@ class Project:
         if self.sourceless:
             found = map(compiled, self._walk())
             return Scripts.of(found, *self.version_folders, may_be_empty=may_be_empty)
+        there = tuple(filter(Path.is_dir, self.version_folders))
+        if not there:  # Alembic passes over those that are missing
+            return Scripts.of((), *self.version_folders, may_be_empty=may_be_empty)
         return Scripts.read(
-            *filter(Path.is_dir, self.version_folders),  # Alembic passes over one that is missing
+            *there,
             recursive=self._recursive,
             imports=self._imported,
             may_be_empty=may_be_empty,

@@ -13,7 +13,7 @@ from alembic.util import CommandError
 from alembic.util import rev_id as new_id
 from sqlalchemy import URL, Connection, Engine
 
-from app.errors import EnvironmentFailed, HeadwayError, MigrationFailed
+from app.errors import EnvironmentFailed, HeadwayError, MigrationFailed, ScriptsUnreadable
 from app.migrator import reference
 from app.migrator.address import Address
 from app.migrator.alone import alone
@@ -72,6 +72,11 @@ def merge(
     revision_id: str | None = None,
 ) -> Path:
     """Write a revision that joins heads; its file."""
+    project = project.for_kind(project.default_url)
+    if not project.heads:
+        raise ScriptsUnreadable(
+            f"There is no revision in {project.folder} to join: `revise` first."
+        )
     with alone(project.modules), _templated(project), _words(project, "heads"):
         script = project.directory.generate_revision(
             revision_id or new_id(),
