@@ -1,7 +1,7 @@
 """Every driver that a URL may name does what the migrator asks of a database."""
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,13 +39,13 @@ RAW = ("sqlite+pysqlite", "postgresql+psycopg", "postgresql+psycopg2", "mysql+py
 
 
 @pytest.fixture
-def url(request: pytest.FixtureRequest, fresh_url: Callable[[str], URL]) -> Iterator[URL]:
+def url(request: pytest.FixtureRequest, fresh_url: Callable[[str], URL]) -> URL:
     """A new database's URL, as a person with this driver writes it."""
     name = request.param
     server, module = DRIVERS[name]
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"{module} is not installed")
-    yield fresh_url(server).set(drivername=name)
+    return fresh_url(server).set(drivername=name)
 
 
 each = pytest.mark.parametrize("url", DRIVERS, indirect=True)
