@@ -56,7 +56,8 @@ def sentence(result: Result, code: int) -> str:
     assert result.exit_code == code, result.output
     assert result.exception is None or isinstance(result.exception, SystemExit)
     assert "Traceback" not in result.output
-    assert text.count("Error: ") == 1, text
+    assert text.startswith("Error: "), text
+    assert text.count("\n") == 1, text
     assert len(text) < 4000
     return text
 
