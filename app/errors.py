@@ -90,6 +90,12 @@ class DatabaseDenied(HeadwayError):
     kind = Kind.DENIED
 
 
+class DatabaseRefused(HeadwayError):
+    """The database refuses what it was sent."""
+
+    kind = Kind.FAILED
+
+
 class DatabaseReadOnly(HeadwayError):
     """The database cannot be written."""
 

@@ -60,7 +60,7 @@ def _show(seen: Look) -> None:
     rows = [
         ("position", seen.position.value.replace("_", " ")),
         ("current", ", ".join(seen.current) or "none"),
-        ("head", ", ".join(seen.heads)),
+        ("head", ", ".join(seen.heads) or "none"),
         ("pending", str(len(seen.pending))),
     ]
     if seen.milliseconds is not None:
@@ -132,12 +132,14 @@ def _show_rehearsal(database: Database, plan: Plan, *, as_json: bool) -> None:
     found = database.rehearse(plan)
     if as_json:
         print_json(asdict(found))
-        return
-    _show_plan(database, plan)
-    for line in found.lines():
-        click.echo(f"-- {line}")
-    for statement in found.statements:
-        click.echo(f"{statement};\n")
+    else:
+        _show_plan(database, plan)
+        for line in found.lines():
+            click.echo(f"-- {line}")
+        for statement in found.statements:
+            click.echo(f"{statement};\n")
+    if found.failed:
+        raise click.exceptions.Exit(Exit.FAILED)
 
 
 @migrate.command()

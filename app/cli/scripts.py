@@ -43,7 +43,8 @@ def validate(project: Project, as_json: bool) -> None:
         read = {"revisions": revisions, "heads": project.heads, "environment": said}
         print_json({"found": found} | read)
     else:
-        well = f"{counted(revisions, 'revision')}, head {', '.join(project.heads)}."
+        heads = ", ".join(project.heads) or "none yet"
+        well = f"{counted(revisions, 'revision')}, head {heads}."
         for line in found or [well]:
             click.echo(line)
         click.echo(f"env.py is {environment.mode}: {environment.why}.")

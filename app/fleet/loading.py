@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from app import migrator
-from app.errors import HeadwayError, ProjectNotFound
+from app.errors import HeadwayError, ProjectNotFound, ScriptsUnreadable
 from app.extensions import db
 from app.fleet import audit, projects, standings
 from app.fleet.actors import Actor
@@ -103,6 +103,10 @@ _tried: dict[tuple[int, str], tuple[object, datetime]] = {}
 
 def _read(project: Project) -> Found:
     scripts = projects.scripts_of(project)
+    if not scripts.heads:  # a mistake in its location looks the same
+        raise ScriptsUnreadable(
+            f"There is no revision in {scripts.folder} yet. Write the first, then load it again."
+        )
     heard = _hear(project, scripts)
     found = tuple(register.records(scripts))
     kept = _kept(project, heard)

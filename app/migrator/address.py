@@ -10,9 +10,9 @@ from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine
 
 from app.migrator import driver
 from app.migrator.connecting import PLAIN, Settings
-from app.migrator.dialects import Dialect, Peek, VersionTable, dialect_of
+from app.migrator.dialects import Dialect, Peek, VersionTable, dialect_of, refuse_no_version
 from app.migrator.driver import Raw
-from app.migrator.reach import reaching
+from app.migrator.reach import opened, reaching
 
 Beside = Callable[[], AbstractContextManager[Connection]]
 """Opens another session on a database, committed at its end."""
@@ -91,7 +91,7 @@ class Address:
     @contextmanager
     def open(self) -> Iterator[Raw]:
         """The driver's connection: a new one, or the caller's, given back as it was."""
-        with reaching(self.url):
+        with reaching(self.url, all=True):
             if self.connection is not None:
                 lent = driver.raw_of(self.connection)
                 with self.dialect.borrowed(lent, shared=self.is_shared) as raw:
@@ -110,7 +110,7 @@ class Address:
     def open_raw(self) -> Raw:
         """A connection of the driver's, set up as the project wants it; the caller closes it."""
         settings = self.setup.settings_at(self) if self.setup else PLAIN
-        raw = driver.open_raw(self.url, settings.arguments_for(self.url))
+        raw = opened(self.url, settings.arguments_for(self.url))
         if self.setup and settings.prepares:
             self.setup.prepare(raw, self)
         self.dialect.settle(raw)
@@ -119,8 +119,11 @@ class Address:
     def peek(self, raw: Raw, table: VersionTable) -> Peek:
         """Where it stands, as far as the driver can tell. Writes nothing, ends nothing."""
         if self.connection is not None and self.is_shared:
-            return self.dialect.peek_within(self.connection, table)
-        return self.dialect.peek(raw, table)
+            seen = self.dialect.peek_within(self.connection, table)
+        else:
+            seen = self.dialect.peek(raw, table)
+        refuse_no_version(table.name, seen.versions)
+        return seen
 
     @contextmanager
     def connected(self, raw: Raw) -> Iterator[Connection]:

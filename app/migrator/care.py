@@ -1,14 +1,16 @@
 """What a run of revisions takes care of, what its steps are called, and how a failure is told."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 from alembic.runtime.migration import MigrationInfo
 from sqlalchemy.exc import DBAPIError
 
 from app.errors import CatalogTorn, HeadwayError, MigrationFailed
 from app.migrator.address import Beside
+from app.migrator.plain import plain, with_kind
 from app.migrator.scripts import Scripts
 
 Step = Any  # Alembic's RevisionStep or StampStep, which share `info` but no typed base
@@ -31,6 +33,8 @@ class Care:
 
 
 CATALOGS = Care()
+SERVERS = ("gunicorn", "celery", "billiard")
+"""Packages whose signal handlers raise SystemExit wherever the process happens to be."""
 
 
 def name_of(info: MigrationInfo) -> str:
@@ -59,24 +63,39 @@ def refuse_leaving(steps: Sequence[Step], scripts: Scripts) -> None:
             )
 
 
-def needs_words(error: BaseException) -> TypeGuard[Exception]:
+def needs_words(error: BaseException) -> bool:
     """False for our own errors, which have them, and for being told to stop."""
-    return isinstance(error, Exception) and not isinstance(error, HeadwayError)
+    if isinstance(error, SystemExit):
+        return not is_signalled(error)
+    return not isinstance(error, HeadwayError | KeyboardInterrupt | GeneratorExit)
+
+
+def is_signalled(error: SystemExit) -> bool:
+    """True if a server's signal handler ended the program, not the code of a project."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    file = trace.tb_frame.f_code.co_filename if trace else ""
+    return any(f"{os.sep}{name}{os.sep}" in file for name in SERVERS)
 
 
 def reason(error: BaseException) -> str:
     """What the driver or the script said, without the statement and its values."""
-    said = " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")
-    return said or type(error).__name__  # `raise NotImplementedError`: there is no way down
+    return plain(error)
 
 
-def is_lost(error: Exception) -> bool:
+def is_lost(error: BaseException) -> bool:
     """True if nobody heard the server's answer."""
     return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 def explained(
-    error: Exception, *, names: Sequence[str], failed: int, done: Sequence[str], stays: str | None
+    error: BaseException,
+    *,
+    names: Sequence[str],
+    failed: int,
+    done: Sequence[str],
+    stays: str | None,
 ) -> MigrationFailed:
     """A failure with what was applied, what broke and what is left.
 
@@ -88,7 +107,7 @@ def explained(
     if done:
         after = f"{after} Applied before it: {', '.join(done)}."
     return MigrationFailed(
-        f"Revision {names[failed]} failed: {reason(error)}. {after}"
+        f"Revision {names[failed]} failed: {with_kind(error)}. {after}"
         + (f" Still to come: {', '.join(left)}." if left else ""),
         applied=tuple(done),
         failed=names[failed],

@@ -13,7 +13,10 @@ from sqlalchemy import MetaData
 from app.errors import (
     DatabaseDamaged,
     DatabaseDenied,
+    DatabaseInUse,
+    DatabaseRefused,
     DatabaseUnreachable,
+    ScriptsUnreadable,
     SnapshotFailed,
     SnapshotNotFound,
 )
@@ -69,7 +72,7 @@ class Database:
                 answered = (time.perf_counter() - began) * 1000
                 seen = verdict.judge(self.project, self.address, table, peek, raw)
                 return replace(seen, milliseconds=answered)
-        except (DatabaseUnreachable, DatabaseDenied, DatabaseDamaged) as error:
+        except (DatabaseUnreachable, DatabaseDenied, DatabaseDamaged, DatabaseInUse) as error:
             return Look(position=Position.UNREACHABLE, heads=self.project.heads, reason=str(error))
 
     def plan(self, target: str = "heads", direction: str | None = None) -> Plan:
@@ -259,6 +262,11 @@ class Database:
         none; `stamp` takes your word instead. A database that has a version is left alone.
         """
         seen = self.status()
+        if not self.project.scripts.by_id:
+            raise ScriptsUnreadable(
+                f"There is no revision in {self.project.folder} that a database could be. Write "
+                "the first: `revise`."
+            )
         if seen.current:
             return Match(revision=seen.current[0], differences=())
         with self.address.open() as raw, self.address.connected(raw) as connection:
@@ -291,10 +299,23 @@ class Database:
     def operations(self) -> Iterator[Operations]:
         """Alembic's operations on it, under the lock, in one transaction."""
         environment = self.project.environment_for(self.address.url, self.x)
-        with held(self.address, self.policy) as raw, self.address.connected(raw) as connection:
+        with (
+            _theirs(),
+            held(self.address, self.policy) as raw,
+            self.address.connected(raw) as connection,
+        ):
             writing = connection.execution_options(write=True)
             with writing.begin() if not self.address.is_shared else writing.begin_nested():
                 yield Operations(MigrationContext.configure(writing, opts=environment.untold))
+
+
+@contextmanager
+def _theirs() -> Iterator[None]:
+    """What the database refuses of a caller's own operations stays the error that they know."""
+    try:
+        yield
+    except DatabaseRefused as error:
+        raise error.__cause__ or error from None
 
 
 def _why(why_not: str | None) -> str:

@@ -34,6 +34,10 @@ HARMLESS = {
     *("target_session_attrs", "timeout", "write_timeout"),
 }
 """Options of URLs whose values people may see. Any other might be a secret."""
+ASYNCPGS_OWN = {
+    *("prepared_statement_cache_size", "prepared_statement_name_func", "statement_cache_size"),
+    *("command_timeout", "async_fallback", "max_cached_statement_lifetime"),
+}
 SAYS_TLS = re.compile("ssl|read_default")
 """Options of PyMySQL that say what TLS there is to be, or name a file that may."""
 SEARCH_PATH = re.compile(r"-c\s*search_path=([^\s]+)")
@@ -77,8 +81,17 @@ def parse(url: str | URL | Path) -> URL:
     if parsed.port is not None and not 0 < parsed.port <= LARGEST_PORT:
         raise AddressInvalid(f"A port is a number from 1 to {LARGEST_PORT}.")
     if parsed.drivername == backend or _is_async(parsed):
+        if parsed.drivername.endswith("+asyncpg"):
+            parsed = parsed.set(query=_of_psycopg(parsed.query))
         parsed = parsed.set(drivername=SYNC[known])
     return parsed
+
+
+def _of_psycopg(query: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a URL for asyncpg as psycopg calls them, without its caches'."""
+    names = {"ssl": "sslmode", "timeout": "connect_timeout"}
+    kept = {name: value for name, value in query.items() if name not in ASYNCPGS_OWN}
+    return {names.get(name, name): value for name, value in kept.items()}
 
 
 def _is_async(url: URL) -> bool:
@@ -116,9 +129,20 @@ def open_raw(url: URL, more: Mapping[str, Any] | None = None) -> Raw:
         options["check_same_thread"] = False
     elif "connect_timeout" not in options:
         options["connect_timeout"] = 10  # a host that swallows packets must not hold us for minutes
+    if dialect.driver == "pymysql" and "password" in options:
+        options["password"] = _as_bytes(options["password"])
     if dialect.driver == "pymysql" and not any(map(SAYS_TLS.match, options)):
         return _open_pymysql(dialect, options)
     return dialect.connect(*arguments, **options)
+
+
+def _as_bytes(password: str) -> str | bytes:
+    """PyMySQL writes passwords in Latin-1; for others servers are given UTF-8."""
+    try:
+        password.encode("latin-1")
+    except UnicodeEncodeError:
+        return password.encode()
+    return password
 
 
 def _open_pymysql(dialect: SqlalchemyDialect, options: Mapping[str, Any]) -> Raw:

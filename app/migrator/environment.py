@@ -26,6 +26,7 @@ from app.migrator.alike import alike
 from app.migrator.alone import Modules, env_py
 from app.migrator.connecting import PLAIN, Settings, listeners_of, settings_of
 from app.migrator.engines import below, commits, is_same, leading_to, mute_engine
+from app.migrator.plain import plain
 from app.migrator.running import in_project, patched
 
 # What env.py says about comparing; the rest of it is about running.
@@ -363,13 +364,13 @@ def raise_failed(error: Exception, url: URL) -> NoReturn:
     """Raise an error of env.py's own as ours, in words and without passwords."""
     if isinstance(error, HeadwayError):
         raise error
-    plain = _in_words(error)
-    said = _without_secrets(plain, url)
+    words = _in_words(error)
+    said = _without_secrets(words, url)
     ours = EnvironmentFailed(
         f"env.py failed: {type(error).__name__}: {said}. {_advice(error)}", reason=said
     )
     # The cause would be shown with it, and says what we have just taken out.
-    raise ours from (error if said == plain and said in " ".join(str(error).split()) else None)
+    raise ours from (error if said == words and said in plain(error) else None)
 
 
 def _in_words(error: Exception) -> str:
@@ -377,7 +378,7 @@ def _in_words(error: Exception) -> str:
         # pydantic's words quote all that it was given, which is where the secrets are.
         found = error.errors(include_input=False)  # type: ignore[attr-defined]
         return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
-    return " ".join(str(error).split()).rstrip(".")
+    return plain(error)
 
 
 def _without_secrets(said: str, url: URL) -> str:
@@ -387,7 +388,7 @@ def _without_secrets(said: str, url: URL) -> str:
 
 
 def _advice(error: Exception) -> str:
-    if "application context" in str(error):
+    if "application context" in plain(error):
         return (
             "It belongs to a Flask application: work inside one, `with app.app_context():`, or "
             "through its own `flask` command."

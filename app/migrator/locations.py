@@ -29,6 +29,13 @@ def folder_of(location: str) -> Path:
     return _named_by_options_in(folder) or folder
 
 
+def version_folder(location: str) -> Path:
+    """A folder of revisions, which need not be there yet."""
+    if (said := RESOURCE.fullmatch(location)) and is_resource(location):
+        return _package_folder(said["package"], said["folder"], location)
+    return Path(os.path.abspath(location))  # noqa: PTH100  # a link stays the name people gave
+
+
 def _named_by_options_in(folder: Path) -> Path | None:
     """The script directory of a project whose root was given, where Alembic itself is run."""
     if (folder / "env.py").exists() or (folder / "versions").is_dir():

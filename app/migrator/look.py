@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
 from app.migrator import history
-from app.migrator.dialects import VersionTable, dialect_of
+from app.migrator.dialects import VersionTable, dialect_of, refuse_no_version
 from app.migrator.scripts import Scripts
 from app.migrator.values import Look, Position
 
@@ -29,11 +29,14 @@ def read_current(
     connection: Connection, tables: Collection[str], table: VersionTable = CATALOGS
 ) -> tuple[str, ...]:
     """The revisions the database says it is at; () if it says nothing."""
-    if table.schema is None and table.name not in tables:
+    is_listed = table.schema is not None or table.name in tables
+    if not is_listed and not inspect(connection).has_table(table.name):  # which may be a view
         return ()
     name = table.quoted(dialect_of(connection).quote)
     rows = connection.exec_driver_sql(f"SELECT version_num FROM {name}")  # noqa: S608
-    return tuple(sorted(row[0] for row in rows))
+    found = [row[0] for row in rows]
+    refuse_no_version(table.name, found)
+    return tuple(sorted(found))
 
 
 def _judge(

@@ -1,9 +1,11 @@
 """What would be done: the steps from where a database stands to a target, in Alembic's order."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 from alembic.script import ScriptDirectory
@@ -85,6 +87,11 @@ def steps_of(project: History, direction: Direction, target: str) -> StepsOf:
             return way(target, heads)
         except CommandError as error:
             raise in_our_words(project, error, target) from error
+        except AttributeError as error:
+            missing = _missing_function(error)
+            if missing is None:
+                raise
+            raise TargetInvalid(f"{missing} Nothing was changed.", target=target) from error
         except AssertionError as error:  # Alembic's own, for some targets that make no sense
             raise TargetInvalid(
                 f"{target} names no revision from here. The heads of {project.folder} are: "
@@ -93,6 +100,17 @@ def steps_of(project: History, direction: Direction, target: str) -> StepsOf:
             ) from error
 
     return steps
+
+
+def _missing_function(error: AttributeError) -> str | None:
+    """The sentence for a revision whose file lacks a function."""
+    if error.name not in ("upgrade", "downgrade") or not isinstance(error.obj, ModuleType):
+        return None
+    name = getattr(error.obj, "revision", error.obj.__name__)
+    advice = "there is no way down from it. Restore a copy from before it, or write the function."
+    if error.name == "upgrade":
+        advice = "there is nothing to run. Write the function."
+    return f"Revision {name} has no {error.name}(), so {advice}"
 
 
 def alembic_steps(
@@ -108,14 +126,26 @@ def alembic_steps(
 
 def direction_of(project: Project, target: str, current: Sequence[str]) -> Direction:
     """Down for `base`, `-1` and what lies below the current revisions; else up."""
-    if target == "base" or target.startswith("-"):
+    branch, _, place = target.rpartition("@")
+    if place == "base" or place.startswith("-"):
         return Direction.DOWNGRADE
-    if target.startswith("+") or target in ("head", "heads"):
+    if place.startswith("+") or place in ("head", "heads"):
         return Direction.UPGRADE
     below = project.scripts.ancestors(current)
     found = [known for known in project.scripts.by_id if known.startswith(target)]
+    if not found and (branch or set(place) & set("+-") or place in project.labels):
+        return _direction_by_steps(project, target, current)
     down = len(found) == 1 and found[0] in below and found[0] not in current
     return Direction.DOWNGRADE if down else Direction.UPGRADE
+
+
+def _direction_by_steps(project: Project, target: str, current: Sequence[str]) -> Direction:
+    """Down if that is the way in which Alembic finds steps to it; else up."""
+    for way in (Direction.UPGRADE, Direction.DOWNGRADE):
+        with contextlib.suppress(HeadwayError):
+            if alembic_steps(project, way, target, current):
+                return way
+    return Direction.UPGRADE
 
 
 def step_names(steps: Sequence[Any], direction: Direction = Direction.UPGRADE) -> tuple[str, ...]:

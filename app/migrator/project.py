@@ -1,7 +1,9 @@
 """A project: a team's Alembic script directory, as it is."""
 
+import contextlib
 import copy
 import hashlib
+import itertools
 import os
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,12 +18,12 @@ from alembic.script import Script as AlembicScript
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine
 
-from app.errors import ScriptsUnreadable
+from app.errors import EnvironmentFailed, HeadwayError, ScriptsUnreadable
 from app.migrator import driver
 from app.migrator.address import Address
 from app.migrator.alone import Modules, alone
 from app.migrator.connecting import Settings
-from app.migrator.directory import Directory, alembics_words, compiled, quiet
+from app.migrator.directory import Directory, alembics_words, compiled, imported, quiet
 from app.migrator.driver import Raw
 from app.migrator.environment import Environment, Mode, listen, x_arguments
 from app.migrator.locations import (
@@ -32,8 +34,9 @@ from app.migrator.locations import (
     location_in,
     options_of,
     revisions_of,
+    version_folder,
 )
-from app.migrator.scripts import Scripts
+from app.migrator.scripts import Script, Scripts
 
 if TYPE_CHECKING:
     from app.migrator.database import Database
@@ -41,6 +44,10 @@ if TYPE_CHECKING:
 
 MOST_ENVIRONMENTS = 256
 """How many answers of an env.py are kept, where it says other things of each database."""
+
+
+CACHED = ("scripts", "directory", "revisions", "digest", "sourceless")
+"""What was read of the revisions' files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +84,14 @@ class Project:
             self.modules = Modules(tuple(dict.fromkeys(str(path.resolve()) for path in paths)))
             found = self.config.get_version_locations_list()
         self.version_folders = tuple(
-            folder_of(absolute(place, base)) for place in found or [str(revisions_of(self.folder))]
+            version_folder(absolute(place, base))
+            for place in found or [str(revisions_of(self.folder))]
         )
         self._environments: dict[tuple[object, ...], Environment] = {}
+        self.kind: URL | None = None
+        """The kind of database that its folders are for, where env.py has some for each."""
+        self._kinds: dict[tuple[str, tuple[tuple[str, str], ...]], Project] = {}
+        self._base, self.own_folders = self, self.version_folders  # as its options name them
         self.memory: dict[Any, Any] = {}
         """What was found out about upgrades of this project in this process."""
 
@@ -90,12 +102,15 @@ class Project:
         """The project at a folder or at `package:folder`.
 
         `ini` names its `alembic.ini` or `pyproject.toml`; without it, one in the folder or the
-        two above that says it belongs to this folder is used, and none is needed. Raises
-        ScriptsUnreadable where there is no script directory or its revisions are no history.
+        two above that says it belongs to this folder is used, and none is needed. A project
+        that has no revision yet is one. Raises ScriptsUnreadable where there is no script
+        directory or its revisions are no history.
         """
         project = cls(os.fspath(location), os.fspath(ini) if ini else None)
-        project.scripts  # noqa: B018  # read now, so that a hole is found now
-        return project
+        if not project.scripts.by_id:  # read now, so that a hole is found now
+            with contextlib.suppress(EnvironmentFailed):
+                return project.for_kind(project.default_url, ask=True)
+        return project.for_kind(project.default_url)
 
     @classmethod
     def shared(cls, location: str, ini: str | None = None) -> "Project":
@@ -109,17 +124,85 @@ class Project:
             return fresh
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_revived, (self.location, self.ini))
+        return (_revived, (self.location, self.ini, self.kind))
 
     def __repr__(self) -> str:
         return f"Project({self.location!r})"
 
     @cached_property
     def scripts(self) -> Scripts:
-        """The revisions as files, read without importing them."""
+        """The revisions as files, read without importing them where they tell plainly."""
+        may_be_empty = self.has_env_py or any(map(Path.is_dir, self.version_folders))
         if self.sourceless:
-            return Scripts.of(map(compiled, self._walk()), *self.version_folders)
-        return Scripts.read(*filter(Path.is_dir, self.version_folders), recursive=self._recursive)
+            found = map(compiled, self._walk())
+            return Scripts.of(found, *self.version_folders, may_be_empty=may_be_empty)
+        there = tuple(filter(Path.is_dir, self.version_folders))
+        if not there:  # Alembic passes over those that are missing
+            return Scripts.of((), *self.version_folders, may_be_empty=may_be_empty)
+        return Scripts.read(
+            *there,
+            recursive=self._recursive,
+            imports=self._imported,
+            may_be_empty=may_be_empty,
+        )
+
+    def _imported(self, paths: Sequence[str]) -> list[Script]:
+        with alone(self.modules):
+            return list(imported(paths))
+
+    def for_kind(
+        self, url: URL, x: Mapping[str, str] | None = None, *, ask: bool = False
+    ) -> "Project":
+        """The project as it is for one kind of database: mostly itself.
+
+        An env.py may set `context.script.version_locations` when it runs: then it has other
+        revisions for each kind. One that does not mention them is asked only with `ask`.
+        """
+        if not (ask or self.chooses_folders):
+            return self
+        key = (url.get_backend_name(), tuple(sorted((x or {}).items())))
+        if key not in self._kinds:
+            self._kinds[key] = self._chosen(url, x or {})
+        return self._kinds[key]
+
+    def _chosen(self, url: URL, x: Mapping[str, str]) -> "Project":
+        if self is not self._base:
+            return self._base._chosen(url, x)  # noqa: SLF001  # ours
+        directory = self._directory(self.own_folders)
+        before = list(directory.version_locations)
+        with alone(self.modules):
+            self._listen(url, x, directory)
+        if [*map(str, directory.version_locations)] == before:
+            return self
+        found = object.__new__(type(self))
+        found.__dict__ |= {k: v for k, v in self.__dict__.items() if k not in CACHED}
+        found.kind, found.memory = driver.parse(f"{url.drivername}://"), {}
+        more = self.version_folders[len(self.own_folders) :]
+        found.version_folders = (
+            *(version_folder(os.fspath(place)) for place in directory.version_locations),
+            *more,
+        )
+        return found
+
+    @cached_property
+    def chooses_folders(self) -> bool:
+        """True if its env.py mentions where revisions are, so that it may say it anew."""
+        file = self.folder / "env.py"
+        return file.is_file() and b"version_locations" in file.read_bytes()
+
+    @property
+    def has_env_py(self) -> bool:
+        """True if there is one, compiled or not."""
+        return (self.folder / "env.py").is_file() or (self.folder / "env.pyc").is_file()
+
+    @property
+    def default_url(self) -> URL:
+        """The database that its options name, or else SQLite: its kind, where none is given."""
+        said = self.config.get_main_option("sqlalchemy.url")
+        try:
+            return driver.parse(said or "sqlite://")
+        except HeadwayError:  # `driver://user:pass@localhost/dbname`, as Alembic's template has it
+            return driver.parse("sqlite://")
 
     @cached_property
     def sourceless(self) -> bool:
@@ -138,6 +221,9 @@ class Project:
     @cached_property
     def directory(self) -> ScriptDirectory:
         """Alembic's own view of it, which imports every revision on first use."""
+        return self._directory(self.version_folders)
+
+    def _directory(self, folders: Sequence[Path]) -> ScriptDirectory:
         option = self.config.get_alembic_option
         with alembics_words(), quiet():
             slug = option("truncate_slug_length")
@@ -147,7 +233,7 @@ class Project:
                 truncate_slug_length=int(slug) if slug else None,
                 sourceless=self.sourceless,
                 output_encoding=option("output_encoding", "utf-8"),
-                version_locations=[str(folder) for folder in self.version_folders],
+                version_locations=[str(folder) for folder in folders],
                 timezone=option("timezone"),
                 hooks=self.config.get_hooks_list(),
                 recursive_version_locations=self._recursive,
@@ -158,6 +244,11 @@ class Project:
     def heads(self) -> tuple[str, ...]:
         """The revisions that no other stands on."""
         return self.scripts.heads
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """The branch labels that its revisions bear."""
+        return frozenset(label for one in self.scripts.by_id.values() for label in one.labels)
 
     @cached_property
     def revisions(self) -> tuple[Revision, ...]:
@@ -211,20 +302,22 @@ class Project:
             if not (known.reads_x and given not in key):
                 return known
         with alone(self.modules):
-            heard = self._listen(url, x, lent=lent)
+            heard = self._listen(url, x, self.directory, lent=lent)
         self._environments[(kind, given, url) if heard.per_database else (kind, given)] = heard
         while len(self._environments) > MOST_ENVIRONMENTS:
             del self._environments[next(iter(self._environments))]
         return heard
 
-    def _listen(self, url: URL, x: Mapping[str, str], *, lent: bool) -> Environment:
-        if not (self.folder / "env.py").is_file() and not (self.folder / "env.pyc").is_file():
+    def _listen(
+        self, url: URL, x: Mapping[str, str], directory: ScriptDirectory, *, lent: bool = False
+    ) -> Environment:
+        if not self.has_env_py:
             return Environment(mode=Mode.NONE, why=f"there is no env.py in {self.folder}")
 
         def config_for(url: URL) -> Config:
             return self.config_for(url, x)
 
-        return listen(config_for, self.directory, url, self.modules, lent=lent)
+        return listen(config_for, directory, url, self.modules, lent=lent)
 
     def config_for(self, url: URL, x: Mapping[str, str] | None = None) -> Config:
         """Alembic's configuration as its env.py sees it for one database."""
@@ -250,8 +343,10 @@ class Project:
         from app.migrator.session import Policy
 
         given = dict(x or {})
-        address = replace(Address.of(database), setup=ConnectionSetup(self, given))
-        return Database(self, address, given, Policy(**policy))
+        address = Address.of(database)
+        project = self.for_kind(address.url, given)
+        address = replace(address, setup=ConnectionSetup(project, given))
+        return Database(project, address, given, Policy(**policy))
 
     def revise(self, message: str, **options: Any) -> tuple[Path, ...]:
         """Write a revision that brings the newest schema to the models: see revise.revise."""
@@ -273,7 +368,7 @@ class Project:
 
     def forget(self) -> None:
         """Read the scripts anew: a file was added."""
-        for name in ("scripts", "directory", "revisions", "digest"):
+        for name in CACHED:
             self.__dict__.pop(name, None)
         self.memory.clear()
 
@@ -283,10 +378,19 @@ class Project:
         files = [Path(file) for file in options if Path(file).is_file()]
         return [
             (entry.name, entry.stat().st_mtime_ns, entry.stat().st_size)
-            for folder in (*self.version_folders, self.folder)
-            if folder.is_dir()
+            for folder in self._all_folders()
             for entry in os.scandir(folder)
         ] + [(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+
+    def _all_folders(self) -> Iterator[str | Path]:
+        """The folders whose files are its own."""
+        kinds = [one.version_folders for one in self._kinds.values()]
+        folders = dict.fromkeys(itertools.chain(self.version_folders, *kinds, [self.folder]))
+        for folder in filter(Path.is_dir, folders):
+            yield folder
+            if self._recursive and folder != self.folder:
+                for place, below, _ in os.walk(folder):
+                    yield from (os.path.join(place, name) for name in below)  # noqa: PTH118
 
     def _walk(self) -> Iterator[AlembicScript]:
         with alone(self.modules), alembics_words():
@@ -358,9 +462,10 @@ class ConnectionSetup:
             settings.apply(raw, address.url)
 
 
-def _revived(location: str, ini: str | None) -> Project:
+def _revived(location: str, ini: str | None, kind: URL | None = None) -> Project:
     """A project that came from another process."""
-    return Project.shared(location, ini)
+    project = Project.shared(location, ini)
+    return project.for_kind(kind, ask=True) if kind else project
 
 
 _known: dict[tuple[str, str | None], tuple[object, Project]] = {}

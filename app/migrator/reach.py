@@ -3,21 +3,26 @@
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from app.errors import (
+    AddressInvalid,
     DatabaseDamaged,
     DatabaseDenied,
+    DatabaseInUse,
     DatabaseReadOnly,
+    DatabaseRefused,
     DatabaseUnreachable,
     HeadwayError,
 )
 from app.migrator.dialects import dialect_of
-from app.migrator.driver import shown
+from app.migrator.driver import Raw, open_raw, shown
+from app.migrator.plain import plain
 
 log = logging.getLogger(__name__)
 
@@ -26,22 +31,56 @@ ADVICE: dict[type[HeadwayError], str] = {
     DatabaseDenied: "{url} refuses the user or the password: {reason}",
     DatabaseDamaged: "{url} cannot be read: {reason}. Check the path, or restore a snapshot.",
     DatabaseReadOnly: "{url} cannot be used: {reason}. Give it a place that can be written.",
+    DatabaseInUse: (
+        "{url} gave up on what it was sent: {reason}. Nothing more was done. Try again when others "
+        "are done, or allow it more time."
+    ),
+    DatabaseRefused: "{url} refuses what it was sent: {reason}. Nothing more was done.",
 }
+RIGHT_MISSING = (
+    "{url} does not allow this: {reason}. Nothing more was done. {missing}, or give the URL of an "
+    "account that has it."
+)
 
 
 @contextmanager
-def reaching(url: URL) -> Iterator[None]:
-    """Turn "cannot connect", "wrong password" and "read-only" into errors of ours."""
+def reaching(url: URL, *, all: bool = False) -> Iterator[None]:  # noqa: A002
+    """Turn "cannot connect", "wrong password" and "read-only" into errors of ours.
+
+    With `all`, whatever else the driver says too: the database is somebody's, and no fault of it
+    is one of Headway's.
+    """
     try:
         yield
     except Exception as error:
         said = error.orig if isinstance(error, DBAPIError) else error
-        kind = dialect_of(url).refusal(said) if said and _is_drivers(said) else None
+        if not said or not _is_drivers(said):
+            raise
+        kind = dialect_of(url).refusal(said) or (DatabaseRefused if all else None)
         if kind is None:
             raise
         place = shown(url)
-        reason = " ".join(str(said).split()).rstrip(".")
-        raise kind(ADVICE[kind].format(url=place, reason=reason), url=place) from error
+        statement = str(getattr(error, "statement", None) or "")
+        words = ADVICE[kind]
+        missing = dialect_of(url).missing_right(said, statement)
+        if kind is DatabaseDenied and missing:
+            words = RIGHT_MISSING
+        told = words.format(url=place, reason=plain(said), missing=f"Grant it {missing}")
+        raise kind(told, url=place) from error
+
+
+def opened(url: URL, more: Mapping[str, Any] | None = None) -> Raw:
+    """A new connection of the driver's. Raises AddressInvalid for options that it does not know."""
+    try:
+        return open_raw(url, more)
+    except (OSError, UnicodeError) as error:  # a name that is none, a socket that is not there
+        raise DatabaseUnreachable(
+            ADVICE[DatabaseUnreachable].format(url=shown(url), reason=plain(error)), url=shown(url)
+        ) from error
+    except (TypeError, ValueError) as error:
+        if _is_drivers(error):
+            raise
+        raise AddressInvalid(f"{shown(url)} cannot be used: {plain(error)}.") from error
 
 
 def _is_drivers(error: BaseException) -> bool:

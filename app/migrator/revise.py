@@ -13,8 +13,8 @@ from alembic.util import CommandError
 from alembic.util import rev_id as new_id
 from sqlalchemy import URL, Connection, Engine
 
-from app.errors import EnvironmentFailed, HeadwayError, MigrationFailed
-from app.migrator import driver, reference
+from app.errors import EnvironmentFailed, HeadwayError, MigrationFailed, ScriptsUnreadable
+from app.migrator import reference
 from app.migrator.address import Address
 from app.migrator.alone import alone
 from app.migrator.dialects import dialect_of
@@ -47,7 +47,8 @@ def revise(
     `sqlalchemy.url`, or else SQLite. `empty` writes one to be filled by hand. () if there is
     nothing to write.
     """
-    address = Address.of(against) if against is not None else _default(project)
+    address = Address.of(against if against is not None else project.default_url)
+    project = project.for_kind(address.url)
     asked = {
         "message": message,
         "autogenerate": not empty,
@@ -71,6 +72,11 @@ def merge(
     revision_id: str | None = None,
 ) -> Path:
     """Write a revision that joins heads; its file."""
+    project = project.for_kind(project.default_url)
+    if not project.heads:
+        raise ScriptsUnreadable(
+            f"There is no revision in {project.folder} to join: `revise` first."
+        )
     with alone(project.modules), _templated(project), _words(project, "heads"):
         script = project.directory.generate_revision(
             revision_id or new_id(),
@@ -160,14 +166,6 @@ def _at_head(project: Project, address: Address) -> Iterator[Connection]:
                 "the kind that the project is for (`--against URL`); it is not changed."
             ) from error
         yield empty
-
-
-def _default(project: Project) -> Address:
-    said = project.config.get_main_option("sqlalchemy.url")
-    try:
-        return Address.of(driver.parse(said or "sqlite://"))
-    except HeadwayError:  # `driver://user:pass@localhost/dbname`, as Alembic's template has it
-        return Address.of("sqlite://")
 
 
 @contextmanager

@@ -89,6 +89,8 @@ class Look:
     @property
     def next_step(self) -> str:
         """What to do about it, in a sentence; "" if nothing."""
+        if self.position is Position.EMPTY and not self.pending:
+            return ""  # of a project that has no revision yet
         return NEXT_STEPS[self.position]
 
     @property

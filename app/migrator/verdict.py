@@ -71,6 +71,8 @@ def _position(project: Project, table: VersionTable, seen: Peek) -> Position:
         return Position.TORN
     known = [version for version in seen.versions if version in project.scripts.by_id]
     if not seen.versions:
+        if not project.scripts.by_id:
+            return Position.AT_HEAD  # of a project that has no revision yet
         others = seen.tables - {table.name, history.NAME}
         # Another program's tables in the same database are no reason to refuse: only those
         # that our own scripts would make are.
@@ -79,12 +81,10 @@ def _position(project: Project, table: VersionTable, seen: Peek) -> Position:
     if len(known) < len(seen.versions):
         if known:
             return Position.DIVERGED
-        return Position.AHEAD if _has_our_tables(project, seen) else Position.FOREIGN
+        others = seen.tables - {table.name, history.NAME}
+        ours = any(project.scripts.names(name) for name in others)
+        return Position.AHEAD if ours else Position.FOREIGN
     return Position.BEHIND if pending(project, seen.versions) else Position.AT_HEAD
-
-
-def _has_our_tables(project: Project, seen: Peek) -> bool:
-    return any(project.scripts.names(name) for name in seen.tables)
 
 
 def refusal(address: Address, seen: Look) -> HeadwayError | None:

@@ -221,7 +221,7 @@ class Run:
         outcome = "torn" if self.torn else "failed"
         history.finish(connection, self.row_id, outcome=outcome, error=said, **self._took())
 
-    def _explained(self, error: Exception) -> HeadwayError:
+    def _explained(self, error: BaseException) -> HeadwayError:
         own = self.dialect.transactional_ddl
         why = "it left its transaction" if own else "this database commits each statement"
         told = explained(

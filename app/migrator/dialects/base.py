@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import URL, Connection, Engine, inspect
 
-from app.errors import HeadwayError
+from app.errors import DatabaseDamaged, HeadwayError
 from app.migrator import history
 from app.migrator.driver import Raw
 from app.migrator.values import Holder
@@ -42,6 +42,18 @@ class VersionTable:
         """The name as SQL, between these quotes."""
         parts = [self.schema, self.name] if self.schema else [self.name]
         return ".".join(f"{quote}{part.replace(quote, quote * 2)}{quote}" for part in parts)
+
+
+def refuse_no_version(table: str, versions: Sequence[object]) -> None:
+    """Raise DatabaseDamaged for a row of a version table that is no revision's id."""
+    for version in versions:
+        if not isinstance(version, str):
+            what = "NULL" if version is None else repr(version)
+            raise DatabaseDamaged(
+                f"The table {table} has a row whose version_num is {what}, which is the id of no "
+                "revision. Nothing was changed. Delete that row, or write the right id in it; a "
+                "database without a version is stamped by `adopt` or `stamp`."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +162,10 @@ class Dialect(ABC):
     @abstractmethod
     def refusal(self, error: BaseException) -> type[HeadwayError] | None:
         """The error of ours that this error of the driver's means, or None for any other."""
+
+    def missing_right(self, error: BaseException, statement: str) -> str | None:  # noqa: ARG002
+        """The right that the account lacks, where that is what the error says."""
+        return None
 
     def tables(self, connection: Connection) -> set[str]:
         """The names of the tables in the default schema."""

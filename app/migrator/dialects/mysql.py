@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from app.errors import (
     DatabaseDenied,
     DatabaseExists,
+    DatabaseInUse,
     DatabaseReadOnly,
     DatabaseUnreachable,
     HeadwayError,
@@ -20,13 +21,18 @@ from app.errors import (
 from app.migrator import history
 from app.migrator.dialects import mysql_copy, mysql_undo
 from app.migrator.dialects.base import Dialect, Lock, Peek, VersionTable
-from app.migrator.driver import Raw, ask, closing, open_raw, shown
+from app.migrator.driver import Raw, ask, closing, shown
 from app.migrator.values import Holder
 
-DENIED = {1044, 1045, 1698}
-READ_ONLY = {1290, 1792, 1836}
-UNREACHABLE = {1040, 1049, 1053, 2002, 2003, 2005, 2006, 2013}
+NO_RIGHT = {1044, 1142, 1143, 1227, 1370, 1419}
+DENIED = {1045, 1130, 1698, *NO_RIGHT}
+READ_ONLY = {1021, 1114, 1290, 1792, 1836}  # the first two: no space is left
+UNREACHABLE = {
+    *(1040, 1049, 1053, 1129, 1203, 1226, 1927, 4031),
+    *(2001, 2002, 2003, 2004, 2005, 2006, 2007, 2012, 2013, 2026, 2055),
+}
 NO_TABLE, NO_DATABASE, DATABASE_EXISTS = 1146, 1046, 1007
+INTERRUPTED = 1317
 BRAKES = {1205, 1213, 1969, 3024}  # a lock, a deadlock, a statement on MariaDB and on MySQL
 SCRATCH = "headway_scratch_"
 SETTINGS = (
@@ -71,7 +77,15 @@ class Mysql(Dialect):
             return DatabaseDenied
         if code in READ_ONLY:
             return DatabaseReadOnly
+        if code in BRAKES or code == INTERRUPTED:
+            return DatabaseInUse
         return DatabaseUnreachable if code in UNREACHABLE or code == 0 else None
+
+    def missing_right(self, error: BaseException, statement: str) -> str | None:  # noqa: ARG002
+        code = error.args[0] if error.args else None
+        if code in NO_RIGHT:  # which its words name
+            return "the right"
+        return None
 
     def peek(self, raw: Raw, table: VersionTable) -> Peek:
         try:
@@ -170,9 +184,9 @@ def _tidy(connection: Connection, mine: str) -> None:
 @contextmanager
 def _maintenance(url: URL) -> Iterator[Raw]:
     """A session on the server, in no database."""
-    from app.migrator.reach import reaching  # which knows the dialects
+    from app.migrator.reach import opened, reaching  # which knows the dialects
 
-    with reaching(url), closing(open_raw(url._replace(database=None))) as raw:
+    with reaching(url, all=True), closing(opened(url._replace(database=None))) as raw:
         yield raw
 
 

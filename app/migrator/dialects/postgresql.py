@@ -22,7 +22,7 @@ from app.errors import (
 from app.migrator import history
 from app.migrator.dialects import postgresql_undo
 from app.migrator.dialects.base import Dialect, Lock, Peek, VersionTable
-from app.migrator.driver import Raw, ask, closing, on_its_own, open_raw, shown
+from app.migrator.driver import Raw, ask, closing, on_its_own, shown
 from app.migrator.values import Holder
 
 # An application_name holds 63 bytes; the host comes last because it may be cut.
@@ -38,6 +38,15 @@ SETTINGS = (
 )
 """What we set in a session."""
 BRAKES = ("55P03", "57014", "40P01")  # lock_timeout, statement_timeout, a deadlock
+ENDED = ("25P03", "25P04", "57P05", "40001")  # the server's own limits, and a rival's commit
+UNWRITABLE = ("25006", "53100")  # a standby, a full disk
+DENIED = ("28P01", "28000")
+STRANGER = ("password authentication failed", "no password supplied", "no pg_hba.conf entry")
+NO_RIGHT = re.compile(
+    r"permission denied (?:for (?P<kind>[\w ]+?) \"?(?P<name>[^\"\n]+)\"?"
+    r"|to create (?P<made>\w+))|must be "
+)
+VERBS = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|TRUNCATE|CREATE|DROP|ALTER)", re.IGNORECASE)
 
 
 class Postgresql(Dialect):
@@ -69,20 +78,38 @@ class Postgresql(Dialect):
         return AdvisoryLock(raw, name)
 
     def refusal(self, error: BaseException) -> type[HeadwayError] | None:
-        state = _state(error)
-        said = str(error)
-        if state in ("28P01", "28000") or "password authentication failed" in said:
+        state, said = _state(error), str(error)
+        if state in DENIED or any(words in said for words in STRANGER) or ROLE_MISSING.search(said):
             return DatabaseDenied
-        if ROLE_MISSING.search(said):
+        if self.missing_right(error, ""):
             return DatabaseDenied
-        if "no password supplied" in said or "no pg_hba.conf entry" in said:
-            return DatabaseDenied
-        if state == "25006":
+        if state in UNWRITABLE:
             return DatabaseReadOnly
-        if state is None or state[:2] in ("08", "57") or state in ("3D000", "53300"):
-            operational = any(cls.__name__ == "OperationalError" for cls in type(error).__mro__)
-            return DatabaseUnreachable if operational else None
+        if state in BRAKES or state in ENDED:
+            return DatabaseInUse
+        names = {cls.__name__ for cls in type(error).__mro__}
+        is_lost = state is None or state[:2] in ("08", "57") or state in ("3D000", "53300")
+        if is_lost and ("OperationalError" in names or "connection already closed" in said):
+            return DatabaseUnreachable
         return None
+
+    def missing_right(self, error: BaseException, statement: str) -> str | None:
+        if _state(error) not in ("42501", None):
+            return None
+        said = NO_RIGHT.search(str(error))
+        if said is None:
+            return "the right" if _state(error) else None
+        if said["made"]:
+            return {"database": "CREATEDB", "role": "CREATEROLE"}.get(said["made"], "the right")
+        if said["kind"] is None:  # "must be owner of table item"
+            return "the ownership"
+        verb = VERBS.match(statement)
+        if said["kind"] in ("schema", "database"):
+            right = "CREATE" if verb and verb[1].upper() == "CREATE" else "USAGE"
+            right = "CONNECT" if said["kind"] == "database" and not verb else right
+        else:
+            right = verb[1].upper() if verb else "SELECT"
+        return f"{right} on {said['kind']} {said['name']}"
 
     def peek(self, raw: Raw, table: VersionTable) -> Peek:
         with on_its_own(raw), contextlib.closing(raw.cursor()) as cursor:
@@ -174,7 +201,7 @@ class Postgresql(Dialect):
     def rename(self, url: URL, name: str) -> None:
         with _maintenance(url) as raw:
             try:
-                raw.execute(
+                raw.cursor().execute(
                     f"ALTER DATABASE {_quoted(url)} RENAME TO {_quoted(url.set(database=name))}"
                 )
             except Exception as error:
@@ -215,9 +242,9 @@ class Postgresql(Dialect):
 @contextmanager
 def _maintenance(url: URL) -> Iterator[Raw]:
     """A session from which databases can be made and dropped: not one of them."""
-    from app.migrator.reach import reaching  # which knows the dialects
+    from app.migrator.reach import opened, reaching  # which knows the dialects
 
-    with reaching(url), closing(open_raw(url.set(database="postgres"))) as raw:
+    with reaching(url, all=True), closing(opened(url.set(database="postgres"))) as raw:
         raw.autocommit = True
         yield raw
 

@@ -16,6 +16,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from app.errors import (
     DatabaseDamaged,
     DatabaseExists,
+    DatabaseInUse,
     DatabaseReadOnly,
     DatabaseUnreachable,
     HeadwayError,
@@ -149,12 +150,14 @@ class Sqlite(Dialect):
 
     def refusal(self, error: BaseException) -> type[HeadwayError] | None:
         text = str(error)
-        if "readonly database" in text or "unable to open" in text:
+        if any(said in text for said in ("readonly database", "unable to open", "disk is full")):
             return DatabaseReadOnly  # a file does not come up later: waiting is no answer
         if "disk I/O error" in text:
             return DatabaseUnreachable
-        if "not a database" in text or "malformed" in text:
+        if any(said in text for said in ("not a database", "malformed", "unsupported file format")):
             return DatabaseDamaged
+        if any(said in text for said in ("is locked", "interrupted", "locking protocol")):
+            return DatabaseInUse
         return None
 
     @contextmanager

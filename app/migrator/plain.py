@@ -1,0 +1,41 @@
+"""What an error says, as a line that can be shown: whatever was raised, by whomever."""
+
+from sqlalchemy.exc import NoSuchTableError
+
+LONGEST = 1000
+BARE = (LookupError, AttributeError, NameError, TypeError, AssertionError)
+"""Errors of Python's own, whose words are about names."""
+
+
+def plain(error: BaseException) -> str:
+    """Its words in one line of printable characters, without the statement; no full stop."""
+    found = getattr(error, "orig", None) or error
+    said = _words(found).partition("\nLINE ")[0]  # where PostgreSQL shows the statement
+    said = "".join(one if one.isprintable() else repr(one)[1:-1] for one in " ".join(said.split()))
+    if len(said) > LONGEST:
+        said = f"{said[:LONGEST]} …"
+    return said.rstrip(".") or type(found).__name__  # `raise NotImplementedError`
+
+
+def with_kind(error: BaseException) -> str:
+    """The same, with what kind of error it is where its words alone would tell little."""
+    found = getattr(error, "orig", None) or error
+    said, kind = plain(error), type(found).__name__
+    if isinstance(found, NoSuchTableError):
+        return f"table {said} does not exist ({kind})"
+    is_bare = isinstance(
+        found, LookupError | AttributeError | NameError | TypeError | AssertionError
+    )
+    return f"{kind}: {said}" if is_bare and said != kind else said
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        inner = "; ".join(f"{type(one).__name__}: {plain(one)}" for one in error.exceptions)
+        return f"{error.message} ({inner})"
+    if isinstance(error, SystemExit):
+        return f"it ended the program ({error.code})"
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # an error that cannot even say what it is
+        return ""
