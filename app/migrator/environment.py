@@ -20,7 +20,8 @@ from sqlalchemy import URL, Connection, Engine
 
 from app.errors import EnvironmentFailed, HeadwayError
 from app.migrator.alone import Modules, env_py
-from app.migrator.engines import below, commits, is_same, leading_to, mute_engine
+from app.migrator.engines import below, commits, leading_to, mute_engine
+from app.migrator.urls import is_same
 
 # What env.py says about comparing; the rest of it is about running.
 COMPARING = {

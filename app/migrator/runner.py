@@ -15,12 +15,13 @@ from app.migrator import plans
 from app.migrator.address import Address
 from app.migrator.alone import alone, env_py
 from app.migrator.driver import Raw, shown
-from app.migrator.engines import below, commits, is_same, leading_to, mute_engine
+from app.migrator.engines import below, commits, leading_to, mute_engine
 from app.migrator.environment import Environment, Mode, raise_failed
 from app.migrator.offline import Span
 from app.migrator.plans import Direction, StepsOf
 from app.migrator.project import Project
 from app.migrator.run import Care, OnStep, guarded
+from app.migrator.urls import is_same
 from app.migrator.values import Holder
 
 Watch = Callable[[MigrationContext], None]
