@@ -373,7 +373,8 @@ def _shown(url: URL, name: str) -> str | tuple[str, ...]:
     except AddressInvalid:
         return "***"
     path = ",".join(name if PLAIN.fullmatch(name) else _quoted(name) for name in session.path)
-    said = [f"-csearch_path={path}"] if path else []
+    escaped = re.sub(r"([\s\\])", r"\\\1", path)
+    said = [f"-csearch_path={escaped}"] if path else []
     return " ".join(said + [f"-c{setting}=***" for setting in session.settings]) or "***"
 
 
