@@ -8,14 +8,17 @@ import psycopg
 import psycopg.pq
 import pymysql
 import pytest
+from flask import Flask
 from sqlalchemy.engine import URL
 
 from app.errors import AddressInvalid, DatabaseRegistered, HeadwayError, StillNeeded
 from app.fleet import addresses, creating, dropping, url_options
 from app.migrator.dialects import dialect_of
 from tests.fleet.conftest import ROOT
+from tests.fleet.fleets import Fleet
 from tests.fleet.registry import Registry, registry_on
 from tests.migrator.making import rows, run
+from tests.migrator.test_dialects import pgbouncer
 
 SECRET = "s3cr3t-w0rd"
 SAME = (
@@ -207,3 +210,15 @@ def test_a_place_is_one_host_and_no_part_of_a_password(registry: Registry, text:
     with pytest.raises(HeadwayError) as refused:
         addresses.parse(text)
     assert SECRET not in str(refused.value)
+
+
+def test_a_proxy_is_told_of_when_a_member_is_first_looked_at(
+    fleet_here: Flask, tmp_path: Path, postgresql_url: URL
+) -> None:
+    fleet = Fleet(fleet_here, tmp_path)
+    with pgbouncer(postgresql_url, "transaction") as proxy:
+        made = fleet.register("behind", proxy)
+        assert (made.position, made.pending) == ("empty", 3)
+        assert "a pool in session mode" in str(made.reason)
+    plain = fleet.register("plain", postgresql_url)
+    assert (plain.position, plain.reason) == ("empty", None)
