@@ -19,7 +19,8 @@ from app.errors import AddressInvalid, DatabaseUnreachable, DriverMissing, Outsi
 from app.fleet import url_options
 from app.migrator import driver
 from app.migrator.dialects import dialect_of
-from app.migrator.urls import is_same, place_of, real_file_of, schema_of, shown
+from app.migrator.search_path import schema_of
+from app.migrator.urls import is_same, place_of, real_file_of, shown
 from app.models import Database
 from app.settings import DRIVERS, Settings
 

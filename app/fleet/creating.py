@@ -17,7 +17,7 @@ from app.fleet.registering import added
 from app.fleet.tasks import joined
 from app.fleet.transactions import repeated, writing
 from app.migrator.address import Address
-from app.migrator.urls import refuse_schema
+from app.migrator.search_path import refuse_schema
 from app.migrator.values import Look
 from app.models import Database
 from app.settings import RELEASE

@@ -18,8 +18,9 @@ from app.fleet.transactions import CatalogSession, repeated, writing
 from app.migrator.address import Address
 from app.migrator.dialects import dialect_of
 from app.migrator.driver import Raw
+from app.migrator.search_path import refuse_schema
 from app.migrator.session import Policy, held
-from app.migrator.urls import is_same, refuse_schema
+from app.migrator.urls import is_same
 from app.models import Database, Difference, Event
 from app.settings import RELEASE
 

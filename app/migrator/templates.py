@@ -19,8 +19,8 @@ from app.migrator.address import Address
 from app.migrator.moves import Move
 from app.migrator.plans import Direction
 from app.migrator.project import Project
+from app.migrator.search_path import refuse_schema
 from app.migrator.session import Policy
-from app.migrator.urls import refuse_schema
 
 PREFIX = "headway_template_"
 

@@ -15,7 +15,8 @@ from app.migrator.address import Address
 from app.migrator.dialects import dialect_of
 from app.migrator.driver import ask
 from app.migrator.project import Project
-from app.migrator.urls import file_of, is_same, parse, schema_of, session_of, shown
+from app.migrator.search_path import schema_of, session_of
+from app.migrator.urls import file_of, is_same, parse, shown
 from app.migrator.values import Position
 from tests.migrator.making import make_project, run, table, tables
 

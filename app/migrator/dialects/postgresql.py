@@ -24,7 +24,8 @@ from app.migrator import history
 from app.migrator.dialects import postgresql_undo
 from app.migrator.dialects.base import Dialect, Lock, Peek, VersionTable
 from app.migrator.driver import Raw, ask, closing, on_its_own, open_raw, shown
-from app.migrator.urls import named, refuse_schema, schema_of
+from app.migrator.search_path import refuse_schema, schema_of
+from app.migrator.urls import named
 from app.migrator.values import Holder
 
 # An application_name holds 63 bytes; the host comes last because it may be cut.
