@@ -257,6 +257,10 @@ class _Reader:
                 f"{name} names a database in memory, which each worker would have to itself. "
                 "Name a file: sqlite:////data/catalog.sqlite"
             )
+        if backend == "sqlite" and str(url.database).startswith("file:"):
+            raise SettingInvalid(
+                f"{name} names its file by a URI. Give its path: sqlite:////data/catalog.sqlite"
+            )
         return url
 
     def broker(self, name: str) -> str | None:

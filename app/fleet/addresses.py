@@ -16,25 +16,23 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.errors import AddressInvalid, DatabaseUnreachable, DriverMissing, OutsideRoots
+from app.fleet import url_options
 from app.migrator import driver
 from app.migrator.dialects import dialect_of
-from app.migrator.driver import search_path_of, shown
+from app.migrator.search_path import schema_of
+from app.migrator.urls import is_same, place_of, real_file_of, shown
 from app.models import Database
 from app.settings import DRIVERS, Settings
 
 LONGEST = 1024
 SECRETS = Path("/run/secrets")
 """Where containers mount what is secret: a `file:` reference may lead there too."""
-PORTS = {"postgresql": 5432, "mysql": 3306}
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
-ELSEWHERE = {
-    *("hostaddr", "port", "dbname", "database", "db", "user", "username"),
-    *("service", "servicefile", "passfile", "read_default_file", "read_default_group"),
-    *("local_infile", "init_command", "unix_socket"),
-}
-"""Options that lead to another place than the URL says, or to this machine's files."""
+HOST = re.compile(r"[A-Za-z0-9._:%-]+")
+UNESCAPED = re.compile(r"[:@;/]")
+"""What no name of a user or a database holds, and a password that was not percent-encoded may."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +64,7 @@ def parse(text: str) -> URL:
         if path.is_dir():
             raise AddressInvalid(f"{path.name} is a folder. Name a file in it.")
         url = url.set(database=str(path))
-    if _identity(url) == _identity(settings().database_url):
+    if _is_catalog(url):
         raise AddressInvalid(
             "This is Headway's own catalog, which it migrates itself when it starts."
         )
@@ -122,7 +120,7 @@ def url_of(database: Database) -> URL:
 def described(url: URL) -> Described:
     """What may be said of a URL."""
     dialect = dialect_of(url).name
-    host, port = _place(url)
+    host, port = place_of(url)
     address = shown(url)
     if len(address) > LONGEST:
         raise AddressInvalid(f"This URL is longer than the {LONGEST} characters that are kept.")
@@ -177,7 +175,8 @@ def _checked(text: str) -> URL:
     if url.get_backend_name() == "sqlite":
         _check_file(url)
     else:
-        _check_options(url)
+        _check_place(url)
+    url_options.check(url, (SECRETS, *settings().data_roots))
     return url
 
 
@@ -188,6 +187,8 @@ def _typed(text: str) -> URL:
         return driver.parse("no url")  # says which there are, and nothing of this one
     if known := DRIVERS.get(url.drivername):
         url = url.set(drivername=known)
+    if url.get_backend_name() == "sqlite" and (url.database or "").startswith("file:"):
+        raise AddressInvalid("Name a SQLite file by its path: sqlite:////data/customer.db")
     return driver.parse(url)
 
 
@@ -195,23 +196,28 @@ def _check_file(url: URL) -> None:
     name = url.database or ""
     if url.host or url.username or url.password:
         raise AddressInvalid("A SQLite file has no host: write sqlite:////data/customer.db")
-    if name in ("", ":memory:") or name.startswith("file:"):
+    if name in ("", ":memory:"):
         raise AddressInvalid(
-            "Name a SQLite file by its path: sqlite:////data/customer.db. A database in memory, "
-            "or a file: URI, cannot be shared with workers."
+            "Name a SQLite file by its path: sqlite:////data/customer.db. A database in memory "
+            "cannot be shared with workers."
         )
-    if set(url.query) - {"timeout"}:
-        raise AddressInvalid("The URL of a SQLite file takes no options but `timeout`.")
 
 
-def _check_options(url: URL) -> None:
-    if hidden := sorted(set(url.query) & ELSEWHERE):
+def _check_place(url: URL) -> None:
+    """One host, said in the URL, and no part of a password where people see it."""
+    if not url.host:
         raise AddressInvalid(
-            f"Say {', '.join(hidden)} in the URL itself, or not at all: such options lead to "
-            "another place than the URL says."
+            "This URL names no host, or several, or a folder of sockets: where it leads would be "
+            "up to the machine. Name one host: postgresql://user:password@host/name"
         )
-    if url.host and "host" in url.query:
-        raise AddressInvalid("This URL names its host twice: say it once.")
+    wrong = not HOST.fullmatch(url.host) or any(
+        UNESCAPED.search(part or "") for part in (url.username, url.database)
+    )
+    if wrong:
+        raise AddressInvalid(
+            "The user, host or database of this URL holds a character that none has. If it is "
+            "the password's, percent-encode it: %40 for @, %3A for :, %2F for /."
+        )
 
 
 def _variable(name: str) -> str:
@@ -235,19 +241,21 @@ def _file(name: str) -> str:
         raise AddressInvalid(f"What {name} holds is no text.") from None
 
 
+def _is_catalog(url: URL) -> bool:
+    catalog = settings().database_url
+    try:
+        return _identity(url) == _identity(catalog)
+    except AddressInvalid:  # whose schema is not understood: any of its database may be it
+        return is_same(url, catalog)
+
+
 def _identity(url: URL) -> str:
     if url.get_backend_name() == "sqlite":
-        told = f"sqlite {os.path.realpath(str(url.database))}"
+        told = f"sqlite {real_file_of(url)}"
     else:
-        host, port = _place(url)
-        told = f"{dialect_of(url).name} {host} {port} {url.database} {search_path_of(url) or ''}"
+        host, port = place_of(url)
+        schema = schema_of(url)
+        # Without a schema of its own a session is in `public`.
+        own = "" if schema in (None, "public") else schema
+        told = f"{dialect_of(url).name} {host} {port} {url.database} {own}"
     return hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()
-
-
-def _place(url: URL) -> tuple[str, int]:
-    """Host and port, in one spelling."""
-    said = url.host or url.query.get("host") or "localhost"
-    host = (said if isinstance(said, str) else ",".join(said)).lower().rstrip(".")
-    if host in ("127.0.0.1", "::1"):
-        host = "localhost"
-    return host, url.port or PORTS.get(dialect_of(url).name, 0)

@@ -17,6 +17,7 @@ from app.fleet.registering import added
 from app.fleet.tasks import joined
 from app.fleet.transactions import repeated, writing
 from app.migrator.address import Address
+from app.migrator.search_path import refuse_schema
 from app.migrator.values import Look
 from app.models import Database
 from app.settings import RELEASE
@@ -61,7 +62,7 @@ def create_database(
 
 def _url_to_make(draft: Draft) -> URL:
     url = draft.place.url or resolve(str(draft.place.reference))
-    dropping.refuse_tenant(url, "made")
+    refuse_schema(url, "made")
     return url
 
 

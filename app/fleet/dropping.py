@@ -1,23 +1,26 @@
 """Databases go: one is retired from the fleet and left alone, or dropped for real."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import URL, delete, make_url, select
+from sqlalchemy import URL, delete, make_url, or_, select
 from sqlalchemy.exc import ArgumentError
 
-from app.errors import DatabaseNotFound, InputInvalid, RecordChanged, StillNeeded
+from app.errors import DatabaseNotFound, HeadwayError, InputInvalid, RecordChanged, StillNeeded
 from app.extensions import db
 from app.fleet import audit, standings
 from app.fleet.actors import Actor
-from app.fleet.addresses import url_of
+from app.fleet.addresses import described, resolve, url_of
 from app.fleet.databases import find, get_database, require_free
 from app.fleet.transactions import CatalogSession, repeated, writing
 from app.migrator.address import Address
-from app.migrator.driver import search_path_of
+from app.migrator.dialects import dialect_of
+from app.migrator.driver import Raw
+from app.migrator.search_path import refuse_schema
 from app.migrator.session import Policy, held
+from app.migrator.urls import is_same
 from app.models import Database, Difference, Event
 from app.settings import RELEASE
 
@@ -126,7 +129,7 @@ def _withdraw(database_id: int, confirm: str) -> tuple[URL, str]:
             )
         require_free(session, database)
         url = url_of(database)
-        refuse_tenant(url, "dropped")
+        refuse_schema(url, "dropped")
         _refuse_shared(session, database, url)
         if database.retired_at is None:
             database.retired_at = datetime.now(UTC)
@@ -136,17 +139,25 @@ def _withdraw(database_id: int, confirm: str) -> tuple[URL, str]:
 
 
 def _drop(url: URL, label: str) -> Path | None:
+    """Under its lock, and with nothing of anybody else's in it."""
     address = Address.of(url)
-    path = address.path
-    if path is None:
-        address.dialect.drop(address.url)
-        return None
-    if not path.exists():
+    if not address.dialect.exists(address.url):
         return None
     with held(address, Policy(release=RELEASE)) as raw:
+        _refuse_inhabited(address, raw)
         snapshot = address.dialect.snapshot(raw, address.url, label)
         address.dialect.drop(address.url)
     return snapshot
+
+
+def _refuse_inhabited(address: Address, raw: Raw) -> None:
+    """The server knows of tenants that nobody has registered, or under another name of its own."""
+    if schemas := address.dialect.neighbours(raw):
+        raise StillNeeded(
+            f"{address} has other schemas with tables, which would go with it: "
+            f"{', '.join(schemas)}. Nothing was dropped. Drop those first, or do it with the "
+            "server's tools."
+        )
 
 
 @repeated
@@ -180,33 +191,43 @@ def _why_no_snapshot(url: URL) -> str:
     return "There is no snapshot: a server's databases are kept by its own backups."
 
 
-def refuse_tenant(url: URL, what: str) -> None:
-    """Raise StillNeeded for a schema: its database is not its own."""
-    if schema := search_path_of(url):
-        raise StillNeeded(
-            f"This is the schema {schema} in a database that others share: it cannot be {what} "
-            "here. Do it with the server's tools."
-        )
-
-
 def _refuse_shared(session: CatalogSession, database: Database, url: URL) -> None:
     """Schemas of one database are members of their own: dropping it would drop them."""
-    if database.server is None:
+    if database.server is None and url.get_backend_name() == "sqlite":
         return
-    others = select(Database.id, Database.address).where(
-        Database.server == database.server,
+    others = select(Database.id, Database.server, Database.address, Database.reference).where(
+        or_(
+            Database.server == described(url).server,
+            Database.server.is_(None) & Database.reference.is_not(None),
+        ),
         Database.id != database.id,
         Database.retired_at.is_(None),
     )
     for row in session.execute(others):
-        if _database_in(row.address) == url.database:
+        if _is_in(row, url):
             raise StillNeeded(
                 f"Database {row.id} is in the same one: {row.address}. Retire it first.",
                 database=row.id,
             )
 
 
-def _database_in(address: str) -> str | None:
-    with suppress(ArgumentError):  # a reference is no URL
-        return make_url(address).database
-    return None
+def _is_in(row: Any, url: URL) -> bool:
+    """True for a member in the same database, by whatever URL or reference."""
+    try:
+        theirs = resolve(row.reference) if row.reference else make_url(row.address)
+    except ArgumentError:
+        return False
+    except HeadwayError as error:
+        # One that was never found may be anywhere: its tables are, if it has any, found by asking
+        # the server.
+        if row.server is None:
+            return False
+        raise StillNeeded(
+            f"Database {row.id} is on the same server, and {row.reference} cannot be followed "
+            f"here ({error}), so that it may be in the same database. Nothing was dropped. Drop "
+            "it where that can be, or retire the other first.",
+            database=row.id,
+        ) from error
+    if dialect_of(url).name == "mysql":  # where, on some machines, Shop and shop are one
+        theirs, url = (one.set(database=(one.database or "").lower()) for one in (theirs, url))
+    return is_same(theirs, url)

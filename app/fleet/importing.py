@@ -19,8 +19,8 @@ from sqlalchemy import URL
 from app.errors import InputInvalid
 from app.fleet.addresses import inside, parse_server, settings
 from app.fleet.fields import quoted
-from app.migrator import driver, templates
-from app.migrator.dialects import dialect_of
+from app.migrator import driver
+from app.migrator.dialects import OURS, dialect_of
 from app.migrator.driver import ask, closing, open_raw
 from app.migrator.reach import reaching
 
@@ -34,8 +34,6 @@ SYSTEM = {
     "postgresql": {"postgres", "template0", "template1"},
     "mysql": {"information_schema", "mysql", "performance_schema", "sys"},
 }
-OURS = (templates.PREFIX, "headway_rehearsal_", "headway_scratch_")
-"""Databases that we make on a server for a while, and that are nobody's."""
 DATABASES = {
     "postgresql": "SELECT datname FROM pg_database "
     "WHERE datallowconn AND NOT datistemplate ORDER BY datname",

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -166,7 +166,7 @@ def _without_secrets(look: Look, asked: Asked) -> Look:
     said = look.reason.replace(shown(asked.url), asked.address)
     if asked.url.password:
         said = said.replace(str(asked.url.password), "***")
-    return Look(position=look.position, reason=said)
+    return replace(look, reason=said)
 
 
 def large(tour: Tour, page: Sequence[Asked]) -> dict[int, int]:

@@ -135,9 +135,13 @@ def found_at(seen: Look, why: str | None = None, *, at: datetime | None = None) 
     `why` explains a torn one better than the look does.
     """
     at = at or datetime.now(UTC)
-    values: dict[str, Any] = {"position": seen.position.value, "asked_at": at, "reason": None}
+    values: dict[str, Any] = {
+        "position": seen.position.value,
+        "asked_at": at,
+        "reason": seen.reason,
+    }
     if seen.position is Position.UNREACHABLE:
-        return values | {"reason": seen.reason}  # where it stood is still the best that is known
+        return values  # where it stood is still the best that is known
     if seen.position is Position.TORN:
         left = f"A batch operation broke and left {', '.join(seen.leftovers)}."
         values["reason"] = why or (

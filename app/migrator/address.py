@@ -13,6 +13,7 @@ from app.migrator.connecting import PLAIN, Settings
 from app.migrator.dialects import Dialect, Peek, VersionTable, dialect_of, refuse_no_version
 from app.migrator.driver import Raw
 from app.migrator.reach import opened, reaching
+from app.migrator.urls import file_of
 
 Beside = Callable[[], AbstractContextManager[Connection]]
 """Opens another session on a database, committed at its end."""
@@ -78,10 +79,7 @@ class Address:
     @property
     def path(self) -> Path | None:
         """The file, or None where a server or the memory keeps it."""
-        name = self.url.database
-        if self.dialect.name != "sqlite" or name in (None, "", ":memory:"):
-            return None
-        return Path(str(name)).absolute()
+        return file_of(self.url)
 
     @property
     def is_shared(self) -> bool:

@@ -34,7 +34,7 @@ from app.migrator.reference import Match
 from app.migrator.rehearsal import Rehearsal, rehearse
 from app.migrator.risks import Risk, notes, predict, squawk
 from app.migrator.run import OnStep
-from app.migrator.session import Policy, Waiting, held
+from app.migrator.session import Policy, Waiting, held, pooler_in_the_way
 from app.migrator.values import Look, Outcome, Position
 
 
@@ -71,7 +71,8 @@ class Database:
                 peek = self.address.peek(raw, table)
                 answered = (time.perf_counter() - began) * 1000
                 seen = verdict.judge(self.project, self.address, table, peek, raw)
-                return replace(seen, milliseconds=answered)
+                warning = pooler_in_the_way(self.address, raw) if seen.pending else None
+                return replace(seen, milliseconds=answered, reason=seen.reason or warning)
         except (DatabaseUnreachable, DatabaseDenied, DatabaseDamaged, DatabaseInUse) as error:
             return Look(position=Position.UNREACHABLE, heads=self.project.heads, reason=str(error))
 

@@ -9,96 +9,39 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, make_url
+from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine
 from sqlalchemy.engine.interfaces import Dialect as SqlalchemyDialect
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import NoSuchModuleError
 
-from app.errors import AddressInvalid, DriverMissing
+from app.errors import DriverMissing
+from app.migrator.urls import SYNC, parse, shown
+
+__all__ = [
+    "SYNC",
+    "Raw",
+    "ask",
+    "closing",
+    "dialect_for",
+    "engine_on",
+    "on_its_own",
+    "open_raw",
+    "own",
+    "own_engines",
+    "parse",
+    "raw_of",
+    "shown",
+]
 
 Raw = Any
 """A PEP 249 connection. Its drivers share no type."""
 
 own_engines: "WeakSet[Engine]" = WeakSet()
 
-SYNC = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
-"""What we use where a URL names no driver, or one for asyncio."""
-
-LARGEST_PORT = 65535
-HARMLESS = {
-    *("application_name", "charset", "collation", "connect_timeout", "gssencmode", "host"),
-    *("keepalives", "keepalives_idle", "read_timeout", "sslmode", "ssl_disabled"),
-    *("target_session_attrs", "timeout", "write_timeout"),
-}
-"""Options of URLs whose values people may see. Any other might be a secret."""
-ASYNCPGS_OWN = {
-    *("prepared_statement_cache_size", "prepared_statement_name_func", "statement_cache_size"),
-    *("command_timeout", "async_fallback", "max_cached_statement_lifetime"),
-}
 SAYS_TLS = re.compile("ssl|read_default")
 """Options of PyMySQL that say what TLS there is to be, or name a file that may."""
-SEARCH_PATH = re.compile(r"-c\s*search_path=([^\s]+)")
-
-
-def shown(url: URL) -> str:
-    """The URL for people: its password, and any option that might be one, as `***`."""
-    options = {
-        name: value if name in HARMLESS or (name == "options" and search_path_of(url)) else "***"
-        for name, value in url.query.items()
-    }
-    return url.set(query=options).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
-
-
-def search_path_of(url: URL) -> str | None:
-    """The schema that is a tenant's own, where many share one PostgreSQL database."""
-    found = SEARCH_PATH.fullmatch(str(url.query.get("options", "")).strip())
-    return found[1] if found else None
-
-
-def parse(url: str | URL | Path) -> URL:
-    """A URL of a database, as typed or as a path to a SQLite file.
-
-    A driver for asyncio is replaced by the one we use. Raises AddressInvalid.
-    """
-    if isinstance(url, Path):
-        return URL.create("sqlite", database=str(url))
-    try:
-        parsed = make_url(url)
-        backend = parsed.get_backend_name()
-    except ArgumentError:
-        raise AddressInvalid(
-            "This is not a database URL. Examples: sqlite:///data/customer.db, "
-            "postgresql://user:password@host/name"
-        ) from None
-    known = "mysql" if backend == "mariadb" else backend
-    if known not in SYNC:
-        raise AddressInvalid(
-            f"Headway knows {', '.join(SYNC)} (and mariadb), and this URL names {backend}."
-        )
-    if parsed.port is not None and not 0 < parsed.port <= LARGEST_PORT:
-        raise AddressInvalid(f"A port is a number from 1 to {LARGEST_PORT}.")
-    if parsed.drivername == backend or _is_async(parsed):
-        if parsed.drivername.endswith("+asyncpg"):
-            parsed = parsed.set(query=_of_psycopg(parsed.query))
-        parsed = parsed.set(drivername=SYNC[known])
-    return parsed
-
-
-def _of_psycopg(query: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a URL for asyncpg as psycopg calls them, without its caches'."""
-    names = {"ssl": "sslmode", "timeout": "connect_timeout"}
-    kept = {name: value for name, value in query.items() if name not in ASYNCPGS_OWN}
-    return {names.get(name, name): value for name, value in kept.items()}
-
-
-def _is_async(url: URL) -> bool:
-    try:
-        return bool(url.get_dialect().is_async)
-    except (NoSuchModuleError, ImportError):
-        return False
 
 
 @cache

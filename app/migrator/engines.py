@@ -7,7 +7,6 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event
@@ -89,21 +88,6 @@ def mute_engine(url: URL, heard: Callable[[str], None] = lambda _: None) -> Engi
 
     event.listen(engine, "set_connection_execution_options", options)
     return driver.own(engine)
-
-
-def is_same(one: URL, other: URL) -> bool:
-    """True for two names of one database."""
-    if one.get_backend_name() != other.get_backend_name():
-        return False
-    if one.get_backend_name() == "sqlite":
-        return Path(one.database or "").absolute() == Path(other.database or "").absolute()
-    return _place(one) == _place(other)
-
-
-def _place(url: URL) -> tuple[object, ...]:
-    ports = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
-    host = "localhost" if url.host in (None, "", "127.0.0.1", "::1") else url.host
-    return host, url.port or ports.get(url.get_backend_name()), url.database
 
 
 def commits(engine: Engine) -> bool:

@@ -25,9 +25,10 @@ from app.errors import EnvironmentFailed, HeadwayError
 from app.migrator.alike import alike
 from app.migrator.alone import Modules, env_py
 from app.migrator.connecting import PLAIN, Settings, listeners_of, settings_of
-from app.migrator.engines import below, commits, is_same, leading_to, mute_engine
+from app.migrator.engines import below, commits, leading_to, mute_engine
 from app.migrator.plain import plain
 from app.migrator.running import in_project, patched
+from app.migrator.urls import is_same
 
 # What env.py says about comparing; the rest of it is about running.
 COMPARING = {

@@ -1,5 +1,6 @@
 """Hold the one migration lock of a database, or say who does."""
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -26,10 +27,13 @@ def database_lock(
     """Hold the migration lock of this database, on this connection's session.
 
     The connection must not be in a transaction. A session that cannot give the lock back is
-    ended, which does the same.
+    ended, which does the same. Raises PoolerInTheWay where the session is not this connection's
+    alone: the lock would stay with whoever gets it next.
     """
-    lock = dialect_of(connection).lock(raw_of(connection), connection.engine.url, NAME)
-    acquire(lock, me, url=connection.engine.url, wait=wait, waiting=waiting)
+    engine, dialect = connection.engine, dialect_of(connection)
+    dialect.notice_pooler(raw_of(connection), lambda: contextlib.closing(engine.raw_connection()))
+    lock = dialect.lock(raw_of(connection), engine.url, NAME)
+    acquire(lock, me, url=engine.url, wait=wait, waiting=waiting)
     try:
         yield
     finally:

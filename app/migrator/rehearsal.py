@@ -115,7 +115,7 @@ def _copy(address: Address) -> Iterator[tuple[Address, str]]:
         try:
             yield address.elsewhere(copy_url), "a copy of the database"
         finally:
-            address.dialect.drop(copy_url)
+            address.dialect.discard(copy_url)
         return
     with address.open() as raw, address.connected(raw) as connection:
         transaction = connection.begin()

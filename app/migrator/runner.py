@@ -21,7 +21,6 @@ from app.migrator.engines import (
     below,
     commits,
     is_memory,
-    is_same,
     joined_engine,
     leading_to,
     mute_engine,
@@ -31,6 +30,7 @@ from app.migrator.offline import Span
 from app.migrator.plans import Direction, StepsOf
 from app.migrator.project import Project
 from app.migrator.run import Care, OnStep, guarded
+from app.migrator.urls import is_same
 from app.migrator.values import Holder
 
 Watch = Callable[[MigrationContext], None]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from app.errors import DatabaseInUse, DatabaseTorn, HeadwayError
+from app.errors import DatabaseInUse, DatabaseTorn, HeadwayError, PoolerInTheWay
 from app.migrator import driver
 from app.migrator.address import Address
 from app.migrator.driver import Raw
@@ -52,7 +52,7 @@ def held(address: Address, policy: Policy, waiting: Waiting | None = None) -> It
         if address.is_shared:  # the caller's transaction is the caller's to lock
             yield raw
             return
-        dialect.notice_pooler(raw, lambda: driver.closing(driver.open_raw(address.url)))
+        _notice_pooler(address, raw)
         lock = dialect.lock(raw, address.url, NAME)
         acquire(lock, policy.me, url=address.url, wait=policy.lock_wait, waiting=waiting)
         try:
@@ -65,6 +65,21 @@ def held(address: Address, policy: Policy, waiting: Waiting | None = None) -> It
             with contextlib.suppress(Exception):  # a broken session gives the lock back by ending
                 raw.rollback()
                 lock.release()
+
+
+def pooler_in_the_way(address: Address, raw: Raw) -> str | None:
+    """Why it could not be migrated by this address, before anybody tries."""
+    if address.is_shared:
+        return None
+    try:
+        _notice_pooler(address, raw)
+    except PoolerInTheWay as error:
+        return str(error)
+    return None
+
+
+def _notice_pooler(address: Address, raw: Raw) -> None:
+    address.dialect.notice_pooler(raw, lambda: driver.closing(driver.open_raw(address.url)))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from app.migrator.address import Address
 from app.migrator.moves import Move
 from app.migrator.plans import Direction
 from app.migrator.project import Project
+from app.migrator.search_path import refuse_schema
 from app.migrator.session import Policy
 
 PREFIX = "headway_template_"
@@ -36,6 +37,7 @@ def create(
             "A database that is to be created has no connection yet: give its URL. What you are "
             "connected to, `upgrade` brings to head."
         )
+    refuse_schema(address.url, "made")
     ends = _ends(project, target)
     built = Move(
         project=project,
@@ -156,17 +158,17 @@ def _on_server(build: Move, digest: str) -> URL:
         memory[key] = True
         return url
     draft = url.set(database=f"{PREFIX}{os.getpid()}_{digest}")
-    dialect.drop(draft)
+    dialect.discard(draft)
     dialect.make(draft)
     try:
         replace(build, address=build.address.elsewhere(draft), policy=_plain(build)).make()
         with contextlib.suppress(DatabaseExists):  # another process was as quick
             dialect.rename(draft, mine + digest)
     finally:
-        dialect.drop(draft)
+        dialect.discard(draft)
     for old in dialect.named(url, mine):
         if old != url.database:  # of scripts that have changed since
-            dialect.drop(url.set(database=old))
+            dialect.discard(url.set(database=old))
     memory[key] = True
     return url
 

@@ -48,7 +48,7 @@ def ids(
     call: Call, scripts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, int]:
     """A project and databases whose URLs hold secrets, one of them by reference."""
-    monkeypatch.setenv("FOUR_URL", f"postgresql://u:{SECRET}@127.0.0.1:1/four?x={HIDDEN}")
+    monkeypatch.setenv("FOUR_URL", f"postgresql://u:{SECRET}@127.0.0.1:1/four?sslpassword={HIDDEN}")
     project = call("admin", "POST", "/projects", json={"name": "shop", "location": str(scripts)})
     key = project.get_json()["id"]
     places: list[dict[str, str]] = [{"url": url} for url in URLS]

@@ -187,8 +187,8 @@ def test_the_catalogs_own_file_is_no_member_either(template_copy: URL, tmp_path:
 
 def test_an_address_shows_no_secret_and_says_enough(registry: Registry) -> None:
     url = addresses.parse(
-        f"postgresql://ada:{SECRET}@h:5433/shop?sslpassword={SECRET}&sslmode=require&x={SECRET}"
-        "&options=-csearch_path%3Dacme"
+        f"postgresql://ada:{SECRET}@h:5433/shop?sslpassword={SECRET}&sslmode=require"
+        f"&options=-csearch_path%3Dacme%20-cmy.token%3D{SECRET}"
     )
     told = addresses.described(url)
     assert SECRET not in repr(told)

@@ -734,7 +734,10 @@ def test_a_proxy_that_shares_sessions_is_noticed(project: Project, postgresql_ur
     with pgbouncer(postgresql_url, "transaction") as proxy:
         with pytest.raises(PoolerInTheWay, match="a pool in session mode"):
             project.at(proxy).upgrade()
-        assert project.at(proxy).status().position is Position.EMPTY
+        found = project.at(proxy).status()
+        assert found.position is Position.EMPTY
+        assert "a pool in session mode" in str(found.reason)  # before anybody tries
+    assert project.at(postgresql_url).status().reason is None
 
 
 def test_a_proxy_in_session_mode_is_as_good_as_the_server(

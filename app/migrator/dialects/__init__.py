@@ -3,6 +3,7 @@
 from sqlalchemy import URL, Connection, Engine
 
 from app.migrator.dialects.base import (
+    OURS,
     Dialect,
     Lock,
     Peek,
@@ -31,6 +32,7 @@ def dialect_of(database: URL | Engine | Connection) -> Dialect:
 
 __all__ = [
     "DIALECTS",
+    "OURS",
     "Dialect",
     "Lock",
     "Peek",

@@ -9,10 +9,13 @@ from typing import Any, ClassVar
 
 from sqlalchemy import URL, Connection, Engine, inspect
 
-from app.errors import DatabaseDamaged, HeadwayError
+from app.errors import AddressInvalid, DatabaseDamaged, HeadwayError
 from app.migrator import history
 from app.migrator.driver import Raw
 from app.migrator.values import Holder
+
+OURS = ("headway_template_", "headway_rehearsal_", "headway_scratch_", "headway_pytest_")
+"""How the names of databases begin that we make on a server for a while, and that are nobody's."""
 
 
 class Lock(ABC):
@@ -142,7 +145,24 @@ class Dialect(ABC):
 
     @abstractmethod
     def drop(self, url: URL) -> None:
-        """Remove a database and all that is in it."""
+        """Remove a database and all that is in it, neighbours too.
+
+        Raises StillNeeded for a tenant's schema.
+        """
+
+    def discard(self, url: URL) -> None:
+        """Remove a database that we made for a while. Raises AddressInvalid for any other."""
+        if not self.is_ours(url):
+            raise AddressInvalid(f"{url.database} is no database that was made for a while.")
+        self.drop(url)
+
+    def is_ours(self, url: URL) -> bool:
+        """True for what we make on a server for a while, by its name."""
+        return str(url.database).startswith(OURS)
+
+    def neighbours(self, raw: Raw) -> tuple[str, ...]:  # noqa: ARG002
+        """The other schemas of this database that hold something, as the server sees them."""
+        return ()
 
     templates: ClassVar[bool] = False
     """True if a server copies a whole database faster than it makes one; then also:"""

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import ClassVar
 
 from sqlalchemy import URL, Connection, NullPool, create_engine
@@ -22,6 +23,7 @@ from app.migrator import history
 from app.migrator.dialects import mysql_copy, mysql_undo
 from app.migrator.dialects.base import Dialect, Lock, Peek, VersionTable
 from app.migrator.driver import Raw, ask, closing, shown
+from app.migrator.urls import named
 from app.migrator.values import Holder
 
 NO_RIGHT = {1044, 1142, 1143, 1227, 1370, 1419}
@@ -121,7 +123,7 @@ class Mysql(Dialect):
     def exists(self, url: URL) -> bool:
         query = "SELECT 1 FROM information_schema.schemata WHERE schema_name = %s"
         with _maintenance(url) as raw:
-            return bool(ask(raw, query, [url.database]))
+            return bool(ask(raw, query, [named(url)]))
 
     def make(self, url: URL, template: URL | None = None) -> None:
         with _maintenance(url) as raw:
@@ -191,7 +193,7 @@ def _maintenance(url: URL) -> Iterator[Raw]:
 
 
 def _quoted(url: URL) -> str:
-    return mysql_copy.quoted(str(url.database))
+    return mysql_copy.quoted(named(url))
 
 
 def _run(raw: Raw, statement: str) -> None:
@@ -202,19 +204,38 @@ def _run(raw: Raw, statement: str) -> None:
 class NamedLock(Lock):
     """`GET_LOCK`, held by the session that migrates.
 
-    Names are server-wide, so the database is in it.
+    Names are server-wide, so the database is in it. Where capital letters make no difference
+    to a server, `Shop` and `shop` are one: the lock of the small one is taken too.
     """
 
     def __init__(self, raw: Raw, url: URL, name: str) -> None:
         self.raw = raw
-        self.name = "headway:" + hashlib.sha256(f"{url.database}:{name}".encode()).hexdigest()[:40]
+        self.about = name
+        self.database = url.database
+
+    @cached_property
+    def names(self) -> list[str]:
+        """All that are to be had, in the order in which everybody takes them."""
+        database = self.database or str(ask(self.raw, "SELECT DATABASE()")[0][0])
+        spellings = [database]
+        if database != database.lower() and self._ask("SELECT @@lower_case_table_names") != 0:
+            spellings.insert(0, database.lower())
+        return [_named(f"{spelling}:{self.about}") for spelling in spellings]
 
     def try_acquire(self, me: Holder) -> bool:  # noqa: ARG002
-        return self._ask("SELECT GET_LOCK(%s, 0)") == 1
+        taken: list[str] = []
+        for name in self.names:
+            if self._ask("SELECT GET_LOCK(%s, 0)", name) != 1:
+                for other in taken:
+                    self._ask("SELECT RELEASE_LOCK(%s)", other)
+                return False
+            taken.append(name)
+        return True
 
     def holder(self) -> Holder | None:
         """The server tells a connection, not a process; the history knows who runs a revision."""
-        session = self._ask("SELECT IS_USED_LOCK(%s)")
+        held = (self._ask("SELECT IS_USED_LOCK(%s)", name) for name in self.names)
+        session = next(filter(None, held), None)
         if session is None:
             return None
         rows = ask(
@@ -244,7 +265,12 @@ class NamedLock(Lock):
         return Holder(host=host, pid=pid, release=release, since=since.replace(tzinfo=UTC))
 
     def release(self) -> None:
-        self._ask("SELECT RELEASE_LOCK(%s)")
+        for name in self.names:
+            self._ask("SELECT RELEASE_LOCK(%s)", name)
 
-    def _ask(self, query: str) -> object:
-        return ask(self.raw, query, [self.name])[0][0]
+    def _ask(self, query: str, *values: object) -> object:
+        return ask(self.raw, query, values)[0][0]
+
+
+def _named(what: str) -> str:
+    return "headway:" + hashlib.sha256(what.encode()).hexdigest()[:40]

@@ -11,6 +11,7 @@ from typing import ClassVar
 from sqlalchemy import URL, Connection, NullPool, create_engine
 
 from app.errors import (
+    AddressInvalid,
     DatabaseDenied,
     DatabaseExists,
     DatabaseInUse,
@@ -23,6 +24,8 @@ from app.migrator import history
 from app.migrator.dialects import postgresql_undo
 from app.migrator.dialects.base import Dialect, Lock, Peek, VersionTable
 from app.migrator.driver import Raw, ask, closing, on_its_own, shown
+from app.migrator.search_path import refuse_schema, schema_of
+from app.migrator.urls import named
 from app.migrator.values import Holder
 
 # An application_name holds 63 bytes; the host comes last because it may be cut.
@@ -74,8 +77,11 @@ class Postgresql(Dialect):
                 _set(raw, settings)
                 raw.autocommit = autocommit
 
-    def lock(self, raw: Raw, url: URL, name: str) -> Lock:  # noqa: ARG002  # keys are per database
-        return AdvisoryLock(raw, name)
+    def lock(self, raw: Raw, url: URL, name: str) -> Lock:
+        try:
+            return AdvisoryLock(raw, name, schema_of(url))
+        except AddressInvalid:  # an engine of the caller's: whatever its session sees, it has all
+            return AdvisoryLock(raw, name)
 
     def refusal(self, error: BaseException) -> type[HeadwayError] | None:
         state, said = _state(error), str(error)
@@ -158,14 +164,16 @@ class Postgresql(Dialect):
     def notice_pooler(self, raw: Raw, another: Callable[[], AbstractContextManager[Raw]]) -> None:
         own = getattr(getattr(raw, "info", None), "backend_pid", None)
         backend = ask(raw, "SELECT pg_backend_pid()")[0][0]
-        if own is None or own == backend:  # the server told us its process itself: no proxy
+        if own == backend:  # the server told us its process itself: no proxy
             return
         with another() as other, contextlib.closing(other.cursor()) as cursor:
             cursor.execute("SELECT pg_backend_pid()")  # and stays in its transaction
             taken = cursor.fetchone()[0]
-            after = ask(raw, "SELECT pg_backend_pid()")[0][0]
+            after = {ask(raw, "SELECT pg_backend_pid()")[0][0]}
             other.rollback()
-        if taken == backend or after != backend:
+        # Some pools give the one that was idle for longest, others the one that was just used.
+        after |= {ask(raw, "SELECT pg_backend_pid()")[0][0] for _ in range(2)}
+        if taken == backend or after != {backend}:
             raise PoolerInTheWay(
                 "A proxy (pgbouncer, or the like) gives each transaction another session, so no "
                 "lock would hold. Nothing was changed. Give the URL of the server itself, or of "
@@ -175,9 +183,23 @@ class Postgresql(Dialect):
     def exists(self, url: URL) -> bool:
         with _maintenance(url) as raw:
             query = "SELECT 1 FROM pg_database WHERE datname = %s"
-            return bool(ask(raw, query, [url.database]))
+            return bool(ask(raw, query, [named(url)]))
+
+    def neighbours(self, raw: Raw) -> tuple[str, ...]:
+        # What an extension brought is not counted: it goes with the database that has it.
+        query = """SELECT DISTINCT n.nspname FROM pg_class c
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+            AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+            AND n.nspname IS DISTINCT FROM current_schema()
+            AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                AND d.objid = c.oid AND d.deptype = 'e')
+            ORDER BY 1"""
+        return tuple(name for (name,) in ask(raw, query))
 
     def make(self, url: URL, template: URL | None = None) -> None:
+        if template is None:
+            refuse_schema(url, "made")
         source = f" TEMPLATE {_quoted(template)}" if template else ""
         with _maintenance(url) as raw:
             try:
@@ -195,6 +217,8 @@ class Postgresql(Dialect):
                 raise
 
     def drop(self, url: URL) -> None:
+        if not self.is_ours(url):
+            refuse_schema(url, "dropped")
         with _maintenance(url) as raw:
             raw.cursor().execute(f"DROP DATABASE IF EXISTS {_quoted(url)} WITH (FORCE)")
 
@@ -250,7 +274,7 @@ def _maintenance(url: URL) -> Iterator[Raw]:
 
 
 def _quoted(url: URL) -> str:
-    name = str(url.database).replace('"', '""')
+    name = named(url).replace('"', '""')
     return f'"{name}"'
 
 
@@ -265,35 +289,64 @@ def _state(error: BaseException) -> str | None:
 
 
 class AdvisoryLock(Lock):
-    """A session-level advisory lock, held by the very session that migrates.
+    """Session-level advisory locks, held by the very session that migrates.
 
-    So it is as alive as the work: when a client is killed and its server goes on with a long
-    statement, the lock stays until that ends. Polled, because a waiting `pg_advisory_lock` is
+    So they are as alive as the work: when a client is killed and its server goes on with a long
+    statement, they stay until that ends. Polled, because a waiting `pg_advisory_lock` is
     cancelled by lock_timeout and deadlocks with CREATE INDEX CONCURRENTLY.
+
+    Who migrates a whole database has its key alone. A tenant shares that key with the other
+    tenants and has the key of its schema alone, so that they migrate at the same time, and never
+    together with the whole database. A tenant whose schema is not the one that the session makes
+    things in has all of the database.
     """
 
-    def __init__(self, raw: Raw, name: str) -> None:
+    def __init__(self, raw: Raw, name: str, schema: str | None = None) -> None:
         self.raw = raw
-        digest = hashlib.sha256(f"headway:{name}".encode()).digest()
-        self.key = int.from_bytes(digest[:8], "big", signed=True)
+        self.key = _key(name)
+        self.schema = schema
+        self.tenant = None if schema is None else _key(f"{name}:{schema}")
+        self.shares = False
 
     def try_acquire(self, me: Holder) -> bool:
-        if not ask(self.raw, "SELECT pg_try_advisory_lock(%s)", [self.key])[0][0]:
+        if not (self._try_schema() if self._is_tenants() else self._try_database()):
             return False
         since = int(me.since.timestamp()) if me.since else 0
         name = f"headway/{me.release} {since} {me.pid}@{me.host}"
         ask(self.raw, "SELECT set_config('application_name', %s, false)", [name[:63]])
         return True
 
+    def _is_tenants(self) -> bool:
+        """True if the session makes things in the schema that the URL names."""
+        if self.tenant is None:
+            return False
+        return bool(ask(self.raw, "SELECT current_schema()")[0][0] == self.schema)
+
+    def _try_database(self) -> bool:
+        self.shares = False
+        return bool(ask(self.raw, "SELECT pg_try_advisory_lock(%s)", [self.key])[0][0])
+
+    def _try_schema(self) -> bool:
+        shared = "SELECT pg_try_advisory_lock_shared(%s)"
+        if not ask(self.raw, shared, [self.key])[0][0]:
+            return False
+        self.shares = bool(ask(self.raw, "SELECT pg_try_advisory_lock(%s)", [self.tenant])[0][0])
+        if not self.shares:
+            ask(self.raw, "SELECT pg_advisory_unlock_shared(%s)", [self.key])
+        return self.shares
+
     def holder(self) -> Holder | None:
+        # Other tenants are in nobody's way but the whole database's.
         rows = ask(
             self.raw,
             "SELECT a.application_name, a.client_addr, a.backend_start "
-            "FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid "
-            "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.database = "
-            "(SELECT oid FROM pg_database WHERE datname = current_database()) "
-            "AND (l.classid::bigint << 32) | l.objid::bigint = %s",
-            [self.key],
+            "FROM (SELECT pid, mode, (classid::bigint << 32) | objid::bigint AS key FROM pg_locks "
+            "WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND database = "
+            "(SELECT oid FROM pg_database WHERE datname = current_database())) l "
+            "LEFT JOIN pg_stat_activity a ON a.pid = l.pid "
+            "WHERE l.pid <> pg_backend_pid() AND (l.key = %s OR l.key = %s "
+            "AND (l.mode = 'ExclusiveLock' OR %s)) ORDER BY l.mode, a.backend_start",
+            [self.key if self.tenant is None else self.tenant, self.key, self.tenant is None],
         )
         if not rows:
             return None
@@ -306,4 +359,13 @@ class AdvisoryLock(Lock):
         return Holder(host=str(address) if address else None, since=started)
 
     def release(self) -> None:
-        ask(self.raw, "SELECT pg_advisory_unlock(%s)", [self.key])
+        if self.shares:
+            ask(self.raw, "SELECT pg_advisory_unlock(%s)", [self.tenant])
+            ask(self.raw, "SELECT pg_advisory_unlock_shared(%s)", [self.key])
+        else:
+            ask(self.raw, "SELECT pg_advisory_unlock(%s)", [self.key])
+
+
+def _key(name: str) -> int:
+    digest = hashlib.sha256(f"headway:{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)

@@ -14,6 +14,7 @@ from typing import ClassVar
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 
 from app.errors import (
+    AddressInvalid,
     DatabaseDamaged,
     DatabaseExists,
     DatabaseInUse,
@@ -27,6 +28,7 @@ from app.migrator.dialects.base import Dialect, Lock, Peek, RowGuard, VersionTab
 from app.migrator.dialects.sqlite_lock import FileLock
 from app.migrator.driver import Raw, own, raw_of
 from app.migrator.rows import SqliteRowGuard
+from app.migrator.urls import file_of, real_file_of
 
 BUSY_SECONDS = 30
 
@@ -121,32 +123,37 @@ class Sqlite(Dialect):
         )
 
     def exists(self, url: URL) -> bool:
-        return bool(url.database) and Path(str(url.database)).exists()
+        path = file_of(url)
+        return path is not None and path.exists()
 
     def make(self, url: URL, template: URL | None = None) -> None:
-        path = Path(str(url.database))
+        path, source = _file(url), file_of(template) if template else None
         try:
-            if template is None:
+            if source is None:
                 path.touch(exist_ok=False)
             else:
-                _copy(Path(str(template.database)), path)
+                _copy(source, path)
         except FileExistsError:
             raise DatabaseExists(f"{path} is there already. Nothing was changed.") from None
         except OSError as error:
             raise DatabaseReadOnly(f"{path} cannot be made: {error.strerror}.") from error
 
     def drop(self, url: URL) -> None:
+        _file(url)  # refuses a memory
+        real, said = real_file_of(url), file_of(url)
         for ending in ("", *snapshots.BESIDE):
-            Path(f"{url.database}{ending}").unlink(missing_ok=True)
+            Path(f"{real}{ending}").unlink(missing_ok=True)
+        if said and said.is_symlink():
+            said.unlink()  # it leads nowhere now
 
     def tables(self, connection: Connection) -> set[str]:
         # A boot asks this every time; the inspector takes four times as long.
         rows = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'")
         return {name for (name,) in rows if not name.startswith("sqlite_")}
 
-    def lock(self, raw: Raw, url: URL, name: str) -> Lock:  # noqa: ARG002
-        path = None if url.database == ":memory:" else url.database
-        return FileLock(Path(f"{path}.{name}.lock") if path else None)
+    def lock(self, raw: Raw, url: URL, name: str) -> Lock:  # noqa: ARG002  # SQLite knows better
+        opened = next(row[2] for row in raw.execute("PRAGMA database_list") if row[1] == "main")
+        return FileLock(Path(os.path.realpath(opened)) if opened else None, name)
 
     def refusal(self, error: BaseException) -> type[HeadwayError] | None:
         text = str(error)
@@ -194,11 +201,10 @@ class Sqlite(Dialect):
             raw.execute("PRAGMA foreign_keys=ON")
 
     def snapshot(self, raw: Raw, url: URL, label: str) -> Path | None:
-        if not url.database or url.database == ":memory:":
+        path = file_of(url)
+        if path is None or not raw.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
             return None
-        if not raw.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
-            return None
-        return snapshots.take(raw, Path(url.database), label)
+        return snapshots.take(raw, path, label)
 
     def image(self, connection: Connection) -> dict[str, str] | None:
         return sqlite_undo.image(connection)
@@ -218,6 +224,13 @@ class Sqlite(Dialect):
                 yield empty
         finally:
             engine.dispose()
+
+
+def _file(url: URL) -> Path:
+    path = file_of(url)
+    if path is None:
+        raise AddressInvalid("A database in memory is gone with its connection: name a file.")
+    return path
 
 
 def _copy(source: Path, target: Path) -> None:

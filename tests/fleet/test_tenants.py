@@ -1,0 +1,224 @@
+"""Tenants of one database: one member each, however spelled, and no drop takes a neighbour's."""
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import psycopg.pq
+import pymysql
+import pytest
+from flask import Flask
+from sqlalchemy.engine import URL
+
+from app.errors import AddressInvalid, DatabaseRegistered, HeadwayError, StillNeeded
+from app.fleet import addresses, creating, dropping, url_options
+from app.migrator.dialects import dialect_of
+from tests.fleet.conftest import ROOT
+from tests.fleet.fleets import Fleet
+from tests.fleet.registry import Registry, registry_on
+from tests.migrator.making import rows, run
+from tests.migrator.test_dialects import pgbouncer
+
+SECRET = "s3cr3t-w0rd"
+SAME = (
+    "-csearch_path%3Da",
+    "-c%20search_path=a",
+    "--search_path=a",
+    "--search-path=A",
+    "-csearch_path=%22a%22",
+    "-csearch_path=a,public",
+    "-csearch_path=a%20-cstatement_timeout=0",
+    "-c%20work_mem=8MB%20-csearch_path=a",
+)
+NOT_UNDERSTOOD = (
+    "-csearch_path=a%20-csearch_path=b",
+    "-csearch_path='a'",
+    "-csearch_path=",
+    "search_path=a",
+    "-d5%20-csearch_path=a",
+)
+
+
+@pytest.fixture
+def registry(template_copy: URL, tmp_path: Path) -> Iterator[Registry]:
+    with registry_on(template_copy, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def shared(postgresql_url: URL) -> str:
+    """A database with a schema, and a neighbour's table in another."""
+    run(
+        postgresql_url,
+        "CREATE SCHEMA a",
+        "CREATE SCHEMA b",
+        "CREATE TABLE b.precious AS SELECT 1 AS x",
+    )
+    return postgresql_url.render_as_string(hide_password=False)
+
+
+def is_unharmed(text: str) -> bool:
+    return rows(addresses.parse(text), "SELECT x FROM b.precious") == [(1,)]
+
+
+@pytest.mark.parametrize("options", SAME)
+def test_a_schema_is_one_member_and_is_not_dropped_however_it_is_spelled(
+    registry: Registry, shared: str, options: str
+) -> None:
+    made = registry.register("a", url=f"{shared}?options={options}")
+    assert "search_path" in made.address
+    for other in SAME:
+        with pytest.raises(DatabaseRegistered):
+            registry.register("again", url=f"{shared}?options={other}")
+    other = registry.register("b", url=f"{shared}?options=-csearch_path%3Db")
+    assert other.identity != made.identity
+    with pytest.raises(StillNeeded, match="schema a in a database that others share"):
+        dropping.drop_database(ROOT, made.id, confirm="a")
+    with pytest.raises(StillNeeded, match="cannot be made"):
+        creating.create_database(
+            ROOT,
+            {
+                "project_id": registry.project_id,
+                "name": "new",
+                "url": f"{shared}_new?options={options}",
+            },
+        )
+    assert is_unharmed(shared)
+
+
+@pytest.mark.parametrize("options", NOT_UNDERSTOOD)
+def test_what_is_not_understood_is_not_registered(
+    registry: Registry, shared: str, options: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENANT_URL", f"{shared}?options={options}")
+    for place in ({"url": f"{shared}?options={options}"}, {"reference": "env:TENANT_URL"}):
+        with pytest.raises(AddressInvalid):
+            registry.register("a", **place)
+    assert is_unharmed(shared)
+
+
+def test_a_drop_asks_the_server_who_else_is_there(registry: Registry, shared: str) -> None:
+    whole = registry.register("whole", url=shared)
+    with pytest.raises(StillNeeded, match=r"other schemas with tables.*: b\."):
+        dropping.drop_database(ROOT, whole.id, confirm="whole")
+    assert is_unharmed(shared)
+    assert registry.is_counted_right()
+    run(addresses.parse(shared), "DROP SCHEMA b CASCADE")
+    dropping.drop_database(ROOT, whole.id, confirm="whole")
+    url = addresses.parse(shared)
+    assert not dialect_of(url).exists(url)
+
+
+def test_a_login_whose_schema_is_the_servers_word_drops_no_neighbour(
+    registry: Registry, shared: str
+) -> None:
+    url = addresses.parse(shared)
+    run(url, f'ALTER DATABASE "{url.database}" SET search_path = a')
+    whole = registry.register("whole", url=shared)
+    run(
+        url, "CREATE TABLE a.mine (x INT)", "DROP SCHEMA b CASCADE", "CREATE TABLE public.p (x INT)"
+    )
+    with pytest.raises(StillNeeded, match=r": public\."):
+        dropping.drop_database(ROOT, whole.id, confirm="whole")
+    assert rows(url, "SELECT count(*) FROM public.p") == [(0,)]
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_a_member_by_reference_is_a_neighbour_too(
+    registry: Registry,
+    kind: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place: URL = request.getfixturevalue(f"{kind}_url")
+    text = place.render_as_string(hide_password=False)
+    # On MariaDB a second member of one database is the same one by another spelling of its host.
+    other = f"{text}?options=-csearch_path%3Db" if kind == "postgresql" else text.upper()
+    if kind == "mariadb":
+        other = place.set(database=str(place.database).upper()).render_as_string(False)
+    monkeypatch.setenv("OTHER_URL", other)
+    whole = registry.register("whole", url=text)
+    tenant = registry.register("tenant", reference="env:OTHER_URL")
+    with pytest.raises(StillNeeded, match=f"Database {tenant.id} is in the same one"):
+        dropping.drop_database(ROOT, whole.id, confirm="whole")
+    monkeypatch.delenv("OTHER_URL")
+    with pytest.raises(StillNeeded, match="cannot be followed here"):
+        dropping.drop_database(ROOT, whole.id, confirm="whole")
+    assert dialect_of(place).exists(place)
+    dropping.retire_database(ROOT, tenant.id)
+    dropping.drop_database(ROOT, whole.id, confirm="whole")
+    assert not dialect_of(place).exists(place)
+
+
+# --- options --------------------------------------------------------------------------------------
+
+DRIVERS = {
+    "postgresql+psycopg": {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
+    | set(inspect.signature(psycopg.connect).parameters),
+    "mysql+pymysql": set(inspect.signature(pymysql.Connection.__init__).parameters),
+}
+LEADING = {
+    *("host", "hostaddr", "port", "user", "password", "passwd", "dbname", "database", "db"),
+    *("conninfo", "service", "servicefile", "passfile", "unix_socket", "init_command"),
+    *("read_default_file", "read_default_group", "local_infile", "client_flag", "sslkeylogfile"),
+    *("cursorclass", "defer_connect", "plugin"),
+}
+
+
+@pytest.mark.parametrize("drivername", DRIVERS)
+def test_every_parameter_of_a_driver_is_known_or_refused(
+    registry: Registry, drivername: str
+) -> None:
+    allowed = url_options.ALLOWED[drivername.partition("+")[2]]
+    assert not allowed.keys() & LEADING
+    for name in sorted(DRIVERS[drivername] | LEADING | {"nobody_knows"}):
+        url = URL.create(drivername, "u", SECRET, "h", 1, "d", {name: f"/etc/{SECRET};x"})
+        if name in ("application_name", "sslpassword", "ssl_key_password"):  # any text
+            addresses.parse(url.render_as_string(hide_password=False))
+            continue
+        with pytest.raises(AddressInvalid) as refused:
+            addresses.parse(url.render_as_string(hide_password=False))
+        assert SECRET not in str(refused.value)
+
+
+def test_a_file_of_certificates_is_in_an_allowed_folder(registry: Registry) -> None:
+    at = "postgresql://h/d?sslmode=verify-full&sslrootcert="
+    for good in ("system", "/etc/ssl/certs/ca.pem", "/run/secrets/ca", f"{registry.data}/ca.pem"):
+        assert addresses.parse(at + good)
+    (registry.data / "link").symlink_to("/etc/passwd")
+    for bad in ("/etc/passwd", "ca.pem", f"{registry.data}/../x", f"{registry.data}/link"):
+        with pytest.raises(AddressInvalid, match="no file in an allowed folder"):
+            addresses.parse(at + bad)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"postgresql://app:x@{SECRET}@db.example.org/shop",
+        f"postgresql://app:x@{SECRET}/9x@db.example.org/shop",
+        f"postgresql://app%3A{SECRET}@db.example.org/shop",
+        f"postgresql://app@db.example.org/shop;password={SECRET}",
+        "postgresql:///shop",
+        "postgresql:///shop?host=/run/postgresql",
+        "postgresql:///shop?host=a,b",
+        "postgresql:///shop?host=a&host=b",
+        "mysql:///shop",
+    ],
+)
+def test_a_place_is_one_host_and_no_part_of_a_password(registry: Registry, text: str) -> None:
+    with pytest.raises(HeadwayError) as refused:
+        addresses.parse(text)
+    assert SECRET not in str(refused.value)
+
+
+def test_a_proxy_is_told_of_when_a_member_is_first_looked_at(
+    fleet_here: Flask, tmp_path: Path, postgresql_url: URL
+) -> None:
+    fleet = Fleet(fleet_here, tmp_path)
+    with pgbouncer(postgresql_url, "transaction") as proxy:
+        made = fleet.register("behind", proxy)
+        assert (made.position, made.pending) == ("empty", 3)
+        assert "a pool in session mode" in str(made.reason)
+    plain = fleet.register("plain", postgresql_url)
+    assert (plain.position, plain.reason) == ("empty", None)

@@ -1,0 +1,238 @@
+"""What a URL means: what the driver opens, and nothing that says otherwise."""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from app.errors import AddressInvalid, StillNeeded
+from app.migrator.address import Address
+from app.migrator.dialects import dialect_of
+from app.migrator.driver import ask
+from app.migrator.project import Project
+from app.migrator.search_path import schema_of, session_of
+from app.migrator.urls import file_of, is_same, parse, shown
+from app.migrator.values import Position
+from tests.migrator.making import make_project, run, table, tables
+
+# --- SQLite ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return make_project(tmp_path / "project", a=table("person"))
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "sqlite:///file:{path}?uri=true",
+        "sqlite:///file://{path}?uri=true&timeout=9",
+        "sqlite:///file://localhost{path}?uri=1&mode=rwc",
+        "sqlite+pysqlite:///{path}?uri=true",
+        "sqlite:///file:a%2520b.db?uri=true",
+        "sqlite:///a b.db",
+    ],
+)
+def test_a_file_is_what_sqlite_opens_by_its_uri(
+    project: Project, tmp_path: Path, spelling: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "a b.db"
+    text = spelling.format(path=str(path).replace(" ", "%2520" if "file:" in spelling else " "))
+    plain = sa.create_engine(text, poolclass=sa.NullPool)
+    with plain.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE theirs (id INTEGER)")
+        opened = connection.exec_driver_sql("PRAGMA database_list").all()[0][2]
+    assert opened == str(path)
+    database = project.at(text)
+    assert database.address.path == path
+    assert database.status().position is Position.EMPTY
+    assert database.upgrade().after == ("a",)
+    assert database.status().position is Position.AT_HEAD
+    assert ["theirs" in str(one) for one in database.check().differences] == [True]
+    assert tables(URL.create("sqlite", database=str(path))) == {
+        *("alembic_version", "person", "theirs")
+    }
+    assert database.snapshot()
+    assert {file.parent for file in tmp_path.glob("*.snapshot")} == {tmp_path}
+    dialect_of(database.address.url).drop(database.address.url)
+    assert not path.exists()
+    assert project.at(text).create() == ("a",)
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(f"sqlite:///file:a.db?{option}&uri=true" for option in ("mode=ro", "mode=memory")),
+        *(f"sqlite:///file:a.db?{option}&uri=true" for option in ("vfs=unix-dotfile", "nolock=1")),
+        *(f"sqlite:///file:a.db?{option}&uri=true" for option in ("immutable=1", "cache=shared")),
+        "sqlite:///file:a.db%3Fmode=ro?uri=true",
+        "sqlite:///file://elsewhere/a.db?uri=true",
+        "sqlite:///file:a.db",
+        "sqlite:///a.db?mode=ro&uri=true",
+    ],
+)
+def test_what_else_a_uri_asks_for_is_refused(project: Project, text: str) -> None:
+    with pytest.raises(AddressInvalid):
+        project.at(text)
+    assert not list(Path.cwd().glob("a.db*"))
+
+
+@pytest.mark.parametrize(
+    "text", ["sqlite://", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true"]
+)
+def test_a_database_in_memory_has_no_file(text: str) -> None:
+    assert file_of(parse(text)) is None
+    with pytest.raises(AddressInvalid, match="in memory"):
+        dialect_of(parse(text)).drop(parse(text))
+    with Address.of(text).open() as raw:
+        assert raw.execute("PRAGMA database_list").fetchone()[2] == ""
+
+
+def test_an_engine_is_known_by_the_file_that_it_opens(project: Project, tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    engine = sa.create_engine(f"sqlite:///file:{path}?mode=rwc&cache=private&uri=true")
+    assert project.at(engine).address.path == path
+    assert project.at(engine, snapshot=True).upgrade().after == ("a",)
+    engine.dispose()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("a",)]
+
+
+# --- servers --------------------------------------------------------------------------------------
+
+SPELLINGS: dict[str, tuple[str, ...]] = {
+    "-csearch_path=a": ("a",),
+    "-c search_path=a": ("a",),
+    "--search_path=a": ("a",),
+    "--search-path=a": ("a",),
+    "-c SEARCH_PATH=A": ("a",),
+    '-csearch_path="A"': ("A",),
+    '-csearch_path="a b"'.replace(" ", "\\ "): ("a b",),
+    '-csearch_path="q""x"': ('q"x',),
+    "-csearch_path=a -cstatement_timeout=0": ("a",),
+    "-c work_mem=8MB  --search_path=a -c lock_timeout=7s": ("a",),
+    "-csearch_path=a,public": ("a", "public"),
+    "-csearch_path=public,a": ("public", "a"),
+    "-csearch_path=a,\\ public": ("a", "public"),
+    "-csearch_path=Größe": ("größe",),
+    "-cstatement_timeout=5s": (),
+}
+
+
+@pytest.mark.parametrize("options", SPELLINGS)
+def test_options_are_read_as_the_server_reads_them(postgresql_url: URL, options: str) -> None:
+    schemas = ("a", "A", "a b", 'q"x', "größe")
+    run(postgresql_url, *(f"""CREATE SCHEMA "{name.replace('"', '""')}" """ for name in schemas))
+    url = parse(postgresql_url.update_query_dict({"options": options}))
+    assert session_of(url).path == SPELLINGS[options]
+    with Address.of(url).open() as raw:
+        seen = tuple(ask(raw, "SELECT current_schemas(false)")[0][0])
+    assert seen == (SPELLINGS[options] or ("public",))
+    if schema := schema_of(url):
+        again = parse(shown(url).replace("***", "1"))
+        assert schema_of(again) == schema
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "-csearch_path=a -csearch_path=b",
+        "-csearch_path=a b",
+        "-csearch_path='a'",
+        "-csearch_path=",
+        "-csearch_path=a,,b",
+        '-csearch_path="a',
+        "-csearch_path",
+        "search_path=a",
+        "-S -csearch_path=a",
+        "--",
+        "-c",
+        "-d5",
+    ],
+)
+def test_options_that_are_not_understood_are_refused(options: str) -> None:
+    url = URL.create("postgresql", host="h", database="d", query={"options": options})
+    with pytest.raises(AddressInvalid):
+        parse(url)
+    assert shown(url.set(drivername="postgresql+psycopg")).endswith("options=***")
+
+
+def test_the_users_own_schema_is_no_tenants() -> None:
+    assert schema_of(parse('postgresql://h/d?options=-csearch_path="$user",public')) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(f"postgresql://u:p@h:1/d?{o}=x" for o in ("dbname", "host", "user", "password", "port")),
+        *(f"postgresql://u@h/d?{o}=x" for o in ("conninfo", "service", "hostaddr", "dsn")),
+        *(f"mysql://u:p@h:1/d?{o}=x" for o in ("db", "database", "host", "user", "passwd", "port")),
+        "mysql://u@h/d?init_command=USE%20other",
+        "mysql://u@h/d?init_command=SET%20a=1;%20USE%20other",
+        "mysql://u@h/d?init_command=SET%20STATEMENT%20a=1%20FOR%20USE%20other",
+        "postgresql://h/d?dbname=a&dbname=b",
+    ],
+)
+def test_an_option_that_leads_elsewhere_is_refused(text: str) -> None:
+    with pytest.raises(AddressInvalid):
+        parse(text)
+
+
+def test_what_an_option_says_alone_is_what_the_url_says() -> None:
+    said = parse("postgresql:///?host=h&port=5433&user=u&password=p&dbname=d&sslmode=require")
+    assert said == parse("postgresql://u:p@h:5433/d?sslmode=require")
+    assert parse("postgresql:///d?host=h:5433") == parse("postgresql://h:5433/d")
+    assert parse("mysql:///?host=h&db=d&passwd=p&user=u") == parse("mysql://u:p@h/d")
+    several = parse("postgresql:///d?host=a:1&host=b:2")
+    assert several.query["host"] == ("a:1", "b:2")
+    assert parse("postgresql:///d?host=/run/sockets").query["host"] == "/run/sockets"
+    assert is_same(parse("mariadb://127.0.0.1/d"), parse("mysql://localhost:3306/d"))
+
+
+def test_the_drivers_other_options_reach_it(postgresql_url: URL) -> None:
+    url = postgresql_url.update_query_dict({"application_name": "theirs"})
+    with Address.of(url).open() as raw:
+        assert ask(raw, "SHOW application_name") == [("theirs",)]
+
+
+# --- what is not made, and not dropped ------------------------------------------------------------
+
+
+def test_a_tenants_database_is_neither_made_nor_dropped(
+    project: Project, postgresql_url: URL
+) -> None:
+    run(postgresql_url, "CREATE SCHEMA a", "CREATE SCHEMA b", "CREATE TABLE b.precious (id INT)")
+    tenant = postgresql_url.update_query_dict({"options": "--search_path=a"})
+    fresh = tenant.set(database=f"headway_test_{os.getpid()}_tenant")
+    dialect = dialect_of(tenant)
+    for refused in (
+        lambda: dialect.drop(tenant),
+        lambda: dialect.make(fresh),
+        lambda: project.at(fresh).create(),
+    ):
+        with pytest.raises(StillNeeded, match="schema a in a database that others share"):
+            refused()
+    assert not dialect.exists(fresh)
+    with Address.of(tenant).open() as raw:
+        assert dialect.neighbours(raw) == ("b",)
+
+
+def test_only_what_was_made_for_a_while_is_discarded(
+    fresh_url: Callable[[str], URL], backend: str
+) -> None:
+    if backend == "sqlite":
+        pytest.skip("what is made for a while is in a folder of its own")
+    url = fresh_url(backend)
+    with pytest.raises(AddressInvalid, match="for a while"):
+        dialect_of(url).discard(url)
+    assert dialect_of(url).exists(url)
+    with pytest.raises(AddressInvalid, match="names no database"):
+        dialect_of(url).drop(url._replace(database=None))
