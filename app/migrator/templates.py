@@ -48,7 +48,7 @@ def create(
         target=target,
     )
     _clear_the_place(address)
-    template = _template(built)
+    template = _template(built) if ends else None  # of a project that has no revision yet
     try:
         address.dialect.make(address.url, template)
     except DatabaseExists:
