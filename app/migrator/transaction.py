@@ -59,7 +59,9 @@ class Transaction:
     is_counted: bool = False
     """The rows are counted that the running step finds."""
     ended: bool = False
-    """A statement of it ended the transaction."""
+    """It was seen to end the transaction."""
+    is_lost: bool = False
+    """A step of the run ended the transaction that the run began in."""
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -67,6 +69,7 @@ class Transaction:
         listeners: dict[str, Callable[..., None]] = {
             "begin": self._begun,
             "commit": self._committed,
+            "rollback": self._rolled_back,
             "after_cursor_execute": self._sent,
         }
         for name, listener in listeners.items():
@@ -94,8 +97,10 @@ class Transaction:
             return
         fate = self.dialect.fate(raw_of(self.connection), self.mark)
         if fate is Fate.ROLLED_BACK:
+            self.is_lost = True
             raise RolledBack
         if fate is Fate.COMMITTED:
+            self.is_lost = True
             self.committed, self.mark = True, None
             if not self.joins:
                 self.dialect.begin_again(raw_of(self.connection))
@@ -119,6 +124,7 @@ class Transaction:
         if self.mark is None:  # it had none: each statement was committed by itself
             return bool(self.statements)
         fate = self._fate_after_failure()
+        self.is_lost = self.is_lost or fate is not Fate.OPEN
         if fate is Fate.ROLLED_BACK:
             # By the error itself, which then was the last: or before, and nobody knows what the
             # step did after that.
@@ -158,13 +164,21 @@ class Transaction:
     def _committed(self, _connection: Connection) -> None:
         self.mark = None
         if self.is_running:
-            self.committed = True
+            self.committed = self.is_lost = True
         else:
             self.is_counted = False  # others may write until the next begins
 
+    def _rolled_back(self, _connection: Connection) -> None:
+        if self.is_running:
+            self._has_ended()
+
+    def _has_ended(self) -> None:
+        if not self.ended:
+            self.ended, self.since = True, 0
+
     def _sent(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if ENDS.match(statement):
-            self.ended, self.since = True, 0
+            self._has_ended()
         elif not statement.lstrip()[:6].upper().startswith(READS):
             self.statements += 1
             self.since += 1

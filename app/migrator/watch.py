@@ -79,7 +79,8 @@ class Run:
         try:
             with self.transaction.watched():
                 try:
-                    yield lambda *_: self._watched()
+                    with self._savepoint():
+                        yield lambda *_: self._watched()
                 except BaseException as error:
                     self._failed(error)
                     raise
@@ -94,6 +95,22 @@ class Run:
             self._tidy()
         finally:
             self.context.on_version_apply_callbacks = callbacks
+
+    @contextmanager
+    def _savepoint(self) -> Iterator[None]:
+        """In a transaction of somebody else's, what takes back a run that failed, and only that."""
+        if not (self.care.joins and self.dialect.transactional_ddl):
+            yield
+            return
+        savepoint = self.connection.begin_nested()
+        try:
+            yield
+        except BaseException:
+            if not self.transaction.is_lost:
+                savepoint.rollback()
+            raise
+        if not self.transaction.is_lost:
+            savepoint.commit()
 
     @property
     def records(self) -> bool:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -173,12 +173,11 @@ class Dialect(ABC):
     @contextmanager
     def joining(
         self,
-        connection: Connection,
+        connection: Connection,  # noqa: ARG002
         versions: VersionTable = VERSIONS,  # noqa: ARG002
     ) -> Iterator["RowGuard | None"]:
-        """The same within a transaction of someone else's: what fails is taken back at once."""
-        with connection.begin_nested() if self.transactional_ddl else nullcontext():
-            yield None
+        """The same within a transaction of someone else's."""
+        yield None
 
     @contextmanager
     def replaying(

@@ -185,8 +185,7 @@ class Sqlite(Dialect):
     def joining(
         self, connection: Connection, versions: VersionTable = VERSIONS
     ) -> Iterator[RowGuard | None]:
-        with connection.begin_nested():
-            yield SqliteRowGuard(raw_of(connection), versions)
+        yield SqliteRowGuard(raw_of(connection), versions)
 
     @contextmanager
     def replaying(self, raw: Raw, versions: VersionTable = VERSIONS) -> Iterator[RowGuard | None]:
