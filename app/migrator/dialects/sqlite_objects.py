@@ -131,7 +131,8 @@ def _objects(before: Schema, after: Schema, said: Said) -> Iterator[Lost]:
     for name, one in before.items():
         if one.kind not in ("trigger", "index") or said.names(name):
             continue
-        if one.table not in after or said.is_made_anew(one.table):
+        is_table = one.table in before and before[one.table].kind == "table"
+        if one.table not in after or (is_table and said.is_made_anew(one.table)):
             continue  # it went with its table, which was dropped by name
         there = after.get(name)
         if one.kind == "trigger" and there is None:
