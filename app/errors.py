@@ -138,6 +138,12 @@ class RowsLost(HeadwayError):
     kind = Kind.FAILED
 
 
+class ObjectsLost(HeadwayError):
+    """A revision loses parts of the schema and does not say so."""
+
+    kind = Kind.FAILED
+
+
 class ForeignKeysBroken(HeadwayError):
     """A revision leaves rows that point at nothing."""
 

@@ -1,7 +1,7 @@
 """Where a database is: a URL, or an engine or connection that a program already has."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -10,13 +10,18 @@ from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine
 
 from app.migrator import driver
 from app.migrator.connecting import PLAIN, Settings
-from app.migrator.dialects import Dialect, Peek, VersionTable, dialect_of, refuse_no_version
+from app.migrator.dialects import (
+    Beside,
+    Dialect,
+    Peek,
+    VersionTable,
+    dialect_of,
+    refuse_no_version,
+)
 from app.migrator.driver import Raw
 from app.migrator.reach import opened, reaching
 from app.migrator.urls import file_of
 
-Beside = Callable[[], AbstractContextManager[Connection]]
-"""Opens another session on a database, committed at its end."""
 BESIDE_SECONDS = 30
 """How long another session of ours waits for a lock; MariaDB would wait a day."""
 

@@ -1,7 +1,7 @@
 """What a run of revisions takes care of, what its steps are called, and how a failure is told."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ from alembic.runtime.migration import MigrationInfo
 from sqlalchemy.exc import DBAPIError
 
 from app.errors import CatalogTorn, HeadwayError, MigrationFailed
-from app.migrator.address import Beside
+from app.migrator.dialects import Beside
 from app.migrator.plain import plain, with_kind
 from app.migrator.scripts import Scripts
 
@@ -28,6 +28,8 @@ class Care:
     mend: str = "see `flask catalog status`, then `flask catalog repair`"
     beside: Beside | None = None
     """Opens another session on the same database; by default through the connection's engine."""
+    on_ended: Callable[[str], None] | None = None
+    """Told of each step that ended its transaction itself: no other run can be all or nothing."""
     joins: bool = False
     """The run is part of a transaction that is open already, and that others end."""
 
@@ -35,6 +37,26 @@ class Care:
 CATALOGS = Care()
 SERVERS = ("gunicorn", "celery", "billiard")
 """Packages whose signal handlers raise SystemExit wherever the process happens to be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Announced:
+    """What a script says that it means to lose."""
+
+    rows: tuple[str, ...] = ()
+    """Tables whose rows it removes: `loses_rows`."""
+    objects: tuple[str, ...] = ()
+    """Triggers, indexes and tables of which it loses something: `loses`."""
+
+
+def announced_by(module: object) -> Announced:
+    """What a revision's module says."""
+    rows, objects = (getattr(module, name, ()) for name in ("loses_rows", "loses"))
+    return Announced(rows=_several(rows), objects=_several(objects))
+
+
+def _several(said: Any) -> tuple[str, ...]:
+    return (said,) if isinstance(said, str) else tuple(said)
 
 
 def name_of(info: MigrationInfo) -> str:
@@ -99,11 +121,11 @@ def explained(
 ) -> MigrationFailed:
     """A failure with what was applied, what broke and what is left.
 
-    `stays` says why part of the failed step is still there, and what to do; None if nothing is.
+    `stays` says what of the failed step is still there, why, and what to do; None if nothing is.
     """
     left = names[failed + 1 :]
     nothing = "Nothing of it stays." if done else "The database is as it was."
-    after = f"Part of it stays, because {stays}." if stays else nothing
+    after = f"{stays}." if stays else nothing
     if done:
         after = f"{after} Applied before it: {', '.join(done)}."
     return MigrationFailed(

@@ -151,13 +151,15 @@ class Mender:
 
     def carry_out(self, connection: Connection, plan: Repair) -> None:
         """Do what the plan says, on a locked connection outside a transaction, and commit."""
-        with dialect_of(connection).migrating(connection) as rows:
+        with dialect_of(connection).migrating(connection, self.table) as rows:
             writing = connection.execution_options(write=True)
+            if rows:
+                rows.start()
             for statement in plan.statements:
                 writing.exec_driver_sql(statement, execution_options=AS_SPELLED)
             self._write_down(writing, plan)
             if rows:
-                rows.check("repair", announced=())
+                rows.check("repair", announced=(), statements=plan.statements)
             writing.commit()
             if plan.clears:
                 history.remove(writing)

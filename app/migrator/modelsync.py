@@ -86,6 +86,8 @@ def _writing(address: Address, connection: Connection, *, dry_run: bool) -> Iter
             return
         connection.rollback()
         with address.dialect.migrating(connection) as rows, connection.begin() as transaction:
+            if rows:
+                rows.start()
             before = set(address.dialect.tables(connection)) if rows else set()
             yield statements
             if rows:

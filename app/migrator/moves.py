@@ -137,7 +137,9 @@ class Move:
             return False, tuple(sent.statements)
         recorder = Recorder(job)
         with noting(lambda: recorder.readable):
-            runner.run(replace(job, watch=recorder.watch, on_step=recorder.on_step), raw)
+            care = replace(job.care, on_ended=recorder.on_ended)
+            recorded = replace(job, watch=recorder.watch, on_step=recorder.on_step, care=care)
+            runner.run(recorded, raw)
         judged = self.project.memory[self._key(current)] = recorder.judge(current)
         return False, judged.readable or recorder.readable
 

@@ -1,16 +1,18 @@
 """What a plan's revisions would do, heard by letting them speak to nobody."""
 
+import contextlib
 import io
 from dataclasses import dataclass
 from typing import Any
 
 from alembic.operations import Operations, ops
-from alembic.operations.base import AbstractOperations
+from alembic.operations.base import AbstractOperations, BatchOperations
 from alembic.operations.batch import BatchOperationsImpl
 from alembic.runtime.environment import EnvironmentContext
 
 from app.migrator import driver, plans
 from app.migrator.alone import alone
+from app.migrator.care import Announced, announced_by
 from app.migrator.offline import Offline, Span
 from app.migrator.running import patched
 
@@ -25,10 +27,23 @@ class Operation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rebuild:
+    """A table that a batch operation makes anew."""
+
+    revision: str
+    table: str
+    script: str
+    """The file of the revision."""
+    announced: Announced
+
+
+@dataclass(frozen=True, kw_only=True)
 class Heard:
     """The operations of a plan, in order."""
 
     operations: tuple[Operation, ...]
+    rebuilds: tuple[Rebuild, ...]
+    """Tables that are made anew to be changed."""
     unheard: tuple[str, ...]
     """Revisions that ask the database half-way: what they do after that is not known."""
 
@@ -48,18 +63,35 @@ def hear(span: Span) -> Heard:
     )
     options = environment.untold
     running: list[str] = []
+    rebuilds: list[Rebuild] = []
+    invoke = AbstractOperations.invoke
 
     def note(self: Any, operation: Any) -> Any:
         found.append(Operation(revision=running[-1], op=operation))
+        if isinstance(self, BatchOperations):  # which only collects them until `flush`
+            with contextlib.suppress(Exception):
+                invoke(self, operation)
         if isinstance(operation, ops.CreateTableOp):
             return operation.to_table(self.migration_context)
         return None
+
+    def flush(self: Any) -> None:
+        if self._should_recreate():  # FRAGILE: private in Alembic
+            script = project.directory.get_revision(running[-1])
+            rebuilds.append(
+                Rebuild(
+                    revision=running[-1],
+                    table=self.table_name,
+                    script=script.path,
+                    announced=announced_by(script.module),
+                )
+            )
 
     with (
         alone(project.modules),
         context,
         patched(AbstractOperations, "invoke", note),
-        patched(BatchOperationsImpl, "flush", lambda _: None),
+        patched(BatchOperationsImpl, "flush", flush),
     ):
         context.configure(
             connection=Offline(dialect(paramstyle="named")),  # type: ignore[arg-type]
@@ -73,4 +105,4 @@ def hear(span: Span) -> Heard:
                     step.migration_fn(**environment.run_arguments)
             except Exception:  # noqa: BLE001  # it wanted an answer, and there is nobody
                 unheard.append(running[-1])
-    return Heard(operations=tuple(found), unheard=tuple(unheard))
+    return Heard(operations=tuple(found), rebuilds=tuple(rebuilds), unheard=tuple(unheard))

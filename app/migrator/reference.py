@@ -144,6 +144,15 @@ def comparing(
             return False
         return theirs is None or bool(theirs(thing, name, kind, reflected, other))
 
+    if hidden := dialect_of(connection).unreadable(connection):
+        named = given.pop("include_name", None)
+
+        def include_name(name: str | None, kind: str, parents: Any) -> bool:
+            if kind == "table" and name in hidden:
+                return False
+            return named is None or bool(named(name, kind, parents))
+
+        given["include_name"] = include_name
     defaults = {"compare_type": True, "compare_server_default": True}
     opts = defaults | given | {"include_object": include}
     return MigrationContext.configure(connection, opts=opts)

@@ -18,8 +18,8 @@ from sqlalchemy.exc import CompileError
 from sqlalchemy.schema import DDLElement
 
 from app.migrator.alone import alone
-from app.migrator.care import explained
-from app.migrator.dialects import Dialect
+from app.migrator.care import Announced, announced_by, explained
+from app.migrator.dialects import VERSIONS, Dialect, VersionTable
 from app.migrator.driver import Raw
 from app.migrator.offline import Span, Statements, write
 from app.migrator.run import OnStep
@@ -39,8 +39,9 @@ class Recorded:
     revision: str
     statements: tuple[tuple[str, Any], ...]
     may_lose_rows: bool
-    announced: tuple[str, ...]
-    """Tables whose rows the script says it removes."""
+    announced: Announced
+    """What the script says that it means to lose."""
+    script: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,8 @@ class Recording:
     """What a run was found to be."""
 
     steps: tuple[Recorded, ...] = ()
+    versions: VersionTable = VERSIONS
+    """Where the project keeps the version."""
     why_not: str | None = None
     """Why it has to run as Python; None if it may be replayed."""
 
@@ -68,7 +71,13 @@ class Recorder:
     migration: MigrationContext | None = None
     stray: str | None = None
     """A statement that did not come from an operation."""
+    ended: str | None = None
+    """A revision that ended its transaction itself."""
     _within: int = 0
+
+    def on_ended(self, name: str) -> None:
+        """A revision ended its transaction itself, so that nothing makes the run one whole."""
+        self.ended = name
 
     def watch(self, migration: MigrationContext) -> None:
         """Hear every statement of this context's connection from now on."""
@@ -112,6 +121,8 @@ class Recorder:
 
     def judge(self, current: Sequence[str]) -> Recording:
         """Compare with what Alembic renders offline for the same steps."""
+        if self.ended:
+            return Recording(why_not=f"revision {self.ended} ends its transaction itself")
         if self.stray:
             return Recording(why_not=f"a revision asks the database: {self.stray}")
         try:
@@ -125,7 +136,12 @@ class Recorder:
             return Recording(why_not="what it sends depends on the database or the moment")
         if [len(step) for step in self.steps] != [len(step) for step in self.rendered]:
             return Recording(why_not="an operation sends several statements")
-        return Recording(steps=tuple(map(self._recorded, self.names, self.steps)))
+        assert self.migration is not None  # noqa: S101  # judged after it ran
+        versions = VersionTable(
+            name=self.migration.version_table, schema=self.migration.version_table_schema
+        )
+        steps = tuple(map(self._recorded, self.names, self.steps))
+        return Recording(steps=steps, versions=versions)
 
     def _recorded(self, name: str, statements: list[tuple[str, Any]]) -> Recorded:
         script = self.job.project.directory.get_revision(name)
@@ -133,14 +149,15 @@ class Recorder:
             revision=name,
             statements=tuple(statements),
             may_lose_rows=not all(HARMLESS.match(sql) for sql, _ in statements),
-            announced=tuple(getattr(script.module, "loses_rows", ())),
+            announced=announced_by(script.module),
+            script=script.path,
         )
 
 
 def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | None = None) -> None:
     """Run the statements in one transaction of a locked connection."""
     sent: list[str] = []
-    with noting(lambda: readable(sent)), dialect.replaying(raw) as rows:
+    with noting(lambda: readable(sent)), dialect.replaying(raw, recording.versions) as rows:
         for number, step in enumerate(recording.steps, 1):
             if on_step:
                 on_step(number, len(recording.steps), step.revision)
@@ -154,7 +171,13 @@ def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | N
                     error, names=names, failed=number - 1, done=(), stays=None
                 ) from error
             if rows and step.may_lose_rows:
-                rows.check(step.revision, announced=step.announced)
+                rows.check(
+                    step.revision,
+                    announced=step.announced.rows,
+                    loses=step.announced.objects,
+                    statements=[statement for statement, _ in step.statements],
+                    script=step.script,
+                )
         if rows:
             rows.finish()
 

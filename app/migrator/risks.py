@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from alembic.operations import ops
 from sqlalchemy import Column, Connection, MetaData, Table, and_, func, inspect, select
 from sqlalchemy.exc import NoSuchTableError
 
-from app.migrator.operations import Heard, Operation
+from app.migrator.operations import Heard, Operation, Rebuild
+from app.migrator.rebuilds import lost_by
 
 SQUAWK_SECONDS = 20
 # One transaction and the brakes are what every run here has.
@@ -25,7 +27,7 @@ class Risk:
 
     revision: str
     kind: str
-    """`drop`, `rewrite`, `lock`, `fill`, `rename`, `unheard` or `lint`."""
+    """`drop`, `rewrite`, `lock`, `fill`, `rename`, `loses`, `unheard` or `lint`."""
     says: str
     fails: bool = False
     """True if it will fail, or lose rows, with the rows that are in the database now."""
@@ -103,8 +105,17 @@ def predict(heard: Heard, connection: Connection) -> tuple[Risk, ...]:
             says = _question(operation, connection, table)
             if says:
                 found.append(Risk(revision=operation.revision, kind="fill", says=says, fails=True))
+    if connection.dialect.name == "sqlite":
+        found += [risk for risk in map(partial(_lost, connection), heard.rebuilds) if risk]
     connection.rollback()
     return tuple(found)
+
+
+def _lost(connection: Connection, rebuild: Rebuild) -> Risk | None:
+    """What a rebuild would leave out, which is refused when it runs."""
+    names = [one.says for one in lost_by(rebuild, connection)]
+    says = f"rebuilds {rebuild.table} and loses: {', '.join(names)}"
+    return Risk(revision=rebuild.revision, kind="loses", says=says, fails=True) if names else None
 
 
 def _question(operation: Operation, connection: Connection, name: str) -> str | None:

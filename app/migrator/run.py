@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from alembic.runtime.migration import MigrationContext
 
 from app.migrator.care import CATALOGS, Care, refuse_leaving
-from app.migrator.dialects import dialect_of
+from app.migrator.dialects import VersionTable, dialect_of
 from app.migrator.driver import raw_of
 from app.migrator.reach import reaching
 from app.migrator.scripts import Scripts
@@ -56,7 +56,8 @@ def guarded(
             snapshot = dialect.snapshot(raw_of(connection), connection.engine.url, label)
         try:
             ready = dialect.joining if care.joins else dialect.migrating
-            with ready(connection) as rows:
+            versions = VersionTable(name=context.version_table, schema=context.version_table_schema)
+            with ready(connection, versions) as rows:
                 run = Run(context, connection, dialect, scripts, me, steps, rows, on_step, care)
                 yield from run.watch(heads)
         except BaseException:

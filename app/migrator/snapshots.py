@@ -1,6 +1,8 @@
 """Snapshots of SQLite files: whole, checked, written aside and renamed; and the way back."""
 
 import contextlib
+import errno
+import logging
 import os
 import re
 import shutil
@@ -9,8 +11,15 @@ import time
 from pathlib import Path
 
 from app.errors import SnapshotFailed, SnapshotNotFound
+from app.migrator.dialects.sqlite_objects import CANNOT_ASK
+
+log = logging.getLogger(__name__)
 
 KEPT = 3
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+MOST = 2**31 - 1
+"""How many faults to look for: some are none of the file's, and damage may come after them."""
+FORBIDDEN = re.compile(r"CHECK constraint failed in|(NULL|TEXT|NUMERIC|non-\w+) value in")
 BESIDE = ("-journal", "-wal", "-shm")
 """What SQLite keeps beside a file, and what belongs to nothing else."""
 
@@ -33,9 +42,9 @@ def take(source: sqlite3.Connection, path: Path, label: str, *, keep: int = KEPT
         shutil.copymode(path, draft)  # last: it may be read-only
         draft.rename(final)
     except (sqlite3.Error, OSError) as error:
+        advice = " Make room beside it and start again." if _is_full(error) else ""
         raise SnapshotFailed(
-            f"No snapshot of {path} could be taken ({error}), so nothing was changed. "
-            "Make room beside it and start again."
+            f"No snapshot of {path} could be taken ({error}), so nothing was changed.{advice}"
         ) from error
     finally:
         _remove(draft)
@@ -156,11 +165,49 @@ def _free(path: Path, label: str) -> Path:
     return path.with_name(f"{path.name}.{free}.{label}.snapshot")
 
 
+def _is_full(error: Exception) -> bool:
+    return "full" in str(error) or getattr(error, "errno", None) in FULL
+
+
 def _check(copy: Path, source: Path) -> None:
+    """Raise SnapshotFailed for a copy that is damaged.
+
+    Tables with a collation, a function or a module of the application's own cannot be checked
+    without it. They were copied page by page like all others: that is said, and no reason to fail.
+    """
     with contextlib.closing(sqlite3.connect(copy)) as connection:
-        (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-    if verdict != "ok":
-        raise SnapshotFailed(f"{source} is damaged: {verdict}. Nothing was changed.")
+        try:
+            damage = _damage(connection, "")
+        except sqlite3.OperationalError as error:
+            if not CANNOT_ASK.search(str(error)):
+                raise
+            log.warning("%s: not all of it can be checked here: %s", source, error)
+            damage = _damage_by_table(connection)
+    if damage:
+        raise SnapshotFailed(f"{source} is damaged: {damage}. Nothing was changed.")
+
+
+def _damage(connection: sqlite3.Connection, table: str) -> str | None:
+    """The first thing that is wrong with the pages of a table, or of all.
+
+    Rows that a constraint forbids are no damage: it may be younger than they are.
+    """
+    which = table and '"' + table.replace('"', '""') + '"'
+    pragma = f"PRAGMA integrity_check({which or MOST})"
+    verdicts = (verdict for (verdict,) in connection.execute(pragma))
+    return next((one for one in verdicts if one != "ok" and not FORBIDDEN.match(one)), None)
+
+
+def _damage_by_table(connection: sqlite3.Connection) -> str | None:
+    query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    for (table,) in [("sqlite_master",), *connection.execute(query).fetchall()]:
+        try:
+            if damage := _damage(connection, table):
+                return damage
+        except sqlite3.OperationalError as error:
+            if not CANNOT_ASK.search(str(error)):
+                raise
+    return None
 
 
 def _flush(path: Path) -> None:

@@ -1,5 +1,6 @@
 """One run of revisions, watched: what is announced, written down, checked, and said at its end."""
 
+import copy
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -9,14 +10,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext, MigrationInfo
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection
 
-from app.errors import HeadwayError
+from app.errors import ForeignKeysBroken, HeadwayError, ObjectsLost, RowsLost
 from app.migrator import history
 from app.migrator.care import (
     Care,
     Step,
     action_of,
+    announced_by,
     explained,
     is_lost,
     name_of,
@@ -24,12 +26,18 @@ from app.migrator.care import (
     reason,
 )
 from app.migrator.dialects import Dialect, RowGuard
+from app.migrator.driver import raw_of
 from app.migrator.scripts import Scripts
+from app.migrator.transaction import READS, Transaction
 from app.migrator.values import Holder
 
 StepsOf = Callable[[Any, MigrationContext], Any]
 OnStep = Callable[[int, int, str], None]
-READS = ("SELECT", "SHOW", "DESC", "EXPLAI")
+GUARDS = (RowsLost, ObjectsLost, ForeignKeysBroken)
+NOTHING = "Nothing was changed."
+"""What a guard says of a database that is rolled back whole."""
+
+__all__ = ["READS", "OnStep", "Run", "StepsOf"]
 
 
 @dataclass
@@ -51,33 +59,58 @@ class Run:
     row_id: int | None = None
     began: float = 0.0
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    statements: int = 0
-    committed: bool = False
-    """The running step has left its transaction."""
     image: dict[str, str] | None = None
     """The schema before it."""
     torn: bool = False
+    heads: tuple[str, ...] = ()
+    """Where the database is: before the run, and after one that failed."""
+
+    def __post_init__(self) -> None:
+        self.transaction = Transaction(
+            self.connection, self.dialect, self._beside, self.care.joins, self.rows
+        )
 
     def watch(self, heads: tuple[str, ...]) -> Iterator[StepsOf]:
         """Yield the watched steps; when Alembic's run ends, say how it went."""
+        self.heads = heads
         self._prepare(heads)
         callbacks = self.context.on_version_apply_callbacks
         self.context.on_version_apply_callbacks = (*callbacks, self._applied)
-        event.listen(self.connection, "after_cursor_execute", self._count)
-        event.listen(self.connection, "commit", self._committed)
         try:
-            yield lambda *_: self._watched()
-        except BaseException as error:
-            self._failed(error)
-            if self.running is not None and needs_words(error):
-                raise self._explained(error) from error
-            raise
+            with self.transaction.watched():
+                try:
+                    with self._savepoint():
+                        yield lambda *_: self._watched()
+                except BaseException as error:
+                    self._failed(error)
+                    raise
+        except Exception as error:
+            if self.running is None or not (needs_words(error) or isinstance(error, GUARDS)):
+                raise
+            told = self._explained(error)
+            if told is error:
+                raise
+            raise told from error
         else:
             self._tidy()
         finally:
-            event.remove(self.connection, "after_cursor_execute", self._count)
-            event.remove(self.connection, "commit", self._committed)
             self.context.on_version_apply_callbacks = callbacks
+
+    @contextmanager
+    def _savepoint(self) -> Iterator[None]:
+        """In a transaction of somebody else's, what takes back a run that failed, and only that."""
+        if not (self.care.joins and self.dialect.transactional_ddl):
+            yield
+            return
+        savepoint = self.connection.begin_nested()
+        try:
+            yield
+        except BaseException:
+            if not self.transaction.is_lost:
+                savepoint.rollback()
+            raise
+        if not self.transaction.is_lost:
+            savepoint.commit()
 
     @property
     def records(self) -> bool:
@@ -115,9 +148,24 @@ class Run:
             self._baseline(self.connection, self.context.get_current_heads())
         for place, step in enumerate(self.steps):
             self._begin(place, step)
-            yield step
-        if self.rows:
+            yield self._asked_after(step)
+        if self.rows and self.transaction.is_counted:
             self.rows.finish()
+
+    def _asked_after(self, step: Step) -> Step:
+        """The same step, whose transaction is asked about before its version is written."""
+        own, run = copy.copy(step), step.migration_fn
+
+        def migrate(**arguments: Any) -> None:
+            try:
+                run(**arguments)
+                self.transaction.end_step()
+            except BaseException as error:
+                self.transaction.fail_step(error)
+                raise
+
+        own.migration_fn = migrate
+        return own
 
     def _begin(self, place: int, step: Step) -> None:
         name = name_of(step.info)
@@ -125,10 +173,14 @@ class Run:
             self.on_step(place + 1, len(self.steps), name)
         if self._announces(step) and not self.care.joins:
             self.connection.commit()  # what Alembic read, and the version table it may have made
-        self.running, self.statements, self.committed = place, 0, False
+        self.running = place
         self.began, self.started_at = time.monotonic(), datetime.now(UTC)
-        if not self._announces(step):
-            return
+        if self._announces(step):
+            self._announce(step)
+        self.transaction.begin_step()
+
+    def _announce(self, step: Step) -> None:
+        name = name_of(step.info)
         # What cannot be rolled back is announced first, on a connection that survives it.
         with self._beside() as other:
             self.image = self.dialect.image(other)
@@ -143,10 +195,7 @@ class Run:
     def _applied(self, *, step: MigrationInfo, **_: Any) -> None:
         """Alembic's on_version_apply: the step is done, its version row written, not committed."""
         name = name_of(step)
-        if self.rows:
-            script = self.context.script.get_revision(name) if self.context.script else None
-            announced = getattr(getattr(script, "module", None), "loses_rows", ())
-            self.rows.check(name, announced=announced)
+        self._check(name)
         if self.row_id is None:
             if self.records:
                 self._add(self.connection, name, action_of(step), "succeeded", **self._took())
@@ -156,18 +205,38 @@ class Run:
             with self._beside() if self.care.joins else nullcontext(self.connection) as where:
                 history.finish(where, self.row_id, outcome="succeeded", image=None, **self._took())
             self.row_id = None
+        if self.transaction.committed and self.care.on_ended:
+            self.care.on_ended(name)
+        self.transaction.close_step()
         self.done.append(name)
+
+    def _check(self, name: str) -> None:
+        """No row, key or other part of the schema went missing that the script does not name."""
+        if not self.rows or not self.transaction.is_counted:
+            return
+        script = self.context.script.get_revision(name) if self.context.script else None
+        said = announced_by(getattr(script, "module", None))
+        self.rows.check(
+            name,
+            announced=said.rows,
+            loses=said.objects,
+            statements=self.transaction.sent,
+            script=script.path if script else None,
+        )
+        # FRAGILE: private in Alembic.
+        if self.context._transaction_per_migration:  # noqa: SLF001
+            self.rows.finish()
 
     def _failed(self, error: BaseException) -> None:
         """Write down what broke, beside the transaction that is gone."""
+        stays = not self.dialect.transactional_ddl or self.transaction.has_stayed
         if not self.care.joins:
-            self.connection.rollback()
+            self._roll_back()
+        self.torn = self.running is not None and stays and self._differs(error)
         if self.running is None or not self._announces(self.steps[self.running]):
             self._forget_undone()
-        else:
-            self.torn = self._is_half_done(error)
-        within = self.care.joins and self.dialect.transactional_ddl
-        if self.running is None or not self.records or within:
+        within = self.care.joins and self.dialect.transactional_ddl and not self.torn
+        if self.running is None or not (self.records or self.torn) or within:
             return
         try:
             with self._beside() as other:
@@ -176,26 +245,28 @@ class Run:
         except Exception:  # noqa: BLE001  # the cause matters more than the note about it
             return
 
-    def _is_half_done(self, error: BaseException) -> bool:
-        """True if the step that failed has left something behind, as far as can be told."""
-        if self.dialect.transactional_ddl and not self.committed:
-            return False
+    def _roll_back(self) -> None:
+        self.connection.rollback()
+        if self.dialect.transactional_ddl and not self.connection.invalidated:
+            raw_of(self.connection).rollback()  # one that a revision began with the driver
+            self.connection.rollback()
+
+    def _differs(self, error: BaseException) -> bool:
+        """True if a step that was not rolled back has left something, as far as can be told."""
         # A first statement that the server refused changed nothing, unless it was a concurrent
         # one. After another one, or where nobody heard the server's answer, who knows.
-        if self.statements or not isinstance(error, Exception) or is_lost(error):
+        if self.transaction.statements or not isinstance(error, Exception) or is_lost(error):
             return True
-        if not self.dialect.transactional_ddl or self.image is None:
-            return False
+        if self.image is None:
+            return True
         with self._beside() as other:
             return self.dialect.image(other) != self.image
-
-    def _committed(self, _connection: Connection) -> None:
-        self.committed = True
 
     def _forget_undone(self) -> None:
         """Drop what went with the transaction: all, unless each step has one of its own."""
         try:
-            there = self.scripts.ancestors(self.context.get_current_heads())
+            self.heads = self.context.get_current_heads()
+            there = self.scripts.ancestors(self.heads)
             if not self.care.joins:
                 self.connection.rollback()
         except Exception:  # noqa: BLE001  # gone with its server, and the transaction with it
@@ -210,28 +281,50 @@ class Run:
         return not self.dialect.transactional_ddl or bool(script and script.autocommits)
 
     def _record_failure(self, connection: Connection, said: str) -> None:
+        outcome = "torn" if self.torn else "failed"
+        if self.torn and not self.records:  # nobody knew beforehand that it would be wanted
+            self._baseline(connection, self.heads)
         if history.NAME not in self.dialect.tables(connection):
             return  # an empty database stays empty
         if self.row_id is None:
             info = self.steps[self.running or 0].info
-            self._add(
-                connection, name_of(info), action_of(info), "failed", error=said, **self._took()
-            )
+            name, action = name_of(info), action_of(info)
+            image = self._image_before() if self.torn else None
+            more = {"error": said, "image": image, **self._took()}
+            self._add(connection, name, action, outcome, **more)
             return
-        outcome = "torn" if self.torn else "failed"
         history.finish(connection, self.row_id, outcome=outcome, error=said, **self._took())
+
+    def _image_before(self) -> str | None:
+        """The schema before a step that was not announced, where it is known."""
+        if self.rows is None or not self.transaction.is_counted:
+            return None
+        return json.dumps(self.rows.image)
 
     def _explained(self, error: BaseException) -> HeadwayError:
         own = self.dialect.transactional_ddl
         why = "it left its transaction" if own else "this database commits each statement"
+        stays = f"Part of it stays, because {why}: {self.care.mend}" if self.torn else None
+        if isinstance(error, GUARDS):
+            return self._of_guard(error, stays)
         told = explained(
             error,
             names=[name_of(step.info) for step in self.steps],
             failed=self.running or 0,
             done=self.done,
-            stays=f"{why}: {self.care.mend}" if self.torn else None,
+            stays=stays,
         )
         return self.care.torn(str(told), **told.context) if self.torn else told
+
+    def _of_guard(self, error: HeadwayError, stays: str | None) -> HeadwayError:
+        """A guard's refusal, with what is known of what stays."""
+        if not stays and not self.done:
+            return error
+        after = f"{stays or 'Nothing of it stays'}."
+        if self.done:
+            after += f" Applied before it: {', '.join(self.done)}."
+        kind = self.care.torn if stays else type(error)
+        return kind(str(error).replace(NOTHING, after), **error.context)
 
     @contextmanager
     def _beside(self) -> Iterator[Connection]:
@@ -261,7 +354,3 @@ class Run:
 
     def _took(self) -> dict[str, int]:
         return {"duration_ms": round((time.monotonic() - self.began) * 1000)}
-
-    def _count(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if not statement.lstrip()[:6].upper().startswith(READS):
-            self.statements += 1

@@ -4,6 +4,8 @@ from sqlalchemy import URL, Connection, Engine
 
 from app.migrator.dialects.base import (
     OURS,
+    VERSIONS,
+    Beside,
     Dialect,
     Lock,
     Peek,
@@ -33,6 +35,8 @@ def dialect_of(database: URL | Engine | Connection) -> Dialect:
 __all__ = [
     "DIALECTS",
     "OURS",
+    "VERSIONS",
+    "Beside",
     "Dialect",
     "Lock",
     "Peek",

@@ -1,8 +1,8 @@
 """What the migrator asks of a database, in a few verbs. A dialect is one file that answers them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +11,7 @@ from sqlalchemy import URL, Connection, Engine, inspect
 
 from app.errors import AddressInvalid, DatabaseDamaged, HeadwayError
 from app.migrator import history
+from app.migrator.dialects.transactions import Fate
 from app.migrator.driver import Raw
 from app.migrator.values import Holder
 
@@ -57,6 +58,11 @@ def refuse_no_version(table: str, versions: Sequence[object]) -> None:
                 "revision. Nothing was changed. Delete that row, or write the right id in it; a "
                 "database without a version is stamped by `adopt` or `stamp`."
             )
+
+
+VERSIONS = VersionTable()
+Beside = Callable[[], AbstractContextManager[Connection]]
+"""Opens another session on a database, committed at its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,25 +198,57 @@ class Dialect(ABC):
         return set(inspect(connection).get_table_names())
 
     @contextmanager
-    def migrating(self, connection: Connection) -> Iterator["RowGuard | None"]:  # noqa: ARG002
+    def migrating(
+        self,
+        connection: Connection,  # noqa: ARG002
+        versions: VersionTable = VERSIONS,  # noqa: ARG002
+    ) -> Iterator["RowGuard | None"]:
         """Ready a locked connection, outside a transaction, to run revisions."""
         yield None
 
     @contextmanager
-    def joining(self, connection: Connection) -> Iterator["RowGuard | None"]:
-        """The same within a transaction of someone else's: what fails is taken back at once."""
-        with connection.begin_nested() if self.transactional_ddl else nullcontext():
-            yield None
+    def joining(
+        self,
+        connection: Connection,  # noqa: ARG002
+        versions: VersionTable = VERSIONS,  # noqa: ARG002
+    ) -> Iterator["RowGuard | None"]:
+        """The same within a transaction of someone else's."""
+        yield None
 
     @contextmanager
-    def replaying(self, raw: Raw) -> Iterator["RowGuard | None"]:
-        """One transaction on the driver's connection: all of it or nothing."""
+    def replaying(
+        self,
+        raw: Raw,
+        versions: VersionTable = VERSIONS,  # noqa: ARG002
+    ) -> Iterator["RowGuard | None"]:
+        """One transaction on the driver's connection: all of it or nothing. Its guard has begun."""
         try:
             yield None
             raw.commit()
         except BaseException:
             raw.rollback()
             raise
+
+    def mark(self, raw: Raw) -> Any:  # noqa: ARG002
+        """A mark on the transaction that is open; None where there is none, or none can be asked.
+
+        It changes nothing that anybody else sees.
+        """
+        return None
+
+    def fate(self, raw: Raw, mark: Any, beside: Beside | None = None) -> Fate:  # noqa: ARG002
+        """What became of the transaction with this mark; one that is open stays open.
+
+        `beside` opens another session, to be asked where this one cannot answer.
+        """
+        return Fate.UNKNOWN
+
+    def begin_again(self, raw: Raw) -> None:  # noqa: B027  # most begin by themselves
+        """Begin a transaction in place of one that a revision has ended."""
+
+    def unreadable(self, connection: Connection) -> frozenset[str]:  # noqa: ARG002
+        """Tables that only the application's own connections can read: no question reaches them."""
+        return frozenset()
 
     def snapshot(self, raw: Raw, url: URL, label: str) -> Path | None:  # noqa: ARG002
         """Copy the database, where that is cheap and safe; where the copy is."""
@@ -237,11 +275,30 @@ class Dialect(ABC):
 
 
 class RowGuard(ABC):
-    """Watches that no row goes missing unannounced."""
+    """Watches that no row, and no other part of the schema, goes missing unannounced."""
+
+    image: dict[str, str] | None = None
+    """The schema before the revision that runs, as `Dialect.image` has it."""
 
     @abstractmethod
-    def check(self, revision: str, *, announced: Any) -> None:
-        """After a revision: raise RowsLost if rows are gone that it did not announce."""
+    def start(self) -> None:
+        """Count what is there now. To be called in the transaction that is watched."""
+
+    @abstractmethod
+    def check(
+        self,
+        revision: str,
+        *,
+        announced: Any,
+        loses: Iterable[str] = (),
+        statements: Sequence[str] | None = None,
+        script: str | None = None,
+    ) -> None:
+        """After a revision: raise RowsLost if rows are gone of tables that it did not announce.
+
+        With the statements that it sent, what its rebuilds of tables lost is looked for too, and
+        raises ObjectsLost where it is not in `loses` and neither they nor its file speak of it.
+        """
 
     @abstractmethod
     def finish(self) -> None:

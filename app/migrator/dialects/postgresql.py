@@ -22,8 +22,15 @@ from app.errors import (
 )
 from app.migrator import history
 from app.migrator.dialects import postgresql_undo
-from app.migrator.dialects.base import Dialect, Lock, Peek, VersionTable
-from app.migrator.driver import Raw, ask, closing, on_its_own, shown
+from app.migrator.dialects.base import Beside, Dialect, Lock, Peek, VersionTable
+from app.migrator.dialects.transactions import (
+    Fate,
+    can_answer,
+    postgresql_fate,
+    postgresql_mark,
+    postgresql_status,
+)
+from app.migrator.driver import Raw, ask, closing, on_its_own, raw_of, shown
 from app.migrator.search_path import refuse_schema, schema_of
 from app.migrator.urls import named
 from app.migrator.values import Holder
@@ -237,6 +244,15 @@ class Postgresql(Dialect):
         query = "SELECT datname FROM pg_database WHERE starts_with(datname, %s)"
         with _maintenance(url) as raw:
             return [name for (name,) in ask(raw, query, [beginning])]
+
+    def mark(self, raw: Raw) -> int | None:
+        return postgresql_mark(raw)
+
+    def fate(self, raw: Raw, mark: int, beside: Beside | None = None) -> Fate:
+        if beside is None or can_answer(raw):
+            return postgresql_fate(raw, mark)
+        with beside() as other:
+            return postgresql_status(raw_of(other), mark)
 
     def image(self, connection: Connection) -> dict[str, str] | None:
         return postgresql_undo.image(connection)

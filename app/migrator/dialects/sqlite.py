@@ -24,10 +24,19 @@ from app.errors import (
 )
 from app.migrator import history, snapshots
 from app.migrator.dialects import sqlite_undo
-from app.migrator.dialects.base import Dialect, Lock, Peek, RowGuard, VersionTable
+from app.migrator.dialects.base import (
+    VERSIONS,
+    Beside,
+    Dialect,
+    Lock,
+    Peek,
+    RowGuard,
+    VersionTable,
+)
 from app.migrator.dialects.sqlite_lock import FileLock
+from app.migrator.dialects.transactions import Fate, sqlite_fate, sqlite_mark
 from app.migrator.driver import Raw, own, raw_of
-from app.migrator.rows import SqliteRowGuard
+from app.migrator.rows import SqliteRowGuard, unreadable
 from app.migrator.urls import file_of, real_file_of
 
 BUSY_SECONDS = 30
@@ -168,30 +177,35 @@ class Sqlite(Dialect):
         return None
 
     @contextmanager
-    def migrating(self, connection: Connection) -> Iterator[RowGuard | None]:
+    def migrating(
+        self, connection: Connection, versions: VersionTable = VERSIONS
+    ) -> Iterator[RowGuard | None]:
         driver = raw_of(connection)
         # A batch rebuild drops the parent table: with foreign keys on, ON DELETE CASCADE takes
         # the children along. The pragma is ignored inside a transaction, so: before it.
         driver.execute("PRAGMA foreign_keys=OFF")
         connection.execution_options(write=True)
         try:
-            yield SqliteRowGuard(driver)
+            yield SqliteRowGuard(driver, versions)
         finally:
             connection.execution_options(write=False)
             with contextlib.suppress(sqlite3.Error):
                 driver.execute("PRAGMA foreign_keys=ON")
 
     @contextmanager
-    def joining(self, connection: Connection) -> Iterator[RowGuard | None]:
-        with connection.begin_nested():
-            yield SqliteRowGuard(raw_of(connection))
+    def joining(
+        self, connection: Connection, versions: VersionTable = VERSIONS
+    ) -> Iterator[RowGuard | None]:
+        yield SqliteRowGuard(raw_of(connection), versions)
 
     @contextmanager
-    def replaying(self, raw: Raw) -> Iterator[RowGuard | None]:
+    def replaying(self, raw: Raw, versions: VersionTable = VERSIONS) -> Iterator[RowGuard | None]:
         raw.execute("PRAGMA foreign_keys=OFF")
         raw.execute("BEGIN IMMEDIATE")
         try:
-            yield SqliteRowGuard(raw)
+            guard = SqliteRowGuard(raw, versions)
+            guard.start()
+            yield guard
             raw.execute("COMMIT")
         except BaseException:
             if raw.in_transaction:  # some errors end it themselves
@@ -199,6 +213,19 @@ class Sqlite(Dialect):
             raise
         finally:
             raw.execute("PRAGMA foreign_keys=ON")
+
+    def mark(self, raw: Raw) -> int | None:
+        return sqlite_mark(raw)
+
+    def fate(self, raw: Raw, mark: int, beside: Beside | None = None) -> Fate:  # noqa: ARG002
+        return sqlite_fate(raw, mark)
+
+    def begin_again(self, raw: Raw) -> None:
+        if not raw.in_transaction:
+            raw.execute("BEGIN IMMEDIATE")
+
+    def unreadable(self, connection: Connection) -> frozenset[str]:
+        return unreadable(raw_of(connection))
 
     def snapshot(self, raw: Raw, url: URL, label: str) -> Path | None:
         path = file_of(url)

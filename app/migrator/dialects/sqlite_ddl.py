@@ -1,0 +1,284 @@
+"""SQLite's own words for a table or an index, taken apart as far as comparing needs it."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+TOKEN = re.compile(
+    r"""--[^\n]*|/\*.*?\*/            # comments
+    |'(?:[^']|'')*'                   # text
+    |"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]   # quoted names
+    |[^\W\d][\w$]*|\d[\w.]*           # words and numbers
+    |<<|>>|<=|>=|<>|!=|==|\|\||->>?|\S""",
+    re.VERBOSE | re.DOTALL,
+)
+WORD = re.compile(r"[^\W\d]\w*")
+TABLE_CONSTRAINTS = {"constraint", "primary", "unique", "check", "foreign"}
+ENDS_DEFAULT = {
+    *("constraint", "primary", "not", "null", "unique", "check", "collate", "references"),
+    *("generated", "as", "default", "on"),
+}
+
+
+@dataclass(frozen=True)
+class Term:
+    """One column or expression of an index."""
+
+    expression: str
+    collation: str = ""
+    desc: bool = False
+
+
+@dataclass(frozen=True)
+class IndexShape:
+    """What an index is, without its name."""
+
+    unique: bool
+    terms: tuple[Term, ...]
+    where: str
+
+    def mentions(self, columns: set[str]) -> bool:
+        """True if it stands on one of these columns."""
+        said = " ".join([*(term.expression for term in self.terms), self.where]).split()
+        return not columns.isdisjoint(said)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """One thing that a table's definition says beside its columns and their types."""
+
+    says: str
+    """As a person reads it: `ON DELETE CASCADE`."""
+    columns: tuple[str, ...] = ()
+    of_column: bool = False
+    """It is said of one column."""
+    is_constraint: bool = False
+    name: str = ""
+    word: str = ""
+    """The word by which a script that means to change it would speak of it."""
+
+    def under(self, names: Mapping[str, str]) -> "Fact":
+        """The same where columns have other names."""
+        says = WORD.sub(lambda found: names.get(found[0], found[0]), self.says)
+        columns = tuple(names.get(column, column) for column in self.columns)
+        return replace(self, says=says, columns=columns, name="")
+
+    @property
+    def bare(self) -> "Fact":
+        """The same by whatever name: a rebuild may name what had none."""
+        return replace(self, name="")
+
+
+@dataclass(frozen=True)
+class TableShape:
+    """What a table's definition says."""
+
+    columns: Mapping[str, str]
+    """Its columns in their order, with their declared types."""
+    facts: tuple[Fact, ...]
+    """What it says beside them."""
+
+
+@lru_cache(maxsize=512)
+def index_shape(sql: str) -> IndexShape:
+    """What a `CREATE INDEX` makes."""
+    tokens = _tokens(sql)
+    start = tokens.index("(") if "(" in tokens else len(tokens)
+    end = _closing(tokens, start)
+    where = tokens[end + 2 :] if tokens[end + 1 : end + 2] == ["where"] else []
+    terms = tuple(_term(part) for part in _parts(tokens[start + 1 : end]))
+    return IndexShape("unique" in tokens[:start], terms, " ".join(where))
+
+
+@lru_cache(maxsize=512)
+def table_shape(sql: str) -> TableShape:
+    """What a `CREATE TABLE` makes."""
+    tokens = _tokens(sql)
+    if "(" not in tokens:  # CREATE TABLE … AS SELECT is kept with its columns: never here
+        return TableShape({}, ())
+    start = tokens.index("(")
+    end = _closing(tokens, start)
+    columns: dict[str, str] = {}
+    facts: list[Fact] = []
+    for part in _parts(tokens[start + 1 : end]):
+        if part[0] in TABLE_CONSTRAINTS:
+            facts += _constraints(part, ())
+        else:
+            column = _plain(part[0])
+            columns[column] = _declared(part[1:])
+            facts += _of_column(column, part[1:])
+    facts += _options(tokens[end + 1 :])
+    return TableShape(columns, tuple(_with_columns(fact, columns) for fact in facts))
+
+
+def _tokens(sql: str) -> list[str]:
+    """Its words; names and keywords in small letters, and names without quotes they do not need."""
+    found = []
+    for word in TOKEN.findall(sql):
+        if word.startswith(("--", "/*")):
+            continue
+        if word[0] in '"`[' and re.fullmatch(r"[^\W\d]\w*", word[1:-1]):
+            plain = word[1:-1].lower()
+            found.append(f'"{plain}"' if plain in TABLE_CONSTRAINTS else plain)
+        else:
+            found.append(word if word[0] in "'\"`[" else word.lower())
+    return found
+
+
+def _closing(tokens: Sequence[str], start: int) -> int:
+    depth = 0
+    for place in range(start, len(tokens)):
+        depth += (tokens[place] == "(") - (tokens[place] == ")")
+        if depth == 0 and tokens[place] == ")":
+            return place
+    return len(tokens)
+
+
+def _parts(tokens: Sequence[str]) -> list[list[str]]:
+    """Split at the commas that are in no parentheses."""
+    found: list[list[str]] = [[]]
+    depth = 0
+    for word in tokens:
+        depth += (word == "(") - (word == ")")
+        if word == "," and depth == 0:
+            found.append([])
+        else:
+            found[-1].append(word)
+    return [part for part in found if part]
+
+
+def _term(part: list[str]) -> Term:
+    desc, collation = False, ""
+    if part[-1:] in (["desc"], ["asc"]):
+        desc = part[-1] == "desc"
+        part = part[:-1]
+    if part[-2:-1] == ["collate"]:
+        collation = part[-1].upper()
+        part = part[:-2]
+    return Term(" ".join(part), collation, desc)
+
+
+def _plain(word: str) -> str:
+    return word[1:-1].lower() if word[0] in "\"`['" else word
+
+
+def _declared(tokens: Sequence[str]) -> str:
+    found = []
+    for word in tokens:
+        if word in ENDS_DEFAULT:
+            break
+        found.append(word)
+    return " ".join(found)
+
+
+def _of_column(column: str, tokens: list[str]) -> Iterator[Fact]:
+    yield from _constraints(tokens, (column,))
+    depth = 0
+    for place, word in enumerate(tokens):
+        depth += (word == "(") - (word == ")")
+        after = tokens[place + 1 : place + 2]
+        if depth:
+            continue
+        if word == "collate" and after and after != ["binary"]:
+            says = f"COLLATE {_plain(after[0]).upper()}"
+            yield Fact(says=says, columns=(column,), of_column=True, word="collat")
+        elif word == "as" and after == ["("]:
+            yield Fact(says="GENERATED", columns=(column,), of_column=True, word="computed")
+        elif word == "default":
+            value = _default(tokens[place + 1 :])
+            says = f"DEFAULT {value}"
+            yield Fact(says=says, columns=(column,), of_column=True, word="server_default")
+        elif word == "autoincrement":
+            yield Fact(says="AUTOINCREMENT", word="autoincrement")
+
+
+def _default(tokens: list[str]) -> str:
+    """The value, without parentheses that only stand around it."""
+    if tokens[:1] == ["("]:
+        value = tokens[1 : _closing(tokens, 0)]
+        while value[:1] == ["("] and _closing(value, 0) == len(value) - 1:
+            value = value[1:-1]
+    else:
+        value = tokens[: 2 if tokens[:1] in (["-"], ["+"]) else 1]
+    return " ".join(value)
+
+
+def _constraints(tokens: list[str], columns: tuple[str, ...]) -> Iterator[Fact]:
+    """The constraints of a table, or of one of its columns."""
+    name, depth = "", 0
+    for place, word in enumerate(tokens):
+        depth += (word == "(") - (word == ")")
+        if depth:
+            continue
+        rest = tokens[place + 1 :]
+        if word == "constraint" and rest:
+            name = _plain(rest[0])
+        elif word == "check" and rest[:1] == ["("]:
+            says = f"CHECK ({' '.join(_stripped(rest[1 : _closing(rest, 0)]))})"
+            yield Fact(says=says, is_constraint=True, name=name)
+            name = ""
+        elif word == "unique":
+            own = columns or _names(rest)
+            says = f"UNIQUE ({', '.join(own)})"
+            yield Fact(says=says, columns=own, is_constraint=True, name=name)
+            name = ""
+        elif word == "foreign":
+            columns = _names(rest)
+        elif word == "references":
+            yield from _reference(rest, columns, name)
+            name = ""
+        elif word == "conflict" and rest and rest[0] != "abort":
+            yield Fact(says=f"ON CONFLICT {rest[0].upper()}", columns=columns, is_constraint=True)
+
+
+def _stripped(tokens: list[str]) -> list[str]:
+    while tokens[:1] == ["("] and _closing(tokens, 0) == len(tokens) - 1:
+        tokens = tokens[1:-1]
+    return tokens
+
+
+def _names(tokens: list[str]) -> tuple[str, ...]:
+    """The first list in parentheses, as names."""
+    if "(" not in tokens:
+        return ()
+    start = tokens.index("(")
+    inside = _parts(tokens[start + 1 : _closing(tokens, start)])
+    return tuple(_plain(part[0]) for part in inside)
+
+
+def _reference(tokens: list[str], columns: tuple[str, ...], name: str) -> Iterator[Fact]:
+    said = ", ".join(columns)
+    yield Fact(says=f"FOREIGN KEY ({said})", columns=columns, is_constraint=True, name=name)
+    for place, word in enumerate(tokens):
+        rest = tokens[place + 1 :]
+        if word == "on" and rest[:1] in (["delete"], ["update"]) and rest[1:2] != ["no"]:
+            act = " ".join(rest[1:3] if rest[1:2] == ["set"] else rest[1:2])
+            says = f"ON {rest[0]} {act}".upper()
+        elif word == "deferrable" and tokens[place - 1] != "not":
+            says = " ".join(["deferrable", *rest[:2]] if rest[:1] == ["initially"] else [word])
+            says = says.upper()
+        else:
+            continue
+        yield Fact(
+            says=f"{says} of foreign key ({said})",
+            columns=columns,
+            is_constraint=True,
+            name=name,
+        )
+
+
+def _options(tokens: Sequence[str]) -> Iterator[Fact]:
+    said = " ".join(tokens)
+    if "without rowid" in said:
+        yield Fact(says="WITHOUT ROWID", word="rowid")
+    if "strict" in tokens:
+        yield Fact(says="STRICT", word="strict")
+
+
+def _with_columns(fact: Fact, columns: Mapping[str, str]) -> Fact:
+    """A check, with the columns that it speaks of."""
+    if not fact.says.startswith("CHECK"):
+        return fact
+    said = WORD.findall(fact.says)
+    return replace(fact, columns=tuple(name for name in columns if name in said))

@@ -1,0 +1,46 @@
+"""What a rebuild of a SQLite table would lose of it, found by rebuilding an empty copy."""
+
+import contextlib
+import sqlite3
+import warnings
+
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection
+
+from app.migrator.dialects import dialect_of, sqlite_objects
+from app.migrator.dialects.sqlite_objects import COPY, Lost, Said
+from app.migrator.driver import raw_of
+from app.migrator.operations import Rebuild
+from app.migrator.unsaid import unsaid
+
+
+def lost_by(rebuild: Rebuild, connection: Connection) -> list[Lost]:
+    """What the live table holds that the rebuild of a revision would leave out.
+
+    Nothing is written: Alembic rebuilds a table of the same definition in an empty database.
+    """
+    schema = sqlite_objects.read(raw_of(connection))
+    table = rebuild.table
+    if table not in schema:
+        return []
+    # All tables, because its keys point at some.
+    made = [one for one in schema.values() if one.kind == "table"]
+    made += [one for one in schema.values() if one.kind != "table" and one.table == table]
+    said = Said(
+        loses=frozenset(rebuild.announced.objects),
+        statements=(f'ALTER TABLE "{COPY}{table}" RENAME TO "{table}"',),
+        script=rebuild.script,
+    )
+    with dialect_of(connection).scratch(connection) as empty:
+        raw = raw_of(empty)
+        for one in made:
+            with contextlib.suppress(sqlite3.Error):  # with a function of the application's own
+                raw.execute(one.sql)
+        before = sqlite_objects.read(raw)
+        with unsaid(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they say half of what is said here
+            operations = Operations(MigrationContext.configure(empty))
+            with operations.batch_alter_table(table, recreate="always"):
+                pass
+        return sqlite_objects.lost(before, sqlite_objects.read(raw), said)
