@@ -145,7 +145,11 @@ class Move:
         why_not = self._cannot_replay(current, steps)
         if why_not:
             return Recording(why_not=why_not)
-        return self.project.memory.get(self._key(current))
+        return self._known(self._key(current))
+
+    def _known(self, key: tuple[object, ...]) -> Recording | None:
+        found: Recording | None = self.project.memory.get(key)
+        return found if found is None or found.files.hold() else None
 
     def _cannot_replay(self, current: tuple[str, ...], steps: list[Any]) -> str | None:
         environment = self.project.environment_for(self.address.url, self.x)
