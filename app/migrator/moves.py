@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ class Move:
     waiting: Waiting | None = None
     listener: Watch | None = None
     """Told the migration context before it runs; nothing is replayed then."""
+    prepare: Callable[[list[Any]], list[Any]] | None = None
+    """Gives the steps to run in place of Alembic's: the same ones, watched."""
 
     def make(self) -> Outcome:
         """Do it. Raises the HeadwayError that says why not; the database is then as it was."""
@@ -69,6 +71,8 @@ class Move:
         steps = plans.alembic_steps(self.project, self.direction, self.target, current)
         if not steps:
             return Outcome(before=current, after=current)
+        if self.prepare:
+            steps = self.prepare(steps)
         self._refuse_read_only()
         snapshot = self._snapshot(raw, current)
         try:
