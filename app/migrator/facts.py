@@ -1,9 +1,9 @@
 """Files that something was made from: it is good for as long as they are what they were."""
 
 import hashlib
+import io
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from stat import S_ISREG
 
 Stamp = tuple[int, int, int, int]
@@ -55,4 +55,5 @@ def _stamp(path: str) -> Stamp | None:
 
 
 def _digest(path: str) -> bytes:
-    return hashlib.sha256(Path(path).read_bytes()).digest()
+    with io.FileIO(path) as file:  # `open` may be watched just now
+        return hashlib.sha256(file.readall()).digest()

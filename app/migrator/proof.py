@@ -5,6 +5,7 @@ without a database in two other places, while what they read is watched.
 """
 
 import copy
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +21,10 @@ from app.migrator.offline import Span, Statements, write
 from app.migrator.reads import Reads
 
 Rendering = list[str]
+
+
+class Unproven(Exception):
+    """A build that was only to prove something has nothing more to prove."""
 
 
 def reads_of(steps: Iterable[Any], *, connected: bool = False) -> Reads:
@@ -45,9 +50,12 @@ def _anew(step: Any, reads: Reads) -> Any:
 
 
 def _watched(work: Callable[..., None], reads: Reads) -> Callable[..., None]:
+    @functools.wraps(work)  # Alembic logs its name
     def run(**arguments: Any) -> None:
         with reads.watching():
             work(**arguments)
+        if reads.why and reads.connected:
+            raise Unproven(reads.why)  # the rest need not be run
 
     return run
 

@@ -36,6 +36,7 @@ ASKING = {
 }
 """Modules in C whose functions ask the machine."""
 HARMLESS = {
+    "_path_normpath",
     "fspath",
     "get_ident",
     "allocate_lock",
@@ -70,9 +71,10 @@ class Kind(enum.Enum):
 
 
 _STANDARD = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
-_LIBRARY = tuple(
-    f"{Path(str(file)).parent}{os.sep}"
-    for file in (alembic.__file__, sqlalchemy.__file__, __file__)
+_OURS = f"{Path(__file__).parent}{os.sep}"
+_LIBRARY = (
+    _OURS,
+    *(f"{Path(str(module.__file__)).parent}{os.sep}" for module in (alembic, sqlalchemy)),
 )
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
@@ -149,7 +151,7 @@ class Reads:
         return isinstance(owner, _random.Random)
 
     def _measures(self, frame: FrameType, name: str) -> bool:
-        mine = frame.f_code.co_filename == __file__  # opening a file, which is noted
+        mine = frame.f_code.co_filename.startswith(_OURS)  # opening a file, which is noted
         return mine or (name in OF_LIBRARIES and self._kind(frame) is Kind.LIBRARY)
 
     def _asked(self, frame: FrameType | None, what: str) -> None:
@@ -238,7 +240,7 @@ def _is_standard(file: str, module: str) -> bool:
 
 def _resolves(frame: FrameType, name: str) -> bool:
     """True for the questions of `Path.resolve`: a script asks it where it lies itself."""
-    if frame.f_code.co_filename == os.path.__file__:
+    if frame.f_globals.get("__name__") == os.path.__name__:
         return name in ("lstat", "readlink")
     return name == "stat" and bool(frame.f_back and frame.f_back.f_code.co_name == "resolve")
 

@@ -40,6 +40,7 @@ from app.migrator.session import Policy
 
 logger = logging.getLogger(__name__)
 PREFIX = "headway_template_"
+DEPENDS = "a revision may depend on the moment or its surroundings"
 FORMAT = 2  # of what is proven: an older release's template is none
 
 
@@ -187,7 +188,7 @@ def _draft(move: Move, name: str) -> Draft | str | None:
         found = contents(url)
     except Exception:  # noqa: BLE001  # it is no more than an attempt
         dialect.drop(url)
-        return None
+        return f"{DEPENDS}: {reads.why}" if reads.why else None
     draft = Draft(url=url, trace=trace, reads=reads, contents=found)
     if why := _why_not(draft, dialect.name):
         dialect.drop(url)
@@ -198,7 +199,7 @@ def _draft(move: Move, name: str) -> Draft | str | None:
 def _why_not(draft: Draft, dialect: str) -> str | None:
     """Why this draft must not be copied, as far as it tells by itself."""
     if draft.reads.why:
-        return f"a revision may depend on the moment or its surroundings: {draft.reads.why}"
+        return f"{DEPENDS}: {draft.reads.why}"
     if draft.contents.beside:
         return "a revision sets something that the server keeps about its database"
     if draft.reads.files.stamps and dialect != "sqlite":
@@ -292,9 +293,10 @@ def _clear_the_place(address: Address) -> None:
 def _digest(move: Move) -> str:
     """The name of the template: another one for whatever it depends on."""
     project, url = move.project, move.address.url
-    key = ("place", url.set(database=None))
+    query = repr(sorted(url.query.items()))
+    key = ("place", url.drivername, url.username, url.host, url.port, query)
     if key not in project.memory:
-        project.memory[key] = f"{url.set(database=None, password=None)} {surroundings(url)}"
+        project.memory[key] = f"{key} {surroundings(url)}"
     environment = project.environment_for(url, move.x)
     parts = [FORMAT, alembic.__version__, sqlalchemy.__version__, platform.python_version()]
     parts += [project.digest, move.target, sorted(move.x.items()), _options(environment)]
