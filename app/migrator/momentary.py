@@ -21,10 +21,11 @@ ASKS = re.compile(
     |\b(?:now|\w+_timestamp|timeofday|getdate|curdate|curtime|sysdate|date|time|datetime|timestamp
     |julianday|strftime|unixepoch|timediff|age|random\w*|rand|randomblob|setseed|gen_\w+|uuid\w*
     |newid|user|database|schema|current_\w+|session_user|inet_\w+|pg_\w+|txid_\w+|version|host
-    |connection_id|last_insert_\w+|changes|total_changes|sqlite_\w+|nanoid|ulid\w*)\s*\(
-    |'\s*(?:now|today|tomorrow|yesterday)\s*'""",
+    |connection_id|last_insert_\w+|changes|total_changes|sqlite_\w+|nanoid|ulid\w*)\s*\(""",
     re.IGNORECASE | re.VERBOSE,
 )
+WORD = re.compile(r"'\s*(?:now|today|tomorrow|yesterday)\s*'", re.IGNORECASE)
+"""What a type of PostgreSQL takes for a moment, once and for all, also in a default."""
 BARE_USER = re.compile(r"(?<![\"\w.])user(?![\"\w.])", re.IGNORECASE)
 MOMENTS = {"now", "today", "tomorrow", "yesterday"}
 OUTSIDE = re.compile(
@@ -97,6 +98,8 @@ class Trace:
             if found := OUTSIDE.search(sql):
                 return f"it speaks of more than its database: {found[0]}"
         for sql in filter(self._is_own, self.statements):
+            if dialect != "sqlite" and (found := WORD.search(sql)):
+                return f"it names a moment: {found[0]}"
             found = ASKS.search(sql) or (BARE_USER.search(sql) if dialect != "sqlite" else None)
             if found and self._counts(sql, filled):
                 return f"it asks the server for {found[0].strip(' (')}"

@@ -328,5 +328,8 @@ def _folder(_process: int) -> Path:
 
 def _of_project(project: Project) -> str:
     """The same for every release of a project, and no other's: its first revisions."""
-    bases = sorted(f"{s.id} {s.checksum}" for s in project.scripts.by_id.values() if not s.parents)
-    return sha256(" ".join(bases).encode()).hexdigest()[:8]
+    if "bases" not in project.memory:
+        scripts = project.scripts.by_id.values()
+        bases = sorted(f"{one.id} {one.checksum}" for one in scripts if not one.parents)
+        project.memory["bases"] = sha256(" ".join(bases).encode()).hexdigest()[:8]
+    return str(project.memory["bases"])
