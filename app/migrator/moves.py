@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ class Move:
     waiting: Waiting | None = None
     listener: Watch | None = None
     """Told the migration context before it runs; nothing is replayed then."""
+    prepare: Callable[[list[Any]], list[Any]] | None = None
+    """Gives the steps to run in place of Alembic's: the same ones, watched."""
 
     def make(self) -> Outcome:
         """Do it. Raises the HeadwayError that says why not; the database is then as it was."""
@@ -70,6 +72,8 @@ class Move:
         steps = plans.alembic_steps(self.project, self.direction, self.target, current)
         if not steps:
             return Outcome(before=current, after=current)
+        if self.prepare:
+            steps = self.prepare(steps)
         self._refuse_read_only()
         snapshot = self._snapshot(raw, current)
         try:
@@ -148,7 +152,11 @@ class Move:
         why_not = self._cannot_replay(current, steps)
         if why_not:
             return Recording(why_not=why_not)
-        return self.project.memory.get(self._key(current))
+        return self._known(self._key(current))
+
+    def _known(self, key: tuple[object, ...]) -> Recording | None:
+        found: Recording | None = self.project.memory.get(key)
+        return found if found is None or found.files.hold() else None
 
     def _cannot_replay(self, current: tuple[str, ...], steps: list[Any]) -> str | None:
         environment = self.project.environment_of(self.address, self.x)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.engine.interfaces import Dialect
@@ -62,13 +63,24 @@ def render(span: Span) -> str:
     return "\n\n".join(buffer.found) + "\n"
 
 
-def write(span: Span, dialect: Dialect, buffer: io.StringIO) -> MigrationContext:
-    """Write the statements to a buffer, one `write` each. The caller has called `alone`."""
+def write(
+    span: Span,
+    dialect: Dialect,
+    buffer: io.StringIO,
+    *,
+    config: Config | None = None,
+    steps: Sequence[Any] | None = None,
+) -> MigrationContext:
+    """Write the statements to a buffer, one `write` each. The caller has called `alone`.
+
+    With `config` its revisions see another configuration, and with `steps` others run.
+    """
     project, environment = span.project, span.project.environment_for(span.address.url, span.x)
+    found = plans.steps_of(project, span.direction, span.target)
     context = EnvironmentContext(
-        project.config_for(span.address.url, span.x),
+        config or project.config_for(span.address.url, span.x),
         project.directory,
-        fn=plans.steps_of(project, span.direction, span.target),
+        fn=found if steps is None else lambda *_: steps,
         as_sql=True,
         starting_rev=tuple(span.start) or None,
         destination_rev=span.target,

@@ -2,8 +2,8 @@
 
 Between two revisions most upgrades give the same SQL for every database of a kind. That is proven
 for one upgrade by comparing the statements that a real run sent with those that Alembic renders
-without a database. A script that looks at its database sends statements which are not rendered
-there, so the two differ, and it goes on being run as Python.
+in other places without a database, while what the revisions read is watched (see proof). What
+depends on its database, on the moment or on its surroundings goes on being run as Python.
 """
 
 import re
@@ -17,27 +17,42 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import CompileError
 from sqlalchemy.schema import DDLElement
 
+from app.errors import DatabaseMoved
 from app.migrator.alone import alone
 from app.migrator.care import Announced, announced_by, explained
 from app.migrator.dialects import VERSIONS, Dialect, VersionTable
 from app.migrator.driver import Raw
-from app.migrator.offline import Span, Statements, write
+from app.migrator.facts import Files
+from app.migrator.proof import Rendering, reads_of, renderings
 from app.migrator.run import OnStep
 from app.migrator.runner import Job
-from app.migrator.sent import noting, readable
+from app.migrator.sent import Sent, noting, readable
 
 # What cannot take a row away: the guard need not count after these.
 HARMLESS = re.compile(
     r"\s*(CREATE|INSERT INTO|ALTER TABLE \S+ ADD|UPDATE \S*alembic_version)", re.IGNORECASE
 )
+MAY_DEPEND = "it may depend on the database, the moment or its surroundings"
+MOST_STATEMENTS = 10_000
+MOST_CHARACTERS = 32_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """One statement, as the driver was given it."""
+
+    sql: str
+    parameters: Any
+    moves: bool = False
+    """True if it changes or removes a row of the version table: exactly one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """The statements of one revision, as the driver was given them."""
+    """The statements of one revision."""
 
     revision: str
-    statements: tuple[tuple[str, Any], ...]
+    statements: tuple[Statement, ...]
     may_lose_rows: bool
     announced: Announced
     """What the script says that it means to lose."""
@@ -53,11 +68,13 @@ class Recording:
     """Where the project keeps the version."""
     why_not: str | None = None
     """Why it has to run as Python; None if it may be replayed."""
+    files: Files = field(default_factory=Files)
+    """What else it was made from: another file, another recording."""
 
     @cached_property
     def readable(self) -> tuple[str, ...]:
         """What it sends, for a person."""
-        return readable(sql for step in self.steps for sql, _ in step.statements)
+        return readable(one.sql for step in self.steps for one in step.statements)
 
 
 @dataclass
@@ -65,19 +82,21 @@ class Recorder:
     """Listens to one run, then says whether it may be replayed."""
 
     job: Job
-    steps: list[list[tuple[str, Any]]] = field(default_factory=list)
-    rendered: list[list[str]] = field(default_factory=list)
+    steps: list[list[Statement]] = field(default_factory=list)
+    rendered: list[Rendering] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     migration: MigrationContext | None = None
-    stray: str | None = None
-    """A statement that did not come from an operation."""
-    ended: str | None = None
-    """A revision that ended its transaction itself."""
+    why_not: str | None = None
+    """Why nothing more is kept of it."""
+    sent: Sent = field(default_factory=Sent)
+    count: int = 0
+    characters: int = 0
     _within: int = 0
+    _moves: bool = False
 
     def on_ended(self, name: str) -> None:
         """A revision ended its transaction itself, so that nothing makes the run one whole."""
-        self.ended = name
+        self._stop(f"revision {name} ends its transaction itself")
 
     def watch(self, migration: MigrationContext) -> None:
         """Hear every statement of this context's connection from now on."""
@@ -87,13 +106,15 @@ class Recorder:
         execute = migration.impl._exec  # noqa: SLF001  # FRAGILE: where all operations go through
 
         def rendered(construct: Any, *args: Any, **kwargs: Any) -> Any:
-            if self.rendered:
+            if self.rendered and not self.why_not:
                 self.rendered[-1].append(_literally(construct, migration))
             self._within += 1
+            self._moves = _moves(construct, migration)
             try:
                 return execute(construct, *args, **kwargs)
             finally:
                 self._within -= 1
+                self._moves = False
 
         migration.impl._exec = rendered  # type: ignore[method-assign]  # noqa: SLF001
 
@@ -106,65 +127,102 @@ class Recorder:
             self.job.on_step(number, total, name)
 
     def _heard(
-        self, _connection: Connection, _cursor: Any, statement: str, parameters: Any, *_: Any
+        self,
+        _connection: Connection,
+        _cursor: Any,
+        sql: str,
+        parameters: Any,
+        context: Any,
+        many: bool,
     ) -> None:
         if not self.steps:
             return
+        self.sent.add(sql)
+        if self.why_not:
+            return
+        self.count += 1
+        self.characters += len(sql) + _length(parameters)
+        compiled = getattr(context, "compiled", None)
         if not self._within:
-            self.stray = self.stray or " ".join(statement.split())[:80]
-        self.steps[-1].append((statement, parameters))
+            self._stop(f"a revision asks the database: {' '.join(sql.split())[:80]}")
+        elif many:
+            self._stop("it sends rows as values, which are not rendered without a database")
+        elif getattr(compiled, "insert_prefetch", None) or getattr(
+            compiled, "update_prefetch", None
+        ):
+            self._stop("it sends a value that a column's default computes in Python")
+        elif self.count > MOST_STATEMENTS or self.characters > MOST_CHARACTERS:
+            self._stop("it sends too much to be kept")
+        else:
+            self.steps[-1].append(Statement(sql=sql, parameters=parameters, moves=self._moves))
+
+    def _stop(self, why_not: str) -> None:
+        """Keep no more of it: a run may send any number of rows."""
+        self.why_not = why_not
+        for statements in self.steps:
+            statements.clear()
+        for rendering in self.rendered:
+            rendering.clear()
 
     @property
     def readable(self) -> tuple[str, ...]:
         """What was sent, for a person."""
-        return readable(sql for step in self.steps for sql, _ in step)
+        return tuple(self.sent.statements)
 
     def judge(self, current: Sequence[str]) -> Recording:
         """Compare with what Alembic renders offline for the same steps."""
-        if self.ended:
-            return Recording(why_not=f"revision {self.ended} ends its transaction itself")
-        if self.stray:
-            return Recording(why_not=f"a revision asks the database: {self.stray}")
+        if self.why_not:
+            return Recording(why_not=self.why_not)
+        assert self.migration is not None  # noqa: S101  # judged after it ran
+        reads = reads_of(self.job.steps)
         try:
             with alone(self.job.project.modules):
-                offline = _offline(self.job.span(current), self.migration)
+                span, dialect = self.job.span(current), self.migration.dialect
+                found = renderings(span, dialect, self.job.steps, reads)
         except Exception as error:  # noqa: BLE001  # whatever a script says without a database
             said = " ".join(f"{type(error).__name__}: {error}".split())
             return Recording(why_not=f"it cannot be rendered without a database ({said[:120]})")
+        if reads.why:
+            return Recording(why_not=f"{MAY_DEPEND}: {reads.why}")
         online = [said for step in self.rendered for said in step]
-        if online != offline:
+        version_table = str(self.migration.version_table)
+        if any(_only_steps(offline, version_table) != online for offline in found):
             return Recording(why_not="what it sends depends on the database or the moment")
         if [len(step) for step in self.steps] != [len(step) for step in self.rendered]:
             return Recording(why_not="an operation sends several statements")
-        assert self.migration is not None  # noqa: S101  # judged after it ran
         versions = VersionTable(
             name=self.migration.version_table, schema=self.migration.version_table_schema
         )
         steps = tuple(map(self._recorded, self.names, self.steps))
-        return Recording(steps=steps, versions=versions)
+        return Recording(steps=steps, versions=versions, files=reads.files)
 
-    def _recorded(self, name: str, statements: list[tuple[str, Any]]) -> Recorded:
+    def _recorded(self, name: str, statements: list[Statement]) -> Recorded:
         script = self.job.project.directory.get_revision(name)
         return Recorded(
             revision=name,
             statements=tuple(statements),
-            may_lose_rows=not all(HARMLESS.match(sql) for sql, _ in statements),
+            may_lose_rows=not all(HARMLESS.match(one.sql) for one in statements),
             announced=announced_by(script.module),
             script=script.path,
         )
 
 
 def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | None = None) -> None:
-    """Run the statements in one transaction of a locked connection."""
+    """Run the statements in one transaction of a locked connection.
+
+    Raises DatabaseMoved, with all of it rolled back, if the version was changed meanwhile.
+    """
     sent: list[str] = []
     with noting(lambda: readable(sent)), dialect.replaying(raw, recording.versions) as rows:
         for number, step in enumerate(recording.steps, 1):
             if on_step:
                 on_step(number, len(recording.steps), step.revision)
             try:
-                for statement, parameters in step.statements:
-                    sent.append(statement)
-                    raw.cursor().execute(statement, parameters)
+                for one in step.statements:
+                    sent.append(one.sql)
+                    _execute(raw, one, step.revision)
+            except DatabaseMoved:
+                raise
             except Exception as error:
                 names = [one.revision for one in recording.steps]
                 raise explained(
@@ -175,11 +233,39 @@ def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | N
                     step.revision,
                     announced=step.announced.rows,
                     loses=step.announced.objects,
-                    statements=[statement for statement, _ in step.statements],
+                    statements=[one.sql for one in step.statements],
                     script=step.script,
                 )
         if rows:
             rows.finish()
+
+
+def _execute(raw: Raw, statement: Statement, revision: str) -> None:
+    cursor = raw.cursor()
+    cursor.execute(statement.sql, statement.parameters)
+    if statement.moves and cursor.rowcount != 1:
+        raise DatabaseMoved(
+            "The version of this database changed meanwhile: another program moved it while "
+            f"{revision} was run. All of this upgrade was rolled back. Look where the database "
+            "stands now, then upgrade again."
+        )
+
+
+def _moves(construct: Any, migration: MigrationContext) -> bool:
+    version_table = migration._version  # noqa: SLF001  # FRAGILE: private in Alembic
+    writes = getattr(construct, "is_update", False) or getattr(construct, "is_delete", False)
+    return bool(writes and construct.table is version_table)
+
+
+def _length(parameters: Any) -> int:
+    """About how many characters these values have."""
+    if isinstance(parameters, str | bytes):
+        return len(parameters)
+    if isinstance(parameters, dict):
+        return _length(list(parameters.values()))
+    if isinstance(parameters, list | tuple):
+        return sum(map(_length, parameters))
+    return 8
 
 
 def _literally(construct: Any, migration: MigrationContext) -> str:
@@ -194,19 +280,13 @@ def _literally(construct: Any, migration: MigrationContext) -> str:
     return written.replace("\t", "    ").strip()
 
 
-def _offline(span: Span, online: MigrationContext | None) -> list[str]:
-    assert online is not None  # noqa: S101  # judged after it ran
-    buffer = Statements()
-    migration = write(span, online.dialect, buffer)
-    end = migration.impl.command_terminator
-    written = [said.removesuffix(end).strip() for said in buffer.found]
-    version_table = str(online.version_table)
+def _only_steps(rendering: Rendering, version_table: str) -> Rendering:
     return [
-        said
-        for said in written
-        if not said.startswith("-- Running")
-        and said not in ("BEGIN", "COMMIT")
-        and not _makes(said, version_table)
+        written
+        for written in rendering
+        if not written.startswith("-- Running")
+        and written not in ("BEGIN", "COMMIT")
+        and not _makes(written, version_table)
     ]
 
 

@@ -12,13 +12,33 @@ from app.errors import HeadwayError
 from app.migrator.run import READS
 
 SKIPPED = (*READS, "PRAGMA", "BEGIN")
+MOST_STATEMENTS = 10_000
+MOST_CHARACTERS = 8_000_000
 
 
 @dataclass
 class Sent:
-    """Notes the statements of one run."""
+    """Notes the statements of one run: as many as a person could read, and how many more."""
 
-    statements: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    characters: int = 0
+    more: int = 0
+
+    @property
+    def statements(self) -> list[str]:
+        """What was noted, and a last line that counts what was not."""
+        return self.kept + ([f"-- and {self.more} more statements"] if self.more else [])
+
+    def add(self, statement: str) -> None:
+        """Note one, unless it only reads."""
+        if statement.lstrip()[:6].upper().startswith(SKIPPED):
+            return
+        self.characters += len(statement)
+        if self.more or len(self.kept) >= MOST_STATEMENTS or self.characters > MOST_CHARACTERS:
+            self.more += 1
+        else:
+            lines = statement.strip().splitlines()
+            self.kept.append("\n".join(line.rstrip() for line in lines))
 
     def watch(self, migration: MigrationContext) -> None:
         """Hear every statement of this context's connection from now on."""
@@ -26,7 +46,7 @@ class Sent:
         event.listen(migration.connection, "before_cursor_execute", self._heard)
 
     def _heard(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        self.statements += readable([statement])
+        self.add(statement)
 
 
 @contextmanager
@@ -41,8 +61,7 @@ def noting(sent: Callable[[], tuple[str, ...]]) -> Iterator[None]:
 
 def readable(statements: Iterable[str]) -> tuple[str, ...]:
     """Those that change something, without trailing blanks."""
-    return tuple(
-        "\n".join(line.rstrip() for line in said.strip().splitlines())
-        for said in statements
-        if not said.lstrip()[:6].upper().startswith(SKIPPED)
-    )
+    sent = Sent()
+    for statement in statements:
+        sent.add(statement)
+    return tuple(sent.statements)

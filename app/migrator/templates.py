@@ -1,28 +1,66 @@
-"""New databases at a revision: a copy of a template that was built once, by the migrations."""
+"""New databases at a revision: a copy of a template, where that is proven to be the same.
+
+A template is built twice, the second time as the first database that is asked for, and is kept if
+both got the same statements, schema and rows, and nothing in it depends on the moment or the
+surroundings. Where that is not so, each database is made by running the revisions.
+"""
 
 import atexit
 import contextlib
+import logging
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import alembic
+import sqlalchemy
 from sqlalchemy import URL
 
 from app.errors import AddressInvalid, DatabaseExists
 from app.migrator import plans
 from app.migrator.address import Address
+from app.migrator.alone import alone
+from app.migrator.contents import Contents, contents, surroundings
+from app.migrator.environment import Environment, Mode
+from app.migrator.facts import Files
+from app.migrator.momentary import Trace
 from app.migrator.moves import Move
 from app.migrator.plans import Direction
 from app.migrator.project import Project
+from app.migrator.proof import imported_anew, reads_of
+from app.migrator.reads import Reads
 from app.migrator.search_path import refuse_schema
 from app.migrator.session import Policy
 
+logger = logging.getLogger(__name__)
 PREFIX = "headway_template_"
+DEPENDS = "a revision may depend on the moment or its surroundings"
+FORMAT = 2  # of what is proven: an older release's template is none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """A database to copy, and the files that it was made from beside the scripts."""
+
+    url: URL
+    files: Files = field(default_factory=Files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A database that may become a template."""
+
+    url: URL
+    trace: Trace
+    reads: Reads
+    contents: Contents
 
 
 def create(
@@ -48,23 +86,171 @@ def create(
         target=target,
     )
     _clear_the_place(address)
-    template = _template(built) if ends else None  # of a project that has no revision yet
+    if not ends or not _may_copy(built):  # without a revision, all projects are alike
+        _run(built)
+        return ends
+    name = _digest(built)
+    template = _known(built, name)
+    if isinstance(template, Template) and _copied(built, template):
+        return ends
+    if isinstance(template, str):  # why there is none
+        _run(built)
+    else:
+        _run_and_prove(built, name)
+    return ends
+
+
+def _may_copy(move: Move) -> bool:
+    dialect = move.address.dialect
+    environment = move.project.environment_of(move.address, move.x)
+    return (
+        (dialect.name == "sqlite" or dialect.templates)
+        and not move.policy.history  # which says when each revision was run, and by whom
+        and environment.mode is not Mode.EXECUTED
+        and "on_version_apply" not in environment.options
+        and all(map(_is_plain, environment.run_arguments.values()))
+    )
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _copied(move: Move, template: Template) -> bool:
+    """False if the template is no longer there."""
     try:
-        address.dialect.make(address.url, template)
+        move.address.dialect.make(move.address.url, template.url)
     except DatabaseExists:
         raise
     except Exception:
-        if not template or address.dialect.exists(template):
+        if move.address.dialect.exists(template.url):
             raise
-        project.memory.clear()  # another release of these scripts has just dropped it
-        address.dialect.make(address.url, _template(built))
-    if not template:
-        try:
-            built.make()
-        except BaseException:
-            address.dialect.drop(address.url)  # we made it just now: nothing of anybody is in it
-            raise
-    return ends
+        move.project.memory.clear()  # another release of these scripts has just dropped it
+        return False
+    return True
+
+
+def _run(move: Move) -> None:
+    """Make the database by running the revisions: all of it or nothing."""
+    move.address.dialect.make(move.address.url)
+    try:
+        move.make()
+    except BaseException:
+        move.address.dialect.drop(move.address.url)  # we made it just now: nobody's data is in it
+        raise
+
+
+def _run_and_prove(move: Move, name: str) -> None:
+    """Make the database by running the revisions, and a template if that comes out the same."""
+    draft = _draft(move, name)
+    if not isinstance(draft, Draft):
+        if draft:
+            _remember_why(move, name, draft)
+        _run(move)
+        return
+    try:
+        trace = Trace()
+        _run(replace(move, listener=trace.watch))
+        if why := _unlike(draft, trace, move.address.url):
+            _remember_why(move, name, why)
+        else:
+            move.project.memory["template", name] = _keep(move, draft, name)
+    finally:
+        move.address.dialect.discard(draft.url)
+
+
+def _remember_why(move: Move, name: str, why: str) -> None:
+    move.project.memory["template", name] = why
+    logger.info(
+        "New databases of %s are made by running its revisions, from no template: %s.",
+        move.project.folder,
+        why,
+    )
+
+
+def _draft(move: Move, name: str) -> Draft | str | None:
+    """A first build; why it is no template, or None if it failed: the second one will tell."""
+    url, dialect = _place(move, name), move.address.dialect
+    trace, reads = Trace(), reads_of(_steps(move), connected=True)
+
+    def prepare(steps: list[Any]) -> list[Any]:
+        with alone(move.project.modules):
+            return imported_anew(steps, reads)
+
+    built = replace(
+        move,
+        address=move.address.elsewhere(url),
+        policy=Policy(release=move.policy.release),
+        listener=trace.watch,
+        prepare=prepare,
+    )
+    dialect.discard(url)
+    try:
+        _run(built)
+        found = contents(url)
+    except Exception:  # noqa: BLE001  # it is no more than an attempt
+        dialect.discard(url)
+        return f"{DEPENDS}: {reads.why}" if reads.why else None
+    draft = Draft(url=url, trace=trace, reads=reads, contents=found)
+    if why := _why_not(draft, dialect.name):
+        dialect.discard(url)
+        return why
+    return draft
+
+
+def _why_not(draft: Draft, dialect: str) -> str | None:
+    """Why this draft must not be copied, as far as it tells by itself."""
+    if draft.reads.why:
+        return f"{DEPENDS}: {draft.reads.why}"
+    if draft.contents.beside:
+        return "a revision sets something that the server keeps about its database"
+    if draft.reads.files.stamps and dialect != "sqlite":
+        return "a revision reads other files, which may change while a server keeps its template"
+    filled = draft.contents.filled - {draft.trace.version_table}
+    return draft.trace.why_momentary(filled, dialect)
+
+
+def _unlike(draft: Draft, trace: Trace, url: URL) -> str | None:
+    """Why this second build is not what the draft is."""
+    if trace.digest != draft.trace.digest:
+        return "its statements differ from database to database"
+    try:
+        same = contents(url) == draft.contents
+    except Exception:  # noqa: BLE001  # it was made all the same
+        return "it cannot be compared"
+    return None if same else "what it makes differs from database to database"
+
+
+def _keep(move: Move, draft: Draft, name: str) -> Template:
+    """Give a draft its last name, and drop what was built of scripts that have changed since."""
+    if move.address.dialect.name == "sqlite":
+        path = _folder(os.getpid()) / f"{name}.sqlite"
+        Path(str(draft.url.database)).replace(path)
+        return Template(url=draft.url.set(database=str(path)), files=draft.reads.files)
+    dialect, url = move.address.dialect, draft.url.set(database=name)
+    with contextlib.suppress(DatabaseExists):  # another process was as quick
+        dialect.rename(draft.url, name)
+    for old in dialect.named(url, name.rpartition("_")[0] + "_"):
+        if old != name:
+            dialect.discard(url.set(database=old))
+    return Template(url=url)
+
+
+def _known(move: Move, name: str) -> Template | str | None:
+    """The template, why there is none, or None where nobody knows yet."""
+    memory, dialect = move.project.memory, move.address.dialect
+    found: Template | str | None = memory.get(("template", name))
+    if found is None and dialect.templates:
+        url = move.address.url.set(database=name)
+        if dialect.exists(url):
+            found = memory["template", name] = Template(url=url)
+    if isinstance(found, Template) and not found.files.hold():
+        return None
+    return found
+
+
+def _steps(move: Move) -> list[Any]:
+    return plans.alembic_steps(move.project, move.direction, move.target, ())
 
 
 def _ends(project: Project, target: str) -> tuple[str, ...]:
@@ -106,39 +292,32 @@ def _clear_the_place(address: Address) -> None:
             )
 
 
-def _template(build: Move) -> URL | None:
-    """The template for this move's target: built now, or before, for the same scripts."""
-    digest = _digest(build)
-    if build.address.dialect.name == "sqlite":
-        return _file(build, digest)
-    return _on_server(build, digest) if build.address.dialect.templates else None
+def _digest(move: Move) -> str:
+    """The name of the template: another one for whatever it depends on."""
+    project, url = move.project, move.address.url
+    query = repr(sorted(url.query.items()))
+    key = ("place", url.drivername, url.username, url.host, url.port, query)
+    if key not in project.memory:
+        project.memory[key] = f"{key} {surroundings(url)}"
+    environment = project.environment_for(url, move.x)
+    parts = [FORMAT, alembic.__version__, sqlalchemy.__version__, platform.python_version()]
+    parts += [project.digest, move.target, sorted(move.x.items()), _options(environment)]
+    place = project.memory[key]
+    digest = sha256(f"{place} {parts}".encode()).hexdigest()[:20]
+    where = sha256(place.encode()).hexdigest()[:8]
+    return f"{PREFIX}{_of_project(project)}{where}_{digest}"
 
 
-def _digest(build: Move) -> str:
-    url, x = build.address.url, sorted(build.x.items())
-    place = f"{url.drivername} {url.host} {url.port}"
-    told = f"{build.project.digest} {build.target} {place} {x} {build.policy.history}"
-    environment = build.project.environment_of(build.address, build.x)
-    several = build.project.databases_of(build.address.known_as, build.x)
-    if several or environment.per_database:  # what is made depends on which it is
-        told += f" {build.address.known_as}"
-    return sha256(told.encode()).hexdigest()[:24]
+def _options(environment: Environment) -> list[str]:
+    given = {**environment.options, **environment.run_arguments}
+    return [f"{name}={given[name]}" for name in sorted(given) if _is_plain(given[name])]
 
 
-def _plain(build: Move) -> Policy:
-    return Policy(history=build.policy.history, release=build.policy.release)
-
-
-def _file(build: Move, digest: str) -> URL:
-    path = _folder(os.getpid()) / f"{digest}.sqlite"
-    url = URL.create("sqlite", database=str(path))
-    if not path.exists():
-        draft = path.with_suffix(".partial")
-        draft.unlink(missing_ok=True)
-        place = build.address.elsewhere(URL.create("sqlite", database=str(draft)))
-        replace(build, address=place, policy=_plain(build)).make()
-        draft.rename(path)
-    return url
+def _place(move: Move, name: str) -> URL:
+    if move.address.dialect.name == "sqlite":
+        path = _folder(os.getpid()) / f"{name}.partial"
+        return URL.create("sqlite", database=str(path))
+    return move.address.url.set(database=f"{PREFIX}{os.getpid()}_{name.rpartition('_')[2]}")
 
 
 @cache
@@ -149,31 +328,10 @@ def _folder(_process: int) -> Path:
     return Path(folder)
 
 
-def _on_server(build: Move, digest: str) -> URL:
-    """A database beside the others, finished when it has its last name."""
-    mine = f"{PREFIX}{_of_project(build.project)}_"
-    url = build.address.url.set(database=mine + digest)
-    dialect, memory = build.address.dialect, build.project.memory
-    if (key := ("template", digest)) in memory or dialect.exists(url):
-        memory[key] = True
-        return url
-    draft = url.set(database=f"{PREFIX}{os.getpid()}_{digest}")
-    dialect.discard(draft)
-    dialect.make(draft)
-    try:
-        replace(build, address=build.address.elsewhere(draft), policy=_plain(build)).make()
-        with contextlib.suppress(DatabaseExists):  # another process was as quick
-            dialect.rename(draft, mine + digest)
-    finally:
-        dialect.discard(draft)
-    for old in dialect.named(url, mine):
-        if old != url.database:  # of scripts that have changed since
-            dialect.discard(url.set(database=old))
-    memory[key] = True
-    return url
-
-
 def _of_project(project: Project) -> str:
     """The same for every release of a project, and no other's: its first revisions."""
-    bases = sorted(f"{s.id} {s.checksum}" for s in project.scripts.by_id.values() if not s.parents)
-    return sha256(" ".join(bases).encode()).hexdigest()[:8]
+    if "bases" not in project.memory:
+        scripts = project.scripts.by_id.values()
+        bases = sorted(f"{one.id} {one.checksum}" for one in scripts if not one.parents)
+        project.memory["bases"] = sha256(" ".join(bases).encode()).hexdigest()[:8]
+    return str(project.memory["bases"])

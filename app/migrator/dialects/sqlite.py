@@ -147,6 +147,9 @@ class Sqlite(Dialect):
         except OSError as error:
             raise DatabaseReadOnly(f"{path} cannot be made: {error.strerror}.") from error
 
+    def is_ours(self, url: URL) -> bool:
+        return Path(str(url.database)).name.startswith(OURS)
+
     def drop(self, url: URL) -> None:
         _file(url)  # refuses a memory
         real, said = real_file_of(url), file_of(url)

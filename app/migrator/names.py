@@ -1,0 +1,148 @@
+"""What the code of a revision refers to: names, imports and attributes, as compiled.
+
+A value that the program keeps in a variable is read without any call that could be watched. Only
+the compiled code says which variables those are.
+"""
+
+import builtins
+import dis
+import enum
+import logging
+import re
+import sys
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, time, timedelta, tzinfo
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import PurePath
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.sql.visitors import Visitable
+
+LIBRARIES = ("alembic", "sqlalchemy", "mako")
+SAFE = {
+    *("__future__", "abc", "base64", "binascii", "builtins", "codecs", "collections", "copy"),
+    *("collections.abc", "contextlib", "csv", "dataclasses", "datetime", "decimal", "enum"),
+    *("fractions", "functools", "hashlib", "html", "importlib.resources", "io", "itertools"),
+    *("json", "keyword", "logging", "math", "numbers", "operator", "os", "pathlib", "posixpath"),
+    *("pprint", "re", "string", "struct", "textwrap", "types", "typing", "typing_extensions"),
+    *("unicodedata", "urllib.parse", "uuid", "warnings", "zlib"),
+}
+"""Modules whose answers depend on their arguments alone, or on a call that can be watched."""
+
+SURROUNDINGS = {
+    *("environ", "environb", "getenv", "argv", "cursor", "raw_connection", "dbapi_connection"),
+    *("driver_connection", "executescript", "create_engine", "create_async_engine", "FileIO"),
+    *("engine_from_config", "fdopen", "__globals__", "__builtins__", "__subclasses__"),
+}
+"""Attributes that lead out of a revision, whatever their owner is called."""
+CONNECTION = {"as_sql", "bind", "connection", "environment_context", "get_bind", "is_offline_mode"}
+"""Attributes by which a revision asks for its connection."""
+
+GENUINE = dict(vars(builtins))
+PLAIN = (
+    *(type(None), bool, int, float, complex, str, bytes, type(...), range, slice),
+    *(date, time, timedelta, tzinfo, Decimal, Fraction, UUID, PurePath, re.Pattern, logging.Logger),
+)
+LIVE = ("sqlalchemy.engine", "sqlalchemy.orm", "sqlalchemy.pool", "sqlalchemy.ext")
+ALIASES = (types.GenericAlias, types.UnionType)
+
+
+def unfixed(
+    code: types.CodeType, names: Mapping[str, Any], *, own: bool, connected: bool
+) -> str | None:
+    """What this code refers to that may be another thing the next time; None if nothing is.
+
+    `names` are the variables of its module. `own`: a revision's, imported anew just now, so that
+    plain values in it come from its own text. `connected`: it may ask for its connection.
+    """
+    for name in code.co_names:
+        if name in SURROUNDINGS or (name in CONNECTION and not connected):
+            return name
+    return next((name for name, fixed in _referred(code, names, own=own) if not fixed), None)
+
+
+def _referred(
+    code: types.CodeType, names: Mapping[str, Any], *, own: bool
+) -> Iterator[tuple[str, bool]]:
+    rest = list(dis.get_instructions(code))
+    module: types.ModuleType | None = None
+    while rest:
+        one = rest.pop(0)
+        name = str(one.argval)
+        if one.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+            yield f"global {name}", False
+        elif one.opname == "IMPORT_NAME":
+            module = _imported(name, names)
+            kept = rest[0].opname in ("IMPORT_FROM", "STORE_NAME")  # looked at where it is used
+            yield name, kept or _is_safe(module)
+        elif one.opname == "IMPORT_FROM":
+            yield name, _is_safe(module) or _is_definition(_member(module, name))
+        elif one.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            if name in names:
+                path, value = _followed(name, names[name], rest)
+                here = own and path == name  # not in another module
+                yield path, is_fixed(value, str(names.get("__name__")), own=here)
+            else:
+                yield name, getattr(builtins, name, None) is GENUINE.get(name)
+
+
+def _followed(name: str, value: Any, rest: Sequence[dis.Instruction]) -> tuple[str, Any]:
+    """`package.module.Name`: what is used in the end, not the modules on the way."""
+    for following in rest:
+        if not isinstance(value, types.ModuleType) or _is_safe(value):
+            break
+        if following.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
+            break
+        name, value = f"{name}.{following.argval}", _member(value, str(following.argval))
+    return name, value
+
+
+def _imported(name: str, names: Mapping[str, Any]) -> types.ModuleType | None:
+    package = names.get("__package__") or ""
+    return sys.modules.get(name) or sys.modules.get(f"{package}.{name}".strip("."))
+
+
+def _member(module: types.ModuleType | None, name: str) -> Any:
+    """What a module calls so; itself for `import package.name as other`."""
+    own_name = str(getattr(module, "__name__", ""))
+    return getattr(module, name, module if own_name.endswith(f".{name}") else None)
+
+
+def _is_safe(value: Any) -> bool:
+    """True for a module of the libraries and the safe ones, and for what they define."""
+    is_module = isinstance(value, types.ModuleType)
+    name = str(getattr(value, "__name__" if is_module else "__module__", None) or "")
+    return name in SAFE or name.partition(".")[0] in LIBRARIES
+
+
+def _is_definition(value: Any) -> bool:
+    return isinstance(value, type | types.FunctionType | types.ModuleType)
+
+
+def is_fixed(value: Any, module: str, *, own: bool) -> bool:
+    """True if this is the same thing whenever and wherever this module's code looks at it."""
+    if isinstance(value, types.ModuleType):
+        return _is_safe(value)
+    if isinstance(value, types.FunctionType | types.BuiltinFunctionType):
+        # Calls are watched, but for what the standard library remembers of its machine.
+        top = str(value.__module__ or "").partition(".")[0]
+        return top not in sys.stdlib_module_names or _is_safe(value)
+    if isinstance(value, type):
+        known = _is_safe(value) or (own and value.__module__ == module)
+        return known or issubclass(value, enum.Enum | Visitable)
+    if isinstance(value, (enum.Enum, Visitable, *ALIASES)) or type(value).__module__ == "typing":
+        return True
+    return own and _is_plain(value, module)
+
+
+def _is_plain(value: Any, module: str) -> bool:
+    """True for a value that a revision's own text made, down to all that is in it."""
+    if isinstance(value, dict | list | tuple | set | frozenset):
+        inner = [*value, *value.values()] if isinstance(value, dict) else value
+        return all(is_fixed(one, module, own=True) for one in inner)
+    kind = type(value).__module__
+    ours = kind.startswith(LIBRARIES) and not kind.startswith(LIVE)
+    return isinstance(value, PLAIN) or kind == module or ours
