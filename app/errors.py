@@ -276,6 +276,12 @@ class RepairRefused(HeadwayError):
     kind = Kind.CONFLICT
 
 
+class RepairFailed(HeadwayError):
+    """The repair did not lead back to what was there before."""
+
+    kind = Kind.FAILED
+
+
 # --- accounts and tokens --------------------------------------------------------------------
 
 

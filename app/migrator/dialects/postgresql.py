@@ -21,7 +21,7 @@ from app.errors import (
 )
 from app.migrator import history
 from app.migrator.dialects import postgresql_undo
-from app.migrator.dialects.base import Dialect, Lock, Peek, VersionTable
+from app.migrator.dialects.base import Dialect, Image, Lock, Peek, VersionTable
 from app.migrator.driver import Raw, ask, closing, on_its_own, open_raw, shown
 from app.migrator.values import Holder
 
@@ -190,11 +190,17 @@ class Postgresql(Dialect):
     def image(self, connection: Connection) -> dict[str, str] | None:
         return postgresql_undo.image(connection)
 
-    def undo(self, before: dict[str, str], now: dict[str, str]) -> list[str]:
+    def comparable(self, before: Image, now: Image) -> tuple[dict[str, str], dict[str, str], str]:
+        return postgresql_undo.comparable(before, now)
+
+    def undo(self, connection: Connection, before: Image, now: Image) -> list[str]:  # noqa: ARG002
         return postgresql_undo.undo(before, now)
 
-    def subject(self, key: str) -> str:
-        return postgresql_undo.subject(key)
+    def subjects(self, key: str) -> tuple[str, ...]:
+        return postgresql_undo.subjects(key)
+
+    def spoken(self, key: str) -> str:
+        return postgresql_undo.spoken(key)
 
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[Connection]:

@@ -79,6 +79,11 @@ def image(connection: Connection) -> dict[str, str]:
     return {f"{kind}\n{name}\n{part}": value for kind, name, part, value in rows}
 
 
+def comparable(before: Image, now: Image) -> tuple[dict[str, str], dict[str, str], str]:
+    """Both as the older of them can tell, and what that leaves open, in words."""
+    return dict(before), dict(now), ""
+
+
 def undo(before: Image, now: Image) -> list[str]:
     """The statements that lead from the schema `now` back to `before`.
 
@@ -97,10 +102,16 @@ def undo(before: Image, now: Image) -> list[str]:
     ]
 
 
-def subject(key: str) -> str:
+def subjects(key: str) -> tuple[str, ...]:
     """The bare name in a key, of the table where it stands on one."""
     _, name, _ = _key(key)
-    return name.partition("(")[0].rpartition(".")[2].strip('"')
+    return (name.partition("(")[0].rpartition(".")[2].strip('"'),)
+
+
+def spoken(key: str) -> str:
+    """What a key is about, for people."""
+    kind, name, part = _key(key)
+    return f"the {kind} {name}{part and f'.{part}'}"
 
 
 def _key(key: str) -> Key:
@@ -114,7 +125,7 @@ def _value(image: Image, key: Key) -> str:
 
 def _refuse_lost(gone: list[Key]) -> None:
     if gone:
-        names = ", ".join(f"the {kind} {name}{part and f'.{part}'}" for kind, name, part in gone)
+        names = ", ".join(spoken("\n".join(key)) for key in gone)
         raise RepairRefused(
             f"The failed revision dropped or renamed {names}. Restore from a backup, or finish the "
             "revision by hand and repair with `--as applied`."
