@@ -270,6 +270,12 @@ class HistoryInvalid(HeadwayError):
     kind = Kind.CONFLICT
 
 
+class CopyFailed(HeadwayError):
+    """The database cannot be copied."""
+
+    kind = Kind.FAILED
+
+
 class RepairRefused(HeadwayError):
     """The repair would lose something."""
 

@@ -124,7 +124,7 @@ class Mysql(Dialect):
                 if template:
                     mysql_copy.copy(raw, template, url)
             except BaseException:
-                _run(raw, f"DROP DATABASE {_quoted(url)}")  # half a copy is none
+                self.drop(url)  # half a copy is none, and its session may be gone
                 raise
 
     def drop(self, url: URL) -> None:
@@ -193,7 +193,7 @@ def _maintenance(url: URL) -> Iterator[Raw]:
 
 
 def _quoted(url: URL) -> str:
-    return mysql_copy.quoted(str(url.database))
+    return mysql_image.quoted(str(url.database))
 
 
 def _run(raw: Raw, statement: str) -> None:

@@ -23,6 +23,8 @@ OPTION = re.compile(
     rf"=(?P<value>{TEXT}|\([^)]*\)|\S+)|(?P<versioned>WITH SYSTEM VERSIONING)"
 )
 PARTITION = re.compile(rf"^ ?\(?PARTITION ({NAME}) ", re.MULTILINE)
+HIDDEN = re.compile(r" (?:IGNORED|/\*!80000 INVISIBLE \*/)")
+"""How MariaDB and MySQL say that a key is there and not used."""
 NO_OPTION = {
     **dict.fromkeys(("COMMENT", "CONNECTION"), "''"),
     **dict.fromkeys(("KEY_BLOCK_SIZE", "MAX_ROWS", "MIN_ROWS", "AVG_ROW_LENGTH"), "0"),
@@ -161,6 +163,11 @@ class WayBack:
         changed = [key for key in new if key in old and old[key] != new[key]]
         gone = [key for key in old if key not in new]
         added = [key for key in new if key not in old]
+        for key in changed[:]:
+            if HIDDEN.sub("", old[key]) == HIDDEN.sub("", new[key]):
+                name = key.removeprefix("DROP INDEX ")
+                self.clauses.append(f"ALTER INDEX {name} {_shown(old[key], new[key])}")
+                changed.remove(key)
         for key in added + changed:
             if key.startswith("?") or key == "DROP PERIOD FOR SYSTEM_TIME":
                 continue  # the one is said below; the other goes with its columns
@@ -280,6 +287,14 @@ class WayBack:
             ]
             return [f"{alter} DROP PARTITION {', '.join(added)}"]
         return [f"{alter} {before.strip()}"]
+
+
+def _shown(old: str, new: str) -> str:
+    """The clause that makes a key used, or not used, as before."""
+    visible = "INVISIBLE" in old + new
+    if HIDDEN.search(old):
+        return "INVISIBLE" if visible else "IGNORED"
+    return "VISIBLE" if visible else "NOT IGNORED"
 
 
 def _is_generated(line: str) -> bool:

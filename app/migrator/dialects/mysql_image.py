@@ -3,9 +3,10 @@
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from app.errors import MigrationFailed
 from app.migrator import history
 from app.migrator.driver import Raw
 
@@ -18,6 +19,9 @@ STORED = ("PACKAGE", "PACKAGE BODY", "FUNCTION", "PROCEDURE", "VIEW", "TRIGGER",
 MISREAD = re.compile(r"ANSI_QUOTES|NO_(TABLE|KEY|FIELD)_OPTIONS")
 """Modes under which the server spells a table so that it is not the same table any more."""
 OPTIONS = re.compile(r"^\) .*$", re.MULTILINE)
+FIRST, CLIENTS, CLIENTS_END = 1000, 2000, 2999
+"""The numbers of errors: the server's own, and between them those of its clients."""
+GAVE_UP = {1040, 1053, 1205, 1213, 1317, 1969, 3024}
 UNREADABLE = "not readable by this account"
 
 # Triggers come in the order in which they fire.
@@ -38,7 +42,7 @@ FROM information_schema.events WHERE event_schema = %(here)s
 """
 
 
-def read(raw: Raw, database: str) -> dict[str, str]:
+def read(raw: Raw, database: str, *, without: Collection[str] = OURS) -> dict[str, str]:
     """Every object of a database, by what it is and its name. It is the session's own."""
     with contextlib.closing(raw.cursor()) as cursor, _well_spelled(cursor):
         image: dict[str, str] = {}
@@ -46,7 +50,7 @@ def read(raw: Raw, database: str) -> dict[str, str]:
         objects = _all(cursor, OBJECTS, here)
         for name, told in _all(cursor, "SHOW FULL TABLES"):
             kind = "TABLE" if told in ("BASE TABLE", "SYSTEM VERSIONED") else told
-            if name not in OURS:
+            if name not in without:
                 image[key_of(kind, name)] = _spelled(cursor, kind, name)
         for kind, name, more in objects:
             found = more if kind == "database" else _spelled(cursor, kind, name, str(more))
@@ -62,6 +66,13 @@ def key_of(kind: str, name: str) -> str:
 def quoted(name: str) -> str:
     """A name as SQL."""
     return f"`{name.replace('`', '``')}`"
+
+
+def is_refusal(error: Exception) -> bool:
+    """True if the server understood and would not: not if it is gone, or gave up waiting."""
+    code = error.args[0] if error.args else None
+    is_said = isinstance(code, int) and (FIRST <= code < CLIENTS or code > CLIENTS_END)
+    return is_said and code not in GAVE_UP
 
 
 @contextlib.contextmanager
@@ -82,7 +93,14 @@ def _spelled(cursor: Any, kind: str, name: str, more: str = "") -> str:
     """The definition of one object; for what is stored, with what it was made under."""
     try:
         row = _all(cursor, f"SHOW CREATE {kind} {quoted(name)}")[0]
-    except Exception as error:  # noqa: BLE001  # the drivers share no classes
+    except UnicodeDecodeError as error:
+        raise MigrationFailed(
+            f"The definition of {name} holds bytes that are no text (the default of a binary "
+            "column?), so that it cannot be read. Nothing was changed. Take the default off."
+        ) from error
+    except Exception as error:
+        if not is_refusal(error):
+            raise
         # Broken, or another account's. It stays comparable, and cannot be made again.
         return f"{UNREADABLE} {more or error.args[-1]}"
     if kind == "TABLE":

@@ -218,10 +218,19 @@ def _drops(keys: Iterable[str]) -> list[str]:
     order = sorted(keys, key=lambda key: -KINDS.index(_of(key)))
     bodies = {key.partition("\n")[2] for key in order if _of(key) == "package"}
     return [
-        f"DROP {_of(key).upper()} {_name(key)}"
+        statement
         for key in order
         if not (_of(key) == "package body" and key.partition("\n")[2] in bodies)
+        for statement in _dropped(key)
     ]
+
+
+def _dropped(key: str) -> list[str]:
+    drop = f"DROP {_of(key).upper()} {_name(key)}"
+    if "package" not in key.partition("\n")[0]:
+        return [drop]
+    # A statement that only Oracle's mode knows.
+    return ["SET sql_mode = 'ORACLE'", drop, f"SET sql_mode = {SETTINGS['sql_mode']}"]
 
 
 def _drop_tables(keys: Iterable[str]) -> list[str]:
