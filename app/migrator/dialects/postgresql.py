@@ -20,7 +20,7 @@ from app.errors import (
     PoolerInTheWay,
 )
 from app.migrator import history
-from app.migrator.dialects import postgresql_undo
+from app.migrator.dialects import postgresql_image, postgresql_undo
 from app.migrator.dialects.base import Dialect, Image, Lock, Peek, VersionTable
 from app.migrator.driver import Raw, ask, closing, on_its_own, open_raw, shown
 from app.migrator.values import Holder
@@ -188,10 +188,10 @@ class Postgresql(Dialect):
             return [name for (name,) in ask(raw, query, [beginning])]
 
     def image(self, connection: Connection) -> dict[str, str] | None:
-        return postgresql_undo.image(connection)
+        return postgresql_image.image(connection)
 
     def comparable(self, before: Image, now: Image) -> tuple[dict[str, str], dict[str, str], str]:
-        return postgresql_undo.comparable(before, now)
+        return postgresql_image.comparable(before, now)
 
     def undo(self, connection: Connection, before: Image, now: Image) -> list[str]:  # noqa: ARG002
         return postgresql_undo.undo(before, now)
