@@ -209,7 +209,7 @@ class Sqlite(Dialect):
         return (key.partition(" ")[2],)
 
     def spoken(self, key: str) -> str:
-        return f"the {key}"
+        return f"the {key}"  # "table person", "pragma user_version"
 
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[Connection]:  # noqa: ARG002
