@@ -282,10 +282,22 @@ class HistoryInvalid(HeadwayError):
     kind = Kind.CONFLICT
 
 
+class CopyFailed(HeadwayError):
+    """The database cannot be copied."""
+
+    kind = Kind.FAILED
+
+
 class RepairRefused(HeadwayError):
     """The repair would lose something."""
 
     kind = Kind.CONFLICT
+
+
+class RepairFailed(HeadwayError):
+    """The repair did not lead back to what was there before."""
+
+    kind = Kind.FAILED
 
 
 # --- accounts and tokens --------------------------------------------------------------------

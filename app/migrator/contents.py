@@ -8,7 +8,7 @@ from sqlalchemy import URL, Connection
 
 from app.migrator import driver
 from app.migrator.address import Address
-from app.migrator.dialects import postgresql_undo
+from app.migrator.dialects import postgresql_image
 from app.migrator.reach import reaching
 
 PRAGMAS = ("user_version", "application_id", "encoding", "page_size", "auto_vacuum", "journal_mode")
@@ -100,7 +100,7 @@ def _of_postgresql(connection: Connection) -> Contents:
         return list(connection.exec_driver_sql(query, execution_options=options))
 
     found, filled = hashlib.sha256(), set()
-    found.update(repr(sorted(postgresql_undo.image(connection).items())).encode())
+    found.update(repr(sorted(postgresql_image.image(connection).items())).encode())
     found.update(repr(sorted(map(repr, ask(REST)))).encode())
     for path, name, kind in ask(RELATIONS):
         if kind == "S":

@@ -1,11 +1,8 @@
 """Mend a database: the half of a torn revision, what a killed run left. Never by itself."""
 
-import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext
@@ -20,18 +17,13 @@ from app.migrator.alone import alone
 from app.migrator.dialects import VersionTable, dialect_of
 from app.migrator.dialects.sqlite_undo import put_right
 from app.migrator.driver import Raw
+from app.migrator.half import Half, rows_in, take_back
 from app.migrator.look import CATALOGS
 from app.migrator.project import Project
 from app.migrator.scripts import Scripts
 from app.migrator.session import Policy, held
 from app.migrator.values import Holder, Look
 from app.migrator.verdict import judge, version_table
-
-Image = Mapping[str, str]
-AS_SPELLED = {"no_parameters": True}
-"""Statements that hold a `%` and no values."""
-NAME = re.compile(r"""(?:`[^`]*`|"[^"]*"|[^\s,`"])+""")
-"""A table's name as a statement spells it."""
 
 
 class Verdict(StrEnum):
@@ -50,6 +42,8 @@ class Repair:
     """What takes the half of the torn revision back, or the copy of a broken batch operation."""
     rows: tuple[str, ...] = ()
     """Tables that go with them and hold rows, with how many."""
+    look: tuple[str, ...] = ()
+    """What a person has to look at, because the statements leave it as it is."""
     verdict: Verdict | None = None
     record: tuple[str, ...] = ()
     """Revisions whose present script is to be taken for the applied one."""
@@ -78,8 +72,10 @@ class Repair:
             lines.append(f"take torn {self.torn} for {self.verdict.value}")
         elif self.torn:
             lines.append(f"take the half of {self.torn} back:")
-            lines += statements or ["  nothing of it stayed"]
+            nothing = "  nothing that its script names" if self.look else "  nothing of it stayed"
+            lines += statements or [nothing]
             lines += [f"  {told}, which go with it: see that they are copies" for told in self.rows]
+            lines += self.look
             lines.append("Rows that it changed before it broke stay changed.")
         if self.leftovers:
             lines.append("end the batch operation that another tool left half-way:")
@@ -105,9 +101,11 @@ class Mender:
     def plan(self, connection: Connection, seen: Look, verdict: Verdict | None) -> Repair:
         """What a repair would do now. Changes nothing. Raises RepairRefused."""
         statements: list[str] = []
+        look: tuple[str, ...] = ()
         if seen.torn and verdict is None:
-            statements = self._way_back(connection, seen.torn)
-        rows = _rows_in(connection, statements)
+            half = self._half(connection, seen.torn)
+            statements, look = [*half.way_back(connection)], half.lines()
+        rows = rows_in(connection, statements)
         for leftover in seen.leftovers:
             statements.append(put_right(connection, leftover))
         passing = history.is_passing(connection)
@@ -116,6 +114,7 @@ class Mender:
             torn=seen.torn,
             statements=tuple(statements),
             rows=rows,
+            look=look,
             verdict=verdict,
             record=() if passing else seen.edited,
             forget=() if passing else seen.missing,
@@ -124,42 +123,37 @@ class Mender:
             clears=passing and not self.keeps,
         )
 
-    def _way_back(self, connection: Connection, torn: str) -> list[str]:
-        before = json.loads(_torn_row(connection).image or "null")
-        if before is None:
+    def _half(self, connection: Connection, torn: str) -> Half:
+        image = _torn_row(connection).image
+        if image is None:
             raise RepairRefused(
                 f"What was there before revision {torn} is not known. Mend it by hand, then run "
                 f"`{self.command} --as applied` or `--as not-applied`."
             )
-        dialect = dialect_of(connection)
-        now = dialect.image(connection) or {}
-        return dialect.undo(before, self._its_own(torn, before, now, dialect.subject))
-
-    def _its_own(
-        self, torn: str, before: Image, now: Image, subject: Callable[[str], str]
-    ) -> dict[str, str]:
-        """What is there, without what others made meanwhile: what the script never names."""
         script = self.scripts.by_id.get(torn)
-        source = Path(script.path).read_bytes() if script else b""
-        own = dict(before)
-        for key in before.keys() | now.keys():
-            if key not in now:
-                del own[key]
-            elif script is None or subject(key).encode() in source:
-                own[key] = now[key]
-        return own
+        return Half.found(connection, image, script.path if script else None)
 
     def carry_out(self, connection: Connection, plan: Repair) -> None:
         """Do what the plan says, on a locked connection outside a transaction, and commit."""
-        with dialect_of(connection).migrating(connection, self.table) as rows:
+        half = None
+        if plan.torn and plan.verdict is None:
+            half = self._half(connection, plan.torn)
+            connection.rollback()
+        dialect = dialect_of(connection)
+        with dialect.undoing(connection), dialect.migrating(connection, self.table) as rows:
             writing = connection.execution_options(write=True)
             if rows:
                 rows.start()
-            for statement in plan.statements:
-                writing.exec_driver_sql(statement, execution_options=AS_SPELLED)
-            self._write_down(writing, plan)
-            if rows:
-                rows.check("repair", announced=(), statements=plan.statements)
+            try:
+                take_back(writing, plan.statements)
+                if half:
+                    half.check(writing)
+                self._write_down(writing, plan)
+                if rows:
+                    rows.check("repair", announced=(), statements=plan.statements)
+            except BaseException:
+                writing.rollback()
+                raise
             writing.commit()
             if plan.clears:
                 history.remove(writing)
@@ -208,20 +202,6 @@ def _torn_row(connection: Connection) -> Any:
     open_rows = history.table.c.outcome.in_(("running", "torn"))
     query = select(history.table).where(open_rows).order_by(history.table.c.id.desc())
     return connection.execute(query).first()
-
-
-def _rows_in(connection: Connection, statements: list[str]) -> tuple[str, ...]:
-    """The tables that these statements drop and that are not empty, in words."""
-    dropped = " ".join(
-        s.removeprefix("DROP TABLE ") for s in statements if s.startswith("DROP TABLE ")
-    )
-    told = []
-    for name in NAME.findall(dropped):
-        query = f"SELECT count(*) FROM {name}"  # noqa: S608
-        count = connection.exec_driver_sql(query, execution_options=AS_SPELLED).scalar()
-        if count:
-            told.append(f"{name} holds {count} rows")
-    return tuple(told)
 
 
 # --- any project's database -----------------------------------------------------------------

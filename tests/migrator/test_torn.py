@@ -360,6 +360,22 @@ def test_what_others_made_meanwhile_is_left_alone(
     assert database.upgrade().after == ("b",)
 
 
+def test_what_the_script_does_not_name_is_listed_and_stays(
+    tmp_path: Path, mariadb_url: URL
+) -> None:
+    half = """op.execute("CREATE VIEW %s_of_all AS SELECT id FROM person" % "list")"""
+    database = torn_at(
+        mariadb_url, tmp_path / "one", f"{half}\nraise ValueError('boom')", table("pet")
+    )
+    plan = database.plan_repair()
+    assert plan.statements == ()
+    assert plan.lines()[1] == "  nothing that its script names"
+    assert "not named in the script, so it stays: the view list_of_all" in plan.lines()[2]
+    database.repair(plan)
+    assert rows(mariadb_url, "SELECT id FROM list_of_all") == [(1,)]
+    assert database.upgrade().after == ("b",)
+
+
 # --- SQLite: steps that leave their transaction ---------------------------------------------------
 
 VACUUM = """with op.get_context().autocommit_block():

@@ -1,8 +1,8 @@
 """What the migrator asks of a database, in a few verbs. A dialect is one file that answers them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +17,8 @@ from app.migrator.values import Holder
 
 OURS = ("headway_template_", "headway_rehearsal_", "headway_scratch_", "headway_pytest_")
 """How the names of databases begin that we make on a server for a while, and that are nobody's."""
+
+Image = Mapping[str, str]
 
 
 class Lock(ABC):
@@ -255,18 +257,39 @@ class Dialect(ABC):
         return None
 
     def image(self, connection: Connection) -> dict[str, str] | None:  # noqa: ARG002
-        """The schema as the server spells it, by table, where a failed step cannot roll back."""
+        """Every object of the schema as the server spells it, by what it is and its name."""
         return None
 
-    def undo(self, before: dict[str, str], now: dict[str, str]) -> list[str]:
-        """The statements that lead from the schema `now` back to `before`.
+    def comparable(self, before: Image, now: Image) -> tuple[dict[str, str], dict[str, str], str]:
+        """Both images as the older of them can tell, and what that leaves open, in words.
+
+        A release that knew less may have taken the first of them.
+        """
+        return dict(before), dict(now), ""
+
+    def undo(self, connection: Connection, before: Image, now: Image) -> list[str]:
+        """The statements that lead from the schema `now`, which is there, back to `before`.
 
         Raises RepairRefused if that would lose something.
         """
         raise NotImplementedError(self.name)
 
-    def subject(self, key: str) -> str:
-        """The bare name of what an entry of the image is about: a table, mostly."""
+    def undoing(self, connection: Connection) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Ready a locked connection to run these statements."""
+        return nullcontext()
+
+    def differences(self, expected: Image, found: Image) -> list[str]:
+        """The entries of two images that are not the same."""
+        return sorted(
+            key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)
+        )
+
+    def subjects(self, key: str) -> tuple[str, ...]:
+        """The bare names of what an entry of the image is about; () for the database itself."""
+        return (key,)
+
+    def spoken(self, key: str) -> str:
+        """What an entry of the image is about, for people."""
         return key
 
     @abstractmethod

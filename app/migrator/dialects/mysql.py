@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import ClassVar
@@ -20,9 +20,9 @@ from app.errors import (
     HeadwayError,
 )
 from app.migrator import history
-from app.migrator.dialects import mysql_copy, mysql_undo
-from app.migrator.dialects.base import Dialect, Lock, Peek, VersionTable
-from app.migrator.driver import Raw, ask, closing, shown
+from app.migrator.dialects import mysql_copy, mysql_image, mysql_undo
+from app.migrator.dialects.base import Dialect, Image, Lock, Peek, VersionTable
+from app.migrator.driver import Raw, ask, closing, raw_of, shown
 from app.migrator.urls import named
 from app.migrator.values import Holder
 
@@ -140,7 +140,7 @@ class Mysql(Dialect):
                 if template:
                     mysql_copy.copy(raw, template, url)
             except BaseException:
-                _run(raw, f"DROP DATABASE {_quoted(url)}")  # half a copy is none
+                self.drop(url)  # half a copy is none, and its session may be gone
                 raise
 
     def drop(self, url: URL) -> None:
@@ -148,10 +148,26 @@ class Mysql(Dialect):
             _run(raw, f"DROP DATABASE IF EXISTS {_quoted(url)}")
 
     def image(self, connection: Connection) -> dict[str, str] | None:
-        return mysql_undo.image(connection, self.tables(connection))
+        database = connection.exec_driver_sql("SELECT DATABASE()").scalar_one()
+        return mysql_image.read(raw_of(connection), str(database))
 
-    def undo(self, before: dict[str, str], now: dict[str, str]) -> list[str]:
-        return mysql_undo.undo(before, now)
+    def comparable(self, before: Image, now: Image) -> tuple[dict[str, str], dict[str, str], str]:
+        return mysql_undo.comparable(before, now)
+
+    def undo(self, connection: Connection, before: Image, now: Image) -> list[str]:
+        return mysql_undo.undo(connection, before, now)
+
+    def undoing(self, connection: Connection) -> AbstractContextManager[None]:
+        return mysql_undo.undoing(connection)
+
+    def differences(self, expected: Image, found: Image) -> list[str]:
+        return mysql_undo.differences(expected, found)
+
+    def subjects(self, key: str) -> tuple[str, ...]:
+        return mysql_undo.subjects(key)
+
+    def spoken(self, key: str) -> str:
+        return mysql_undo.spoken(key)
 
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[Connection]:
@@ -193,7 +209,7 @@ def _maintenance(url: URL) -> Iterator[Raw]:
 
 
 def _quoted(url: URL) -> str:
-    return mysql_copy.quoted(named(url))
+    return mysql_image.quoted(named(url))
 
 
 def _run(raw: Raw, statement: str) -> None:

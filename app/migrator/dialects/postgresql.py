@@ -21,8 +21,8 @@ from app.errors import (
     PoolerInTheWay,
 )
 from app.migrator import history
-from app.migrator.dialects import postgresql_undo
-from app.migrator.dialects.base import Beside, Dialect, Lock, Peek, VersionTable
+from app.migrator.dialects import postgresql_image, postgresql_undo
+from app.migrator.dialects.base import Beside, Dialect, Image, Lock, Peek, VersionTable
 from app.migrator.dialects.transactions import (
     Fate,
     can_answer,
@@ -255,13 +255,19 @@ class Postgresql(Dialect):
             return postgresql_status(raw_of(other), mark)
 
     def image(self, connection: Connection) -> dict[str, str] | None:
-        return postgresql_undo.image(connection)
+        return postgresql_image.image(connection)
 
-    def undo(self, before: dict[str, str], now: dict[str, str]) -> list[str]:
+    def comparable(self, before: Image, now: Image) -> tuple[dict[str, str], dict[str, str], str]:
+        return postgresql_image.comparable(before, now)
+
+    def undo(self, connection: Connection, before: Image, now: Image) -> list[str]:  # noqa: ARG002
         return postgresql_undo.undo(before, now)
 
-    def subject(self, key: str) -> str:
-        return postgresql_undo.subject(key)
+    def subjects(self, key: str) -> tuple[str, ...]:
+        return postgresql_undo.subjects(key)
+
+    def spoken(self, key: str) -> str:
+        return postgresql_undo.spoken(key)
 
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[Connection]:

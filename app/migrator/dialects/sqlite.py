@@ -25,9 +25,11 @@ from app.errors import (
 from app.migrator import history, snapshots
 from app.migrator.dialects import sqlite_undo
 from app.migrator.dialects.base import (
+    OURS,
     VERSIONS,
     Beside,
     Dialect,
+    Image,
     Lock,
     Peek,
     RowGuard,
@@ -239,11 +241,17 @@ class Sqlite(Dialect):
     def image(self, connection: Connection) -> dict[str, str] | None:
         return sqlite_undo.image(connection)
 
-    def undo(self, before: dict[str, str], now: dict[str, str]) -> list[str]:
+    def comparable(self, before: Image, now: Image) -> tuple[dict[str, str], dict[str, str], str]:
+        return sqlite_undo.comparable(before, now)
+
+    def undo(self, connection: Connection, before: Image, now: Image) -> list[str]:  # noqa: ARG002
         return sqlite_undo.undo(before, now)
 
-    def subject(self, key: str) -> str:
-        return key.partition(" ")[2]
+    def subjects(self, key: str) -> tuple[str, ...]:
+        return (key.partition(" ")[2],)
+
+    def spoken(self, key: str) -> str:
+        return f"the {key}"  # "table person", "pragma user_version"
 
     @contextmanager
     def scratch(self, connection: Connection) -> Iterator[Connection]:  # noqa: ARG002
