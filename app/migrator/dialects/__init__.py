@@ -2,7 +2,7 @@
 
 from sqlalchemy import URL, Connection, Engine
 
-from app.migrator.dialects.base import Dialect, Lock, Peek, RowGuard, VersionTable
+from app.migrator.dialects.base import Dialect, Ground, Lock, Peek, RowGuard, VersionTable
 from app.migrator.dialects.mysql import Mysql
 from app.migrator.dialects.postgresql import Postgresql
 from app.migrator.dialects.sqlite import Sqlite
@@ -22,4 +22,13 @@ def dialect_of(database: URL | Engine | Connection) -> Dialect:
     return DIALECTS[database.dialect.name]
 
 
-__all__ = ["DIALECTS", "Dialect", "Lock", "Peek", "RowGuard", "VersionTable", "dialect_of"]
+__all__ = [
+    "DIALECTS",
+    "Dialect",
+    "Ground",
+    "Lock",
+    "Peek",
+    "RowGuard",
+    "VersionTable",
+    "dialect_of",
+]
