@@ -1,6 +1,7 @@
 """What a schema should be, and how far a database is from it: from facts, in words."""
 
 import contextlib
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ from alembic.operations import ops
 from alembic.runtime.migration import MigrationContext
 from alembic.util import PriorityDispatcher
 from sqlalchemy import Connection, MetaData, Table, event, inspect
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import SAWarning, SQLAlchemyError
 
 from app.migrator import history
 from app.migrator.alone import patched
@@ -189,7 +190,7 @@ def reflected(connection: Connection, tables: Iterable[Place]) -> MetaData:
     # FRAGILE: private in Alembic. What it does to the columns of a database that it compares.
     event.listen(schema, "column_reflect", impl._compat_autogen_column_reflect(inspect(connection)))  # noqa: SLF001
     for place, name in tables:
-        with contextlib.suppress(SQLAlchemyError):
+        with contextlib.suppress(SQLAlchemyError), _without_advice():
             Table(
                 name,
                 schema,
@@ -197,6 +198,14 @@ def reflected(connection: Connection, tables: Iterable[Place]) -> MetaData:
                 autoload_with=connection,
             )
     return schema
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """SQLAlchemy warns of what it does not read: the facts have that as well."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SAWarning)
+        yield
 
 
 def differences(
@@ -248,7 +257,7 @@ def _alembics(connection: Connection, reference: Reference, found: Apart) -> lis
     context = MigrationContext.configure(connection, opts=options)
     try:
         # Comparators of a project's plugins may make things in the database to look at them.
-        with patched(compare, "comparators", PriorityDispatcher()):
+        with _without_advice(), patched(compare, "comparators", PriorityDispatcher()):
             script = produce_migrations(context, reference.schema)
     except Exception:  # noqa: BLE001  # what it, or a type that a project made, cannot compare
         return None
