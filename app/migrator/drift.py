@@ -20,7 +20,6 @@ from app.migrator.dialects import Ground, dialect_of
 from app.migrator.project import Project
 from app.migrator.reference import Reference, Scope
 
-
 STAMP = "If you know which revision it is at, `stamp` it."
 
 
