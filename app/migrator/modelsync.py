@@ -1,7 +1,8 @@
 """Bring a schema to its models, with no revision files. Nothing is dropped unless told to."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,20 @@ from sqlalchemy import Connection, MetaData, event
 
 from app.errors import DataLossRefused
 from app.migrator.address import Address
-from app.migrator.reference import OURS, comparing
+from app.migrator.dialects.facts import plain
+from app.migrator.reference import OURS
 from app.migrator.run import READS
 from app.migrator.session import Policy, held
 
+HARMLESS = frozenset(
+    {"now", "timezone", "lower", "upper", "date_trunc", "to_char", "coalesce", "concat", "md5"}
+    | {"gen_random_uuid", "uuid_generate_v4", "clock_timestamp", "statement_timestamp", "random"}
+    | {"transaction_timestamp", "jsonb_build_object", "json_build_object", "char", "varchar"}
+    | {"numeric", "varying", "decimal", "timestamp", "time", "bit", "interval"}
+)
+"""Functions that only answer, and types with a length."""
+CALL, TEXT = re.compile(r"([\w.]+)\s*\("), re.compile(r"'(?:[^']|'')*'")
+CAST = re.compile(r"::[\w\". ]+(?:\([\d, ]+\))?(?:\[\])*")
 DROPS = (ops.DropTableOp, ops.DropColumnOp)
 
 
@@ -68,6 +79,42 @@ def sync(
             _refuse_renames(changes, left)
             _apply(context, changes)
         return Sync(changes=_named(changes), statements=tuple(statements), left=_named(left))
+
+
+def comparing(
+    connection: Connection,
+    *,
+    ours: Collection[str] = OURS,
+    options: Mapping[str, Any] | None = None,
+) -> MigrationContext:
+    """Alembic's context for comparing this database with models, our own tables left out."""
+    given = dict(options or {})
+    theirs = given.pop("include_object", None)
+
+    def include(thing: Any, name: str | None, kind: str, reflected: bool, other: Any) -> bool:
+        if kind == "table" and name in ours:
+            return False
+        return theirs is None or bool(theirs(thing, name, kind, reflected, other))
+
+    defaults = {"compare_type": True, "compare_server_default": True}
+    opts = defaults | given | {"include_object": include}
+    if opts["compare_server_default"] is True and connection.dialect.name == "postgresql":
+        opts["compare_server_default"] = _other_default
+    return MigrationContext.configure(connection, opts=opts)
+
+
+def _other_default(*given: Any) -> bool | None:
+    """Alembic's hook. It would ask the server whether two defaults are the same, by running them.
+
+    None where that does no harm. A function that may do something, take a number of a sequence
+    for one, is compared as text.
+    """
+    inspected, rendered = given[3], given[5]
+    told = [str(inspected), str(rendered)]
+    called = {name for one in told for name in CALL.findall(TEXT.sub("", one.lower()))}
+    if None in (inspected, rendered) or called <= HARMLESS:
+        return None
+    return len({plain(CAST.sub("", one)).removeprefix("( ").removesuffix(" )") for one in told}) > 1
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -337,26 +337,6 @@ def _of_fact(connection: Connection, key: Key, found: Apart) -> Difference:
     return Difference(
         says=f"{side} {key.kind} {name}", mend=mend_fact(connection, key, here, there)
     )
-
-
-def comparing(
-    connection: Connection,
-    *,
-    ours: Collection[str] = OURS,
-    options: Mapping[str, Any] | None = None,
-) -> MigrationContext:
-    """Alembic's context for comparing this database with models, our own tables left out."""
-    given = dict(options or {})
-    theirs = given.pop("include_object", None)
-
-    def include(thing: Any, name: str | None, kind: str, reflected: bool, other: Any) -> bool:
-        if kind == "table" and name in ours:
-            return False
-        return theirs is None or bool(theirs(thing, name, kind, reflected, other))
-
-    defaults = {"compare_type": True, "compare_server_default": True}
-    opts = defaults | given | {"include_object": include}
-    return MigrationContext.configure(connection, opts=opts)
 
 
 def _words(operation: Any) -> str:

@@ -245,7 +245,7 @@ def test_what_is_at_no_place_of_the_branches_is_stamped_nowhere(
     run(
         sqlite_url, "DROP TABLE alembic_version", "DROP INDEX book_id", "CREATE INDEX i ON book(id)"
     )
-    with pytest.raises(errors.DatabaseUnstamped, match="except: extra index book.i"):
+    with pytest.raises(errors.DatabaseUnstamped, match=r"except: extra index book\.i"):
         database.adopt()
     assert database.status().current == ()
 
@@ -401,6 +401,42 @@ def test_what_an_administrator_made_beforehand_is_counted_on(
     database = configured(tmp_path / "p", "", up=up).at(postgresql_url)
     database.upgrade()
     assert database.check().is_clean
+
+
+EXECUTED = """
+import sqlalchemy as sa
+from alembic import context
+models = sa.MetaData()
+sa.Table("book", models, sa.Column("id", sa.Integer, primary_key=True), sa.Column("n", sa.Integer))
+engine = sa.create_engine(context.config.get_main_option("sqlalchemy.url"))
+with engine.connect() as connection:
+    connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS tenant")
+    connection.exec_driver_sql("SET search_path TO tenant")
+    connection.commit()
+    connection.dialect.default_schema_name = "tenant"
+    context.configure(connection=connection, target_metadata=models)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+def test_what_env_py_sets_up_in_its_session_is_there_too(
+    tmp_path: Path, postgresql_url: URL
+) -> None:
+    folder = write_env(tmp_path / "p", EXECUTED)
+    up = ['op.create_table("book", sa.Column("id", sa.Integer, primary_key=True))']
+    write_revision(folder, "one", None, up)
+    run(postgresql_url, "CREATE TABLE somebody_elses (id int)")
+    database = Project.load(folder).at(postgresql_url)
+    database.upgrade()
+    drift = database.check()
+    assert (drift.differences, drift.models) == ((), ("missing column book.n",))
+    run(postgresql_url, "ALTER TABLE tenant.book ADD rogue int")
+    assert database.check().differences == ("extra column book.rogue",)
+    run(postgresql_url, "ALTER TABLE tenant.book DROP rogue", "DROP TABLE tenant.alembic_version")
+    assert database.adopt().revisions == ("one",)
+    (file,) = database.project.revise("a number", against=postgresql_url)
+    assert "add_column('book'" in file.read_text()
 
 
 def test_what_a_killed_comparison_left_on_postgresql_is_dropped(postgresql_url: URL) -> None:
