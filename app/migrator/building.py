@@ -1,10 +1,12 @@
 """What a project's revisions make of an empty database: run as an upgrade runs them."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, event
 
 from app.errors import (
     DatabaseDenied,
@@ -24,6 +26,13 @@ from app.migrator.session import Policy, held
 
 PLAIN = Policy(replay=False)
 LONGEST = 300
+TEXT = re.compile(r"'(?:[^'\\]|''|\\.)*'", re.DOTALL)
+ELSEWHERE = re.compile(
+    r"(?:\b(?:TABLE|INTO|UPDATE|FROM|JOIN|REFERENCES|VIEW|TRIGGER|PROCEDURE|FUNCTION|EVENT|SEQUENCE|"
+    r"EXISTS|TRUNCATE)\s+`?(?P<name>\w+)`?\s*\.\s*[`\w])",
+    re.IGNORECASE,
+)
+"""A name of a table, not of a column, with that of a database in front of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +100,7 @@ class Building:
                 policy=PLAIN,
                 direction=Direction.UPGRADE,
                 target=target,
-                listener=listener,
+                listener=_within(place, listener),
             )
             with self._refusing(place):
                 move.make()
@@ -128,6 +137,34 @@ class Building:
                 watch=watch,
             )
             runner.run(job, raw)
+
+
+def _within(place: Address, listener: Watch | None) -> Watch | None:
+    """A listener that also keeps the revisions in their own database.
+
+    A name with a database in front of it leads MySQL out of the scratch database, to where people
+    have their rows.
+    """
+    if place.dialect.name != "mysql":
+        return listener
+    mine = str(place.url.database)
+
+    def refuse(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+        plain = TEXT.sub("''", statement)
+        others = {found["name"].lower() for found in ELSEWHERE.finditer(plain)}
+        if others := others - {mine.lower(), "information_schema"}:
+            raise MigrationFailed(
+                f"it names another database of the server, {', '.join(sorted(others))}: what it "
+                "does there would be done again, to what is in it"
+            )
+
+    def watch(migration: MigrationContext) -> None:
+        assert migration.connection is not None  # noqa: S101  # it runs online
+        if listener:
+            listener(migration)
+        event.listen(migration.connection, "before_cursor_execute", refuse)
+
+    return watch
 
 
 def targets_of(project: Project, current: Sequence[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from app import errors
 from app.migrator import Project
 from app.migrator.dialects import dialect_of
 from app.migrator.dialects.facts import plain
-from tests.migrator.making import make_project, run
+from tests.migrator.making import make_project, rows, run
 from tests.migrator.scripts import write_env, write_revision
 
 SQLITE = """
@@ -467,3 +467,30 @@ def test_what_a_killed_comparison_left_on_postgresql_is_dropped(postgresql_url: 
 )
 def test_what_does_not_matter_in_a_statement(one: str, other: str, is_same: bool) -> None:
     assert (plain(one) == plain(other)) is is_same
+
+
+def test_a_comparison_leaves_other_databases_alone(tmp_path: Path, mariadb_url: URL) -> None:
+    name = mariadb_url.database
+    up = [f'op.execute("CREATE TABLE IF NOT EXISTS {name}.book (id INT)")']
+    up += [f'op.execute("INSERT INTO `{name}`.`book` VALUES (1)")']
+    database = configured(tmp_path / "p", "", up=up).at(mariadb_url)
+    database.upgrade()
+    with pytest.raises(errors.MigrationFailed, match=f"names another database .*{name}"):
+        database.check()
+    assert rows(mariadb_url, "SELECT count(*) FROM book") == [(1,)]
+
+
+def test_branches_that_depend_and_meet_are_found(tmp_path: Path, sqlite_url: URL) -> None:
+    folder = write_env(tmp_path / "p")
+    made = 'op.create_table("{}", sa.Column("id", sa.Integer))'
+    write_revision(folder, "a1", None, [made.format("a1")], labels=("a",))
+    write_revision(folder, "b1", None, [made.format("b1")], labels=("b",))
+    write_revision(folder, "b2", "b1", [made.format("b2")], depends_on=("a1",))
+    write_revision(folder, "a2", "a1", [made.format("a2")])
+    write_revision(folder, "m", ("a2", "b2"), [made.format("m")])
+    database = Project.load(folder).at(sqlite_url)
+    for target in ("b1", "b2", "a2", "m"):
+        before = database.upgrade(target).after
+        run(sqlite_url, "DROP TABLE alembic_version")
+        assert set(database.adopt().revisions) == set(before)
+        assert set(database.status().current) == set(before)
