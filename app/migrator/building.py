@@ -175,4 +175,6 @@ def targets_of(project: Project, current: Sequence[str]) -> tuple[str, ...]:
 
 def _reason(error: BaseException) -> str:
     said = str(error).rstrip(".") if isinstance(error, HeadwayError) else care.reason(error)
+    if " " not in said:  # only the name of what is missing
+        said = f"{type(error).__name__}: {said}"
     return f"{said[:LONGEST]}…" if len(said) > LONGEST else said
