@@ -98,23 +98,29 @@ def comparing(
 
     defaults = {"compare_type": True, "compare_server_default": True}
     opts = defaults | given | {"include_object": include}
-    if opts["compare_server_default"] is True and connection.dialect.name == "postgresql":
-        opts["compare_server_default"] = _other_default
-    return MigrationContext.configure(connection, opts=opts)
+    context = MigrationContext.configure(connection, opts=opts)
+    if connection.dialect.name == "postgresql":
+        _run_no_default(context.impl)
+    return context
 
 
-def _other_default(*given: Any) -> bool | None:
-    """Alembic's hook. It would ask the server whether two defaults are the same, by running them.
+def _run_no_default(impl: Any) -> None:
+    """Alembic asks PostgreSQL whether two defaults are the same, by running them.
 
-    None where that does no harm. A function that may do something, take a number of a sequence
-    for one, is compared as text.
+    That is left where it does no harm. A function that may do something, take a number of a
+    sequence for one, is compared as text.
     """
-    inspected, rendered = given[3], given[5]
-    told = [str(inspected), str(rendered)]
-    called = {name for one in told for name in CALL.findall(TEXT.sub("", one.lower()))}
-    if None in (inspected, rendered) or called <= HARMLESS:
-        return None
-    return len({plain(CAST.sub("", one)).removeprefix("( ").removesuffix(" )") for one in told}) > 1
+    ask = impl.compare_server_default
+
+    def differs(inspected: Any, model: Any, rendered: str | None, found: str | None) -> Any:
+        told = [str(found), str(rendered)]
+        called = {name for one in told for name in CALL.findall(TEXT.sub("", one.lower()))}
+        if None in (found, rendered) or called <= HARMLESS:
+            return ask(inspected, model, rendered, found)
+        texts = {plain(CAST.sub("", one)).removeprefix("( ").removesuffix(" )") for one in told}
+        return len(texts) > 1
+
+    impl.compare_server_default = differs
 
 
 @contextlib.contextmanager
