@@ -8,11 +8,13 @@ from app.boot.bind import catalog
 from app.errors import CatalogUnstamped
 from app.extensions import alembic, db
 from app.migrator import history
+from app.migrator.address import Address
+from app.migrator.drift import Comparison
 from app.migrator.lock import database_lock
 from app.migrator.look import look
-from app.migrator.reference import climbing, closest
+from app.migrator.project import Project
 from app.migrator.values import Holder, Position
-from app.settings import RELEASE
+from app.settings import MIGRATIONS, RELEASE
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,10 @@ def adopt() -> None:
         with database_lock(connection, me, wait=wait, waiting=here.wait_for):
             if look(connection, here.scripts).position is not Position.UNSTAMPED:
                 return
-            match = closest(connection, climbing(alembic.script_directory))
+            comparison = Comparison(
+                project=Project.load(MIGRATIONS), address=Address.of(db.engine), x={}
+            )
+            match = comparison.closest(connection)
             if match.differences:
                 raise CatalogUnstamped(
                     "The database has tables but no version. Its schema is closest to revision "

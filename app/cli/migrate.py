@@ -207,7 +207,10 @@ def create(database: Database, target: str, as_json: bool) -> None:
 @as_json
 def adopt(database: Database, as_json: bool) -> None:
     """Find the revision that a database without a version is, and stamp it."""
-    _stands(database, (database.adopt().revision,), as_json=as_json)
+    match = database.adopt()
+    _stands(database, match.revisions, as_json=as_json)
+    if match.says:
+        click.echo(match.says, err=True)
 
 
 def _stands(

@@ -11,6 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import MetaData
 
 from app.errors import (
+    DatabaseAhead,
     DatabaseDamaged,
     DatabaseDenied,
     DatabaseInUse,
@@ -22,6 +23,7 @@ from app.errors import (
 )
 from app.migrator import plans, snapshots, templates, verdict
 from app.migrator.address import Address
+from app.migrator.adopting import Match
 from app.migrator.drift import Comparison, Drift, unlike
 from app.migrator.mend import Mending, Repair, Verdict
 from app.migrator.modelsync import Sync, sync
@@ -30,7 +32,6 @@ from app.migrator.offline import Span, render
 from app.migrator.operations import hear
 from app.migrator.plans import Direction, Plan
 from app.migrator.project import Project
-from app.migrator.reference import Match
 from app.migrator.rehearsal import Rehearsal, rehearse
 from app.migrator.risks import Risk, notes, predict, squawk
 from app.migrator.run import OnStep
@@ -177,7 +178,7 @@ class Database:
     def _move(
         self,
         direction: Direction,
-        target: str,
+        target: str | tuple[str, ...],
         on_step: OnStep | None = None,
         waiting: Waiting | None = None,
         expected: Plan | None = None,
@@ -250,17 +251,22 @@ class Database:
     def check(self) -> Drift:
         """How its schema differs from what its revisions make, and from the models.
 
-        Needs no models: the revisions are run once on an empty database of the same kind.
+        Needs no models: the revisions are run once in an empty database of the same server.
+        Raises MigrationFailed where one of them cannot be, and DatabaseDenied where the account
+        may make no database.
         """
-        current = self.status().current
+        seen = self.status()
+        if seen.newer:
+            raise verdict.refusal(self.address, seen) or DatabaseAhead()
         with self.address.open() as raw, self.address.connected(raw) as connection:
-            return self._comparison.drift(connection, current)
+            return self._comparison.drift(connection, seen.current)
 
     def adopt(self) -> Match:
-        """Find the revision that a database without a version is, and stamp it.
+        """Find the revisions that a database without a version is at, and stamp it.
 
-        Raises DatabaseUnstamped, naming the closest revision and each difference, if it is
-        none; `stamp` takes your word instead. A database that has a version is left alone.
+        With several branches these may be several. Raises DatabaseUnstamped, naming the closest
+        and each difference, if it is at none; `stamp` takes your word instead. A database that
+        has a version is left alone.
         """
         seen = self.status()
         if not self.project.scripts.by_id:
@@ -269,12 +275,12 @@ class Database:
                 "the first: `revise`."
             )
         if seen.current:
-            return Match(revision=seen.current[0], differences=())
+            return Match(revision=", ".join(seen.current), revisions=seen.current, differences=())
         with self.address.open() as raw, self.address.connected(raw) as connection:
             match = self._comparison.closest(connection)
         if match.differences:
             raise unlike(self.address, match)
-        self._move(Direction.STAMP, match.revision).make()
+        self._move(Direction.STAMP, match.revisions).make()
         return match
 
     def sync(self, metadata: MetaData, *, drop: bool = False, dry_run: bool = False) -> Sync:

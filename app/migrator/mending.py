@@ -5,9 +5,9 @@ from typing import Any
 
 from alembic.operations import Operations, ops
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, MetaData, Table, event, inspect
+from sqlalchemy import Connection, MetaData, StaticPool, Table, create_engine, event, inspect
 
-from app.migrator.dialects import dialect_of
+from app.migrator.dialects.facts import Fact, Key
 from app.migrator.driver import Raw
 from app.migrator.offline import Offline, Statements
 from app.migrator.unsaid import unsaid
@@ -31,6 +31,29 @@ def mend(connection: Connection, operation: Any) -> str | None:
             return _written(connection, operation)
     except Exception:  # noqa: BLE001  # Alembic and the dialects refuse in many ways
         return None
+
+
+REMADE = ("index", "trigger", "view", "materialized view")
+
+
+def mend_fact(
+    connection: Connection, key: Key, here: Fact | None, there: Fact | None
+) -> str | None:
+    """The same for what Alembic has no operation for; None where it would lose something."""
+    made = there.sql if there else ""
+    if made is None or (here is not None and key.kind not in REMADE):
+        return None
+    drop = ""
+    if here is not None:
+        quote = connection.dialect.identifier_preparer.quote
+        schema = f"{quote(key.schema)}." if key.schema else ""
+        name, table = quote(key.part or key.name), f"{schema}{quote(key.name)}"
+        owned = key.kind == "trigger" and connection.dialect.name == "postgresql"
+        drop = f"DROP {key.kind.upper()} {name if owned else schema + name}"
+        drop += f" ON {table};" if owned else ";"
+        if key.kind == "index" and connection.dialect.name == "mysql":
+            return None
+    return "\n".join(filter(None, (drop, made and f"{made.rstrip().rstrip(';')};"))) or None
 
 
 def _rebuilds(operation: Any) -> bool:
@@ -58,7 +81,8 @@ def _written(connection: Connection, operation: Any) -> str:
 def _rebuilt(connection: Connection, operation: Any) -> str:
     """What a batch operation sends, noted while it alters an empty copy of the table."""
     name = getattr(operation, "table_name", None) or operation.source_table
-    with dialect_of(connection).scratch(connection) as empty:
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    with engine.connect() as empty:
         _copy(connection, empty, name)
         found: list[str] = []
 
@@ -74,6 +98,7 @@ def _rebuilt(connection: Connection, operation: Any) -> str:
                 batch.invoke(operation)
         finally:
             event.remove(empty, "before_cursor_execute", note)
+    engine.dispose()
     # A rebuild drops the table for a moment: its children must not go with it.
     around = ("PRAGMA foreign_keys=OFF;", "BEGIN;"), ("COMMIT;", "PRAGMA foreign_keys=ON;")
     return "\n".join([*around[0], *found, *around[1]])

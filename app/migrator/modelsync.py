@@ -1,7 +1,8 @@
 """Bring a schema to its models, with no revision files. Nothing is dropped unless told to."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,21 @@ from sqlalchemy import Connection, MetaData, event
 
 from app.errors import DataLossRefused
 from app.migrator.address import Address
-from app.migrator.reference import OURS, comparing
+from app.migrator.dialects import dialect_of
+from app.migrator.dialects.facts import plain
+from app.migrator.reference import OURS
 from app.migrator.run import READS
 from app.migrator.session import Policy, held
 
+HARMLESS = frozenset(
+    {"now", "timezone", "lower", "upper", "date_trunc", "to_char", "coalesce", "concat", "md5"}
+    | {"gen_random_uuid", "uuid_generate_v4", "clock_timestamp", "statement_timestamp", "random"}
+    | {"transaction_timestamp", "jsonb_build_object", "json_build_object", "char", "varchar"}
+    | {"numeric", "varying", "decimal", "timestamp", "time", "bit", "interval"}
+)
+"""Functions that only answer, and types with a length."""
+CALL, TEXT = re.compile(r"([\w.]+)\s*\("), re.compile(r"'(?:[^']|'')*'")
+CAST = re.compile(r"::[\w\". ]+(?:\([\d, ]+\))?(?:\[\])*")
 DROPS = (ops.DropTableOp, ops.DropColumnOp)
 
 
@@ -68,6 +80,57 @@ def sync(
             _refuse_renames(changes, left)
             _apply(context, changes)
         return Sync(changes=_named(changes), statements=tuple(statements), left=_named(left))
+
+
+def comparing(
+    connection: Connection,
+    *,
+    ours: Collection[str] = OURS,
+    options: Mapping[str, Any] | None = None,
+) -> MigrationContext:
+    """Alembic's context for comparing this database with models, our own tables left out."""
+    given = dict(options or {})
+    theirs = given.pop("include_object", None)
+
+    def include(thing: Any, name: str | None, kind: str, reflected: bool, other: Any) -> bool:
+        if kind == "table" and name in ours:
+            return False
+        return theirs is None or bool(theirs(thing, name, kind, reflected, other))
+
+    if hidden := dialect_of(connection).unreadable(connection):
+        named = given.pop("include_name", None)
+
+        def include_name(name: str | None, kind: str, parents: Any) -> bool:
+            if kind == "table" and name in hidden:
+                return False
+            return named is None or bool(named(name, kind, parents))
+
+        given["include_name"] = include_name
+    defaults = {"compare_type": True, "compare_server_default": True}
+    opts = defaults | given | {"include_object": include}
+    context = MigrationContext.configure(connection, opts=opts)
+    if connection.dialect.name == "postgresql":
+        _run_no_default(context.impl)
+    return context
+
+
+def _run_no_default(impl: Any) -> None:
+    """Alembic asks PostgreSQL whether two defaults are the same, by running them.
+
+    That is left where it does no harm. A function that may do something, take a number of a
+    sequence for one, is compared as text.
+    """
+    ask = impl.compare_server_default
+
+    def differs(inspected: Any, model: Any, rendered: str | None, found: str | None) -> Any:
+        told = [str(found), str(rendered)]
+        called = {name for one in told for name in CALL.findall(TEXT.sub("", one.lower()))}
+        if None in (found, rendered) or called <= HARMLESS:
+            return ask(inspected, model, rendered, found)
+        texts = {plain(CAST.sub("", one)).removeprefix("( ").removesuffix(" )") for one in told}
+        return len(texts) > 1
+
+    impl.compare_server_default = differs
 
 
 @contextlib.contextmanager

@@ -34,7 +34,8 @@ class Move:
     x: Mapping[str, str]
     policy: Policy
     direction: Direction
-    target: str
+    target: str | tuple[str, ...]
+    """Several only to stamp them."""
     expected: Plan | None = None
     on_step: OnStep | None = None
     waiting: Waiting | None = None

@@ -39,7 +39,7 @@ class Span:
     x: Mapping[str, str]
     direction: Direction
     start: Sequence[str]
-    target: str
+    target: str | tuple[str, ...]
 
 
 def render(span: Span) -> str:

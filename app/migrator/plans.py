@@ -72,10 +72,10 @@ class History(Protocol):
         """What it is called in errors."""
 
 
-def steps_of(project: History, direction: Direction, target: str) -> StepsOf:
+def steps_of(project: History, direction: Direction, target: str | tuple[str, ...]) -> StepsOf:
     """The function that yields Alembic's own steps, with its errors in our words."""
     directory = project.directory
-    way = {
+    way: Any = {
         # FRAGILE: private in Alembic; what its own commands and Flask-Alembic call.
         Direction.UPGRADE: directory._upgrade_revs,  # noqa: SLF001
         Direction.DOWNGRADE: directory._downgrade_revs,  # noqa: SLF001
@@ -114,7 +114,10 @@ def _missing_function(error: AttributeError) -> str | None:
 
 
 def alembic_steps(
-    project: Project, direction: Direction, target: str, current: Sequence[str]
+    project: Project,
+    direction: Direction,
+    target: str | tuple[str, ...],
+    current: Sequence[str],
 ) -> list[Any]:
     """Alembic's steps from here to there. Raises RevisionNotFound, SeveralHeads, TargetInvalid."""
     key = ("steps", direction, target, tuple(current))
@@ -165,7 +168,9 @@ def described(project: Project, names: Sequence[str]) -> tuple[Step, ...]:
     )
 
 
-def in_our_words(project: History, error: CommandError, target: str) -> HeadwayError:
+def in_our_words(
+    project: History, error: CommandError, target: str | tuple[str, ...]
+) -> HeadwayError:
     """What Alembic refuses, as an error of ours that says what to do."""
     cause, said = error.__cause__, str(error).rstrip(".")
     heads = ", ".join(project.heads)

@@ -3,16 +3,28 @@
 import contextlib
 import sqlite3
 import warnings
+from collections.abc import Iterator
 
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, StaticPool, create_engine
 
-from app.migrator.dialects import dialect_of, sqlite_objects
+from app.migrator.dialects import DIALECTS, sqlite_objects
 from app.migrator.dialects.sqlite_objects import COPY, Lost, Said
-from app.migrator.driver import raw_of
+from app.migrator.driver import own, raw_of
 from app.migrator.operations import Rebuild
 from app.migrator.unsaid import unsaid
+
+
+@contextlib.contextmanager
+def _empty() -> Iterator[Connection]:
+    engine = own(create_engine("sqlite://", poolclass=StaticPool))
+    DIALECTS["sqlite"].prepare(engine)
+    try:
+        with engine.connect() as connection:
+            yield connection.execution_options(write=True)
+    finally:
+        engine.dispose()
 
 
 def lost_by(rebuild: Rebuild, connection: Connection) -> list[Lost]:
@@ -32,7 +44,7 @@ def lost_by(rebuild: Rebuild, connection: Connection) -> list[Lost]:
         statements=(f'ALTER TABLE "{COPY}{table}" RENAME TO "{table}"',),
         script=rebuild.script,
     )
-    with dialect_of(connection).scratch(connection) as empty:
+    with _empty() as empty:
         raw = raw_of(empty)
         for one in made:
             with contextlib.suppress(sqlite3.Error):  # with a function of the application's own

@@ -1,5 +1,6 @@
 """Write a revision into the folder that the project really uses, ready to run."""
 
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,21 +9,22 @@ from typing import Any
 import alembic
 from alembic.autogenerate import RevisionContext
 from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
 from alembic.script import Script
 from alembic.util import CommandError
 from alembic.util import rev_id as new_id
 from sqlalchemy import URL, Connection, Engine
 
-from app.errors import EnvironmentFailed, HeadwayError, MigrationFailed, ScriptsUnreadable
-from app.migrator import reference
+from app.errors import EnvironmentFailed, ScriptsUnreadable
 from app.migrator.address import Address
 from app.migrator.alone import alone
-from app.migrator.dialects import dialect_of
+from app.migrator.building import Building
 from app.migrator.plans import in_our_words
 from app.migrator.project import Project
 
 WIDTH = 32
 """Of `version_num` as Alembic makes it (alembic/ddl/impl.py)."""
+GIVE_ANOTHER = "Give a database of the kind that the project is for (`--against URL`)."
 GENERIC = Path(alembic.__file__).parent / "templates" / "generic" / "script.py.mako"
 
 
@@ -96,76 +98,47 @@ def _written(
     config = project.config_for(address.url)
     environment = project.environment_for(address.url)
     if not empty and environment.options.get("target_metadata") is None:
-        raise EnvironmentFailed(
-            f"env.py of {project.folder} names no target_metadata, so there are no models to "
-            "compare with. Set it there, or write an empty revision (`--empty`)."
-        )
+        raise _no_models(project)
     with _templated(project), _words(project, str(asked["head"])):
         revisions = RevisionContext(config, project.directory, asked)
-        context = EnvironmentContext(config, project.directory, fn=lambda *_: [])
-        with context:
-            if empty:
-                _render(context, revisions, None, project, environment.untold)
-            else:
-                with _at_head(project, address) as scratch:
-                    _render(context, revisions, scratch, project, environment.untold)
-            scripts = [one for one in revisions.generate_scripts() if isinstance(one, Script)]
+        if empty:
+            context = EnvironmentContext(config, project.directory, fn=lambda *_: [])
+            with context:
+                context.configure(dialect_name="sqlite", **environment.untold)
+                revisions.run_no_autogenerate(tuple(project.heads), context.get_context())
+        else:
+            _generate(project, address, revisions)
+        scripts = [one for one in revisions.generate_scripts() if isinstance(one, Script)]
     project.forget()
     return tuple(Path(script.path) for script in scripts)
 
 
-def _render(
-    context: EnvironmentContext,
-    revisions: RevisionContext,
-    scratch: Connection | None,
-    project: Project,
-    options: Any,
-) -> None:
-    given = dict(options)
-    given.setdefault("compare_type", True)
-    hooks = given.get("process_revision_directives")
+def _generate(project: Project, address: Address, revisions: RevisionContext) -> None:
+    """Compare the models with a scratch database at head, as env.py configures it there."""
 
-    def directives(migration: Any, heads: Any, directives: list[Any]) -> None:
-        if hooks:
-            hooks(migration, heads, directives)
-        if scratch is not None and directives and directives[0].upgrade_ops.is_empty():
-            directives.clear()  # nothing differs: no file that does nothing
+    def watch(migration: MigrationContext) -> None:
+        if migration.opts.get("target_metadata") is None:
+            raise _no_models(project)
+        if migration.config is not None and isinstance(migration.config.cmd_opts, Namespace):
+            migration.config.cmd_opts.autogenerate = True  # which hooks look at
+        revisions.run_autogenerate("heads", migration)
+        scripts = revisions.generated_revisions
+        if scripts and all(one.is_empty() for one in scripts[0].upgrade_ops_list):
+            scripts.clear()  # nothing differs: no file that does nothing
 
-    given["process_revision_directives"] = directives
-    if scratch is None:
-        context.configure(dialect_name="sqlite", **given)
-        revisions.run_no_autogenerate(tuple(project.heads), context.get_context())
-        return
-    context.configure(connection=scratch, **given)
-    revisions.run_autogenerate(tuple(project.heads), context.get_context())
+    building = Building(project=project, address=address, x={}, advice=GIVE_ANOTHER)
+    with address.open() as raw, address.connected(raw) as connection:
+        grounds = list(building.grounds(connection))
+        connection.rollback()
+        with building.first(connection, grounds, ("heads",)) as place:
+            building.ask(place, watch)
 
 
-@contextmanager
-def _at_head(project: Project, address: Address) -> Iterator[Connection]:
-    """An empty database of the same kind, brought to head."""
-    environment = project.environment_for(address.url)
-    options = environment.untold
-    climb = reference.climbing(
-        project.directory, options=options, arguments=environment.run_arguments
+def _no_models(project: Project) -> EnvironmentFailed:
+    return EnvironmentFailed(
+        f"env.py of {project.folder} names no target_metadata, so there are no models to "
+        "compare with. Set it there, or write an empty revision (`--empty`)."
     )
-    with (
-        address.open() as raw,
-        address.connected(raw) as connection,
-        dialect_of(connection).scratch(connection) as empty,
-    ):
-        try:
-            for _ in climb(empty):
-                pass
-        except HeadwayError:
-            raise
-        except Exception as error:
-            said = " ".join(str(getattr(error, "orig", None) or error).split())
-            raise MigrationFailed(
-                f"The revisions cannot be run on an empty {address.dialect.name} database "
-                f"({said}), so there is nothing to compare the models with. Give a database of "
-                "the kind that the project is for (`--against URL`); it is not changed."
-            ) from error
-        yield empty
 
 
 @contextmanager

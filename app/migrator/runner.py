@@ -49,7 +49,7 @@ class Job:
     address: Address
     x: Mapping[str, str]
     direction: Direction
-    target: str
+    target: str | tuple[str, ...]
     steps: Sequence[Any]
     """Alembic's steps, as they were shown: what runs is what was planned."""
     me: Holder

@@ -277,7 +277,7 @@ class Run:
 
     def _announces(self, step: Step) -> bool:
         """True if this step cannot be rolled back as a whole: someone may find half of it."""
-        script = self.scripts.by_id.get(name_of(step.info))
+        script = None if step.info.is_stamp else self.scripts.by_id.get(name_of(step.info))
         return not self.dialect.transactional_ddl or bool(script and script.autocommits)
 
     def _record_failure(self, connection: Connection, said: str) -> None:

@@ -6,6 +6,7 @@ from sqlalchemy.engine import URL
 
 from app import errors
 from app.migrator import sync
+from tests.migrator.making import rows
 from tests.migrator.test_moves import run, tables
 
 
@@ -98,3 +99,18 @@ def test_a_change_that_breaks_leaves_nothing(sqlite_url: URL, postgresql_url: UR
         with pytest.raises(sa.exc.IntegrityError):
             sync(url, people(name(unique=True), late=True))
         assert tables(url) == {"person"}
+
+
+def test_no_default_is_run_to_compare_it(postgresql_url: URL) -> None:
+    metadata = sa.MetaData()
+    number = sa.text("nextval('bill_no')")
+    columns = [sa.Column("no", sa.Integer, server_default=number)]
+    columns += [sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.now())]
+    columns += [sa.Column("word", sa.String(9), server_default="a")]
+    sa.Table("bill", metadata, sa.Column("id", sa.Integer, primary_key=True), *columns)
+    run(postgresql_url, "CREATE SEQUENCE bill_no")
+    sync(postgresql_url, metadata)
+    assert sync(postgresql_url, metadata).changes == ()
+    metadata.tables["bill"].c.no.server_default = None
+    assert len(sync(postgresql_url, metadata, dry_run=True).changes) == 1
+    assert rows(postgresql_url, "SELECT is_called FROM bill_no") == [(False,)]

@@ -1,7 +1,7 @@
 """What the migrator asks of a database, in a few verbs. A dialect is one file that answers them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from sqlalchemy import URL, Connection, Engine, inspect
 
 from app.errors import AddressInvalid, DatabaseDamaged, HeadwayError
 from app.migrator import history
+from app.migrator.dialects.facts import Facts
 from app.migrator.dialects.transactions import Fate
 from app.migrator.driver import Raw
 from app.migrator.values import Holder
@@ -77,6 +78,20 @@ class Peek:
     leftovers: tuple[str, ...] = ()
     """Tables that a batch operation left half-way."""
     has_history: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """What an empty database has to be like to be compared with another one."""
+
+    version: str
+    """Of the server."""
+    options: str = ""
+    """For CREATE DATABASE: its character set and its collation."""
+    settings: tuple[str, ...] = ()
+    """What the other database sets for its sessions: the end of ALTER DATABASE."""
+    statements: tuple[str, ...] = ()
+    """What is run in it first."""
 
 
 class Dialect(ABC):
@@ -293,8 +308,43 @@ class Dialect(ABC):
         return key
 
     @abstractmethod
-    def scratch(self, connection: Connection) -> AbstractContextManager[Connection]:
-        """An empty database of the same kind, gone afterwards; nobody else sees it."""
+    def facts(self, connection: Connection) -> Facts:
+        """What the schema is made of. Nothing in the database is evaluated."""
+
+    def looking_at(
+        self,
+        connection: Connection,  # noqa: ARG002
+        schema: str | None,  # noqa: ARG002
+    ) -> AbstractContextManager[None]:
+        """With this schema as the default one for a while, where there are several."""
+        return nullcontext()
+
+    def default_schema(self, connection: Connection) -> str:  # noqa: ARG002
+        """Where names without a schema lead; "" where there is one only."""
+        return ""
+
+    def ground(
+        self,
+        connection: Connection,
+        schemas: Collection[str] = (),  # noqa: ARG002
+        *,
+        furnished: bool = False,  # noqa: ARG002
+    ) -> Ground:
+        """What an empty database has to be like to be compared with this one.
+
+        With those of `schemas` that this one has. `furnished`: with all of its schemas and
+        extensions, for revisions that count on them.
+        """
+        return Ground(version=str(connection.dialect.server_version_info))
+
+    @abstractmethod
+    def scratch(
+        self, connection: Connection, ground: Ground | None = None
+    ) -> AbstractContextManager[URL]:
+        """An empty database of the same kind on the same server, gone afterwards.
+
+        Raises DatabaseDenied where the account may make none.
+        """
 
 
 class RowGuard(ABC):

@@ -2,14 +2,16 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+import os
+import secrets
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import ClassVar
 
-from sqlalchemy import URL, Connection, NullPool, create_engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import URL, Connection
 
 from app.errors import (
     DatabaseDenied,
@@ -20,9 +22,10 @@ from app.errors import (
     HeadwayError,
 )
 from app.migrator import history
-from app.migrator.dialects import mysql_copy, mysql_image, mysql_undo
-from app.migrator.dialects.base import Dialect, Image, Lock, Peek, VersionTable
-from app.migrator.driver import Raw, ask, closing, raw_of, shown
+from app.migrator.dialects import mysql_copy, mysql_facts, mysql_image, mysql_undo
+from app.migrator.dialects.base import Dialect, Ground, Image, Lock, Peek, VersionTable
+from app.migrator.dialects.facts import Facts
+from app.migrator.driver import Raw, ask, closing, open_raw, raw_of, shown
 from app.migrator.urls import named
 from app.migrator.values import Holder
 
@@ -36,7 +39,13 @@ UNREACHABLE = {
 NO_TABLE, NO_DATABASE, DATABASE_EXISTS = 1146, 1046, 1007
 INTERRUPTED = 1317
 BRAKES = {1205, 1213, 1969, 3024}  # a lock, a deadlock, a statement on MariaDB and on MySQL
+MAY_NOT = {1044, 1142, 1227}
 SCRATCH = "headway_scratch_"
+MAY_MAKE_NONE = (
+    "{url} is compared with a database of its own on the same server, which the revisions are run "
+    "in, and this account may make none. Nothing was changed. Let an administrator run GRANT ALL "
+    r"ON `headway\_scratch\_%`.* TO this account, or compare with an account that may."
+)
 SETTINGS = (
     *("lock_wait_timeout", "innodb_lock_wait_timeout", "max_statement_time"),
     "foreign_key_checks",
@@ -169,34 +178,50 @@ class Mysql(Dialect):
     def spoken(self, key: str) -> str:
         return mysql_undo.spoken(key)
 
+    def facts(self, connection: Connection) -> Facts:
+        return mysql_facts.facts(connection)
+
+    def ground(
+        self,
+        connection: Connection,
+        schemas: Collection[str] = (),
+        *,
+        furnished: bool = False,
+    ) -> Ground:
+        plain = super().ground(connection, schemas, furnished=furnished)
+        query = "SELECT @@character_set_database, @@collation_database"
+        name, collation = connection.exec_driver_sql(query).one()
+        return replace(plain, options=f" CHARACTER SET {name} COLLATE {collation}")
+
     @contextmanager
-    def scratch(self, connection: Connection) -> Iterator[Connection]:
-        name = f"{SCRATCH}{connection.exec_driver_sql('SELECT CONNECTION_ID()').scalar()}"
-        # A lock of this name goes with the session: who finds the one without the other may tidy.
-        connection.exec_driver_sql(f"DO GET_LOCK('{name}', 0)")
-        _tidy(connection, name)
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        connection.rollback()
-        own = create_engine(connection.engine.url.set(database=name), poolclass=NullPool)
-        self.prepare(own)
-        try:
-            with own.connect() as empty:
-                yield empty
-        finally:
-            own.dispose()
-            connection.exec_driver_sql(f"DROP DATABASE {name}")
-            connection.exec_driver_sql(f"DO RELEASE_LOCK('{name}')")
-            connection.rollback()
+    def scratch(self, connection: Connection, ground: Ground | None = None) -> Iterator[URL]:
+        ground = ground or self.ground(connection)
+        url = connection.engine.url
+        name = f"{SCRATCH}{os.getpid()}_{secrets.token_hex(4)}"
+        with closing(open_raw(url._replace(database=None))) as raw:
+            # A lock of this name goes with the session: who finds the one without the other may
+            # tidy.
+            ask(raw, "SELECT GET_LOCK(%s, 0)", [name])
+            _tidy(raw)
+            try:
+                _run(raw, f"CREATE DATABASE {name}{ground.options}")
+            except Exception as error:
+                if not error.args or error.args[0] not in MAY_NOT:
+                    raise
+                raise DatabaseDenied(MAY_MAKE_NONE.format(url=shown(url))) from error
+            try:
+                yield url.set(database=name)
+            finally:
+                self.drop(url.set(database=name))
 
 
-def _tidy(connection: Connection, mine: str) -> None:
+def _tidy(raw: Raw) -> None:
     """Drop what is left of comparisons whose process was killed."""
     pattern = SCRATCH.replace("_", r"\_") + "%"
-    for name in connection.exec_driver_sql("SHOW DATABASES LIKE %s", (pattern,)).scalars().all():
-        is_free = connection.exec_driver_sql("SELECT IS_FREE_LOCK(%s)", (name,)).scalar()
-        if name == mine or is_free:
-            with contextlib.suppress(DBAPIError):  # another account's, that we may only see
-                connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}")
+    for (name,) in ask(raw, "SHOW DATABASES LIKE %s", [pattern]):
+        if ask(raw, "SELECT IS_FREE_LOCK(%s)", [name])[0][0]:
+            with contextlib.suppress(Exception):  # another account's, that we may only see
+                _run(raw, f"DROP DATABASE IF EXISTS {mysql_image.quoted(name)}")
 
 
 @contextmanager

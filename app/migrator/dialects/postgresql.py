@@ -3,12 +3,12 @@
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import ClassVar
 
-from sqlalchemy import URL, Connection, NullPool, create_engine
+from sqlalchemy import URL, Connection
 
 from app.errors import (
     AddressInvalid,
@@ -21,8 +21,14 @@ from app.errors import (
     PoolerInTheWay,
 )
 from app.migrator import history
-from app.migrator.dialects import postgresql_image, postgresql_undo
-from app.migrator.dialects.base import Beside, Dialect, Image, Lock, Peek, VersionTable
+from app.migrator.dialects import (
+    postgresql_facts,
+    postgresql_image,
+    postgresql_scratch,
+    postgresql_undo,
+)
+from app.migrator.dialects.base import Beside, Dialect, Ground, Image, Lock, Peek, VersionTable
+from app.migrator.dialects.facts import Facts
 from app.migrator.dialects.transactions import (
     Fate,
     can_answer,
@@ -269,20 +275,34 @@ class Postgresql(Dialect):
     def spoken(self, key: str) -> str:
         return postgresql_undo.spoken(key)
 
+    def facts(self, connection: Connection) -> Facts:
+        return postgresql_facts.facts(connection)
+
+    def looking_at(
+        self, connection: Connection, schema: str | None
+    ) -> AbstractContextManager[None]:
+        return postgresql_facts.looking_at(connection, schema)
+
+    def default_schema(self, connection: Connection) -> str:
+        return str(connection.exec_driver_sql("SELECT current_schema()").scalar())
+
+    def ground(
+        self,
+        connection: Connection,
+        schemas: Collection[str] = (),
+        *,
+        furnished: bool = False,
+    ) -> Ground:
+        return postgresql_scratch.ground(connection, schemas, furnished=furnished)
+
     @contextmanager
-    def scratch(self, connection: Connection) -> Iterator[Connection]:
-        # A schema inside a transaction that never commits: nobody sees it, nothing to clean up.
-        # On an engine of its own, whose idea of the default schema can be changed.
-        engine = create_engine(connection.engine.url, poolclass=NullPool)
-        try:
-            with engine.connect() as own:
-                own.exec_driver_sql("CREATE SCHEMA headway_scratch")
-                own.exec_driver_sql("SET LOCAL search_path TO headway_scratch")
-                own.dialect.default_schema_name = "headway_scratch"
-                yield own
-                own.rollback()
-        finally:
-            engine.dispose()
+    def scratch(self, connection: Connection, ground: Ground | None = None) -> Iterator[URL]:
+        ground = ground or self.ground(connection)
+        with postgresql_scratch.made(connection.engine.url, ground) as place:
+            try:
+                yield place
+            finally:
+                self.drop(place)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy import URL, Connection, Engine, event
 
 from app.errors import (
     AddressInvalid,
@@ -23,21 +24,23 @@ from app.errors import (
     HeadwayError,
 )
 from app.migrator import history, snapshots
-from app.migrator.dialects import sqlite_undo
+from app.migrator.dialects import sqlite_facts, sqlite_undo
 from app.migrator.dialects.base import (
     OURS,
     VERSIONS,
     Beside,
     Dialect,
+    Ground,
     Image,
     Lock,
     Peek,
     RowGuard,
     VersionTable,
 )
+from app.migrator.dialects.facts import Facts
 from app.migrator.dialects.sqlite_lock import FileLock
 from app.migrator.dialects.transactions import Fate, sqlite_fate, sqlite_mark
-from app.migrator.driver import Raw, own, raw_of
+from app.migrator.driver import Raw, raw_of
 from app.migrator.rows import SqliteRowGuard, unreadable
 from app.migrator.urls import file_of, real_file_of
 
@@ -253,15 +256,18 @@ class Sqlite(Dialect):
     def spoken(self, key: str) -> str:
         return f"the {key}"  # "table person", "pragma user_version"
 
+    def facts(self, connection: Connection) -> Facts:
+        return sqlite_facts.facts(connection)
+
     @contextmanager
-    def scratch(self, connection: Connection) -> Iterator[Connection]:  # noqa: ARG002
-        engine = own(create_engine("sqlite://", poolclass=NullPool))
-        self.prepare(engine)
-        try:
-            with engine.connect().execution_options(write=True) as empty:
-                yield empty
-        finally:
-            engine.dispose()
+    def scratch(
+        self,
+        connection: Connection,
+        ground: Ground | None = None,  # noqa: ARG002
+    ) -> Iterator[URL]:
+        with tempfile.TemporaryDirectory(prefix="headway-scratch-") as folder:
+            path = Path(folder, "scratch.sqlite")
+            yield URL.create(connection.engine.url.drivername, database=str(path))
 
 
 def _file(url: URL) -> Path:
