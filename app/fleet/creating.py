@@ -7,13 +7,14 @@ from sqlalchemy import URL
 
 from app.errors import AddressInvalid, DatabaseExists, MigrationFailed
 from app.extensions import db
-from app.fleet import apart, audit, dropping, idempotency, standings
+from app.fleet import audit, dropping, idempotency, standings
 from app.fleet.actors import Actor
 from app.fleet.addresses import resolve
 from app.fleet.databases import find, get_database
 from app.fleet.drafts import Draft, draft_of, fingerprint
-from app.fleet.projects import get_project, places_of
+from app.fleet.projects import get_project, scripts_of
 from app.fleet.registering import added
+from app.fleet.remote import RemoteProject
 from app.fleet.tasks import joined
 from app.fleet.transactions import repeated, writing
 from app.migrator.address import Address
@@ -48,10 +49,10 @@ def create_database(
     database_id = _reserve(project.id, draft)
     try:
         target = born.born_at(find(db.session, database_id))
-        places, x = places_of(project), dict(project.x)
+        scripts, x = scripts_of(project), dict(project.x)
         db.session.remove()  # it may take a while: nobody waits for us meanwhile
         _refuse_existing(url)
-        look = _make(places, url, x=x, target=target)
+        look = _make(scripts, url, x=x, target=target)
     except BaseException:
         _give_up(database_id)
         raise
@@ -65,9 +66,9 @@ def _url_to_make(draft: Draft) -> URL:
     return url
 
 
-def _make(places: tuple[str, str | None], url: URL, *, x: dict[str, str], target: str) -> Look:
+def _make(scripts: RemoteProject, url: URL, *, x: dict[str, str], target: str) -> Look:
     try:
-        return apart.create(places, url, x=x, target=target, release=RELEASE)  # type: ignore[no-any-return]
+        return scripts.at(url, x, release=RELEASE).create(target)
     except MigrationFailed:
         # It was not there a moment ago, so what is there now is half of what we made.
         address = Address.of(url)

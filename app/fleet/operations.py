@@ -15,9 +15,9 @@ from app.errors import (
 )
 from app.fleet import drifts
 from app.fleet.gates import Check
+from app.fleet.remote import RemoteDatabase
 from app.fleet.tasks import Ended, Task, joined
 from app.migrator import snapshots
-from app.migrator.database import Database as Member
 from app.migrator.plans import Direction
 from app.migrator.values import Outcome
 from app.models import Kind, State
@@ -163,8 +163,7 @@ def _rehearse(task: Task) -> Ended:
     member = task.member(scripts)
     moves = Kind(task.rollout.kind)
     target = task.target(scripts, task.aim(seen.current))
-    plan = member.plan(target, _direction(moves))
-    told = member.rehearse(plan)
+    revisions, told = member.rehearse(target, _direction(moves))
     for line in told.lines():
         task.say(line)
     current = joined(seen.current)
@@ -172,7 +171,7 @@ def _rehearse(task: Task) -> Ended:
         state=State.FAILED if told.failed else State.SUCCEEDED,
         before=current,
         after=current,
-        applied=tuple(step.revision for step in plan.steps),
+        applied=revisions,
         seconds=told.seconds,
         error=told.failed,
         problem="migration-failed" if told.failed else None,
@@ -187,7 +186,7 @@ def _direction(kind: Kind) -> str:
     )
 
 
-def _checked(task: Task, member: Member, ended: Ended) -> Ended:
+def _checked(task: Task, member: RemoteDatabase, ended: Ended) -> Ended:
     """The gate's check on what was just migrated. What fails it stays migrated, and failed."""
     gate = task.gate
     if task.kind is Kind.UNDO or gate.check is None:
@@ -206,20 +205,9 @@ def _checked(task: Task, member: Member, ended: Ended) -> Ended:
     return ended
 
 
-def _ask(member: Member, query: str) -> None:
-    address = member.address
-    with address.open() as raw:
-        address.dialect.only_read(raw)
-        with address.connected(raw) as connection:
-            try:
-                row = connection.exec_driver_sql(query).first()
-            except Exception as error:
-                said = " ".join(str(getattr(error, "orig", None) or error).split())
-                raise CheckFailed(f"The query of the check failed: {said}.") from error
-            finally:
-                connection.rollback()
-    if row is None or not row[0]:
-        answer = "no row" if row is None else repr(row[0])
+def _ask(member: RemoteDatabase, query: str) -> None:
+    is_true, answer = member.query(query) or (False, "no row")
+    if not is_true:
         raise CheckFailed(f"The query of the check gave {answer}, not a true value.")
 
 
