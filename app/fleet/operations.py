@@ -15,11 +15,11 @@ from app.errors import (
 )
 from app.fleet import drifts
 from app.fleet.gates import Check
-from app.fleet.remote import RemoteDatabase
-from app.fleet.tasks import Ended, Task, joined
+from app.fleet.remote import RemoteDatabase, RemoteProject
+from app.fleet.tasks import Ended, Task, joined, split
 from app.migrator import snapshots
 from app.migrator.plans import Direction
-from app.migrator.values import Outcome
+from app.migrator.values import Look, Outcome, Position
 from app.models import Kind, State
 
 
@@ -43,7 +43,9 @@ def _downgrade(task: Task) -> Ended:
 
 def _stamp(task: Task) -> Ended:
     member = task.member()
-    before = member.status().current
+    seen = member.status()
+    refuse_moved(task, task.scripts, seen)
+    before = seen.current
     aim = task.aim(before)
     outcome = member.stamp(task.target(task.scripts, aim))
     return _checked(task, member, _ended(replace(outcome, before=before)))
@@ -53,10 +55,34 @@ def _move(task: Task, direction: Direction) -> Ended:
     seen = task.member().status()
     scripts = task.scripts_for(seen) if direction is Direction.DOWNGRADE else task.scripts
     member = task.member(scripts)
+    refuse_moved(task, scripts, seen)
     target = task.target(scripts, task.aim(seen.current))
     go = member.upgrade if direction is Direction.UPGRADE else member.downgrade
     outcome = go(target, on_step=task.on_step, waiting=task.waiting)
     return _checked(task, member, _ended(outcome))
+
+
+def refuse_moved(task: Task, scripts: RemoteProject, seen: Look) -> None:
+    """Raise DatabaseMoved where a database lost what it had when this was planned.
+
+    One that others brought further on the same way meanwhile has only fewer steps to go. An undo
+    has a plan of its own.
+    """
+    known = split(task.database.current) if task.database.seen_at else ()
+    is_known = seen.position not in (Position.UNREACHABLE, Position.TORN)
+    if not known or set(known) == set(seen.current) or task.undone is not None or not is_known:
+        return  # where it is torn or away, the run itself says so
+    if task.rollout.kind == Kind.DOWNGRADE and seen.current:
+        is_on_the_way = scripts.ancestors(known).issuperset(seen.current)
+    else:
+        is_on_the_way = scripts.ancestors(seen.current).issuperset(known)
+    if not is_on_the_way:
+        where = f"at {', '.join(seen.current)}" if seen.current else "empty"
+        raise DatabaseMoved(
+            f"{task.database.name} was at {', '.join(known)} when this was planned, and is {where} "
+            "now. Nothing was changed. If it lost its contents, bring them back from a copy; if "
+            "it is meant to be there, refresh it and plan again."
+        )
 
 
 def _undo(task: Task) -> Ended:
@@ -161,6 +187,7 @@ def _rehearse(task: Task) -> Ended:
     seen = member.status()
     scripts = task.scripts_for(seen)
     member = task.member(scripts)
+    refuse_moved(task, scripts, seen)
     moves = Kind(task.rollout.kind)
     target = task.target(scripts, task.aim(seen.current))
     revisions, told = member.rehearse(target, _direction(moves))
