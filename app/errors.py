@@ -137,6 +137,10 @@ class ProcessEnded(MigrationFailed):
     """The process that ran a revision ended in the middle."""
 
 
+class DiskFull(MigrationFailed):
+    """There is no room left where the database is."""
+
+
 class RowsLost(HeadwayError):
     """A revision loses rows and does not say so."""
 

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import signal
 import socket
 import sys
@@ -21,7 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from app.errors import HeadwayError, MigrationFailed, ScriptsUnreadable
+from app.errors import DiskFull, HeadwayError, MigrationFailed, ScriptsUnreadable
 from app.fleet.requests import Work
 from app.migrator.care import reason
 from app.migrator.environment import PASSWORD
@@ -32,6 +33,8 @@ PR_SET_PDEATHSIG = 1
 FIRST_TO_KILL = "600"
 """Of this process and its parent, the kernel should end this one when memory runs out."""
 MAIN, BESIDE = b"m", b"b"
+NO_ROOM = re.compile(r"disk is full|No space left on device|[Dd]isk full", re.ASCII)
+"""What SQLite, PostgreSQL and MariaDB say."""
 READING = ("describe", "hear", "records", "sql")
 """Requests about the scripts themselves."""
 
@@ -73,12 +76,26 @@ class Channel:
         try:
             return "done", getattr(Work(self), name)(*arguments)
         except HeadwayError as error:
-            return "failed", _portable(error)
+            return "failed", _portable(_full(error) or error)
         except (Exception, SystemExit) as error:  # a project's code may raise anything
             log.exception("%s failed", name)
             if name in READING:
                 return "failed", ScriptsUnreadable(_in_words(error))
-            return "failed", MigrationFailed(f"{type(error).__name__}: {reason(error)}.")
+            full = _full(error)
+            return "failed", full or MigrationFailed(f"{type(error).__name__}: {reason(error)}.")
+
+
+def _full(error: BaseException) -> DiskFull | None:
+    """The same as an error of its own, where the cause is that there is no room."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if NO_ROOM.search(str(getattr(cause, "orig", None) or cause)):
+            said = str(error) if isinstance(error, HeadwayError) else f"{reason(error)}."
+            found = DiskFull(f"There is no room left where the database is. {said}")
+            found.sent = getattr(error, "sent", ())
+            return found
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _portable(error: HeadwayError) -> HeadwayError:

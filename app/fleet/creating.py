@@ -1,9 +1,10 @@
 """Databases come: one is made for real, at the head of its project."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import URL
+from sqlalchemy import URL, select
 
 from app.errors import AddressInvalid, DatabaseExists, MigrationFailed
 from app.extensions import db
@@ -22,6 +23,9 @@ from app.migrator.values import Look
 from app.models import Database
 from app.settings import RELEASE
 
+MAKING = "it is being made"
+WAIT_SECONDS = 60.0
+"""How long the second of two equal requests waits for what the first makes."""
 MADE_WITHIN = timedelta(hours=1)
 """For so long a row stays out of rollouts if whoever makes its database is killed."""
 
@@ -46,7 +50,12 @@ def create_database(
     project = get_project(actor, values.pop("project_id"))
     draft = draft_of(values)
     url = _url_to_make(draft)
-    database_id = _reserve(project.id, draft)
+    try:
+        database_id = _reserve(project.id, draft)
+    except idempotency.RACES:
+        if (made := _made_meanwhile(request, project.id, draft.name)) is None:
+            raise
+        return get_database(actor, made), True
     try:
         target = born.born_at(find(db.session, database_id))
         scripts, x = scripts_of(project), dict(project.x)
@@ -58,6 +67,24 @@ def create_database(
         raise
     _arrive(actor, database_id, look, request)
     return get_database(actor, database_id), False
+
+
+def _made_meanwhile(request: idempotency.Request, project_id: int, name: str) -> int | None:
+    """What an equal request makes at this moment, once it is made; None if there is none."""
+    being_made = select(Database.id).where(
+        Database.project_id == project_id, Database.name == name, Database.pin_reason == MAKING
+    )
+    deadline = time.monotonic() + WAIT_SECONDS
+    while request.key and time.monotonic() < deadline:
+        db.session.remove()  # nothing is held while we wait
+        if (made := request.made()) is not None:
+            return made
+        if db.session.scalar(being_made) is None:
+            break
+        db.session.remove()
+        time.sleep(0.2)
+    db.session.remove()
+    return request.made()
 
 
 def _url_to_make(draft: Draft) -> URL:
@@ -94,7 +121,7 @@ def _reserve(project_id: int, draft: Draft) -> int:
     """
     with writing() as session:
         database = added(session, project_id, draft)
-        database.pin_reason = "it is being made"
+        database.pin_reason = MAKING
         database.pin_until = datetime.now(UTC) + MADE_WITHIN
         standings.shift(session, entered=[standings.place_of(database)])
     return database.id

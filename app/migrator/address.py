@@ -10,6 +10,7 @@ from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine
 from app.migrator import driver
 from app.migrator.dialects import Dialect, Peek, VersionTable, dialect_of
 from app.migrator.driver import Raw
+from app.migrator.keepalive import keep_alive
 from app.migrator.reach import reaching
 
 Beside = Callable[[], AbstractContextManager[Connection]]
@@ -76,6 +77,7 @@ class Address:
                     pooled.close()
             else:
                 with driver.closing(driver.open_raw(self.url)) as raw:
+                    keep_alive(raw, self.url)
                     self.dialect.settle(raw)
                     yield raw
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from app.extensions import db
 from app.fleet import addresses, databases, isolation, projects, refresh
 from app.fleet.selectors import Selector
 from app.migrator import Project as Scripts
+from app.migrator.address import Address
 from app.models import Project, Stage
 from tests.fleet.fleets import ROOT, Fleet, fleet_on, fresh
 from tests.fleet.sites import Site, family, is_running, kill, site_on
@@ -294,3 +296,28 @@ def test_a_schema_that_is_not_there_is_no_empty_one(
         member.status()
     with pytest.raises(DatabaseMissing, match="There is no schema t09"):
         member.upgrade()
+
+
+def test_a_disk_that_is_full_is_told_as_such(fleet: Fleet) -> None:
+    member = fleet.add("a")
+    limits = 'op.execute("PRAGMA max_page_count = 1")'
+    fills = 'op.execute("CREATE TABLE big AS SELECT zeroblob(500000) AS x")'
+    write_revision(fleet.scripts, "r004", "r003", [limits, fills])
+    fleet.load()
+    rollout = fleet.start()
+    fleet.drain()
+    (run,) = fleet.runs_of(rollout)
+    assert (run.state, run.problem) == ("failed", "disk-full")
+    assert fleet.at(member) == "r001"
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_a_connection_asks_whether_the_server_is_there(
+    kind: str, fresh_url: Callable[[str], URL]
+) -> None:
+    with Address.of(fresh_url(kind)).open() as raw:
+        handle = raw.fileno() if hasattr(raw, "fileno") else raw._sock.fileno()
+        with socket.socket(fileno=os.dup(handle)) as line:
+            assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
+            assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
