@@ -37,7 +37,7 @@ class HeadwayError(Exception):
         self.context = context
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), str(self), self.context))
+        return (_rebuild, (type(self), str(self), self.context, self.sent))
 
     @classmethod
     def title(cls) -> str:
@@ -50,8 +50,15 @@ class HeadwayError(Exception):
         return "".join(f"-{c.lower()}" if c.isupper() else c for c in cls.__name__).lstrip("-")
 
 
-def _rebuild(cls: type[HeadwayError], message: str, context: dict[str, object]) -> HeadwayError:
-    return cls(message, **context)
+def _rebuild(
+    cls: type[HeadwayError],
+    message: str,
+    context: dict[str, object],
+    sent: tuple[str, ...] = (),
+) -> HeadwayError:
+    error = cls(message, **context)
+    error.sent = sent
+    return error
 
 
 # --- settings -------------------------------------------------------------------------------
@@ -130,6 +137,14 @@ class MigrationFailed(HeadwayError):
     """A revision failed."""
 
     kind = Kind.FAILED
+
+
+class ProcessEnded(MigrationFailed):
+    """The process that ran a revision ended in the middle."""
+
+
+class DiskFull(MigrationFailed):
+    """There is no room left where the database is."""
 
 
 class RowsLost(HeadwayError):

@@ -16,8 +16,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
+from app import boot
 from app.errors import (
     ApprovalRefused,
+    CatalogBehind,
     CatalogBusy,
     DatabaseDenied,
     DatabaseUnreachable,
@@ -48,6 +50,7 @@ STATUS_OF = {
     RoleInsufficient: 403,  # a better token would not be asked for
     ApprovalRefused: 403,
     TooManyStreams: 503,  # the server's, not the thing's
+    CatalogBehind: 503,  # while it runs: another release took its tables back
     DatabaseDenied: 502,  # our password is refused, not the caller's token
 }
 """Where the kind alone does not tell the status."""
@@ -124,6 +127,8 @@ def of_database(error: DBAPIError) -> Response:
     if error.connection_invalidated or dialect_of(db.engine).refusal(error):
         log.error("the catalog cannot be used: %s", error.orig)
         return of_ours(DatabaseUnreachable("The catalog does not answer. Try again in a moment."))
+    if behind := boot.behind():
+        return of_ours(behind)
     return of_anything(error)
 
 

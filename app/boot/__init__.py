@@ -6,7 +6,7 @@ from app.boot import bind
 from app.boot.adopt import adopt
 from app.boot.bind import Report
 from app.boot.head import bring_to_head, let_readers_be
-from app.boot.readiness import readiness, require_head, state
+from app.boot.readiness import behind, readiness, require_head, state
 from app.extensions import alembic
 
 
@@ -19,4 +19,4 @@ def init_app(app: Flask, report: Report | None = None) -> None:
     alembic.guard, alembic.adopt, alembic.settle = bind.guard, adopt, let_readers_be
 
 
-__all__ = ["bring_to_head", "init_app", "readiness", "require_head", "state"]
+__all__ = ["behind", "bring_to_head", "init_app", "readiness", "require_head", "state"]

@@ -7,6 +7,7 @@ import time
 from contextlib import closing, suppress
 
 from flask import Flask
+from sqlalchemy.exc import DBAPIError
 
 from app.boot import boots
 from app.boot.bind import Catalog, catalog
@@ -14,6 +15,7 @@ from app.errors import (
     CatalogAhead,
     CatalogBehind,
     CatalogForeign,
+    DatabaseDenied,
     DatabaseUnreachable,
     HeadwayError,
     HistoryInvalid,
@@ -21,6 +23,7 @@ from app.errors import (
     SeveralHeads,
 )
 from app.extensions import alembic, db
+from app.migrator.care import reason
 from app.migrator.look import look
 from app.migrator.reach import connect, reaching
 from app.migrator.values import Look, Position
@@ -40,6 +43,13 @@ def bring_to_head(app: Flask) -> Look:
     connection when any request of the same app ends. Raises the HeadwayError that says why the
     catalog cannot be served; it is then as it was.
     """
+    try:
+        return _brought(app)
+    except DBAPIError as error:
+        raise _in_words(error) from error
+
+
+def _brought(app: Flask) -> Look:
     with app.app_context():
         here = catalog()
         here.began = time.time()
@@ -64,6 +74,18 @@ def bring_to_head(app: Flask) -> Look:
     finally:
         with app.app_context():
             db.engine.dispose()  # a preloaded app is forked: no connection may be shared
+
+
+def _in_words(error: DBAPIError) -> HeadwayError:
+    """What the server refuses, as a sentence."""
+    said = reason(error)
+    if "denied" in said.lower() or "privilege" in said.lower():
+        return DatabaseDenied(
+            f"The user of the catalog may not do what this needs: {said}. "
+            "Let it make tables in that schema and read and write them (PostgreSQL: GRANT CREATE, "
+            "USAGE ON SCHEMA), or bring the catalog to head as its owner: `flask db upgrade`."
+        )
+    return MigrationFailed(f"The catalog was not brought to head: {said}.")
 
 
 def let_readers_be() -> None:

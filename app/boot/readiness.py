@@ -44,6 +44,21 @@ def state() -> str:
     return _state(_current())
 
 
+def behind() -> CatalogBehind | None:
+    """Why requests fail, where the catalog was taken back while this release serves it."""
+    db.session.rollback()
+    try:
+        now = state()
+    except (HeadwayError, SQLAlchemyError):
+        return None
+    if now not in ("behind", "empty"):
+        return None
+    return CatalogBehind(
+        f"The catalog is {now}: it was taken back while this release served it. Bring it to head "
+        "again, or start the release that it is at."
+    )
+
+
 def _current() -> tuple[str, ...]:
     with connect(db.engine) as connection, reaching(db.engine.url):
         current = read_current(connection, ("alembic_version",))

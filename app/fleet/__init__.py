@@ -5,7 +5,8 @@ A noun of the faces is one file here, with its use cases; beside it stand its pa
 people      accounts tokens sessions passwords oidc invitations, what each may (actors), and what
             each did (audit)
 projects    projects loading finding, their revisions with histories and risks, drifts with
-            differences; code of theirs is run in a process apart
+            differences; a process of its own has their code (child, requests), behind isolation,
+            remote and messages
 databases   databases naming selectors listing; drafts addresses registering importing creating;
             changing opening dropping
 positions   refresh asking looks; standings overview charts measures tallies

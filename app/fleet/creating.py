@@ -1,19 +1,21 @@
 """Databases come: one is made for real, at the head of its project."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import URL
+from sqlalchemy import URL, select
 
 from app.errors import AddressInvalid, DatabaseExists, MigrationFailed
 from app.extensions import db
-from app.fleet import apart, audit, dropping, idempotency, standings
+from app.fleet import audit, dropping, idempotency, standings
 from app.fleet.actors import Actor
 from app.fleet.addresses import resolve
 from app.fleet.databases import find, get_database
 from app.fleet.drafts import Draft, draft_of, fingerprint
-from app.fleet.projects import get_project, places_of
+from app.fleet.projects import get_project, scripts_of
 from app.fleet.registering import added
+from app.fleet.remote import RemoteProject
 from app.fleet.tasks import joined
 from app.fleet.transactions import repeated, writing
 from app.migrator.address import Address
@@ -22,6 +24,9 @@ from app.migrator.values import Look
 from app.models import Database
 from app.settings import RELEASE
 
+MAKING = "it is being made"
+WAIT_SECONDS = 60.0
+"""How long the second of two equal requests waits for what the first makes."""
 MADE_WITHIN = timedelta(hours=1)
 """For so long a row stays out of rollouts if whoever makes its database is killed."""
 
@@ -46,18 +51,41 @@ def create_database(
     project = get_project(actor, values.pop("project_id"))
     draft = draft_of(values)
     url = _url_to_make(draft)
-    database_id = _reserve(project.id, draft)
+    try:
+        database_id = _reserve(project.id, draft)
+    except idempotency.RACES:
+        if (made := _made_meanwhile(request, project.id, draft.name)) is None:
+            raise
+        return get_database(actor, made), True
     try:
         target = born.born_at(find(db.session, database_id))
-        places, x = places_of(project), dict(project.x)
+        scripts, x = scripts_of(project), dict(project.x)
         db.session.remove()  # it may take a while: nobody waits for us meanwhile
         _refuse_existing(url)
-        look = _make(places, url, x=x, target=target)
+        look = _make(scripts, url, x=x, target=target)
     except BaseException:
         _give_up(database_id)
         raise
     _arrive(actor, database_id, look, request)
     return get_database(actor, database_id), False
+
+
+def _made_meanwhile(request: idempotency.Request, project_id: int, name: str) -> int | None:
+    """What an equal request makes at this moment, once it is made; None if there is none."""
+    being_made = select(Database.id).where(
+        Database.project_id == project_id, Database.name == name, Database.pin_reason == MAKING
+    )
+    deadline = time.monotonic() + WAIT_SECONDS
+    while request.key and time.monotonic() < deadline:
+        db.session.remove()  # nothing is held while we wait
+        if (made := request.made()) is not None:
+            return made
+        if db.session.scalar(being_made) is None:
+            break
+        db.session.remove()
+        time.sleep(0.2)
+    db.session.remove()
+    return request.made()
 
 
 def _url_to_make(draft: Draft) -> URL:
@@ -66,9 +94,9 @@ def _url_to_make(draft: Draft) -> URL:
     return url
 
 
-def _make(places: tuple[str, str | None], url: URL, *, x: dict[str, str], target: str) -> Look:
+def _make(scripts: RemoteProject, url: URL, *, x: dict[str, str], target: str) -> Look:
     try:
-        return apart.create(places, url, x=x, target=target, release=RELEASE)  # type: ignore[no-any-return]
+        return scripts.at(url, x, release=RELEASE).create(target)
     except MigrationFailed:
         # It was not there a moment ago, so what is there now is half of what we made.
         address = Address.of(url)
@@ -94,7 +122,7 @@ def _reserve(project_id: int, draft: Draft) -> int:
     """
     with writing() as session:
         database = added(session, project_id, draft)
-        database.pin_reason = "it is being made"
+        database.pin_reason = MAKING
         database.pin_until = datetime.now(UTC) + MADE_WITHIN
         standings.shift(session, entered=[standings.place_of(database)])
     return database.id

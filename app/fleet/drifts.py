@@ -16,8 +16,8 @@ from app.fleet import audit, projects, webhooks
 from app.fleet.actors import Actor
 from app.fleet.fields import fitting
 from app.fleet.pages import page_of
+from app.fleet.remote import RemoteDatabase
 from app.fleet.transactions import CatalogSession, repeated, writing
-from app.migrator.database import Database as Member
 from app.models import Database, Difference, Ignored, Project
 
 Found = tuple[str, str | None]
@@ -47,7 +47,7 @@ class Group:
     ignored: Ignored | None
 
 
-def look_at(database: Database, member: Member) -> int:
+def look_at(database: Database, member: RemoteDatabase) -> int:
     """Compare a database with what its revisions make, and keep what differs.
 
     How many differences, without those that are ignored. For workers: the project's revisions are

@@ -5,20 +5,18 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select, update
 
-from app import migrator
 from app.errors import HeadwayError, ProjectNotFound, ScriptsUnreadable
 from app.extensions import db
 from app.fleet import audit, projects, standings
 from app.fleet.actors import Actor
+from app.fleet.remote import RemoteProject
 from app.fleet.transactions import CatalogSession, repeated, writing
 from app.migrator import register
-from app.migrator.environment import PASSWORD, Environment, Mode
-from app.migrator.graph import SQL_OPTIONS
+from app.migrator.environment import PASSWORD, Mode
 from app.migrator.register import Record, Sql
 from app.migrator.values import Position
 from app.models import Database, Loading, Project, Revision, Role, Standing
@@ -38,7 +36,7 @@ AGAIN = timedelta(minutes=5)
 class Found:
     """What was read of a project's scripts."""
 
-    scripts: migrator.Project
+    scripts: RemoteProject
     records: tuple[Record, ...]
     heard: dict[str, Any]
     sql: dict[tuple[str, str], Sql]
@@ -105,13 +103,13 @@ def _read(project: Project) -> Found:
     scripts = projects.scripts_of(project)
     if not scripts.heads:  # a mistake in its location looks the same
         raise ScriptsUnreadable(
-            f"There is no revision in {scripts.folder} yet. Write the first, then load it again."
+            f"There is no revision in {project.location} yet. Write the first, then load it again."
         )
     heard = _hear(project, scripts)
-    found = tuple(register.records(scripts))
+    found = scripts.records()
     kept = _kept(project, heard)
     fresh = [one for one in found if (one.id, one.checksum) not in kept]
-    texts = register.sql_of(scripts, [one.id for one in fresh], project.x)
+    texts = scripts.sql_of([one.id for one in fresh], project.x)
     return Found(
         scripts=scripts,
         records=found,
@@ -120,37 +118,31 @@ def _read(project: Project) -> Found:
     )
 
 
-def _hear(project: Project, scripts: migrator.Project) -> dict[str, Any]:
+def _hear(project: Project, scripts: RemoteProject) -> dict[str, Any]:
     """How its env.py is used, and what of it the SQL depends on."""
     query = select(Database.dialect).where(
         Database.project_id == project.id, Database.dialect.is_not(None)
     )
     used = sorted(filter(None, db.session.scalars(query.distinct()))) or ["sqlite"]
     db.session.rollback()
-    said = [_heard(scripts, dialect, project.x) for dialect in used]
+    said = scripts.hear(used, project.x)
     first = said[0]
-    executed = next((one for one in said if one.mode is Mode.EXECUTED), first)
-    options = {name: first.untold[name] for name in SQL_OPTIONS if name in first.untold}
+    executed = next((one for one in said if one.mode == Mode.EXECUTED), first)
     return {
-        "mode": executed.mode.value,
+        "mode": executed.mode,
         "why": executed.why,
-        "options": {k: v for k, v in options.items() if isinstance(v, str | bool)},
+        "options": dict(first.options),
         "folders": [str(folder) for folder in scripts.version_folders],
         "rendered": _options_digest(project, scripts),
     }
 
 
-def _heard(scripts: migrator.Project, dialect: str, x: dict[str, str]) -> Environment:
-    return scripts.environment_for(register.address_of(dialect), x)
-
-
-def _options_digest(project: Project, scripts: migrator.Project) -> str:
+def _options_digest(project: Project, scripts: RemoteProject) -> str:
     """Changes when the same revisions may give other SQL."""
     found = hashlib.sha256(f"{RENDERING} {sorted(project.x.items())}".encode())
-    options = (scripts.config.config_file_name, scripts.config.toml_file_name)
-    for file in (scripts.folder / "env.py", *options):
-        if file and Path(file).is_file():
-            found.update(Path(file).read_bytes())
+    for file in (scripts.facts.folder / "env.py", *scripts.facts.options):
+        if file.is_file():
+            found.update(file.read_bytes())
     return found.hexdigest()
 
 
@@ -278,7 +270,7 @@ def _in_order(records: Iterable[Record], names: set[str]) -> list[str]:
     return [record.id for record in records if record.id in names]
 
 
-def _move(session: CatalogSession, project_id: int, scripts: migrator.Project) -> None:
+def _move(session: CatalogSession, project_id: int, scripts: RemoteProject) -> None:
     """Say anew where databases stand, as far as their versions tell: the scripts are others."""
     query = select(Standing.current).where(
         Standing.project_id == project_id, Standing.position.in_(MOVABLE), Standing.databases > 0
@@ -299,11 +291,10 @@ def _move(session: CatalogSession, project_id: int, scripts: migrator.Project) -
     standings.recount(session, [project_id])
 
 
-def stands(scripts: migrator.Project, current: tuple[str, ...]) -> tuple[Position, int]:
+def stands(scripts: RemoteProject, current: tuple[str, ...]) -> tuple[Position, int]:
     """Where a database with this version stands, and how many steps it lacks."""
-    known = [revision for revision in current if revision in scripts.scripts.by_id]
-    below = scripts.scripts.ancestors(current)
-    pending = len(scripts.scripts.by_id.keys() - below)
+    known = [revision for revision in current if revision in scripts.revisions]
+    pending = len(set(scripts.revisions) - scripts.ancestors(current))
     if len(known) < len(current):
         return (Position.DIVERGED if known else Position.AHEAD), pending
     return (Position.BEHIND if pending else Position.AT_HEAD), pending

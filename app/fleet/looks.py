@@ -1,6 +1,5 @@
 """Looks: databases of the fleet are asked where they stand, each in a thread, none waited for."""
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -11,17 +10,16 @@ from typing import Any
 from sqlalchemy import URL, select
 from sqlalchemy.orm import Session, undefer
 
-from app import migrator
 from app.errors import HeadwayError
 from app.extensions import db
 from app.fleet.addresses import url_of
-from app.fleet.asking import Question, Round, Silence
+from app.fleet.asking import SECONDS, Question, Round, Silence
+from app.fleet.messages import Answer, Seen
+from app.fleet.remote import RemoteProject
 from app.migrator.driver import shown
-from app.migrator.sizes import size_of, sizes
+from app.migrator.sizes import sizes
 from app.migrator.values import Look, Position
 from app.models import BEGUN, Database, Run
-
-log = logging.getLogger(__name__)
 
 PAGE = 2000
 BATCH = 500
@@ -41,24 +39,17 @@ class Asked:
     """Why it cannot even be asked."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What one look found."""
-
-    at: datetime
-    """When it began: what a run did since then is newer."""
-    look: Look
-    size: int | None = None
-
-
 @dataclass(kw_only=True)
 class Tour:
     """One refresh of one project."""
 
     project_id: int
-    scripts: migrator.Project
+    scripts: RemoteProject
     x: dict[str, str]
-    round: Round[Seen] = field(default_factory=Round)
+    silent: dict[str, int] = field(default_factory=dict)
+    """Server -> how many were silent since it last answered."""
+    seconds: float = SECONDS
+    """How long one may take to answer."""
 
 
 def pages(project_id: int, ids: Iterable[int] | None) -> Iterator[list[Asked]]:
@@ -121,26 +112,12 @@ def looked(tour: Tour, page: Sequence[Asked]) -> Iterator[tuple[int, Seen]]:
     for one in page:
         if one.url is None:
             yield one.id, Seen(at=now, look=_unreachable(one.why_not or ""))
-    questions = [
-        Question(key=one.id, server=one.server, ask=partial(look_at, tour.scripts, one.url, tour.x))
-        for one in page
-        if one.url is not None
-    ]
-    for key, answer in tour.round.ask(questions):
+    asked = [(one.id, one.server, one.url) for one in page if one.url is not None]
+    for key, answer in tour.scripts.look(asked, tour.x, tour.silent, tour.seconds) if asked else ():
         yield key, _told(answer, by_id[key])
 
 
-def look_at(scripts: migrator.Project, url: URL, x: dict[str, str]) -> Seen:
-    """Where one database stands. A file that is not there is no empty database: it is missing."""
-    began = datetime.now(UTC)
-    database = scripts.at(url, x)
-    path = database.address.path
-    if path is not None and not path.exists():
-        return Seen(at=began, look=_unreachable(f"There is no file {path}."))
-    return Seen(at=began, look=database.status(), size=size_of(url) if path else None)
-
-
-def _told(answer: Seen | Silence | Exception, asked: Asked) -> Seen:
+def _told(answer: Answer, asked: Asked) -> Seen:
     now = datetime.now(UTC)
     if isinstance(answer, Seen):
         return Seen(at=answer.at, look=_without_secrets(answer.look, asked), size=answer.size)
@@ -149,9 +126,6 @@ def _told(answer: Seen | Silence | Exception, asked: Asked) -> Seen:
         if not answer.asked:
             said = f"Its server, {asked.server}, does not answer: others on it were asked in vain."
         return Seen(at=now - timedelta(seconds=answer.seconds), look=_unreachable(said))
-    if not isinstance(answer, HeadwayError):
-        log.error("database %s cannot be looked at", asked.id, exc_info=answer)
-        return Seen(at=now, look=_unreachable(f"It cannot be looked at: {type(answer).__name__}."))
     return Seen(at=now, look=_without_secrets(_unreachable(str(answer)), asked))
 
 
@@ -173,14 +147,14 @@ def large(tour: Tour, page: Sequence[Asked]) -> dict[int, int]:
     """The sizes of databases on servers that answer: one question for each server and user."""
     groups: dict[tuple[str, str | None], list[Asked]] = {}
     for one in page:
-        if one.url is not None and one.server is not None and not tour.round.silent.get(one.server):
+        if one.url is not None and one.server is not None and not tour.silent.get(one.server):
             groups.setdefault((one.server, one.url.username), []).append(one)
     questions = [
         Question(key=number, server=group[0].server, ask=partial(_large, group))
         for number, group in enumerate(groups.values())
     ]
     found: dict[int, int] = {}
-    for _, answer in Round[dict[int, int]](seconds=tour.round.seconds).ask(questions):
+    for _, answer in Round[dict[int, int]](seconds=tour.seconds).ask(questions):
         if isinstance(answer, dict):
             found |= answer
     return found

@@ -4,20 +4,18 @@ Its version is the truth. One that stands where the run was to bring it is done;
 where it came from, and that nobody holds, may be tried again; anything else is shown to a person.
 """
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select, update
 
-from app.errors import HeadwayError
+from app.errors import HeadwayError, ProcessEnded
 from app.errors import Kind as ErrorKind
 from app.extensions import db
 from app.fleet import records, workers
+from app.fleet.remote import RemoteDatabase
 from app.fleet.tasks import Task, joined, split
 from app.fleet.transactions import repeated, writing
-from app.migrator.database import Database as Member
-from app.migrator.session import held
 from app.migrator.values import Look, Position
 from app.models import Kind, Rollout, Run, Stage, State
 
@@ -50,7 +48,10 @@ def _declare() -> None:
         session.execute(
             update(Run)
             .where(Run.state == State.RUNNING, Run.worker.in_(gone))
-            .values(state=State.LOST, error="Its worker is gone; the database will be looked at.")
+            .values(
+                state=State.LOST,
+                error="Its worker is gone; the database will be looked at.",
+            )
             .execution_options(synchronize_session=False)
         )
 
@@ -72,12 +73,9 @@ def _examine(run_id: int) -> None:
         _write(task, verdict, seen)
 
 
-def _seen(member: Member) -> Look:
+def _seen(member: RemoteDatabase) -> Look:
     """Where it stands, once nobody holds it any more: a server may go on after its client."""
-    path = member.address.path
-    if path is None or path.exists():
-        with held(member.address, replace(member.policy, lock_wait=LOCK_SECONDS)):
-            pass
+    member.wait_for_lock(LOCK_SECONDS)
     return member.status()
 
 
@@ -93,28 +91,49 @@ def _verdict(task: Task, seen: Look) -> dict[str, Any]:
         return known | {
             "state": State.FAILED,
             "after": current,
-            "error": f"Its worker ended in the middle of revision {seen.torn}. `flask migrate "
+            "error": f"{_what_ended(run)} in the middle of revision {seen.torn}. `flask migrate "
             "repair` shows the half that is there and takes it back.",
             "problem": "database-torn",
             "finished_at": now,
         }
     if task.kind in MOVES and current == task.aim(split(before or "")) and not _unchecked(task):
-        task.say("its worker ended; the database is where the run was to bring it")
+        task.say(f"{_ended_in_words(run)}; the database is where the run was to bring it")
         done = {"state": State.SUCCEEDED, "after": current, "error": None, "problem": None}
         return known | done | {"finished_at": now}
     if run.problem == "run-timed-out" or run.attempt >= ATTEMPTS:
-        why = run.error if run.problem else f"Its worker ended, {run.attempt} times."
         return known | {
             "state": State.FAILED,
             "after": current,
-            "error": why,
+            "error": _given_up(run),
+            "problem": run.problem or ProcessEnded.slug(),
             "finished_at": now,
         }
-    task.say("its worker ended; the database was looked at, and it is tried again")
+    task.say(f"{_ended_in_words(run)}; the database was looked at, and it is tried again")
     state = State.CANCELLED if Stage(task.rollout.stage).is_final else State.PENDING
     again: dict[str, Any] = {"state": state, "worker": None, "attempt": run.attempt + 1}
     again |= {"after": current}
     return known | again | {"error": None, "problem": None, "started_at": None}
+
+
+def _what_ended(run: Run) -> str:
+    return "The process that ran it ended" if run.problem else "Its worker ended"
+
+
+def _ended_in_words(run: Run) -> str:
+    """For the log of a run: what ended, and how as far as that is known."""
+    return (run.error or "").rstrip(".") if run.problem else "its worker ended"
+
+
+def _given_up(run: Run) -> str:
+    """Why a run that was lost is not tried once more."""
+    if run.problem == "run-timed-out":
+        return run.error or ""
+    if run.problem:
+        return f"{run.error} So it went {run.attempt} times."
+    return (
+        f"Its worker ended, {run.attempt} times: perhaps it was killed because memory ran out. "
+        "The kernel's log and the worker's last words tell."
+    )
 
 
 def _unchecked(task: Task) -> bool:

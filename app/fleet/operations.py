@@ -15,11 +15,11 @@ from app.errors import (
 )
 from app.fleet import drifts
 from app.fleet.gates import Check
-from app.fleet.tasks import Ended, Task, joined
+from app.fleet.remote import RemoteDatabase, RemoteProject
+from app.fleet.tasks import Ended, Task, joined, split
 from app.migrator import snapshots
-from app.migrator.database import Database as Member
 from app.migrator.plans import Direction
-from app.migrator.values import Outcome
+from app.migrator.values import Look, Outcome, Position
 from app.models import Kind, State
 
 
@@ -43,7 +43,9 @@ def _downgrade(task: Task) -> Ended:
 
 def _stamp(task: Task) -> Ended:
     member = task.member()
-    before = member.status().current
+    seen = member.status()
+    refuse_moved(task, task.scripts, seen)
+    before = seen.current
     aim = task.aim(before)
     outcome = member.stamp(task.target(task.scripts, aim))
     return _checked(task, member, _ended(replace(outcome, before=before)))
@@ -53,10 +55,34 @@ def _move(task: Task, direction: Direction) -> Ended:
     seen = task.member().status()
     scripts = task.scripts_for(seen) if direction is Direction.DOWNGRADE else task.scripts
     member = task.member(scripts)
+    refuse_moved(task, scripts, seen)
     target = task.target(scripts, task.aim(seen.current))
     go = member.upgrade if direction is Direction.UPGRADE else member.downgrade
     outcome = go(target, on_step=task.on_step, waiting=task.waiting)
     return _checked(task, member, _ended(outcome))
+
+
+def refuse_moved(task: Task, scripts: RemoteProject, seen: Look) -> None:
+    """Raise DatabaseMoved where a database lost what it had when this was planned.
+
+    One that others brought further on the same way meanwhile has only fewer steps to go. An undo
+    has a plan of its own.
+    """
+    known = split(task.database.current) if task.database.seen_at else ()
+    is_known = seen.position not in (Position.UNREACHABLE, Position.TORN)
+    if not known or set(known) == set(seen.current) or task.undone is not None or not is_known:
+        return  # where it is torn or away, the run itself says so
+    if task.rollout.kind == Kind.DOWNGRADE and seen.current:
+        is_on_the_way = scripts.ancestors(known).issuperset(seen.current)
+    else:
+        is_on_the_way = scripts.ancestors(seen.current).issuperset(known)
+    if not is_on_the_way:
+        where = f"at {', '.join(seen.current)}" if seen.current else "empty"
+        raise DatabaseMoved(
+            f"{task.database.name} was at {', '.join(known)} when this was planned, and is {where} "
+            "now. Nothing was changed. If it lost its contents, bring them back from a copy; if "
+            "it is meant to be there, refresh it and plan again."
+        )
 
 
 def _undo(task: Task) -> Ended:
@@ -161,10 +187,10 @@ def _rehearse(task: Task) -> Ended:
     seen = member.status()
     scripts = task.scripts_for(seen)
     member = task.member(scripts)
+    refuse_moved(task, scripts, seen)
     moves = Kind(task.rollout.kind)
     target = task.target(scripts, task.aim(seen.current))
-    plan = member.plan(target, _direction(moves))
-    told = member.rehearse(plan)
+    revisions, told = member.rehearse(target, _direction(moves))
     for line in told.lines():
         task.say(line)
     current = joined(seen.current)
@@ -172,7 +198,7 @@ def _rehearse(task: Task) -> Ended:
         state=State.FAILED if told.failed else State.SUCCEEDED,
         before=current,
         after=current,
-        applied=tuple(step.revision for step in plan.steps),
+        applied=revisions,
         seconds=told.seconds,
         error=told.failed,
         problem="migration-failed" if told.failed else None,
@@ -187,7 +213,7 @@ def _direction(kind: Kind) -> str:
     )
 
 
-def _checked(task: Task, member: Member, ended: Ended) -> Ended:
+def _checked(task: Task, member: RemoteDatabase, ended: Ended) -> Ended:
     """The gate's check on what was just migrated. What fails it stays migrated, and failed."""
     gate = task.gate
     if task.kind is Kind.UNDO or gate.check is None:
@@ -206,20 +232,9 @@ def _checked(task: Task, member: Member, ended: Ended) -> Ended:
     return ended
 
 
-def _ask(member: Member, query: str) -> None:
-    address = member.address
-    with address.open() as raw:
-        address.dialect.only_read(raw)
-        with address.connected(raw) as connection:
-            try:
-                row = connection.exec_driver_sql(query).first()
-            except Exception as error:
-                said = " ".join(str(getattr(error, "orig", None) or error).split())
-                raise CheckFailed(f"The query of the check failed: {said}.") from error
-            finally:
-                connection.rollback()
-    if row is None or not row[0]:
-        answer = "no row" if row is None else repr(row[0])
+def _ask(member: RemoteDatabase, query: str) -> None:
+    is_true, answer = member.query(query) or (False, "no row")
+    if not is_true:
         raise CheckFailed(f"The query of the check gave {answer}, not a true value.")
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import update
 
-from app.errors import DatabaseMissing, HeadwayError, Kind
+from app.errors import DatabaseMissing, HeadwayError, Kind, ProcessEnded
 from app.fleet import advance, operations, records, windows
 from app.fleet.tasks import Ended, Task, joined
 from app.fleet.transactions import repeated, writing
@@ -50,26 +50,33 @@ def perform(run_id: int, worker: str) -> None:
     in_hand = InHand(run_id, worker, time.monotonic() + task.rollout.timeout_seconds)
     try:
         ended = _operated(task)
+    except ProcessEnded as error:
+        log.warning("run %s of %s: %s", run_id, task.database.name, error)
+        note_lost(run_id, worker, problem=error.slug(), error=str(error))
+        return
     finally:
         in_hand = None
     _finish(task, ended)
 
 
-@repeated
 def note_timeout(run_id: int, worker: str) -> None:
-    """Say that a run took too long, just before its process is ended.
+    """Say that a run took too long, just before the process that does it is ended."""
+    note_lost(
+        run_id,
+        worker,
+        problem="run-timed-out",
+        error="It took longer than its rollout allows, and was ended.",
+    )
 
-    It is lost then: what it left is seen by looking at the database.
-    """
+
+@repeated
+def note_lost(run_id: int, worker: str, *, problem: str, error: str) -> None:
+    """Say that a run was left in the middle: what it left is seen by looking at the database."""
     with writing() as session:
         session.execute(
             update(Run)
             .where(Run.id == run_id, Run.worker == worker, Run.state == State.RUNNING)
-            .values(
-                state=State.LOST,
-                problem="run-timed-out",
-                error="It took longer than its rollout allows, and was ended.",
-            )
+            .values(state=State.LOST, problem=problem, error=error)
         )
 
 
@@ -108,6 +115,8 @@ def _operated(task: Task) -> Ended:
     try:
         task.refuse_unready()
         return operations.operate(task)
+    except ProcessEnded:
+        raise
     except HeadwayError as error:
         told = _failed(task, error)
     except Exception as error:

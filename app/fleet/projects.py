@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import select
 
-from app import migrator
 from app.errors import (
     InputInvalid,
     ProjectNotFound,
@@ -21,7 +20,9 @@ from app.fleet.accounts import LARGEST_ID
 from app.fleet.actors import Actor
 from app.fleet.addresses import inside, settings
 from app.fleet.fields import fitting
+from app.fleet.messages import Place
 from app.fleet.pages import page_of
+from app.fleet.remote import RemoteProject
 from app.fleet.transactions import CatalogSession, repeated, writing
 from app.migrator.locations import RESOURCE, is_resource
 from app.models import Database, Loading, Project, Rollout
@@ -144,13 +145,12 @@ def ask_refresh(actor: Actor, project_id: int) -> Project:
     return project
 
 
-def scripts_of(project: Project) -> migrator.Project:
-    """Its scripts: loaded once a process, and anew when a file changed.
+def scripts_of(project: Project) -> RemoteProject:
+    """Its scripts, as its files are now. None of its code runs in this process.
 
-    For workers and commands. Raises OutsideRoots or ScriptsUnreadable.
+    Raises OutsideRoots or ScriptsUnreadable.
     """
-    folder, ini = places_of(project)
-    scripts = migrator.Project.shared(folder, ini)
+    scripts = RemoteProject.at_place(Place(*places_of(project)))
     for place in scripts.version_folders:
         inside(place, settings().project_roots, roots_of="PROJECT")
     return scripts

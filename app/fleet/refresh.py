@@ -11,9 +11,10 @@ from app.errors import HeadwayError, ProjectNotFound, ProjectNotReady
 from app.extensions import db
 from app.fleet import projects, records, standings
 from app.fleet.loading import load
-from app.fleet.looks import BATCH, Seen, Tour, batches, large, looked, pages
+from app.fleet.looks import BATCH, Tour, batches, large, looked, pages
+from app.fleet.messages import Seen
 from app.fleet.transactions import CatalogSession, repeated, writing
-from app.migrator.register import DIALECTS, address_of
+from app.migrator.register import DIALECTS
 from app.migrator.values import Position
 from app.models import BEGUN, Database, Loading, Project, Run
 
@@ -112,10 +113,13 @@ def _prepared(project: Project) -> Tour:
     query = select(Database.id).where(
         Database.project_id == project.id, Database.retired_at.is_(None)
     )
-    for dialect in DIALECTS:
-        if db.session.scalar(query.where(Database.dialect == dialect).limit(1)) is not None:
-            scripts.environment_for(address_of(dialect), project.x)
+    used = [
+        dialect
+        for dialect in DIALECTS
+        if db.session.scalar(query.where(Database.dialect == dialect).limit(1)) is not None
+    ]
     db.session.rollback()
+    scripts.hear(used, project.x)
     return Tour(project_id=project.id, scripts=scripts, x=dict(project.x))
 
 

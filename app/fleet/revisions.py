@@ -10,7 +10,6 @@ from flask import current_app
 from sqlalchemy import select
 from sqlalchemy.orm import undefer
 
-from app import migrator
 from app.errors import (
     PreviewImpossible,
     RevisionNotFound,
@@ -22,7 +21,9 @@ from app.fleet.accounts import LARGEST_ID
 from app.fleet.actors import Actor
 from app.fleet.fields import UNFIT
 from app.fleet.loading import due, load
+from app.fleet.messages import Place
 from app.fleet.pages import page_of
+from app.fleet.remote import RemoteProject
 from app.migrator import plans, register
 from app.migrator.plans import Direction
 from app.models import Kind, Project, Revision
@@ -131,35 +132,37 @@ def _dialect(name: str) -> str:
 # --- scripts --------------------------------------------------------------------------------
 
 
-def scripts_with(project: Project, needed: Collection[str]) -> migrator.Project:
+def scripts_with(project: Project, needed: Collection[str]) -> RemoteProject:
     """The project's own scripts, and from the register those of `needed` that it does not have.
 
     So an older release can take back what a newer one brought. Raises RevisionNotFound where the
     register does not have one, ScriptsUnreadable where it has no source of it.
     """
     own = projects.scripts_of(project)
-    missing = [name for name in needed if name not in own.scripts.by_id]
+    missing = [name for name in needed if name not in own.revisions]
     if not missing:
         return own
     rows = _missing(project, own, missing)
     key = (project.location, project.ini, own.digest, tuple(row.checksum for row in rows))
-    known: dict[object, migrator.Project] = _remembered("headway.extended")
+    known: dict[object, RemoteProject] = _remembered("headway.extended")
     if key not in known:
         folder = Path(tempfile.mkdtemp(prefix="headway_revisions_"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         texts = {row.revision: row.script or "" for row in rows}
-        known[key] = register.extended(own, folder, texts)
+        register.keep(folder, texts)
+        place = Place(own.place.folder, own.place.ini, str(folder))
+        known[key] = RemoteProject.at_place(place)
     return known[key]
 
 
-def _missing(project: Project, own: migrator.Project, names: Collection[str]) -> list[Revision]:
+def _missing(project: Project, own: RemoteProject, names: Collection[str]) -> list[Revision]:
     """The rows of these revisions and of all below them that the scripts do not have."""
     rows = histories.newest(project.id, undefer(Revision.script))
     found: dict[str, Revision] = {}
     todo = list(names)
     while todo:
         name = todo.pop()
-        if name in found or name in own.scripts.by_id:
+        if name in found or name in own.revisions:
             continue
         row = rows.get(name)
         if row is None:
@@ -178,7 +181,7 @@ def _missing(project: Project, own: migrator.Project, names: Collection[str]) ->
     return sorted(found.values(), key=lambda row: (row.place, row.id))
 
 
-def _remembered(name: str) -> dict[object, migrator.Project]:
+def _remembered(name: str) -> dict[object, RemoteProject]:
     return current_app.extensions.setdefault(name, {})  # type: ignore[no-any-return]
 
 

@@ -12,9 +12,8 @@ from app.errors import CatalogBusy, DatabaseMoved, ProjectNotReady, TargetInvali
 from app.extensions import db
 from app.fleet import addresses, projects, revisions, undoing
 from app.fleet.gates import Gate
+from app.fleet.remote import RemoteDatabase, RemoteProject
 from app.fleet.transactions import writing
-from app.migrator import Project as Scripts
-from app.migrator.database import Database as Member
 from app.migrator.values import Holder, Look, Position
 from app.models import Database, Kind, Project, Rollout, Run, State
 
@@ -157,7 +156,7 @@ class Task:
         if not self.lines or not self.lines[-1].endswith(line):
             self.say(line)
 
-    def member(self, scripts: Scripts | None = None) -> Member:
+    def member(self, scripts: RemoteProject | None = None) -> RemoteDatabase:
         """The database as the migrator knows it."""
         timeout = self.rollout.timeout_seconds
         return (scripts or self.scripts).at(
@@ -179,11 +178,11 @@ class Task:
             )
 
     @cached_property
-    def scripts(self) -> Scripts:
+    def scripts(self) -> RemoteProject:
         """The project's own scripts."""
         return projects.scripts_of(self.project)
 
-    def scripts_for(self, seen: Look) -> Scripts:
+    def scripts_for(self, seen: Look) -> RemoteProject:
         """With the revisions of a newer release, where the database has some."""
         if seen.position in (Position.AHEAD, Position.DIVERGED):
             return revisions.scripts_with(self.project, seen.newer)
@@ -222,7 +221,7 @@ class Task:
         with writing() as session:
             session.execute(update(Run).where(Run.id == self.run.id).values(**values))
 
-    def target(self, scripts: Scripts, aim: str) -> str:
+    def target(self, scripts: RemoteProject, aim: str) -> str:
         """The same as the migrator is told it."""
         wanted = split(aim)
         if not wanted:

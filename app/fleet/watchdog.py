@@ -1,7 +1,8 @@
 """The watchdog: a run that takes longer than its rollout allows is ended, with its process.
 
-Nothing less ends it for sure: a revision may wait for ever, in Python or in a driver. What it
-left is then seen by looking at the database.
+Nothing less ends it for sure: a revision may wait for ever, in Python or in a driver. That is the
+process that runs the project's code; the worker goes on. What the run left is then seen by
+looking at the database.
 """
 
 import logging
@@ -12,13 +13,15 @@ from collections.abc import Callable
 
 from flask import Flask
 
-from app.fleet import perform, workers
+from app.fleet import isolation, perform, workers
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25
 LAST_WORDS = 5.0
 """How long the catalog may take to be told."""
+END_SECONDS = 10.0
+"""How long the worker may take to go on, once what it waits for was ended."""
 EXIT = 1
 
 
@@ -41,14 +44,26 @@ class Watchdog(threading.Thread):
     def _end(self, over: perform.InHand) -> None:
         log.error("run %s takes longer than its rollout allows: ending it", over.run_id)
         # In a thread: a catalog that does not answer must not keep the run alive.
-        last = threading.Thread(target=self._tell, args=(over,), daemon=True)
+        self._tell(lambda: perform.note_timeout(over.run_id, over.worker))
+        if perform.in_hand is not over:
+            return  # it has just ended by itself
+        isolation.end()
+        patience = time.monotonic() + END_SECONDS
+        while perform.in_hand is over:
+            if time.monotonic() > patience:  # it does not wait for the process that was ended
+                self._tell(lambda: self._leave(over.worker))
+                os._exit(EXIT)
+            time.sleep(LOOK_SECONDS / 5)
+
+    def _tell(self, words: Callable[[], object]) -> None:
+        def tell() -> None:
+            with self.app.app_context():
+                words()
+
+        last = threading.Thread(target=tell, daemon=True)
         last.start()
         last.join(LAST_WORDS)
-        if perform.in_hand is over:  # else it has just ended by itself
-            os._exit(EXIT)
 
-    def _tell(self, over: perform.InHand) -> None:
-        with self.app.app_context():
-            perform.note_timeout(over.run_id, over.worker)
-            self.hand_back(over.worker)
-            workers.stop(over.worker)
+    def _leave(self, worker: str) -> None:
+        self.hand_back(worker)
+        workers.stop(worker)

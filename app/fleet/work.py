@@ -10,7 +10,7 @@ from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import HeadwayError
-from app.fleet import claims, perform, workers
+from app.fleet import claims, isolation, perform, workers
 from app.fleet.chores import CHORES, LOAD, Chore, Doing, give_back, load_due
 from app.fleet.pulse import Pulse
 from app.fleet.watchdog import Watchdog
@@ -59,6 +59,8 @@ class Hand:
 
     def start(self) -> None:
         """Begin to beat. It may take nothing before it is `fresh`."""
+        with self.app.app_context():
+            isolation.start()
         self.pulse.start()
         Watchdog(self.app, self.ended, self.hand_back).start()
         for chore in self.chores:

@@ -19,6 +19,7 @@ from app.migrator.dialects import (
     refuse_no_version,
 )
 from app.migrator.driver import Raw
+from app.migrator.keepalive import keep_alive
 from app.migrator.reach import opened, reaching
 from app.migrator.urls import file_of
 
@@ -116,6 +117,7 @@ class Address:
         raw = opened(self.url, settings.arguments_for(self.url))
         if self.setup and settings.prepares:
             self.setup.prepare(raw, self)
+        keep_alive(raw, self.url)
         self.dialect.settle(raw)
         return raw
 

@@ -4,6 +4,7 @@ Connect arguments, listeners, execution options: they decide in which schema, as
 which functions the revisions run. All of it is read off the engine that env.py connects with.
 """
 
+import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,10 +12,11 @@ from typing import Any
 
 from sqlalchemy import URL, Engine, NullPool, event
 
-from app.errors import EnvironmentFailed
+from app.errors import AddressInvalid, EnvironmentFailed
 from app.migrator import driver
 from app.migrator.driver import Raw
 from app.migrator.running import from_outside
+from app.migrator.search_path import schema_of
 
 HARMLESS = {
     *("check_same_thread", "timeout", "connect_timeout", "keepalives", "keepalives_idle"),
@@ -62,6 +64,14 @@ class Settings:
         if self.options:
             return f"its engine has execution options ({', '.join(sorted(self.options))})"
         return "it listens to the events of every engine" if self.class_wide else None
+
+    @property
+    def schema(self) -> str | None:
+        """The schema that PostgreSQL's `options` among the arguments name."""
+        options = {"options": str(self.arguments.get("options", ""))}
+        with contextlib.suppress(AddressInvalid):
+            return schema_of(URL.create("postgresql", query=options))
+        return None
 
     @property
     def prepares(self) -> bool:

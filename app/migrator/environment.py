@@ -347,7 +347,7 @@ def _concluded(told: Told) -> Environment:
         why=why,
         options=heard[0].options if heard else {},
         reads_x=told.reads_x,
-        schema=told.schema,
+        schema=told.schema or told.used.schema,
         databases=databases,
         settings=told.used,
         variables=told.variables,

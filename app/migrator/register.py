@@ -145,10 +145,15 @@ class Extended(Project):
 
 def extended(project: Project, folder: Path, texts: Mapping[str, str]) -> Project:
     """The project with these revisions too: id -> source. They are written to the folder."""
+    keep(folder, texts)
+    found = Extended(project.location, project.ini, str(folder))
+    found.scripts  # noqa: B018  # read now, so that a hole is found now
+    return found
+
+
+def keep(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write revisions into a folder, as `Extended` reads them: id -> source."""
     for number, text in enumerate(texts.values()):
         file = folder / f"{number:04}_kept.py"
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:  # noqa: PTH123
             out.write(text.encode())
-    found = Extended(project.location, project.ini, str(folder))
-    found.scripts  # noqa: B018  # read now, so that a hole is found now
-    return found

@@ -6,17 +6,19 @@ from dataclasses import replace
 from app.errors import (
     DatabaseAhead,
     DatabaseForeign,
+    DatabaseMissing,
     DatabaseTorn,
     DatabaseUnstamped,
     EnvironmentFailed,
     HeadwayError,
 )
-from app.migrator import history
+from app.migrator import driver, history
 from app.migrator.address import Address
 from app.migrator.dialects import Peek, VersionTable
 from app.migrator.driver import Raw
 from app.migrator.look import look
 from app.migrator.project import Project
+from app.migrator.search_path import schema_of
 from app.migrator.values import Look, Position
 
 
@@ -29,14 +31,31 @@ def version_table(project: Project, address: Address, x: Mapping[str, str]) -> V
             "cannot be told. Nothing was changed. Give `version_table_schema` to "
             "`context.configure`."
         )
+    _refuse_two_schemas(
+        address, environment.schema, environment.options.get("version_table_schema")
+    )
     return VersionTable(
         name=environment.options.get("version_table", "alembic_version"),
         schema=environment.version_schema,
     )
 
 
+def _refuse_two_schemas(address: Address, path: str | None, given: str | None) -> None:
+    """Where the URL names a schema and env.py another, each would tell something else."""
+    first = _first_schema(address)
+    for what, schema in (("sets search_path to", path), ("keeps versions in the schema", given)):
+        if first and schema and schema != first:
+            raise EnvironmentFailed(
+                f"env.py {what} {schema} while the URL of this database names {first}: it would "
+                f"migrate {schema} in place of {first}. Nothing was changed. Let env.py leave the "
+                "schema to the URL, or give it the same one (its -x arguments)."
+            )
+
+
 def judge(project: Project, address: Address, table: VersionTable, seen: Peek, raw: Raw) -> Look:
     """Where a database stands, from what the driver saw of it."""
+    if address.dialect.name == "postgresql" and not address.is_shared:
+        _refuse_missing_schema(address, raw)
     if seen.has_history:
         with address.connected(raw) as connection:
             full = look(connection, project.scripts, table)
@@ -55,6 +74,24 @@ def judge(project: Project, address: Address, table: VersionTable, seen: Peek, r
         newer=tuple(v for v in seen.versions if v not in project.scripts.by_id),
         leftovers=seen.leftovers,
     )
+
+
+def _refuse_missing_schema(address: Address, raw: Raw) -> None:
+    """PostgreSQL passes over a schema that is not there, and looks into the next, or nowhere."""
+    first = _first_schema(address)
+    if not first:
+        return
+    ((found,),) = driver.ask(raw, "SELECT current_schema()")
+    if found is None or found.lower() != first.lower():
+        raise DatabaseMissing(
+            f"There is no schema {first} in {address}, or its user may not use it. Nothing was "
+            "changed. Make it first: CREATE SCHEMA."
+        )
+
+
+def _first_schema(address: Address) -> str:
+    """The schema that the URL names; "" if none."""
+    return schema_of(address.url) or ""
 
 
 def pending(project: Project, current: tuple[str, ...]) -> tuple[str, ...]:

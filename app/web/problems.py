@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
+from app import boot
 from app.errors import CatalogBusy, DatabaseUnreachable, HeadwayError
 from app.extensions import db
 from app.fleet.transactions import is_contended
@@ -65,6 +66,8 @@ def of_database(error: DBAPIError) -> Any:
     if error.connection_invalidated or dialect_of(db.engine).refusal(error):
         log.error("the catalog cannot be used: %s", error.orig)
         return access.of_ours(DatabaseUnreachable("The catalog does not answer. Try again soon."))
+    if behind := boot.behind():
+        return access.of_ours(behind)
     return of_anything(error)
 
 

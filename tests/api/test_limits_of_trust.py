@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL
 
 from app import create_app, logs
 from app.api import access
+from app.extensions import alembic, db
 from app.fleet import accounts, tokens
 from app.settings import Settings
 from tests.api.conftest import ROOT, Call, assert_problem
@@ -187,3 +188,11 @@ def test_a_proxy_that_is_not_trusted_says_nothing(app: Flask) -> None:
     response = app.test_client().get("/where", headers=headers)
     assert response.get_json() == {"ip": "127.0.0.1", "secure": False}
     assert not re.search("6.6.6.6", str(response.headers))
+
+
+def test_a_catalog_that_was_taken_back_is_no_bug_of_ours(app: Flask, call: Call) -> None:
+    with app.app_context():
+        alembic.downgrade("c0010")
+        db.engine.dispose()
+    body = assert_problem(call("admin", "GET", "/databases"), 503, "catalog-behind")
+    assert "taken back" in str(body["detail"])

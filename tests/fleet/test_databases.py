@@ -551,6 +551,23 @@ def test_created_twice_at_once_is_created_once(registry: Registry) -> None:
     assert registry.is_counted_right()
 
 
+def test_one_request_sent_several_times_at_once_makes_one(registry: Registry) -> None:
+    _, actor = person(Role.ADMIN)
+    asked = {
+        "project_id": registry.project_id,
+        "name": "new",
+        "url": f"sqlite:///{registry.data}/new.db",
+    }
+
+    def make() -> tuple[Database, bool]:
+        return creating.create_database(actor, dict(asked), key="one")
+
+    answers = at_once(registry.app, *[make] * 4)
+    assert sorted(again for _, again in answers) == [False, True, True, True], answers
+    assert len({made.id for made, _ in answers}) == 1
+    assert registry.is_counted_right()
+
+
 @pytest.mark.parametrize(
     ("values", "error"),
     [

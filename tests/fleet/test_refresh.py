@@ -327,7 +327,7 @@ def test_a_server_that_hangs_holds_nobody_up(
                 shutil.copy(tmp_path / "0.db", tmp_path / f"{number}.db")
             files.append(registered(shop, tmp_path / f"{number}.db", f"n{number}"))
         tour = refresh._tour(shop)
-        tour.round.seconds = 4
+        tour.seconds = 4
         (page,) = list(looks.pages(shop, None))
         began, after = time.monotonic(), {}
         for key, _ in looks.looked(tour, page):

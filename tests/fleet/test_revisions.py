@@ -319,7 +319,7 @@ def one_graph(folder: Path, dice: random.Random) -> int:
         with pytest.raises(errors.ScriptsUnreadable):
             projects.scripts_of(project)
         return 1
-    scripts = projects.scripts_of(project)
+    scripts = migrator.Project.load(*projects.places_of(project))
     compared = 0
     for _ in range(4):
         direction, target = a_target(ids, dice)
@@ -378,7 +378,7 @@ def test_the_sql_of_a_history_is_what_a_preview_shows(
     from app.migrator.address import Address
     from app.migrator.offline import Span, render
 
-    scripts = projects.scripts_of(db.session.get_one(Project, project_id))
+    scripts = migrator.Project.load(folder)
     for kind, start, target in (
         (Kind.UPGRADE, (), "heads"),
         (Kind.UPGRADE, ("r002",), "+2"),
