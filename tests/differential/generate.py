@@ -11,7 +11,7 @@ from tests.differential.environments import ALL, EnvPy
 from tests.differential.revisions import ROWS, Revision
 
 NAMES = ("ann", "bob", "cyd")
-LOOKS = ("status", "plan", "preview", "risks", "check", "rehearse")
+LOOKS = ("status", "plan", "preview", "risks", "check", "rehearse", "snapshot and restore")
 """Moves that change nothing: Headway's alone."""
 
 INI = """[alembic]
@@ -77,6 +77,8 @@ class Generated:
     history: list[Revision]
     moves: list[list[list[Any]]]
     """For each database: name and argument of each move."""
+    bare: bool = False
+    """True if the databases are to be empty to begin with."""
 
     @property
     def text(self) -> str:

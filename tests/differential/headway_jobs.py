@@ -127,6 +127,7 @@ def _done(  # noqa: PLR0911, PLR0912  # one line for each move
             if taken:
                 database.restore(taken)
                 taken.unlink()
+                taken.with_name(f"{Path(str(database.address.path)).name}.replaced").unlink()
             return {"snapshot": str(taken)}
         case _:
             raise ValueError(name)
