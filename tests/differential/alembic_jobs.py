@@ -41,8 +41,8 @@ def steps(
     assert "app.migrator" not in sys.modules
     found: list[dict[str, Any]] = []
     for name, what in moves:
-        if name == "rows":
-            write(url, what)
+        if name in ("rows", "file"):
+            write(url, what) if name == "rows" else (Path(ini).parent / what[0]).write_text(what[1])
             found.append({"dump": dump(url) if dumping else ""})
             continue
         failed = _in_a_process(lambda name=name, what=what: _command(

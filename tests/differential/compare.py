@@ -111,7 +111,8 @@ def _files(made: Generated, root: Path) -> Places:
 @contextmanager
 def _on_server(made: Generated, root: Path, server: URL) -> Iterator[Places]:
     mark = f"hwfuzz_{os.getpid()}_{next(_numbers)}"
-    names = [f"{mark}_{side}_{name}" for side in ("theirs", "ours") for name in NAMES]
+    count = len(made.moves)
+    names = [f"{mark}_{side}_{name}" for side in ("theirs", "ours") for name in NAMES[:count]]
     names += [f"{mark}_own", f"{mark}_neighbour"]
     postgresql = made.dialect == "postgresql"
     force = " WITH (FORCE)" if postgresql else ""
@@ -122,15 +123,15 @@ def _on_server(made: Generated, root: Path, server: URL) -> Iterator[Places]:
             with suppress(sa.exc.DBAPIError):
                 write(maintenance, [f"CREATE ROLE {OWNER}"])
         made_by_create = {
-            names[3 + place] for place in range(3) if made.moves[place][0][0] == "create"
+            names[count + place] for place in range(count) if made.moves[place][0][0] == "create"
         }
         write(maintenance, [f"CREATE DATABASE {n}" for n in names if n not in made_by_create])
         if postgresql and not made.bare:
             for url in urls:
                 write(url, SCHEMAS)
-        for url in urls[6:]:
+        for url in urls[2 * count :]:
             write(url, NEIGHBOUR)
-        yield Places(root, urls[:3], urls[3:6], *urls[6:])
+        yield Places(root, urls[:count], urls[count : 2 * count], *urls[2 * count :])
     finally:
         for name in names:
             write(maintenance, [f"DROP DATABASE IF EXISTS {name}{force}"])
@@ -146,7 +147,7 @@ def compare(
     result = Result(made.name, made.pieces)
     with places(made, servers) as there:
         ini = made.write(there.folder / "project")
-        theirs = [_alembic(made, ini, there, place, alembic) for place in range(3)]
+        theirs = [_alembic(made, ini, there, place, alembic) for place in range(len(made.moves))]
         caches = list((there.folder / "project").rglob("__pycache__"))
         for one in caches:
             shutil.rmtree(one)
@@ -212,7 +213,7 @@ def _headway(made: Generated, ini: Path, there: Places, server: Server) -> dict[
             "environ": _environ(made, ini, there.own, NAMES[place]),
             "x": {"tenant": NAMES[place]} if made.reads_x else {},
         }
-        for place, url in enumerate(there.ours)
+        for place, url in enumerate(there.ours[: len(made.moves)])
     ]
     location = str(ini.parent / "scripts")
     return server.run(

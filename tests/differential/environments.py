@@ -54,9 +54,7 @@ def run_migrations_offline():
 
 def do_run(connection):
     {before}
-    {configure}
-    with context.begin_transaction():
-        context.run_migrations()
+    {run}
 
 
 {online}
@@ -66,6 +64,9 @@ def do_run(connection):
 {postlude}
 """
 
+RUN = """context.configure(connection=connection, **options())
+    with context.begin_transaction():
+        context.run_migrations()"""
 ONLINE = """
 def run_migrations_online():
     with make_engine(){execution}.connect(){connecting} as connection:
@@ -91,6 +92,19 @@ async def run_async():
 def run_migrations_online():
     asyncio.run(run_async())
 """
+ONLINE_LOOP = ONLINE_ASYNC.replace(
+    "    asyncio.run(run_async())\n",
+    """    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(run_async(), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+""",
+)
 ONLINE_HANDED = """
 def run_migrations_online():
     connection = config.attributes["connection"]
@@ -341,6 +355,28 @@ BEFORE = [
         before="context.configure(connection=connection, **options())",
     ),
     one("before: asks a tag", before="context.get_tag_argument()"),
+    one(
+        "run: each schema", "postgresql",
+        run="""for schema in ("public", "acme"):
+        connection.execute(sa.text(f"SET search_path TO {schema}"))
+        connection.commit()
+        context.configure(
+            connection=connection, version_table_schema=schema, **options())
+        with context.begin_transaction():
+            context.run_migrations()""",
+    ),
+    one(
+        "run: without begin_transaction", refusable=True,
+        run="""with connection.begin():
+        context.configure(connection=connection, **options())
+        context.run_migrations()""",
+    ),
+    one(
+        "run: arguments",
+        run="""context.configure(connection=connection, **options())
+    with context.begin_transaction():
+        context.run_migrations() if not context.is_offline_mode() else None""",
+    ),
 ]  # fmt: skip
 
 CONNECTING = [
@@ -493,6 +529,10 @@ sqlalchemy.orm.configure_mappers()""",
         "process: sqlite adapters", "sqlite",
         prelude="sqlite3.register_adapter(pathlib.PurePosixPath, str)",
     ),
+    one(
+        "process: asks for the command line",
+        prelude="if config.cmd_opts is not None:\n    assert config.cmd_opts.cmd",
+    ),
     one("process: random seed", prelude="import random\nrandom.seed(7)"),
 ]  # fmt: skip
 
@@ -506,6 +546,12 @@ ASYNC = one(
     imports="from sqlalchemy.ext.asyncio import create_async_engine",
     engine="engine = create_async_engine(url(), poolclass=pool.NullPool)",
     online=ONLINE_ASYNC, driver="async",
+)  # fmt: skip
+LOOPED = one(
+    "online: async in another thread", "sqlite", "postgresql", refusable=True,
+    imports="from sqlalchemy.ext.asyncio import create_async_engine",
+    engine="engine = create_async_engine(url(), poolclass=pool.NullPool)",
+    online=ONLINE_LOOP, driver="async",
 )  # fmt: skip
 HANDED = one("online: connection only", online=ONLINE_HANDED, hand_over="yes")
 
@@ -546,7 +592,7 @@ def env_py(dice: random.Random, dialect: str) -> EnvPy:
     way = dice.random()
     chosen = [dice.choice(URLS)]
     if way < 0.12 and dialect in ASYNC.dialects:
-        chosen += [ASYNC]
+        chosen += [dice.choice([ASYNC, ASYNC, LOOPED])]
     elif way < 0.2:
         chosen += [dice.choice(ENGINES[:2]), HANDED]
     else:
@@ -561,7 +607,9 @@ def env_py(dice: random.Random, dialect: str) -> EnvPy:
 
 
 def written(chosen: list[Piece]) -> EnvPy:
-    slots = dict.fromkeys((*JOINED, "url", "engine", "online", "execution", "connecting"), "")
+    slots = dict.fromkeys(
+        (*JOINED, "url", "engine", "online", "execution", "connecting", "run"), ""
+    )
     for piece in chosen:
         for name, text in piece.slots.items():
             if name in JOINED and slots[name]:
@@ -574,8 +622,8 @@ def written(chosen: list[Piece]) -> EnvPy:
     text = TEMPLATE.format(
         metadata="None",
         main=MAIN,
-        configure="context.configure(connection=connection, **options())",
-        **{name: text for name, text in slots.items() if name != "before"},
+        **{name: text for name, text in slots.items() if name not in ("before", "run")},
+        run=slots["run"] or RUN,
         before=slots["before"] or "pass",
     )
     return EnvPy(text, chosen)

@@ -96,6 +96,8 @@ def _done(  # noqa: PLR0911, PLR0912  # one line for each move
     match name:
         case "rows":
             write(url, what)
+        case "file":
+            (database.project.folder.parent / what[0]).write_text(what[1])
         case "upgrade" | "downgrade":
             outcome = getattr(database, name)(what)
             return {"replayed": outcome.replayed, "after": list(outcome.after)}

@@ -214,7 +214,7 @@ else:
     Piece("server's clock", "op.execute(\"INSERT INTO log (k, v) VALUES ('@', CURRENT_TIMESTAMP)\")"),
     Piece("server's name of it", "op.execute(\"INSERT INTO log (k, v) VALUES ('@', current_database())\")", dialects=PG),
     Piece("server's name of it", "op.execute(\"INSERT INTO log (k, v) VALUES ('@', database())\")", dialects=MY),
-    Piece("last id", "op.execute(\"INSERT INTO note (body) VALUES ('new')\")\nop.execute(\"INSERT INTO log (k, v) VALUES ('@', last_insert_rowid())\")", dialects=LITE),
+    Piece("last id", "op.execute(\"INSERT INTO note (id, body) SELECT coalesce(max(id), 900) + 1, 'new' FROM note\")\nop.execute(\"INSERT INTO log (k, v) VALUES ('@', last_insert_rowid())\")", dialects=LITE),
     Piece("changes()", "op.execute(\"UPDATE item SET n = 1\")\nop.execute(\"INSERT INTO log (k, v) VALUES ('@', changes())\")", dialects=LITE),
     Piece("rowcount", 'done = op.get_bind().execute(sa.text("UPDATE item SET n = 2"))\n' + log("done.rowcount")),
     Piece("host", "import platform\n" + log("platform.system()")),
