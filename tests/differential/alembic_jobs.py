@@ -32,7 +32,6 @@ def steps(
     environ: Mapping[str, str] | None = None,
     x: Mapping[str, str] | None = None,
     hand_over: bool = False,
-    dumping: bool = True,
 ) -> dict[str, Any]:
     """The dump after each move: `["upgrade", target]`, `["rows", [statements]]`.
 
@@ -43,14 +42,12 @@ def steps(
     for name, what in moves:
         if name in ("rows", "file"):
             write(url, what) if name == "rows" else (Path(ini).parent / what[0]).write_text(what[1])
-            found.append({"dump": dump(url) if dumping else ""})
+            found.append({"dump": dump(url)})
             continue
         failed = _in_a_process(lambda name=name, what=what: _command(
             ini, url, name, what, environ or {}, x or {}, hand_over
         ))  # fmt: skip
-        found.append(
-            {"dump": dump(url) if dumping else ""} | ({"failed": failed} if failed else {})
-        )
+        found.append({"dump": dump(url)} | ({"failed": failed} if failed else {}))
         if failed:
             break
     return {"moves": found}

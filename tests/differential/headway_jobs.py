@@ -22,9 +22,7 @@ from tests.differential.generate import LOOKS
 from tests.differential.state import differences, state
 
 
-def project(
-    ini: str, location: str, databases: list[dict[str, Any]], watch: str, dumping: bool = True
-) -> dict[str, Any]:
+def project(ini: str, location: str, databases: list[dict[str, Any]], watch: str) -> dict[str, Any]:
     """What came of each move of each database, and what is not as it was in this process."""
     os.chdir(Path(ini).parent)
     temporary = Path(watch, "temporary")
@@ -39,7 +37,7 @@ def project(
     for one in databases:
         os.environ.update(one.get("environ") or {})
         before["environ"] = dict(os.environ)
-        found.append(_moves(loaded, dumping=dumping, **one))
+        found.append(_moves(loaded, **one))
     after = state(Path(watch))
     atexit._run_exitfuncs()  # this process ends without: what was to go with it goes now
     return {
@@ -58,22 +56,21 @@ def _moves(
     loaded: Project,
     url: str,
     moves: list[list[Any]],
-    dumping: bool = True,
     environ: Mapping[str, str] | None = None,
     x: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     database = loaded.at(url, x=x or {})
     answers: list[dict[str, Any]] = []
-    now = dump(url) if dumping else ""
-    for name, what in moves:
-        was = now
+    now = dump(url)
+    for place, (name, what, *_) in enumerate(moves):
         began = time.monotonic()
         answer = _move(database, url, name, what)
         answer["seconds"] = round(time.monotonic() - began, 3)
-        answer["dump"] = now = dump(url) if dumping else ""
-        answer["chance"] = values_of_chance(answer["dump"])
-        answer["changed"] = was != answer["dump"]
         answers.append(answer)
+        if name in LOOKS and place + 1 < len(moves) and moves[place + 1][0] in LOOKS:
+            continue  # the last of several looks tells of all
+        was, now = now, dump(url)
+        answer |= {"dump": now, "chance": values_of_chance(now), "changed": was != now}
         if ("refused" in answer or "crash" in answer) and name not in LOOKS:
             if answer["changed"]:
                 answer["position"] = str(database.status().position)

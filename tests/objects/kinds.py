@@ -84,21 +84,21 @@ def project(kind: Kind, dialect: str) -> Generated:
         less += f'\nop.drop_column("{kind.table}", "extra")'
     history = scripts((made, ""), (BESIDE, 'op.drop_table("beside")'), (more, less))
     first, _, last = (one.id for one in history)
-    rows: list[Any] = ["rows", kind.rows]
     beside: list[Any] = ["rows", ["INSERT INTO beside (id, t) VALUES (1, 'one')"]]
     unstamped: list[Any] = ["rows", ["DROP TABLE alembic_version"]]
     looks: list[list[Any]] = [[name, "heads"] for name in ("status", "plan", "preview", "risks")]
     restore = [["snapshot and restore", ["DROP TABLE beside"]]] if lite else []
     story = [
-        *(["upgrade", first], rows, *looks, ["check", ""], ["rehearse", "heads"]),
+        *(["upgrade", first], ["rows", kind.rows], *looks, ["check", ""], ["rehearse", "heads"]),
         *(["upgrade", last], beside, ["check", ""], *restore),
         *(["downgrade", first], ["check", ""], ["upgrade", "heads"], ["check", ""]),
     ]
+    # The number is that of the state of the first database which it is to be like.
     adopted = [
-        *(["upgrade", first], rows, unstamped, ["adopt", first]),
-        *(["upgrade", "heads"], unstamped, ["adopt", last], ["check", ""]),
+        *(["upgrade", first, 0], ["rows", kind.rows, 1], unstamped, ["adopt", first, 1]),
+        *(["upgrade", "heads", 2], unstamped, ["adopt", last, 2], ["check", ""]),
     ]
-    made_anew: list[list[Any]] = [["create", "heads"], ["check", ""], rows, ["downgrade", first]]
+    made_anew: list[list[Any]] = [["create", "heads"], ["check", ""], ["downgrade", first]]
     return _generated(kind, dialect, history, [story, adopted, made_anew])
 
 
@@ -109,7 +109,7 @@ def rebuilt(kind: Kind) -> Generated:
     made = "\n".join(map(op_execute, kind.make))
     history = scripts((made, ""), (batch, "pass"))
     moves: list[list[Any]] = [["upgrade", history[0].id], ["rows", kind.rows], ["upgrade", "heads"]]
-    return _generated(kind, "sqlite", history, [moves, moves, moves])
+    return _generated(kind, "sqlite", history, [moves])
 
 
 def _generated(
