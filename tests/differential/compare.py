@@ -59,7 +59,7 @@ class Result:
 
     def __str__(self) -> str:
         lines = [f"{self.name} ({self.mode}): {', '.join(self.pieces)}"]
-        return "\n  - ".join(lines + self.findings)
+        return "\n  - ".join(lines + list(dict.fromkeys(self.findings)))
 
 
 @dataclass
@@ -296,7 +296,7 @@ def _one_database(  # noqa: PLR0911  # one for each way to end
             continue
         expected = next(theirs, None)
         if "crash" in answer:
-            say(f"{where}: traceback: {answer['crash'].strip()[-900:]}")
+            say(f"{where}: traceback: {' '.join(answer['crash'].split())[:400]}")
             return None
         if "refused" in answer:
             failed = bool(expected and expected.get("failed"))
@@ -328,7 +328,7 @@ def _look(made: Generated, where: str, answer: dict[str, Any], result: Result) -
     if answer.get("changed"):
         say(f"{where}: it, or a look before it, changed the database")
     if "crash" in answer:
-        say(f"{where}: traceback: {answer['crash'].strip()[-900:]}")
+        say(f"{where}: traceback: {' '.join(answer['crash'].split())[:400]}")
     if "refused" in answer:
         kind = answer["refused"]["kind"]
         right = kind == "PreviewImpossible" or made.fails or made.refusable

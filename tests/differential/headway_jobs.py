@@ -83,8 +83,15 @@ def _move(database: Database, url: str, name: str, what: Any) -> dict[str, Any]:
         return {"move": [name, what], **_done(database, url, name, what)}
     except HeadwayError as error:
         return {"move": [name, what], "refused": words(error)}
-    except BaseException:  # noqa: BLE001  # it is the answer
-        return {"move": [name, what], "crash": traceback.format_exc()[-3000:]}
+    except BaseException as error:  # noqa: BLE001  # it is the answer
+        return {"move": [name, what], "crash": f"{_where(error)}: {type(error).__name__}: {error}"}
+
+
+def _where(error: BaseException) -> str:
+    """The last line of ours that an error went through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [one for one in frames if f"{os.sep}app{os.sep}" in one.filename]
+    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "?"
 
 
 def _done(  # noqa: PLR0911, PLR0912  # one line for each move

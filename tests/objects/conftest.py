@@ -1,5 +1,6 @@
 """What every kind is tried with: two servers that fork, and the databases' servers."""
 
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,7 +11,21 @@ from tests.differential.compare import Result, compare
 from tests.differential.dumps import write
 from tests.differential.generate import Generated
 from tests.differential.worker import Server
-from tests.objects.kinds import MARK
+from tests.objects.kinds import MARK, Kind
+
+Tried = Callable[[Generated], Result]
+
+
+def each(kinds: list[Kind]) -> list[object]:
+    """The parameters of a test; what is rare is for `make thorough`."""
+    return [
+        pytest.param(
+            kind,
+            id=re.sub(r"\W+", "_", kind.name).strip("_"),
+            marks=[pytest.mark.thorough] if kind.thorough else [],
+        )
+        for kind in kinds
+    ]
 
 
 @pytest.fixture(scope="session")
