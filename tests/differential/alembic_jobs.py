@@ -6,6 +6,7 @@ import contextlib
 import logging.config  # noqa: F401
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def steps(
     environ: Mapping[str, str] | None = None,
     x: Mapping[str, str] | None = None,
     hand_over: bool = False,
+    location: str = "",
 ) -> dict[str, Any]:
     """The dump after each move: `["upgrade", target]`, `["rows", [statements]]`.
 
@@ -44,10 +46,13 @@ def steps(
             write(url, what) if name == "rows" else (Path(ini).parent / what[0]).write_text(what[1])
             found.append({"dump": dump(url)})
             continue
+        began = time.monotonic()
         failed = _in_a_process(lambda name=name, what=what: _command(
-            ini, url, name, what, environ or {}, x or {}, hand_over
+            ini, url, name, what, environ or {}, x or {}, hand_over, location
         ))  # fmt: skip
-        found.append({"dump": dump(url)} | ({"failed": failed} if failed else {}))
+        seconds = round(time.monotonic() - began, 4)
+        found.append({"dump": dump(url), "seconds": seconds})
+        found[-1] |= {"failed": failed} if failed else {}
         if failed:
             break
     return {"moves": found}
@@ -61,10 +66,14 @@ def _command(
     environ: Mapping[str, str],
     x: Mapping[str, str],
     hand_over: bool,
+    location: str,
 ) -> None:
-    os.chdir(Path(ini).parent)
+    os.chdir(Path(ini or location).parent)
     os.environ.update(environ)
-    config = Config(ini)
+    config = Config(ini or None)
+    if location:
+        config.set_main_option("script_location", location.replace("%", "%%"))
+        config.set_main_option("path_separator", "os")
     if x:
         config.cmd_opts = argparse.Namespace(x=[f"{key}={value}" for key, value in x.items()])
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))

@@ -42,6 +42,11 @@ SCHEMAS = [
 UNCHANGED = ("as it was", "Nothing was changed", "nothing was changed")
 NOTHING_STAYS = (*UNCHANGED, "Nothing of it stays")
 BY_NATURE = re.compile(r"env_was_here|\.ud\d")
+CLAUSES = (
+    *("AUTOINCREMENT", "DESC", "CHECK", "COLLATE", "UNIQUE", "REFERENCES", "DEFERRABLE", "STRICT"),
+    *("ON DELETE", "ON UPDATE", "ON CONFLICT", "WITHOUT ROWID", "GENERATED", "STORED", "DEFAULT"),
+)
+"""What a table has that a rebuild may leave out."""
 BEYOND_ALEMBIC = "asyncio.run() cannot be called from a running event loop"
 
 
@@ -286,7 +291,7 @@ def _one_database(  # noqa: PLR0911  # one for each way to end
 ) -> dict[str, Any] | None:
     """The last move, where all went as with Alembic."""
     theirs, say = iter(told), result.findings.append
-    last = None
+    last, before, was = None, "", ""
     for answer in moves:
         where = f"{name}, {' '.join(map(str, answer['move']))[:20]}"
         result.mode = result.mode or answer.get("mode", "")
@@ -298,8 +303,14 @@ def _one_database(  # noqa: PLR0911  # one for each way to end
         if "crash" in answer:
             say(f"{where}: traceback: {' '.join(answer['crash'].split())[:400]}")
             return None
+        lost = losses(before, expected["dump"]) if made.keeps and expected else []
+        before = (expected or {}).get("dump") or ""
+        if lost and "refused" not in answer and losses(was, answer.get("dump", "")):
+            say(f"{where}: lost without a word: {lost}")
+            return None
+        was = answer.get("dump", "")
         if "refused" in answer:
-            failed = bool(expected and expected.get("failed"))
+            failed = bool(lost or (expected and expected.get("failed")))
             _refusal(made, where, answer, result, failed=failed)
             return None
         if expected is None:
@@ -321,6 +332,17 @@ def _one_database(  # noqa: PLR0911  # one for each way to end
             return None
         last = answer
     return last
+
+
+def losses(before: str, after: str) -> list[str]:
+    """Objects that a dump of SQLite has lost, and what was said of them."""
+    made = re.compile(r"^(?:index|trigger|view|table) .* on .*?:", re.MULTILINE)
+    found = sorted(set(made.findall(before)) - set(made.findall(after)))
+    return found + [
+        word
+        for word in CLAUSES
+        if len(re.findall(rf"\b{word}\b", before)) > len(re.findall(rf"\b{word}\b", after))
+    ]
 
 
 def _look(made: Generated, where: str, answer: dict[str, Any], result: Result) -> None:

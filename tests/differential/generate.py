@@ -79,6 +79,8 @@ class Generated:
     """For each database: name and argument of each move."""
     bare: bool = False
     """True if the databases are to be empty to begin with."""
+    keeps: bool = False
+    """True if nothing may be lost: where Alembic loses something, a refusal is the right answer."""
 
     @property
     def text(self) -> str:

@@ -24,14 +24,14 @@ from tests.differential.state import differences, state
 
 def project(ini: str, location: str, databases: list[dict[str, Any]], watch: str) -> dict[str, Any]:
     """What came of each move of each database, and what is not as it was in this process."""
-    os.chdir(Path(ini).parent)
+    os.chdir(Path(ini or location).parent)
     temporary = Path(watch, "temporary")
     temporary.mkdir()
     tempfile.tempdir = os.environ["TMPDIR"] = str(temporary)
     before = state(Path(watch))
     found = []
     try:
-        loaded = Project.load(location, ini)
+        loaded = Project.load(location, ini or None)
     except HeadwayError as error:
         return {"refused": words(error), "state": differences(before, state(Path(watch)))}
     for one in databases:

@@ -109,7 +109,9 @@ def rebuilt(kind: Kind) -> Generated:
     made = "\n".join(map(op_execute, kind.make))
     history = scripts((made, ""), (batch, "pass"))
     moves: list[list[Any]] = [["upgrade", history[0].id], ["rows", kind.rows], ["upgrade", "heads"]]
-    return _generated(kind, "sqlite", history, [moves])
+    made_of = _generated(kind, "sqlite", history, [moves])
+    made_of.keeps = True
+    return made_of
 
 
 def _generated(
