@@ -303,6 +303,11 @@ def _one_database(  # noqa: PLR0911  # one for each way to end
         if "crash" in answer:
             say(f"{where}: traceback: {' '.join(answer['crash'].split())[:400]}")
             return None
+        if made.bare and not made.keeps and expected and expected.get("failed"):
+            say(
+                f"{where}: Alembic itself fails, so this compares nothing: {expected['failed'][:300]}"
+            )
+            return None
         lost = losses(before, expected["dump"]) if made.keeps and expected else []
         before = (expected or {}).get("dump") or ""
         if lost and "refused" not in answer and losses(was, answer.get("dump", "")):
