@@ -200,7 +200,9 @@ def _surroundings(made: Generated, there: Places, servers: Mapping[str, URL]) ->
         ),
     }
     if made.dialect == "postgresql":
-        found["roles and settings of the server"] = globals_of_postgresql(servers["postgresql"])
+        found["roles and settings of the server"] = globals_of_postgresql(
+            servers["postgresql"], OWNER
+        )
     return found
 
 

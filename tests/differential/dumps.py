@@ -128,15 +128,18 @@ def _plain_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k not in ("PGOPTIONS", "PYTHONPATH")}
 
 
-def globals_of_postgresql(url: URL) -> str:
-    """Roles and databases of the server, and settings of both."""
+def globals_of_postgresql(url: URL, owner: str) -> str:
+    """What belongs to the server: the roles of this run, with their rights and settings.
+
+    Others may work on the same server, so theirs are left out.
+    """
     engine = sa.create_engine(url.set(database="postgres"), poolclass=sa.NullPool)
-    queries = (
-        "SELECT rolname, rolsuper, rolcreatedb, rolconfig FROM pg_roles ORDER BY 1",
-        "SELECT setdatabase, setrole, setconfig FROM pg_db_role_setting ORDER BY 1, 2",
+    query = sa.text(
+        "SELECT rolname, rolsuper, rolcreatedb, rolconfig, rolvaliduntil FROM pg_roles "
+        "WHERE rolname IN (current_user, :owner) ORDER BY 1"
     )
     with engine.connect() as connection:
-        return "\n".join(str(row) for query in queries for row in connection.exec_driver_sql(query))
+        return "\n".join(str(row) for row in connection.execute(query, {"owner": owner}))
 
 
 # --- MariaDB ----------------------------------------------------------------------------------

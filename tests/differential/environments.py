@@ -1,7 +1,9 @@
 """Shapes of env.py, as pieces that go together: what projects really have there."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 ALL = ("sqlite", "postgresql", "mariadb")
 
@@ -578,6 +580,21 @@ class EnvPy:
         return any(name in piece.config for piece in self.pieces)
 
 
+class Refusable(Protocol):
+    """What both kinds of pieces have."""
+
+    @property
+    def refusable(self) -> bool: ...
+
+
+SomePiece = TypeVar("SomePiece", bound=Refusable)
+
+
+def picked(dice: random.Random, pieces: Sequence[SomePiece]) -> SomePiece:
+    """One of them; rarely one that may be refused, or there would be little to compare."""
+    return dice.choices(pieces, [0.2 if piece.refusable else 1 for piece in pieces])[0]
+
+
 def env_py(dice: random.Random, dialect: str) -> EnvPy:
     """An env.py for this kind of database."""
 
@@ -586,17 +603,17 @@ def env_py(dice: random.Random, dialect: str) -> EnvPy:
 
     def some(pieces: list[Piece], *weights: float) -> list[Piece]:
         count = dice.choices(range(len(weights)), weights)[0]
-        pieces = fitting(pieces)
-        return dice.sample(pieces, min(count, len(pieces)))
+        found = [picked(dice, fitting(pieces)) for _ in range(count)]
+        return list({piece.name: piece for piece in found}.values())
 
     way = dice.random()
     chosen = [dice.choice(URLS)]
     if way < 0.12 and dialect in ASYNC.dialects:
-        chosen += [dice.choice([ASYNC, ASYNC, LOOPED])]
+        chosen += [picked(dice, [ASYNC, LOOPED])]
     elif way < 0.2:
         chosen += [dice.choice(ENGINES[:2]), HANDED]
     else:
-        engine = dice.choice(fitting(ENGINES)) if dice.random() < 0.6 else ENGINES[0]
+        engine = picked(dice, fitting(ENGINES)) if dice.random() < 0.6 else ENGINES[0]
         chosen += [engine, dice.choice(PLAIN)]
         chosen += some(CONNECTING, 0.85, 0.15) if "either" not in chosen[-1].name else []
         chosen += some(LISTENERS, 0.55, 0.35, 0.1)

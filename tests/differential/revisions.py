@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from textwrap import indent
 
-from tests.differential.environments import ALL
+from tests.differential.environments import ALL, picked
 
 SCRIPT = '''"""revision {id}"""
 
@@ -357,11 +357,11 @@ def history(dice: random.Random, dialect: str, gives: set[str]) -> list[Revision
         pieces = dice.sample(fitting(SCHEMA), dice.choice([0, 1, 1, 2]))
         if number > 1:
             kinds = dice.choices([READS, WRITES, BATCH], [5, 3, 2], k=dice.choice([0, 1, 1, 2]))
-            pieces += [dice.choice(fitting(kind)) for kind in kinds]
+            pieces += [picked(dice, fitting(kind)) for kind in kinds]
         # A custom type and such are rarely chosen, and what gives them is there for that.
         pieces += [piece for piece in fitting(SCHEMA) if piece.needs and dice.random() < 0.5]
         pieces = list({piece.name: piece for piece in pieces}.values())
-        if number == count and dice.random() < 0.12:
+        if number == count and dice.random() < 0.08:
             pieces.append(dice.choice(fitting(FAILS)))
         found.append(script(number, found[-1].id if found else None, pieces))
     return found

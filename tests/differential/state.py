@@ -2,6 +2,7 @@
 
 import asyncio
 import builtins
+import contextlib
 import datetime as dt
 import gc
 import locale
@@ -136,13 +137,20 @@ def _events() -> Iterator[tuple[str, list[str]]]:
         for name in getattr(dispatch, "_event_names", ()):
             levels = getattr(getattr(dispatch, name, None), "_clslevel", {})
             for listeners in list(levels.values()):
-                theirs = [
-                    f"{getattr(one, '__module__', '')}.{getattr(one, '__qualname__', one)}"
-                    for one in listeners
-                ]
+                theirs = [_name_of(one) for one in listeners]
                 theirs = [one for one in theirs if not one.startswith(("sqlalchemy.", "flask_sq"))]
                 if theirs:
                     yield f"{events.__name__}.{name}", sorted(set(theirs))
+
+
+def _name_of(listener: Any) -> str:
+    """What was given to SQLAlchemy, which wraps some."""
+    for cell in getattr(listener, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # an empty cell
+            inner = cell.cell_contents
+            if callable(inner) and not str(inner.__module__).startswith("sqlalchemy"):
+                return f"{inner.__module__}.{getattr(inner, '__qualname__', inner)}"
+    return f"{getattr(listener, '__module__', '')}.{getattr(listener, '__qualname__', listener)}"
 
 
 def _compilers(projects: Path) -> Iterator[tuple[str, str]]:
