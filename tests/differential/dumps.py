@@ -121,7 +121,20 @@ def dump_postgresql(url: URL) -> str:
     text = NOISE.sub("", MOMENTARY.sub("", done.stdout))
     # A row that was written anew lies elsewhere: their order says nothing.
     rows = iter(sorted(found.group() for found in INSERT.finditer(text)))
-    return INSERT.sub(lambda _: next(rows), text)
+    return INSERT.sub(lambda _: next(rows), text) + _settings_of_database(url)
+
+
+def _settings_of_database(url: URL) -> str:
+    """What `ALTER DATABASE … SET` has set, which pg_dump leaves out."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    query = (
+        "SELECT r.setrole, unnest(r.setconfig) FROM pg_db_role_setting r "
+        "JOIN pg_database d ON d.oid = r.setdatabase WHERE d.datname = current_database()"
+    )
+    with engine.connect() as connection:
+        return "".join(
+            f"\nSET {row}" for row in sorted(map(str, connection.exec_driver_sql(query)))
+        )
 
 
 def _plain_environment() -> dict[str, str]:
