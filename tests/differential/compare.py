@@ -7,12 +7,11 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from tests.differential.dumps import (
@@ -23,10 +22,9 @@ from tests.differential.dumps import (
     without_chance,
     write,
 )
-from tests.differential.generate import LOOKS, NAMES, Generated
+from tests.differential.generate import LOOKS, NAMES, OWNER, Generated
 from tests.differential.worker import Server
 
-OWNER = "headway_fuzz_owner"
 NEIGHBOUR = [
     "CREATE TABLE item (id INTEGER PRIMARY KEY, name VARCHAR(50), n INTEGER)",
     "CREATE TABLE log (k VARCHAR(60), v VARCHAR(200))",
@@ -130,8 +128,7 @@ def _on_server(made: Generated, root: Path, server: URL) -> Iterator[Places]:
 
     try:
         if postgresql:
-            with suppress(sa.exc.DBAPIError):
-                write(maintenance, [f"CREATE ROLE {OWNER}"])
+            write(maintenance, [f"CREATE ROLE {OWNER}"])
         write(maintenance, [f"CREATE DATABASE {name}" for name in (*needed, *beside)])
         for name in (*needed, *beside) if postgresql and not made.bare else ():
             write(at(name), SCHEMAS)
@@ -141,6 +138,8 @@ def _on_server(made: Generated, root: Path, server: URL) -> Iterator[Places]:
     finally:
         every = (*theirs, *ours, *beside)
         write(maintenance, [f"DROP DATABASE IF EXISTS {name}{force}" for name in every])
+        if postgresql:
+            write(maintenance, [f"DROP ROLE IF EXISTS {OWNER}"])
 
 
 _numbers = itertools.count(1)

@@ -1,5 +1,6 @@
 """Projects that nobody wrote: the same number gives the same project."""
 
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ NAMES = ("ann", "bob", "cyd", "dot")
 LOOKS = ("status", "plan", "preview", "risks", "check", "rehearse", "snapshot and restore")
 """Moves that change nothing: Headway's alone."""
 
+OWNER = f"headway_fuzz_owner_{os.getpid()}"
+"""The role that some env.py's work as: each process has one of its own."""
 INI = """[alembic]
 script_location = %(here)s/scripts
 prepend_sys_path = .
@@ -121,7 +124,8 @@ class Generated:
         versions.mkdir(parents=True)
         (folder / "alembic.ini").write_text(INI)
         (folder / "settings.py").write_text(SETTINGS)
-        (folder / "scripts" / "env.py").write_text(self.env.text)
+        text = self.env.text.replace("headway_fuzz_owner", OWNER)
+        (folder / "scripts" / "env.py").write_text(text)
         (folder / "scripts" / "words.txt").write_text("of a file\n")
         (folder / "scripts" / "more.sql").write_text("CREATE TABLE %s (id INTEGER)")
         for one in self.history:
