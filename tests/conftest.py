@@ -49,6 +49,12 @@ LONGEST = (
         "test_schema",
         "test_chaos",
         "test_kills",
+        "test_many_projects",
+        "test_pieces",
+        "test_objects_postgresql",
+        "test_objects_mariadb",
+        "test_objects_sqlite",
+        "test_fuzz",
     ),
 )
 """Files by how long they take; each is run by one process, so these are begun first."""
