@@ -194,7 +194,7 @@ class Told:
         mine, theirs = ([_how(one) for one in told.configured] for told in (self, other))
         return (
             self.needs == other.needs
-            and self.schema == other.schema
+            and (self.schema, self.elsewhere) == (other.schema, other.elsewhere)
             and len(self.engines) == len(other.engines)
             and alike(mine, theirs)
             and alike(self.runs, other.runs)
@@ -233,8 +233,6 @@ def listen(
         told = again if given else told
     if told.failed:
         raise_failed(told.failed, url)
-    if told.needs and not told.used.why:
-        return replace(_concluded(told), is_given=given)
     other = hear(_another(url), given=given)
     differs = other.failed is not None or not told.is_like(other)
     if differs:

@@ -283,6 +283,22 @@ def test_so_are_filters_that_look_at_the_database(team: Team) -> None:
     assert team.load().environment.why == "what it configures depends on the database"
 
 
+def test_so_is_the_schema_that_env_py_sets(team: Team, fresh_url: Callable[[str], URL]) -> None:
+    team.two().ini().env(
+        before="""
+        name = config.get_main_option("sqlalchemy.url").rpartition("/")[2]
+        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS s_{name}"))
+        connection.execute(text(f"SET search_path TO s_{name}"))
+        connection.commit()
+        """
+    )
+    project = team.load()
+    for url in (fresh_url("postgresql"), fresh_url("postgresql")):
+        for target in ("a", "b"):
+            assert project.at(url).upgrade(target).applied == (target,)
+        assert project.at(url).status().position is Position.AT_HEAD
+
+
 def test_a_variable_that_env_py_reads_may_change(
     team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
