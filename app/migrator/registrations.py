@@ -117,14 +117,24 @@ def registered(kept: Registrations, is_projects: Callable[[], bool]) -> Iterator
 
 
 class _Noting:
-    """SQLAlchemy's key of a listener, which notes that it was registered."""
+    """SQLAlchemy's key of a listener, which notes that it was registered, or removed."""
 
-    def __init__(self, key: Any, note: Callable[[tuple[Any, ...], dict[str, Any]], None]) -> None:
-        self._key, self._note = key, note
+    def __init__(self, key: Any, target: Any, kept: list[Listener]) -> None:
+        self._key, self._target, self._kept = key, target, kept
 
     def listen(self, *arguments: Any, **options: Any) -> None:
-        self._key.listen(*arguments, **options)
-        self._note(arguments, options)
+        key = self._key
+        key.listen(*arguments, **options)
+        self._kept.append(
+            Listener(self._target, key.dispatch_target, key.identifier, key.fn, arguments, options)
+        )
+
+    def remove(self) -> None:
+        self._key.remove()
+        same = (self._target, self._key.identifier, self._key.fn)
+        self._kept[:] = [
+            one for one in self._kept if (one.target, one.identifier, one.function) != same
+        ]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._key, name)
@@ -139,13 +149,7 @@ def _listeners(kept: Registrations, is_projects: Callable[[], bool]) -> Iterator
         shared = isinstance(key.dispatch_target, type) and _is_shared(key.dispatch_target)
         if not (shared and is_projects() and kept.owns(function)):
             return key
-
-        def note(arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-            kept.listeners.append(
-                Listener(target, key.dispatch_target, identifier, function, arguments, options)
-            )
-
-        return _Noting(key, note)
+        return _Noting(key, target, kept.listeners)
 
     for one in kept.listeners:
         make(one.target, one.identifier, one.function).listen(*one.arguments, **one.options)

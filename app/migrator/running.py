@@ -34,7 +34,7 @@ def own_session() -> Iterator[None]:
     def submitted(pool: ThreadPoolExecutor, work: Any, /, *args: Any, **kwargs: Any) -> Any:
         return submit(pool, _in_this_context(work) if in_project() else work, *args, **kwargs)
 
-    _running = object()
+    before, _running = _running, object()  # a callback of the program may call us again
     token = session.set(_running)
     with (
         patched(threading.Thread, "start", marked),
@@ -44,7 +44,7 @@ def own_session() -> Iterator[None]:
             yield
         finally:
             session.reset(token)
-            _running = None
+            _running = before
 
 
 def _in_this_context(work: Callable[P, T]) -> Callable[P, T]:
