@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from configparser import Error as IniError
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -345,7 +345,7 @@ class Project:
         given = dict(x or {})
         address = Address.of(database)
         project = self.for_kind(address.url, given)
-        address = replace(address, setup=ConnectionSetup(project, given))
+        address = address.set_up_by(ConnectionSetup(project, given))
         return Database(project, address, given, Policy(**policy))
 
     def revise(self, message: str, **options: Any) -> tuple[Path, ...]:
