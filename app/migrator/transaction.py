@@ -88,6 +88,15 @@ class Transaction:
         if self.connection.in_transaction():
             self._ready()
 
+    def enter_step(self) -> None:
+        """Its code is about to run, in a transaction of its own if each step has one.
+
+        That one is begun by now. The listeners of its engine, which may begin it, come after ours.
+        """
+        if self.mark is None and self.connection.in_transaction():
+            self._ready()
+            self.statements = self.since = 0  # the BEGIN
+
     def end_step(self) -> None:
         """Ask after a step, before its version is written.
 

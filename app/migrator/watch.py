@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import wraps
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext, MigrationInfo
@@ -156,8 +157,10 @@ class Run:
         """The same step, whose transaction is asked about before its version is written."""
         own, run = copy.copy(step), step.migration_fn
 
+        @wraps(run)  # Alembic logs its name: "Running upgrade"
         def migrate(**arguments: Any) -> None:
             try:
+                self.transaction.enter_step()
                 run(**arguments)
                 self.transaction.end_step()
             except BaseException as error:

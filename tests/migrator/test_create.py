@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import tempfile
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -73,37 +74,46 @@ def test_an_edited_script_makes_another_template(tmp_path: Path) -> None:
     assert Project.load(folder).at(tmp_path / "two.db").create() == ("r003",)
 
 
-def test_an_old_template_on_a_server_goes(
-    tmp_path: Path, postgresql_url: URL, postgresql_server: URL
-) -> None:
-    dialect = dialect_of(postgresql_url)
-    folder = write_project(tmp_path / "p", 2)
-    head = folder / "versions" / "r002.py"
-    head.write_text(head.read_text().replace("r002", f"r{os.getpid()}"))
-    base = folder / "versions" / "r001.py"
-    for path in (base, head):
-        path.write_text(path.read_text().replace("r001", f"b{os.getpid()}"))
-    dialect.drop(postgresql_url)
-    Project.load(folder).at(postgresql_url).create()
-    before = set(dialect.named(postgresql_server, "headway_template_"))
-    dialect.drop(postgresql_url)
-    head.write_text(head.read_text() + "\n# edited\n")
-    Project.load(folder).at(postgresql_url).create()
-    after = set(dialect.named(postgresql_server, "headway_template_"))
-    assert len(before - after) == len(after - before) == 1
-    for name in after - before:
-        dialect.drop(postgresql_server.set(database=name))
+@pytest.fixture
+def unique(tmp_path: Path) -> Path:
+    """Two revisions that no other process has: nobody else makes or drops their templates."""
+    folder, number = write_project(tmp_path / "p", 2), uuid4().hex[:12]
+    for path in (folder / "versions").glob("*.py"):
+        path.write_text(path.read_text().replace("r00", f"{number}_r00"))
+    return folder
 
 
-def test_a_template_that_somebody_dropped_is_built_again(
-    project: Project, postgresql_url: URL
-) -> None:
-    dialect = dialect_of(postgresql_url)
+def template_of(project: Project, server: URL) -> URL:
+    """The one template that a project has made, or found."""
+    (name,) = (key[1] for key in project.memory if key[0] == "template")
+    return server.set(database=name)
+
+
+def test_an_old_template_on_a_server_goes(unique: Path, postgresql_url: URL) -> None:
+    dialect, templates = dialect_of(postgresql_url), []
+    head = unique / "versions" / "r002.py"
+    for text in ("", "\n# edited\n"):
+        head.write_text(head.read_text() + text)
+        dialect.drop(postgresql_url)
+        project = Project.load(unique)
+        project.at(postgresql_url).create()
+        templates.append(template_of(project, postgresql_url))
+        assert dialect.exists(templates[-1])
+    old, new = templates
+    assert new != old
+    assert not dialect.exists(old)
+    dialect.drop(new)
+
+
+def test_a_template_that_somebody_dropped_is_built_again(unique: Path, postgresql_url: URL) -> None:
+    dialect, project = dialect_of(postgresql_url), Project.load(unique)
     for _ in range(2):
         dialect.drop(postgresql_url)
-        assert project.at(postgresql_url).create() == ("r005",)
-        for name in dialect.named(postgresql_url, "headway_template_"):
-            dialect.drop(postgresql_url.set(database=name))
+        (head,) = project.at(postgresql_url).create()
+        assert head.endswith("r002")
+        template = template_of(project, postgresql_url)
+        assert dialect.exists(template)
+        dialect.drop(template)
 
 
 def test_one_that_cannot_be_made_leaves_nothing(scripts: Path, new_url: URL) -> None:
