@@ -705,7 +705,7 @@ def pgbouncer(url: URL, mode: str) -> Iterator[URL]:
     """A proxy in front of a database."""
     program = shutil.which("pgbouncer", path=servers.SYSTEM)
     if program is None:
-        pytest.skip("pgbouncer is not installed: apt-get install pgbouncer")
+        servers.missing("pgbouncer", "apt-get install pgbouncer")
     with tempfile.TemporaryDirectory() as name:
         port, config, log = servers.free_port(), Path(name, "ini"), Path(name, "log")
         secret = f" password={url.password}" if url.password else ""
