@@ -53,6 +53,10 @@ class Modules:
     """Variables that its env.py sets, as from an `.env` file."""
     replaced: dict[str, str | None] = field(default_factory=dict)
     """What stood in their place before, while it is running."""
+    folder: str | None = None
+    """The working directory that its env.py goes to, for its revisions."""
+    around: str | None = None
+    """The program's own, while it is running."""
     context: dict[ContextVar[Any], Any] = field(default_factory=dict)
     """Context variables that its env.py sets: `app.app_context().push()` is one."""
     registered: Registrations = field(default_factory=Registrations)
@@ -91,6 +95,7 @@ def alone(modules: Modules) -> Iterator[None]:
         _own_loop(),
         _own_modules(modules),
         _own_environ(modules),
+        _own_folder(modules),
         _own_context(modules),
         own_logging(modules.logging, in_project),
         registered(modules.registered, in_project),
@@ -103,7 +108,9 @@ def alone(modules: Modules) -> Iterator[None]:
 def env_py(modules: Modules, work: Callable[[], T]) -> T:
     """Let an env.py run, within `alone`: what it sets up in this process is its own."""
     with running.outside():
-        before, here = dict(os.environ), Path.cwd()
+        before = dict(os.environ)
+        if modules.around and _folder() != modules.around:
+            os.chdir(modules.around)  # an env.py goes from there, each time
     around, inside = copy_context(), copy_context()
     try:
         return without_loop(lambda: inside.run(work))
@@ -121,7 +128,8 @@ def env_py(modules: Modules, work: Callable[[], T]) -> T:
             if variable is not running.session
             and (variable not in around or around[variable] is not value)
         }
-        os.chdir(here)
+        now = _folder()
+        modules.folder = now if now != modules.around else None
 
 
 @contextmanager
@@ -149,7 +157,7 @@ def _own_modules(modules: Modules) -> Iterator[None]:
         shared = {
             *before,
             *map(_real, filter(None, before)),
-            str(Path.cwd()) if "" in before else "",
+            (_folder() or "") if "" in before else "",
         }
         away = [path for path in modules.paths if path not in shared]
         tops |= {top for top in _tops() - loaded if _is_in(sys.modules[top], away)}
@@ -213,6 +221,28 @@ def _own_environ(modules: Modules) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _own_folder(modules: Modules) -> Iterator[None]:
+    """Go where the project's env.py goes, and come back from wherever its code went."""
+    before = modules.around = _folder()
+    if modules.folder:
+        with suppress(OSError):  # it was there for a while
+            os.chdir(modules.folder)
+    try:
+        yield
+    finally:
+        if before and _folder() != before:
+            os.chdir(before)
+
+
+def _folder() -> str | None:
+    """The working directory; None if somebody removed it."""
+    try:
+        return os.getcwd()  # noqa: PTH109  # runs often
+    except OSError:
+        return None
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def render(span: Span) -> str:
             write(span, dialect(paramstyle="named"), buffer)  # a percent sign stays one
         except HeadwayError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             said = " ".join(f"{type(error).__name__}: {error}".split())
             raise PreviewImpossible(
                 f"The SQL cannot be shown without running it: a revision asks the database "

@@ -103,6 +103,6 @@ def hear(span: Span) -> Heard:
             try:
                 with Operations.context(migration):
                     step.migration_fn(**environment.run_arguments)
-            except Exception:  # noqa: BLE001  # it wanted an answer, and there is nobody
+            except (Exception, SystemExit):  # noqa: BLE001  # it wanted an answer, and there is nobody
                 unheard.append(running[-1])
     return Heard(operations=tuple(found), rebuilds=tuple(rebuilds), unheard=tuple(unheard))

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import alembic.context
 import alembic.op
 from alembic.autogenerate import comparators, render
 from alembic.ddl import impl
@@ -44,6 +45,8 @@ TABLES: tuple[dict[Any, Any], ...] = (
 )
 NAMESPACES = (Operations, AbstractOperations, BatchOperations, alembic.op)
 """Where `Operations.register_operation` puts new names."""
+PROXIED = (alembic.op, alembic.context)
+"""Modules that stand for what runs now."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ def registered(kept: Registrations, is_projects: Callable[[], bool]) -> Iterator
         _names(kept),
         _compilers(kept),
         _listeners(kept, is_projects),
+        _proxies(),
     ):
         yield
 
@@ -165,6 +169,21 @@ def _listeners(kept: Registrations, is_projects: Callable[[], bool]) -> Iterator
 
 def _is_shared(cls: type) -> bool:
     return cls.__module__.partition(".")[0] in ("sqlalchemy", "alembic")
+
+
+@contextmanager
+def _proxies() -> Iterator[None]:
+    """Let `op` and `context` stand for what they stood for before: Alembic forgets it on errors."""
+    before = [vars(module).get("_proxy") for module in PROXIED]  # FRAGILE: private
+    try:
+        yield
+    finally:
+        for module, old in zip(PROXIED, before, strict=True):
+            now = vars(module).get("_proxy")
+            if now is not old and now is not None:
+                now._remove_proxy()  # noqa: SLF001
+            if now is not old and old is not None:
+                old._install_proxy()  # noqa: SLF001
 
 
 # --- tables of Alembic, names of operations ---------------------------------------------------

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 
@@ -38,6 +39,7 @@ class RolledBack(Exception):
 class Transaction:
     """Watches the transaction of each step."""
 
+    context: MigrationContext
     connection: Connection
     dialect: Dialect
     beside: Beside
@@ -116,11 +118,19 @@ class Transaction:
 
     def close_step(self) -> None:
         """Its version is written. What goes on after a commit of its own is committed with it."""
-        if self.committed and not self.joins and self.mark is None and self.is_running:
+        ends_here = self.is_running and self.committed and not self.joins
+        self.is_running = False
+        if not ends_here:
+            return
+        alembics = self.context._transaction  # noqa: SLF001  # FRAGILE: as `autocommit_block` does
+        if alembics is not None and not alembics.is_active:
+            # Committed by SQLAlchemy's connection: Alembic would commit nothing of what follows.
+            self.connection.commit()
+            self.context._transaction = self.connection.begin()  # noqa: SLF001
+        elif self.mark is None:
             raw = raw_of(self.connection)
             raw.commit()
             self.dialect.begin_again(raw)
-        self.is_running = False
 
     def fail_step(self, error: BaseException) -> None:
         """Ask after a step that failed, before Alembic rolls back what there may be."""

@@ -68,7 +68,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.transaction = Transaction(
-            self.connection, self.dialect, self._beside, self.care.joins, self.rows
+            self.context, self.connection, self.dialect, self._beside, self.care.joins, self.rows
         )
 
     def watch(self, heads: tuple[str, ...]) -> Iterator[StepsOf]:
@@ -85,7 +85,7 @@ class Run:
                 except BaseException as error:
                     self._failed(error)
                     raise
-        except Exception as error:
+        except BaseException as error:  # `sys.exit` of a revision too
             if self.running is None or not (needs_words(error) or isinstance(error, GUARDS)):
                 raise
             told = self._explained(error)

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app.errors import DatabaseTorn, MigrationFailed, RepairRefused
+from app.errors import DatabaseTorn, HeadwayError, MigrationFailed, RepairRefused
 from app.migrator.mend import Verdict
 from app.migrator.values import Position
 from tests.migrator.making import contents, make_project, rows, run, table, tables
@@ -118,6 +118,35 @@ def test_a_failure_says_what_the_commit_of_another_step_has_kept(
         project.at(catalog_url).upgrade()
     assert told.value.context["applied"] == ("a",)
     assert project.at(catalog_url).status().current == ("a",)
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql", "mariadb"], indirect=True)
+@pytest.mark.parametrize("ends", ["COMMIT as SQL", "commit of the bind"])
+def test_what_comes_after_a_commit_is_there_to_stay(
+    tmp_path: Path, catalog_url: URL, ends: str
+) -> None:
+    more = f"{table('bird')}\nop.get_bind().commit()"
+    project = make_project(
+        tmp_path / "one", a=table("person"), b=ENDS[ends], c=more, d=table("cage")
+    )
+    database = project.at(catalog_url)
+    assert database.upgrade().after == ("d",)
+    assert database.status().current == ("d",)
+    made = {"alembic_version", "person", "pet", "bird", "cage"}
+    assert tables(catalog_url) - {"headway_history"} == made
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"], indirect=True)
+def test_a_revision_that_ends_the_program_is_a_failure(tmp_path: Path, catalog_url: URL) -> None:
+    project = make_project(tmp_path / "one", a=table("person"), b=f"{MADE}\nraise SystemExit(3)")
+    database = project.at(catalog_url)
+    with pytest.raises(MigrationFailed, match=r"Revision b failed: it ended the program \(3\)\."):
+        database.upgrade()
+    assert database.status().position is Position.EMPTY
+    with pytest.raises(HeadwayError):
+        database.preview(database.plan())
+    assert database.risks(database.plan()) is not None
+    assert "ended the program" in str(database.rehearse(database.plan()).failed)
 
 
 ROLLS_BACK = {

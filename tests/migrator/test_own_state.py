@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import alembic.op
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import comparators, renderers
@@ -21,6 +23,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.schema import CreateTable
 
+from app.errors import MigrationFailed
 from app.migrator.project import Project
 from tests.migrator.team import Team
 
@@ -163,6 +166,18 @@ def test_nothing_of_it_is_left(
     assert "shelf" in made
     assert "TEXT /* jsonb */" in made["t"]
     assert "made by the team" in made["t"]
+
+
+def test_nothing_of_a_failed_revision_is_left(team: Team, tmp_path: Path) -> None:
+    team.two().ini().env(head=f"import os; os.chdir({str(tmp_path)!r})")
+    asks = "import os, pathlib\nfolder = os.getcwd()\nos.chdir(pathlib.Path(__file__).parent)\n"
+    team.revision("c", "b", f"{asks}raise ValueError(folder)")
+    project, before = team.load(), state()
+    for _ in range(2):
+        with pytest.raises(MigrationFailed, match=re.escape(str(tmp_path))):
+            project.at(team.ours).upgrade()
+        assert state() == before
+        assert vars(alembic.op).get("_proxy") is None
 
 
 def test_the_next_project_and_the_program_do_not_notice(

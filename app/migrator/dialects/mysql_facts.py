@@ -40,7 +40,9 @@ def facts(connection: Connection) -> Facts:
     here = f"`{connection.exec_driver_sql('SELECT database()').scalar_one()}`."
     for name, kind in _rows(connection, "SHOW FULL TABLES"):
         if kind in TABLES:
-            found |= _table(TABLES[kind], name, _created(connection, "TABLE", name))
+            # A default that takes its number from a sequence names the database.
+            made = _created(connection, "TABLE", name).replace(here, "")
+            found |= _table(TABLES[kind], name, made)
         elif kind == "SEQUENCE":
             made = _created(connection, "SEQUENCE", name).replace(here, "")
             found[Key("sequence", "", name)] = Fact(made, sql=made)
