@@ -31,6 +31,8 @@ PLACES = {
 }
 """Arguments that say where to connect, which only the URL may say."""
 ACCOUNT = {"user": "username", "username": "username", "password": "password", "passwd": "password"}
+CONNECTED = ("connect", "first_connect")
+"""The events of a new connection."""
 LIBPQ = ("psycopg", "psycopg2", "psycopg_async")
 PYMYSQL = ("pymysql", "aiomysql", "asyncmy", "mysqldb")
 
@@ -46,6 +48,8 @@ class Settings:
     """Of the engine, its pool and its dialect: (`pool`, "connect", the function)."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Execution options, without the isolation level."""
+    isolation: str | None = None
+    """The isolation level of its transactions, where that is not its server's own."""
     class_wide: bool = False
     """True if it listens to the connections of every engine."""
     creator: str | None = None
@@ -63,6 +67,8 @@ class Settings:
             return f"its engine has listeners ({', '.join(names)})"
         if self.options:
             return f"its engine has execution options ({', '.join(sorted(self.options))})"
+        if self.isolation:
+            return f"its engine has an isolation level of its own ({self.isolation})"
         return "it listens to the events of every engine" if self.class_wide else None
 
     @property
@@ -124,14 +130,24 @@ class Settings:
         # As an engine does at its first connection, between the listeners of its class and its own.
         event.listen(pool, "connect", _rollback)
         for level, name, listener in self.listeners:
-            if level == "pool" and name in ("connect", "first_connect", "checkout"):
+            if level == "pool" and name in (*CONNECTED, "checkout"):
                 event.listen(pool, name, listener)
         pool.connect().detach()
         raw.commit()  # what a listener set would go with its transaction
 
-    def on(self, engine: Engine) -> Engine:
-        """The same for an engine of ours, whose connection is there already."""
+    @property
+    def begins(self) -> bool:
+        """True if a listener is called for each new connection, and was when ours was opened."""
+        return any(name in CONNECTED for level, name, _ in self.listeners if level == "pool")
+
+    def on(self, engine: Engine, *, prepared: bool = False) -> Engine:
+        """The same for an engine of ours, whose connection is there already.
+
+        `prepared`: `apply` has called what is called once for a connection, as ATTACH has to be.
+        """
         for level, name, listener in self.listeners:
+            if prepared and level == "pool" and name in CONNECTED:
+                continue
             target: Any = engine.pool if level == "pool" else engine
             kept = {"retval": True} if name in ("before_execute", "before_cursor_execute") else {}
             event.listen(target, name, listener, **kept)
@@ -160,6 +176,9 @@ def settings_of(engine: Engine) -> Settings:
     listeners = tuple(_listeners(engine))
     options = dict(engine.get_execution_options())
     options.pop("isolation_level", None)
+    isolation = isolation_of(engine)
+    if isolation == "AUTOCOMMIT" or engine.dialect.name == "sqlite":  # there it is one for all
+        isolation = None
     connect = next((one for _, name, one in listeners if name == "do_connect"), None)
     arguments = _arguments(engine)
     creator = None
@@ -172,8 +191,17 @@ def settings_of(engine: Engine) -> Settings:
         arguments=arguments or {},
         listeners=listeners,
         options=options,
+        isolation=isolation,
         creator=creator,
     )
+
+
+def isolation_of(engine: Engine) -> str | None:
+    """The isolation level that env.py gave to its engine."""
+    # FRAGILE: where SQLAlchemy keeps `create_engine(isolation_level=…)`.
+    given = getattr(engine.dialect, "_on_connect_isolation_level", None)
+    given = engine.get_execution_options().get("isolation_level", given)
+    return None if given is None else str(given).replace("_", " ").upper()
 
 
 def _arguments(engine: Engine) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event
 
 from app.errors import EnvironmentFailed
 from app.migrator import driver
-from app.migrator.connecting import settings_of
+from app.migrator.connecting import isolation_of, settings_of
 from app.migrator.driver import Raw
 from app.migrator.running import in_project, patched
 
@@ -92,10 +92,7 @@ def mute_engine(url: URL, heard: Callable[[str], None] = lambda _: None) -> Engi
 
 def commits(engine: Engine) -> bool:
     """True if it was made without transactions: each statement is committed."""
-    # FRAGILE: where SQLAlchemy keeps `create_engine(isolation_level=…)`.
-    at_birth = getattr(engine.dialect, "_on_connect_isolation_level", None)
-    later = engine.get_execution_options().get("isolation_level")
-    return "AUTOCOMMIT" in (at_birth, later) or bool(
+    return isolation_of(engine) == "AUTOCOMMIT" or bool(
         settings_of(engine).arguments.get("autocommit")
     )
 

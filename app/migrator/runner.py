@@ -153,10 +153,7 @@ def _leading_revisions(address: Address, connection: Connection) -> Iterator[Non
         settings = settings_of(theirs)
         if address.dialect.transactional_ddl and not commits(theirs):
             return settings.on(joined_engine(connection))
-        engine = settings.on(address.own_engine())
-        if commits(theirs):
-            return engine.execution_options(isolation_level="AUTOCOMMIT")
-        return engine
+        return _isolated(settings.on(address.own_engine()), theirs)
 
     try:
         with leading_to(lead):
@@ -164,6 +161,12 @@ def _leading_revisions(address: Address, connection: Connection) -> Iterator[Non
     finally:
         for engine in beside.values():
             engine.dispose()
+
+
+def _isolated(ours: Engine, theirs: Engine) -> Engine:
+    """Ours, with the isolation level of theirs."""
+    level = "AUTOCOMMIT" if commits(theirs) else settings_of(theirs).isolation
+    return ours.execution_options(isolation_level=level) if level else ours
 
 
 def _context(job: Job) -> EnvironmentContext:
@@ -255,10 +258,10 @@ class _EnvPy:
                 )
             raw = raw_of(self.main)
             plain = engine_on(raw, address.url)
-            ours = settings.on(plain)
+            ours = settings.on(plain, prepared=address.setup is not None and heard.begins)
             address.dialect.prepare(plain, settled=True)
             self._note_commits_of(plain, self.stack)
-        return ours.execution_options(isolation_level="AUTOCOMMIT") if commits(theirs) else ours
+        return _isolated(ours, theirs)
 
     def _is_ours(self, engine: Engine) -> bool:
         return below(engine) in {below(one) for one in (self.engine, *self.engines.values())}

@@ -255,6 +255,45 @@ def test_a_listener_on_the_connection_itself_holds(team: Team) -> None:
     del builtins.heard_by_the_team  # type: ignore[attr-defined]
 
 
+def test_what_a_listener_does_once_for_a_connection_is_done_once(team: Team) -> None:
+    team.env(
+        head="""
+        from sqlalchemy import event
+        def attached(engine):
+            @event.listens_for(engine, "connect")
+            def attach(raw, record):
+                raw.execute("ATTACH ':memory:' AS beside")
+                raw.execute("CREATE TABLE beside.seven AS SELECT 7 AS n")
+                raw.commit()
+            return engine
+        """,
+        engine=f"attached({FROM_CONFIG})",
+    ).revision("a", up="op.execute('CREATE TABLE t AS SELECT n FROM beside.seven')").ini()
+    team.moved()
+    assert sqlite3.connect(str(team.ours.database)).execute("SELECT n FROM t").fetchall() == [(7,)]
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        made("isolation_level='SERIALIZABLE'"),
+        made("", ".execution_options(isolation_level='SERIALIZABLE')"),
+    ],
+    ids=["create_engine", "execution_options"],
+)
+def test_the_isolation_level_of_env_pys_engine_holds(
+    team: Team, engine: str, postgresql_url: URL
+) -> None:
+    team.ini().env(engine=engine).revision(
+        "a",
+        up="""op.execute("CREATE TABLE t AS SELECT current_setting('transaction_isolation') AS n")""",
+    )
+    team.load().at(postgresql_url).upgrade()
+    connection = sa.create_engine(postgresql_url, poolclass=sa.NullPool).connect()
+    with connection:
+        assert connection.scalar(sa.text("SELECT n FROM t")) == "serializable"
+
+
 # --- what depends on the database ---------------------------------------------------------------
 
 
