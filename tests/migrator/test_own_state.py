@@ -279,6 +279,30 @@ def test_a_callback_of_the_programs_is_no_code_of_the_projects(
     own.dispose()
 
 
+def test_a_callback_may_migrate_another_database(team: Team, elsewhere_url: str) -> None:
+    team.two().ini().env()
+    team.revision(
+        "c", "b", "import os\nsa.create_engine(os.environ['DATABASE_URL']).connect().close()"
+    )
+    other = Team(team.root.parent / "other").two().ini().env()
+    project = other.load()
+
+    def on_step(*_: object) -> None:
+        project.at(other.ours).upgrade()
+
+    assert team.load().at(team.ours).upgrade(on_step=on_step).after == ("c",)
+    assert project.at(other.ours).status().current == ("b",)
+    assert not Path(elsewhere_url.removeprefix("sqlite:///")).exists()
+
+
+@pytest.fixture
+def elsewhere_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The database that the application's settings name."""
+    url = f"sqlite:///{tmp_path / 'untouched.db'}"
+    monkeypatch.setenv("DATABASE_URL", url)
+    return url
+
+
 def test_what_a_revision_prints_does_not_spoil_json(team: Team) -> None:
     team.ini().env(head="print('spoken by env.py')")
     team.revision("a", None, "print('spoken by a revision')\nimport sys; sys.stdout.flush()")
