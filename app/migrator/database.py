@@ -286,15 +286,16 @@ class Database:
     def sync(self, metadata: MetaData, *, drop: bool = False, dry_run: bool = False) -> Sync:
         """Bring its schema to the models with no revision files: see modelsync.sync."""
         environment = self.project.environment_for(self.address.url, self.x)
-        return sync(
-            self.address,
-            metadata,
-            self.policy,
-            drop=drop,
-            dry_run=dry_run,
-            options=environment.comparing,
-            ours=self._comparison.ours,
-        )
+        with _theirs():
+            return sync(
+                self.address,
+                metadata,
+                self.policy,
+                drop=drop,
+                dry_run=dry_run,
+                options=environment.comparing,
+                ours=self._comparison.ours,
+            )
 
     @property
     def _comparison(self) -> Comparison:
@@ -318,7 +319,7 @@ class Database:
 
 @contextmanager
 def _theirs() -> Iterator[None]:
-    """What the database refuses of a caller's own operations stays the error that they know."""
+    """What the database refuses of a caller's operations or models stays the error they know."""
     try:
         yield
     except DatabaseRefused as error:
