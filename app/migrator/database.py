@@ -15,7 +15,6 @@ from app.errors import (
     DatabaseDamaged,
     DatabaseDenied,
     DatabaseInUse,
-    DatabaseRefused,
     DatabaseUnreachable,
     ScriptsUnreadable,
     SnapshotFailed,
@@ -32,6 +31,7 @@ from app.migrator.offline import Span, render
 from app.migrator.operations import hear
 from app.migrator.plans import Direction, Plan
 from app.migrator.project import Project
+from app.migrator.reach import unwrapped
 from app.migrator.rehearsal import Rehearsal, rehearse
 from app.migrator.risks import Risk, notes, predict, squawk
 from app.migrator.run import OnStep
@@ -286,16 +286,15 @@ class Database:
     def sync(self, metadata: MetaData, *, drop: bool = False, dry_run: bool = False) -> Sync:
         """Bring its schema to the models with no revision files: see modelsync.sync."""
         environment = self.project.environment_for(self.address.url, self.x)
-        with _theirs():
-            return sync(
-                self.address,
-                metadata,
-                self.policy,
-                drop=drop,
-                dry_run=dry_run,
-                options=environment.comparing,
-                ours=self._comparison.ours,
-            )
+        return sync(
+            self.address,
+            metadata,
+            self.policy,
+            drop=drop,
+            dry_run=dry_run,
+            options=environment.comparing,
+            ours=self._comparison.ours,
+        )
 
     @property
     def _comparison(self) -> Comparison:
@@ -308,22 +307,13 @@ class Database:
         """Alembic's operations on it, under the lock, in one transaction."""
         environment = self.project.environment_for(self.address.url, self.x)
         with (
-            _theirs(),
+            unwrapped(),
             held(self.address, self.policy) as raw,
             self.address.connected(raw) as connection,
         ):
             writing = connection.execution_options(write=True)
             with writing.begin() if not self.address.is_shared else writing.begin_nested():
                 yield Operations(MigrationContext.configure(writing, opts=environment.untold))
-
-
-@contextmanager
-def _theirs() -> Iterator[None]:
-    """What the database refuses of a caller's operations or models stays the error they know."""
-    try:
-        yield
-    except DatabaseRefused as error:
-        raise error.__cause__ or error from None
 
 
 def _why(why_not: str | None) -> str:
