@@ -55,6 +55,13 @@ LONGEST = (
         "test_objects_mariadb",
         "test_objects_sqlite",
         "test_fuzz",
+        "test_environments",
+        "test_half_mariadb",
+        "test_dialects",
+        "test_references",
+        "test_proof",
+        "test_graphs",
+        "test_connections",
     ),
 )
 """Files by how long they take; each is run by one process, so these are begun first."""

@@ -7,8 +7,8 @@ people      accounts tokens sessions passwords oidc invitations, what each may (
 projects    projects loading finding, their revisions with histories and risks, drifts with
             differences; a process of its own has their code (child, requests), behind isolation,
             remote and messages
-databases   databases naming selectors listing; drafts addresses registering importing creating;
-            changing opening dropping
+databases   databases naming selectors listing; drafts addresses (url_options) registering
+            importing creating; changing opening dropping
 positions   refresh asking looks; standings overview charts measures tallies
 rollouts    rollouts steering verbs; drafting previews starting waves gates windows born single;
             advance attempts undoing

@@ -15,7 +15,6 @@ from app.errors import (
     DatabaseDamaged,
     DatabaseDenied,
     DatabaseInUse,
-    DatabaseRefused,
     DatabaseUnreachable,
     ScriptsUnreadable,
     SnapshotFailed,
@@ -32,6 +31,7 @@ from app.migrator.offline import Span, render
 from app.migrator.operations import hear
 from app.migrator.plans import Direction, Plan
 from app.migrator.project import Project
+from app.migrator.reach import unwrapped
 from app.migrator.rehearsal import Rehearsal, rehearse
 from app.migrator.risks import Risk, notes, predict, squawk
 from app.migrator.run import OnStep
@@ -307,22 +307,13 @@ class Database:
         """Alembic's operations on it, under the lock, in one transaction."""
         environment = self.project.environment_for(self.address.url, self.x)
         with (
-            _theirs(),
+            unwrapped(),
             held(self.address, self.policy) as raw,
             self.address.connected(raw) as connection,
         ):
             writing = connection.execution_options(write=True)
             with writing.begin() if not self.address.is_shared else writing.begin_nested():
                 yield Operations(MigrationContext.configure(writing, opts=environment.untold))
-
-
-@contextmanager
-def _theirs() -> Iterator[None]:
-    """What the database refuses of a caller's own operations stays the error that they know."""
-    try:
-        yield
-    except DatabaseRefused as error:
-        raise error.__cause__ or error from None
 
 
 def _why(why_not: str | None) -> str:

@@ -15,6 +15,7 @@ from app.errors import DataLossRefused
 from app.migrator.address import Address
 from app.migrator.dialects import dialect_of
 from app.migrator.dialects.facts import plain
+from app.migrator.reach import unwrapped
 from app.migrator.reference import OURS
 from app.migrator.run import READS
 from app.migrator.session import Policy, held
@@ -69,7 +70,7 @@ def sync(
     would be empty beside the old. `dry_run` shows the same and changes nothing. `ours` are
     tables that are nobody's schema. `options` are Alembic's for comparing.
     """
-    with held(address, policy) as raw, address.connected(raw) as connection:
+    with unwrapped(), held(address, policy) as raw, address.connected(raw) as connection:
         context = comparing(connection, ours=ours, options=options)
         if dry_run and not address.dialect.transactional_ddl:
             changes, left = _sorted(_wanted(context, metadata), drop=drop)

@@ -146,3 +146,43 @@ def _is_plain(value: Any, module: str) -> bool:
     kind = type(value).__module__
     ours = kind.startswith(LIBRARIES) and not kind.startswith(LIVE)
     return isinstance(value, PLAIN) or kind == module or ours
+
+
+def variables(module: types.ModuleType) -> str:
+    """What a module keeps, down to what is in its own objects: another text if that changed."""
+    return repr(_kept(vars(module), module.__name__, frozenset()))
+
+
+def _kept(value: Any, module: str, above: frozenset[int]) -> Any:
+    if isinstance(value, str | bytes | int | float):
+        return repr(value)
+    parts = None if id(value) in above else _parts(value, module)
+    if parts is None:
+        return id(value)
+    within = above | {id(value)}
+    found = [_kept(one, module, within) for one in parts]
+    return sorted(map(repr, found)) if isinstance(value, set | frozenset) else found
+
+
+def _parts(value: Any, module: str) -> list[Any] | None:
+    """What is in a container, or in something that this module has made; None for another thing."""
+    if isinstance(value, dict):
+        kept = {name: one for name, one in value.items() if name != "__builtins__"}
+        return [*kept, *kept.values()]
+    if isinstance(value, list | tuple | set | frozenset):
+        return list(value)
+    if isinstance(value, types.FunctionType) and value.__module__ == module:
+        cells = [_cell(one) for one in value.__closure__ or ()]
+        return [value.__defaults__, value.__kwdefaults__, vars(value), *cells]
+    kind = value if isinstance(value, type) else type(value)
+    if kind.__module__ != module or issubclass(kind, enum.Enum | Visitable):
+        return None  # SQLAlchemy remembers what it found out about those
+    slots = [getattr(value, str(name), None) for name in getattr(value, "__slots__", ())]
+    return [dict(getattr(value, "__dict__", {})), *slots]
+
+
+def _cell(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # empty yet
+        return None

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from alembic.config import Config
@@ -17,6 +18,7 @@ from alembic.util.pyfiles import load_python_file
 from sqlalchemy import URL
 from sqlalchemy.engine.interfaces import Dialect
 
+from app.migrator.names import variables
 from app.migrator.offline import Span, Statements, write
 from app.migrator.reads import Reads
 
@@ -45,15 +47,18 @@ def _anew(step: Any, reads: Reads) -> Any:
         module = load_python_file(path.parent, path.name)
     work = getattr(module, "upgrade" if step.is_upgrade else "downgrade")
     again = copy.copy(step)
-    again.migration_fn = _watched(work, reads)
+    again.migration_fn = _watched(work, module, reads)
     return again
 
 
-def _watched(work: Callable[..., None], reads: Reads) -> Callable[..., None]:
+def _watched(work: Callable[..., None], module: ModuleType, reads: Reads) -> Callable[..., None]:
     @functools.wraps(work)  # Alembic logs its name
     def run(**arguments: Any) -> None:
+        before = variables(module)
         with reads.watching():
             work(**arguments)
+        if variables(module) != before:
+            reads.note(f"{Path(str(module.__file__)).name} keeps something in its variables")
         if reads.why and reads.connected:
             raise Unproven(reads.why)  # the rest need not be run
 
@@ -66,7 +71,7 @@ def renderings(span: Span, dialect: Dialect, steps: Sequence[Any], reads: Reads)
     found = []
     for place in _elsewhere(span.address.url):
         buffer = Statements()
-        config = _noticing(span.project.config_for(place, span.x), reads)
+        config = noticing(span.project.config_for(place, span.x), reads)
         migration = write(span, dialect, buffer, config=config, steps=again)
         end = migration.impl.command_terminator
         found.append([text.removesuffix(end).strip() for text in buffer.found])
@@ -82,7 +87,7 @@ def _elsewhere(url: URL) -> list[URL]:
     ]
 
 
-def _noticing(config: Config, reads: Reads) -> Config:
+def noticing(config: Config, reads: Reads) -> Config:
     """The same configuration, which notes that a revision asks it."""
 
     class Noticing(Config):

@@ -69,6 +69,15 @@ def reaching(url: URL, *, all: bool = False) -> Iterator[None]:  # noqa: A002
         raise kind(told, url=place) from error
 
 
+@contextmanager
+def unwrapped() -> Iterator[None]:
+    """What the database refuses of a caller's operations or models stays the error they know."""
+    try:
+        yield
+    except DatabaseRefused as error:
+        raise error.__cause__ or error from None
+
+
 def opened(url: URL, more: Mapping[str, Any] | None = None) -> Raw:
     """A new connection of the driver's. Raises AddressInvalid for options that it does not know."""
     try:

@@ -21,6 +21,7 @@ from typing import Any
 
 import alembic
 import sqlalchemy
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import URL
 
 from app.errors import AddressInvalid, DatabaseExists
@@ -34,7 +35,7 @@ from app.migrator.momentary import Trace
 from app.migrator.moves import Move
 from app.migrator.plans import Direction
 from app.migrator.project import Project
-from app.migrator.proof import imported_anew, reads_of
+from app.migrator.proof import imported_anew, noticing, reads_of
 from app.migrator.reads import Reads
 from app.migrator.search_path import refuse_schema
 from app.migrator.session import Policy
@@ -177,11 +178,16 @@ def _draft(move: Move, name: str) -> Draft | str | None:
         with alone(move.project.modules):
             return imported_anew(steps, reads)
 
+    def watch(migration: MigrationContext) -> None:
+        trace.watch(migration)
+        if migration.environment_context:
+            noticing(migration.environment_context.config, reads)
+
     built = replace(
         move,
         address=move.address.elsewhere(url),
         policy=Policy(release=move.policy.release),
-        listener=trace.watch,
+        listener=watch,
         prepare=prepare,
     )
     dialect.discard(url)

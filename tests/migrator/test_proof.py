@@ -70,6 +70,18 @@ READS: dict[str, tuple[list[str], str]] = {
         ["SEEN.append('x')", "value = len(SEEN)"],
         "SEEN = []",
     ),
+    "what an earlier run left in a default": (
+        ["value = keep()"],
+        "def keep(seen=[]):\n    seen.append('x')\n    return len(seen)",
+    ),
+    "what an earlier run left in a class": (
+        ["Seen.count += 1", "value = Seen.count"],
+        "class Seen:\n    count = 0",
+    ),
+    "what an earlier run left in an object": (
+        ["seen.count = seen.count + 1", "value = seen.count"],
+        "class Seen:\n    count = 0\nseen = Seen()",
+    ),
     "what an earlier run found": (
         ["if not SEEN: SEEN.append(os.environ.get('TENANT'))", "value = SEEN[0]"],
         "import os\nSEEN = []",

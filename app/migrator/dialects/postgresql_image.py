@@ -107,7 +107,8 @@ UNION ALL SELECT 'details', t.name, '', concat_ws(', ', c.relreplident, am.amnam
   FROM tables t JOIN pg_class c ON c.oid = t.oid LEFT JOIN pg_am am ON am.oid = c.relam
   LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
 UNION ALL SELECT 'details', m.name, quote_ident(a.attname), concat_ws(', ', a.attstorage,
-    nullif(a.attstattarget::text, '-1'), a.attoptions::text, a.attfdwoptions::text)
+    nullif(a.attstattarget::text, '-1'), nullif(ARRAY(SELECT o FROM unnest(a.attoptions) AS o
+      WHERE o NOT LIKE 'pg\\_%')::text, '{{}}'), a.attfdwoptions::text)
   FROM mine m JOIN pg_attribute a ON a.attrelid = m.oid AND a.attnum > 0 AND NOT a.attisdropped
   WHERE m.relkind IN ('r', 'p', 'f') AND a.attinhcount = 0
 UNION ALL SELECT 'partition', m.name, format('%I.%I', n.nspname, p.relname),
