@@ -35,7 +35,7 @@ from app.errors import (
 )
 from app.migrator import history
 from app.migrator.address import Address
-from app.migrator.dialects import dialect_of
+from app.migrator.dialects import dialect_of, mysql_facts, mysql_image
 from app.migrator.driver import ask
 from app.migrator.project import Project
 from app.migrator.values import Holder, Position
@@ -746,6 +746,23 @@ def test_a_proxy_in_session_mode_is_as_good_as_the_server(
     with pgbouncer(postgresql_url, "session") as proxy:
         assert project.at(proxy).upgrade().after == ("b",)
     assert project.at(postgresql_url).status().position is Position.AT_HEAD
+
+
+def test_a_schema_on_mariadb_is_read_without_opening_the_databases_beside_it(
+    mariadb_url: URL,
+) -> None:
+    engine = sa.create_engine(mariadb_url)
+    with engine.connect() as connection:
+        found = [
+            *connection.exec_driver_sql(
+                f"EXPLAIN EXTENDED {mysql_image.OBJECTS}", {"here": mariadb_url.database}
+            ),
+            *connection.exec_driver_sql(f"EXPLAIN EXTENDED {mysql_facts.TRIGGERS}"),
+        ]
+    engine.dispose()
+    how = [str(row.Extra) for row in found]
+    assert len([said for said in how if "Scanned 1 database" in said]) == 2
+    assert not [said for said in how if "all databases" in said]
 
 
 def test_two_threads_upgrade_two_databases_of_their_own(

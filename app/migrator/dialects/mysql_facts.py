@@ -25,7 +25,7 @@ FROM information_schema.routines r WHERE r.routine_schema = database()
 TRIGGERS = """
 SELECT event_object_table, trigger_name,
   concat_ws(' ', action_timing, event_manipulation), action_statement
-FROM information_schema.triggers WHERE trigger_schema = database()
+FROM information_schema.triggers WHERE event_object_schema = database()
 """
 EVENTS = """
 SELECT event_name, concat_ws(' ', event_type, interval_value, interval_field, on_completion),

@@ -35,7 +35,7 @@ UNION ALL SELECT 2, routine_type, routine_name, concat_ws(' ', last_altered, def
 FROM information_schema.routines WHERE routine_schema = %(here)s
 UNION ALL SELECT 3, 'TRIGGER', trigger_name, event_object_table, event_object_table,
   action_timing, event_manipulation, action_order
-FROM information_schema.triggers WHERE trigger_schema = %(here)s
+FROM information_schema.triggers WHERE event_object_schema = %(here)s
 UNION ALL SELECT 4, 'EVENT', event_name, concat_ws(' ', last_altered, definer), '', '', '', 0
 FROM information_schema.events WHERE event_schema = %(here)s
 ) AS found ORDER BY place, a, b, c, d, kind, name
