@@ -1,6 +1,7 @@
 """One run of revisions, watched: what is announced, written down, checked, and said at its end."""
 
 import copy
+import functools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -156,6 +157,7 @@ class Run:
         """The same step, whose transaction is asked about before its version is written."""
         own, run = copy.copy(step), step.migration_fn
 
+        @functools.wraps(run)  # Alembic logs its name
         def migrate(**arguments: Any) -> None:
             try:
                 run(**arguments)
