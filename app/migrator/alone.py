@@ -112,11 +112,13 @@ def env_py(modules: Modules, work: Callable[[], T]) -> T:
         if modules.around and _folder() != modules.around:
             os.chdir(modules.around)  # an env.py goes from there, each time
     around, inside = copy_context(), copy_context()
+    modules.registered.begin_env()
     try:
         return without_loop(lambda: inside.run(work))
     except SystemExit as error:
         raise RuntimeError(f"it ended the program ({error.code})") from error
     finally:
+        modules.registered.end_env()
         with running.outside():
             after = dict(os.environ)
         for name in [name for name, value in after.items() if before.get(name) != value]:

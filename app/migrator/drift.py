@@ -1,5 +1,6 @@
 """What a schema is, and what its revision says it should be."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -135,12 +136,13 @@ class Comparison:
         current: tuple[str, ...],
         default: str,
     ) -> Reference:
-        """What these revisions make. Built once for a kind of server and database."""
+        """What these revisions make. Built once for a kind of database and an environment."""
         url, project = self.address.url, self.project
         several = url.database if project.databases_of(url, self.x) else None
         x = tuple(sorted(self.x.items()))
         place = (url.drivername, url.host, url.port, several, default)
-        key = ("reference", place, x, current, grounds[0])
+        environ = hash(frozenset(os.environ.items()))  # a revision may read it
+        key = ("reference", place, x, current, grounds[0], environ)
         if key not in project.memory:
             project.memory[key] = self._built(connection, grounds, current, default)
         return project.memory[key]  # type: ignore[no-any-return]

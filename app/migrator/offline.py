@@ -80,7 +80,7 @@ def write(
     context = EnvironmentContext(
         config or project.config_for(span.address.url, span.x),
         project.directory,
-        fn=found if steps is None else lambda *_: steps,
+        fn=lambda *asked: plans.fresh(project, found(*asked)) if steps is None else steps,
         as_sql=True,
         starting_rev=tuple(span.start) or None,
         destination_rev=span.target,

@@ -98,7 +98,8 @@ def hear(span: Span) -> Heard:
             **options | {"output_buffer": io.StringIO()},
         )
         migration = context.get_context()
-        for step in plans.steps_of(project, span.direction, span.target)(tuple(span.start)):
+        found_steps = plans.steps_of(project, span.direction, span.target)(tuple(span.start))
+        for step in plans.fresh(project, list(found_steps)):
             running.append(str(step.info.up_revision_id))
             try:
                 with Operations.context(migration):

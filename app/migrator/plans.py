@@ -1,6 +1,7 @@
 """What would be done: the steps from where a database stands to a target, in Alembic's order."""
 
 import contextlib
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 from alembic.script import ScriptDirectory
 from alembic.script import revision as alembic_errors
 from alembic.util import CommandError
+from alembic.util.pyfiles import load_python_file
 
 from app.errors import HeadwayError, RevisionNotFound, SeveralHeads, TargetInvalid
 from app.migrator.alone import alone
@@ -125,6 +127,28 @@ def alembic_steps(
         with alone(project.modules):
             project.memory[key] = list(steps_of(project, direction, target)(tuple(current)))
     return list(project.memory[key])
+
+
+def fresh(project: Project, steps: Sequence[Any]) -> list[Any]:
+    """The same steps from modules that are imported for this run, as each `alembic` imports them.
+
+    So no variable of theirs holds what an earlier run left there, or what the environment was
+    then. The caller has called `alone`.
+    """
+    return [step if step.info.is_stamp else _fresh(project, step) for step in steps]
+
+
+def _fresh(project: Project, step: Any) -> Any:
+    path = Path(step.revision.path)
+    project.modules.registered.forget(str(path))
+    try:
+        module = load_python_file(path.parent, path.name)
+        work = getattr(module, "upgrade" if step.is_upgrade else "downgrade")
+    except (Exception, SystemExit):  # noqa: BLE001  # a model that can be declared only once
+        return step
+    again = copy.copy(step)
+    again.migration_fn = work
+    return again
 
 
 def direction_of(project: Project, target: str, current: Sequence[str]) -> Direction:

@@ -9,12 +9,14 @@ What a library registers for itself when it is imported stays: whoever imports i
 """
 
 import functools
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import alembic.context
@@ -74,6 +76,10 @@ class Registrations:
     package: str | None = None
     """The folder of the package that its scripts are in, where that is installed."""
     listeners: list[Listener] = field(default_factory=list)
+    passing: list[Listener] = field(default_factory=list)
+    """Listeners on its own engines and tables, from code that will be run again."""
+    by_env: list[Listener] = field(default_factory=list)
+    """Those of its env.py, which are there for its revisions until it is run again."""
     tables: list[dict[Any, Any]] = field(default_factory=lambda: [{} for _ in TABLES])
     names: list[dict[str, Any]] = field(default_factory=lambda: [{} for _ in NAMESPACES])
     compilers: dict[type, dict[str, Any]] = field(default_factory=dict)
@@ -82,6 +88,23 @@ class Registrations:
     """Compilers that were added to others, by class and dialect."""
     filters: list[Any] | None = None
     """Filters of warnings; None while it has not changed them."""
+
+    def forget(self, file: str) -> None:
+        """Drop the listeners of a module that is about to be imported again."""
+        for one in list(self.listeners):
+            if getattr(one.function, "__globals__", {}).get("__file__") == file:
+                self.listeners.remove(one)
+                _unheard([one])
+
+    def begin_env(self) -> None:
+        """Its env.py is about to run: an engine of the application's hears it only once."""
+        _unheard(self.by_env)
+        self.by_env.clear()
+
+    def end_env(self) -> None:
+        """It has run, and its revisions may run later."""
+        self.by_env += self.passing
+        self.passing.clear()
 
     def owns(self, function: Any) -> bool:
         """True if this function, method or class is the project's, and no library's."""
@@ -151,9 +174,11 @@ def _listeners(kept: Registrations, is_projects: Callable[[], bool]) -> Iterator
     def noting(target: Any, identifier: str, function: Any) -> Any:
         key = make(target, identifier, function)
         shared = isinstance(key.dispatch_target, type) and _is_shared(key.dispatch_target)
-        if not (shared and is_projects() and kept.owns(function)):
+        if not (is_projects() and kept.owns(function)):
             return key
-        return _Noting(key, target, kept.listeners)
+        if not (shared or _runs_again(sys._getframe(1))):  # noqa: SLF001
+            return key
+        return _Noting(key, target, kept.listeners if shared else kept.passing)
 
     for one in kept.listeners:
         make(one.target, one.identifier, one.function).listen(*one.arguments, **one.options)
@@ -162,9 +187,32 @@ def _listeners(kept: Registrations, is_projects: Callable[[], bool]) -> Iterator
         yield
     finally:
         api._event_key = make  # noqa: SLF001
-        for one in reversed(kept.listeners):
-            with suppress(Exception):  # it removed it itself
-                event.remove(one.target, one.identifier, one.function)
+        _unheard(kept.listeners)
+        _unheard(kept.passing)
+        kept.passing.clear()
+
+
+def _unheard(listeners: list[Listener]) -> None:
+    for one in reversed(listeners):
+        with suppress(Exception):  # it removed it itself
+            event.remove(one.target, one.identifier, one.function)
+
+
+OURS = f"{Path(__file__).parent}{os.sep}"
+
+
+def _runs_again(frame: FrameType | None) -> bool:
+    """True for an env.py and for revisions; False for a module that stays imported, and for us."""
+    while frame and str(frame.f_globals.get("__name__", "")).startswith("sqlalchemy."):
+        frame = frame.f_back
+    if frame is None or frame.f_code.co_filename.startswith(OURS):
+        return False
+    while frame and not frame.f_code.co_filename.startswith(OURS):
+        if frame.f_code.co_name == "<module>":
+            module = sys.modules.get(str(frame.f_globals.get("__name__", "")))
+            return getattr(module, "__dict__", None) is not frame.f_globals
+        frame = frame.f_back
+    return True
 
 
 def _is_shared(cls: type) -> bool:

@@ -11,6 +11,7 @@ from app import errors
 from app.migrator import Project
 from app.migrator.dialects import dialect_of
 from app.migrator.values import Position
+from tests.migrator.making import make_project
 from tests.migrator.scripts import write_env, write_project, write_revision
 from tests.migrator.test_moves import run
 
@@ -32,6 +33,19 @@ def test_what_was_changed_by_hand_is_named(project: Project, catalog_url: URL) -
     assert database.check().is_clean
     run(catalog_url, "ALTER TABLE t3 ADD COLUMN rogue INTEGER", "CREATE TABLE stray (id INTEGER)")
     assert database.check().differences == ("extra column t3.rogue", "extra table stray")
+
+
+def test_what_a_revision_reads_of_the_environment_is_no_drift(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = "server_default=os.environ['TENANT']"
+    up = f"import os\nop.create_table('t', sa.Column('name', sa.String(9), {tenant}))"
+    project = make_project(tmp_path / "one", a=up)
+    for name in ("ann", "bob"):
+        monkeypatch.setenv("TENANT", name)
+        database = project.at(tmp_path / f"{name}.db")
+        database.upgrade()
+        assert database.check().is_clean
 
 
 def test_behind_is_no_drift(project: Project, catalog_url: URL) -> None:

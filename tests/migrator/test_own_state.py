@@ -349,3 +349,66 @@ def test_a_thread_that_env_py_left_behind_touches_no_other_database(
         assert {n for (n,) in own.execute("SELECT name FROM sqlite_master")} == {
             "alembic_version"
         } | {n for (n,) in own.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
+
+
+def test_no_variable_of_a_revision_outlives_its_run(
+    team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.two().ini().env()
+    up = (
+        "global COUNT\nCOUNT += 1\n"
+        "op.execute(\"CREATE TABLE kept AS SELECT '%s%s' AS n\" % (COUNT, TENANT))"
+    )
+    team.revision("c", "b", up, "op.drop_table('kept')")
+    file = next(one for one in team.root.rglob("*.py") if "COUNT += 1" in one.read_text())
+    head = "import os\nCOUNT = 0\nTENANT = os.environ['TENANT_OF_TEAM']\n"
+    file.write_text(head + file.read_text())
+    monkeypatch.setenv("TENANT_OF_TEAM", "nobody")
+    project = team.load()
+    for name in ("ann", "bob"):
+        monkeypatch.setenv("TENANT_OF_TEAM", name)
+        url = team.ours.set(database=str(tmp_path / f"{name}.db"))
+        database = project.at(url)
+        database.upgrade("b")
+        assert f"1{name}" in database.preview(database.plan())
+        database.upgrade()
+        with sqlite3.connect(url.database or "") as own:
+            assert own.execute("SELECT n FROM kept").fetchall() == [(f"1{name}",)]
+
+
+def test_a_listener_of_env_py_on_the_applications_things_hears_once(team: Team) -> None:
+    team.write(
+        "models_of_the_team.py",
+        "import sqlalchemy as sa\nfrom sqlalchemy import event\n"
+        "metadata = sa.MetaData()\nshelf = sa.Table('shelf', metadata, sa.Column('id', sa.Integer))\n"
+        "@event.listens_for(shelf, 'after_create')\n"
+        "def made(table, connection, **_):\n"
+        "    connection.exec_driver_sql('CREATE TABLE of_the_module (id INTEGER)')\n",
+    )
+    team.ini("prepend_sys_path = %(here)s").env(
+        head="""
+        import models_of_the_team
+        from sqlalchemy import event
+
+        @event.listens_for(models_of_the_team.metadata, "before_create")
+        def told(metadata, connection, **_):
+            connection.exec_driver_sql("CREATE TABLE of_env_py (id INTEGER)")
+        """
+    )
+    listens = (
+        "import models_of_the_team\nfrom sqlalchemy import event\n"
+        "@event.listens_for(models_of_the_team.metadata, 'after_create')\n"
+        "def told(metadata, connection, **_):\n"
+        "    connection.exec_driver_sql('CREATE TABLE of_the_revision (id INTEGER)')\n"
+    )
+    names = ("of_the_revision", "of_env_py", "of_the_module", "shelf")
+    down = "\n".join(f"op.execute('DROP TABLE {name}')" for name in names)
+    team.two()
+    team.revision("c", "b", f"{listens}models_of_the_team.metadata.create_all(op.get_bind())", down)
+    database = team.load().at(team.ours)
+    database.upgrade()
+    database.downgrade("b")
+    database.upgrade()
+    with sqlite3.connect(team.ours.database or "") as own:
+        made = {name for (name,) in own.execute("SELECT name FROM sqlite_master")}
+    assert set(names) <= made
