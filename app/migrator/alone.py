@@ -6,10 +6,12 @@ Another thread waits here until the first is done; parallelism is processes.
 """
 
 import asyncio
+import decimal
 import importlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -23,6 +25,7 @@ from typing import Any, TypeVar
 
 from app.migrator import running
 from app.migrator.engines import led
+from app.migrator.process_settings import own_settings
 from app.migrator.project_logging import Kept, own_logging
 from app.migrator.registrations import Registrations, registered
 from app.migrator.running import in_project, own_session
@@ -63,6 +66,8 @@ class Modules:
     """What it has registered in libraries that others use too."""
     logging: Kept = field(default_factory=dict)
     """How it has set up its loggers."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What it has set in this process beside that: hooks, limits, the locale."""
 
     def has(self, name: str) -> bool:
         """True if this top-level module comes from the project's folders."""
@@ -92,6 +97,7 @@ def alone(modules: Modules) -> Iterator[None]:
     with (
         _one_at_a_time,
         own_session(),
+        own_settings(modules.settings),
         _own_loop(),
         _own_modules(modules),
         _own_environ(modules),
@@ -113,6 +119,7 @@ def env_py(modules: Modules, work: Callable[[], T]) -> T:
             os.chdir(modules.around)  # an env.py goes from there, each time
     around, inside = copy_context(), copy_context()
     modules.registered.begin_env()
+    inside.run(lambda: decimal.setcontext(decimal.getcontext().copy()))  # what it sets in place
     try:
         return without_loop(lambda: inside.run(work))
     except SystemExit as error:
@@ -215,6 +222,8 @@ def _own_environ(modules: Modules) -> Iterator[None]:
     """Set what the project's env.py has set, and give the program back what it had."""
     modules.replaced = {name: os.environ.get(name) for name in modules.environ}
     os.environ.update(modules.environ)
+    if "TZ" in modules.environ:
+        time.tzset()
     try:
         yield
     finally:
@@ -223,6 +232,8 @@ def _own_environ(modules: Modules) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+        if "TZ" in modules.replaced:
+            time.tzset()  # which the project may have called
 
 
 @contextmanager
@@ -290,12 +301,11 @@ class _Output:
 @contextmanager
 def _output_to_stderr() -> Iterator[None]:
     before = sys.stdout
-    output = sys.stdout = _Output(before)
+    sys.stdout = _Output(before)
     try:
         yield
     finally:
-        if sys.stdout is output:
-            sys.stdout = before
+        sys.stdout = before  # also where the project has put another in its place
 
 
 def without_loop(work: Callable[[], T]) -> T:

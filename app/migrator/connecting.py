@@ -171,8 +171,11 @@ def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace(" ", "\\ ")
 
 
-def settings_of(engine: Engine) -> Settings:
-    """What this engine's connections have beside their URL."""
+def settings_of(engine: Engine, given: URL | None = None) -> Settings:
+    """What this engine's connections have beside their URL.
+
+    `given`: the URL that env.py was given, to which it may have added options of its own.
+    """
     listeners = tuple(_listeners(engine))
     options = dict(engine.get_execution_options())
     options.pop("isolation_level", None)
@@ -180,7 +183,7 @@ def settings_of(engine: Engine) -> Settings:
     if isolation == "AUTOCOMMIT" or engine.dialect.name == "sqlite":  # there it is one for all
         isolation = None
     connect = next((one for _, name, one in listeners if name == "do_connect"), None)
-    arguments = _arguments(engine)
+    arguments = _arguments(engine, given)
     creator = None
     if arguments is None:
         creator = "a `creator` or a pool of its own"
@@ -204,7 +207,7 @@ def isolation_of(engine: Engine) -> str | None:
     return None if given is None else str(given).replace("_", " ").upper()
 
 
-def _arguments(engine: Engine) -> dict[str, Any] | None:
+def _arguments(engine: Engine, url: URL | None) -> dict[str, Any] | None:
     """The connect arguments beside those of the URL; None if it connects by a function of its own.
 
     FRAGILE: they are kept by the function that `create_engine` gives to the pool, and nowhere else.
@@ -215,7 +218,10 @@ def _arguments(engine: Engine) -> dict[str, Any] | None:
     given = inspect.getclosurevars(connect).nonlocals.get("cparams")
     if given is None:
         return None
-    _, of_url = engine.dialect.create_connect_args(engine.url)
+    known = engine.url
+    if url is not None and known.set(query=url.query) == url.set(drivername=known.drivername):
+        known = known.set(query=url.query)
+    _, of_url = engine.dialect.create_connect_args(known)
     missing = object()
     return {
         name: value

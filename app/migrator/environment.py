@@ -259,7 +259,7 @@ def _heard(
 
     def lead(theirs: Engine) -> Engine:
         if theirs.url not in told.engines:
-            settings = told.settings[theirs.url] = settings_of(theirs)
+            settings = told.settings[theirs.url] = settings_of(theirs, url)
             told.asked("it connects in autocommit" if commits(theirs) else settings.why)
             told.engines[theirs.url] = mute_engine(url, told.said)
         return told.engines[theirs.url]

@@ -25,7 +25,7 @@ from app.migrator.alone import Modules, alone
 from app.migrator.connecting import Settings
 from app.migrator.directory import Directory, alembics_words, compiled, imported, quiet
 from app.migrator.driver import Raw
-from app.migrator.environment import Environment, Mode, listen, x_arguments
+from app.migrator.environment import Environment, Mode, listen, raise_failed, x_arguments
 from app.migrator.locations import (
     above_package,
     absolute,
@@ -459,7 +459,12 @@ class ConnectionSetup:
         """Let the listeners of its engine set up a connection that we opened."""
         settings = self.settings_at(address)
         with alone(self.project.modules):
-            settings.apply(raw, address.url)
+            try:
+                settings.apply(raw, address.url)
+            except driver.dialect_for(address.url.drivername).loaded_dbapi.Error:
+                raise  # the database's own words, for who opens it
+            except Exception as error:  # noqa: BLE001  # a listener is the project's code
+                raise_failed(error, address.url)
 
 
 def _revived(location: str, ini: str | None, kind: URL | None = None) -> Project:

@@ -29,6 +29,7 @@ from app.migrator.environment import Environment, Mode, raise_failed
 from app.migrator.offline import Span
 from app.migrator.plans import Direction, StepsOf
 from app.migrator.project import Project
+from app.migrator.proof import as_a_new_process
 from app.migrator.run import Care, OnStep, guarded
 from app.migrator.urls import is_same
 from app.migrator.values import Holder
@@ -187,9 +188,10 @@ def _guarded(
     migration = context.get_context()
     if job.watch:
         job.watch(migration)
+    steps = as_a_new_process(job.steps, job.project.scripts)
     with guarded(
         migration,
-        lambda *_: list(job.steps),
+        lambda *_: steps,
         scripts=job.project.scripts,
         me=job.me,
         on_step=job.on_step,
@@ -249,7 +251,8 @@ class _EnvPy:
     def _ours_for(self, theirs: Engine) -> Engine:
         """An engine on the run's session with all that env.py says of its own."""
         address, heard = self.job.address, self.job.environment.settings
-        ours, settings = self.engine, replace(settings_of(theirs), class_wide=heard.class_wide)
+        given = settings_of(theirs, address.url)
+        ours, settings = self.engine, replace(given, class_wide=heard.class_wide)
         if settings.why or heard.class_wide:
             if not alike(settings.arguments_for(address.url), heard.arguments_for(address.url)):
                 raise EnvironmentFailed(

@@ -255,6 +255,30 @@ def test_a_listener_on_the_connection_itself_holds(team: Team) -> None:
     del builtins.heard_by_the_team  # type: ignore[attr-defined]
 
 
+def test_an_option_that_env_py_adds_to_the_url_holds(team: Team, mariadb_url: URL) -> None:
+    team.ini().env(
+        engine=f"create_engine({URL_OPTION} + '?charset=latin1', poolclass=pool.NullPool)"
+    ).revision("a", up="op.execute('CREATE TABLE t AS SELECT @@character_set_client AS n')")
+    team.load().at(mariadb_url).upgrade()
+    connection = sa.create_engine(mariadb_url, poolclass=sa.NullPool).connect()
+    with connection:
+        assert connection.scalar(sa.text("SELECT n FROM t")) == "latin1"
+
+
+def test_a_listener_that_fails_is_told_in_words(team: Team) -> None:
+    team.two().ini().env(
+        head="""
+        from sqlalchemy import event
+        def prepared(engine):
+            event.listen(engine, "connect", lambda raw, record: raw.no_such_method())
+            return engine
+        """,
+        engine=f"prepared({FROM_CONFIG})",
+    )
+    with pytest.raises(EnvironmentFailed, match="no_such_method"):
+        team.load().at(team.ours).upgrade()
+
+
 def test_what_a_listener_does_once_for_a_connection_is_done_once(team: Team) -> None:
     team.env(
         head="""

@@ -1,14 +1,22 @@
 """What a project's code registers and sets in this process is in force for that code alone."""
 
 import asyncio
+import decimal
+import gc
+import locale
 import logging
 import os
 import re
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +200,63 @@ def test_the_next_project_and_the_program_do_not_notice(
     with engine.connect() as own:  # SQLite's pragma would be an error here
         assert own.execute(sa.text("SELECT count(*) FROM t_a")).scalar() == 0
     engine.dispose()
+
+
+SETTINGS = """
+import decimal, gc, io, locale, os, signal, socket, sys, tempfile, threading, time
+sys.excepthook = sys.displayhook = sys.unraisablehook = threading.excepthook = print
+sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
+signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+locale.setlocale(locale.LC_ALL, "C")
+decimal.getcontext().prec = 3
+os.umask(0o077)
+gc.disable()
+gc.set_threshold(77)
+socket.setdefaulttimeout(3)
+sys.setrecursionlimit(2345)
+tempfile.tempdir = "/tmp"
+os.environ["TZ"] = "Asia/Tokyo"
+time.tzset()
+"""
+
+
+def settings() -> dict[str, object]:
+    """What is set for the whole process."""
+    os.umask(umask := os.umask(0o22))
+    hooks = (sys.excepthook, sys.displayhook, sys.unraisablehook, threading.excepthook)
+    return {
+        "streams": (sys.stdout, sys.stderr),
+        "hooks": hooks,
+        "signal": signal.getsignal(signal.SIGUSR2),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "decimal": decimal.getcontext().prec,
+        "umask": umask,
+        "garbage": (gc.isenabled(), gc.get_threshold()),
+        "sockets": socket.getdefaulttimeout(),
+        "recursion": sys.getrecursionlimit(),
+        "tempdir": tempfile.tempdir,
+        "zone": time.tzname,
+        "op": getattr(alembic.op, "_proxy", None),
+    }
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["works", "fails"])
+def test_what_is_set_for_the_process_is_set_for_the_project_alone(team: Team, fails: bool) -> None:
+    team.env(head=SETTINGS).revision(
+        "a",
+        up="""
+        import decimal, socket, sys, time
+        seen = decimal.getcontext().prec, socket.getdefaulttimeout(), sys.getrecursionlimit()
+        assert (*seen, time.tzname[0]) == (3, 3, 2345, 'JST'), seen
+        """,
+    ).revision("b", "a", up="1 / 0" if fails else "pass")
+    before = settings()
+    database = team.load().at(team.ours)
+
+    for _ in range(2):
+        with pytest.raises(MigrationFailed) if fails else nullcontext():
+            database.upgrade()
+        assert settings() == before
 
 
 def test_what_the_program_has_registered_stays(team: Team) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL
 from app import errors
 from app.migrator import Project
 from app.migrator.dialects import dialect_of
+from tests.migrator import making
 from tests.migrator.making import rows, run
 from tests.migrator.reference import dump
 from tests.migrator.scripts import write_revision
@@ -472,3 +473,33 @@ def test_statements_for_a_person_end_somewhere(
         assert outcome.replayed is bool(number)
         assert len(outcome.statements) == 6
         assert outcome.statements[-1] == "-- and 16 more statements"
+
+
+REMEMBERS = {
+    "a counter": ("import itertools\nNUMBERS = itertools.count(1)", "next(NUMBERS)"),
+    "a list": ("SEEN = []\ndef seen():\n    SEEN.append(1)\n    return len(SEEN)", "seen()"),
+    "a cache": (
+        "import functools\n@functools.lru_cache\ndef first():\n"
+        "    return op.get_bind().execute(sa.text('SELECT id FROM first')).scalar()",
+        "first()",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(REMEMBERS))
+def test_what_a_revision_remembers_is_of_one_database(name: str, tmp_path: Path) -> None:
+    head, value = REMEMBERS[name]
+    up = f"op.execute(f'INSERT INTO second VALUES ({{{value}}})')"
+    folder = tmp_path / "scripts"
+    making.write(folder, a="op.execute('CREATE TABLE second (n INTEGER)')", b=up)
+    script = folder / "versions" / "b.py"
+    script.write_text(script.read_text().replace("revision =", f"{head}\nrevision =", 1))
+    project = Project.load(folder)
+    for number in (1, 2, 3):
+        url = URL.create("sqlite", database=str(tmp_path / f"{number}.db"))
+        run(url, "CREATE TABLE first (id INTEGER)", f"INSERT INTO first VALUES ({number})")
+        database = project.at(url)
+        database.plan()
+        database.upgrade()
+        expected = number if name == "a cache" else 1
+        assert rows(url, "SELECT n FROM second") == [(expected,)], number
