@@ -1,10 +1,9 @@
-"""Processes of their own for projects' code, which the process of the catalog never imports.
+"""A process of its own for projects' code, which the process of the catalog never imports.
 
 What a revision or an env.py does to its process (patches, listeners, a pragma on every engine,
-`os._exit`) is then done to a process that has no connection, key or setting of the catalog. What
-only looks is done in one child for all projects; what moves or compares a database in a child of
-its project's own, so that no project finds what another has registered in a library. One that has
-ended, or made room for another project, is started again when it is next needed.
+`os._exit`) is then done to a process that has no connection, key or setting of the catalog. One
+child serves a process for as long as that lives; one that has ended is started again when it is
+next needed.
 """
 
 import atexit
@@ -27,7 +26,6 @@ from sqlalchemy.exc import ArgumentError
 
 from app.errors import HeadwayError, ProcessEnded
 from app.fleet.child import BESIDE, MAIN
-from app.fleet.messages import Place, Target, Version
 from app.settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
@@ -36,40 +34,36 @@ Callback = Callable[..., object]
 NOTHING: Mapping[str, Callback] = MappingProxyType({})
 START = "from app.fleet.child import main; main()"
 AFTER_KILL_SECONDS = 5.0
-MOST_PROJECTS = 4
-"""How many projects keep a child of their own; the one used least recently makes room."""
 
 
 def call(
     name: str,
-    where: Place | Version | Target,
     *arguments: object,
     beside: bool = False,
     patience: float | None = None,
     answers: Mapping[str, Callback] = NOTHING,
 ) -> Any:
-    """Have the child do something with a project (`requests.Work`), and give what it gave.
+    """Have the child do something (`requests.Work`), and give what it gave.
 
     Raises the HeadwayError that it raised, and ProcessEnded if it ended in the middle or took
     longer than there is patience. `beside` is for what only looks: it waits for nothing that is
     being migrated, and is asked once more where the process ended meanwhile. `answers` are
     for what it asks; what one raises is raised there, and comes back from there.
     """
-    arguments = (where, *arguments)
     if not beside:
-        with _main, _children.channel(MAIN, _place_of(where)) as channel:
+        with _main, _child.channel(MAIN) as channel:
             return _exchange(channel, name, arguments, answers, patience)
     try:
-        with _children.channel(BESIDE) as channel:
+        with _child.channel(BESIDE) as channel:
             return _exchange(channel, name, arguments, answers, patience)
     except ProcessEnded:
-        with _children.channel(BESIDE) as channel:
+        with _child.channel(BESIDE) as channel:
             return _exchange(channel, name, arguments, answers, patience)
 
 
 def stream(name: str, *arguments: object) -> Iterator[tuple[str, Any]]:
     """The same for what is answered in parts: each part, and at last what was `done`."""
-    with _children.channel(BESIDE) as channel:
+    with _child.channel(BESIDE) as channel:
         channel.send((name, arguments))
         while True:
             kind, value = channel.receive()
@@ -81,19 +75,14 @@ def stream(name: str, *arguments: object) -> Iterator[tuple[str, Any]]:
 
 
 def start() -> None:
-    """Start children now, so that the first who needs one does not wait for it."""
-    _children.start()
+    """Start the child now, so that the first who needs it does not wait for it."""
+    with _child.starting:
+        _child.running()
 
 
 def end() -> None:
-    """End the children, whatever they do. Whoever waits for one gets ProcessEnded."""
-    _children.end()
-
-
-def _place_of(where: Place | Version | Target) -> Place:
-    if isinstance(where, Target):
-        where = where.scripts
-    return where.place if isinstance(where, Version) else where
+    """End the child, whatever it does. Whoever waits for it gets ProcessEnded."""
+    _child.end()
 
 
 class _Channel:
@@ -220,60 +209,30 @@ class _Process:
 MEMORY = ": killed, perhaps because memory ran out"
 
 
-class _Children:
-    """The children of this process, each started when it is first needed or after it ended."""
+class _Child:
+    """The child of this process, started when it is first needed and again after it ended."""
 
     def __init__(self) -> None:
         self.starting = threading.RLock()
-        self.looking: _Process | None = None
-        """For what only looks."""
-        self.moving: dict[Place, _Process] = {}
-        """For each project, the one used last at the end."""
-        self.spare: _Process | None = None
-        """For the next project."""
+        self.process: _Process | None = None
         self.owner = 0
 
-    def start(self) -> None:
-        with self.starting:
-            self._forget_others()
-            self._look()
-            if not self.moving and not _is_alive(self.spare):
-                self.spare = _Process()
-
-    def _look(self) -> _Process:
-        process = self.looking
-        if process is None or not _is_alive(process):
-            if process:
-                process.close()
-            process = self.looking = _Process()
-        return process
-
-    def _move(self, place: Place) -> _Process:
-        process = self.moving.pop(place, None)
-        if process is None or not _is_alive(process):
-            if process:
-                process.close()
-            spare, self.spare = self.spare, None
-            process = spare if spare and _is_alive(spare) else _Process()
-        self.moving[place] = process
-        while len(self.moving) > MOST_PROJECTS:  # who asks holds `_main`: the others are idle
-            first = self.moving.pop(next(iter(self.moving)))
-            first.kill()
-            first.close()
-        return process
-
-    def _forget_others(self) -> None:
-        """A fork's parent has children of its own, whose sockets this process only lets go."""
-        if self.owner != os.getpid():
-            self.looking, self.moving, self.spare = None, {}, None
-            self.owner = os.getpid()
+    def running(self) -> _Process:
+        """It, alive. The caller has locked `starting`."""
+        process = self.process
+        if process and self.owner == os.getpid() and not process.ended.is_set():
+            return process
+        if process and self.owner == os.getpid():
+            process.close()
+        # A fork's parent has a child of its own, whose sockets this process only lets go.
+        self.process, self.owner = _Process(), os.getpid()
+        return self.process
 
     @contextmanager
-    def channel(self, kind: bytes, place: Place | None = None) -> Iterator[_Channel]:
-        """A socket for one request; one that was left in the middle is not used again."""
+    def channel(self, kind: bytes) -> Iterator[_Channel]:
+        """A socket to it, for one request; one that was left in the middle is not used again."""
         with self.starting:
-            self._forget_others()
-            process = self._move(place) if place else self._look()
+            process = self.running()
             channel = process.idle[kind].pop() if process.idle[kind] else process.open(kind)
         try:
             yield channel
@@ -291,14 +250,9 @@ class _Children:
         process.idle[kind].append(channel)
 
     def end(self) -> None:
-        if self.owner == os.getpid():
-            for process in (self.looking, self.spare, *self.moving.values()):
-                if process:
-                    process.kill()
-
-
-def _is_alive(process: _Process | None) -> bool:
-    return process is not None and not process.ended.is_set()
+        process = self.process
+        if process and self.owner == os.getpid():
+            process.kill()
 
 
 def _arguments() -> tuple[str, str, str]:
@@ -337,7 +291,7 @@ def _is_catalog(name: str, value: str, settings: Settings) -> bool:
     return False
 
 
-_children = _Children()
+_child = _Child()
 _main = threading.Lock()
 """Held by whoever moves a database: Alembic does one at a time in a process."""
 atexit.register(end)

@@ -14,15 +14,13 @@ from sqlalchemy.engine import URL
 from app.errors import DatabaseMissing, DatabaseMoved, ProcessEnded
 from app.extensions import db
 from app.fleet import addresses, databases, isolation, projects, refresh
-from app.fleet.messages import Place
-from app.fleet.remote import RemoteProject
 from app.fleet.selectors import Selector
 from app.migrator import Project as Scripts
 from app.migrator.address import Address
 from app.models import Project, Stage
 from tests.fleet.fleets import ROOT, Fleet, fleet_on, fresh
 from tests.fleet.sites import Site, family, is_running, kill, site_on
-from tests.migrator.scripts import write_project, write_revision
+from tests.migrator.scripts import write_revision
 
 SECRETS = {
     "HEADWAY_SECRET_KEY": "a-secret-of-this-test",
@@ -323,59 +321,3 @@ def test_a_connection_asks_whether_the_server_is_there(
             assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
             assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
-
-
-COUNTS = """
-import entities
-entities.found.append({name!r})
-"""
-MAKES = (
-    "import entities",
-    "for name in sorted(set(entities.found)):",
-    '    op.execute(f"CREATE TABLE of_{name} (id INTEGER)")',
-)
-
-
-def test_what_a_project_left_in_a_library_is_not_found_by_another(
-    template_copy: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    library = tmp_path / "library"
-    library.mkdir()
-    (library / "entities.py").write_text("found = []\n")
-    monkeypatch.setenv("PYTHONPATH", str(library))
-    made = {}
-    with fleet_on(template_copy, tmp_path) as fleet:
-        for name in ("one", "two"):
-            folder = write_project(tmp_path / name, 1)
-            env = folder / "env.py"
-            env.write_text(COUNTS.format(name=name) + env.read_text())
-            write_revision(folder, "r002", "r001", MAKES)
-            asked = {"name": name, "location": str(folder)}
-            fleet.project_id = projects.create_project(ROOT, asked)[0].id
-            fleet.load()
-            url = f"sqlite:///{tmp_path / name}.db"
-            scripts = projects.scripts_of(db.session.get_one(Project, fleet.project_id))
-            scripts.at(url).upgrade()
-            with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
-                tables = sa.inspect(connection).get_table_names()
-            made[name] = {one for one in tables if one.startswith("of_")}
-    assert made == {"one": {"of_one"}, "two": {"of_two"}}
-
-
-def test_the_project_used_least_recently_makes_room(
-    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(isolation, "MOST_PROJECTS", 2)
-    places = [Place(str(write_project(tmp_path / name, 1))) for name in ("one", "two", "three")]
-
-    def processes() -> list[int]:
-        return [one.popen.pid for one in isolation._children.moving.values() if one.popen]
-
-    for place in (*places, places[0]):
-        assert [one.id for one in RemoteProject.at_place(place).records()] == ["r001"]
-        assert len(processes()) <= 2
-    first, last = isolation._children.moving
-    assert (first, last) == (places[2], places[0])
-    before = processes()
-    RemoteProject.at_place(places[2]).records()
-    assert processes() == before[::-1], "it was kept"
