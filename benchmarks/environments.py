@@ -13,9 +13,10 @@ upgrades were replayed; milliseconds of one upgrade from nothing beside Alembic'
 
 import argparse
 import importlib.util
+import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,45 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.differential.dumps import without_chance
 from tests.differential.worker import Server
 
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a package keeps its scripts, and what a user of it sets."""
+
+    module: str
+    scripts: str
+    driver: str = "sqlite"
+    environ: dict[str, str] = field(default_factory=dict)
+    """Its own settings; `{url}` is the first database's."""
+    begin: str = ""
+    """Python that makes the tables its first revision begins with: `url` is the database's."""
+
+
+MLFLOW = """
+from mlflow.store.tracking.dbmodels.initial_models import Base
+Base.metadata.create_all(sqlalchemy.create_engine(url))
+"""
 KNOWN = {
-    "optuna": "storages/_rdb/alembic",
-    "mlflow": "store/db_migrations",
-    "mlflow (auth)": "server/auth/db/migrations",
-    "jupyterhub": "alembic",
-    "buildbot": "db/migrations",
-    "dagster": "_core/storage/alembic",
-    "glance": "db/sqlalchemy/alembic_migrations",
-    "keystone": "common/sql/migrations",
-    "aiida": "storage/sqlite_zip/migrations",
-    "quetz": "migrations",
-    "phoenix": "db/migrations",
-    "zenml": "zen_stores/migrations",
-    "prefect": "server/database/_migrations",
+    "optuna": Environment("optuna", "storages/_rdb/alembic"),
+    "mlflow": Environment("mlflow", "store/db_migrations", begin=MLFLOW),
+    "mlflow (auth)": Environment("mlflow", "server/auth/db/migrations"),
+    "buildbot": Environment("buildbot", "db/migrations"),
+    "dagster": Environment("dagster", "_core/storage/alembic"),
+    "keystone": Environment("keystone", "common/sql/migrations"),
+    "designate": Environment("designate", "storage/sqlalchemy/alembic"),
+    "barbican": Environment("barbican", "model/migration/alembic_migrations"),
+    "glance": Environment("glance", "db/sqlalchemy/alembic_migrations"),
+    "redun": Environment("redun", "backends/db/alembic"),
+    "dstack": Environment("dstack", "_internal/server/migrations", "sqlite+aiosqlite"),
+    "quetz": Environment("quetz", "migrations"),
+    "aim": Environment("aim", "web/api/db/migrations"),
+    "phoenix": Environment("phoenix", "db/migrations", "sqlite+aiosqlite"),
+    "prefect": Environment(
+        "prefect",
+        "server/database/_migrations",
+        "sqlite+aiosqlite",
+        {"PREFECT_API_DATABASE_CONNECTION_URL": "{url}"},
+    ),
 }
 
 
@@ -50,21 +76,21 @@ class Row:
     down_up: str = "-"
     create: str = "-"
     drift: str = "-"
+    models: str = "-"
     adopt: str = "-"
     preview: str = "-"
     rehearse: str = "-"
     mode: str = "-"
     replayed: str = "-"
-    ms: str = "-"
-    ms_alembic: str = "-"
+    time: str = "-"
 
 
-def location(name: str) -> Path | None:
+def location(one: Environment) -> Path | None:
     """Where its scripts are, without importing it."""
-    found = importlib.util.find_spec(name.split(" ", maxsplit=1)[0])
+    found = importlib.util.find_spec(one.module)
     if found is None or not found.submodule_search_locations:
         return None
-    folder = Path(found.submodule_search_locations[0]) / KNOWN[name]
+    folder = Path(found.submodule_search_locations[0]) / one.scripts
     return folder if (folder / "env.py").is_file() else None
 
 
@@ -74,67 +100,100 @@ def options_of(scripts: Path) -> str:
     return next((str(place) for place in places if place.is_file()), "")
 
 
+def begun(one: Environment, urls: list[str]) -> None:
+    """Make the tables that its first revision begins with."""
+    for url in urls if one.begin else ():
+        code = f"import sqlalchemy\nurl = {url!r}\n{one.begin}"
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def tried(name: str, scripts: Path, alembic: Server, headway: Server) -> Row:
     """Try one environment."""
-    row, ini = Row(name), options_of(scripts)
+    row, one = Row(name), KNOWN[name]
     with tempfile.TemporaryDirectory(prefix="environments-") as folder:
         root = Path(folder).resolve()
-        home = {"HOME": str(root), "PYTHONWARNINGS": "ignore"}
-        theirs, ours = ([f"sqlite:///{root}/{s}{n}.db" for n in range(5)] for s in ("a", "h"))
-        moves: list[list[Any]] = [["upgrade", "heads"], ["downgrade", "base"], ["upgrade", "heads"]]
-        told = alembic.run(
-            "steps", ini=ini, location=str(scripts), url=theirs[0], moves=moves, environ=home
+        theirs, ours = (
+            [f"{one.driver}:///{root}/{side}{n}.db" for n in range(6)] for side in ("a", "h")
         )
-        if "crash" in told or told["moves"][0].get("failed"):
-            row.upgrade = f"Alembic: {told.get('crash') or told['moves'][0]['failed']}"[:90]
+        begun(one, [theirs[0], *theirs[2:5], ours[0], *ours[2:]])
+        project = {"ini": options_of(scripts), "location": str(scripts)}
+
+        def settings(url: str) -> dict[str, str]:
+            own = {key: value.format(url=url) for key, value in one.environ.items()}
+            return {"HOME": str(root), "PYTHONWARNINGS": "ignore", **own}
+
+        def plain(url: str, moves: list[list[Any]]) -> list[dict[str, Any]]:
+            done = alembic.run("steps", **project, url=url, moves=moves, environ=settings(url))
+            moved: list[dict[str, Any]] = done.get("moves") or [{"failed": done["crash"]}]
+            return moved
+
+        up = [["upgrade", "heads"]]
+        moves: list[list[Any]] = [*up, ["downgrade", "base"], *up]
+        told = plain(theirs[0], moves)
+        if told[0].get("failed"):
+            row.upgrade = f"Alembic: {told[0]['failed']}"[:90]
             return row
-        first = told["moves"][0]
-        row.ms_alembic = f"{first['seconds'] * 1000:.0f}"
-        again = [["upgrade", "heads"], ["status", ""]]
-        unstamped = [["rows", ["DROP TABLE alembic_version"]], ["adopt", ""]]
-        databases = [
+        nothing = plain(theirs[1], up)[0] if one.begin else told[0]
+        seconds = min(plain(url, up)[0]["seconds"] for url in theirs[2:5])
+        databases: list[dict[str, Any]] = [
             {"moves": [["plan", "heads"], ["preview", "heads"], ["rehearse", "heads"], *moves]},
-            {"moves": [["create", "heads"], ["check", ""], *unstamped]},
-            *({"moves": again} for _ in range(3)),
+            {"moves": [["create", "heads"]]},
+            {
+                "moves": [
+                    *up,
+                    ["check", ""],
+                    ["rows", ["DROP TABLE alembic_version"]],
+                    ["adopt", ""],
+                ]
+            },
+            *({"moves": [*up, ["status", ""]]} for _ in range(3)),
         ]
-        for url, one in zip(ours, databases, strict=True):
-            one |= {"url": url, "environ": home}
-        found = headway.run(
-            "project", ini=ini, location=str(scripts), databases=databases, watch=str(root)
-        )
+        for url, database in zip(ours, databases, strict=True):
+            database |= {"url": url, "environ": settings(ours[0])}
+        found = headway.run("project", **project, databases=databases, watch=str(root))
         if "databases" not in found:
             row.upgrade = f"{found.get('refused') or found.get('crash')}"[:90]
             return row
-        _fill(row, found["databases"], told["moves"], (theirs[0], ours))
+        _fill(row, found["databases"], [*told, nothing], (theirs, ours))
+        upgrades = [one["moves"][0] for one in found["databases"][3:]]
+        row.time = f"{min(one['seconds'] for one in upgrades) / seconds:.2f}"
     return row
 
 
 def _fill(
-    row: Row, found: list[dict[str, Any]], told: list[dict[str, Any]], urls: tuple[str, list[str]]
+    row: Row,
+    found: list[dict[str, Any]],
+    told: list[dict[str, Any]],
+    urls: tuple[list[str], list[str]],
 ) -> None:
     plan, preview, rehearsed, *moves = found[0]["moves"]
-    row.mode = plan.get("mode", "-").partition(":")[0]
+    *told, nothing = told
+    theirs, ours = urls
+    row.mode = plan.get("mode", _answer(plan)).partition(":")[0]
     row.preview = _answer(preview)
     row.rehearse = _answer(rehearsed) if not rehearsed.get("failed") else rehearsed["failed"][:60]
-    row.upgrade = _alike(moves[0], told[0], urls[0], urls[1][0])
+    row.upgrade = _alike(moves[0], told[0], theirs[0], ours[0])
     ends = list(zip(moves[1:], told[1:], strict=False))
-    alike = [_alike(one, other, urls[0], urls[1][0]) for one, other in ends]
+    alike = [_alike(one, other, theirs[0], ours[0]) for one, other in ends]
     row.down_up = next((one for one in alike if one != "same"), "same" if alike else "-")
-    created, *more = found[1]["moves"]
-    row.create = _alike(created, told[0], urls[0], urls[1][1])
+    began = theirs[0] if nothing is told[0] else theirs[1]
+    row.create = _alike(found[1]["moves"][0], nothing, began, ours[1])
+    upgraded, *more = found[2]["moves"]
     if more:
-        row.drift = str(len(more[0].get("drift", ()))) if "drift" in more[0] else _answer(more[0])
+        row.drift = str(len(more[0]["differences"])) if "drift" in more[0] else _answer(more[0])
+        row.models = str(len(more[0]["models"])) if more[0].get("models") is not None else "-"
     if len(more) > 2:
-        heads = created.get("after", [])
+        heads = upgraded.get("after", [])
         row.adopt = "right" if more[2].get("revision") in heads else _answer(more[2])
-    upgrades = [one["moves"][0] for one in found[2:]]
+    upgrades = [one["moves"][0] for one in found[3:]]
     row.replayed = f"{sum(bool(one.get('replayed')) for one in upgrades)} of {len(upgrades)}"
-    row.ms = f"{min(one['seconds'] for one in upgrades) * 1000:.0f}"
 
 
 def _alike(one: dict[str, Any], other: dict[str, Any], theirs: str, ours: str) -> str:
     if "refused" in one and other.get("failed"):
         return "fails as Alembic's"
+    if other.get("failed"):
+        return f"Alembic's fails: {other['failed'][:60]}"
     if "dump" not in one or "refused" in one or "crash" in one:
         return _answer(one)
     same = without_chance(one["dump"], ours) == without_chance(other["dump"], theirs)
@@ -161,7 +220,7 @@ def main() -> None:
         print("|", " | ".join("---" for _ in columns), "|")
     with Server("alembic") as alembic, Server("headway") as headway:
         for name in names:
-            scripts = location(name)
+            scripts = location(KNOWN[name])
             if scripts is None:
                 print(f"{name} is not here", file=sys.stderr)
                 continue

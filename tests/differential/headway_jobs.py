@@ -122,7 +122,9 @@ def _done(  # noqa: PLR0911, PLR0912  # one line for each move
             return {"failed": found.failed, "place": found.place}
         case "check":
             drift = database.check()
-            return {"drift": [*drift.differences, *(drift.models or ())]}
+            models = list(drift.models) if drift.models is not None else None
+            both = [*drift.differences, *(models or ())]
+            return {"drift": both, "differences": drift.differences, "models": models}
         case "adopt":
             return {"revision": database.adopt().revision}
         case "snapshot":
