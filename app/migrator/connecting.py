@@ -50,6 +50,8 @@ class Settings:
     """Execution options, without the isolation level."""
     isolation: str | None = None
     """The isolation level of its transactions, where that is not its server's own."""
+    role: str | None = None
+    """The statement by which its session becomes another role: `"$user"` is that one then."""
     class_wide: bool = False
     """True if it listens to the connections of every engine."""
     creator: str | None = None
@@ -82,7 +84,8 @@ class Settings:
     @property
     def prepares(self) -> bool:
         """True if something is done on each new connection."""
-        return self.class_wide or any(level == "pool" for level, _, _ in self.listeners)
+        listens = any(level == "pool" for level, _, _ in self.listeners)
+        return listens or self.class_wide or self.role is not None
 
     def arguments_for(self, url: URL) -> dict[str, Any]:
         """The arguments that our driver takes. Raises EnvironmentFailed where one is lost."""
@@ -133,6 +136,9 @@ class Settings:
             if level == "pool" and name in (*CONNECTED, "checkout"):
                 event.listen(pool, name, listener)
         pool.connect().detach()
+        if self.role:
+            with contextlib.closing(raw.cursor()) as cursor:
+                cursor.execute(self.role)
         raw.commit()  # what a listener set would go with its transaction
 
     @property

@@ -64,6 +64,11 @@ LOOKS_ELSEWHERE = re.compile(
 """Statements after which a name means another table."""
 
 
+SET_ROLE = re.compile(
+    r"\s*SET\s+(?:SESSION\s+)?(?:ROLE\s|SESSION\s+AUTHORIZATION\s)", re.IGNORECASE
+)
+
+
 class Mode(StrEnum):
     """How a project's env.py is used."""
 
@@ -147,6 +152,7 @@ class Told:
     """What it did that cannot be done once for all."""
     schema: str | None = None
     elsewhere: str | None = None
+    role: str | None = None
     failed: Exception | None = None
 
     def asked(self, what: str | None) -> None:
@@ -161,6 +167,8 @@ class Told:
             self.schema = said["quoted"] or said["plain"].lower()
         elif LOOKS_ELSEWHERE.search(statement):
             self.elsewhere = " ".join(statement.split())[:100]
+        elif SET_ROLE.match(statement):
+            self.role = statement
 
     @property
     def migrated(self) -> list[URL]:
@@ -187,6 +195,7 @@ class Told:
             settings,
             options=next((one for one in options if one), settings.options),
             class_wide=self.class_wide,
+            role=self.role,
         )
 
     def is_like(self, other: "Told") -> bool:

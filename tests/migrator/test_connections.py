@@ -113,6 +113,22 @@ def test_the_role_that_env_py_connects_as_owns_what_is_made(
         pg(postgresql_url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
+def test_a_role_that_env_py_takes_on_looks_where_it_would(team: Team, postgresql_url: URL) -> None:
+    role = f"{postgresql_url.database}_tenant"
+    pg(postgresql_url, f"CREATE ROLE {role}", f"CREATE SCHEMA {role} AUTHORIZATION {role}")
+    team.two().ini().env(before=f"connection.execute(text('SET ROLE {role}')); connection.commit()")
+    database = team.load().at(postgresql_url)
+    try:
+        for target in ("a", "b"):
+            assert database.upgrade(target).applied == (target,)
+        assert database.status().position is Position.AT_HEAD
+        assert database.downgrade("base").applied == ("b", "a")
+        tables = "SELECT schemaname::text FROM pg_tables WHERE tablename = 'alembic_version'"
+        assert pg(postgresql_url, tables) == [(role,)]
+    finally:
+        pg(postgresql_url, f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
+
+
 def test_arguments_of_asyncpg_are_told_to_our_driver(team: Team, postgresql_url: URL) -> None:
     pg(postgresql_url, "CREATE SCHEMA acme")
     team.two().ini().env(
