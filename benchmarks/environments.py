@@ -16,6 +16,7 @@ import importlib.util
 import subprocess
 import sys
 import tempfile
+import textwrap
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ class Environment:
     """Its own settings; `{url}` is the first database's."""
     begin: str = ""
     """Python that makes the tables its first revision begins with: `url` is the database's."""
+    first: str = ""
+    """The revision that Alembic takes those to, so that they have a version."""
 
 
 MLFLOW = """
@@ -45,18 +48,10 @@ Base.metadata.create_all(sqlalchemy.create_engine(url))
 """
 KNOWN = {
     "optuna": Environment("optuna", "storages/_rdb/alembic"),
-    "mlflow": Environment("mlflow", "store/db_migrations", begin=MLFLOW),
+    "mlflow": Environment("mlflow", "store/db_migrations", begin=MLFLOW, first="451aebb31d03"),
     "mlflow (auth)": Environment("mlflow", "server/auth/db/migrations"),
-    "buildbot": Environment("buildbot", "db/migrations"),
-    "dagster": Environment("dagster", "_core/storage/alembic"),
-    "keystone": Environment("keystone", "common/sql/migrations"),
     "designate": Environment("designate", "storage/sqlalchemy/alembic"),
-    "barbican": Environment("barbican", "model/migration/alembic_migrations"),
-    "glance": Environment("glance", "db/sqlalchemy/alembic_migrations"),
-    "redun": Environment("redun", "backends/db/alembic"),
-    "dstack": Environment("dstack", "_internal/server/migrations", "sqlite+aiosqlite"),
     "quetz": Environment("quetz", "migrations"),
-    "aim": Environment("aim", "web/api/db/migrations"),
     "phoenix": Environment("phoenix", "db/migrations", "sqlite+aiosqlite"),
     "prefect": Environment(
         "prefect",
@@ -102,9 +97,9 @@ def options_of(scripts: Path) -> str:
 
 def begun(one: Environment, urls: list[str]) -> None:
     """Make the tables that its first revision begins with."""
-    for url in urls if one.begin else ():
-        code = f"import sqlalchemy\nurl = {url!r}\n{one.begin}"
-        subprocess.run([sys.executable, "-c", code], check=True)
+    if one.begin:
+        each = f"for url in {urls!r}:\n{textwrap.indent(one.begin.strip(), '    ')}"
+        subprocess.run([sys.executable, "-c", f"import sqlalchemy\n{each}"], check=True)
 
 
 def tried(name: str, scripts: Path, alembic: Server, headway: Server) -> Row:
@@ -115,7 +110,6 @@ def tried(name: str, scripts: Path, alembic: Server, headway: Server) -> Row:
         theirs, ours = (
             [f"{one.driver}:///{root}/{side}{n}.db" for n in range(6)] for side in ("a", "h")
         )
-        begun(one, [theirs[0], *theirs[2:5], ours[0], *ours[2:]])
         project = {"ini": options_of(scripts), "location": str(scripts)}
 
         def settings(url: str) -> dict[str, str]:
@@ -127,6 +121,10 @@ def tried(name: str, scripts: Path, alembic: Server, headway: Server) -> Row:
             moved: list[dict[str, Any]] = done.get("moves") or [{"failed": done["crash"]}]
             return moved
 
+        prepared = [theirs[0], *theirs[2:5], ours[0], *ours[2:]] if one.begin else []
+        begun(one, prepared)
+        for url in prepared:
+            plain(url, [["upgrade", one.first]])
         up = [["upgrade", "heads"]]
         moves: list[list[Any]] = [*up, ["downgrade", "base"], *up]
         told = plain(theirs[0], moves)
@@ -185,6 +183,8 @@ def _fill(
     if len(more) > 2:
         heads = upgraded.get("after", [])
         row.adopt = "right" if more[2].get("revision") in heads else _answer(more[2])
+        if heads in more[2].get("others", ()):
+            row.adopt = f"{len(more[2]['others']) + 1} alike"
     upgrades = [one["moves"][0] for one in found[3:]]
     row.replayed = f"{sum(bool(one.get('replayed')) for one in upgrades)} of {len(upgrades)}"
 

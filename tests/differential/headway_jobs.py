@@ -126,7 +126,8 @@ def _done(  # noqa: PLR0911, PLR0912  # one line for each move
             both = [*drift.differences, *(models or ())]
             return {"drift": both, "differences": drift.differences, "models": models}
         case "adopt":
-            return {"revision": database.adopt().revision}
+            match = database.adopt()
+            return {"revision": match.revision, "others": [list(one) for one in match.others]}
         case "snapshot":
             return {"snapshot": str(database.snapshot() or "")}
         case "snapshot and restore":

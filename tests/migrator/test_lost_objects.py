@@ -187,6 +187,12 @@ MEANT = {
         f'{BATCH}batch.drop_constraint("one", type_="unique")\n'
         '    batch.drop_constraint("cheap", type_="check")',
     ),
+    "a key is dropped by a name that is computed": (
+        (item(after=", FOREIGN KEY(p) REFERENCES p (id) ON DELETE CASCADE"),),
+        'name = "_".join(("fk", "of", "it"))\n'
+        'with op.batch_alter_table("item", naming_convention={"fk": name}) as batch:\n'
+        '    batch.drop_constraint(name, type_="foreignkey")',
+    ),
     "a key is made anew without its action": (
         (item(after=", CONSTRAINT fk_p FOREIGN KEY(p) REFERENCES p (id) ON DELETE CASCADE"),),
         f'{BATCH}batch.drop_constraint("fk_p", type_="foreignkey")\n'

@@ -29,6 +29,17 @@ DROPPED = re.compile(
 RENAMED = re.compile(
     rf"\s*ALTER\s+TABLE\s+(?:{NAME}\s*\.\s*)?{NAME}\s+RENAME\s+TO\s+{NAME}", re.IGNORECASE
 )
+COMPUTED_DROP = re.compile(
+    r"drop_constraint\(\s*(?!\s|[\"']|(?:\w+\.)?f\(\s*[\"'])"
+    r"(?:(?!drop_constraint).)*?(?:type_\s*=\s*[\"'](\w+)|\n\s*\n|\Z)",
+    re.DOTALL,
+)
+CONSTRAINT_KINDS = {
+    "foreignkey": "foreign key",
+    "unique": "unique",
+    "check": "check",
+    "primary": "primary key",
+}
 CONSTRAINT_DROPPED = re.compile(r"drop_constraint\(\s*(?:\w+\.)?(?:f\()?\s*[\"']([^\"']+)")
 
 
@@ -95,6 +106,12 @@ class Said:
     def is_batch(self, table: str) -> bool:
         """True if Alembic rebuilt this table: nobody wrote its new definition."""
         return self.renames.get(table.lower(), "").startswith(COPY)
+
+    @cached_property
+    def computed(self) -> frozenset[str]:
+        """The kinds of the constraints that it drops by a name that it computes."""
+        found = {CONSTRAINT_KINDS.get(kind, "") for kind in COMPUTED_DROP.findall(self.source)}
+        return frozenset(CONSTRAINT_KINDS.values()) if "" in found else frozenset(found)
 
     def is_made_anew(self, table: str) -> bool:
         """True if it dropped this table and made another, without bringing a copy into place."""
@@ -216,6 +233,8 @@ def _is_meant(
         return not fact.of_column or all(said.names(column) for column in fact.columns)
     if fact.name and said.names(fact.name):
         return True
+    if any(re.search(rf"\b{kind}\b", fact.says.lower()) for kind in said.computed):
+        return True  # which one, only running it can tell
     if fact.is_constraint:
         if any(set(re.split(r"\W|_", one)) & set(fact.columns) for one in said.constraints):
             return True  # by the name that a naming convention gave it
