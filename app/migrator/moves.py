@@ -12,7 +12,6 @@ from alembic.runtime.migration import MigrationContext
 from app.errors import DatabaseMoved, DatabaseReadOnly, HeadwayError
 from app.migrator import history, plans, runner, verdict
 from app.migrator.address import Address
-from app.migrator.alone import alone
 from app.migrator.driver import Raw
 from app.migrator.environment import Mode
 from app.migrator.plans import Direction, Plan
@@ -135,9 +134,6 @@ class Move:
         if known and known.why_not is None:
             replay(known, raw, self.address.dialect, self.on_step)
             return True, known.readable
-        if not self.prepare:
-            with alone(self.project.modules):
-                steps = plans.fresh(self.project, steps)
         job = self._job(steps)
         if known:
             sent = Sent()

@@ -17,6 +17,7 @@ from alembic.util.pyfiles import load_python_file
 from app.errors import HeadwayError, RevisionNotFound, SeveralHeads, TargetInvalid
 from app.migrator.alone import alone
 from app.migrator.project import Project
+from app.migrator.scripts import Script, checksum
 
 
 class Direction(StrEnum):
@@ -133,22 +134,33 @@ def fresh(project: Project, steps: Sequence[Any]) -> list[Any]:
     """The same steps from modules that are imported for this run, as each `alembic` imports them.
 
     So no variable of theirs holds what an earlier run left there, or what the environment was
-    then. The caller has called `alone`.
+    then. A file that was edited since the steps were shown is left as it was shown. The caller
+    has called `alone`.
     """
     return [step if step.info.is_stamp else _fresh(project, step) for step in steps]
 
 
 def _fresh(project: Project, step: Any) -> Any:
-    path = Path(step.revision.path)
+    script, way = step.revision, "upgrade" if step.is_upgrade else "downgrade"
+    path, shown = Path(script.path), project.scripts.by_id.get(script.revision)
+    is_its_own = step.migration_fn is getattr(script.module, way, None)  # and nobody's who watches
+    if not (is_its_own and shown and _is_as_shown(path, shown)):
+        return step
     project.modules.registered.forget(str(path))
     try:
-        module = load_python_file(path.parent, path.name)
-        work = getattr(module, "upgrade" if step.is_upgrade else "downgrade")
+        work = getattr(load_python_file(path.parent, path.name), way)
     except (Exception, SystemExit):  # noqa: BLE001  # a model that can be declared only once
         return step
     again = copy.copy(step)
     again.migration_fn = work
     return again
+
+
+def _is_as_shown(path: Path, shown: Script) -> bool:
+    try:
+        return checksum(path.read_bytes()) == shown.checksum
+    except OSError:  # it was deleted since
+        return False
 
 
 def direction_of(project: Project, target: str, current: Sequence[str]) -> Direction:

@@ -21,7 +21,6 @@ from sqlalchemy.engine.interfaces import Dialect
 from app.migrator.names import variables
 from app.migrator.offline import Span, Statements, write
 from app.migrator.reads import Reads
-from app.migrator.scripts import Scripts, checksum
 
 Rendering = list[str]
 
@@ -47,32 +46,6 @@ def _anew(step: Any, reads: Reads) -> Any:
         module = _imported(step)
     again = copy.copy(step)
     again.migration_fn = _watched(getattr(module, _direction(step)), module, reads)
-    return again
-
-
-def as_a_new_process(steps: Sequence[Any], scripts: Scripts) -> list[Any]:
-    """The same steps from modules of their own: a revision may remember what another run did.
-
-    A counter, a cache or a variable read once belongs to one database, as each has a process of
-    its own with `alembic`. Called within `alone`, just before they run. A file that was edited
-    since the steps were shown is left as it was shown.
-    """
-    return [_forgetful(step, scripts) for step in steps]
-
-
-def _forgetful(step: Any, scripts: Scripts) -> Any:
-    script: Any = getattr(step, "revision", None)
-    known = getattr(script, "module", None)
-    if known is None or step.migration_fn is not getattr(known, _direction(step), None):
-        return step  # a stamp, or another's already
-    shown = scripts.by_id.get(script.revision)
-    try:
-        if shown is None or checksum(Path(script.path).read_bytes()) != shown.checksum:
-            return step
-    except OSError:  # it was deleted since
-        return step
-    again = copy.copy(step)
-    again.migration_fn = getattr(_imported(step), _direction(step))
     return again
 
 

@@ -29,7 +29,6 @@ from app.migrator.environment import Environment, Mode, raise_failed
 from app.migrator.offline import Span
 from app.migrator.plans import Direction, StepsOf
 from app.migrator.project import Project
-from app.migrator.proof import as_a_new_process
 from app.migrator.run import Care, OnStep, guarded
 from app.migrator.urls import is_same
 from app.migrator.values import Holder
@@ -188,7 +187,7 @@ def _guarded(
     migration = context.get_context()
     if job.watch:
         job.watch(migration)
-    steps = as_a_new_process(job.steps, job.project.scripts)
+    steps = plans.fresh(job.project, job.steps)
     with guarded(
         migration,
         lambda *_: steps,

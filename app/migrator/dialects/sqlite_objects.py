@@ -233,11 +233,19 @@ def _is_meant(
         return not fact.of_column or all(said.names(column) for column in fact.columns)
     if fact.name and said.names(fact.name):
         return True
-    if any(re.search(rf"\b{kind}\b", fact.says.lower()) for kind in said.computed):
-        return True  # which one, only running it can tell
-    if fact.is_constraint:
-        if any(set(re.split(r"\W|_", one)) & set(fact.columns) for one in said.constraints):
-            return True  # by the name that a naming convention gave it
-        kinds = [(was.columns[a], now.columns[b]) for a, b in zip(fact.columns, there, strict=True)]
-        return fact.says.startswith("CHECK") and any(a != b for a, b in kinds)
-    return False
+    # By a computed name: which one, only running it can tell.
+    computed = any(re.search(rf"\b{kind}\b", fact.says.lower()) for kind in said.computed)
+    return computed or (fact.is_constraint and _is_meant_by_name(fact, was, now, there, said))
+
+
+def _is_meant_by_name(
+    fact: Fact, was: TableShape, now: TableShape, there: list[str], said: Said
+) -> bool:
+    """True if a naming convention gave this constraint the name that a revision drops.
+
+    Or if it is a CHECK on a column that has another type now.
+    """
+    if any(set(re.split(r"\W|_", one)) & set(fact.columns) for one in said.constraints):
+        return True
+    kinds = [(was.columns[a], now.columns[b]) for a, b in zip(fact.columns, there, strict=True)]
+    return fact.says.startswith("CHECK") and any(a != b for a, b in kinds)
