@@ -231,10 +231,10 @@ def _is_meant(
         return True  # it goes with its column
     if fact.word and re.search(rf"(?<![a-z]){fact.word}", said.source.lower()):
         return not fact.of_column or all(said.names(column) for column in fact.columns)
-    if fact.name and said.names(fact.name):
+    # Which constraint a computed name means, only running it can tell.
+    computed = any(re.search(rf"\b{kind}\b", fact.says.lower()) for kind in said.computed)
+    if computed or (fact.name and said.names(fact.name)):
         return True
-    if any(re.search(rf"\b{kind}\b", fact.says.lower()) for kind in said.computed):
-        return True  # which one, only running it can tell
     if fact.is_constraint:
         if any(set(re.split(r"\W|_", one)) & set(fact.columns) for one in said.constraints):
             return True  # by the name that a naming convention gave it
