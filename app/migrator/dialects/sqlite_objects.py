@@ -233,7 +233,7 @@ def _is_meant(
         return not fact.of_column or all(said.names(column) for column in fact.columns)
     if fact.name and said.names(fact.name):
         return True
-    # By a computed name: which one, only running it can tell.
+    # Which constraint a computed name means, only running it can tell.
     computed = any(re.search(rf"\b{kind}\b", fact.says.lower()) for kind in said.computed)
     return computed or (fact.is_constraint and _is_meant_by_name(fact, was, now, there, said))
 
