@@ -105,7 +105,7 @@ def test_a_slow_boot_is_alive_and_says_how_far_it_is(replicas: Servers) -> None:
 
 
 def test_a_replica_that_waits_says_for_whom(replicas: Servers) -> None:
-    replicas.release.add("c0115", "c0015", SLOW.format(4))
+    replicas.release.add("c0115", "c0015", SLOW.format(8))
     first = replicas.start()
     while get(first, "/readyz")[1]["state"] != "migrating":
         time.sleep(0.05)
