@@ -236,10 +236,11 @@ class Sqlite(Dialect):
         return unreadable(raw_of(connection))
 
     def snapshot(self, raw: Raw, url: URL, label: str) -> Path | None:
-        path = file_of(url)
+        path, named = file_of(url), Path(str(url.database))
         if path is None or not raw.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
             return None
-        return snapshots.take(raw, path, label)
+        # Told as the file was: somebody who gave `notes.db` is shown a name beside it.
+        return snapshots.take(raw, named if named.absolute() == path else path, label)
 
     def image(self, connection: Connection) -> dict[str, str] | None:
         return sqlite_undo.image(connection)
