@@ -7,7 +7,7 @@ from functools import lru_cache
 
 TOKEN = re.compile(
     r"""--[^\n]*|/\*.*?\*/            # comments
-    |'(?:[^']|'')*'                   # text
+    |[xX]?'(?:[^']|'')*'              # text and blobs
     |"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]   # quoted names
     |[^\W\d][\w$]*|\d[\w.]*           # words and numbers
     |<<|>>|<=|>=|<>|!=|==|\|\||->>?|\S""",
