@@ -568,7 +568,7 @@ def test_a_worker_that_is_still_loading_ends_with_its_master(
     flag, port = tmp_path / "running", servers.free_port()
     env = environment_for(postgresql_url, PORT=str(port), WEB_CONCURRENCY="1")
     master = release.start("gunicorn", "wsgi:app", env=env)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not ready(port):
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -640,7 +640,7 @@ def test_a_server_that_goes_on_without_its_client_is_waited_for(
     boots(release, postgresql_url)
     flag = tmp_path / "running"
     release.add(
-        "c0115", "c0015", f"open({str(flag)!r}, 'w').close()\nop.execute('SELECT pg_sleep(6)')"
+        "c0115", "c0015", f"open({str(flag)!r}, 'w').close()\nop.execute('SELECT pg_sleep(10)')"
     )
     first = release.start("python", "-c", BOOT, env=environment_for(postgresql_url))
     wait_for(flag)
