@@ -94,11 +94,11 @@ class Registrations:
         for one in list(self.listeners):
             if getattr(one.function, "__globals__", {}).get("__file__") == file:
                 self.listeners.remove(one)
-                _unheard([one])
+                _stop_listening([one])
 
     def begin_env(self) -> None:
         """Its env.py is about to run: an engine of the application's hears it only once."""
-        _unheard(self.by_env)
+        _stop_listening(self.by_env)
         self.by_env.clear()
 
     def end_env(self) -> None:
@@ -187,12 +187,12 @@ def _listeners(kept: Registrations, is_projects: Callable[[], bool]) -> Iterator
         yield
     finally:
         api._event_key = make  # noqa: SLF001
-        _unheard(kept.listeners)
-        _unheard(kept.passing)
+        _stop_listening(kept.listeners)
+        _stop_listening(kept.passing)
         kept.passing.clear()
 
 
-def _unheard(listeners: list[Listener]) -> None:
+def _stop_listening(listeners: list[Listener]) -> None:
     for one in reversed(listeners):
         with suppress(Exception):  # it removed it itself
             event.remove(one.target, one.identifier, one.function)
