@@ -47,6 +47,10 @@ def bring_to_head(app: Flask) -> Look:
         return _brought(app)
     except DBAPIError as error:
         raise _in_words(error) from error
+    finally:
+        with app.app_context():
+            # A preloaded app is forked, and one that is refused leaves no session at the server.
+            db.engine.dispose()
 
 
 def _brought(app: Flask) -> Look:
@@ -63,17 +67,13 @@ def _brought(app: Flask) -> Look:
             log.warning("the catalog does not answer; it was at head when this server started")
             return Look(position=Position.UNREACHABLE, heads=here.scripts.heads)
         settled = _settle(here, before)
-    try:
-        seen = before if settled else _upgrade(app)
-        with app.app_context():
-            if settled:  # an upgrade has done it
-                let_readers_be()
-            if not booted:  # a worker of a server that has booted is no other boot
-                boots.remember(before, seen)
-        return seen
-    finally:
-        with app.app_context():
-            db.engine.dispose()  # a preloaded app is forked: no connection may be shared
+    seen = before if settled else _upgrade(app)
+    with app.app_context():
+        if settled:  # an upgrade has done it
+            let_readers_be()
+        if not booted:  # a worker of a server that has booted is no other boot
+            boots.remember(before, seen)
+    return seen
 
 
 def _in_words(error: DBAPIError) -> HeadwayError:

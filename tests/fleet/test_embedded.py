@@ -149,7 +149,7 @@ def test_a_worker_waits_until_its_catalog_is_at_head(
     quick.url = sqlite_url  # nothing is there yet
     supervisor = quick.supervise(1)
     time.sleep(4)
-    assert len(family(supervisor.pid)) == 1
+    assert len(those_below(supervisor.pid, "app.cli.work")) == 1
     boot(sqlite_url)
     engine = sa.create_engine(sqlite_url, poolclass=sa.NullPool)
 

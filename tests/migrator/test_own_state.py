@@ -181,11 +181,12 @@ def test_nothing_of_a_failed_revision_is_left(team: Team, tmp_path: Path) -> Non
     asks = "import os, pathlib\nfolder = os.getcwd()\nos.chdir(pathlib.Path(__file__).parent)\n"
     team.revision("c", "b", f"{asks}raise ValueError(folder)")
     project, before = team.load(), state()
+    proxy = vars(alembic.op).get("_proxy")  # a failed run of plain Alembic has left its own there
     for _ in range(2):
         with pytest.raises(MigrationFailed, match=re.escape(str(tmp_path))):
             project.at(team.ours).upgrade()
         assert state() == before
-        assert vars(alembic.op).get("_proxy") is None
+        assert vars(alembic.op).get("_proxy") is proxy
 
 
 def test_the_next_project_and_the_program_do_not_notice(
