@@ -32,6 +32,8 @@ class Care:
     """Told of each step that ended its transaction itself: no other run can be all or nothing."""
     joins: bool = False
     """The run is part of a transaction that is open already, and that others end."""
+    follows: bool = False
+    """The same env.py has migrated before it, another schema perhaps, and committed that."""
 
 
 CATALOGS = Care()
@@ -118,16 +120,14 @@ def explained(
     failed: int,
     done: Sequence[str],
     stays: str | None,
+    follows: bool = False,
 ) -> MigrationFailed:
     """A failure with what was applied, what broke and what is left.
 
     `stays` says what of the failed step is still there, why, and what to do; None if nothing is.
     """
     left = names[failed + 1 :]
-    nothing = "Nothing of it stays." if done else "The database is as it was."
-    after = f"{stays}." if stays else nothing
-    if done:
-        after = f"{after} Applied before it: {', '.join(done)}."
+    after = what_stays(done, stays, follows=follows) or "The database is as it was."
     return MigrationFailed(
         f"Revision {names[failed]} failed: {with_kind(error)}. {after}"
         + (f" Still to come: {', '.join(left)}." if left else ""),
@@ -135,3 +135,15 @@ def explained(
         failed=names[failed],
         pending=tuple(left),
     )
+
+
+def what_stays(done: Sequence[str], stays: str | None, *, follows: bool) -> str:
+    """What a failed run leaves, in sentences; "" if nothing."""
+    if not (done or stays or follows):
+        return ""
+    after = f"{stays or 'Nothing of it stays'}."
+    if done:
+        after += f" Applied before it: {', '.join(done)}."
+    if follows:
+        after += " What env.py had migrated before, in runs of its own, stays."
+    return after

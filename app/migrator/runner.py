@@ -183,6 +183,7 @@ def _guarded(
     run_migrations: Callable[..., None],
     *,
     joins: bool = False,
+    follows: bool = False,
 ) -> None:
     migration = context.get_context()
     if job.watch:
@@ -194,7 +195,7 @@ def _guarded(
         scripts=job.project.scripts,
         me=job.me,
         on_step=job.on_step,
-        care=replace(job.care, joins=job.care.joins or joins),
+        care=replace(job.care, joins=job.care.joins or joins, follows=follows),
     ) as watched:
         migration._migrations_fn = watched  # noqa: SLF001  # FRAGILE: as Flask-Alembic does
         with migration.begin_transaction():
@@ -293,6 +294,7 @@ class _EnvPy:
         there = migration.connection
         if there is None or not self._is_ours(there.engine):
             return  # another database of the same env.py: nobody asked for that
+        follows = self.reached and not self.adopted and not self.is_open
         self.reached = True
         joins = migration._in_external_transaction  # noqa: SLF001  # FRAGILE
         if there.in_transaction() and not joins:
@@ -302,7 +304,9 @@ class _EnvPy:
             migration._transaction = there.get_transaction()  # noqa: SLF001  # autocommit_block
         self._refuse_another_place(migration)
         with _leading_revisions(self.job.address, there):
-            _guarded(self.job, self.context, arguments, self.run_migrations, joins=joins)
+            _guarded(
+                self.job, self.context, arguments, self.run_migrations, joins=joins, follows=follows
+            )
         commits_each = there.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
         self.is_open = joins and not commits_each
         self.committed = False

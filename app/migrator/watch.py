@@ -25,6 +25,7 @@ from app.migrator.care import (
     name_of,
     needs_words,
     reason,
+    what_stays,
 )
 from app.migrator.dialects import Dialect, RowGuard
 from app.migrator.driver import raw_of
@@ -316,16 +317,15 @@ class Run:
             failed=self.running or 0,
             done=self.done,
             stays=stays,
+            follows=self.care.follows,
         )
         return self.care.torn(str(told), **told.context) if self.torn else told
 
     def _of_guard(self, error: HeadwayError, stays: str | None) -> HeadwayError:
         """A guard's refusal, with what is known of what stays."""
-        if not stays and not self.done:
+        after = what_stays(self.done, stays, follows=self.care.follows)
+        if not after:
             return error
-        after = f"{stays or 'Nothing of it stays'}."
-        if self.done:
-            after += f" Applied before it: {', '.join(self.done)}."
         kind = self.care.torn if stays else type(error)
         return kind(str(error).replace(NOTHING, after), **error.context)
 

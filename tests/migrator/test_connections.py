@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app.errors import EnvironmentFailed
+from app.errors import EnvironmentFailed, MigrationFailed
 from app.migrator.environment import Mode
 from app.migrator.values import Position
 from tests.migrator.reference import dump
@@ -582,6 +582,39 @@ def test_several_databases_of_one_env_py_are_created_and_rehearsed(
     for name in ("a", "b"):
         with sqlite3.connect(tmp_path / f"{name}.db") as own:
             assert own.execute(f"SELECT version_num FROM version_{name}").fetchall() == [("b",)]
+
+
+def test_a_run_for_the_next_schema_that_fails_says_that_the_first_ones_stays(
+    team: Team, postgresql_url: URL
+) -> None:
+    team.ini().revision("a", None, "op.create_table('t', sa.Column('id', sa.Integer))")
+    team.revision("b", "a", "op.execute('CREATE SCHEMA shared')")
+    team.write(
+        "migrations/env.py",
+        """
+        from alembic import context
+        from sqlalchemy import create_engine, text
+        engine = create_engine(context.config.get_main_option("sqlalchemy.url"))
+        with engine.connect() as connection:
+            for schema in ("public", "acme"):
+                connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
+                connection.execute(text(f"SET search_path TO {schema}"))
+                connection.commit()
+                context.configure(connection=connection, version_table_schema=schema)
+                with context.begin_transaction():
+                    context.run_migrations()
+        """,
+    )
+    with pytest.raises(MigrationFailed) as caught:
+        team.load().at(postgresql_url).upgrade()
+    assert "in runs of its own, stays." in str(caught.value)
+    assert "as it was" not in str(caught.value)
+    engine = sa.create_engine(postgresql_url)
+    with engine.connect() as own:
+        there = own.execute(sa.text("SELECT version_num FROM public.alembic_version")).scalars()
+        assert list(there) == ["b"]
+        assert sa.inspect(own).get_table_names("acme") == []
+    engine.dispose()
 
 
 def test_a_loop_of_the_programs_in_another_thread_leads_to_the_database_asked_for(
