@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from app.errors import InputInvalid
-from app.migrator.project import Project
+from app.migrator.facade import Project
 
 
 def _pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

@@ -30,7 +30,7 @@ from app.migrator.moves import Move
 from app.migrator.offline import Span, render
 from app.migrator.operations import hear
 from app.migrator.plans import Direction, Plan
-from app.migrator.project import Project
+from app.migrator.project import ScriptProject
 from app.migrator.reach import unwrapped
 from app.migrator.rehearsal import Rehearsal, rehearse
 from app.migrator.risks import Risk, notes, predict, squawk
@@ -43,7 +43,7 @@ from app.migrator.values import Look, Outcome, Position
 class Database:
     """A database of a project. `Project.at` makes one; it opens nothing until it is asked."""
 
-    project: Project
+    project: ScriptProject
     address: Address
     x: Mapping[str, str]
     policy: Policy

@@ -15,7 +15,7 @@ from app.migrator.address import Address
 from app.migrator.driver import Raw
 from app.migrator.environment import Mode
 from app.migrator.plans import Direction, Plan
-from app.migrator.project import Project
+from app.migrator.project import ScriptProject
 from app.migrator.replay import Recorder, Recording, replay
 from app.migrator.run import OnStep
 from app.migrator.runner import Watch
@@ -29,7 +29,7 @@ from app.migrator.values import Look, Outcome, Position
 class Move:
     """A database on its way to a target."""
 
-    project: Project
+    project: ScriptProject
     address: Address
     x: Mapping[str, str]
     policy: Policy

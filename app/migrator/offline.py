@@ -15,7 +15,7 @@ from app.migrator import driver, plans
 from app.migrator.address import Address
 from app.migrator.alone import alone
 from app.migrator.plans import Direction
-from app.migrator.project import Project
+from app.migrator.project import ScriptProject
 
 
 class Statements(io.StringIO):
@@ -34,7 +34,7 @@ class Statements(io.StringIO):
 class Span:
     """From one revision to another, for one kind of database."""
 
-    project: Project
+    project: ScriptProject
     address: Address
     x: Mapping[str, str]
     direction: Direction

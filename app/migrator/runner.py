@@ -28,7 +28,7 @@ from app.migrator.engines import (
 from app.migrator.environment import Environment, Mode, raise_failed
 from app.migrator.offline import Span
 from app.migrator.plans import Direction, StepsOf
-from app.migrator.project import Project
+from app.migrator.project import ScriptProject
 from app.migrator.run import Care, OnStep, guarded
 from app.migrator.urls import is_same
 from app.migrator.values import Holder
@@ -45,7 +45,7 @@ CANNOT_JOIN = (
 class Job:
     """One run: what, where, and what to take care of."""
 
-    project: Project
+    project: ScriptProject
     address: Address
     x: Mapping[str, str]
     direction: Direction
