@@ -17,7 +17,7 @@ from alembic.util.pyfiles import load_python_file
 from app.errors import HeadwayError, RevisionNotFound, SeveralHeads, TargetInvalid
 from app.migrator.alone import alone
 from app.migrator.project import ScriptProject
-from app.migrator.scripts import Script, checksum
+from app.migrator.script import Script, checksum
 
 
 class Direction(StrEnum):

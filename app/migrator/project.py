@@ -36,7 +36,8 @@ from app.migrator.locations import (
     revisions_of,
     version_folder,
 )
-from app.migrator.scripts import Script, Scripts
+from app.migrator.script import Script
+from app.migrator.scripts import Scripts
 
 MOST_ENVIRONMENTS = 256
 """How many answers of an env.py are kept, where it says other things of each database."""

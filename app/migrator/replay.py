@@ -24,9 +24,9 @@ from app.migrator.dialects import VERSIONS, Dialect, VersionTable
 from app.migrator.driver import Raw
 from app.migrator.facts import Files
 from app.migrator.proof import Rendering, reads_of, renderings
-from app.migrator.run import OnStep
 from app.migrator.runner import Job
 from app.migrator.sent import Sent, noting, readable
+from app.migrator.watch import OnStep
 
 # What cannot take a row away: the guard need not count after these.
 HARMLESS = re.compile(
