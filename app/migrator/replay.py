@@ -19,7 +19,8 @@ from sqlalchemy.schema import DDLElement
 
 from app.errors import DatabaseMoved
 from app.migrator.alone import alone
-from app.migrator.care import Announced, announced_by, explained
+from app.migrator.announced import Announced, announced_by
+from app.migrator.care import explained
 from app.migrator.dialects import VERSIONS, Dialect, VersionTable
 from app.migrator.driver import Raw
 from app.migrator.facts import Files

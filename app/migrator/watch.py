@@ -15,11 +15,11 @@ from sqlalchemy import Connection
 
 from app.errors import ForeignKeysBroken, HeadwayError, ObjectsLost, RowsLost
 from app.migrator import history
+from app.migrator.announced import announced_by
 from app.migrator.care import (
     Care,
     Step,
     action_of,
-    announced_by,
     explained,
     is_lost,
     name_of,
