@@ -100,8 +100,10 @@ def counted(number: int, thing: str) -> str:
 
 def on_terminal() -> bool:
     """True if a person reads it; what is written elsewhere is whole."""
-    from rich.console import Console
-
+    try:
+        from rich.console import Console
+    except ModuleNotFoundError:  # where only `flask` is installed beside us: a plain table
+        return False
     return Console().is_terminal
 
 
