@@ -71,8 +71,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             click.echo("\t".join(row))
         return
     # `flask` loads our commands whenever one of its own runs: not at the price of this.
-    from rich.console import Console
-    from rich.table import Table
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
 
     table = Table(*columns, show_header=any(columns), box=None, pad_edge=False)
     for row in rows:
@@ -101,7 +101,7 @@ def counted(number: int, thing: str) -> str:
 def on_terminal() -> bool:
     """True if a person reads it; what is written elsewhere is whole."""
     try:
-        from rich.console import Console
+        from rich.console import Console  # noqa: PLC0415
     except ModuleNotFoundError:  # where only `flask` is installed beside us: a plain table
         return False
     return Console().is_terminal
