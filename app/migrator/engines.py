@@ -103,8 +103,9 @@ def _note_questions(dialect: Dialect, heard: Callable[[str], None]) -> None:
 
         return property(read, lambda self, value: vars(self).update({name: value}))
 
-    names = ("default_schema_name", "server_version_info")
-    dialect.__class__ = type(kind.__name__, (kind,), {name: answer(name) for name in names})
+    body: dict[str, Any] = {"supports_statement_cache": kind.supports_statement_cache}
+    body |= {name: answer(name) for name in ("default_schema_name", "server_version_info")}
+    dialect.__class__ = type(kind.__name__, (kind,), body)
 
 
 def commits(engine: Engine) -> bool:
