@@ -24,6 +24,7 @@ from tests.fleet.sites import (
     supervisor_of,
     those_below,
 )
+from tests.releases import HEAD
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def test_a_worker_ends_when_a_newer_release_has_migrated_the_catalog(quick: Site
     quick.until(lambda: family(supervisor.pid), 10)
     time.sleep(3)
     assert quick.alive() == [], "the next one waits for a catalog of its own release"
-    db.session.execute(sa.text("UPDATE alembic_version SET version_num = 'c0015'"))
+    db.session.execute(sa.text(f"UPDATE alembic_version SET version_num = '{HEAD}'"))
     db.session.commit()
     quick.until_alive(1)
 
