@@ -116,7 +116,7 @@ class Environment:
     @property
     def has_one_script(self) -> bool:
         """False if what it sends to two databases goes to schemas of two names."""
-        return self.runs < 2 and not (self.per_database and self.schemas)
+        return self.runs <= 1 and not (self.per_database and self.schemas)
 
     @property
     def unwritten(self) -> str | None:
