@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
@@ -13,24 +12,17 @@ from app.errors import EnvironmentFailed, MigrationFailed
 from app.migrator.environment import Mode
 from app.migrator.values import Position
 from tests.migrator.reference import dump
-from tests.migrator.team import FROM_CONFIG, TABLE, Team
+from tests.migrator.team import (
+    FROM_CONFIG,
+    LISTENER,
+    LISTENING,
+    TABLE,
+    URL_OPTION,
+    Team,
+    made,
+    pg,
+)
 
-URL_OPTION = "config.get_main_option('sqlalchemy.url')"
-
-
-def made(arguments: str, more: str = "") -> str:
-    """An engine as env.py makes it, with these arguments."""
-    return f"create_engine({URL_OPTION}, poolclass=pool.NullPool, {arguments}){more}"
-
-
-LISTENER = """
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
-def prepare(raw, record):
-    with raw.cursor() as cursor:
-        cursor.execute("SET search_path TO acme")
-    raw.commit()
-"""
 ACME = {
     "options": ("", made("connect_args={'options': '-c search_path=acme'}"), "pass"),
     "listener on the engine": (
@@ -57,20 +49,6 @@ ACME = {
         "connection.connection.commit()",
     ),
 }
-LISTENING = """
-def listening(engine, level="engine"):
-    event.listen(engine if level == "engine" else engine.pool, "connect", prepare)
-    return engine
-"""
-
-
-def pg(url: URL, *statements: str) -> list[tuple[object, ...]]:
-    """Run statements on a PostgreSQL database; the rows of the last."""
-    info = f"host={url.host} port={url.port} user={url.username} dbname={url.database}"
-    with psycopg.connect(info, autocommit=True) as own:
-        for statement in statements:
-            cursor = own.execute(statement)
-        return cursor.fetchall() if cursor.description else []
 
 
 @pytest.mark.parametrize("way", ACME)
@@ -633,6 +611,38 @@ def test_several_databases_of_one_env_py_are_created_and_rehearsed(
     for name in ("a", "b"):
         with sqlite3.connect(tmp_path / f"{name}.db") as own:
             assert own.execute(f"SELECT version_num FROM version_{name}").fetchall() == [("b",)]
+
+
+ASKS = {
+    "its tables": "sa.inspect(connection).get_table_names()",
+    "where it stands": "MigrationContext.configure(connection).get_current_heads()",
+    "its version": "assert connection.dialect.server_version_info > (3,)",
+    "its schema": "assert connection.dialect.default_schema_name not in (None, 'acme')",
+}
+
+
+@pytest.mark.parametrize("asks", ASKS.values(), ids=ASKS)
+def test_what_env_py_asks_before_it_configures_is_answered_by_its_database(
+    team: Team, catalog_url: URL, asks: str
+) -> None:
+    team.ini().two().write(
+        "migrations/env.py",
+        f"""
+        import sqlalchemy as sa
+        from alembic import context
+        from alembic.runtime.migration import MigrationContext
+        engine = sa.create_engine(context.config.get_main_option("sqlalchemy.url"))
+        with engine.connect() as connection:
+            {asks}
+            connection.rollback()
+            context.configure(connection=connection)
+            with context.begin_transaction():
+                context.run_migrations()
+        """,
+    )
+    project = team.load()
+    assert project.environment_for(catalog_url).mode is Mode.EXECUTED
+    assert project.at(catalog_url).upgrade().after == ("b",)
 
 
 def test_a_run_for_the_next_schema_that_fails_says_that_the_first_ones_stays(

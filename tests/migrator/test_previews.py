@@ -8,8 +8,7 @@ from sqlalchemy.engine import URL
 from app.errors import PreviewImpossible
 from app.migrator.project import Project
 from app.migrator.register import sql_of
-from tests.migrator.team import FROM_CONFIG, Team
-from tests.migrator.test_connections import LISTENER, LISTENING, made, pg
+from tests.migrator.team import FROM_CONFIG, LISTENER, LISTENING, Team, made, pg
 
 ROWS = """
 items = op.create_table('t_a', sa.Column('id', sa.Integer, primary_key=True))
