@@ -179,7 +179,7 @@ class Address:
 
     def own_engine(self) -> Engine:
         """An engine with sessions of its own on this database. The caller disposes of it."""
-        opened = {"creator": self.open_raw, "pool_pre_ping": True}
+        opened = {"creator": driver.there_already(self.open_raw), "pool_pre_ping": True}
         engine = driver.own(create_engine(self.url, poolclass=QueuePool, **opened))
         self.dialect.prepare(engine)
         return engine

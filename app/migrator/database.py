@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from app.errors import (
     DatabaseDenied,
     DatabaseInUse,
     DatabaseUnreachable,
+    PreviewImpossible,
     ScriptsUnreadable,
     SnapshotFailed,
     SnapshotNotFound,
@@ -117,7 +118,8 @@ class Database:
             with self.address.open() as raw, self.address.connected(raw) as connection:
                 found += predict(heard, connection)
         if self.address.dialect.name == "postgresql" and not heard.unheard:
-            found += squawk(self.preview(plan))
+            with suppress(PreviewImpossible):
+                found += squawk(self.preview(plan))
         return found
 
     def rehearse(self, plan: Plan) -> Rehearsal:

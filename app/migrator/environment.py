@@ -103,13 +103,35 @@ class Environment:
     """The variables that it read, with what they were."""
     elsewhere: str | None = None
     """A statement by which its session looks where it cannot be told."""
+    sets: tuple[str, ...] = ()
+    """The statements by which it sets the role or the search_path of its session."""
+    runs: int = 1
+    """How often it runs the revisions on one database."""
+
+    @property
+    def schemas(self) -> Mapping[str | None, str | None]:
+        """Schemas that stand for others: its `schema_translate_map`."""
+        return self.settings.options.get("schema_translate_map") or {}
+
+    @property
+    def has_one_script(self) -> bool:
+        """False if what it sends to two databases goes to schemas of two names."""
+        return self.runs <= 1 and not (self.per_database and self.schemas)
+
+    @property
+    def unwritten(self) -> str | None:
+        """What a run has, and SQL that is only written has not; None for nothing."""
+        if self.mode is not Mode.EXECUTED:
+            return None
+        schema = self.settings.schema
+        looks = (f"it looks in schema {schema}",) if schema else ()
+        return "; ".join((self.why, *self.sets, *looks))
 
     @property
     def version_schema(self) -> str | None:
         """Where the version is; None for where its session looks first."""
         schema = self.options.get("version_table_schema")
-        translated = self.settings.options.get("schema_translate_map") or {}
-        return translated.get(schema, schema) or self.schema
+        return self.schemas.get(schema, schema) or self.schema
 
     @property
     def is_current(self) -> bool:
@@ -153,6 +175,8 @@ class Told:
     schema: str | None = None
     elsewhere: str | None = None
     role: str | None = None
+    sets: list[str] = field(default_factory=list)
+    """The statements that said one of the three."""
     failed: Exception | None = None
 
     def asked(self, what: str | None) -> None:
@@ -169,6 +193,9 @@ class Told:
             self.elsewhere = " ".join(statement.split())[:100]
         elif SET_ROLE.match(statement):
             self.role = statement
+        else:
+            return
+        self.sets.append(" ".join(statement.split())[:100])
 
     @property
     def migrated(self) -> list[URL]:
@@ -370,6 +397,8 @@ def _concluded(told: Told) -> Environment:
         settings=told.used,
         variables=told.variables,
         elsewhere=told.elsewhere,
+        sets=tuple(told.sets),
+        runs=1 if databases else runs,
     )
 
 

@@ -154,6 +154,7 @@ def add(
     return int(result.inserted_primary_key[0])  # type: ignore[index]
 
 
-def finish(connection: Connection, row_id: int, **values: Any) -> None:
-    """Say how a running row ended."""
-    connection.execute(update(table).where(table.c.id == row_id).values(values))
+def finish(connection: Connection, row_id: int, **values: Any) -> bool:
+    """Say how a running row ended; False if it went with its transaction."""
+    done = connection.execute(update(table).where(table.c.id == row_id).values(values))
+    return bool(done.rowcount)

@@ -13,7 +13,7 @@ from sqlalchemy import URL
 from app.errors import DriverMissing, EnvironmentFailed
 from app.migrator import driver
 from app.migrator.alone import alone
-from app.migrator.offline import Offline, Statements
+from app.migrator.offline import Offline, Statements, dialect_of
 from app.migrator.project import ScriptProject
 from app.migrator.unsaid import unsaid
 
@@ -90,7 +90,8 @@ def _texts(
     project: ScriptProject, ids: Sequence[str], url: URL, x: Mapping[str, str]
 ) -> dict[str, dict[str, str | None]]:
     environment = project.environment_for(url, x)
-    kind: Any = type(driver.dialect_for(url.drivername))
+    if not environment.has_one_script:
+        return {name: {"upgrade": None, "downgrade": None} for name in ids}
     buffer = Statements()
     context = EnvironmentContext(
         project.config_for(url, x),
@@ -101,7 +102,7 @@ def _texts(
     )
     options = environment.untold | {"literal_binds": True, "output_buffer": buffer}
     options["transactional_ddl"] = url.get_backend_name() != "mysql"
-    connection: Any = Offline(kind(paramstyle="named"))  # a percent sign stays one
+    connection: Any = Offline(dialect_of(url, environment))
     with alone(project.modules), context, unsaid():
         context.configure(connection=connection, **options)
         with Operations.context(context.get_context()):

@@ -40,6 +40,11 @@ from app.migrator.reads import Reads
 from app.migrator.search_path import refuse_schema
 from app.migrator.session import Policy
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 logger = logging.getLogger(__name__)
 PREFIX = "headway_template_"
 DEPENDS = "a revision may depend on the moment or its surroundings"
@@ -328,10 +333,46 @@ def _place(move: Move, name: str) -> URL:
 
 @cache
 def _folder(_process: int) -> Path:
-    """A folder of this process's own, gone with it. A forked child makes another."""
-    folder = tempfile.mkdtemp(prefix="headway-templates-")
+    """A folder of this process's own, gone with it. A forked child makes another.
+
+    Where the process was killed it is removed by the next one of the same user: it is locked for
+    as long as its owner lives. It gets the name by which others find it when it is.
+    """
+    _sweep(Path(tempfile.gettempdir()))
+    made = Path(tempfile.mkdtemp(prefix="headway-new-"))
+    folder = made.with_name(made.name.replace("-new-", "-templates-", 1))
+    if _locked(made) is None:
+        folder = made  # where that cannot be told, nobody else removes it
+    else:
+        made.rename(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+    return folder
+
+
+def _sweep(place: Path) -> None:
+    """Remove the folders of this user's processes that are gone."""
+    for folder in place.glob("headway-templates-*"):
+        if (handle := _locked(folder)) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(handle)
+
+
+def _locked(folder: Path) -> int | None:
+    """A handle that locks a folder of this user's until it is closed; None if it cannot be had."""
+    if fcntl is None:
+        return None
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        if os.fstat(handle).st_uid == os.getuid():
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+    except OSError:
+        pass  # its owner lives
+    os.close(handle)
+    return None
 
 
 def _of_project(project: ScriptProject) -> str:

@@ -62,6 +62,8 @@ class Run:
     image: dict[str, str] | None = None
     """The schema before it."""
     torn: bool = False
+    noted: bool = False
+    """A step that was not announced has committed by itself, and was noted then."""
     unnoted: str = ""
     """Why the database has no note of what is torn."""
     heads: tuple[str, ...] = ()
@@ -69,7 +71,13 @@ class Run:
 
     def __post_init__(self) -> None:
         self.transaction = Transaction(
-            self.context, self.connection, self.dialect, self._beside, self.care.joins, self.rows
+            self.context,
+            self.connection,
+            self.dialect,
+            self._beside,
+            self.care.joins,
+            self.rows,
+            self._note_half,
         )
 
     def watch(self, heads: tuple[str, ...]) -> Iterator[StepsOf]:
@@ -121,7 +129,7 @@ class Run:
 
     def _tidy(self) -> None:
         """Leave nothing of ours in a database that keeps no history of ours."""
-        if self.records and not self.care.history and not self.torn:
+        if (self.records or self.noted) and not self.care.history and not self.torn:
             with self._beside() as other:
                 if history.is_passing(other):
                     history.remove(other)
@@ -196,6 +204,18 @@ class Run:
                 image=None if self.image is None else json.dumps(self.image),
             )
 
+    def _note_half(self) -> None:
+        """Write down that the running step is under way: it is about to commit what it has done."""
+        if self.row_id is not None or self.running is None:
+            return
+        if not self.records:
+            self._baseline(self.connection, self.context.get_current_heads())
+        info, image = self.steps[self.running].info, self._image_before()
+        self.row_id = self._add(
+            self.connection, name_of(info), action_of(info), "running", image=image
+        )
+        self.noted = True
+
     def _applied(self, *, step: MigrationInfo, **_: Any) -> None:
         """Alembic's on_version_apply: the step is done, its version row written, not committed."""
         name = name_of(step)
@@ -242,7 +262,7 @@ class Run:
         if self.running is None or not self._announces(self.steps[self.running]):
             self._forget_undone()
         within = self.care.joins and self.dialect.transactional_ddl and not self.torn
-        if self.running is None or not (self.records or self.torn) or within:
+        if self.running is None or not (self.records or self.torn or self.noted) or within:
             return
         try:
             with self._beside() as other:
@@ -292,14 +312,15 @@ class Run:
             self._baseline(connection, self.heads)
         if history.NAME not in self.dialect.tables(connection):
             return  # an empty database stays empty
-        if self.row_id is None:
+        took = self._took()
+        if self.row_id is None or not history.finish(
+            connection, self.row_id, outcome=outcome, error=said, **took
+        ):
             info = self.steps[self.running or 0].info
             name, action = name_of(info), action_of(info)
             image = self._image_before() if self.torn else None
-            more = {"error": said, "image": image, **self._took()}
+            more = {"error": said, "image": image, **took}
             self._add(connection, name, action, outcome, **more)
-            return
-        history.finish(connection, self.row_id, outcome=outcome, error=said, **self._took())
 
     def _image_before(self) -> str | None:
         """The schema before a step that was not announced, where it is known."""
@@ -311,7 +332,7 @@ class Run:
         own = self.dialect.transactional_ddl
         why = "it left its transaction" if own else "this database commits each statement"
         next_step = self.care.mend
-        if self.unnoted:
+        if self.unnoted and self.row_id is None:  # else it is there as one that runs
             next_step = (
                 f"that could not be noted in the database ({self.unnoted}), so that its status "
                 "does not show it. Compare it with the script by hand"

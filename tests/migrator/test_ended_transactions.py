@@ -1,7 +1,10 @@
 """Revisions that end their transaction without a word: asked of the database, never assumed."""
 
 import builtins
+import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -128,6 +131,38 @@ def test_where_it_is_not_known_a_person_tells(tmp_path: Path, postgresql_url: UR
     database.repair(Verdict.NOT_APPLIED)
     assert database.status().position is Position.BEHIND
     assert tables(postgresql_url) == {"alembic_version", "person"}
+
+
+UPGRADES = """
+import sys
+from app.migrator import Project
+Project.load(sys.argv[1]).at(sys.argv[2]).upgrade()
+"""
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.parametrize("goes_on", ["pass", table("cage")], ids=["at once", "later"])
+@pytest.mark.parametrize("ends", ["COMMIT as SQL", "commit of the bind"])
+def test_the_half_of_a_process_that_was_killed_is_told_as_torn(
+    tmp_path: Path, catalog_url: URL, ends: str, goes_on: str
+) -> None:
+    killed = f"{ENDS[ends]}\n{goes_on}\nimport os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    project = make_project(tmp_path / "one", a=table("person"), b=killed)
+    database = project.at(catalog_url)
+    database.upgrade("a")
+    text = catalog_url.render_as_string(hide_password=False)
+    done = subprocess.run([sys.executable, "-c", UPGRADES, str(project.folder), text], check=False)
+    assert done.returncode == -signal.SIGKILL
+    seen = database.status()
+    assert (seen.position, seen.torn, seen.current) == (Position.TORN, "b", ("a",))
+    with pytest.raises(DatabaseTorn, match="revision b began and never ended"):
+        database.upgrade()
+    run(catalog_url, "DROP TABLE pet")
+    if "cage" in tables(catalog_url):
+        run(catalog_url, "DROP TABLE cage")
+    database.repair(Verdict.NOT_APPLIED)
+    assert database.status().position is Position.BEHIND
+    assert tables(catalog_url) == {"alembic_version", "person"}
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"], indirect=True)
