@@ -455,12 +455,12 @@ class ConnectionSetup:
         """What they have beside the URL."""
         return self.project.environment_of(address, self.x).settings
 
-    def prepare(self, raw: Raw, address: Address) -> None:
-        """Let the listeners of its engine set up a connection that we opened."""
+    def prepare(self, raw: Raw, address: Address) -> Mapping[Any, Any]:
+        """Let the listeners of its engine set up a connection that we opened; what they noted."""
         settings = self.settings_at(address)
         with alone(self.project.modules):
             try:
-                settings.apply(raw, address.url)
+                return settings.apply(raw, address.url)
             except driver.dialect_for(address.url.drivername).loaded_dbapi.Error:
                 raise  # the database's own words, for who opens it
             except Exception as error:  # noqa: BLE001  # a listener is the project's code
