@@ -30,6 +30,8 @@ from tests.differential.dumps import without_chance
 from tests.differential.worker import Server
 
 SECONDS = 900.0
+UUID = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+"""What two runs of Alembic never have in common either."""
 
 
 @dataclass(frozen=True)
@@ -240,8 +242,11 @@ def _alike(one: dict[str, Any], other: dict[str, Any], theirs: str, ours: str) -
         return f"Alembic's fails: {other['failed'][:60]}"
     if "dump" not in one or "refused" in one or "crash" in one:
         return _answer(one)
-    same = without_chance(one["dump"], ours) == without_chance(other["dump"], theirs)
-    return "same" if same else "OTHER"
+    mine, others = (
+        UUID.sub("<uuid>", without_chance(each["dump"], url))
+        for each, url in ((one, ours), (other, theirs))
+    )
+    return "same" if mine == others else "OTHER"
 
 
 def _answer(one: dict[str, Any]) -> str:
