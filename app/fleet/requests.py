@@ -21,8 +21,8 @@ from app.migrator import register
 from app.migrator.care import reason
 from app.migrator.database import Database
 from app.migrator.environment import Environment
+from app.migrator.facade import Extended, Project
 from app.migrator.graph import SQL_OPTIONS
-from app.migrator.project import Project
 from app.migrator.session import held
 from app.migrator.sizes import size_of
 from app.migrator.values import Look, Position
@@ -220,7 +220,7 @@ class _Projects:
     def _extended(self, place: Place) -> Project:
         for project in self.known.get(place, {}).values():
             return project
-        project = register.Extended(place.folder, place.ini, str(place.beside))
+        project = Extended(place.folder, place.ini, str(place.beside))
         project.scripts  # noqa: B018  # read now, so that a hole is found now
         return project
 

@@ -18,9 +18,10 @@ from app.migrator.dialects import (
     dialect_of,
     refuse_no_version,
 )
+from app.migrator.dialects.translation import opened
 from app.migrator.driver import Raw
 from app.migrator.keepalive import keep_alive
-from app.migrator.reach import opened, reaching
+from app.migrator.reach import reaching
 from app.migrator.urls import file_of
 
 BESIDE_SECONDS = 30

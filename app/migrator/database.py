@@ -24,6 +24,7 @@ from app.errors import (
 from app.migrator import plans, snapshots, templates, verdict
 from app.migrator.address import Address
 from app.migrator.adopting import Match
+from app.migrator.dialects.translation import unwrapped
 from app.migrator.drift import Comparison, Drift, unlike
 from app.migrator.mend import Mending, Repair, Verdict
 from app.migrator.modelsync import Sync, sync
@@ -31,20 +32,19 @@ from app.migrator.moves import Move
 from app.migrator.offline import Span, render
 from app.migrator.operations import hear
 from app.migrator.plans import Direction, Plan
-from app.migrator.project import Project
-from app.migrator.reach import unwrapped
+from app.migrator.project import ScriptProject
 from app.migrator.rehearsal import Rehearsal, rehearse
 from app.migrator.risks import Risk, notes, predict, squawk
-from app.migrator.run import OnStep
 from app.migrator.session import Policy, Waiting, held, pooler_in_the_way
 from app.migrator.values import Look, Outcome, Position
+from app.migrator.watch import OnStep
 
 
 @dataclass(frozen=True)
 class Database:
     """A database of a project. `Project.at` makes one; it opens nothing until it is asked."""
 
-    project: Project
+    project: ScriptProject
     address: Address
     x: Mapping[str, str]
     policy: Policy

@@ -18,7 +18,7 @@ from app.migrator.address import Address
 from app.migrator.alone import alone
 from app.migrator.environment import Environment
 from app.migrator.plans import Direction
-from app.migrator.project import Project
+from app.migrator.project import ScriptProject
 
 
 class Statements(io.StringIO):
@@ -37,7 +37,7 @@ class Statements(io.StringIO):
 class Span:
     """From one revision to another, for one kind of database."""
 
-    project: Project
+    project: ScriptProject
     address: Address
     x: Mapping[str, str]
     direction: Direction

@@ -34,7 +34,7 @@ from app.migrator.facts import Files
 from app.migrator.momentary import Trace
 from app.migrator.moves import Move
 from app.migrator.plans import Direction
-from app.migrator.project import Project
+from app.migrator.project import ScriptProject
 from app.migrator.proof import imported_anew, noticing, reads_of
 from app.migrator.reads import Reads
 from app.migrator.search_path import refuse_schema
@@ -70,7 +70,7 @@ class Draft:
 
 
 def create(
-    project: Project, address: Address, x: Mapping[str, str], policy: Policy, target: str
+    project: ScriptProject, address: Address, x: Mapping[str, str], policy: Policy, target: str
 ) -> tuple[str, ...]:
     """Make a new database at a target, tagged with its version; which one.
 
@@ -264,7 +264,7 @@ def _steps(move: Move) -> list[Any]:
     return plans.alembic_steps(move.project, move.direction, move.target, ())
 
 
-def _ends(project: Project, target: str) -> tuple[str, ...]:
+def _ends(project: ScriptProject, target: str) -> tuple[str, ...]:
     """The revisions that a database at this target is at. Found out once."""
     key = ("ends", target)
     if key not in project.memory:
@@ -273,7 +273,7 @@ def _ends(project: Project, target: str) -> tuple[str, ...]:
     return project.memory[key]  # type: ignore[no-any-return]
 
 
-def _heads(project: Project, names: tuple[str, ...]) -> tuple[str, ...]:
+def _heads(project: ScriptProject, names: tuple[str, ...]) -> tuple[str, ...]:
     below = {
         parent
         for name in names
@@ -375,7 +375,7 @@ def _locked(folder: Path) -> int | None:
     return None
 
 
-def _of_project(project: Project) -> str:
+def _of_project(project: ScriptProject) -> str:
     """The same for every release of a project, and no other's: its first revisions."""
     if "bases" not in project.memory:
         scripts = project.scripts.by_id.values()

@@ -15,11 +15,11 @@ from sqlalchemy import Connection
 
 from app.errors import ForeignKeysBroken, HeadwayError, ObjectsLost, RowsLost
 from app.migrator import history
+from app.migrator.announced import announced_by
 from app.migrator.care import (
     Care,
     Step,
     action_of,
-    announced_by,
     explained,
     is_lost,
     name_of,
@@ -30,7 +30,7 @@ from app.migrator.care import (
 from app.migrator.dialects import Dialect, RowGuard
 from app.migrator.driver import raw_of
 from app.migrator.scripts import Scripts
-from app.migrator.transaction import READS, Transaction
+from app.migrator.transaction import Transaction
 from app.migrator.values import Holder
 
 StepsOf = Callable[[Any, MigrationContext], Any]
@@ -38,8 +38,6 @@ OnStep = Callable[[int, int, str], None]
 GUARDS = (RowsLost, ObjectsLost, ForeignKeysBroken)
 NOTHING = "Nothing was changed."
 """What a guard says of a database that is rolled back whole."""
-
-__all__ = ["READS", "OnStep", "Run", "StepsOf"]
 
 
 @dataclass

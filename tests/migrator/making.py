@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app.migrator.project import Project
+from app.migrator.facade import Project
 
 SCRIPT = '''"""{name}"""
 import os

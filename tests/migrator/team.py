@@ -8,7 +8,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.engine import URL
 
-from app.migrator.project import Project
+from app.migrator.facade import Project
 from app.migrator.values import Outcome
 from tests.migrator.reference import Move, alembic, dump, typed
 

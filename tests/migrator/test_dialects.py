@@ -37,7 +37,7 @@ from app.migrator import history
 from app.migrator.address import Address
 from app.migrator.dialects import dialect_of, mysql_facts, mysql_image
 from app.migrator.driver import ask
-from app.migrator.project import Project
+from app.migrator.facade import Project
 from app.migrator.values import Holder, Position
 from tests import servers
 from tests.conftest import database_on
@@ -687,7 +687,7 @@ def test_an_index_is_made_concurrently_while_others_wait_for_our_lock(
 
 UPGRADE = """
 import sys
-from app.migrator.project import Project
+from app.migrator.facade import Project
 Project.load(sys.argv[1]).at(sys.argv[2], lock_wait=40).upgrade()
 """
 
