@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from app.errors import PreviewImpossible
-from app.migrator.project import Project
+from app.migrator.facade import Project
 from app.migrator.register import sql_of
 from tests.migrator.team import FROM_CONFIG, LISTENER, LISTENING, Team, made, pg
 
