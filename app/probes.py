@@ -13,6 +13,7 @@ import signal
 import socket
 import ssl
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -190,8 +191,6 @@ def end_with_parent() -> None:
 
     gunicorn's workers look for their master only once they serve.
     """
-    import threading
-
     parent = os.getppid()
 
     def watch() -> None:

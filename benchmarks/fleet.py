@@ -30,7 +30,7 @@ from sqlalchemy.engine import URL
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app.migrator.dialects import dialect_of
-from app.migrator.project import Project
+from app.migrator.facade import Project
 from tests import servers
 from tests.migrator.scripts import write_project
 

@@ -7,8 +7,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from alembic.script import ScriptDirectory
+
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("app", "migrations", "wsgi.py", "gunicorn.conf.py", "pyproject.toml", "docs/problems")
+(HEAD,) = ScriptDirectory(ROOT / "migrations", version_locations=[ROOT / "migrations"]).get_heads()
+"""The catalog's newest revision."""
 BIN = Path(sys.executable).parent
 PIPES = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 BOOT = "from app import create_app; create_app()"

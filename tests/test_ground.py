@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL
 from tests import servers
 from tests.conftest import boot, database_on, environment_for
 from tests.migrations.conftest import open_catalog
-from tests.releases import BOOT, make_release
+from tests.releases import BOOT, HEAD, make_release
 
 
 def test_a_copy_of_the_template_is_what_a_boot_makes(
@@ -43,7 +43,7 @@ def test_a_release_runs_its_own_code(
     release = make_release(tmp_path / "release")
     with (release.path / "app" / "__init__.py").open("a") as file:
         file.write("\nprint('this is', __file__, flush=True)\n")
-    release.add("c0099", "c0015", "op.create_table('extra', sa.Column('id', sa.Integer))")
+    release.add("c0099", HEAD, "op.create_table('extra', sa.Column('id', sa.Integer))")
     done = release.run(*command, env=environment_for(sqlite_url))
     assert done.returncode == 0, done.stderr
     assert f"this is {release.path}" in done.stdout

@@ -12,7 +12,7 @@ from app.migrator.address import Address
 from app.migrator.drift import Comparison
 from app.migrator.lock import database_lock
 from app.migrator.look import look
-from app.migrator.project import Project
+from app.migrator.project import ScriptProject
 from app.migrator.values import Holder, Position
 from app.settings import MIGRATIONS, RELEASE
 
@@ -34,7 +34,7 @@ def adopt() -> None:
             if look(connection, here.scripts).position is not Position.UNSTAMPED:
                 return
             comparison = Comparison(
-                project=Project.load(MIGRATIONS), address=Address.of(db.engine), x={}
+                project=ScriptProject.load(MIGRATIONS), address=Address.of(db.engine), x={}
             )
             match = comparison.closest(connection)
             if match.differences:

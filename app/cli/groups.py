@@ -1,21 +1,16 @@
 """How our commands fail: one message, one exit code, no traceback."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import click
 from alembic.util import CommandError
 from flask.cli import AppGroup, FlaskGroup
-from flask.helpers import get_debug_flag
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from app.cli.output import Refusal
-from app.errors import DatabaseRefused, DatabaseUnreachable, HeadwayError
-from app.migrator.plain import plain
-
-PASSED_ON = (click.exceptions.Exit, click.Abort, KeyboardInterrupt, GeneratorExit)
-"""How a command ends that did not fail."""
+from app.errors import DatabaseUnreachable, HeadwayError
 
 
 @contextmanager
@@ -58,43 +53,6 @@ class Group(AppGroup):
             params=group.params,
             help=group.help,
         )
-
-
-class Standalone(Group):
-    """A group whose commands need no app: no catalog, no settings."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return click.Group.invoke(self, ctx)
-        except (click.ClickException, *PASSED_ON):
-            raise
-        except HeadwayError as error:
-            raise Refusal(error) from error
-        except CommandError as error:  # Alembic's: "Can't locate revision …"
-            raise click.ClickException(plain(error)) from error
-        except BaseException as error:
-            if get_debug_flag():
-                raise
-            raise Refusal(_unforeseen(error)) from error
-
-    def command(  # type: ignore[override]
-        self, *args: Any, **kwargs: Any
-    ) -> Callable[[Callable[..., Any]], click.Command]:
-        return super().command(*args, **{"with_appcontext": False, **kwargs})
-
-
-def _unforeseen(error: BaseException) -> HeadwayError:
-    """The sentence for what nothing below has words for: a driver, an env.py, or we are wrong."""
-    if isinstance(error, SQLAlchemyError):
-        return DatabaseRefused(
-            f"The database, or its driver, refuses what it was sent: {plain(error)}. Nothing more "
-            "was done. `flask migrate status` shows where the database stands."
-        )
-    what = f"{type(error).__name__}: {plain(error)}"
-    return HeadwayError(
-        f"It ended in an error that nobody foresaw ({what}). Nothing more was done. `flask migrate "
-        "status` shows where the database stands; `flask --debug migrate …` shows where it broke."
-    )
 
 
 def is_management_command() -> bool:

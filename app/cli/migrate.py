@@ -9,12 +9,11 @@ from typing import Any
 import click
 from sqlalchemy import MetaData
 
-from app.cli.groups import Standalone
 from app.cli.options import careful, on_any_database, on_database
 from app.cli.output import Exit, as_json, print_json, print_table
 from app.cli.repairs import agree, repairing
 from app.cli.scripts import history, merge, revise, validate
-from app.errors import InputInvalid
+from app.cli.standalone import Standalone
 from app.migrator.alone import Modules, alone
 from app.migrator.database import Database
 from app.migrator.mend import Verdict
@@ -310,8 +309,8 @@ def _metadata(place: str) -> MetaData:
         with alone(Modules((str(Path.cwd()),))):
             found = getattr(importlib.import_module(module), name or "metadata")
     except (ImportError, AttributeError) as error:
-        raise InputInvalid(f"--models {place}: {error}.") from error
+        raise click.UsageError(f"--models {place}: {error}.") from error
     metadata = getattr(found, "metadata", found)
     if not isinstance(metadata, MetaData):
-        raise InputInvalid(f"--models {place} is no MetaData and no declarative base.")
+        raise click.UsageError(f"--models {place} is no MetaData and no declarative base.")
     return metadata

@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from app.errors import InputInvalid
-from app.migrator.project import Project
+from app.migrator.facade import Project
 
 
 def _pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -116,7 +115,7 @@ def _url(url: str | None, file: Path | None) -> str:
         try:
             url = file.read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise InputInvalid(f"{file} cannot be read: {error.strerror}.") from error
+            raise click.UsageError(f"{file} cannot be read: {error.strerror}.") from error
     if not url:
-        raise InputInvalid("Which database? Give --url, --url-file or HEADWAY_MIGRATE_URL.")
+        raise click.UsageError("Which database? Give --url, --url-file or HEADWAY_MIGRATE_URL.")
     return url

@@ -9,8 +9,6 @@ from enum import IntEnum
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from app.errors import HeadwayError, Kind
 
@@ -68,15 +66,18 @@ class Refusal(click.ClickException):
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table on a terminal; elsewhere the same rows, tab between the cells."""
-    console = Console()
-    if not console.is_terminal:
+    if not on_terminal():
         for row in ([columns] if any(columns) else []) + list(rows):
             click.echo("\t".join(row))
         return
+    # `flask` loads our commands whenever one of its own runs: not at the price of this.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table(*columns, show_header=any(columns), box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    Console().print(table)
 
 
 def print_record(row: Mapping[str, Any], *, as_json: bool) -> None:
@@ -99,6 +100,10 @@ def counted(number: int, thing: str) -> str:
 
 def on_terminal() -> bool:
     """True if a person reads it; what is written elsewhere is whole."""
+    try:
+        from rich.console import Console  # noqa: PLC0415
+    except ModuleNotFoundError:  # where only `flask` is installed beside us: a plain table
+        return False
     return Console().is_terminal
 
 

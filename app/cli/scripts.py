@@ -6,7 +6,7 @@ import click
 
 from app.cli.options import on_project
 from app.cli.output import Exit, as_json, counted, print_json, print_table
-from app.migrator.project import Project
+from app.migrator.facade import Project
 
 
 @click.command()

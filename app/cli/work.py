@@ -50,8 +50,9 @@ def stop_when_told() -> threading.Event:
 
 def work(app: Flask, stop: threading.Event, *, name: str | None, replaces: str | None) -> None:
     """Take runs and do them until told to stop."""
-    from app.fleet.work import Hand, Loop
-    from app.fleet.workers import EMBEDDED
+    # Only where it works: a boot in this process has no use for them.
+    from app.fleet.work import Hand, Loop  # noqa: PLC0415
+    from app.fleet.workers import EMBEDDED  # noqa: PLC0415
 
     hand = Hand(
         app, engine=EMBEDDED, name=name, replaces=replaces, state=boot.state, outdated=stop.set

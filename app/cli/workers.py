@@ -65,8 +65,9 @@ def list_(check: bool, as_json: bool, **query: Any) -> None:
 
 
 def _once() -> None:
-    from app.cli.work import quiet, stop_when_told
-    from app.fleet.work import Hand, work_once
+    # Every `flask` command loads this module, and only one of them works.
+    from app.cli.work import quiet, stop_when_told  # noqa: PLC0415
+    from app.fleet.work import Hand, work_once  # noqa: PLC0415
 
     command_line()  # a catalog that is not at head would be waited for
     quiet()

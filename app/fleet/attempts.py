@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, func, select, update
 
+from app.errors import DatabaseMoved
 from app.fleet import starting
 from app.fleet.transactions import CatalogSession
-from app.models import Kind, Rollout, Run, State
+from app.models import Database, Kind, Rollout, Run, State
 
 
 def latest(rollout: Rollout, kind: str | None = None) -> tuple[ColumnElement[bool], ...]:
@@ -53,6 +54,7 @@ def _again(session: CatalogSession, rollout: Rollout, *which: ColumnElement[bool
             seq=run.seq,
             server=run.server,
             undoes=run.undoes,
+            before=_planned_from(session, run),
             aim=run.aim,
         )
         session.add(new)
@@ -61,6 +63,25 @@ def _again(session: CatalogSession, rollout: Rollout, *which: ColumnElement[bool
     if old:
         starting.hold(session, rollout)
     return len(old)
+
+
+def _planned_from(session: CatalogSession, run: Run) -> str | None:
+    """Where the next attempt expects its database: where this rollout left it.
+
+    One that was found elsewhere is shown to a person; tried again, it goes on from there.
+    """
+    if run.undoes:
+        return None  # an undo knows from the run that it takes back
+    if run.problem == DatabaseMoved.slug():
+        return session.get_one(Database, run.database_id).current
+    left = select(Run.after).where(
+        Run.rollout_id == run.rollout_id,
+        Run.database_id == run.database_id,
+        Run.kind.in_((run.kind, Kind.UNDO)),
+        Run.after.is_not(None),
+    )
+    after = session.scalar(left.order_by(Run.id.desc()).limit(1))
+    return run.before if after is None else after
 
 
 def leave_out(session: CatalogSession, rollout: Rollout) -> None:

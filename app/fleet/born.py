@@ -54,6 +54,7 @@ def join(session: CatalogSession, database: Database) -> None:
             wave=last,
             seq=seq + 1,
             server=database.server,
+            before=database.current,
             state=State.PENDING,
         )
     )

@@ -8,7 +8,7 @@ from sqlalchemy import URL, select
 
 from app.errors import AddressInvalid, DatabaseExists, MigrationFailed
 from app.extensions import db
-from app.fleet import audit, dropping, idempotency, standings
+from app.fleet import audit, born, dropping, idempotency, standings
 from app.fleet.actors import Actor
 from app.fleet.addresses import resolve
 from app.fleet.databases import find, get_database
@@ -42,8 +42,6 @@ def create_database(
     project's revisions raise.
     """
     actor.require("databases.change")
-    from app.fleet import born
-
     values = dict(values)
     request = idempotency.Request(actor=actor, key=key, about=("create", fingerprint(values)))
     if (made := request.made()) is not None:
@@ -143,8 +141,6 @@ def _give_up(database_id: int) -> None:
 
 @repeated
 def _arrive(actor: Actor, database_id: int, look: Look, request: idempotency.Request) -> None:
-    from app.fleet import born
-
     with writing() as session:
         database = find(session, database_id)
         before = standings.place_of(database)

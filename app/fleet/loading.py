@@ -24,7 +24,7 @@ from app.models import Database, Loading, Project, Revision, Role, Standing
 log = logging.getLogger(__name__)
 
 READER = Actor(id=None, name="worker", role=Role.ADMIN)
-RENDERING = "1"
+RENDERING = "2"
 """Another number renders all SQL anew."""
 MOVABLE = (Position.AT_HEAD, Position.BEHIND, Position.AHEAD, Position.DIVERGED)
 """Positions that follow from the version and the scripts alone."""
@@ -132,6 +132,7 @@ def _hear(project: Project, scripts: RemoteProject) -> dict[str, Any]:
         "mode": executed.mode,
         "why": executed.why,
         "options": dict(first.options),
+        "unwritten": executed.unwritten,
         "folders": [str(folder) for folder in scripts.version_folders],
         "rendered": _options_digest(project, scripts),
     }

@@ -84,8 +84,8 @@ def _verdict(task: Task, seen: Look) -> dict[str, Any]:
     run, now = task.run, datetime.now(UTC)
     if seen.position is Position.UNREACHABLE:
         return {}
-    before = task.database.current if task.database.seen_at else None
-    known = {"before": run.before if run.before is not None else before}
+    before = task.planned_from
+    known = {"before": before}
     current = joined(seen.current)
     if seen.position is Position.TORN:
         return known | {

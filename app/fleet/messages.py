@@ -54,6 +54,8 @@ class Heard:
     why: str
     options: Mapping[str, str | bool]
     """Those that change what SQL is made."""
+    unwritten: str | None
+    """What a run has, and SQL that is only written has not."""
 
 
 @dataclass(frozen=True, kw_only=True)

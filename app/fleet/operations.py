@@ -68,7 +68,7 @@ def refuse_moved(task: Task, scripts: RemoteProject, seen: Look) -> None:
     One that others brought further on the same way meanwhile has only fewer steps to go. An undo
     has a plan of its own.
     """
-    known = split(task.database.current) if task.database.seen_at else ()
+    known = split(task.planned_from or "")
     is_known = seen.position not in (Position.UNREACHABLE, Position.TORN)
     if not known or set(known) == set(seen.current) or task.undone is not None or not is_known:
         return  # where it is torn or away, the run itself says so

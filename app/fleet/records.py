@@ -82,13 +82,10 @@ def place(
 
 
 def _told(task: Task, ended: Ended) -> dict[str, Any]:
-    run, earlier = task.run, task.run.log or ""
-    moved = run.before is not None and run.after not in (None, run.before)
+    earlier = task.run.log or ""
     return {
-        # Of several attempts the first that moved it knows where it came from.
-        "before": run.before if moved else ended.before,
+        **_way(task, ended),
         "aim": task.run.aim,
-        "after": ended.after,
         "applied": list(ended.applied) or None,
         "replayed": ended.replayed,
         "seconds": ended.seconds,
@@ -97,6 +94,15 @@ def _told(task: Task, ended: Ended) -> dict[str, Any]:
         "snapshot": ended.snapshot,
         "log": earlier + "\n".join(task.lines) + "\n",
     }
+
+
+def _way(task: Task, ended: Ended) -> dict[str, str | None]:
+    """Where this run found its database, and where it left it."""
+    run = task.run
+    if ended.state is State.FAILED and task.found is None and run.before is not None:
+        return {"before": run.before, "after": run.after}  # it did not come to move anything
+    # Of several attempts the first that moved it knows where it came from.
+    return {"before": run.before if task.has_moved else ended.before, "after": ended.after}
 
 
 def _write(session: CatalogSession, task: Task, values: dict[str, Any]) -> bool:

@@ -18,9 +18,9 @@ from app.migrator.drift import Drift
 from app.migrator.plans import Direction
 from app.migrator.register import Record, Sql
 from app.migrator.rehearsal import Rehearsal
-from app.migrator.run import OnStep
 from app.migrator.session import Waiting
 from app.migrator.values import Look, Outcome
+from app.migrator.watch import OnStep
 
 CREATE_SECONDS = 300
 """How long a database may take to be made."""

@@ -20,8 +20,9 @@ from app.fleet.messages import Answer, Facts, Heard, Place, Seen, Target, Versio
 from app.migrator import register
 from app.migrator.care import reason
 from app.migrator.database import Database
+from app.migrator.environment import Environment
+from app.migrator.facade import Extended, Project
 from app.migrator.graph import SQL_OPTIONS
-from app.migrator.project import Project
 from app.migrator.session import held
 from app.migrator.sizes import size_of
 from app.migrator.values import Look, Position
@@ -140,11 +141,8 @@ class Work:
             Heard(
                 mode=one.mode.value,
                 why=one.why,
-                options={
-                    name: one.untold[name]
-                    for name in SQL_OPTIONS
-                    if isinstance(one.untold.get(name), str | bool)
-                },
+                options=_sql_options(one),
+                unwritten=one.unwritten,
             )
             for one in heard
         ]
@@ -158,6 +156,16 @@ class Work:
     ) -> dict[str, register.Sql]:
         """What each of these revisions sends to each kind of database."""
         return register.sql_of(_projects.get(scripts), names, x)
+
+
+def _sql_options(environment: Environment) -> dict[str, str | bool]:
+    """What the SQL around the revisions depends on, with the schema that a run would use."""
+    name = "version_table_schema"
+    schema = environment.untold.get(name)
+    options = environment.untold | {name: environment.schemas.get(schema, schema)}
+    return {
+        name: options[name] for name in SQL_OPTIONS if isinstance(options.get(name), str | bool)
+    }
 
 
 def look_at(project: Project, url: URL, x: dict[str, str]) -> Seen:
@@ -212,7 +220,7 @@ class _Projects:
     def _extended(self, place: Place) -> Project:
         for project in self.known.get(place, {}).values():
             return project
-        project = register.Extended(place.folder, place.ini, str(place.beside))
+        project = Extended(place.folder, place.ini, str(place.beside))
         project.scripts  # noqa: B018  # read now, so that a hole is found now
         return project
 

@@ -25,6 +25,7 @@ from app.fleet.messages import Place
 from app.fleet.pages import page_of
 from app.fleet.remote import RemoteProject
 from app.migrator import plans, register
+from app.migrator.offline import note
 from app.migrator.plans import Direction
 from app.models import Kind, Project, Revision
 
@@ -97,7 +98,7 @@ def sql_of(
     project = db.session.get_one(Project, project_id)
     start = graph.start(names, way) if current is None else tuple(current)
     try:
-        return graph.sql(
+        return note(project.heard.get("unwritten")) + graph.sql(
             graph.through(names, way, start),
             start,
             dialect=_dialect(dialect),

@@ -10,6 +10,7 @@ from app.extensions import db
 from app.fleet import audit, idempotency, single, starting
 from app.fleet.accounts import LARGEST_ID
 from app.fleet.actors import Actor
+from app.fleet.databases import get_database
 from app.fleet.drafting import drafted
 from app.fleet.pages import page_of
 from app.fleet.transactions import CatalogSession, repeated, writing
@@ -85,8 +86,6 @@ def run_one(
 
     With the `key` of a request that was sent before: the rollout that was started then.
     """
-    from app.fleet.databases import get_database
-
     actor.require("rollouts.change")
     about = ("runs", [database_id, kind, target, more])
     request = idempotency.Request(actor=actor, key=key, about=about)

@@ -50,7 +50,13 @@ class Member(NamedTuple):
     dialect: str | None
     position: str
     current: str
+    seen_at: datetime | None
     is_canary: bool
+
+    @property
+    def planned_from(self) -> str | None:
+        """Where it is taken to be; None where nobody has looked."""
+        return self.current if self.seen_at else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +75,7 @@ def choose(session: CatalogSession, rollout: Rollout) -> Chosen:
     rows = session.execute(
         select(
             *(Database.id, Database.server, Database.dialect, Database.position, Database.current),
-            canary.label("canary"),
+            *(Database.seen_at, canary.label("canary")),
             *(Database.rollout_id, Database.pin_until > now, Database.pin_reason),
             Database.strategy,
         )
@@ -79,8 +85,8 @@ def choose(session: CatalogSession, rollout: Rollout) -> Chosen:
     members, skipped = [], defaultdict(list)
     why_not = _excuses(rollout, kind)
     for row in rows:
-        member = Member(*row[:6])
-        if why := why_not(member, *row[6:]):
+        member = Member(*row[:7])
+        if why := why_not(member, *row[7:]):
             skipped[why].append(member.id)
         else:
             members.append(member)
@@ -223,6 +229,7 @@ def _row(rollout: Rollout, member: Member, kind: Kind, wave: int, seq: int) -> d
         "wave": wave,
         "seq": seq,
         "server": member.server,
+        "before": member.planned_from,
     }
 
 

@@ -114,6 +114,21 @@ class Task:
         return Kind(self.run.kind)
 
     @property
+    def planned_from(self) -> str | None:
+        """Where its database was when this was planned, whatever was noted since.
+
+        None where nobody had looked, and nobody has since.
+        """
+        if self.run.before is not None:
+            return self.run.before
+        return self.database.current if self.database.seen_at else None
+
+    @property
+    def has_moved(self) -> bool:
+        """True if an earlier attempt of this run moved its database."""
+        return self.run.before is not None and self.run.after not in (None, self.run.before)
+
+    @property
     def gate(self) -> Gate:
         """The rule of its rollout."""
         return Gate.of(self.rollout.gate)
@@ -211,9 +226,8 @@ class Task:
         return _ends[key]
 
     def _keep_found(self) -> None:
-        """Where nobody knew that it was there: if we die, undo must not go back any further."""
-        known = self.database.current if self.database.seen_at else None
-        if self.run.before is None and self.found != known:
+        """Where it was planned from elsewhere: if we die, undo must not go back any further."""
+        if not self.has_moved and self.found != self.planned_from:
             self.run.before = self.found
             self._keep(before=self.found)
 

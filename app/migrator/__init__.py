@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL, Connection, Engine, MetaData
 
+    from app.migrator.facade import Project
     from app.migrator.modelsync import Sync
-    from app.migrator.project import Project
     from app.migrator.values import Outcome
 
 __all__ = ["Project", "run_migrations", "sync"]
@@ -23,7 +23,7 @@ def run_migrations(
     script_location: str, database: "str | URL | Path | Engine | Connection", target: str = "heads"
 ) -> "Outcome":
     """Bring a database to head with the revisions of a folder or `package:folder`."""
-    from app.migrator.project import Project
+    from app.migrator.facade import Project
 
     return Project.load(script_location).at(database).upgrade(target)
 
@@ -42,7 +42,7 @@ def sync(
 def __getattr__(name: str) -> Any:
     # The boot imports parts of this package, and should not pay for the rest.
     if name == "Project":
-        from app.migrator.project import Project
+        from app.migrator.facade import Project
 
         return Project
     raise AttributeError(name)

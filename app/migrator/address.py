@@ -18,9 +18,10 @@ from app.migrator.dialects import (
     dialect_of,
     refuse_no_version,
 )
+from app.migrator.dialects.translation import opened
 from app.migrator.driver import Raw
 from app.migrator.keepalive import keep_alive
-from app.migrator.reach import opened, reaching
+from app.migrator.reach import reaching
 from app.migrator.urls import file_of
 
 BESIDE_SECONDS = 30
@@ -184,7 +185,7 @@ class Address:
 
     def own_engine(self) -> Engine:
         """An engine with sessions of its own on this database. The caller disposes of it."""
-        opened = {"creator": self.open_raw, "pool_pre_ping": True}
+        opened = {"creator": driver.there_already(self.open_raw), "pool_pre_ping": True}
         engine = driver.own(create_engine(self.url, poolclass=QueuePool, **opened))
         self.dialect.prepare(engine)
         return engine

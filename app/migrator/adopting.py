@@ -16,7 +16,7 @@ from app.migrator import reference
 from app.migrator.building import Building
 from app.migrator.dialects import Ground, dialect_of
 from app.migrator.dialects.facts import Facts
-from app.migrator.project import Project
+from app.migrator.project import ScriptProject
 from app.migrator.reference import Reference, Scope
 
 MOST = 200
@@ -191,7 +191,7 @@ class Search:
         return self.connection.dialect.default_schema_name if self.scope.default else None
 
 
-def _below(project: Project) -> dict[str, State]:
+def _below(project: ScriptProject) -> dict[str, State]:
     """What each revision stands on directly, in Alembic's order from the first."""
     scripts = reversed(list(project.directory.walk_revisions()))
     # FRAGILE: private in Alembic: the parents, and what `depends_on` resolves to.
@@ -233,7 +233,7 @@ def _onwards(path: list[str], below: dict[str, State], left: set[State]) -> list
     return found
 
 
-def _does_nothing(project: Project, name: str) -> bool:
+def _does_nothing(project: ScriptProject, name: str) -> bool:
     """True if its upgrade is a `pass`: what names nothing calls nothing."""
     upgrade = getattr(project.directory.get_revision(name).module, "upgrade", None)
     code: Any = getattr(upgrade, "__code__", None)

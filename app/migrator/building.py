@@ -20,7 +20,7 @@ from app.migrator.address import Address
 from app.migrator.dialects import Ground, dialect_of
 from app.migrator.moves import Move
 from app.migrator.plans import Direction
-from app.migrator.project import Project
+from app.migrator.project import ScriptProject
 from app.migrator.runner import Watch
 from app.migrator.session import Policy, held
 
@@ -39,7 +39,7 @@ ELSEWHERE = re.compile(
 class Building:
     """A project's revisions, to be run in empty databases beside one that is compared."""
 
-    project: Project
+    project: ScriptProject
     address: Address
     """The database that is compared. Nothing is run in it."""
     x: Mapping[str, str]
@@ -167,7 +167,7 @@ def _within(place: Address, listener: Watch | None) -> Watch | None:
     return watch
 
 
-def targets_of(project: Project, current: Sequence[str]) -> tuple[str, ...]:
+def targets_of(project: ScriptProject, current: Sequence[str]) -> tuple[str, ...]:
     """These revisions in an order in which each can be upgraded to: what is lower comes first."""
     names = plans.step_names(plans.alembic_steps(project, Direction.UPGRADE, "heads", ()))
     return tuple(sorted(current, key=names.index))

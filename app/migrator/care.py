@@ -41,26 +41,6 @@ SERVERS = ("gunicorn", "celery", "billiard")
 """Packages whose signal handlers raise SystemExit wherever the process happens to be."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Announced:
-    """What a script says that it means to lose."""
-
-    rows: tuple[str, ...] = ()
-    """Tables whose rows it removes: `loses_rows`."""
-    objects: tuple[str, ...] = ()
-    """Triggers, indexes and tables of which it loses something: `loses`."""
-
-
-def announced_by(module: object) -> Announced:
-    """What a revision's module says."""
-    rows, objects = (getattr(module, name, ()) for name in ("loses_rows", "loses"))
-    return Announced(rows=_several(rows), objects=_several(objects))
-
-
-def _several(said: Any) -> tuple[str, ...]:
-    return (said,) if isinstance(said, str) else tuple(said)
-
-
 def name_of(info: MigrationInfo) -> str:
     """The revision a step is about; `base` for a stamp that clears all."""
     if info.is_stamp:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import URL, Engine, NullPool, event
+from sqlalchemy.util import only_once
 
 from app.errors import AddressInvalid, EnvironmentFailed
 from app.migrator import driver
@@ -34,6 +35,8 @@ PLACES = {
 ACCOUNT = {"user": "username", "username": "username", "password": "password", "passwd": "password"}
 CONNECTED = ("connect", "first_connect")
 """The events of a new connection."""
+ONLY_ONCE = only_once(lambda: None, retry_on_exception=False).__code__
+"""The code of every listener with `once=True`."""
 LIBPQ = ("psycopg", "psycopg2", "psycopg_async")
 PYMYSQL = ("pymysql", "aiomysql", "asyncmy", "mysqldb")
 
@@ -253,7 +256,18 @@ def _arguments(engine: Engine, url: URL | None) -> dict[str, Any] | None:
 def _listeners(engine: Engine) -> Iterator[tuple[str, str, Callable[..., Any]]]:
     for level, owner in (("pool", engine.pool), ("engine", engine), ("engine", engine.dialect)):
         for name, listener in listeners_of(owner):
-            yield level, name, listener
+            yield level, name, _each_time(listener)
+
+
+def _each_time(listener: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of a listener with `once=True`: for Alembic a process has one connection.
+
+    FRAGILE: SQLAlchemy keeps it in the closure of what it calls, and nowhere else.
+    """
+    if getattr(listener, "__code__", None) is not ONLY_ONCE:
+        return listener
+    found: Callable[..., Any] = inspect.getclosurevars(listener).nonlocals["fn"]
+    return found
 
 
 def listeners_of(owner: Any) -> Iterator[tuple[str, Callable[..., Any]]]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from app.errors import (
     DatabaseDenied,
     DatabaseInUse,
     DatabaseUnreachable,
+    PreviewImpossible,
     ScriptsUnreadable,
     SnapshotFailed,
     SnapshotNotFound,
@@ -23,6 +24,7 @@ from app.errors import (
 from app.migrator import plans, snapshots, templates, verdict
 from app.migrator.address import Address
 from app.migrator.adopting import Match
+from app.migrator.dialects.translation import unwrapped
 from app.migrator.drift import Comparison, Drift, unlike
 from app.migrator.mend import Mending, Repair, Verdict
 from app.migrator.modelsync import Sync, sync
@@ -30,20 +32,19 @@ from app.migrator.moves import Move
 from app.migrator.offline import Span, render
 from app.migrator.operations import hear
 from app.migrator.plans import Direction, Plan
-from app.migrator.project import Project
-from app.migrator.reach import unwrapped
+from app.migrator.project import ScriptProject
 from app.migrator.rehearsal import Rehearsal, rehearse
 from app.migrator.risks import Risk, notes, predict, squawk
-from app.migrator.run import OnStep
 from app.migrator.session import Policy, Waiting, held, pooler_in_the_way
 from app.migrator.values import Look, Outcome, Position
+from app.migrator.watch import OnStep
 
 
 @dataclass(frozen=True)
 class Database:
     """A database of a project. `Project.at` makes one; it opens nothing until it is asked."""
 
-    project: Project
+    project: ScriptProject
     address: Address
     x: Mapping[str, str]
     policy: Policy
@@ -117,7 +118,8 @@ class Database:
             with self.address.open() as raw, self.address.connected(raw) as connection:
                 found += predict(heard, connection)
         if self.address.dialect.name == "postgresql" and not heard.unheard:
-            found += squawk(self.preview(plan))
+            with suppress(PreviewImpossible):
+                found += squawk(self.preview(plan))
         return found
 
     def rehearse(self, plan: Plan) -> Rehearsal:

@@ -18,7 +18,7 @@ from alembic.util import CommandError, to_tuple
 
 from app.errors import HeadwayError, ScriptsUnreadable
 from app.migrator.plain import plain
-from app.migrator.scripts import AUTOCOMMIT, Script, checksum
+from app.migrator.script import AUTOCOMMIT, Script, checksum
 
 
 class Directory(ScriptDirectory):

@@ -18,7 +18,7 @@ from app.migrator.adopting import Match
 from app.migrator.alone import alone
 from app.migrator.building import Building, targets_of
 from app.migrator.dialects import Ground, dialect_of
-from app.migrator.project import Project
+from app.migrator.project import ScriptProject
 from app.migrator.reference import Reference, Scope
 
 STAMP = "If you know which revision it is at, `stamp` it."
@@ -48,7 +48,7 @@ class Drift:
 class _Asked:
     """What env.py configures for a database, and what Alembic says of the models there."""
 
-    project: Project
+    project: ScriptProject
     at_head: bool
     options: dict[str, Any] = field(default_factory=dict)
     models: tuple[str, ...] | None = None
@@ -93,7 +93,7 @@ def _each(diff: Any) -> Iterator[str]:
 class Comparison:
     """A database and the schemas that its project's revisions make."""
 
-    project: Project
+    project: ScriptProject
     address: Address
     x: Mapping[str, str]
 

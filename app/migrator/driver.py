@@ -7,7 +7,7 @@ the same connection, whose session holds the lock, in an engine.
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 from weakref import WeakSet
@@ -114,7 +114,25 @@ def _preferred_tls(dialect: SqlalchemyDialect) -> Any:
 
 def engine_on(raw: Raw, url: URL) -> Engine:
     """An engine whose only connection is this one. It is closed by whoever opened it."""
-    return own(create_engine(url, creator=lambda: raw, poolclass=StaticPool))
+    return own(create_engine(url, creator=there_already(lambda: raw), poolclass=StaticPool))
+
+
+THERE = "headway_there"
+
+
+def there_already(opened: Callable[[], Raw]) -> Callable[[Any], Raw]:
+    """What gives a pool a connection that has been set up before: `is_there` tells."""
+
+    def creator(record: Any) -> Raw:
+        record.info[THERE] = True
+        return opened()
+
+    return creator
+
+
+def is_there(record: Any) -> bool:
+    """True if the connection of this record of a pool had been set up before the pool got it."""
+    return THERE in record.info
 
 
 def own(engine: Engine) -> Engine:

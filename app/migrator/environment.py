@@ -103,13 +103,35 @@ class Environment:
     """The variables that it read, with what they were."""
     elsewhere: str | None = None
     """A statement by which its session looks where it cannot be told."""
+    sets: tuple[str, ...] = ()
+    """The statements by which it sets the role or the search_path of its session."""
+    runs: int = 1
+    """How often it runs the revisions on one database."""
+
+    @property
+    def schemas(self) -> Mapping[str | None, str | None]:
+        """Schemas that stand for others: its `schema_translate_map`."""
+        return self.settings.options.get("schema_translate_map") or {}
+
+    @property
+    def has_one_script(self) -> bool:
+        """False if what it sends to two databases goes to schemas of two names."""
+        return self.runs <= 1 and not (self.per_database and self.schemas)
+
+    @property
+    def unwritten(self) -> str | None:
+        """What a run has, and SQL that is only written has not; None for nothing."""
+        if self.mode is not Mode.EXECUTED:
+            return None
+        schema = self.settings.schema
+        looks = (f"it looks in schema {schema}",) if schema else ()
+        return "; ".join((self.why, *self.sets, *looks))
 
     @property
     def version_schema(self) -> str | None:
         """Where the version is; None for where its session looks first."""
         schema = self.options.get("version_table_schema")
-        translated = self.settings.options.get("schema_translate_map") or {}
-        return translated.get(schema, schema) or self.schema
+        return self.schemas.get(schema, schema) or self.schema
 
     @property
     def is_current(self) -> bool:
@@ -153,6 +175,8 @@ class Told:
     schema: str | None = None
     elsewhere: str | None = None
     role: str | None = None
+    sets: list[str] = field(default_factory=list)
+    """The statements that said one of the three."""
     failed: Exception | None = None
 
     def asked(self, what: str | None) -> None:
@@ -169,6 +193,9 @@ class Told:
             self.elsewhere = " ".join(statement.split())[:100]
         elif SET_ROLE.match(statement):
             self.role = statement
+        else:
+            return
+        self.sets.append(" ".join(statement.split())[:100])
 
     @property
     def migrated(self) -> list[URL]:
@@ -281,6 +308,8 @@ def _heard(
             env_py(modules, scripts.run_env)
     except Exception as error:  # noqa: BLE001  # it is not our code
         # Without an answer from its database it may go astray: the real run will tell.
+        if (told.engines or told.given) and _is_of_sqlalchemy(error):
+            told.asked("it asks its connection what only a database can answer")
         if not told.needs:
             told.failed = error
     _look_at_connections(told)
@@ -290,6 +319,15 @@ def _heard(
     for name in modules.environ:
         told.variables.pop(name, None)  # it sets that itself
     return told
+
+
+def _is_of_sqlalchemy(error: BaseException) -> bool:
+    """True if SQLAlchemy raised it: its dialects ask a server for what they need to know."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    module = trace.tb_frame.f_globals.get("__name__", "") if trace else ""
+    return str(module).startswith("sqlalchemy.")
 
 
 def _look_at_connections(told: Told) -> None:
@@ -359,6 +397,8 @@ def _concluded(told: Told) -> Environment:
         settings=told.used,
         variables=told.variables,
         elsewhere=told.elsewhere,
+        sets=tuple(told.sets),
+        runs=1 if databases else runs,
     )
 
 

@@ -4,7 +4,6 @@ Like `alembic_version` it is bookkeeping of the migrator, made when the first re
 Rows are added; only the row of a running revision is finished in place.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,7 +25,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql
 
-from app.migrator.scripts import Scripts
 from app.migrator.values import Holder
 
 NAME = "headway_history"
@@ -52,8 +50,6 @@ table = Table(
 )
 
 PASSING = "passing"  # of a history that goes with the run that made it
-# Actions after which the revision is there
-APPLIES = {"upgrade", "adopt", "repair"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,51 +154,7 @@ def add(
     return int(result.inserted_primary_key[0])  # type: ignore[index]
 
 
-def finish(connection: Connection, row_id: int, **values: Any) -> None:
-    """Say how a running row ended."""
-    connection.execute(update(table).where(table.c.id == row_id).values(values))
-
-
-def applied(rows: Iterable[Entry]) -> dict[str, Entry]:
-    """The rows by which each revision is there now, by revision."""
-    there: dict[str, Entry] = {}
-    for row in rows:
-        if row.outcome != "succeeded":
-            continue
-        if row.action == "stamp":  # "it is exactly there", whatever was said before
-            there = {row.revision: row} if row.revision != "base" else {}
-        elif row.action in APPLIES:
-            there[row.revision] = row
-        elif row.action in ("downgrade", "forget"):
-            there.pop(row.revision, None)
-    return there
-
-
-def torn(rows: list[Entry]) -> Entry | None:
-    """The row of a revision that began and never ended, if there is one."""
-    return next((row for row in reversed(rows) if row.outcome in ("running", "torn")), None)
-
-
-def edited(rows: dict[str, Entry], scripts: Scripts) -> tuple[str, ...]:
-    """Applied revisions whose script has another checksum than when it was applied."""
-    return tuple(
-        revision
-        for revision, row in rows.items()
-        if row.checksum
-        and (script := scripts.by_id.get(revision))
-        and script.checksum != row.checksum
-    )
-
-
-def out_of_order(
-    rows: dict[str, Entry], scripts: Scripts, current: Iterable[str]
-) -> tuple[str, ...]:
-    """Revisions below the current ones that never ran here.
-
-    What lies below a stamp or an adoption is taken to be there: someone said so.
-    """
-    if not rows:
-        return ()
-    vouched = {row.revision for row in rows.values() if row.action in ("stamp", "adopt")}
-    known = scripts.ancestors(vouched) | rows.keys()
-    return tuple(sorted(scripts.ancestors(current) & scripts.by_id.keys() - known))
+def finish(connection: Connection, row_id: int, **values: Any) -> bool:
+    """Say how a running row ended; False if it went with its transaction."""
+    done = connection.execute(update(table).where(table.c.id == row_id).values(values))
+    return bool(done.rowcount)

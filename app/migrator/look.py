@@ -1,6 +1,6 @@
 """Where a database stands, from one short look: no lock, nothing written, no revision imported."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from sqlalchemy import Connection, inspect
 
@@ -10,6 +10,8 @@ from app.migrator.scripts import Scripts
 from app.migrator.values import Look, Position
 
 CATALOGS = VersionTable()
+APPLIES = {"upgrade", "adopt", "repair"}
+"""Actions in the history after which the revision is there."""
 
 
 def look(connection: Connection, scripts: Scripts, table: VersionTable = CATALOGS) -> Look:
@@ -46,18 +48,18 @@ def _judge(
     rows: list[history.Entry],
     table: VersionTable,
 ) -> Look:
-    applied = history.applied(rows)
+    applied = _applied(rows)
     newer = tuple(revision for revision in current if revision not in scripts.by_id)
-    torn = history.torn(rows)
+    torn = _torn(rows)
     below = scripts.ancestors(current)
     return Look(
         position=_position(scripts, tables - {table.name}, current, applied, torn),
         current=current,
         heads=scripts.heads,
         pending=tuple(sorted(scripts.by_id.keys() - below)),
-        edited=history.edited(applied, scripts),
+        edited=_edited(applied, scripts),
         missing=() if newer else tuple(sorted(applied.keys() - scripts.by_id.keys())),
-        out_of_order=() if newer else history.out_of_order(applied, scripts, current),
+        out_of_order=() if newer else _out_of_order(applied, scripts, current),
         torn=torn.revision if torn else None,
         newer=newer,
     )
@@ -82,3 +84,48 @@ def _position(
     return (
         Position.BEHIND if scripts.by_id.keys() - scripts.ancestors(current) else Position.AT_HEAD
     )
+
+
+def _applied(rows: Iterable[history.Entry]) -> dict[str, history.Entry]:
+    """The rows by which each revision is there now, by revision."""
+    there: dict[str, history.Entry] = {}
+    for row in rows:
+        if row.outcome != "succeeded":
+            continue
+        if row.action == "stamp":  # "it is exactly there", whatever was said before
+            there = {row.revision: row} if row.revision != "base" else {}
+        elif row.action in APPLIES:
+            there[row.revision] = row
+        elif row.action in ("downgrade", "forget"):
+            there.pop(row.revision, None)
+    return there
+
+
+def _torn(rows: list[history.Entry]) -> history.Entry | None:
+    """The row of a revision that began and never ended, if there is one."""
+    return next((row for row in reversed(rows) if row.outcome in ("running", "torn")), None)
+
+
+def _edited(rows: dict[str, history.Entry], scripts: Scripts) -> tuple[str, ...]:
+    """Applied revisions whose script has another checksum than when it was applied."""
+    return tuple(
+        revision
+        for revision, row in rows.items()
+        if row.checksum
+        and (script := scripts.by_id.get(revision))
+        and script.checksum != row.checksum
+    )
+
+
+def _out_of_order(
+    rows: dict[str, history.Entry], scripts: Scripts, current: Iterable[str]
+) -> tuple[str, ...]:
+    """Revisions below the current ones that never ran here.
+
+    What lies below a stamp or an adoption is taken to be there: someone said so.
+    """
+    if not rows:
+        return ()
+    vouched = {row.revision for row in rows.values() if row.action in ("stamp", "adopt")}
+    known = scripts.ancestors(vouched) | rows.keys()
+    return tuple(sorted(scripts.ancestors(current) & scripts.by_id.keys() - known))

@@ -19,7 +19,7 @@ from app.migrator.dialects.sqlite_undo import put_right
 from app.migrator.driver import Raw
 from app.migrator.half import Half, rows_in, take_back
 from app.migrator.look import CATALOGS
-from app.migrator.project import Project
+from app.migrator.project import ScriptProject
 from app.migrator.scripts import Scripts
 from app.migrator.session import Policy, held
 from app.migrator.values import Holder, Look
@@ -211,7 +211,7 @@ def _torn_row(connection: Connection) -> Any:
 class Mending:
     """A database of a project that is to be mended."""
 
-    project: Project
+    project: ScriptProject
     address: Address
     x: Mapping[str, str]
     policy: Policy

@@ -15,10 +15,10 @@ from app.errors import DataLossRefused
 from app.migrator.address import Address
 from app.migrator.dialects import dialect_of
 from app.migrator.dialects.facts import plain
-from app.migrator.reach import unwrapped
+from app.migrator.dialects.translation import unwrapped
 from app.migrator.reference import OURS
-from app.migrator.run import READS
 from app.migrator.session import Policy, held
+from app.migrator.transaction import READS
 
 HARMLESS = frozenset(
     {"now", "timezone", "lower", "upper", "date_trunc", "to_char", "coalesce", "concat", "md5"}

@@ -15,21 +15,21 @@ from app.migrator.address import Address
 from app.migrator.driver import Raw
 from app.migrator.environment import Mode
 from app.migrator.plans import Direction, Plan
-from app.migrator.project import Project
+from app.migrator.project import ScriptProject
 from app.migrator.replay import Recorder, Recording, replay
-from app.migrator.run import OnStep
 from app.migrator.runner import Watch
 from app.migrator.running import from_outside
 from app.migrator.sent import Sent, noting
 from app.migrator.session import Policy, Waiting, held
 from app.migrator.values import Look, Outcome, Position
+from app.migrator.watch import OnStep
 
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
     """A database on its way to a target."""
 
-    project: Project
+    project: ScriptProject
     address: Address
     x: Mapping[str, str]
     policy: Policy

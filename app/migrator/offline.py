@@ -3,19 +3,22 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import URL
 from sqlalchemy.engine.interfaces import Dialect
 
 from app.errors import HeadwayError, PreviewImpossible
 from app.migrator import driver, plans
 from app.migrator.address import Address
 from app.migrator.alone import alone
+from app.migrator.environment import Environment
 from app.migrator.plans import Direction
-from app.migrator.project import Project
+from app.migrator.project import ScriptProject
 
 
 class Statements(io.StringIO):
@@ -34,7 +37,7 @@ class Statements(io.StringIO):
 class Span:
     """From one revision to another, for one kind of database."""
 
-    project: Project
+    project: ScriptProject
     address: Address
     x: Mapping[str, str]
     direction: Direction
@@ -47,11 +50,17 @@ def render(span: Span) -> str:
 
     Raises PreviewImpossible, with the reason, where a revision asks the database.
     """
-    dialect: Any = type(driver.dialect_for(span.address.url.drivername))
+    environment = span.project.environment_for(span.address.url, span.x)
+    if environment.runs > 1:
+        raise PreviewImpossible(
+            f"env.py runs the revisions {environment.runs} times on this database, as for several "
+            "schemas, which one script cannot show. `--rehearse` runs it on a copy and shows what "
+            "it sent."
+        )
     buffer = Statements()
     with alone(span.project.modules):
         try:
-            write(span, dialect(paramstyle="named"), buffer)  # a percent sign stays one
+            write(span, dialect_of(span.address.url, environment), buffer)
         except HeadwayError:
             raise
         except (Exception, SystemExit) as error:
@@ -60,7 +69,30 @@ def render(span: Span) -> str:
                 f"The SQL cannot be shown without running it: a revision asks the database "
                 f"({said[:200]}). `--rehearse` runs it on a copy and shows what it sent."
             ) from error
-    return "\n\n".join(buffer.found) + "\n"
+    return note(environment.unwritten) + "\n\n".join(buffer.found) + "\n"
+
+
+def dialect_of(url: URL, environment: Environment) -> Dialect:
+    """What writes the SQL: in the schemas that env.py translates to, as a run would send it."""
+    kind: Any = type(driver.dialect_for(url.drivername))
+    dialect: Dialect = kind(paramstyle="named")  # a percent sign stays one
+    if schemas := environment.schemas:
+        for name in ("statement_compiler", "ddl_compiler"):
+            translating = partial(
+                getattr(dialect, name), schema_translate_map=schemas, render_schema_translate=True
+            )
+            setattr(dialect, name, translating)
+    return dialect
+
+
+def note(unwritten: str | None) -> str:
+    """The comment above a script whose run has what the script has not."""
+    if unwritten is None:
+        return ""
+    return (
+        "-- env.py is executed for each database, and what it sends and sets up itself is not in "
+        f"this SQL: {unwritten}.\n\n"
+    )
 
 
 def write(

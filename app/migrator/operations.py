@@ -12,7 +12,7 @@ from alembic.runtime.environment import EnvironmentContext
 
 from app.migrator import driver, plans
 from app.migrator.alone import alone
-from app.migrator.care import Announced, announced_by
+from app.migrator.announced import Announced, announced_by
 from app.migrator.offline import Offline, Span
 from app.migrator.running import patched
 

@@ -16,8 +16,8 @@ from alembic.util.pyfiles import load_python_file
 
 from app.errors import HeadwayError, RevisionNotFound, SeveralHeads, TargetInvalid
 from app.migrator.alone import alone
-from app.migrator.project import Project
-from app.migrator.scripts import Script, checksum
+from app.migrator.project import ScriptProject
+from app.migrator.script import Script, checksum
 
 
 class Direction(StrEnum):
@@ -117,7 +117,7 @@ def _missing_function(error: AttributeError) -> str | None:
 
 
 def alembic_steps(
-    project: Project,
+    project: ScriptProject,
     direction: Direction,
     target: str | tuple[str, ...],
     current: Sequence[str],
@@ -130,7 +130,7 @@ def alembic_steps(
     return list(project.memory[key])
 
 
-def fresh(project: Project, steps: Sequence[Any]) -> list[Any]:
+def fresh(project: ScriptProject, steps: Sequence[Any]) -> list[Any]:
     """The same steps from modules that are imported for this run, as each `alembic` imports them.
 
     So no variable of theirs holds what an earlier run left there, or what the environment was
@@ -140,7 +140,7 @@ def fresh(project: Project, steps: Sequence[Any]) -> list[Any]:
     return [step if step.info.is_stamp else _fresh(project, step) for step in steps]
 
 
-def _fresh(project: Project, step: Any) -> Any:
+def _fresh(project: ScriptProject, step: Any) -> Any:
     script, way = step.revision, "upgrade" if step.is_upgrade else "downgrade"
     path, shown = Path(script.path), project.scripts.by_id.get(script.revision)
     is_its_own = step.migration_fn is getattr(script.module, way, None)  # and nobody's who watches
@@ -163,7 +163,7 @@ def _is_as_shown(path: Path, shown: Script) -> bool:
         return False
 
 
-def direction_of(project: Project, target: str, current: Sequence[str]) -> Direction:
+def direction_of(project: ScriptProject, target: str, current: Sequence[str]) -> Direction:
     """Down for `base`, `-1` and what lies below the current revisions; else up."""
     branch, _, place = target.rpartition("@")
     if place == "base" or place.startswith("-"):
@@ -178,7 +178,7 @@ def direction_of(project: Project, target: str, current: Sequence[str]) -> Direc
     return Direction.DOWNGRADE if down else Direction.UPGRADE
 
 
-def _direction_by_steps(project: Project, target: str, current: Sequence[str]) -> Direction:
+def _direction_by_steps(project: ScriptProject, target: str, current: Sequence[str]) -> Direction:
     """Down if that is the way in which Alembic finds steps to it; else up."""
     for way in (Direction.UPGRADE, Direction.DOWNGRADE):
         with contextlib.suppress(HeadwayError):
@@ -194,7 +194,7 @@ def step_names(steps: Sequence[Any], direction: Direction = Direction.UPGRADE) -
     return tuple(str(step.revision.revision) for step in steps)
 
 
-def described(project: Project, names: Sequence[str]) -> tuple[Step, ...]:
+def described(project: ScriptProject, names: Sequence[str]) -> tuple[Step, ...]:
     """The same for a person."""
     with alone(project.modules):
         scripts = [project.directory.get_revision(name) for name in names]

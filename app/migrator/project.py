@@ -11,12 +11,12 @@ from configparser import Error as IniError
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self, cast
 
 from alembic.config import Config
 from alembic.script import Script as AlembicScript
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import URL
 
 from app.errors import EnvironmentFailed, HeadwayError, ScriptsUnreadable
 from app.migrator import driver
@@ -36,11 +36,8 @@ from app.migrator.locations import (
     revisions_of,
     version_folder,
 )
-from app.migrator.scripts import Script, Scripts
-
-if TYPE_CHECKING:
-    from app.migrator.database import Database
-
+from app.migrator.script import Script
+from app.migrator.scripts import Scripts
 
 MOST_ENVIRONMENTS = 256
 """How many answers of an env.py are kept, where it says other things of each database."""
@@ -63,8 +60,8 @@ class Revision:
     checksum: str
 
 
-class Project:
-    """An Alembic script directory with its env.py and options. `load` makes one.
+class ScriptProject:
+    """An Alembic script directory with its env.py and options: what is read of it, and nothing run.
 
     It holds no connection and travels between processes as its location.
     """
@@ -90,15 +87,16 @@ class Project:
         self._environments: dict[tuple[object, ...], Environment] = {}
         self.kind: URL | None = None
         """The kind of database that its folders are for, where env.py has some for each."""
-        self._kinds: dict[tuple[str, tuple[tuple[str, str], ...]], Project] = {}
-        self._base, self.own_folders = self, self.version_folders  # as its options name them
+        self._kinds: dict[tuple[str, tuple[tuple[str, str], ...]], Self] = {}
+        self._base: ScriptProject = self
+        self.own_folders = self.version_folders  # as its options name them
         self.memory: dict[Any, Any] = {}
         """What was found out about upgrades of this project in this process."""
 
     @classmethod
     def load(
         cls, location: str | os.PathLike[str], ini: str | os.PathLike[str] | None = None
-    ) -> "Project":
+    ) -> Self:
         """The project at a folder or at `package:folder`.
 
         `ini` names its `alembic.ini` or `pyproject.toml`; without it, one in the folder or the
@@ -113,18 +111,18 @@ class Project:
         return project.for_kind(project.default_url)
 
     @classmethod
-    def shared(cls, location: str, ini: str | None = None) -> "Project":
+    def shared(cls, location: str, ini: str | None = None) -> Self:
         """The same as `load`: once a process, and anew when a file changed."""
         with _loading:
-            known = _known.get((location, ini))
+            known = _known.get((cls, location, ini))
             if known and known[0] == known[1].stamp():
-                return known[1]
+                return cast("Self", known[1])
             fresh = cls.load(location, ini)
-            _known[location, ini] = (fresh.stamp(), fresh)
+            _known[cls, location, ini] = (fresh.stamp(), fresh)
             return fresh
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_revived, (self.location, self.ini, self.kind))
+        return (_revived, (type(self), self.location, self.ini, self.kind))
 
     def __repr__(self) -> str:
         return f"Project({self.location!r})"
@@ -150,9 +148,7 @@ class Project:
         with alone(self.modules):
             return list(imported(paths))
 
-    def for_kind(
-        self, url: URL, x: Mapping[str, str] | None = None, *, ask: bool = False
-    ) -> "Project":
+    def for_kind(self, url: URL, x: Mapping[str, str] | None = None, *, ask: bool = False) -> Self:
         """The project as it is for one kind of database: mostly itself.
 
         An env.py may set `context.script.version_locations` when it runs: then it has other
@@ -165,9 +161,9 @@ class Project:
             self._kinds[key] = self._chosen(url, x or {})
         return self._kinds[key]
 
-    def _chosen(self, url: URL, x: Mapping[str, str]) -> "Project":
+    def _chosen(self, url: URL, x: Mapping[str, str]) -> Self:
         if self is not self._base:
-            return self._base._chosen(url, x)  # noqa: SLF001  # ours
+            return cast("Self", self._base._chosen(url, x))  # noqa: SLF001  # ours
         directory = self._directory(self.own_folders)
         before = list(directory.version_locations)
         with alone(self.modules):
@@ -328,44 +324,6 @@ class Project:
         config.set_main_option("sqlalchemy.url", typed.replace("%", "%%"))
         return x_arguments(config, x or {})
 
-    def at(
-        self,
-        database: str | URL | Path | Engine | Connection,
-        x: Mapping[str, str] | None = None,
-        **policy: Any,
-    ) -> "Database":
-        """One database of this project; opens nothing.
-
-        `database` is a URL, a path to a SQLite file, or an engine or connection of yours. `x`
-        are Alembic's -x arguments. `policy`: see Policy.
-        """
-        from app.migrator.database import Database
-        from app.migrator.session import Policy
-
-        given = dict(x or {})
-        address = Address.of(database)
-        project = self.for_kind(address.url, given)
-        address = address.set_up_by(ConnectionSetup(project, given))
-        return Database(project, address, given, Policy(**policy))
-
-    def revise(self, message: str, **options: Any) -> tuple[Path, ...]:
-        """Write a revision that brings the newest schema to the models: see revise.revise."""
-        from app.migrator.revise import revise
-
-        return revise(self, message, **options)
-
-    def merge(self, message: str, revisions: str | Sequence[str] = "heads") -> Path:
-        """Write a revision that joins heads; its file."""
-        from app.migrator.revise import merge
-
-        return merge(self, message, revisions)
-
-    def validate(self) -> tuple[str, ...]:
-        """What is wrong with the scripts, in sentences; () if nothing is."""
-        from app.migrator.revise import validate
-
-        return validate(self)
-
     def forget(self) -> None:
         """Read the scripts anew: a file was added."""
         for name in CACHED:
@@ -448,7 +406,7 @@ class Project:
 class ConnectionSetup:
     """What a project says of the connections to its databases."""
 
-    project: Project
+    project: ScriptProject
     x: Mapping[str, str]
 
     def settings_at(self, address: Address) -> Settings:
@@ -467,11 +425,13 @@ class ConnectionSetup:
                 raise_failed(error, address.url)
 
 
-def _revived(location: str, ini: str | None, kind: URL | None = None) -> Project:
+def _revived(
+    cls: type[ScriptProject], location: str, ini: str | None, kind: URL | None = None
+) -> ScriptProject:
     """A project that came from another process."""
-    project = Project.shared(location, ini)
+    project = cls.shared(location, ini)
     return project.for_kind(kind, ask=True) if kind else project
 
 
-_known: dict[tuple[str, str | None], tuple[object, Project]] = {}
+_known: dict[tuple[type[ScriptProject], str, str | None], tuple[object, ScriptProject]] = {}
 _loading = threading.Lock()

@@ -23,7 +23,7 @@ from sqlalchemy import URL
 
 from app.migrator import driver
 from app.migrator.address import Address
-from app.migrator.project import Project
+from app.migrator.facade import Project
 
 _numbers = itertools.count(1)
 

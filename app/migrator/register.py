@@ -13,8 +13,8 @@ from sqlalchemy import URL
 from app.errors import DriverMissing, EnvironmentFailed
 from app.migrator import driver
 from app.migrator.alone import alone
-from app.migrator.offline import Offline, Statements
-from app.migrator.project import Project
+from app.migrator.offline import Offline, Statements, dialect_of
+from app.migrator.project import ScriptProject
 from app.migrator.unsaid import unsaid
 
 DIALECTS = tuple(driver.SYNC)
@@ -41,7 +41,7 @@ def address_of(dialect: str) -> URL:
     return driver.parse(f"{dialect}://")
 
 
-def records(project: Project) -> list[Record]:
+def records(project: ScriptProject) -> list[Record]:
     """Every revision, oldest first. Raises ScriptsUnreadable where one cannot be imported."""
     found = project.revisions
     with alone(project.modules):
@@ -70,7 +70,7 @@ def text_of(path: str) -> str | None:
         return None
 
 
-def sql_of(project: Project, ids: Sequence[str], x: Mapping[str, str]) -> dict[str, Sql]:
+def sql_of(project: ScriptProject, ids: Sequence[str], x: Mapping[str, str]) -> dict[str, Sql]:
     """What each of these revisions sends to each kind of database, without asking one.
 
     Only its own statements: no transaction, nothing of the version table.
@@ -87,10 +87,11 @@ def sql_of(project: Project, ids: Sequence[str], x: Mapping[str, str]) -> dict[s
 
 
 def _texts(
-    project: Project, ids: Sequence[str], url: URL, x: Mapping[str, str]
+    project: ScriptProject, ids: Sequence[str], url: URL, x: Mapping[str, str]
 ) -> dict[str, dict[str, str | None]]:
     environment = project.environment_for(url, x)
-    kind: Any = type(driver.dialect_for(url.drivername))
+    if not environment.has_one_script:
+        return {name: {"upgrade": None, "downgrade": None} for name in ids}
     buffer = Statements()
     context = EnvironmentContext(
         project.config_for(url, x),
@@ -101,7 +102,7 @@ def _texts(
     )
     options = environment.untold | {"literal_binds": True, "output_buffer": buffer}
     options["transactional_ddl"] = url.get_backend_name() != "mysql"
-    connection: Any = Offline(kind(paramstyle="named"))  # a percent sign stays one
+    connection: Any = Offline(dialect_of(url, environment))
     with alone(project.modules), context, unsaid():
         context.configure(connection=connection, **options)
         with Operations.context(context.get_context()):
@@ -115,7 +116,7 @@ def _texts(
 
 
 def _said(
-    project: Project, name: str, way: str, buffer: Statements, arguments: Mapping[str, Any]
+    project: ScriptProject, name: str, way: str, buffer: Statements, arguments: Mapping[str, Any]
 ) -> str | None:
     buffer.found.clear()
     module: Any = project.directory.get_revision(name).module
@@ -126,29 +127,9 @@ def _said(
     return "\n\n".join(filter(None, buffer.found))
 
 
-def _labels_of(project: Project, name: str) -> tuple[str, ...]:
+def _labels_of(project: ScriptProject, name: str) -> tuple[str, ...]:
     said = getattr(project.directory.get_revision(name).module, "branch_labels", None)
     return (said,) if isinstance(said, str) else tuple(said or ())
-
-
-class Extended(Project):
-    """A project with more revisions than its own: those of a folder beside it."""
-
-    def __init__(self, location: str, ini: str | None, folder: str) -> None:
-        super().__init__(location, ini)
-        self.beside = folder
-        self.version_folders += (Path(folder),)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (type(self), (self.location, self.ini, self.beside))
-
-
-def extended(project: Project, folder: Path, texts: Mapping[str, str]) -> Project:
-    """The project with these revisions too: id -> source. They are written to the folder."""
-    keep(folder, texts)
-    found = Extended(project.location, project.ini, str(folder))
-    found.scripts  # noqa: B018  # read now, so that a hole is found now
-    return found
 
 
 def keep(folder: Path, texts: Mapping[str, str]) -> None:

@@ -31,6 +31,8 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.event import api
 from sqlalchemy.sql.visitors import Visitable
 
+from app.migrator import driver
+
 LIBRARIES = ("site-packages", "dist-packages")
 CONNECTING = (Engine, Connection, Pool, Dialect, DefaultDialect)
 """Classes whose listeners hear of every connection."""
@@ -62,6 +64,8 @@ class Listener:
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     options: dict[str, Any]
+    by_env: bool
+    """It was registered by code of env.py, which registers it again when it is run again."""
 
     @property
     def hears_connections(self) -> bool:
@@ -88,6 +92,8 @@ class Registrations:
     """Compilers that were added to others, by class and dialect."""
     filters: list[Any] | None = None
     """Filters of warnings; None while it has not changed them."""
+    in_env: bool = False
+    """Its env.py is running."""
 
     def forget(self, file: str) -> None:
         """Drop the listeners of a module that is about to be imported again."""
@@ -100,11 +106,15 @@ class Registrations:
         """Its env.py is about to run: an engine of the application's hears it only once."""
         _stop_listening(self.by_env)
         self.by_env.clear()
+        _stop_listening([one for one in self.listeners if one.by_env])
+        self.listeners[:] = [one for one in self.listeners if not one.by_env]
+        self.in_env = True
 
     def end_env(self) -> None:
         """It has run, and its revisions may run later."""
         self.by_env += self.passing
         self.passing.clear()
+        self.in_env = False
 
     def owns(self, function: Any) -> bool:
         """True if this function, method or class is the project's, and no library's."""
@@ -146,15 +156,22 @@ def registered(kept: Registrations, is_projects: Callable[[], bool]) -> Iterator
 class _Noting:
     """SQLAlchemy's key of a listener, which notes that it was registered, or removed."""
 
-    def __init__(self, key: Any, target: Any, kept: list[Listener]) -> None:
-        self._key, self._target, self._kept = key, target, kept
+    def __init__(self, key: Any, target: Any, kept: list[Listener], *, by_env: bool) -> None:
+        self._key, self._target, self._kept, self._by_env = key, target, kept, by_env
 
     def listen(self, *arguments: Any, **options: Any) -> None:
         key = self._key
-        key.listen(*arguments, **options)
-        self._kept.append(
-            Listener(self._target, key.dispatch_target, key.identifier, key.fn, arguments, options)
+        one = Listener(
+            self._target,
+            key.dispatch_target,
+            key.identifier,
+            key.fn,
+            arguments,
+            options,
+            self._by_env,
         )
+        _listen(key, one)
+        self._kept.append(one)
 
     def remove(self) -> None:
         self._key.remove()
@@ -167,6 +184,26 @@ class _Noting:
         return getattr(self._key, name)
 
 
+def _listen(key: Any, one: Listener) -> None:
+    if one.hears_connections and one.identifier in ("connect", "first_connect"):
+        key = key.with_wrapper(_for_new_ones(one.function))  # FRAGILE: private in SQLAlchemy
+    key.listen(*one.arguments, **one.options)
+
+
+def _for_new_ones(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same listener, not called where an engine is put on a connection that is there already.
+
+    It was called when that was opened: ATTACH, or `once`, is for one time.
+    """
+
+    def listener(*arguments: Any, **named: Any) -> None:
+        record = named["connection_record"] if named else arguments[1]
+        if not driver.is_there(record):
+            function(*arguments, **named)
+
+    return listener
+
+
 @contextmanager
 def _listeners(kept: Registrations, is_projects: Callable[[], bool]) -> Iterator[None]:
     make = api._event_key  # noqa: SLF001  # FRAGILE: what `listen` and `listens_for` go through
@@ -176,12 +213,14 @@ def _listeners(kept: Registrations, is_projects: Callable[[], bool]) -> Iterator
         shared = isinstance(key.dispatch_target, type) and _is_shared(key.dispatch_target)
         if not (is_projects() and kept.owns(function)):
             return key
-        if not (shared or _runs_again(sys._getframe(1))):  # noqa: SLF001
+        again = _runs_again(sys._getframe(1))  # noqa: SLF001
+        if not (shared or again):
             return key
-        return _Noting(key, target, kept.listeners if shared else kept.passing)
+        where = kept.listeners if shared else kept.passing
+        return _Noting(key, target, where, by_env=again and kept.in_env)
 
     for one in kept.listeners:
-        make(one.target, one.identifier, one.function).listen(*one.arguments, **one.options)
+        _listen(make(one.target, one.identifier, one.function), one)
     api._event_key = noting  # type: ignore[assignment]  # noqa: SLF001
     try:
         yield

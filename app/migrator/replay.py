@@ -19,14 +19,15 @@ from sqlalchemy.schema import DDLElement
 
 from app.errors import DatabaseMoved
 from app.migrator.alone import alone
-from app.migrator.care import Announced, announced_by, explained
+from app.migrator.announced import Announced, announced_by
+from app.migrator.care import explained
 from app.migrator.dialects import VERSIONS, Dialect, VersionTable
 from app.migrator.driver import Raw
 from app.migrator.facts import Files
 from app.migrator.proof import Rendering, reads_of, renderings
-from app.migrator.run import OnStep
 from app.migrator.runner import Job
 from app.migrator.sent import Sent, noting, readable
+from app.migrator.watch import OnStep
 
 # What cannot take a row away: the guard need not count after these.
 HARMLESS = re.compile(

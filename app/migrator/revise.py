@@ -20,7 +20,7 @@ from app.migrator.address import Address
 from app.migrator.alone import alone
 from app.migrator.building import Building
 from app.migrator.plans import in_our_words
-from app.migrator.project import Project
+from app.migrator.project import ScriptProject
 
 WIDTH = 32
 """Of `version_num` as Alembic makes it (alembic/ddl/impl.py)."""
@@ -29,7 +29,7 @@ GENERIC = Path(alembic.__file__).parent / "templates" / "generic" / "script.py.m
 
 
 def revise(
-    project: Project,
+    project: ScriptProject,
     message: str,
     *,
     against: str | URL | Path | Engine | Connection | None = None,
@@ -67,7 +67,7 @@ def revise(
 
 
 def merge(
-    project: Project,
+    project: ScriptProject,
     message: str,
     revisions: str | Sequence[str] = "heads",
     *,
@@ -93,7 +93,7 @@ def merge(
 
 
 def _written(
-    project: Project, address: Address, asked: dict[str, Any], *, empty: bool
+    project: ScriptProject, address: Address, asked: dict[str, Any], *, empty: bool
 ) -> tuple[Path, ...]:
     config = project.config_for(address.url)
     environment = project.environment_for(address.url)
@@ -113,7 +113,7 @@ def _written(
     return tuple(Path(script.path) for script in scripts)
 
 
-def _generate(project: Project, address: Address, revisions: RevisionContext) -> None:
+def _generate(project: ScriptProject, address: Address, revisions: RevisionContext) -> None:
     """Compare the models with a scratch database at head, as env.py configures it there."""
 
     def watch(migration: MigrationContext) -> None:
@@ -134,7 +134,7 @@ def _generate(project: Project, address: Address, revisions: RevisionContext) ->
             building.ask(place, watch)
 
 
-def _no_models(project: Project) -> EnvironmentFailed:
+def _no_models(project: ScriptProject) -> EnvironmentFailed:
     return EnvironmentFailed(
         f"env.py of {project.folder} names no target_metadata, so there are no models to "
         "compare with. Set it there, or write an empty revision (`--empty`)."
@@ -142,7 +142,7 @@ def _no_models(project: Project) -> EnvironmentFailed:
 
 
 @contextmanager
-def _templated(project: Project) -> Iterator[None]:
+def _templated(project: ScriptProject) -> Iterator[None]:
     """Write with the project's `script.py.mako`, or with Alembic's own where it has none."""
     directory = project.directory
     if (project.folder / "script.py.mako").is_file():
@@ -161,14 +161,14 @@ def _templated(project: Project) -> Iterator[None]:
 
 
 @contextmanager
-def _words(project: Project, target: str) -> Iterator[None]:
+def _words(project: ScriptProject, target: str) -> Iterator[None]:
     try:
         yield
     except CommandError as error:
         raise in_our_words(project, error, target) from error
 
 
-def validate(project: Project) -> tuple[str, ...]:
+def validate(project: ScriptProject) -> tuple[str, ...]:
     """What is wrong with a project's scripts, in sentences; () if nothing is."""
     found = []
     if len(project.heads) > 1:

@@ -15,9 +15,7 @@ from app.migrator.driver import raw_of
 from app.migrator.reach import reaching
 from app.migrator.scripts import Scripts
 from app.migrator.values import Holder
-from app.migrator.watch import READS, OnStep, Run, StepsOf
-
-__all__ = ["READS", "Care", "OnStep", "guarded"]
+from app.migrator.watch import OnStep, Run, StepsOf
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from app.migrator import plans
 from app.migrator.address import Address
 from app.migrator.alike import alike
 from app.migrator.alone import alone, env_py
+from app.migrator.care import Care
 from app.migrator.connecting import settings_of
 from app.migrator.driver import Raw, engine_on, notes_of, raw_of, shown
 from app.migrator.engines import (
@@ -28,10 +29,11 @@ from app.migrator.engines import (
 from app.migrator.environment import Environment, Mode, raise_failed
 from app.migrator.offline import Span
 from app.migrator.plans import Direction, StepsOf
-from app.migrator.project import Project
-from app.migrator.run import Care, OnStep, guarded
+from app.migrator.project import ScriptProject
+from app.migrator.run import guarded
 from app.migrator.urls import is_same
 from app.migrator.values import Holder
+from app.migrator.watch import OnStep
 
 Watch = Callable[[MigrationContext], None]
 
@@ -45,7 +47,7 @@ CANNOT_JOIN = (
 class Job:
     """One run: what, where, and what to take care of."""
 
-    project: Project
+    project: ScriptProject
     address: Address
     x: Mapping[str, str]
     direction: Direction

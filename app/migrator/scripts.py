@@ -3,7 +3,6 @@
 A file whose header does not tell plainly what it is is given to Alembic, which imports it.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,8 +13,9 @@ from pathlib import Path
 
 from app.errors import ScriptsUnreadable
 from app.migrator import header
+from app.migrator.directory import imported
+from app.migrator.script import AUTOCOMMIT, Script, checksum
 
-AUTOCOMMIT = b"autocommit_block"
 RESERVED = "@-+:"
 """What no id may hold: Alembic's targets are written with these."""
 TABLE = (
@@ -23,22 +23,6 @@ TABLE = (
     r"""(?:[\w$]+["'`\]]?\.["'`\[]?)*{}(?![\w$])"""
 )
 """`CREATE TABLE IF NOT EXISTS own."item"`, in a string that may be put together of several."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Script:
-    """One revision file."""
-
-    id: str
-    parents: tuple[str, ...]
-    depends_on: tuple[str, ...]
-    labels: tuple[str, ...] = ()
-    """Its own, not those of the branch that it is on."""
-    path: str
-    checksum: str
-    """SHA-256 of the source with its line ends as `\\n`: a checkout on Windows is no edit."""
-    autocommits: bool
-    """True if it leaves its transaction (`autocommit_block`), so that it can be left half-way."""
 
 
 Imports = Callable[[Sequence[str]], Iterable[Script]]
@@ -71,7 +55,7 @@ class Scripts:
             scripts += [found] if found else []
             odd += [] if found else [path]
         if odd:
-            scripts += (imports or _imported)(odd)
+            scripts += (imports or imported)(odd)
         return cls.of(scripts, *folders, may_be_empty=may_be_empty)
 
     @classmethod
@@ -240,14 +224,3 @@ def _read(path: str) -> Script | None:
         checksum=checksum(source),
         autocommits=AUTOCOMMIT in source,
     )
-
-
-def checksum(source: bytes) -> str:
-    """The checksum that is kept for a revision's source."""
-    return hashlib.sha256(source.replace(b"\r\n", b"\n")).hexdigest()
-
-
-def _imported(paths: Sequence[str]) -> Iterable[Script]:
-    from app.migrator.directory import imported  # which knows what a script is
-
-    return imported(paths)

@@ -9,7 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import event
 
 from app.errors import HeadwayError
-from app.migrator.run import READS
+from app.migrator.transaction import READS
 
 SKIPPED = (*READS, "PRAGMA", "BEGIN")
 MOST_STATEMENTS = 10_000

@@ -34,11 +34,16 @@ from app.migrator.facts import Files
 from app.migrator.momentary import Trace
 from app.migrator.moves import Move
 from app.migrator.plans import Direction
-from app.migrator.project import Project
+from app.migrator.project import ScriptProject
 from app.migrator.proof import imported_anew, noticing, reads_of
 from app.migrator.reads import Reads
 from app.migrator.search_path import refuse_schema
 from app.migrator.session import Policy
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 PREFIX = "headway_template_"
@@ -65,7 +70,7 @@ class Draft:
 
 
 def create(
-    project: Project, address: Address, x: Mapping[str, str], policy: Policy, target: str
+    project: ScriptProject, address: Address, x: Mapping[str, str], policy: Policy, target: str
 ) -> tuple[str, ...]:
     """Make a new database at a target, tagged with its version; which one.
 
@@ -259,7 +264,7 @@ def _steps(move: Move) -> list[Any]:
     return plans.alembic_steps(move.project, move.direction, move.target, ())
 
 
-def _ends(project: Project, target: str) -> tuple[str, ...]:
+def _ends(project: ScriptProject, target: str) -> tuple[str, ...]:
     """The revisions that a database at this target is at. Found out once."""
     key = ("ends", target)
     if key not in project.memory:
@@ -268,7 +273,7 @@ def _ends(project: Project, target: str) -> tuple[str, ...]:
     return project.memory[key]  # type: ignore[no-any-return]
 
 
-def _heads(project: Project, names: tuple[str, ...]) -> tuple[str, ...]:
+def _heads(project: ScriptProject, names: tuple[str, ...]) -> tuple[str, ...]:
     below = {
         parent
         for name in names
@@ -328,13 +333,49 @@ def _place(move: Move, name: str) -> URL:
 
 @cache
 def _folder(_process: int) -> Path:
-    """A folder of this process's own, gone with it. A forked child makes another."""
-    folder = tempfile.mkdtemp(prefix="headway-templates-")
+    """A folder of this process's own, gone with it. A forked child makes another.
+
+    Where the process was killed it is removed by the next one of the same user: it is locked for
+    as long as its owner lives. It gets the name by which others find it when it is.
+    """
+    _sweep(Path(tempfile.gettempdir()))
+    made = Path(tempfile.mkdtemp(prefix="headway-new-"))
+    folder = made.with_name(made.name.replace("-new-", "-templates-", 1))
+    if _locked(made) is None:
+        folder = made  # where that cannot be told, nobody else removes it
+    else:
+        made.rename(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+    return folder
 
 
-def _of_project(project: Project) -> str:
+def _sweep(place: Path) -> None:
+    """Remove the folders of this user's processes that are gone."""
+    for folder in place.glob("headway-templates-*"):
+        if (handle := _locked(folder)) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(handle)
+
+
+def _locked(folder: Path) -> int | None:
+    """A handle that locks a folder of this user's until it is closed; None if it cannot be had."""
+    if fcntl is None:
+        return None
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        if os.fstat(handle).st_uid == os.getuid():
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+    except OSError:
+        pass  # its owner lives
+    os.close(handle)
+    return None
+
+
+def _of_project(project: ScriptProject) -> str:
     """The same for every release of a project, and no other's: its first revisions."""
     if "bases" not in project.memory:
         scripts = project.scripts.by_id.values()

@@ -18,10 +18,11 @@ from app.migrator.driver import raw_of
 log = logging.getLogger(__name__)
 
 READS = ("SELECT", "SHOW", "DESC", "EXPLAI")
+BEFORE = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 ENDS = re.compile(
-    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:COMMIT|END|ABORT|ROLLBACK(?!(?:\s+\w+)?\s+TO\b))\b",
-    re.IGNORECASE | re.DOTALL,
+    BEFORE + r"(?:COMMIT|END|ABORT|ROLLBACK(?!(?:\s+\w+)?\s+TO\b))\b", re.IGNORECASE | re.DOTALL
 )
+COMMITS = re.compile(BEFORE + r"(?:COMMIT|END)\b", re.IGNORECASE | re.DOTALL)
 CHANGES_SCHEMA = re.compile(r"\s*(DROP|ALTER)\b", re.IGNORECASE)
 
 
@@ -46,6 +47,9 @@ class Transaction:
     joins: bool
     """It is somebody else's, who ends it."""
     rows: RowGuard | None = None
+    note: Callable[[], None] = lambda: None
+    """Called in the transaction that the running step is about to commit itself."""
+    is_noting: bool = False
     is_running: bool = False
     mark: Any = None
     committed: bool = False
@@ -72,6 +76,7 @@ class Transaction:
             "begin": self._begun,
             "commit": self._committed,
             "rollback": self._rolled_back,
+            "before_cursor_execute": self._about_to_send,
             "after_cursor_execute": self._sent,
         }
         for name, listener in listeners.items():
@@ -180,7 +185,25 @@ class Transaction:
         if self.is_running:
             self._ready()
 
+    def _about_to_send(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if COMMITS.match(statement):
+            self._about_to_commit()
+
+    def _about_to_commit(self) -> None:
+        """Let the note be committed with what the step has done: its process may be killed then."""
+        if self.joins or self.is_noting or self.mark is None or not self.is_running:
+            return
+        self.is_noting = True
+        try:
+            with self.connection.begin_nested():
+                self.note()
+        except DBAPIError:  # its own COMMIT says what is wrong
+            log.debug("a step that commits by itself could not be noted", exc_info=True)
+        finally:
+            self.is_noting = False
+
     def _committed(self, _connection: Connection) -> None:
+        self._about_to_commit()
         self.mark = None
         if self.is_running:
             self.committed = self.is_lost = True
@@ -196,6 +219,8 @@ class Transaction:
             self.ended, self.since = True, 0
 
     def _sent(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if self.is_noting:
+            return
         if ENDS.match(statement):
             self._has_ended()
         elif not statement.lstrip()[:6].upper().startswith(READS):

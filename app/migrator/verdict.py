@@ -17,12 +17,12 @@ from app.migrator.address import Address
 from app.migrator.dialects import Peek, VersionTable
 from app.migrator.driver import Raw
 from app.migrator.look import look
-from app.migrator.project import Project
+from app.migrator.project import ScriptProject
 from app.migrator.search_path import schema_of
 from app.migrator.values import Look, Position
 
 
-def version_table(project: Project, address: Address, x: Mapping[str, str]) -> VersionTable:
+def version_table(project: ScriptProject, address: Address, x: Mapping[str, str]) -> VersionTable:
     """Where this project keeps versions: env.py may say another name or schema."""
     environment = project.environment_of(address, x)
     if environment.elsewhere and not environment.version_schema:
@@ -52,7 +52,9 @@ def _refuse_two_schemas(address: Address, path: str | None, given: str | None) -
             )
 
 
-def judge(project: Project, address: Address, table: VersionTable, seen: Peek, raw: Raw) -> Look:
+def judge(
+    project: ScriptProject, address: Address, table: VersionTable, seen: Peek, raw: Raw
+) -> Look:
     """Where a database stands, from what the driver saw of it."""
     if address.dialect.name == "postgresql" and not address.is_shared:
         _refuse_missing_schema(address, raw)
@@ -94,7 +96,7 @@ def _first_schema(address: Address) -> str:
     return schema_of(address.url) or ""
 
 
-def pending(project: Project, current: tuple[str, ...]) -> tuple[str, ...]:
+def pending(project: ScriptProject, current: tuple[str, ...]) -> tuple[str, ...]:
     """The revisions that a database with these lacks, in no order. Found out once."""
     key = ("pending", current)
     if key not in project.memory:
@@ -103,7 +105,7 @@ def pending(project: Project, current: tuple[str, ...]) -> tuple[str, ...]:
     return project.memory[key]  # type: ignore[no-any-return]
 
 
-def _position(project: Project, table: VersionTable, seen: Peek) -> Position:
+def _position(project: ScriptProject, table: VersionTable, seen: Peek) -> Position:
     if seen.leftovers:
         return Position.TORN
     known = [version for version in seen.versions if version in project.scripts.by_id]

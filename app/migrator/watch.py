@@ -15,11 +15,11 @@ from sqlalchemy import Connection
 
 from app.errors import ForeignKeysBroken, HeadwayError, ObjectsLost, RowsLost
 from app.migrator import history
+from app.migrator.announced import announced_by
 from app.migrator.care import (
     Care,
     Step,
     action_of,
-    announced_by,
     explained,
     is_lost,
     name_of,
@@ -30,7 +30,7 @@ from app.migrator.care import (
 from app.migrator.dialects import Dialect, RowGuard
 from app.migrator.driver import raw_of
 from app.migrator.scripts import Scripts
-from app.migrator.transaction import READS, Transaction
+from app.migrator.transaction import Transaction
 from app.migrator.values import Holder
 
 StepsOf = Callable[[Any, MigrationContext], Any]
@@ -38,8 +38,6 @@ OnStep = Callable[[int, int, str], None]
 GUARDS = (RowsLost, ObjectsLost, ForeignKeysBroken)
 NOTHING = "Nothing was changed."
 """What a guard says of a database that is rolled back whole."""
-
-__all__ = ["READS", "OnStep", "Run", "StepsOf"]
 
 
 @dataclass
@@ -64,12 +62,22 @@ class Run:
     image: dict[str, str] | None = None
     """The schema before it."""
     torn: bool = False
+    noted: bool = False
+    """A step that was not announced has committed by itself, and was noted then."""
+    unnoted: str = ""
+    """Why the database has no note of what is torn."""
     heads: tuple[str, ...] = ()
     """Where the database is: before the run, and after one that failed."""
 
     def __post_init__(self) -> None:
         self.transaction = Transaction(
-            self.context, self.connection, self.dialect, self._beside, self.care.joins, self.rows
+            self.context,
+            self.connection,
+            self.dialect,
+            self._beside,
+            self.care.joins,
+            self.rows,
+            self._note_half,
         )
 
     def watch(self, heads: tuple[str, ...]) -> Iterator[StepsOf]:
@@ -121,7 +129,7 @@ class Run:
 
     def _tidy(self) -> None:
         """Leave nothing of ours in a database that keeps no history of ours."""
-        if self.records and not self.care.history and not self.torn:
+        if (self.records or self.noted) and not self.care.history and not self.torn:
             with self._beside() as other:
                 if history.is_passing(other):
                     history.remove(other)
@@ -196,6 +204,18 @@ class Run:
                 image=None if self.image is None else json.dumps(self.image),
             )
 
+    def _note_half(self) -> None:
+        """Write down that the running step is under way: it is about to commit what it has done."""
+        if self.row_id is not None or self.running is None:
+            return
+        if not self.records:
+            self._baseline(self.connection, self.context.get_current_heads())
+        info, image = self.steps[self.running].info, self._image_before()
+        self.row_id = self._add(
+            self.connection, name_of(info), action_of(info), "running", image=image
+        )
+        self.noted = True
+
     def _applied(self, *, step: MigrationInfo, **_: Any) -> None:
         """Alembic's on_version_apply: the step is done, its version row written, not committed."""
         name = name_of(step)
@@ -236,18 +256,20 @@ class Run:
         stays = not self.dialect.transactional_ddl or self.transaction.has_stayed
         if not self.care.joins:
             self._roll_back()
+        elif self.transaction.is_lost:  # what is left is this step's, and locks our note out
+            raw_of(self.connection).rollback()
         self.torn = self.running is not None and stays and self._differs(error)
         if self.running is None or not self._announces(self.steps[self.running]):
             self._forget_undone()
         within = self.care.joins and self.dialect.transactional_ddl and not self.torn
-        if self.running is None or not (self.records or self.torn) or within:
+        if self.running is None or not (self.records or self.torn or self.noted) or within:
             return
         try:
             with self._beside() as other:
                 self._record_failure(other, f"{type(error).__name__}: {reason(error)}")
             self._tidy()
-        except Exception:  # noqa: BLE001  # the cause matters more than the note about it
-            return
+        except Exception as why:  # noqa: BLE001  # the cause matters more than the note about it
+            self.unnoted = reason(why)
 
     def _roll_back(self) -> None:
         self.connection.rollback()
@@ -290,14 +312,15 @@ class Run:
             self._baseline(connection, self.heads)
         if history.NAME not in self.dialect.tables(connection):
             return  # an empty database stays empty
-        if self.row_id is None:
+        took = self._took()
+        if self.row_id is None or not history.finish(
+            connection, self.row_id, outcome=outcome, error=said, **took
+        ):
             info = self.steps[self.running or 0].info
             name, action = name_of(info), action_of(info)
             image = self._image_before() if self.torn else None
-            more = {"error": said, "image": image, **self._took()}
+            more = {"error": said, "image": image, **took}
             self._add(connection, name, action, outcome, **more)
-            return
-        history.finish(connection, self.row_id, outcome=outcome, error=said, **self._took())
 
     def _image_before(self) -> str | None:
         """The schema before a step that was not announced, where it is known."""
@@ -308,7 +331,13 @@ class Run:
     def _explained(self, error: BaseException) -> HeadwayError:
         own = self.dialect.transactional_ddl
         why = "it left its transaction" if own else "this database commits each statement"
-        stays = f"Part of it stays, because {why}: {self.care.mend}" if self.torn else None
+        next_step = self.care.mend
+        if self.unnoted and self.row_id is None:  # else it is there as one that runs
+            next_step = (
+                f"that could not be noted in the database ({self.unnoted}), so that its status "
+                "does not show it. Compare it with the script by hand"
+            )
+        stays = f"Part of it stays, because {why}: {next_step}" if self.torn else None
         if isinstance(error, GUARDS):
             return self._of_guard(error, stays)
         told = explained(

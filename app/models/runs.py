@@ -60,7 +60,10 @@ class Run(Base):
     seconds: Mapped[float | None] = mapped_column(Float)
 
     before: Mapped[str | None] = mapped_column(exact_string(255))
-    """The revisions it was found at, joined by `+`; "" for none, None while nobody has looked."""
+    """The revisions it was planned from and, once a worker has looked, was found at.
+
+    Joined by `+`; "" for none, None while nobody has looked.
+    """
     aim: Mapped[str | None] = mapped_column(exact_string(255))
     """Where it is to end, resolved from the target when it first began."""
     after: Mapped[str | None] = mapped_column(exact_string(255))

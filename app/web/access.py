@@ -6,12 +6,14 @@ carries a token against forgery as well.
 
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from apiflask import APIBlueprint
 from flask import (
     Blueprint,
     Flask,
     Response,
+    current_app,
     flash,
     g,
     redirect,
@@ -29,6 +31,7 @@ from app.errors import HeadwayError, InputInvalid, PasswordRefused, SignInRefuse
 from app.extensions import limiter
 from app.fleet import passwords, sessions, tokens
 from app.fleet.actors import Actor
+from app.settings import Settings
 
 bp = APIBlueprint("access", __name__, enable_openapi=False)
 csrf = CSRFProtect()
@@ -205,6 +208,10 @@ def here(path: str) -> str:
 
 
 def _form(refused: HeadwayError | None) -> str:
-    from app.web.oidc import provider
+    return render_template("sign_in.html", refused=refused, provider=_provider())
 
-    return render_template("sign_in.html", refused=refused, provider=provider())
+
+def _provider() -> str | None:
+    """What to call the provider: its host. None if there is none."""
+    settings: Settings = current_app.extensions["headway"]
+    return urlsplit(settings.oidc_issuer).hostname if settings.oidc_issuer else None

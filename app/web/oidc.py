@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 from apiflask import APIBlueprint
 from flask import Flask, abort, current_app, g, request, session, url_for
@@ -44,12 +43,6 @@ def init_app(app: Flask) -> None:
             "default_timeout": SECONDS,
         },
     )
-
-
-def provider() -> str | None:
-    """What to call the provider: its host. None if there is none."""
-    settings: Settings = current_app.extensions["headway"]
-    return urlsplit(settings.oidc_issuer).hostname if settings.oidc_issuer else None
 
 
 @bp.get("")

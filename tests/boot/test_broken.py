@@ -18,7 +18,8 @@ from sqlalchemy.engine import URL
 from tests import servers
 from tests.boot.conftest import execute, outcomes, refused, rows, state
 from tests.conftest import environment_for, settings_for
-from tests.releases import BOOT, Release, make_release
+from tests.live import ready
+from tests.releases import BOOT, HEAD, Release, make_release
 
 HALF = """op.create_table("zebra", sa.Column("id", sa.Integer, primary_key=True))
 op.add_column("account", sa.Column("nick", sa.String(20)))
@@ -138,7 +139,7 @@ def test_a_wrong_password_is_refused_at_once_on_mariadb(release: Release, mariad
 def holding(release: Release, at_head: URL, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A process in the middle of a revision that never ends."""
     flag = tmp_path / "holding"
-    release.add("c0115", "c0015", HOLD.format(flag=str(flag)))
+    release.add("c0115", HEAD, HOLD.format(flag=str(flag)))
     process = release.start("python", "-c", BOOT, env=environment_for(at_head))
     wait_for(flag)
     yield process
@@ -164,7 +165,7 @@ def test_a_killed_boot_leaves_nothing_that_stops_the_next(
     holding.kill()
     holding.wait()
     release.script("c0115").unlink()
-    release.add("c0115", "c0015", MENDED)
+    release.add("c0115", HEAD, MENDED)
     if backend == "mariadb":
         assert "c0115 began and never ended" in refused(release, at_head, 1)
         repair(release, at_head)
@@ -188,7 +189,7 @@ def repair(release: Release, url: URL) -> None:
 
 def test_a_revision_that_fails_half_way(release: Release, at_head: URL, backend: str) -> None:
     before = state(at_head)
-    script = release.add("c0115", "c0015", HALF)
+    script = release.add("c0115", HEAD, HALF)
     said = refused(release, at_head, 1)
     assert "Revision c0115 failed: boom." in said
     if backend == "mariadb":
@@ -204,7 +205,7 @@ def test_a_revision_that_fails_half_way(release: Release, at_head: URL, backend:
         assert rows(at_head, "SELECT name FROM account WHERE id = 100") == [("Ada",)]
     assert state(at_head) == before
     script.unlink()
-    release.add("c0115", "c0015", MENDED)
+    release.add("c0115", HEAD, MENDED)
     boots(release, at_head)
     assert outcomes(at_head, "c0115")[-1] == "succeeded"
     assert "zebra" in state(at_head)
@@ -213,7 +214,7 @@ def test_a_revision_that_fails_half_way(release: Release, at_head: URL, backend:
 def test_what_was_applied_and_what_is_left_is_said(
     release: Release, at_head: URL, backend: str
 ) -> None:
-    release.add("c0115", "c0015", "pass")
+    release.add("c0115", HEAD, "pass")
     release.add("c0116", "c0115", "raise RuntimeError('boom')")
     release.add("c0117", "c0116", "pass")
     said = refused(release, at_head, 1)
@@ -226,21 +227,21 @@ def test_what_was_applied_and_what_is_left_is_said(
             "nothing had run: no reason to call it torn"
         )
     else:
-        assert state(at_head)["versions"] == ["c0015"]
+        assert state(at_head)["versions"] == [HEAD]
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"], indirect=True)
 def test_a_failing_first_boot_leaves_an_empty_database_empty(
     release: Release, catalog_url: URL
 ) -> None:
-    release.add("c0115", "c0015", "raise RuntimeError('boom')")
+    release.add("c0115", HEAD, "raise RuntimeError('boom')")
     assert "Revision c0115 failed" in refused(release, catalog_url, 1)
     assert state(catalog_url) == {}
 
 
 def test_two_heads_are_refused(release: Release, at_head: URL) -> None:
-    release.add("c0115", "c0015", "pass")
-    release.add("c0115b", "c0015", "pass")
+    release.add("c0115", HEAD, "pass")
+    release.add("c0115b", HEAD, "pass")
     before = state(at_head)
     said = refused(release, at_head, 1)
     assert "2 heads: c0115, c0115b" in said
@@ -302,7 +303,7 @@ def test_a_newer_catalog_is_served_degraded_or_refused(
     release: Release, at_head: URL, tmp_path: Path
 ) -> None:
     newer = make_release(tmp_path / "newer")
-    newer.add("c0115", "c0015", MENDED)
+    newer.add("c0115", HEAD, MENDED)
     boots(newer, at_head)
     before = state(at_head)
     assert "serving degraded" in boots(release, at_head)
@@ -335,10 +336,10 @@ def test_a_catalog_made_by_create_all_is_adopted(release: Release, catalog_url: 
     before = state(catalog_url)
     boots(release, catalog_url)
     after = state(catalog_url)
-    assert after.pop("versions") == ["c0015"]
+    assert after.pop("versions") == [HEAD]
     after.pop("alembic_version")
     assert {t: v[:2] for t, v in after.items()} == {t: v[:2] for t, v in before.items()}
-    assert rows(catalog_url, "SELECT revision, action FROM headway_history") == [("c0015", "adopt")]
+    assert rows(catalog_url, "SELECT revision, action FROM headway_history") == [(HEAD, "adopt")]
 
 
 OLD = "CREATE TABLE account (id INTEGER NOT NULL {auto}, name VARCHAR(128) NOT NULL, description VARCHAR(200), created {time}, updated {time}, PRIMARY KEY (id))"
@@ -432,7 +433,7 @@ def behind(release: Release, sqlite_url: URL) -> URL:
     """A SQLite catalog with a revision to come, and some weight."""
     boots(release, sqlite_url)
     big(sqlite_url, 8)
-    release.add("c0115", "c0015", MENDED)
+    release.add("c0115", HEAD, MENDED)
     return sqlite_url
 
 
@@ -456,14 +457,14 @@ def test_a_snapshot_is_a_whole_copy_from_before(release: Release, behind: URL) -
     boots(release, behind)
     (snapshot,) = Path(str(behind.database)).parent.glob("*.snapshot")
     copy = behind.set(database=str(snapshot))
-    assert state(copy)["versions"] == ["c0015"]
+    assert state(copy)["versions"] == [HEAD]
     assert rows(copy, "SELECT count(*) FROM ballast") == [(8,)]
 
 
 def test_only_the_newest_snapshots_are_kept(release: Release, behind: URL) -> None:
     release.script("c0115").unlink()
     for number in range(115, 120):
-        release.add(f"c0{number}", f"c0{number - 1}" if number > 115 else "c0015", "pass")
+        release.add(f"c0{number}", f"c0{number - 1}" if number > 115 else HEAD, "pass")
         boots(release, behind)
         time.sleep(1.01)  # their names tell seconds
     kept = sorted(
@@ -486,7 +487,7 @@ def test_a_boot_killed_during_the_snapshot_leaves_nothing_in_the_way(
         time.sleep(0.001)
     process.kill()
     process.communicate()
-    assert state(behind)["versions"] == ["c0015"]
+    assert state(behind)["versions"] == [HEAD]
     boots(release, behind)
     assert state(behind)["versions"] == ["c0115"]
     assert not list(folder.glob("*.partial*"))
@@ -525,7 +526,7 @@ def test_a_read_only_file_system_with_a_catalog_that_is_behind(
 ) -> None:
     url = URL.create("sqlite", database=str(read_only / "catalog.sqlite"))
     boots(release, url)
-    release.add("c0115", "c0015", MENDED)
+    release.add("c0115", HEAD, MENDED)
     file = read_only / "catalog.sqlite"
     before = file.read_bytes()
     seal(read_only)
@@ -545,7 +546,7 @@ def test_with_the_master_the_boot_ends_and_the_port_is_free(
     release: Release, at_head: URL, tmp_path: Path, backend: str
 ) -> None:
     flag, port = tmp_path / "running", servers.free_port()
-    release.add("c0115", "c0015", HOLD.format(flag=str(flag)))
+    release.add("c0115", HEAD, HOLD.format(flag=str(flag)))
     master = release.start("gunicorn", "wsgi:app", env=environment_for(at_head, PORT=str(port)))
     wait_for(flag)
     assert listening(port)
@@ -555,7 +556,7 @@ def test_with_the_master_the_boot_ends_and_the_port_is_free(
     while listening(port):
         assert time.monotonic() < deadline
     release.script("c0115").unlink()
-    release.add("c0115", "c0015", MENDED)
+    release.add("c0115", HEAD, MENDED)
     if backend == "mariadb":
         repair(release, at_head)
     boots(release, at_head, HEADWAY_BOOT_LOCK_SECONDS="10")
@@ -572,7 +573,7 @@ def test_a_worker_that_is_still_loading_ends_with_its_master(
     while not ready(port):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    release.add("c0115", "c0015", HOLD.format(flag=str(flag)))
+    release.add("c0115", HEAD, HOLD.format(flag=str(flag)))
     master.send_signal(signal.SIGHUP)  # a reload: the new worker is the one that migrates
     wait_for(flag)
     master.kill()
@@ -583,22 +584,11 @@ def test_a_worker_that_is_still_loading_ends_with_its_master(
         time.sleep(0.1)
 
 
-def ready(port: int) -> bool:
-    import urllib.error
-    import urllib.request
-
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False
-
-
 def test_a_signal_to_stop_ends_a_boot_in_time(
     release: Release, at_head: URL, tmp_path: Path, backend: str
 ) -> None:
     flag, port = tmp_path / "running", servers.free_port()
-    release.add("c0115", "c0015", HOLD.format(flag=str(flag)))
+    release.add("c0115", HEAD, HOLD.format(flag=str(flag)))
     env = environment_for(at_head, PORT=str(port), HEADWAY_LOG_FORMAT="json")
     master = release.start("gunicorn", "wsgi:app", env=env)
     wait_for(flag)
@@ -617,7 +607,7 @@ def test_a_signal_to_stop_ends_a_boot_in_time(
 
 
 def test_the_master_ends_with_the_code_of_the_refusal(release: Release, at_head: URL) -> None:
-    release.add("c0115", "c0015", "raise RuntimeError('boom')")
+    release.add("c0115", HEAD, "raise RuntimeError('boom')")
     master = release.start(
         "gunicorn", "wsgi:app", env=environment_for(at_head, PORT=str(servers.free_port()))
     )
@@ -640,7 +630,7 @@ def test_a_server_that_goes_on_without_its_client_is_waited_for(
     boots(release, postgresql_url)
     flag = tmp_path / "running"
     release.add(
-        "c0115", "c0015", f"open({str(flag)!r}, 'w').close()\nop.execute('SELECT pg_sleep(10)')"
+        "c0115", HEAD, f"open({str(flag)!r}, 'w').close()\nop.execute('SELECT pg_sleep(10)')"
     )
     first = release.start("python", "-c", BOOT, env=environment_for(postgresql_url))
     wait_for(flag)
@@ -648,7 +638,7 @@ def test_a_server_that_goes_on_without_its_client_is_waited_for(
     first.kill()
     first.communicate()
     release.script("c0115").unlink()
-    release.add("c0115", "c0015", MENDED)
+    release.add("c0115", HEAD, MENDED)
     began = time.monotonic()
     env = environment_for(postgresql_url)
     second = release.run("python", "-c", BOOT, env=env)

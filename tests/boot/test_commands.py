@@ -10,10 +10,10 @@ from sqlalchemy.engine import URL
 
 from tests import servers
 from tests.boot.conftest import outcomes, rows, state
-from tests.boot.test_broken import ready
 from tests.conftest import environment_for
+from tests.live import ready
 from tests.migrations.conftest import REVISIONS
-from tests.releases import Release
+from tests.releases import HEAD, Release
 
 
 def test_a_downgrade_stays_until_the_service_starts(release: Release, at_head: URL) -> None:
@@ -30,8 +30,8 @@ def test_a_downgrade_stays_until_the_service_starts(release: Release, at_head: U
         time.sleep(0.1)
     service.terminate()
     service.communicate()
-    assert state(at_head)["versions"] == ["c0015"]
-    assert outcomes(at_head, "c0015") == ["succeeded"] * 3  # up, down, up
+    assert state(at_head)["versions"] == [HEAD]
+    assert outcomes(at_head, HEAD) == ["succeeded"] * 3  # up, down, up
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_no_command_migrates(release: Release, sqlite_url: URL, command: tuple[s
     assert state(sqlite_url) == {}
     if command[0] in ("accounts", "tokens"):
         assert done.returncode == 1
-        assert "The catalog is at empty, and this needs c0015" in done.stderr
+        assert f"The catalog is at empty, and this needs {HEAD}" in done.stderr
         assert "flask db upgrade" in done.stderr
 
 
@@ -89,11 +89,11 @@ def test_a_downgrade_below_the_fleet_takes_it_away_and_commands_say_what_is_next
     assert down.returncode == 0, down.stderr
     listed = release.run("flask", "webhooks", "list", env=env)
     assert listed.returncode == 1
-    assert "The catalog is at c0010, and this needs c0015" in listed.stderr
+    assert f"The catalog is at c0010, and this needs {HEAD}" in listed.stderr
     assert "flask db upgrade" in listed.stderr
     assert rows(at_head, "SELECT name FROM account WHERE id = 100") == [("Ada",)]
     if at_head.get_backend_name() == "sqlite":
-        (copy,) = Path(str(at_head.database)).parent.glob("*.c0015.snapshot")
+        (copy,) = Path(str(at_head.database)).parent.glob(f"*.{HEAD}.snapshot")
         kept = rows(at_head.set(database=str(copy)), "SELECT name, address FROM webhook")
         assert kept == [("chat", "http://127.0.0.1:9")]
     assert release.run("flask", "db", "upgrade", env=env).returncode == 0
@@ -125,7 +125,7 @@ def test_history_tells_who_did_what(release: Release, at_head: URL) -> None:
     env = environment_for(at_head)
     done = release.run("flask", "catalog", "history", "--json", "--limit", "1", env=env)
     (row,) = json.loads(done.stdout)
-    assert (row["revision"], row["action"], row["outcome"]) == ("c0015", "upgrade", "succeeded")
+    assert (row["revision"], row["action"], row["outcome"]) == (HEAD, "upgrade", "succeeded")
     assert row["started_at"].endswith("Z")
     assert len(row["checksum"]) == 64
     assert row["pid"] > 1

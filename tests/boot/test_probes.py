@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 
 from tests import servers
 from tests.conftest import environment_for
-from tests.releases import Release
+from tests.releases import HEAD, Release
 
 SLOW = "time.sleep({})"
 
@@ -88,7 +88,7 @@ def watch(port: int, seconds: float = 30) -> list[dict[str, Any]]:
 
 
 def test_a_slow_boot_is_alive_and_says_how_far_it_is(replicas: Servers) -> None:
-    replicas.release.add("c0115", "c0015", SLOW.format(1.2))
+    replicas.release.add("c0115", HEAD, SLOW.format(1.2))
     replicas.release.add("c0116", "c0115", SLOW.format(1.2))
     seen = watch(replicas.start())
     migrating = [body for body in seen if body["state"] == "migrating"]
@@ -105,7 +105,7 @@ def test_a_slow_boot_is_alive_and_says_how_far_it_is(replicas: Servers) -> None:
 
 
 def test_a_replica_that_waits_says_for_whom(replicas: Servers) -> None:
-    replicas.release.add("c0115", "c0015", SLOW.format(8))
+    replicas.release.add("c0115", HEAD, SLOW.format(8))
     first = replicas.start()
     while get(first, "/readyz")[1]["state"] != "migrating":
         time.sleep(0.05)
@@ -119,7 +119,7 @@ def test_a_replica_that_waits_says_for_whom(replicas: Servers) -> None:
 
 
 def test_nothing_but_probes_is_answered_early(replicas: Servers) -> None:
-    replicas.release.add("c0115", "c0015", SLOW.format(2))
+    replicas.release.add("c0115", HEAD, SLOW.format(2))
     port = replicas.start()
     for path in ("/", "/api/v1/accounts", "/metrics", "/healthz/x"):
         status, body, headers = get(port, path)
@@ -133,7 +133,7 @@ def test_nothing_but_probes_is_answered_early(replicas: Servers) -> None:
 
 
 def test_slow_clients_do_not_block_the_probes(replicas: Servers) -> None:
-    replicas.release.add("c0115", "c0015", SLOW.format(2))
+    replicas.release.add("c0115", HEAD, SLOW.format(2))
     port = replicas.start()
     silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(30)]
     for client in silent[:15]:
@@ -147,7 +147,7 @@ def test_slow_clients_do_not_block_the_probes(replicas: Servers) -> None:
 
 
 def test_no_request_is_lost_between_the_probes_and_the_workers(replicas: Servers) -> None:
-    replicas.release.add("c0115", "c0015", SLOW.format(1))
+    replicas.release.add("c0115", HEAD, SLOW.format(1))
     port = replicas.start()
     wrong: list[str] = []
     ready = threading.Event()
@@ -173,13 +173,13 @@ def test_no_request_is_lost_between_the_probes_and_the_workers(replicas: Servers
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_a_preloaded_app_boots_too(replicas: Servers) -> None:
-    replicas.release.add("c0115", "c0015", "pass")
+    replicas.release.add("c0115", HEAD, "pass")
     assert watch(replicas.start("--preload"))[-1]["revision"] == "c0115"
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_without_our_configuration_the_workers_boot(replicas: Servers, tmp_path: Any) -> None:
-    replicas.release.add("c0115", "c0015", "pass")
+    replicas.release.add("c0115", HEAD, "pass")
     (replicas.release.path / "gunicorn.conf.py").unlink()
     port = servers.free_port()
     replicas.running.append(

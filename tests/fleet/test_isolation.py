@@ -13,11 +13,12 @@ from sqlalchemy.engine import URL
 
 from app.errors import DatabaseMissing, DatabaseMoved, ProcessEnded
 from app.extensions import db
-from app.fleet import addresses, databases, isolation, projects, refresh
+from app.fleet import addresses, databases, isolation, projects, refresh, steering
 from app.fleet.selectors import Selector
+from app.fleet.transactions import writing
 from app.migrator import Project as Scripts
 from app.migrator.address import Address
-from app.models import Project, Stage
+from app.models import Project, Run, Stage
 from tests.fleet.fleets import ROOT, Fleet, fleet_on, fresh
 from tests.fleet.sites import Site, family, is_running, kill, site_on
 from tests.migrator.scripts import write_revision
@@ -233,6 +234,61 @@ def test_one_that_went_back_or_elsewhere_is_refused_and_one_that_went_on_is_not(
     assert runs[members["other"].id].state == "failed"
     assert runs[members["on"].id].state == "succeeded"
     assert fleet.at(members["back"]) == "r001"
+
+
+def lost(fleet: Fleet, name: str) -> None:
+    """Its contents are gone, and a refresh has noted that before anybody was told."""
+    fleet.file(name, at=None).write_bytes(b"")
+    refresh.refresh(fleet.project_id)
+    fresh()
+
+
+def test_a_refresh_since_the_start_does_not_make_a_lost_database_a_new_one(fleet: Fleet) -> None:
+    member = fleet.add("a")
+    rollout = fleet.start()
+    lost(fleet, "a")
+    assert databases.get_database(ROOT, member.id).position == "empty"
+    fleet.drain()
+    (run,) = fleet.runs_of(rollout)
+    assert (run.state, run.problem) == ("failed", "database-moved")
+    assert "was at r001 when this was planned, and is empty now" in (run.error or "")
+    assert fleet.file("a", at=None).stat().st_size == 0
+    steering.retry_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert fleet.at(member) == "r003", "whoever tries it again has been told"
+
+
+def test_a_retry_of_what_failed_goes_on_from_where_that_left_the_database(fleet: Fleet) -> None:
+    member = fleet.add("a")
+    write_revision(fleet.scripts, "r004", "r003", ["raise RuntimeError('not yet')"])
+    fleet.load()
+    rollout = fleet.start(retreat=False)
+    fleet.drain()
+    assert [run.problem for run in fleet.runs_of(rollout)] == ["migration-failed"]
+    lost(fleet, "a")
+    steering.resume_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert [run.problem for run in fleet.runs_of(rollout)] == ["database-moved"]
+    assert fleet.at(member) == ""
+
+
+def test_one_that_was_away_at_first_is_still_expected_where_it_was_planned(fleet: Fleet) -> None:
+    member = fleet.add("a")
+    path = fleet.file("a", at=None)
+    whole = path.read_bytes()
+    rollout = fleet.start(timeout_seconds=0.3)
+    with Scripts.load(fleet.scripts).at(path).operations():
+        fleet.work()
+    assert [run.state for run in fleet.runs_of(rollout)] == ["pending"]
+    lost(fleet, "a")
+    with writing() as session:
+        session.execute(sa.update(Run).values(retry_at=None))
+    fleet.drain()
+    assert [run.problem for run in fleet.runs_of(rollout)] == ["database-moved"]
+    path.write_bytes(whole)
+    steering.retry_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert fleet.at(member) == "r003"
 
 
 COOKBOOK = """

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
-from app.migrator.project import Project
+from app.migrator.facade import Project
 from tests.migrator.scripts import write_env, write_project
 from tests.migrator.team import Team
 

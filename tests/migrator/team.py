@@ -3,11 +3,12 @@
 from pathlib import Path
 from textwrap import dedent, indent
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy.engine import URL
 
-from app.migrator.project import Project
+from app.migrator.facade import Project
 from app.migrator.values import Outcome
 from tests.migrator.reference import Move, alembic, dump, typed
 
@@ -57,6 +58,36 @@ FROM_CONFIG = (
     "prefix='sqlalchemy.', poolclass=pool.NullPool)"
 )
 ELSEWHERE = "create_engine(os.environ['DATABASE_URL'])"
+
+
+LISTENER = """
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+def prepare(raw, record):
+    with raw.cursor() as cursor:
+        cursor.execute("SET search_path TO acme")
+    raw.commit()
+"""
+LISTENING = """
+def listening(engine, level="engine"):
+    event.listen(engine if level == "engine" else engine.pool, "connect", prepare)
+    return engine
+"""
+URL_OPTION = "config.get_main_option('sqlalchemy.url')"
+
+
+def made(arguments: str, more: str = "") -> str:
+    """An engine as env.py makes it, with these arguments."""
+    return f"create_engine({URL_OPTION}, poolclass=pool.NullPool, {arguments}){more}"
+
+
+def pg(url: URL, *statements: str) -> list[tuple[object, ...]]:
+    """Run statements on a PostgreSQL database; the rows of the last."""
+    info = f"host={url.host} port={url.port} user={url.username} dbname={url.database}"
+    with psycopg.connect(info, autocommit=True) as own:
+        for statement in statements:
+            cursor = own.execute(statement)
+        return cursor.fetchall() if cursor.description else []
 
 
 class Team:

@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
@@ -13,24 +12,17 @@ from app.errors import EnvironmentFailed, MigrationFailed
 from app.migrator.environment import Mode
 from app.migrator.values import Position
 from tests.migrator.reference import dump
-from tests.migrator.team import FROM_CONFIG, TABLE, Team
+from tests.migrator.team import (
+    FROM_CONFIG,
+    LISTENER,
+    LISTENING,
+    TABLE,
+    URL_OPTION,
+    Team,
+    made,
+    pg,
+)
 
-URL_OPTION = "config.get_main_option('sqlalchemy.url')"
-
-
-def made(arguments: str, more: str = "") -> str:
-    """An engine as env.py makes it, with these arguments."""
-    return f"create_engine({URL_OPTION}, poolclass=pool.NullPool, {arguments}){more}"
-
-
-LISTENER = """
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
-def prepare(raw, record):
-    with raw.cursor() as cursor:
-        cursor.execute("SET search_path TO acme")
-    raw.commit()
-"""
 ACME = {
     "options": ("", made("connect_args={'options': '-c search_path=acme'}"), "pass"),
     "listener on the engine": (
@@ -57,20 +49,6 @@ ACME = {
         "connection.connection.commit()",
     ),
 }
-LISTENING = """
-def listening(engine, level="engine"):
-    event.listen(engine if level == "engine" else engine.pool, "connect", prepare)
-    return engine
-"""
-
-
-def pg(url: URL, *statements: str) -> list[tuple[object, ...]]:
-    """Run statements on a PostgreSQL database; the rows of the last."""
-    info = f"host={url.host} port={url.port} user={url.username} dbname={url.database}"
-    with psycopg.connect(info, autocommit=True) as own:
-        for statement in statements:
-            cursor = own.execute(statement)
-        return cursor.fetchall() if cursor.description else []
 
 
 @pytest.mark.parametrize("way", ACME)
@@ -334,6 +312,57 @@ def test_what_a_listener_notes_of_a_connection_is_there_for_the_next(
         engine=f"guarded({FROM_CONFIG})",
     ).two().ini()
     assert team.moved(("upgrade", "heads"), ("downgrade", "base")).after == ()
+
+
+def test_what_is_done_once_is_done_for_the_next_database_too(team: Team, tmp_path: Path) -> None:
+    team.env(
+        head="""
+        from sqlalchemy import event
+        def attached(engine):
+            @event.listens_for(engine, "connect", once=True)
+            def attach(raw, record):
+                raw.execute("ATTACH ':memory:' AS beside")
+                raw.execute("CREATE TABLE beside.seven AS SELECT 7 AS n")
+                raw.commit()
+            return engine
+        """,
+        engine=f"attached({FROM_CONFIG})",
+    ).revision("a", up="op.execute('CREATE TABLE t AS SELECT n FROM beside.seven')").ini()
+    project = team.load()
+    for name in ("one", "two"):
+        assert project.at(tmp_path / f"{name}.db").upgrade().after == ("a",)
+
+
+@pytest.mark.parametrize("once", ["", ", once=True"], ids=["always", "once"])
+@pytest.mark.parametrize("target", ["Engine", "pool.Pool"])
+def test_so_is_what_a_listener_of_every_engine_does(team: Team, target: str, once: str) -> None:
+    log = team.root / "log"
+    team.env(
+        head=f"""
+        import sqlite3
+        from sqlalchemy import event
+        from sqlalchemy.engine import Engine
+        @event.listens_for({target}, "connect"{once})
+        def attach(raw, record):
+            if isinstance(raw, sqlite3.Connection):
+                raw.execute("ATTACH ':memory:' AS beside")
+                raw.execute("CREATE TABLE beside.seven AS SELECT 7 AS n")
+                raw.commit()
+                with open({str(log)!r}, "a") as out:
+                    out.write(".")
+        """,
+    )
+    up, down = "CREATE TABLE t AS SELECT n FROM beside.seven", "DROP TABLE t"
+    team.revision("a", up=f"op.execute({up!r})", down=f"op.execute({down!r})").ini()
+    team.moved()
+    assert sqlite3.connect(str(team.ours.database)).execute("SELECT n FROM t").fetchall() == [(7,)]
+    database = team.load().at(team.ours)
+    calls = []
+    for move in (database.downgrade, database.upgrade) * 2:
+        log.write_text("")
+        move("base" if move == database.downgrade else "heads")
+        calls.append(len(log.read_text()))
+    assert calls == [1, 1, 1, 1], "one connection each time"
 
 
 @pytest.mark.parametrize(
@@ -605,6 +634,38 @@ def test_several_databases_of_one_env_py_are_created_and_rehearsed(
     for name in ("a", "b"):
         with sqlite3.connect(tmp_path / f"{name}.db") as own:
             assert own.execute(f"SELECT version_num FROM version_{name}").fetchall() == [("b",)]
+
+
+ASKS = {
+    "its tables": "sa.inspect(connection).get_table_names()",
+    "where it stands": "MigrationContext.configure(connection).get_current_heads()",
+    "its version": "assert connection.dialect.server_version_info > (3,)",
+    "its schema": "assert connection.dialect.default_schema_name not in (None, 'acme')",
+}
+
+
+@pytest.mark.parametrize("asks", ASKS.values(), ids=ASKS)
+def test_what_env_py_asks_before_it_configures_is_answered_by_its_database(
+    team: Team, catalog_url: URL, asks: str
+) -> None:
+    team.ini().two().write(
+        "migrations/env.py",
+        f"""
+        import sqlalchemy as sa
+        from alembic import context
+        from alembic.runtime.migration import MigrationContext
+        engine = sa.create_engine(context.config.get_main_option("sqlalchemy.url"))
+        with engine.connect() as connection:
+            {asks}
+            connection.rollback()
+            context.configure(connection=connection)
+            with context.begin_transaction():
+                context.run_migrations()
+        """,
+    )
+    project = team.load()
+    assert project.environment_for(catalog_url).mode is Mode.EXECUTED
+    assert project.at(catalog_url).upgrade().after == ("b",)
 
 
 def test_a_run_for_the_next_schema_that_fails_says_that_the_first_ones_stays(

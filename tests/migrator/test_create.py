@@ -3,6 +3,8 @@
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from uuid import uuid4
@@ -123,3 +125,45 @@ def test_one_that_cannot_be_made_leaves_nothing(scripts: Path, new_url: URL) -> 
     with pytest.raises(errors.HeadwayError):
         Project.load(scripts).at(new_url).create()
     assert not dialect_of(new_url).exists(new_url)
+
+
+MAKES = """
+import os, signal, sys
+from pathlib import Path
+from app.migrator import Project
+Project.load(sys.argv[1]).at(Path(sys.argv[2])).create()
+print("made", flush=True)
+sys.stdin.read()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_folder_of_a_killed_process_is_removed_by_the_next(tmp_path: Path) -> None:
+    scripts, temporary = write_project(tmp_path / "scripts", 2), tmp_path / "temporary"
+    temporary.mkdir()
+
+    def process(name: str) -> subprocess.Popen[str]:
+        made = subprocess.Popen(
+            [sys.executable, "-c", MAKES, str(scripts), str(tmp_path / f"{name}.db")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TMPDIR": str(temporary)},
+        )
+        assert made.stdout is not None
+        assert made.stdout.readline() == "made\n"
+        return made
+
+    def folders() -> set[str]:
+        return {path.name for path in temporary.glob("headway-templates-*")}
+
+    alive, killed = process("alive"), process("killed")
+    both = folders()
+    assert len(both) == 2
+    killed.communicate()
+    assert folders() == both, "nobody could remove it"
+    process("next").communicate()
+    left = folders() & both
+    assert len(left) == 1, "that of the living stays, that of the killed is gone"
+    assert list((temporary / left.pop()).glob("*.sqlite"))
+    alive.communicate()

@@ -21,7 +21,7 @@ from sqlalchemy.engine import URL
 
 from app.errors import EnvironmentFailed, HeadwayError, MigrationFailed, ScriptsUnreadable
 from app.migrator.environment import Mode
-from app.migrator.project import Project
+from app.migrator.facade import Project
 from app.migrator.values import Outcome, Position
 from tests.migrator.reference import Move, alembic, dump, rows
 from tests.migrator.scripts import write_project

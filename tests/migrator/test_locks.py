@@ -17,17 +17,16 @@ from sqlalchemy.engine import URL
 from app.errors import DatabaseLocked
 from app.migrator.address import Address
 from app.migrator.driver import ask
-from app.migrator.project import Project
+from app.migrator.facade import Project
 from app.migrator.session import Policy, held
 from tests import servers
 from tests.conftest import database_on
-from tests.migrator.making import make_project, rows, run, table
-from tests.migrator.test_dialects import HOLD
+from tests.migrator.making import HOLD, make_project, rows, run, table
 
 HERE = Path(__file__).parents[2]
 UPGRADE = """
 import sys
-from app.migrator.project import Project
+from app.migrator.facade import Project
 from app.errors import HeadwayError
 try:
     Project.load(sys.argv[1]).at(sys.argv[2], lock_wait=60).upgrade()

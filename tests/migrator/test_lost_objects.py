@@ -9,7 +9,7 @@ from sqlalchemy.engine import URL
 
 from app.errors import ObjectsLost
 from app.migrator.database import Database
-from app.migrator.project import Project
+from app.migrator.facade import Project
 from tests.migrator.making import contents, make_project, tables
 from tests.migrator.scripts import write_env, write_revision
 

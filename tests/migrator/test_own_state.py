@@ -32,7 +32,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.schema import CreateTable
 
 from app.errors import MigrationFailed
-from app.migrator.project import Project
+from app.migrator.facade import Project
 from tests.migrator.team import Team
 
 SHARED = """

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from app.errors import MigrationFailed
-from app.migrator.project import Project
+from app.migrator.facade import Project
 from app.migrator.values import Position
 from tests.migrator.reference import Move, alembic, dump
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from app.errors import MigrationFailed, SnapshotFailed, SnapshotNotFound
 from app.migrator import snapshots
-from app.migrator.project import Project
+from app.migrator.facade import Project
 from app.migrator.values import Position
 from tests.migrator.making import make_project, table
 

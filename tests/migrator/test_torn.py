@@ -10,8 +10,8 @@ from sqlalchemy.engine import URL
 
 from app.errors import DatabaseInUse, DatabaseTorn, MigrationFailed, RepairRefused
 from app.migrator.database import Database
+from app.migrator.facade import Project
 from app.migrator.mend import Verdict
-from app.migrator.project import Project
 from app.migrator.values import Position
 from tests.migrator.making import contents, make_project, rows, run, table, tables
 

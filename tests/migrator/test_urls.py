@@ -14,7 +14,7 @@ from app.errors import AddressInvalid, StillNeeded
 from app.migrator.address import Address
 from app.migrator.dialects import dialect_of
 from app.migrator.driver import ask
-from app.migrator.project import Project
+from app.migrator.facade import Project
 from app.migrator.search_path import schema_of, session_of
 from app.migrator.urls import file_of, is_same, parse, shown
 from app.migrator.values import Position

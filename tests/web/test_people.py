@@ -18,7 +18,8 @@ from app.models import Account, Boot, Role, Token
 from tests.conftest import KEY, settings_for
 from tests.fleet.conftest import ROOT, at_once, person
 from tests.fleet.fleets import Fleet
-from tests.web.test_pages import FORGERY, Browser, forget
+from tests.releases import HEAD
+from tests.web.browser import FORGERY, Browser, forget
 
 RIGHT = "correct horse battery staple"
 TEXT = re.compile(r"hw_[a-z0-9]+_[A-Za-z0-9_-]{43}")
@@ -476,14 +477,14 @@ def test_each_start_is_remembered_and_the_oldest_go(
     with app.app_context():
         kept = db.session.scalars(sa.select(Boot).order_by(Boot.id)).all()
         assert [boot.id for boot in kept] == [3, 4, 5]
-        assert {(boot.revision_from, boot.revision_to) for boot in kept} == {("c0015", "c0015")}
+        assert {(boot.revision_from, boot.revision_to) for boot in kept} == {(HEAD, HEAD)}
         page = Browser(Here(app), Role.VIEWER).get("/service/").text  # type: ignore[arg-type]
         done = app.test_cli_runner().invoke(args=["catalog", "boots", "--json"])
         db.engine.dispose()
     assert page.count("the same") == 3
-    assert "c0015" in page
+    assert HEAD in page
     assert done.exit_code == 0
-    assert '"revision_to": "c0015"' in done.output
+    assert f'"revision_to": "{HEAD}"' in done.output
 
 
 def test_nobody_is_invited_who_can_sign_in_otherwise(template_copy: URL) -> None:

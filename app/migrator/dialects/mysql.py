@@ -25,6 +25,7 @@ from app.migrator import history
 from app.migrator.dialects import mysql_copy, mysql_facts, mysql_image, mysql_undo
 from app.migrator.dialects.base import Dialect, Ground, Image, Lock, Peek, VersionTable
 from app.migrator.dialects.facts import Facts
+from app.migrator.dialects.translation import opened, translating
 from app.migrator.driver import Raw, ask, closing, open_raw, raw_of, shown
 from app.migrator.urls import named
 from app.migrator.values import Holder
@@ -131,11 +132,11 @@ class Mysql(Dialect):
 
     def exists(self, url: URL) -> bool:
         query = "SELECT 1 FROM information_schema.schemata WHERE schema_name = %s"
-        with _maintenance(url) as raw:
+        with _maintenance(self, url) as raw:
             return bool(ask(raw, query, [named(url)]))
 
     def make(self, url: URL, template: URL | None = None) -> None:
-        with _maintenance(url) as raw:
+        with _maintenance(self, url) as raw:
             try:
                 charset = mysql_copy.charset(raw, template) if template else ""
                 _run(raw, f"CREATE DATABASE {_quoted(url)}{charset}")
@@ -153,7 +154,7 @@ class Mysql(Dialect):
                 raise
 
     def drop(self, url: URL) -> None:
-        with _maintenance(url) as raw:
+        with _maintenance(self, url) as raw:
             _run(raw, f"DROP DATABASE IF EXISTS {_quoted(url)}")
 
     def image(self, connection: Connection) -> dict[str, str] | None:
@@ -225,11 +226,9 @@ def _tidy(raw: Raw) -> None:
 
 
 @contextmanager
-def _maintenance(url: URL) -> Iterator[Raw]:
+def _maintenance(dialect: Dialect, url: URL) -> Iterator[Raw]:
     """A session on the server, in no database."""
-    from app.migrator.reach import opened, reaching  # which knows the dialects
-
-    with reaching(url, all=True), closing(opened(url._replace(database=None))) as raw:
+    with translating(dialect, url, all=True), closing(opened(url._replace(database=None))) as raw:
         yield raw
 
 

@@ -36,6 +36,7 @@ from app.migrator.dialects.transactions import (
     postgresql_mark,
     postgresql_status,
 )
+from app.migrator.dialects.translation import opened, translating
 from app.migrator.driver import Raw, ask, closing, on_its_own, raw_of, shown
 from app.migrator.search_path import refuse_schema, schema_of
 from app.migrator.urls import named
@@ -194,7 +195,7 @@ class Postgresql(Dialect):
             )
 
     def exists(self, url: URL) -> bool:
-        with _maintenance(url) as raw:
+        with _maintenance(self, url) as raw:
             query = "SELECT 1 FROM pg_database WHERE datname = %s"
             return bool(ask(raw, query, [named(url)]))
 
@@ -214,7 +215,7 @@ class Postgresql(Dialect):
         if template is None:
             refuse_schema(url, "made")
         source = f" TEMPLATE {_quoted(template)}" if template else ""
-        with _maintenance(url) as raw:
+        with _maintenance(self, url) as raw:
             try:
                 raw.cursor().execute(f"CREATE DATABASE {_quoted(url)}{source}")
             except Exception as error:
@@ -232,11 +233,11 @@ class Postgresql(Dialect):
     def drop(self, url: URL) -> None:
         if not self.is_ours(url):
             refuse_schema(url, "dropped")
-        with _maintenance(url) as raw:
+        with _maintenance(self, url) as raw:
             raw.cursor().execute(f"DROP DATABASE IF EXISTS {_quoted(url)} WITH (FORCE)")
 
     def rename(self, url: URL, name: str) -> None:
-        with _maintenance(url) as raw:
+        with _maintenance(self, url) as raw:
             try:
                 raw.cursor().execute(
                     f"ALTER DATABASE {_quoted(url)} RENAME TO {_quoted(url.set(database=name))}"
@@ -248,7 +249,7 @@ class Postgresql(Dialect):
 
     def named(self, url: URL, beginning: str) -> list[str]:
         query = "SELECT datname FROM pg_database WHERE starts_with(datname, %s)"
-        with _maintenance(url) as raw:
+        with _maintenance(self, url) as raw:
             return [name for (name,) in ask(raw, query, [beginning])]
 
     def mark(self, raw: Raw) -> int | None:
@@ -306,11 +307,9 @@ class Postgresql(Dialect):
 
 
 @contextmanager
-def _maintenance(url: URL) -> Iterator[Raw]:
+def _maintenance(dialect: Dialect, url: URL) -> Iterator[Raw]:
     """A session from which databases can be made and dropped: not one of them."""
-    from app.migrator.reach import opened, reaching  # which knows the dialects
-
-    with reaching(url, all=True), closing(opened(url.set(database="postgres"))) as raw:
+    with translating(dialect, url, all=True), closing(opened(url.set(database="postgres"))) as raw:
         raw.autocommit = True
         yield raw
 

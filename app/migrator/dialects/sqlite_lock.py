@@ -186,7 +186,7 @@ def _lock_file(file: int) -> bool:
         if fcntl:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         else:
-            import msvcrt
+            import msvcrt  # noqa: PLC0415  # of Windows alone
 
             # Far behind the text, so that others can still read who holds it.
             os.lseek(file, 1 << 30, os.SEEK_SET)
