@@ -34,8 +34,7 @@ from app.models import Role, Rollout, Stage
 from tests.browser.people import Person, open_chromium
 from tests.fleet.conftest import person
 from tests.fleet.fleets import ME, ROOT, Fleet, fleet_on
-from tests.fleet.sites import Site
-from tests.fleet.test_embedded import answers
+from tests.fleet.sites import Site, answers
 from tests.web import walking
 from tests.web.walking import Visitor
 

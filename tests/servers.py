@@ -247,3 +247,33 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def pgbouncer(url: URL, mode: str) -> Iterator[URL]:
+    """A proxy in front of a database."""
+    program = shutil.which("pgbouncer", path=SYSTEM)
+    if program is None:
+        missing("pgbouncer", "apt-get install pgbouncer")
+    with tempfile.TemporaryDirectory() as name:
+        port, config, log = free_port(), Path(name, "ini"), Path(name, "log")
+        secret = f" password={url.password}" if url.password else ""
+        config.write_text(
+            f"[databases]\n{url.database} = host={url.host} port={url.port or 5432}"
+            f" user={url.username}{secret}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = any\n"
+            f"pool_mode = {mode}\nlogfile = {log}\nunix_socket_dir =\n"
+        )
+        user = _for_server(Path(name))
+        process = subprocess.Popen([program, "-q", str(config)], user=user, stderr=subprocess.PIPE)
+        through = url.set(host="127.0.0.1", port=port)
+        try:
+            deadline = time.monotonic() + 15
+            while not lets_in(through):
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.1)
+            yield through
+        finally:
+            process.terminate()
+            process.communicate()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event
+from sqlalchemy import URL, Connection, Dialect, Engine, StaticPool, create_engine, event
 
 from app.errors import EnvironmentFailed
 from app.migrator import driver
@@ -87,7 +87,25 @@ def mute_engine(url: URL, heard: Callable[[str], None] = lambda _: None) -> Engi
             heard("")
 
     event.listen(engine, "set_connection_execution_options", options)
+    _note_questions(engine.dialect, heard)
     return driver.own(engine)
+
+
+def _note_questions(dialect: Dialect, heard: Callable[[str], None]) -> None:
+    """Let `heard` know when a project reads what a dialect only learns from its server."""
+    kind = type(dialect)
+
+    def answer(name: str) -> property:
+        def read(self: Dialect) -> Any:
+            if not _caller().startswith(("sqlalchemy.", "alembic.")):
+                heard(f"{name} of the server")
+            return vars(self).get(name)
+
+        return property(read, lambda self, value: vars(self).update({name: value}))
+
+    body: dict[str, Any] = {"supports_statement_cache": kind.supports_statement_cache}
+    body |= {name: answer(name) for name in ("default_schema_name", "server_version_info")}
+    dialect.__class__ = type(kind.__name__, (kind,), body)
 
 
 def commits(engine: Engine) -> bool:

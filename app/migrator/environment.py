@@ -317,6 +317,8 @@ def _heard(
             env_py(modules, scripts.run_env)
     except Exception as error:  # noqa: BLE001  # it is not our code
         # Without an answer from its database it may go astray: the real run will tell.
+        if (told.engines or told.given) and _is_of_sqlalchemy(error):
+            told.asked("it asks its connection what only a database can answer")
         if not told.needs:
             told.failed = error
     _look_at_connections(told)
@@ -329,6 +331,15 @@ def _heard(
         told.kept, told.unknown = modules.own.values()
         told.unknown = told.unknown or modules.own.asks
     return told
+
+
+def _is_of_sqlalchemy(error: BaseException) -> bool:
+    """True if SQLAlchemy raised it: its dialects ask a server for what they need to know."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    module = trace.tb_frame.f_globals.get("__name__", "") if trace else ""
+    return str(module).startswith("sqlalchemy.")
 
 
 def _look_at_connections(told: Told) -> None:

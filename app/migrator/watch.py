@@ -64,6 +64,8 @@ class Run:
     image: dict[str, str] | None = None
     """The schema before it."""
     torn: bool = False
+    unnoted: str = ""
+    """Why the database has no note of what is torn."""
     heads: tuple[str, ...] = ()
     """Where the database is: before the run, and after one that failed."""
 
@@ -236,6 +238,8 @@ class Run:
         stays = not self.dialect.transactional_ddl or self.transaction.has_stayed
         if not self.care.joins:
             self._roll_back()
+        elif self.transaction.is_lost:  # what is left is this step's, and locks our note out
+            raw_of(self.connection).rollback()
         self.torn = self.running is not None and stays and self._differs(error)
         if self.running is None or not self._announces(self.steps[self.running]):
             self._forget_undone()
@@ -246,8 +250,8 @@ class Run:
             with self._beside() as other:
                 self._record_failure(other, f"{type(error).__name__}: {reason(error)}")
             self._tidy()
-        except Exception:  # noqa: BLE001  # the cause matters more than the note about it
-            return
+        except Exception as why:  # noqa: BLE001  # the cause matters more than the note about it
+            self.unnoted = reason(why)
 
     def _roll_back(self) -> None:
         self.connection.rollback()
@@ -308,7 +312,13 @@ class Run:
     def _explained(self, error: BaseException) -> HeadwayError:
         own = self.dialect.transactional_ddl
         why = "it left its transaction" if own else "this database commits each statement"
-        stays = f"Part of it stays, because {why}: {self.care.mend}" if self.torn else None
+        next_step = self.care.mend
+        if self.unnoted:
+            next_step = (
+                f"that could not be noted in the database ({self.unnoted}), so that its status "
+                "does not show it. Compare it with the script by hand"
+            )
+        stays = f"Part of it stays, because {why}: {next_step}" if self.torn else None
         if isinstance(error, GUARDS):
             return self._of_guard(error, stays)
         told = explained(

@@ -9,7 +9,7 @@ from flask import Flask
 from sqlalchemy.engine import URL
 
 from app.fleet import following
-from tests.api.test_schemathesis import ROLLOUTS, answers, server, walk
+from tests.api.walking import ROLLOUTS, answers, server, walk
 from tests.fleet.fleets import fleet_on
 
 __all__ = ["answers", "server"]

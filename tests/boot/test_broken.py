@@ -18,6 +18,7 @@ from sqlalchemy.engine import URL
 from tests import servers
 from tests.boot.conftest import execute, outcomes, refused, rows, state
 from tests.conftest import environment_for, settings_for
+from tests.live import ready
 from tests.releases import BOOT, Release, make_release
 
 HALF = """op.create_table("zebra", sa.Column("id", sa.Integer, primary_key=True))
@@ -581,17 +582,6 @@ def test_a_worker_that_is_still_loading_ends_with_its_master(
     while listening(port):
         assert time.monotonic() < deadline, "an orphan holds the port"
         time.sleep(0.1)
-
-
-def ready(port: int) -> bool:
-    import urllib.error
-    import urllib.request
-
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False
 
 
 def test_a_signal_to_stop_ends_a_boot_in_time(

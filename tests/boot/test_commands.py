@@ -10,8 +10,8 @@ from sqlalchemy.engine import URL
 
 from tests import servers
 from tests.boot.conftest import outcomes, rows, state
-from tests.boot.test_broken import ready
 from tests.conftest import environment_for
+from tests.live import ready
 from tests.migrations.conftest import REVISIONS
 from tests.releases import Release
 

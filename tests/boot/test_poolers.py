@@ -11,7 +11,7 @@ from app.errors import PoolerInTheWay
 from app.extensions import alembic, db
 from tests.boot.conftest import rows
 from tests.conftest import settings_for
-from tests.migrator.test_dialects import pgbouncer
+from tests.servers import pgbouncer
 
 LOCKS = (
     "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = "

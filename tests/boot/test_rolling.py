@@ -11,8 +11,8 @@ from sqlalchemy.engine import URL
 
 from tests import servers
 from tests.boot.conftest import rows
-from tests.boot.test_broken import ready
 from tests.conftest import environment_for
+from tests.live import ready
 from tests.releases import Release, make_release
 
 IN_FLIGHT = 200

@@ -27,8 +27,7 @@ from examples.fleet import make as shop
 from tests.browser.people import Person, open_chromium
 from tests.conftest import settings_for
 from tests.fleet.conftest import ROOT, person
-from tests.fleet.sites import KEY, Site
-from tests.fleet.test_embedded import answers
+from tests.fleet.sites import KEY, Site, answers
 
 COUNT = 400
 PHONE = {"width": 390, "height": 844}

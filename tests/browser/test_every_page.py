@@ -16,8 +16,7 @@ from app.models import Role
 from tests.browser.people import Person
 from tests.conftest import settings_for
 from tests.fleet.conftest import ROOT, person
-from tests.fleet.sites import Site
-from tests.fleet.test_embedded import answers
+from tests.fleet.sites import Site, answers
 from tests.web import walking
 from tests.web.furnished import Furnished, furnish
 from tests.web.walking import Visitor

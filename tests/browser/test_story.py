@@ -14,8 +14,7 @@ from app.models import Role
 from tests.browser.people import Person
 from tests.fleet.conftest import person
 from tests.fleet.fleets import ME, ROOT, Fleet
-from tests.fleet.sites import Site
-from tests.fleet.test_embedded import answers
+from tests.fleet.sites import Site, answers
 
 COUNT = 12
 BROKEN = 7

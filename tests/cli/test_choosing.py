@@ -5,7 +5,7 @@ import json
 import pytest
 
 from app.fleet import databases, projects
-from tests.cli.test_rollouts import Shell, Working, flask, fleet
+from tests.cli.shell import Shell, Working, flask, fleet
 from tests.fleet.fleets import ROOT, Fleet
 
 __all__ = ["flask", "fleet"]

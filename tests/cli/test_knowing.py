@@ -15,8 +15,8 @@ from app.fleet import databases, drifts, projects
 from app.models import Project
 from tests.conftest import settings_for
 from tests.fleet.conftest import ROOT
+from tests.migrator.making import run
 from tests.migrator.scripts import write_project
-from tests.migrator.test_moves import run
 
 
 @pytest.fixture

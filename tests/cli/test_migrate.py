@@ -14,9 +14,9 @@ from sqlalchemy.engine import URL
 from app.cli.migrate import migrate
 from app.migrator import Project
 from app.migrator.dialects import dialect_of
+from tests.cli.shell import headway
+from tests.migrator.making import MODELS, run
 from tests.migrator.scripts import write_env, write_project, write_revision
-from tests.migrator.test_drift import MODELS
-from tests.migrator.test_moves import run
 
 FLASK = Path(sys.executable).with_name("flask")
 
@@ -24,15 +24,6 @@ FLASK = Path(sys.executable).with_name("flask")
 @pytest.fixture
 def scripts(tmp_path: Path) -> Path:
     return write_project(tmp_path / "my scripts 100%", 4)
-
-
-def headway(command: str, scripts: Path | None, url: URL | None, *more: str) -> Result:
-    """In this process, as the entry point calls it."""
-    arguments = [command]
-    if scripts:
-        arguments += ["--scripts", str(scripts)]
-    env = {"HEADWAY_MIGRATE_URL": url.render_as_string(hide_password=False)} if url else {}
-    return CliRunner(env=env).invoke(migrate, [*arguments, *more])
 
 
 def said(result: Result, code: int = 0) -> str:

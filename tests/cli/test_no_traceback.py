@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL
 
 from app import errors
 from app.migrator import Project
-from tests.cli.test_migrate import headway
+from tests.cli.shell import headway
 from tests.migrator.making import run, table
 from tests.migrator.scripts import write_env, write_revision
 

@@ -6,95 +6,22 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from click.testing import Result
-from flask.testing import FlaskCliRunner
-from sqlalchemy.engine import URL
 
-from app.cli import progress
 from app.extensions import db
-from app.fleet import databases, steering
+from app.fleet import steering
 from app.models import Role
+from tests.cli.shell import Shell, Working, broken, flask, fleet, stands
 from tests.conftest import environment_for
 from tests.fleet.conftest import person
-from tests.fleet.fleets import ROOT, Fleet, fleet_on, lose_worker
+from tests.fleet.fleets import ROOT, Fleet, lose_worker
 
-
-@pytest.fixture
-def fleet(template_copy: URL, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(template_copy, tmp_path) as made:
-        yield made
-
-
-class Shell:
-    """`flask …` in this process."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self.runner: FlaskCliRunner = fleet.app.test_cli_runner()
-
-    def __call__(self, *words: str, code: int = 0, **env: str) -> Result:
-        db.session.remove()  # the test's own
-        done = self.runner.invoke(args=list(words), env=env)
-        assert done.exit_code == code, (done.output, done.exception)
-        return done
-
-    def json(self, *words: str, code: int = 0) -> Any:
-        return json.loads(self(*words, "--json", code=code).stdout)
-
-
-@pytest.fixture
-def flask(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.setattr(progress, "POLL_SECONDS", 0.05)
-    return Shell(fleet)
-
-
-class Working:
-    """A worker that works while a command waits."""
-
-    def __init__(self, fleet: Fleet, pause: float = 0.0) -> None:
-        self.fleet = fleet
-        self.pause = pause
-        self.failed: list[BaseException] = []
-
-    def __enter__(self) -> None:
-        self.thread = threading.Thread(target=self._work)
-        self.thread.start()
-
-    def _work(self) -> None:
-        time.sleep(self.pause)
-        with self.fleet.app.app_context():
-            try:
-                self.fleet.drain()
-            except BaseException as error:  # noqa: BLE001
-                self.failed.append(error)
-            finally:
-                db.session.remove()
-
-    def __exit__(self, *_: object) -> None:
-        self.thread.join()
-        assert not self.failed, self.failed
-
-
-def stands(fleet: Fleet, *names: str) -> list[str]:
-    """Where these files say that they stand."""
-    return [fleet.at(databases.find_database(ROOT, name)) for name in names]
-
+__all__ = ["flask", "fleet"]
 
 ALL_FOUR = ("d000", "d001", "d002", "d003")
-
-
-def broken(fleet: Fleet, name: str) -> None:
-    path = fleet.folder / f"{name}.db"
-    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("CREATE TABLE t2 (x INTEGER)")
 
 
 def mend(fleet: Fleet, name: str) -> None:

@@ -3,27 +3,12 @@
 import csv
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from sqlalchemy.engine import URL
+from tests.cli.shell import Shell, Working, broken, flask, fleet, stands
+from tests.fleet.fleets import Fleet
 
-from app.cli import progress
-from tests.cli.test_rollouts import Shell, Working, broken, stands
-from tests.fleet.fleets import Fleet, fleet_on
-
-
-@pytest.fixture
-def fleet(template_copy: URL, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(template_copy, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def flask(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.setattr(progress, "POLL_SECONDS", 0.05)
-    return Shell(fleet)
+__all__ = ["flask", "fleet"]
 
 
 def test_runs_are_listed_and_shown(flask: Shell, fleet: Fleet) -> None:

@@ -185,3 +185,24 @@ def lose_worker(name: str = ME) -> None:
 
 
 __all__ = ["ME", "ROOT", "Fleet", "fleet_on", "lose_worker", "write_env", "write_revision"]
+
+
+def broken(fleet: Fleet, *databases: Database) -> None:
+    """Make these fail: r002 wants to make a table that is there."""
+    for database in databases:
+        with sqlite(database) as connection:
+            connection.exec_driver_sql("CREATE TABLE t2 (x INTEGER)")
+
+
+def mended(*databases: Database) -> None:
+    for database in databases:
+        with sqlite(database) as connection:
+            connection.exec_driver_sql("DROP TABLE t2")
+
+
+def sqlite(database: Database) -> sa.Connection:
+    path = sa.make_url(database.address).database
+    engine = sa.create_engine(
+        f"sqlite:///{path}", poolclass=sa.NullPool, isolation_level="AUTOCOMMIT"
+    )
+    return engine.connect()

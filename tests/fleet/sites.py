@@ -1,6 +1,7 @@
 """A fleet whose work is done by processes of their own, as a user would start them."""
 
 import contextlib
+import http.client
 import os
 import signal
 import subprocess
@@ -235,3 +236,19 @@ def site_on(url: URL, folder: Path, seconds: float = 0.0, **more: Any) -> Iterat
             yield site
         finally:
             site.end()
+
+
+def get(port: int, path: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def answers(port: int) -> bool:
+    try:
+        return get(port, "/healthz") == 200 and get(port, "/readyz") == 200
+    except OSError:
+        return False

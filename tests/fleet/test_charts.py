@@ -11,8 +11,7 @@ from app.extensions import db
 from app.fleet import charts, loading, overview, projects, steering
 from app.models import Database, Project
 from tests.fleet.conftest import ROOT
-from tests.fleet.fleets import Fleet, fleet_on, fresh
-from tests.fleet.test_rollouts import broken, mended
+from tests.fleet.fleets import Fleet, broken, fleet_on, fresh, mended
 from tests.migrator.scripts import write_revision
 
 

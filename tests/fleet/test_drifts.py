@@ -13,9 +13,8 @@ from app.extensions import db
 from app.fleet import databases, drifts, projects, webhooks
 from app.models import Database, Delivery, Difference, Event, Project, Role
 from tests.fleet.conftest import ROOT, at_once, person, ready_project
+from tests.migrator.making import run, send
 from tests.migrator.scripts import write_project
-from tests.migrator.test_mending import send
-from tests.migrator.test_moves import run
 
 INDEX = ("extra index t1.ix_more", "DROP INDEX ix_more;")
 COLUMN = ("extra column t1.rogue", "ALTER TABLE t1 DROP COLUMN rogue;")

@@ -1,6 +1,5 @@
 """Embedded workers as real processes, with real signals."""
 
-import http.client
 import signal
 import time
 from collections.abc import Iterator
@@ -16,7 +15,9 @@ from app.models import State
 from tests.conftest import boot
 from tests.fleet.sites import (
     Site,
+    answers,
     family,
+    get,
     is_running,
     kill,
     site_on,
@@ -252,22 +253,6 @@ def test_an_idle_worker_takes_what_becomes_due_at_once(quick: Site) -> None:
     assert run.started_at
     waited = (run.started_at - rollout.started_at).total_seconds()  # type: ignore[operator]
     assert waited < 2, "0.3 s on a machine that does nothing else"
-
-
-def get(port: int, path: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status
-    finally:
-        connection.close()
-
-
-def answers(port: int) -> bool:
-    try:
-        return get(port, "/healthz") == 200 and get(port, "/readyz") == 200
-    except OSError:
-        return False
 
 
 def test_a_worker_has_no_socket_of_its_server(quick: Site) -> None:

@@ -37,8 +37,7 @@ from app.fleet.tasks import Task
 from app.fleet.transactions import repeated, writing
 from app.migrator import Project as Scripts
 from app.models import Database, Rollout, Run, Stage
-from tests.fleet.fleets import ME, ROOT, Fleet, fleet_on, fresh, lose_worker
-from tests.fleet.test_rollouts import broken, mended, sqlite
+from tests.fleet.fleets import ME, ROOT, Fleet, broken, fleet_on, fresh, lose_worker, mended, sqlite
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ from app.fleet.asking import Question, Round, Silence
 from app.models import Database, Loading, Project, Run, State
 from tests.fleet.conftest import ROOT, at_once, project_at, ready_project
 from tests.fleet.fleets import fleet_on
+from tests.migrator.making import run
 from tests.migrator.scripts import write_project, write_revision
-from tests.migrator.test_moves import run
 
 
 def registered(project_id: int, url: URL | Path, name: str) -> int:

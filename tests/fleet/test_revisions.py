@@ -15,8 +15,8 @@ from app.fleet import projects, revisions
 from app.migrator import plans
 from app.models import Database, Event, Kind, Loading, Project, Revision, Standing
 from tests.fleet.conftest import ROOT, at_once, project_at, ready_project
+from tests.migrator.graphs import ENV, a_target, alembic_does, versions, write_graph
 from tests.migrator.scripts import write_env, write_project, write_revision
-from tests.migrator.test_graphs import ENV, a_target, alembic_does, versions, write_graph
 
 GRAPHS = 100
 BATCH = 25

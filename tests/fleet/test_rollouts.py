@@ -23,7 +23,7 @@ from app.fleet.tasks import Task
 from app.migrator import Project as Scripts
 from app.models import Database, Kind, Role, Rollout, Run, Stage, State
 from tests.fleet.conftest import person
-from tests.fleet.fleets import ME, ROOT, Fleet, fleet_on, fresh, lose_worker
+from tests.fleet.fleets import ME, ROOT, Fleet, broken, fleet_on, fresh, lose_worker, mended, sqlite
 from tests.migrator.scripts import write_revision
 
 
@@ -79,27 +79,6 @@ def test_a_database_that_is_called_canary_goes_first(fleet: Fleet) -> None:
     canary = fleet.add("zz", labels={"canary": "yes"})
     rollout = fleet.start(waves=["1", "100%"])
     assert [run.database_id for run in fleet.runs_of(rollout) if run.wave == 0] == [canary.id]
-
-
-def broken(fleet: Fleet, *databases: Database) -> None:
-    """Make these fail: r002 wants to make a table that is there."""
-    for database in databases:
-        with sqlite(database) as connection:
-            connection.exec_driver_sql("CREATE TABLE t2 (x INTEGER)")
-
-
-def mended(*databases: Database) -> None:
-    for database in databases:
-        with sqlite(database) as connection:
-            connection.exec_driver_sql("DROP TABLE t2")
-
-
-def sqlite(database: Database) -> sa.Connection:
-    path = sa.make_url(database.address).database
-    engine = sa.create_engine(
-        f"sqlite:///{path}", poolclass=sa.NullPool, isolation_level="AUTOCOMMIT"
-    )
-    return engine.connect()
 
 
 def test_it_halts_says_why_and_goes_on_when_mended(anyfleet: Fleet) -> None:

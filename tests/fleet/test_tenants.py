@@ -18,7 +18,7 @@ from tests.fleet.conftest import ROOT
 from tests.fleet.fleets import Fleet
 from tests.fleet.registry import Registry, registry_on
 from tests.migrator.making import rows, run
-from tests.migrator.test_dialects import pgbouncer
+from tests.servers import pgbouncer
 
 SECRET = "s3cr3t-w0rd"
 SAME = (

@@ -100,3 +100,40 @@ def contents(url: URL) -> dict[str, Any]:
             }
         found["views"] = sorted(inspector.get_view_names())
     return found
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from app.migrator.address import Address
+from app.migrator.session import Policy, held
+with held(Address.of(sys.argv[1]), Policy(release="tests")):
+    Path(sys.argv[2]).touch()
+    time.sleep(60)
+"""
+
+
+MODELS = """
+import sqlalchemy as sa
+from alembic import context
+metadata = sa.MetaData()
+sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True), {more})
+context.configure(connection=context.config.attributes.get("connection"), dialect_name="sqlite",
+                  target_metadata=metadata)
+with context.begin_transaction():
+    context.run_migrations()
+"""
+
+
+def send(url: URL, script: str) -> None:
+    """As a person would: the text as it is, in the database's own client."""
+    if url.get_backend_name() == "sqlite":
+        with sqlite3.connect(str(url.database)) as raw:
+            raw.executescript(script)
+        raw.close()
+        return
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for statement in filter(str.strip, script.split(";")):
+            connection.exec_driver_sql(statement)
+    engine.dispose()

@@ -584,6 +584,38 @@ def test_several_databases_of_one_env_py_are_created_and_rehearsed(
             assert own.execute(f"SELECT version_num FROM version_{name}").fetchall() == [("b",)]
 
 
+ASKS = {
+    "its tables": "sa.inspect(connection).get_table_names()",
+    "where it stands": "MigrationContext.configure(connection).get_current_heads()",
+    "its version": "assert connection.dialect.server_version_info > (3,)",
+    "its schema": "assert connection.dialect.default_schema_name not in (None, 'acme')",
+}
+
+
+@pytest.mark.parametrize("asks", ASKS.values(), ids=ASKS)
+def test_what_env_py_asks_before_it_configures_is_answered_by_its_database(
+    team: Team, catalog_url: URL, asks: str
+) -> None:
+    team.ini().two().write(
+        "migrations/env.py",
+        f"""
+        import sqlalchemy as sa
+        from alembic import context
+        from alembic.runtime.migration import MigrationContext
+        engine = sa.create_engine(context.config.get_main_option("sqlalchemy.url"))
+        with engine.connect() as connection:
+            {asks}
+            connection.rollback()
+            context.configure(connection=connection)
+            with context.begin_transaction():
+                context.run_migrations()
+        """,
+    )
+    project = team.load()
+    assert project.environment_for(catalog_url).mode is Mode.EXECUTED
+    assert project.at(catalog_url).upgrade().after == ("b",)
+
+
 def test_a_run_for_the_next_schema_that_fails_says_that_the_first_ones_stays(
     team: Team, postgresql_url: URL
 ) -> None:

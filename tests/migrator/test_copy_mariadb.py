@@ -10,7 +10,7 @@ from app.migrator.dialects import dialect_of, mysql_image
 from app.migrator.driver import closing, open_raw
 from tests.conftest import database_on
 from tests.migrator.making import rows, run
-from tests.migrator.test_half_mariadb import BASE
+from tests.migrator.making_mariadb import BASE
 
 MORE = (
     "UPDATE kept SET n = 2",

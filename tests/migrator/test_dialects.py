@@ -41,17 +41,9 @@ from app.migrator.project import Project
 from app.migrator.values import Holder, Position
 from tests import servers
 from tests.conftest import database_on
-from tests.migrator.making import contents, make_project, rows, run, table, tables
+from tests.migrator.making import HOLD, contents, make_project, rows, run, table, tables
+from tests.servers import pgbouncer
 
-HOLD = """
-import sys, time
-from pathlib import Path
-from app.migrator.address import Address
-from app.migrator.session import Policy, held
-with held(Address.of(sys.argv[1]), Policy(release="tests")):
-    Path(sys.argv[2]).touch()
-    time.sleep(60)
-"""
 servers_only = pytest.mark.parametrize("backend", ["postgresql", "mariadb"], indirect=True)
 sqlite_only = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 
@@ -698,36 +690,6 @@ import sys
 from app.migrator.project import Project
 Project.load(sys.argv[1]).at(sys.argv[2], lock_wait=40).upgrade()
 """
-
-
-@contextmanager
-def pgbouncer(url: URL, mode: str) -> Iterator[URL]:
-    """A proxy in front of a database."""
-    program = shutil.which("pgbouncer", path=servers.SYSTEM)
-    if program is None:
-        servers.missing("pgbouncer", "apt-get install pgbouncer")
-    with tempfile.TemporaryDirectory() as name:
-        port, config, log = servers.free_port(), Path(name, "ini"), Path(name, "log")
-        secret = f" password={url.password}" if url.password else ""
-        config.write_text(
-            f"[databases]\n{url.database} = host={url.host} port={url.port or 5432}"
-            f" user={url.username}{secret}\n"
-            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = any\n"
-            f"pool_mode = {mode}\nlogfile = {log}\nunix_socket_dir =\n"
-        )
-        user = servers._for_server(Path(name))
-        process = subprocess.Popen([program, "-q", str(config)], user=user, stderr=subprocess.PIPE)
-        through = url.set(host="127.0.0.1", port=port)
-        try:
-            deadline = time.monotonic() + 15
-            while not servers.lets_in(through):
-                assert process.poll() is None, process.communicate()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.1)
-            yield through
-        finally:
-            process.terminate()
-            process.communicate()
 
 
 def test_a_proxy_that_shares_sessions_is_noticed(project: Project, postgresql_url: URL) -> None:

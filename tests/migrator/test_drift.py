@@ -11,20 +11,8 @@ from app import errors
 from app.migrator import Project
 from app.migrator.dialects import dialect_of
 from app.migrator.values import Position
-from tests.migrator.making import make_project
+from tests.migrator.making import MODELS, make_project, run
 from tests.migrator.scripts import write_env, write_project, write_revision
-from tests.migrator.test_moves import run
-
-MODELS = """
-import sqlalchemy as sa
-from alembic import context
-metadata = sa.MetaData()
-sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True), {more})
-context.configure(connection=context.config.attributes.get("connection"), dialect_name="sqlite",
-                  target_metadata=metadata)
-with context.begin_transaction():
-    context.run_migrations()
-"""
 
 
 def test_what_was_changed_by_hand_is_named(project: Project, catalog_url: URL) -> None:

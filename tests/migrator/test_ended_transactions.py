@@ -1,5 +1,8 @@
 """Revisions that end their transaction without a word: asked of the database, never assumed."""
 
+import builtins
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from app.errors import DatabaseTorn, HeadwayError, MigrationFailed, RepairRefused
+from app.migrator import address
 from app.migrator.mend import Verdict
 from app.migrator.values import Position
 from tests.migrator.making import contents, make_project, rows, run, table, tables
@@ -54,6 +58,46 @@ def test_what_was_committed_is_told_as_torn(
     seen = project.at(catalog_url).status()
     assert (seen.position, seen.torn, seen.current) == (Position.TORN, "b", ("a",))
     with pytest.raises(DatabaseTorn, match="revision b began and never ended"):
+        database.upgrade()
+
+
+BEGINS_ITSELF = """
+from alembic import context
+from sqlalchemy import create_engine
+with create_engine(context.config.get_main_option("sqlalchemy.url")).connect() as connection:
+    with connection.begin():
+        context.configure(connection=connection)
+        context.run_migrations()
+"""
+
+
+@pytest.mark.parametrize(
+    ("backend", "up"),
+    [("sqlite", ON_SQLITE["executescript"]), ("postgresql", ENDS["COMMIT as SQL"])],
+    indirect=["backend"],
+)
+def test_it_is_torn_too_where_env_py_began_the_transaction(
+    tmp_path: Path, catalog_url: URL, up: str
+) -> None:
+    project = make_project(tmp_path / "one", a=table("person"), b=f"{up}\n{BROKEN}")
+    (tmp_path / "one" / "env.py").write_text(BEGINS_ITSELF)
+    database = project.at(catalog_url)
+    with pytest.raises(DatabaseTorn, match=r"Revision b failed.*Part of it stays.*repair"):
+        database.upgrade()
+    assert project.at(catalog_url).status().torn == "b"
+
+
+def test_what_could_not_be_noted_is_said(
+    tmp_path: Path, sqlite_url: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = sqlite3.connect(str(sqlite_url.database), isolation_level=None)
+    monkeypatch.setattr(builtins, "another_program_writes", own.execute, raising=False)
+    up = f"{ON_SQLITE['executescript']}\nanother_program_writes('BEGIN IMMEDIATE')\n{BROKEN}"
+    project = make_project(tmp_path / "one", a=table("person"), b=up)
+    database = project.at(sqlite_url)
+    database.upgrade("a")
+    monkeypatch.setattr(address, "BESIDE_SECONDS", 0.2)
+    with closing(own), pytest.raises(DatabaseTorn, match=r"not be noted .*is locked.*by hand"):
         database.upgrade()
 
 

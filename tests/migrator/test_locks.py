@@ -21,8 +21,7 @@ from app.migrator.project import Project
 from app.migrator.session import Policy, held
 from tests import servers
 from tests.conftest import database_on
-from tests.migrator.making import make_project, rows, run, table
-from tests.migrator.test_dialects import HOLD
+from tests.migrator.making import HOLD, make_project, rows, run, table
 
 HERE = Path(__file__).parents[2]
 UPGRADE = """

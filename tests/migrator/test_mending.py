@@ -1,6 +1,5 @@
 """What differs comes with the SQL that takes it away: run as it is written, nothing differs."""
 
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,8 @@ from sqlalchemy.engine import URL
 
 from app.migrator import Project
 from app.migrator.database import Database
+from tests.migrator.making import run, send
 from tests.migrator.scripts import write_env, write_revision
-from tests.migrator.test_moves import run
 
 UP = [
     'op.create_table("house", sa.Column("id", sa.Integer, primary_key=True),'
@@ -63,20 +62,6 @@ def houses(tmp_path: Path) -> Project:
     folder = write_env(tmp_path / "houses")
     write_revision(folder, "one", None, UP)
     return Project.load(folder)
-
-
-def send(url: URL, script: str) -> None:
-    """As a person would: the text as it is, in the database's own client."""
-    if url.get_backend_name() == "sqlite":
-        with sqlite3.connect(str(url.database)) as raw:
-            raw.executescript(script)
-        raw.close()
-        return
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        for statement in filter(str.strip, script.split(";")):
-            connection.exec_driver_sql(statement)
-    engine.dispose()
 
 
 def mended(database: Database, url: URL, says: str) -> None:

@@ -6,8 +6,7 @@ from sqlalchemy.engine import URL
 
 from app import errors
 from app.migrator import sync
-from tests.migrator.making import rows
-from tests.migrator.test_moves import run, tables
+from tests.migrator.making import rows, run, tables
 
 
 def people(*columns: sa.Column[object], **more: object) -> sa.MetaData:

@@ -10,23 +10,8 @@ from sqlalchemy.engine import URL
 from app import errors
 from app.migrator import Project, run_migrations
 from app.migrator.values import Position
+from tests.migrator.making import run, tables
 from tests.migrator.scripts import write_project, write_revision
-
-
-def tables(url: URL) -> set[str]:
-    engine = sa.create_engine(url)
-    with engine.connect() as connection:
-        found = set(sa.inspect(connection).get_table_names())
-    engine.dispose()
-    return found
-
-
-def run(url: URL, *statements: str) -> None:
-    engine = sa.create_engine(url)
-    with engine.begin() as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
-    engine.dispose()
 
 
 def test_up_and_down_again(project: Project, catalog_url: URL) -> None:

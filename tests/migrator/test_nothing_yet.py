@@ -9,9 +9,8 @@ from sqlalchemy.engine import URL
 from app import errors
 from app.migrator import Project
 from app.migrator.values import Position
-from tests.migrator.making import contents, run
+from tests.migrator.making import MODELS, contents, run
 from tests.migrator.scripts import write_env
-from tests.migrator.test_drift import MODELS
 
 
 @pytest.fixture(params=["with a folder", "without one"])

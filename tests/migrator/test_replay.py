@@ -8,8 +8,8 @@ from sqlalchemy.engine import URL
 from app import errors
 from app.migrator import Project
 from app.migrator.database import Database
+from tests.migrator.making import run
 from tests.migrator.scripts import write_revision
-from tests.migrator.test_moves import run
 
 T = 'op.create_table("t", sa.Column("id", sa.Integer, primary_key=True), sa.Column("n", sa.Integer))'
 

@@ -7,8 +7,8 @@ from sqlalchemy.engine import URL
 
 from app import errors
 from app.migrator import Project
+from tests.migrator.making import MODELS
 from tests.migrator.scripts import write_env, write_revision
-from tests.migrator.test_drift import MODELS
 
 T = 'op.create_table("t", sa.Column("id", sa.Integer, primary_key=True))'
 

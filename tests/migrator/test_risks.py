@@ -10,8 +10,8 @@ from sqlalchemy.engine import URL
 from app import errors
 from app.migrator import Project
 from app.migrator.risks import Risk, squawk_program
+from tests.migrator.making import run
 from tests.migrator.scripts import write_revision
-from tests.migrator.test_moves import run
 
 PARENTS = [
     'op.create_table("p", sa.Column("id", sa.Integer, primary_key=True))',

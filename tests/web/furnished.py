@@ -10,8 +10,7 @@ from flask import Flask
 from app.extensions import db
 from app.fleet import accounts, changing, drifts, tokens
 from app.models import Database, Role, Stage
-from tests.fleet.fleets import ROOT, Fleet
-from tests.fleet.test_rollouts import broken
+from tests.fleet.fleets import ROOT, Fleet, broken
 
 SECRET = "a-password-of-a-database"
 INDEX = ("extra index t1.ix_more", "DROP INDEX ix_more;")

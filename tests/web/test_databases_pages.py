@@ -12,7 +12,7 @@ from app.extensions import db, limiter
 from app.fleet import databases, drifts, steering
 from app.models import Database, Difference, Ignored, Label, Role, Rollout, Run, Standing
 from tests.fleet.fleets import ROOT, Fleet, fresh
-from tests.web.test_pages import FORGERY, Browser
+from tests.web.browser import FORGERY, Browser
 
 NAMED = re.compile(r'<a href="/databases/\d+">([^<]+)</a>')
 INDEX = ("extra index t1.ix_more", "DROP INDEX ix_more;")

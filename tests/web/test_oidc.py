@@ -20,8 +20,8 @@ from app.web.oidc import CLIENT as OURS
 from tests.conftest import settings_for
 from tests.fleet.conftest import ROOT
 from tests.servers import free_port
+from tests.web.browser import Browser
 from tests.web.providers import ADA, CLIENT, SECRET, Provider, providing
-from tests.web.test_pages import Browser
 
 
 @pytest.fixture(scope="module")

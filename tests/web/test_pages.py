@@ -7,18 +7,15 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from flask import g
-from flask.testing import FlaskClient
 from sqlalchemy.engine import URL
-from werkzeug.test import TestResponse
 
 from app.extensions import db, limiter
 from app.fleet import invitations, tokens
 from app.models import Role, Token
 from tests.fleet.conftest import person
 from tests.fleet.fleets import ROOT, Fleet, fleet_on
+from tests.web.browser import FORGERY, Browser
 
-FORGERY = re.compile(r'name="csrf_token" value="([^"]+)"')
 PAGES = ("/", "/databases/", "/databases/1", "/rollouts/", "/rollouts/new", "/rollouts/1")
 
 
@@ -27,35 +24,6 @@ def fleet(template_copy: URL, tmp_path: Path) -> Iterator[Fleet]:
     with fleet_on(template_copy, tmp_path) as made:
         limiter.reset()
         yield made
-
-
-class Browser:
-    """Somebody at a browser."""
-
-    def __init__(self, fleet: Fleet, role: Role | None = Role.OPERATOR, name: str = "") -> None:
-        self.client: FlaskClient = fleet.app.test_client()
-        self.token = ""
-        if role:
-            account, self.actor = person(role, name or role.value)
-            issued, _ = tokens.issue_token(ROOT, account_id=account.id, name="mine", expires_days=1)
-            self.token = issued.text or ""
-            assert self.post("/sign-in", token=self.token).status_code == 302
-
-    def get(self, path: str, **more: object) -> TestResponse:
-        forget()
-        return self.client.get(path, **more)  # type: ignore[arg-type]
-
-    def post(self, path: str, at: str = "", **form: object) -> TestResponse:
-        """Fill in the form at a page, by default at the same path, and send it."""
-        found = FORGERY.search(self.get(at or path).text)
-        forget()
-        return self.client.post(path, data={"csrf_token": found[1] if found else "", **form})
-
-
-def forget() -> None:
-    """The test's own app context is that of its requests too: each begins with nothing."""
-    for name in ("csrf_token", "csrf_valid", "actor", "token_id"):
-        g.pop(name, None)
 
 
 def test_nobody_sees_anything(fleet: Fleet) -> None:

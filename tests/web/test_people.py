@@ -18,7 +18,7 @@ from app.models import Account, Boot, Role, Token
 from tests.conftest import KEY, settings_for
 from tests.fleet.conftest import ROOT, at_once, person
 from tests.fleet.fleets import Fleet
-from tests.web.test_pages import FORGERY, Browser, forget
+from tests.web.browser import FORGERY, Browser, forget
 
 RIGHT = "correct horse battery staple"
 TEXT = re.compile(r"hw_[a-z0-9]+_[A-Za-z0-9_-]{43}")

@@ -23,10 +23,9 @@ from app.models import (
     Standing,
     Worker,
 )
-from tests.fleet.fleets import ME, ROOT, Fleet, fresh
-from tests.fleet.test_rollouts import broken
+from tests.fleet.fleets import ME, ROOT, Fleet, broken, fresh
 from tests.migrator.scripts import write_project, write_revision
-from tests.web.test_pages import Browser
+from tests.web.browser import Browser
 
 ROW = re.compile(r'<li id="at-\d+-([^"]+)">(.*?)</li>', re.DOTALL)
 TAG = re.compile(r"<[^>]+>")

@@ -22,8 +22,7 @@ from app.migrator.pytest_plugin import Template
 from app.models import Database, Kind, Role, Rollout, Run, Stage, State
 from app.web import asking, figures
 from tests.fleet.conftest import person
-from tests.fleet.fleets import ROOT, Fleet, fleet_on, fresh
-from tests.fleet.test_rollouts import broken, mended
+from tests.fleet.fleets import ROOT, Fleet, broken, fleet_on, fresh, mended
 from tests.web.walking import FORGERY, Visitor
 
 REFRESH = 'http-equiv="refresh"'
