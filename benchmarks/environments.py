@@ -1,18 +1,21 @@
-"""Alembic environments that other programs ship, unchanged: Headway beside Alembic's own commands.
+"""Alembic environments that other programs ship: Headway beside Alembic's own commands.
 
-    pip download --no-deps optuna mlflow-skinny dagster …   # or have them installed
-    PYTHONPATH=folder/of/packages python benchmarks/environments.py
+    pip install optuna quetz-server …    # each where its requirements fit
     python benchmarks/environments.py optuna --markdown
 
 Installs nothing: what cannot be imported here is left out. Each environment is tried on SQLite
-files, with Alembic in processes of its own. The columns: upgrade, down to base and up again, and
-create leave what Alembic leaves; `check` of an untouched database finds nothing; `adopt` finds
-the revision; the preview renders; the rehearsal agrees; env.py's mode; how many of three further
-upgrades were replayed; milliseconds of one upgrade from nothing beside Alembic's.
+files, with Alembic in processes of its own. Its scripts are as they were shipped, but that a
+revision which Headway refuses for what it loses without a word states it. The columns: upgrade,
+down to base and up again, and create leave what Alembic leaves; `check` of an untouched database
+finds nothing; how far its models differ; `adopt` finds the revision; the preview renders; the
+rehearsal agrees; env.py's mode; how many of three further upgrades were replayed; the time of one
+upgrade from nothing beside Alembic's.
 """
 
 import argparse
 import importlib.util
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +28,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.differential.dumps import without_chance
 from tests.differential.worker import Server
+
+SECONDS = 900.0
+UUID = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+"""What two runs of Alembic never have in common either."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,10 @@ class Environment:
     """Python that makes the tables its first revision begins with: `url` is the database's."""
     first: str = ""
     """The revision that Alembic takes those to, so that they have a version."""
+    versions: str = "alembic_version"
+    """Its version table."""
+    loses: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What its revisions lose without a word, and are refused for: stated in a copy of them."""
 
 
 MLFLOW = """
@@ -49,15 +60,35 @@ Base.metadata.create_all(sqlalchemy.create_engine(url))
 KNOWN = {
     "optuna": Environment("optuna", "storages/_rdb/alembic"),
     "mlflow": Environment("mlflow", "store/db_migrations", begin=MLFLOW, first="451aebb31d03"),
-    "mlflow (auth)": Environment("mlflow", "server/auth/db/migrations"),
+    "mlflow (auth)": Environment(
+        "mlflow", "server/auth/db/migrations", versions="alembic_version_auth"
+    ),
     "designate": Environment("designate", "storage/sqlalchemy/alembic"),
     "quetz": Environment("quetz", "migrations"),
-    "phoenix": Environment("phoenix", "db/migrations", "sqlite+aiosqlite"),
-    "prefect": Environment(
-        "prefect",
-        "server/database/_migrations",
+    "phoenix": Environment(
+        "phoenix",
+        "db/migrations",
         "sqlite+aiosqlite",
-        {"PREFECT_API_DATABASE_CONNECTION_URL": "{url}"},
+        loses={"8a3764fe7f1a": ("prompt_versions",)},
+    ),
+    "dstack": Environment(
+        "dstack",
+        "_internal/server/migrations",
+        "sqlite+aiosqlite",
+        {"DSTACK_DATABASE_URL": "{url}"},
+        loses={"5ad8debc8fe6": ("ix_submitted_at_id",)},
+    ),
+    "cinder": Environment(
+        "cinder", "db/migrations", loses={"b8660621f1b9": ("quota_classes", "reservations")}
+    ),
+    "nova": Environment("nova", "db/main/migrations"),
+    "nova (api)": Environment("nova", "db/api/migrations"),
+    "argilla": Environment("argilla_server", "alembic", environ={"ARGILLA_DATABASE_URL": "{url}"}),
+    "airflow": Environment(
+        "airflow",
+        "migrations",
+        environ={"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "{url}"},
+        loses={"f8c9d7e6b5a4": ("idx_task_reschedule_ti_id_id_desc",)},
     ),
 }
 
@@ -95,6 +126,20 @@ def options_of(scripts: Path) -> str:
     return next((str(place) for place in places if place.is_file()), "")
 
 
+def stated(scripts: Path, loses: dict[str, tuple[str, ...]], root: Path) -> Path:
+    """A copy of the scripts in which each of these revisions states what it loses."""
+    if not loses:
+        return scripts
+    copy = root / scripts.name
+    shutil.copytree(scripts, copy)
+    for revision, names in loses.items():
+        its_own = re.compile(rf"^revision\b.*{revision}", re.MULTILINE)
+        (file,) = (one for one in copy.rglob("*.py") if its_own.search(one.read_text()))
+        with file.open("a") as opened:
+            opened.write(f"\nloses = {names!r}\n")
+    return copy
+
+
 def begun(one: Environment, urls: list[str]) -> None:
     """Make the tables that its first revision begins with."""
     if one.begin:
@@ -110,7 +155,8 @@ def tried(name: str, scripts: Path, alembic: Server, headway: Server) -> Row:
         theirs, ours = (
             [f"{one.driver}:///{root}/{side}{n}.db" for n in range(6)] for side in ("a", "h")
         )
-        project = {"ini": options_of(scripts), "location": str(scripts)}
+        location = str(stated(scripts, one.loses, root))
+        project = {"ini": options_of(scripts), "location": location}
 
         def settings(url: str) -> dict[str, str]:
             own = {key: value.format(url=url) for key, value in one.environ.items()}
@@ -127,11 +173,11 @@ def tried(name: str, scripts: Path, alembic: Server, headway: Server) -> Row:
             plain(url, [["upgrade", one.first]])
         up = [["upgrade", "heads"]]
         moves: list[list[Any]] = [*up, ["downgrade", "base"], *up]
-        told = plain(theirs[0], moves)
-        if told[0].get("failed"):
-            row.upgrade = f"Alembic: {told[0]['failed']}"[:90]
+        expected = plain(theirs[0], moves)
+        if expected[0].get("failed"):
+            row.upgrade = f"Alembic: {expected[0]['failed']}"[:90]
             return row
-        nothing = plain(theirs[1], up)[0] if one.begin else told[0]
+        nothing = plain(theirs[1], up)[0] if one.begin else expected[0]
         seconds = min(plain(url, up)[0]["seconds"] for url in theirs[2:5])
         databases: list[dict[str, Any]] = [
             {"moves": [["plan", "heads"], ["preview", "heads"], ["rehearse", "heads"], *moves]},
@@ -140,7 +186,7 @@ def tried(name: str, scripts: Path, alembic: Server, headway: Server) -> Row:
                 "moves": [
                     *up,
                     ["check", ""],
-                    ["rows", ["DROP TABLE alembic_version"]],
+                    ["rows", [f"DROP TABLE {one.versions}"]],
                     ["adopt", ""],
                 ]
             },
@@ -152,7 +198,7 @@ def tried(name: str, scripts: Path, alembic: Server, headway: Server) -> Row:
         if "databases" not in found:
             row.upgrade = f"{found.get('refused') or found.get('crash')}"[:90]
             return row
-        _fill(row, found["databases"], [*told, nothing], (theirs, ours))
+        _fill(row, found["databases"], [*expected, nothing], (theirs, ours))
         upgrades = [one["moves"][0] for one in found["databases"][3:]]
         row.time = f"{min(one['seconds'] for one in upgrades) / seconds:.2f}"
     return row
@@ -161,20 +207,20 @@ def tried(name: str, scripts: Path, alembic: Server, headway: Server) -> Row:
 def _fill(
     row: Row,
     found: list[dict[str, Any]],
-    told: list[dict[str, Any]],
+    expected: list[dict[str, Any]],
     urls: tuple[list[str], list[str]],
 ) -> None:
     plan, preview, rehearsed, *moves = found[0]["moves"]
-    *told, nothing = told
+    *expected, nothing = expected
     theirs, ours = urls
     row.mode = plan.get("mode", _answer(plan)).partition(":")[0]
     row.preview = _answer(preview)
     row.rehearse = _answer(rehearsed) if not rehearsed.get("failed") else rehearsed["failed"][:60]
-    row.upgrade = _alike(moves[0], told[0], theirs[0], ours[0])
-    ends = list(zip(moves[1:], told[1:], strict=False))
+    row.upgrade = _alike(moves[0], expected[0], theirs[0], ours[0])
+    ends = list(zip(moves[1:], expected[1:], strict=False))
     alike = [_alike(one, other, theirs[0], ours[0]) for one, other in ends]
     row.down_up = next((one for one in alike if one != "same"), "same" if alike else "-")
-    began = theirs[0] if nothing is told[0] else theirs[1]
+    began = theirs[0] if nothing is expected[0] else theirs[1]
     row.create = _alike(found[1]["moves"][0], nothing, began, ours[1])
     upgraded, *more = found[2]["moves"]
     if more:
@@ -196,8 +242,11 @@ def _alike(one: dict[str, Any], other: dict[str, Any], theirs: str, ours: str) -
         return f"Alembic's fails: {other['failed'][:60]}"
     if "dump" not in one or "refused" in one or "crash" in one:
         return _answer(one)
-    same = without_chance(one["dump"], ours) == without_chance(other["dump"], theirs)
-    return "same" if same else "OTHER"
+    mine, others = (
+        UUID.sub("<uuid>", without_chance(each["dump"], url))
+        for each, url in ((one, ours), (other, theirs))
+    )
+    return "same" if mine == others else "OTHER"
 
 
 def _answer(one: dict[str, Any]) -> str:
@@ -218,7 +267,7 @@ def main() -> None:
     if given.markdown:
         print("|", " | ".join(columns), "|")
         print("|", " | ".join("---" for _ in columns), "|")
-    with Server("alembic") as alembic, Server("headway") as headway:
+    with Server("alembic", SECONDS) as alembic, Server("headway", SECONDS) as headway:
         for name in names:
             scripts = location(KNOWN[name])
             if scripts is None:

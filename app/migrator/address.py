@@ -1,10 +1,10 @@
 """Where a database is: a URL, or an engine or connection that a program already has."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine
 
@@ -34,8 +34,8 @@ class Setup(Protocol):
     def settings_at(self, address: "Address") -> Settings:
         """What they have beside the URL. Raises EnvironmentFailed where that cannot be had."""
 
-    def prepare(self, raw: Raw, address: "Address") -> None:
-        """Let the project set up a connection that we opened."""
+    def prepare(self, raw: Raw, address: "Address") -> Mapping[Any, Any]:
+        """Let the project set up a connection that we opened; what its listeners noted of it."""
 
 
 @dataclass(frozen=True)
@@ -114,18 +114,24 @@ class Address:
                 finally:
                     pooled.close()
             else:
-                with driver.closing(self.open_raw()) as raw:
+                raw, notes = self._opened()
+                with driver.closing(raw), driver.noted(raw, notes):
                     yield raw
 
     def open_raw(self) -> Raw:
         """A connection of the driver's, set up as the project wants it; the caller closes it."""
+        return self._opened()[0]
+
+    def _opened(self) -> tuple[Raw, Mapping[Any, Any]]:
+        """The same, with what the project's listeners noted of it."""
         settings = self.setup.settings_at(self) if self.setup else PLAIN
         raw = opened(self.url, settings.arguments_for(self.url))
+        notes: Mapping[Any, Any] = {}
         if self.setup and settings.prepares:
-            self.setup.prepare(raw, self)
+            notes = self.setup.prepare(raw, self)
         keep_alive(raw, self.url)
         self.dialect.settle(raw)
-        return raw
+        return raw, notes
 
     def peek(self, raw: Raw, table: VersionTable) -> Peek:
         """Where it stands, as far as the driver can tell. Writes nothing, ends nothing."""

@@ -180,7 +180,9 @@ class Search:
         with dialect.looking_at(there, self._default):
             schema = reference.reflected(there, sorted(found.tables))
         wanted = Reference(facts=facts, schema=schema, scope=self.scope)
-        told = reference.differences(self.connection, wanted, reference.apart(self.live, wanted))
+        told = reference.differences(
+            self.connection, wanted, reference.apart(self.live, wanted), mends=False
+        )
         self.connection.rollback()
         return _Seen(heads=heads, count=count, differences=tuple(one.says for one in told))
 

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 from app.migrator import running
 from app.migrator.engines import led
+from app.migrator.own_modules import OwnModules
 from app.migrator.process_settings import own_settings
 from app.migrator.project_logging import Kept, own_logging
 from app.migrator.registrations import Registrations, registered
@@ -68,6 +69,29 @@ class Modules:
     """How it has set up its loggers."""
     settings: dict[str, Any] = field(default_factory=dict)
     """What it has set in this process beside that: hooks, limits, the locale."""
+    own: OwnModules = field(default_factory=OwnModules)
+    """What its own modules keep in memory."""
+    followed: tuple[str, ...] | None = None
+    """The folders whose modules are its own: those from which the program has none."""
+
+    def refresh(self) -> None:
+        """Forget its modules if their source, or a variable that they read, has changed."""
+        if not in_project() and not self.own.is_current(self._variable):
+            with _one_at_a_time:
+                self.forget()
+
+    def forget(self) -> None:
+        """Let its modules be imported anew, and its env.py run again that has set them up."""
+        tops = {name.partition(".")[0] for name in self.own.forget()}
+        _take(tops)
+        for name in [name for name in self.hidden if name.partition(".")[0] in tops]:
+            del self.hidden[name]
+        self.registered.reset()
+        self.environ, self.context, self.logging, self.settings = {}, {}, {}, {}
+        self.folder = None
+
+    def _variable(self, name: str) -> str | None:
+        return self.environ.get(name, os.environ.get(name))
 
     def has(self, name: str) -> bool:
         """True if this top-level module comes from the project's folders."""
@@ -126,6 +150,7 @@ def env_py(modules: Modules, work: Callable[[], T]) -> T:
         raise RuntimeError(f"it ended the program ({error.code})") from error
     finally:
         modules.registered.end_env()
+        modules.own.settle_tables()
         with running.outside():
             after = dict(os.environ)
         for name in [name for name, value in after.items() if before.get(name) != value]:
@@ -155,12 +180,19 @@ def _own_modules(modules: Modules) -> Iterator[None]:
     tops = _strangers(modules)
     others = _take(tops)
     loaded = set(_tops())
+    if not modules.own.is_current(modules._variable):  # noqa: SLF001  # ours
+        modules.forget()
+    if modules.followed is None:
+        modules.followed = tuple(_without_the_programs(modules.paths, before))
     sys.modules.update(modules.hidden)
     sys.meta_path.insert(0, modules)
     importlib.invalidate_caches()
+    has_changed: str | None = None
     try:
-        yield
+        with modules.own.followed(modules.followed):
+            yield
     finally:
+        has_changed = modules.own.changed()
         sys.meta_path.remove(modules)
         # What the program around us could import itself it shares with the project.
         shared = {
@@ -175,7 +207,21 @@ def _own_modules(modules: Modules) -> Iterator[None]:
         # What an env.py adds to the path, its revisions will want too.
         added = [path for path in sys.path if path not in before and path not in modules.paths]
         modules.paths += tuple(added)
+        modules.followed += tuple(_without_the_programs(added, before))
         sys.path[:] = before
+        if has_changed:
+            modules.forget()
+
+
+def _without_the_programs(folders: Sequence[str], path: Sequence[str]) -> Iterator[str]:
+    """Those of these folders that no module of the program around us comes from."""
+    known = {_real(folder or os.curdir) for folder in path}
+    for folder in folders:
+        loaded = known & {folder, _real(folder)} and any(
+            _is_in(sys.modules[top], (folder, _real(folder))) for top in _tops() - {"__main__"}
+        )
+        if not loaded:
+            yield f"{folder}{os.sep}"
 
 
 def _tops() -> set[str]:

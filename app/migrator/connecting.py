@@ -8,6 +8,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sqlalchemy import URL, Engine, NullPool, event
@@ -130,32 +131,41 @@ class Settings:
         given.pop("ssl", None)
         return given
 
-    def apply(self, raw: Raw, url: URL) -> None:
-        """Let the pool's listeners prepare a connection that we opened."""
+    def apply(self, raw: Raw, url: URL) -> dict[Any, Any]:
+        """Let the pool's listeners prepare a connection that we opened.
+
+        Returns what they noted on the pool's record of it, for those that look there later.
+        """
         pool = NullPool(lambda: raw, dialect=driver.dialect_for(url.drivername))
         # As an engine does at its first connection, between the listeners of its class and its own.
         event.listen(pool, "connect", _rollback)
         for level, name, listener in self.listeners:
             if level == "pool" and name in (*CONNECTED, "checkout"):
                 event.listen(pool, name, listener)
-        pool.connect().detach()
+        pooled = pool.connect()
+        notes = dict(pooled.info)
+        pooled.detach()
         if self.role:
             with contextlib.closing(raw.cursor()) as cursor:
                 cursor.execute(self.role)
         raw.commit()  # what a listener set would go with its transaction
+        return notes
 
     @property
     def begins(self) -> bool:
         """True if a listener is called for each new connection, and was when ours was opened."""
         return any(name in CONNECTED for level, name, _ in self.listeners if level == "pool")
 
-    def on(self, engine: Engine, *, prepared: bool = False) -> Engine:
+    def on(self, engine: Engine, *, notes: Mapping[Any, Any] | None = None) -> Engine:
         """The same for an engine of ours, whose connection is there already.
 
-        `prepared`: `apply` has called what is called once for a connection, as ATTACH has to be.
+        `notes`: what `apply` returned for it, which has called what is called once for a
+        connection, as ATTACH has to be. None where it was not called.
         """
+        if notes:
+            event.listen(engine.pool, "connect", from_outside(partial(_note, notes)))
         for level, name, listener in self.listeners:
-            if prepared and level == "pool" and name in CONNECTED:
+            if notes is not None and level == "pool" and name in CONNECTED:
                 continue
             target: Any = engine.pool if level == "pool" else engine
             kept = {"retval": True} if name in ("before_execute", "before_cursor_execute") else {}
@@ -170,6 +180,10 @@ PLAIN = Settings()
 
 def _commit(raw: Raw, _record: object) -> None:
     raw.commit()
+
+
+def _note(notes: Mapping[Any, Any], _raw: Raw, record: Any) -> None:
+    record.info.update(notes)
 
 
 def _rollback(raw: Raw, _record: object) -> None:

@@ -26,6 +26,8 @@ __all__ = [
     "closing",
     "dialect_for",
     "engine_on",
+    "noted",
+    "notes_of",
     "on_its_own",
     "open_raw",
     "own",
@@ -174,6 +176,25 @@ def on_its_own(raw: Raw) -> Iterator[None]:
     finally:
         with contextlib.suppress(Exception):  # the connection is gone, and that is being said
             raw.autocommit = before
+
+
+_notes: dict[int, Mapping[Any, Any]] = {}
+"""By the connection's id: sqlite3's cannot be referred to weakly."""
+
+
+@contextlib.contextmanager
+def noted(raw: Raw, notes: Mapping[Any, Any]) -> Iterator[None]:
+    """While this lasts, `notes_of(raw)` are what listeners noted of it when it was opened."""
+    _notes[id(raw)] = notes
+    try:
+        yield
+    finally:
+        del _notes[id(raw)]
+
+
+def notes_of(raw: Raw) -> Mapping[Any, Any]:
+    """What listeners noted of a connection when it was opened; nothing where none were asked."""
+    return _notes.get(id(raw), {})
 
 
 @contextlib.contextmanager

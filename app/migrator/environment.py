@@ -8,7 +8,7 @@ import contextlib
 import os
 import re
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -23,11 +23,12 @@ from sqlalchemy import URL, Connection, Engine
 
 from app.errors import EnvironmentFailed, HeadwayError
 from app.migrator.alike import alike
-from app.migrator.alone import Modules, env_py
+from app.migrator.alone import Modules, alone, env_py
 from app.migrator.connecting import PLAIN, Settings, listeners_of, settings_of
 from app.migrator.engines import below, commits, leading_to, mute_engine
+from app.migrator.own_modules import reading
 from app.migrator.plain import plain
-from app.migrator.running import in_project, patched
+from app.migrator.running import in_project
 from app.migrator.urls import is_same
 
 # What env.py says about comparing; the rest of it is about running.
@@ -105,6 +106,8 @@ class Environment:
     """A statement by which its session looks where it cannot be told."""
     sets: tuple[str, ...] = ()
     """The statements by which it sets the role or the search_path of its session."""
+    generation: int = 0
+    """Which import of the project's modules it comes from."""
     runs: int = 1
     """How often it runs the revisions on one database."""
 
@@ -178,6 +181,10 @@ class Told:
     sets: list[str] = field(default_factory=list)
     """The statements that said one of the three."""
     failed: Exception | None = None
+    kept: Any = None
+    """What it left in the project's modules, if it left them other than they were imported."""
+    unknown: str | None = None
+    """What it may have left there that cannot be compared."""
 
     def asked(self, what: str | None) -> None:
         """It does what only a database can answer."""
@@ -225,6 +232,10 @@ class Told:
             role=self.role,
         )
 
+    def leaves_the_same(self, other: "Told") -> bool:
+        """True if it left the project's modules alike, and will leave them so each time."""
+        return self.kept is not None and self.kept == other.kept and not self.unknown
+
     def is_like(self, other: "Told") -> bool:
         """True if it said the same when it was asked for another database."""
         mine, theirs = ([_how(one) for one in told.configured] for told in (self, other))
@@ -254,14 +265,18 @@ def listen(
 
     It is run as `alembic` would; where it wants a connection from the program, with one. Then for
     another database too, to see whether it says the same. `lent`: the program has a connection,
-    and gives it. The caller has called `alone`. Raises EnvironmentFailed if it breaks for a reason
-    of its own.
+    and gives it. Raises EnvironmentFailed if it breaks for a reason of its own.
     """
 
-    def hear(url: URL, *, given: bool) -> Told:
-        return _heard(config_for(url), scripts, url, modules, given=given)
+    def hear(url: URL, *, given: bool, like: Told | None = None) -> Told:
+        with alone(modules):
+            heard = _heard(config_for(url), scripts, url, modules, given=given)
+            is_kept = like and not is_within and heard.leaves_the_same(like)
+            if is_kept and _concluded(heard).mode is Mode.CAPTURED:
+                modules.own.settle()  # its runs begin where env.py has left it
+            return heard
 
-    given = lent
+    is_within, given = in_project(), lent
     told = hear(url, given=given)
     if told.failed and not lent:
         again = hear(url, given=True)
@@ -269,11 +284,32 @@ def listen(
         told = again if given else told
     if told.failed:
         raise_failed(told.failed, url)
-    other = hear(_another(url), given=given)
+    other = hear(_another(url), given=given, like=told)
     differs = other.failed is not None or not told.is_like(other)
     if differs:
         told.asked("what it configures depends on the database")
+    if told.kept is not None and (is_within or not other.leaves_the_same(told)):
+        told.asked("what it leaves in modules of the project may depend on the database")
     return replace(_concluded(told), is_given=given, per_database=differs)
+
+
+def listen_again(
+    known: Environment,
+    config_for: Callable[[URL], Config],
+    scripts: ScriptDirectory,
+    url: URL,
+    modules: Modules,
+) -> Environment:
+    """The same from modules that were imported anew, where it is known how env.py is used."""
+    with alone(modules):
+        told = _heard(config_for(url), scripts, url, modules, given=known.is_given)
+        if known.mode is Mode.CAPTURED and told.failed is None:
+            modules.own.settle()
+    if told.failed:
+        raise_failed(told.failed, url)
+    if known.mode is Mode.EXECUTED:
+        told.asked(known.why)
+    return replace(_concluded(told), is_given=known.is_given, per_database=known.per_database)
 
 
 def _another(url: URL) -> URL:
@@ -318,6 +354,9 @@ def _heard(
         told.asked("it listens to the events of every engine")
     for name in modules.environ:
         told.variables.pop(name, None)  # it sets that itself
+    if modules.own.left():
+        told.kept, told.unknown = modules.own.values()
+        told.unknown = told.unknown or modules.own.asks
     return told
 
 
@@ -339,27 +378,6 @@ def _look_at_connections(told: Told) -> None:
         of_engine = [listener for _, listener in listeners_of(connection.engine)]
         if any(listener not in of_engine for _, listener in listeners_of(connection)):
             told.asked("its connection has listeners")
-
-
-@contextlib.contextmanager
-def reading(variables: dict[str, str | None]) -> Iterator[None]:
-    """Note the variables of the environment that a project's code reads."""
-    cls: Any = type(os.environ)
-    read = cls.__getitem__
-
-    def noting(environ: Any, name: str) -> str:
-        if not in_project():
-            return str(read(environ, name))
-        try:
-            value: str | None = read(environ, name)
-        except KeyError:
-            variables.setdefault(name, None)
-            raise
-        variables.setdefault(name, value)
-        return str(value)
-
-    with patched(cls, "__getitem__", noting):
-        yield
 
 
 def _concluded(told: Told) -> Environment:

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from configparser import Error as IniError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, cast
@@ -25,7 +25,14 @@ from app.migrator.alone import Modules, alone
 from app.migrator.connecting import Settings
 from app.migrator.directory import Directory, alembics_words, compiled, imported, quiet
 from app.migrator.driver import Raw
-from app.migrator.environment import Environment, Mode, listen, raise_failed, x_arguments
+from app.migrator.environment import (
+    Environment,
+    Mode,
+    listen,
+    listen_again,
+    raise_failed,
+    x_arguments,
+)
 from app.migrator.locations import (
     above_package,
     absolute,
@@ -166,8 +173,7 @@ class ScriptProject:
             return cast("Self", self._base._chosen(url, x))  # noqa: SLF001  # ours
         directory = self._directory(self.own_folders)
         before = list(directory.version_locations)
-        with alone(self.modules):
-            self._listen(url, x, directory)
+        self._listen(url, x, directory)
         if [*map(str, directory.version_locations)] == before:
             return self
         found = object.__new__(type(self))
@@ -291,21 +297,34 @@ class ScriptProject:
     def _heard(self, url: URL, x: Mapping[str, str], *, lent: bool = False) -> Environment:
         given = tuple(sorted(x.items()))
         kind = f"{url.get_backend_name()} {lent}"
+        self.modules.refresh()
+        again: Environment | None = None
         for key in ((kind, ()), (kind, given), (kind, given, url)):
             known = self._environments.get(key)
             if known is None or not known.is_current or (known.per_database and url not in key):
                 continue
-            if not (known.reads_x and given not in key):
+            if known.reads_x and given not in key:
+                continue
+            if known.generation == self.modules.own.generation:
                 return known
+            again = known
         with alone(self.modules):
-            heard = self._listen(url, x, self.directory, lent=lent)
+            directory = self.directory
+        heard = self._listen(url, x, directory, lent=lent, again=again)
+        heard = replace(heard, generation=self.modules.own.generation)
         self._environments[(kind, given, url) if heard.per_database else (kind, given)] = heard
         while len(self._environments) > MOST_ENVIRONMENTS:
             del self._environments[next(iter(self._environments))]
         return heard
 
     def _listen(
-        self, url: URL, x: Mapping[str, str], directory: ScriptDirectory, *, lent: bool = False
+        self,
+        url: URL,
+        x: Mapping[str, str],
+        directory: ScriptDirectory,
+        *,
+        lent: bool = False,
+        again: Environment | None = None,
     ) -> Environment:
         if not self.has_env_py:
             return Environment(mode=Mode.NONE, why=f"there is no env.py in {self.folder}")
@@ -313,6 +332,8 @@ class ScriptProject:
         def config_for(url: URL) -> Config:
             return self.config_for(url, x)
 
+        if again:
+            return listen_again(again, config_for, directory, url, self.modules)
         return listen(config_for, directory, url, self.modules, lent=lent)
 
     def config_for(self, url: URL, x: Mapping[str, str] | None = None) -> Config:
@@ -413,12 +434,12 @@ class ConnectionSetup:
         """What they have beside the URL."""
         return self.project.environment_of(address, self.x).settings
 
-    def prepare(self, raw: Raw, address: Address) -> None:
-        """Let the listeners of its engine set up a connection that we opened."""
+    def prepare(self, raw: Raw, address: Address) -> Mapping[Any, Any]:
+        """Let the listeners of its engine set up a connection that we opened; what they noted."""
         settings = self.settings_at(address)
         with alone(self.project.modules):
             try:
-                settings.apply(raw, address.url)
+                return settings.apply(raw, address.url)
             except driver.dialect_for(address.url.drivername).loaded_dbapi.Error:
                 raise  # the database's own words, for who opens it
             except Exception as error:  # noqa: BLE001  # a listener is the project's code

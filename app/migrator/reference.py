@@ -209,16 +209,26 @@ def _without_advice() -> Iterator[None]:
 
 
 def differences(
-    connection: Connection, reference: Reference, found: Apart | None = None
+    connection: Connection,
+    reference: Reference,
+    found: Apart | None = None,
+    *,
+    mends: bool = True,
 ) -> tuple[Difference, ...]:
-    """What this database would need to be as it should; () if it is. Nothing is evaluated."""
+    """What this database would need to be as it should; () if it is. Nothing is evaluated.
+
+    `mends=False` leaves out what would mend them, which takes longer than to find them.
+    """
     found = found or apart(dialect_of(connection).facts(connection), reference)
     changes = _alembics(connection, reference, found) if found.tables else []
     facts = found.firm + (found.loose if changes is None else ())
-    told = [Difference(says=_words(one), mend=mend(connection, one)) for one in changes or ()]
+    told = [
+        Difference(says=_words(one), mend=mend(connection, one) if mends else None)
+        for one in changes or ()
+    ]
     covered = [_about(one) for one in changes or ()]
     told += [
-        _of_fact(connection, key, found)
+        _of_fact(connection, key, found, mends)
         for key in facts
         if not _is_told(key, found, covered, is_all=changes is None)
     ]
@@ -328,7 +338,7 @@ def _is_told(key: Key, found: Apart, covered: list[About], *, is_all: bool) -> b
     return False
 
 
-def _of_fact(connection: Connection, key: Key, found: Apart) -> Difference:
+def _of_fact(connection: Connection, key: Key, found: Apart, mends: bool) -> Difference:
     side = "other"
     if key not in found.here or key not in found.there:
         side = "extra" if key in found.here else "missing"
@@ -336,9 +346,8 @@ def _of_fact(connection: Connection, key: Key, found: Apart) -> Difference:
     name = f"{key.name}.{key.part}" if key.part else key.name
     if key.kind in ("index", "trigger") and connection.dialect.name == "sqlite":
         name = key.part  # which is the only one of this name
-    return Difference(
-        says=f"{side} {key.kind} {name}", mend=mend_fact(connection, key, here, there)
-    )
+    statement = mend_fact(connection, key, here, there) if mends else None
+    return Difference(says=f"{side} {key.kind} {name}", mend=statement)
 
 
 def _words(operation: Any) -> str:

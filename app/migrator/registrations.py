@@ -102,6 +102,11 @@ class Registrations:
                 self.listeners.remove(one)
                 _stop_listening([one])
 
+    def reset(self) -> None:
+        """Drop all of it: the modules that registered it are about to be imported again."""
+        self.begin_env()
+        self.__dict__.update(vars(Registrations(self.package)))
+
     def begin_env(self) -> None:
         """Its env.py is about to run: an engine of the application's hears it only once."""
         _stop_listening(self.by_env)

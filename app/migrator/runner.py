@@ -17,7 +17,7 @@ from app.migrator.alike import alike
 from app.migrator.alone import alone, env_py
 from app.migrator.care import Care
 from app.migrator.connecting import settings_of
-from app.migrator.driver import Raw, engine_on, raw_of, shown
+from app.migrator.driver import Raw, engine_on, notes_of, raw_of, shown
 from app.migrator.engines import (
     below,
     commits,
@@ -263,7 +263,8 @@ class _EnvPy:
                 )
             raw = raw_of(self.main)
             plain = engine_on(raw, address.url)
-            ours = settings.on(plain, prepared=address.setup is not None and heard.begins)
+            is_prepared = address.setup is not None and heard.begins
+            ours = settings.on(plain, notes=notes_of(raw) if is_prepared else None)
             address.dialect.prepare(plain, settled=True)
             self._note_commits_of(plain, self.stack)
         return _isolated(ours, theirs)

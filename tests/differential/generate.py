@@ -49,7 +49,8 @@ formatter = generic
 [formatter_generic]
 format = %(levelname)-5.5s [%(name)s] %(message)s
 """
-SETTINGS = """import os
+SETTINGS = """import functools
+import os
 
 import sqlalchemy as sa
 
@@ -64,6 +65,14 @@ class Settings:
 
 def tenant():
     return os.environ["TENANT"]
+
+
+KEPT = {}
+
+
+@functools.lru_cache
+def first_tenant():
+    return KEPT.setdefault("tenant", tenant())
 
 
 engine = sa.create_engine(os.environ["APP_URL"], poolclass=sa.NullPool)

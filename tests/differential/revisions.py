@@ -181,6 +181,8 @@ op.execute(t.insert().values(k="@"))""", chance=True),
     Piece("module of the project", "from settings import WORD\n" + log("WORD")),
     Piece("module of the project: at the top", log("settings.WORD"), head="import settings\n"),
     Piece("module of the project: reads the environment", log("settings.tenant()"), head="import settings\n"),
+    Piece("module of the project: keeps state", log("settings.first_tenant()"), head="import settings\n"),
+    Piece("module of the project: keeps state, imported late", "from settings import KEPT\nKEPT['@'] = KEPT.setdefault('tenant', os.environ['TENANT'])\n" + log("KEPT['@']")),
     Piece("count of its own", "global COUNT\nCOUNT += 1\n" + log("COUNT"), head="COUNT = 0\n"),
     Piece("rows: select", """found = op.get_bind().execute(sa.text("SELECT count(*), max(name) FROM item")).one()
 """ + log('f"{found[0]} {str(found[1])[:9]}"')),

@@ -234,12 +234,12 @@ def _umask() -> int:
 
 
 def _open_files(folder: Path) -> Iterator[str]:
-    """Files of the folder that this process has open."""
+    """Files of the folder that this process has open; not its own templates, which it locks."""
     gc.collect()
     for one in Path("/proc/self/fd").glob("*"):
         try:
             name = str(one.readlink())
         except OSError:
             continue
-        if name.startswith(f"{folder}{os.sep}"):
+        if name.startswith(f"{folder}{os.sep}") and "headway-templates-" not in name:
             yield name

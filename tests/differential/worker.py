@@ -25,10 +25,10 @@ SECONDS = 120.0
 
 
 class Server:
-    """Runs jobs one after the other. Close it at the end."""
+    """Runs jobs one after the other, none for longer than `seconds`. Close it at the end."""
 
-    def __init__(self, kind: str) -> None:
-        command = [sys.executable, "-m", "tests.differential.worker", kind]
+    def __init__(self, kind: str, seconds: float = SECONDS) -> None:
+        command = [sys.executable, "-m", "tests.differential.worker", kind, str(seconds)]
         mine = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
         self.process = subprocess.Popen(
             command,
@@ -63,17 +63,17 @@ class Server:
         self.close()
 
 
-def serve(kind: str) -> None:
+def serve(kind: str, seconds: float) -> None:
     """Answer one line for each line, until there are no more."""
     jobs = importlib.import_module(f"tests.differential.{kind}_jobs")
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
-        answers.write(json.dumps(in_a_fork(jobs, json.loads(line))) + "\n")
+        answers.write(json.dumps(in_a_fork(jobs, json.loads(line), seconds)) + "\n")
         answers.flush()
 
 
-def in_a_fork(jobs: Any, job: dict[str, Any]) -> dict[str, Any]:
+def in_a_fork(jobs: Any, job: dict[str, Any], seconds: float) -> dict[str, Any]:
     """What a job returned, in a process that ends with it."""
     reads, writes = os.pipe()
     pid = os.fork()
@@ -81,17 +81,17 @@ def in_a_fork(jobs: Any, job: dict[str, Any]) -> dict[str, Any]:
         os.close(reads)
         _child(jobs, job, writes)
     os.close(writes)
-    answer = _all_of(reads, pid)
+    answer = _all_of(reads, pid, seconds)
     os.close(reads)
     os.waitpid(pid, 0)
     if not answer:
-        return {"crash": f"the process ended without an answer, or took more than {SECONDS} s"}
+        return {"crash": f"the process ended without an answer, or took more than {seconds} s"}
     found: dict[str, Any] = json.loads(answer)
     return found
 
 
-def _all_of(reads: int, pid: int) -> bytes:
-    answer, deadline = b"", time.monotonic() + SECONDS
+def _all_of(reads: int, pid: int, seconds: float) -> bytes:
+    answer, deadline = b"", time.monotonic() + seconds
     while True:
         ready, _, _ = select.select([reads], [], [], max(deadline - time.monotonic(), 0))
         if not ready:
@@ -129,4 +129,4 @@ def _child(jobs: Any, job: dict[str, Any], writes: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(sys.argv[1], float(sys.argv[2]))

@@ -291,6 +291,29 @@ def test_what_a_listener_does_once_for_a_connection_is_done_once(team: Team) -> 
     assert sqlite3.connect(str(team.ours.database)).execute("SELECT n FROM t").fetchall() == [(7,)]
 
 
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_what_a_listener_notes_of_a_connection_is_there_for_the_next(
+    team: Team, fresh_url: Callable[[str], URL], dialect: str
+) -> None:
+    """As a program does that must not share connections with processes it forks."""
+    team.ours, team.theirs = fresh_url(dialect), fresh_url(dialect)
+    team.env(
+        head="""
+        from sqlalchemy import event
+        def guarded(engine):
+            @event.listens_for(engine, "connect")
+            def note(raw, record):
+                record.info["pid"] = os.getpid()
+            @event.listens_for(engine, "checkout")
+            def check(raw, record, pooled):
+                assert record.info["pid"] == os.getpid()
+            return engine
+        """,
+        engine=f"guarded({FROM_CONFIG})",
+    ).two().ini()
+    assert team.moved(("upgrade", "heads"), ("downgrade", "base")).after == ()
+
+
 def test_what_is_done_once_is_done_for_the_next_database_too(team: Team, tmp_path: Path) -> None:
     team.env(
         head="""

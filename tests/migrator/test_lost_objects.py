@@ -231,6 +231,21 @@ def test_what_a_revision_means_to_do_is_not_refused(
     assert database.upgrade().after == ("b",)
 
 
+def test_a_check_is_dropped_by_what_a_convention_makes_its_name_of(
+    tmp_path: Path, sqlite_url: URL
+) -> None:
+    env = write_env(tmp_path / "one") / "env.py"
+    convention = "{'ck': 'ck_%(table_name)s_`%(constraint_name)s`'}"
+    models = f"from sqlalchemy import MetaData\ntarget_metadata = MetaData(naming_convention={convention})"
+    env.write_text(env.read_text().replace("target_metadata = None", models))
+    check = 'CONSTRAINT "ck_item_`cheap_enough`" CHECK (price < 100)'
+    dropped = f'{BATCH}batch.drop_constraint("cheap_enough", type_="check")'
+    project = make_project(
+        tmp_path / "one", a=f"{FIRST}\nop.execute({item(after=f', {check}')!r})", b=dropped
+    )
+    assert project.at(sqlite_url).upgrade().after == ("b",)
+
+
 def test_what_a_downgrade_loses_is_refused_too(tmp_path: Path, sqlite_url: URL) -> None:
     made = f"op.execute({item()!r})\nop.execute({TRIGGER!r})"
     project = make_project(tmp_path / "one", a=f"{FIRST}\n{made}", b=("pass", REBUILD))

@@ -18,6 +18,7 @@ import time
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import alembic.op
@@ -31,7 +32,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.schema import CreateTable
 
-from app.errors import MigrationFailed
+from app.errors import MigrationFailed, ScriptsUnreadable
 from app.migrator.facade import Project
 from tests.migrator.team import Team
 
@@ -478,3 +479,424 @@ def test_a_listener_of_env_py_on_the_applications_things_hears_once(team: Team) 
     with sqlite3.connect(team.ours.database or "") as own:
         made = {name for (name,) in own.execute("SELECT name FROM sqlite_master")}
     assert set(names) <= made
+
+
+HELPERS = {
+    "a dictionary": """
+        CACHE = {}
+        def tenant(name):
+            return CACHE.setdefault("tenant", name)
+        """,
+    "a dictionary within another": """
+        CACHE = {"of": {"tenant": []}}
+        def tenant(name):
+            CACHE["of"]["tenant"].append(name)
+            return CACHE["of"]["tenant"][0]
+        """,
+    "lru_cache": """
+        import functools
+        class Box:
+            name = None
+        @functools.lru_cache
+        def box():
+            return [Box.name]
+        def tenant(name):
+            Box.name = Box.name or name
+            return box()[0]
+        """,
+    "a cache of one value for any argument": """
+        import functools
+        class Any:
+            def __init__(self, name):
+                self.name = name
+            def __hash__(self):
+                return 1
+            def __eq__(self, other):
+                return True
+        @functools.cache
+        def first(any):
+            return any.name
+        def tenant(name):
+            return first(Any(name))
+        """,
+    "a counter": """
+        COUNT = 0
+        def tenant(name):
+            global COUNT
+            COUNT += 1
+            return COUNT
+        """,
+    "an id generator": """
+        import itertools
+        ids = itertools.count(1)
+        def tenant(name):
+            return next(ids)
+        """,
+    "a generator": """
+        def numbers():
+            number = 0
+            while True:
+                number += 1
+                yield number
+        ids = numbers()
+        def tenant(name):
+            return next(ids)
+        """,
+    "a class attribute": """
+        class Registry:
+            seen = []
+            first = None
+        def tenant(name):
+            Registry.first = Registry.first or name
+            Registry.seen.append(name)
+            return f"{Registry.first} {Registry.seen[0]}"
+        """,
+    "an instance": """
+        class Settings:
+            __slots__ = ("tenant",)
+        settings = Settings()
+        def tenant(name):
+            if not hasattr(settings, "tenant"):
+                settings.tenant = name
+            return settings.tenant
+        """,
+    "a closure and a default": """
+        def keeper():
+            kept = None
+            def keep(name, also=[]):
+                nonlocal kept
+                kept = kept or name
+                also.append(name)
+                return f"{kept} {also[0]}"
+            return keep
+        tenant = keeper()
+        """,
+    "an attribute of a function": """
+        def tenant(name):
+            tenant.first = getattr(tenant, "first", name)
+            return tenant.first
+        """,
+    "a cached engine": """
+        import sqlalchemy as sa
+        ENGINE = None
+        def tenant(name):
+            global ENGINE
+            if ENGINE is None:
+                ENGINE = sa.create_engine(f"sqlite:///{name}")
+            return ENGINE.url.database
+        """,
+    "a session": """
+        import sqlalchemy as sa
+        from sqlalchemy.orm import scoped_session, sessionmaker
+        Session = scoped_session(sessionmaker())
+        def tenant(name):
+            Session().info.setdefault("tenant", name)
+            return Session().info["tenant"]
+        """,
+    "a thread's own": """
+        import threading
+        local = threading.local()
+        def tenant(name):
+            local.first = getattr(local, "first", name)
+            return local.first
+        """,
+    "a random generator": """
+        import random
+        dice = random.Random(7)
+        def tenant(name):
+            return dice.randrange(10**9)
+        """,
+    "a metadata": """
+        import sqlalchemy as sa
+        metadata = sa.MetaData()
+        def tenant(name):
+            sa.Table(f"t_{name}", metadata, sa.Column("id", sa.Integer))
+            return sorted(metadata.tables)[0]
+        """,
+    "models": """
+        from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+        class Base(DeclarativeBase):
+            seen = []
+        class Shelf(Base):
+            __tablename__ = "shelf"
+            id: Mapped[int] = mapped_column(primary_key=True)
+        def tenant(name):
+            Shelf.seen.append(name)
+            return Shelf.seen[0]
+        """,
+    "the import itself": """
+        from alembic import context
+        NAME = context.config.get_main_option("sqlalchemy.url")[-6]
+        def tenant(name):
+            return NAME
+        """,
+}
+PLACES = {
+    "beside it": ("helper_of_team.py", "import helper_of_team as helper"),
+    "in its package": ("package_of_team/helper.py", "from package_of_team import helper"),
+    "in a folder of the path": ("lib/helper_of_team.py", "import helper_of_team as helper"),
+}
+WRITES = (
+    "name = context.config.get_main_option('sqlalchemy.url')[-6]\n"
+    "op.execute(\"CREATE TABLE kept AS SELECT '%s' AS n\" % helper.tenant(name))"
+)
+
+
+WHEN = ("at the top", "while it runs", "by env.py")
+
+
+def with_helper(team: Team, text: str, place: str = "beside it") -> str:
+    """A module of the team's own, and the line that imports it."""
+    file, line = PLACES[place]
+    team.write(file, text)
+    if file.startswith("package"):
+        team.write(str(Path(file).with_name("__init__.py")), "")
+    team.ini("prepend_sys_path = %(here)s:%(here)s/lib", "path_separator = os")
+    return line
+
+
+def write_kept(team: Team, line: str, when: str, id: str = "c", table: str = "kept") -> None:
+    """A revision that writes down what a module of the project answers for its database."""
+    work = WRITES.replace("kept", table)
+    up = work if when == "at the top" else f"{line}\n{work}"
+    team.revision(id, "b" if id == "c" else chr(ord(id) - 1), up, "pass")
+    if when == "at the top":
+        file = team.scripts / "versions" / f"{id}.py"
+        file.write_text(f"{line}\n{file.read_text()}")
+
+
+def kept_in(url: URL, table: str = "kept") -> list[Any]:
+    with sqlite3.connect(url.database or "") as own:
+        return own.execute(f"SELECT * FROM {table}").fetchall()
+
+
+def places_of(team: Team, kind: str) -> list[URL]:
+    folder = team.root.parent
+    return [URL.create("sqlite", database=str(folder / f"{kind}_{name}.team")) for name in "xyz"]
+
+
+def as_alone(team: Team) -> None:
+    """Move two databases in this process, and two by Alembic in processes of their own."""
+    project = team.load()
+    for ours, theirs in zip(places_of(team, "ours")[:2], places_of(team, "theirs"), strict=False):
+        project.at(ours).upgrade()
+        team.alembic(url=theirs)
+        assert kept_in(ours) == kept_in(theirs)
+
+
+@pytest.fixture(scope="module", params=WHEN)
+def alone_with(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, dict[str, list[Any]]]:
+    """What Alembic makes of every helper, for each of three databases in a process of its own."""
+    team = Team(tmp_path_factory.mktemp("alone") / "team").two()
+    team.ini("prepend_sys_path = %(here)s")
+    lines = []
+    for number, (kind, text) in enumerate(HELPERS.items()):
+        team.write(f"helper_{number}.py", text)
+        lines.append(f"import helper_{number} as helper")
+        if (request.param, kind) != NOT_ALONE:
+            write_kept(team, lines[-1], request.param, chr(ord("c") + number), f"kept_{number}")
+        else:
+            team.revision(chr(ord("c") + number), chr(ord("b") + number), "pass")
+    team.env(head="\n".join(lines) if request.param == "by env.py" else "")
+    found: dict[str, list[Any]] = {kind: [] for kind in HELPERS}
+    for url in places_of(team, "theirs"):
+        team.alembic(url=url)
+        for number, kind in enumerate(HELPERS):
+            if (request.param, kind) != NOT_ALONE:
+                found[kind].append(kept_in(url, f"kept_{number}"))
+    return request.param, found
+
+
+NOT_ALONE = ("at the top", "the import itself")
+"""Headway reads revisions where there is no context, and says that it cannot."""
+
+
+@pytest.mark.parametrize("kind", HELPERS)
+def test_what_a_revision_keeps_in_a_helper_is_gone_for_the_next_database(
+    team: Team, kind: str, alone_with: tuple[str, dict[str, list[Any]]]
+) -> None:
+    when, expected = alone_with
+    line = with_helper(team, HELPERS[kind])
+    write_kept(team.two().env(head=line if when == "by env.py" else ""), line, when)
+    project = team.load()
+    if (when, kind) == NOT_ALONE:
+        with pytest.raises(ScriptsUnreadable, match="cannot be imported"):
+            project.at(team.ours).upgrade()
+        return
+    for url, theirs in zip(places_of(team, "ours"), expected[kind], strict=True):
+        project.at(url).upgrade()
+        assert kept_in(url) == theirs
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_it_is_gone_wherever_the_helper_is(team: Team, place: str) -> None:
+    line = with_helper(team, HELPERS["a dictionary"], place)
+    write_kept(team.two().env(), line, "while it runs")
+    as_alone(team)
+
+
+BY_ENV = {
+    "sets what depends on the database": """
+        helper.current = config.get_main_option("sqlalchemy.url")[-6]
+        """,
+    "sets the same each time": "helper.current = 'of env.py'",
+    "asks a cache first": "helper.first(config.get_main_option('sqlalchemy.url')[-6])",
+    "asks a cache for the same": "helper.settings()",
+    "counts its runs": "helper.COUNT += 1",
+}
+TOLD_BY_ENV = """
+    import functools
+    COUNT, current, first_of_all = 0, None, None
+    @functools.lru_cache
+    def settings():
+        return ["settings"]
+    def first(name):
+        global first_of_all
+        first_of_all = first_of_all or name
+    def tenant(name):
+        global COUNT
+        {changes}
+        return f"{{COUNT}} {{current}} {{first_of_all}} {{settings.cache_info().currsize}}"
+"""
+
+
+@pytest.mark.parametrize("sends", [False, True], ids=["captured", "executed"])
+@pytest.mark.parametrize("changes", ["pass", "COUNT += 10"])
+@pytest.mark.parametrize("kind", BY_ENV)
+def test_what_env_py_leaves_in_a_helper_is_there_for_each_database(
+    team: Team, kind: str, changes: str, sends: bool
+) -> None:
+    line = with_helper(team, TOLD_BY_ENV.format(changes=changes))
+    before = "connection.execute(text('SELECT 1')); connection.rollback()" if sends else "pass"
+    team.two().env(head=f"{line}\n{dedent(BY_ENV[kind])}", before=before)
+    write_kept(team, line, "while it runs")
+    as_alone(team)
+
+
+ON_IMPORT = {
+    "a random key": ("import secrets\nKEY = secrets.token_hex(8)", 3),
+    "an id": ("import uuid\nKEY = str(uuid.uuid4())", 3),
+    "chance": ("import random\nKEY = random.random()", 3),
+    "the clock": ("import time\nKEY = time.time()", 3),
+    "the date": ("import datetime\nKEY = datetime.datetime.now()", 3),
+    "the environment": ("import os\nKEY = os.environ['TENANT_OF_TEAM']", 3),
+    "nothing": ("KEY = 'fixed'", 1),
+}
+
+
+@pytest.mark.parametrize("by_env", [False, True])
+@pytest.mark.parametrize("kind", ON_IMPORT)
+def test_what_an_import_asks_for_is_asked_for_each_database(
+    team: Team, kind: str, by_env: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, count = ON_IMPORT[kind]
+    line = with_helper(team, f"{text}\ndef tenant(name):\n    return KEY\n")
+    write_kept(team.two().env(head=line if by_env else ""), line, "while it runs")
+    project = team.load()
+    for url in places_of(team, "ours"):
+        monkeypatch.setenv("TENANT_OF_TEAM", str(url))
+        project.at(url).upgrade()
+    assert len({str(kept_in(url)) for url in places_of(team, "ours")}) == count
+
+
+LASTING = """
+    import collections, datetime, decimal, enum, functools, itertools, logging, os, re, threading
+    from dataclasses import dataclass, field
+    import sqlalchemy as sa
+    from sqlalchemy import event
+    from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+    from sqlalchemy.orm import scoped_session, sessionmaker
+    URL = os.environ.get("DATABASE_URL_OF_TEAM", "sqlite://")
+    engine = sa.create_engine(URL)
+    Session = scoped_session(sessionmaker(engine))
+    log, lock, pattern = logging.getLogger("x"), threading.RLock(), re.compile("x")
+    local, today, Point = threading.local(), datetime.date.max, collections.namedtuple("P", "x y")
+    class State(enum.Enum):
+        OPEN = 1
+    @dataclass
+    class Setting:
+        names: list = field(default_factory=list)
+    setting = Setting(["a"])
+    class Base(DeclarativeBase):
+        metadata = sa.MetaData(naming_convention={"ix": "ix_%(column_0_label)s"})
+    class Shelf(Base):
+        __tablename__ = "shelf"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        books = relationship("Book", backref="shelf")
+    class Book(Base):
+        __tablename__ = "book"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        shelf_id: Mapped[int] = mapped_column(sa.ForeignKey("shelf.id"))
+    @event.listens_for(Shelf, "before_insert")
+    def told(*_):
+        pass
+    @functools.lru_cache
+    def rarely(name):
+        return name
+    def tenant(name):
+        sa.orm.configure_mappers()
+        with sa.orm.Session(sa.create_engine("sqlite://")) as session:
+            str(sa.select(Shelf).join(Shelf.books).where(Book.shelf.has()))
+        return f"{name} {rarely.cache_info().currsize} {len(IMPORTED)}"
+    import builtins
+    builtins.imports_of_team.append(__name__)
+    IMPORTED = builtins.imports_of_team
+"""
+
+
+def test_modules_that_keep_nothing_are_imported_once(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imports: list[str] = []
+    monkeypatch.setattr("builtins.imports_of_team", imports, raising=False)
+    text = LASTING.replace("IMPORTED = builtins", "IMPORTED = lambda: builtins").replace(
+        "len(IMPORTED)", "len(IMPORTED())"
+    )
+    line = with_helper(team, text)
+    team.two().env(head=line, options="target_metadata=helper.Base.metadata")
+    write_kept(team, line, "while it runs")
+    project = team.load()
+    for url in places_of(team, "ours"):
+        project.at(url).upgrade()
+        assert kept_in(url) == [(f"{str(url)[-6]} 0 1",)]
+    assert imports == ["helper_of_team"]
+    assert project.environment.mode.value == "captured"
+
+
+def test_a_helper_that_was_edited_is_read_again(team: Team) -> None:
+    line = with_helper(team, "def tenant(name):\n    return 'old'\n")
+    write_kept(team.two().env(head=line), line, "while it runs")
+    project = team.load()
+    first, second, _ = places_of(team, "ours")
+    project.at(first).upgrade()
+    with_helper(team, "def tenant(name):\n    return 'newer'\n")
+    project.at(second).upgrade()
+    assert [kept_in(first), kept_in(second)] == [[("old",)], [("newer",)]]
+
+
+def test_models_in_a_registry_of_a_library_are_declared_again(team: Team) -> None:
+    team.write(
+        "lib/site-packages/library_of_team.py",
+        "import sqlalchemy as sa\nfrom sqlalchemy.orm import DeclarativeBase\n"
+        "class Model(DeclarativeBase):\n    metadata = sa.MetaData()\n",
+    )
+    line = with_helper(
+        team,
+        """
+        from library_of_team import Model
+        from sqlalchemy.orm import Mapped, mapped_column
+        SEEN = []
+        class Shelf(Model):
+            __tablename__ = "shelf"
+            id: Mapped[int] = mapped_column(primary_key=True)
+        def tenant(name):
+            SEEN.append(name)
+            return f"{SEEN[0]} {len(Model.metadata.tables)}"
+        """,
+    )
+    team.ini("prepend_sys_path = %(here)s:%(here)s/lib/site-packages", "path_separator = os")
+    team.two().env(head=f"{line}\nfrom library_of_team import Model")
+    write_kept(team, line, "while it runs")
+    as_alone(team)

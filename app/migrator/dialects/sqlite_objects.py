@@ -103,6 +103,11 @@ class Said:
         """The constraints that it drops."""
         return tuple(CONSTRAINT_DROPPED.findall(self.source))
 
+    def drops_by_convention(self, name: str) -> bool:
+        """True if a naming convention makes this of a name that it drops: `ck_users_` and that."""
+        tails = (rf"(?:\W|_){re.escape(one)}\W*" for one in self.constraints)
+        return any(re.search(rf"{tail}\Z", name, re.IGNORECASE) for tail in tails)
+
     def is_batch(self, table: str) -> bool:
         """True if Alembic rebuilt this table: nobody wrote its new definition."""
         return self.renames.get(table.lower(), "").startswith(COPY)
@@ -231,7 +236,7 @@ def _is_meant(
         return True  # it goes with its column
     if fact.word and re.search(rf"(?<![a-z]){fact.word}", said.source.lower()):
         return not fact.of_column or all(said.names(column) for column in fact.columns)
-    if fact.name and said.names(fact.name):
+    if fact.name and (said.names(fact.name) or said.drops_by_convention(fact.name)):
         return True
     # Which constraint a computed name means, only running it can tell.
     computed = any(re.search(rf"\b{kind}\b", fact.says.lower()) for kind in said.computed)
