@@ -223,7 +223,10 @@ def differences(
     changes = _alembics(connection, reference, found) if found.tables else []
     facts = found.firm + (found.loose if changes is None else ())
     told = [
-        Difference(says=_words(one), mend=mend(connection, one) if mends else None)
+        Difference(
+            says=words(one.to_diff_tuple(), reference.scope.default),
+            mend=mend(connection, one) if mends else None,
+        )
         for one in changes or ()
     ]
     covered = [_about(one) for one in changes or ()]
@@ -350,29 +353,31 @@ def _of_fact(connection: Connection, key: Key, found: Apart, mends: bool) -> Dif
     return Difference(says=f"{side} {key.kind} {name}", mend=statement)
 
 
-def _words(operation: Any) -> str:
-    return words(operation.to_diff_tuple())
+def words(diff: Any, default: str = "") -> str:
+    """One difference of Alembic's as a few words: "extra column account.nickname".
 
-
-def words(diff: Any) -> str:
-    """One difference of Alembic's as a few words: "extra column account.nickname"."""
+    A table has its schema's name before its own, unless that is the default.
+    """
     if isinstance(diff, list):
-        return "; ".join(words(one) for one in diff)
+        return "; ".join(words(one, default) for one in diff)
     if not (isinstance(diff, tuple) and diff and isinstance(diff[0], str)):
         return f"other {' '.join(str(diff).split())}"  # a plugin's own way to say it
     act, _, kind = diff[0].partition("_")
-    return f"{SIDES.get(act, act)} {kind.replace('_', ' ')} {_subject(kind, *diff[1:])}".rstrip()
+    schema, *names = _subject(kind, *diff[1:])
+    subject = names if schema in (None, "", default) else [schema, *names]
+    said = f"{SIDES.get(act, act)} {kind.replace('_', ' ')} {'.'.join(map(str, subject))}"
+    return said.rstrip()
 
 
-def _subject(kind: str, *rest: Any) -> str:
+def _subject(kind: str, *rest: Any) -> tuple[Any, ...]:
+    """The schema of what differs, None if it has none, and its name, that of its table first."""
     if not rest:
-        return ""
-    if kind in ("table", "table_comment"):
-        return str(getattr(rest[0], "name", rest[0]))
-    if kind == "column":
-        return f"{rest[1]}.{rest[2].name}"
-    if len(rest) > 1:  # modify_type and its like: schema, table, column, …
-        return f"{rest[1]}.{rest[2]}" if len(rest) > 2 else str(rest[1])  # noqa: PLR2004
-    table = getattr(rest[0], "table", None)
-    name = getattr(rest[0], "name", rest[0])
-    return f"{getattr(table, 'name', '')}.{name}" if table is not None else str(name)
+        return (None,)
+    if len(rest) > 1:  # a column, or modify_type and its like: schema, table, column, …
+        schema, table, *more = rest
+        return (schema, table, *(getattr(one, "name", one) for one in more[:1]))
+    (thing,) = rest
+    of_table = kind in ("table", "table_comment")
+    table = thing if of_table else getattr(thing, "table", None)
+    names = [getattr(one, "name", one) for one in (table, thing) if one is not None]
+    return (getattr(table, "schema", None), *(names[:1] if of_table else names))
