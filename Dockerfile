@@ -16,7 +16,7 @@ ENV PATH=/opt/headway/bin:$PATH
 WORKDIR /build
 COPY pyproject.toml ./
 RUN python3 -c "import os, tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-      extras = [project['optional-dependencies'][name] for name in os.environ['EXTRAS'].split()]; \
+      extras = [project['optional-dependencies'][name] for name in ('service', *os.environ['EXTRAS'].split())]; \
       print(*project['dependencies'], *sum(extras, []), sep='\n')" > requirements.txt \
  && python3 -m pip install --no-cache-dir --no-compile --only-binary :all: -r requirements.txt \
  && python3 -m pip check \

@@ -49,7 +49,7 @@ $(BIN)/python:
 
 # Installed again when the dependencies change, and only then.
 $(VENV)/.run: pyproject.toml | $(BIN)/python
-	$(INSTALL) --editable '.[postgresql,mysql]'
+	$(INSTALL) --editable '.[service,postgresql,mysql]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python

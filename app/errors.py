@@ -1,10 +1,9 @@
 """The errors of the service: of its catalog, its accounts and its fleet.
 
-Those of one database, and what all have in common, are in `app.database_errors`.
+Those of one database, and what all have in common, are in `headway.errors`.
 """
 
-from app.database_errors import *  # noqa: F403  # whoever handles errors handles both
-from app.database_errors import HeadwayError, Kind
+from headway.errors import HeadwayError, Kind
 
 # --- settings -------------------------------------------------------------------------------
 

@@ -16,9 +16,8 @@ import secrets
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import FrameType
@@ -78,17 +77,6 @@ class Workers:
             self.process.wait(max(self.told + self.patience - time.monotonic(), 0))
         except subprocess.TimeoutExpired:
             say("warning", "workers are still migrating; they end after the database they are at")
-
-
-def when_orphaned(parent: int, act: Callable[[], object]) -> None:
-    """In a thread: act once this process has another parent than that one."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        act()
-
-    threading.Thread(target=watch, name="when-orphaned", daemon=True).start()
 
 
 @dataclass

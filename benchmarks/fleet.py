@@ -29,8 +29,8 @@ from sqlalchemy.engine import URL
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from app.migrator.dialects import dialect_of
-from app.migrator.facade import Project
+from headway.dialects import dialect_of
+from headway.project import Project
 from tests import servers
 from tests.migrator.scripts import write_project
 
@@ -70,9 +70,9 @@ def show(title: str, found: dict[str, float], floor: str) -> None:
 
 def sql_of(project: Project, url: URL, start: str, target: str) -> list[str]:
     """The plain statements of an upgrade, for the bare driver."""
-    from app.migrator.address import Address
-    from app.migrator.offline import Span, render
-    from app.migrator.plans import Direction
+    from headway.connections.address import Address
+    from headway.plan.plans import Direction
+    from headway.plan.sql import Span, render
 
     span = Span(
         project=project,

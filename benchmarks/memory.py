@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app.extensions import db
 from app.fleet import refresh, registering
-from app.migrator import Project as Scripts
 from app.models import State
+from headway import Project as Scripts
 from tests.conftest import boot
 from tests.fleet.fleets import ROOT
 from tests.fleet.sites import Site, site_on

@@ -37,8 +37,8 @@ sys.path[:0] = [str(HOME), str(HOME / "examples" / "fleet")]
 
 from make import SCRIPTS, make
 
-from app.migrator import Project
 from benchmarks.fleet import alembics
+from headway import Project
 from tests import servers
 from tests.conftest import database_on
 

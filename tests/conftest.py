@@ -17,9 +17,9 @@ from sqlalchemy.engine import URL
 
 from app import create_app
 from app.extensions import db
-from app.migrator import Project
-from app.migrator.pytest_plugin import Template
 from app.settings import MIGRATIONS, RELEASE, Settings
+from headway import Project
+from headway.pytest_plugin import Template
 from tests import servers
 from tests.migrator.scripts import write_project
 

@@ -10,7 +10,15 @@ from pathlib import Path
 from alembic.script import ScriptDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("app", "migrations", "wsgi.py", "gunicorn.conf.py", "pyproject.toml", "docs/problems")
+PARTS = (
+    "app",
+    "headway",
+    "migrations",
+    "wsgi.py",
+    "gunicorn.conf.py",
+    "pyproject.toml",
+    "docs/problems",
+)
 (HEAD,) = ScriptDirectory(ROOT / "migrations", version_locations=[ROOT / "migrations"]).get_heads()
 """The catalog's newest revision."""
 BIN = Path(sys.executable).parent
@@ -110,7 +118,7 @@ def make_release(path: Path) -> Release:
         if source.is_dir():
             # With what Python has compiled of the app: each release would do it again. Half-written
             # files come and go; revisions are edited quicker than their times tell.
-            ignored = "*.pyc.*" if part == "app" else "__pycache__"
+            ignored = "*.pyc.*" if part in ("app", "headway") else "__pycache__"
             shutil.copytree(source, target, ignore=shutil.ignore_patterns(ignored))
         elif source.exists():
             shutil.copy(source, target)

@@ -11,7 +11,7 @@ from flask.testing import FlaskCliRunner
 from sqlalchemy.engine import URL
 
 from app import create_app
-from app.migrator import Project
+from headway import Project
 from tests.conftest import settings_for
 from tests.migrator.scripts import write_project
 

@@ -5,7 +5,8 @@ import re
 from flask import request
 from werkzeug.exceptions import PreconditionRequired
 
-from app.errors import HeadwayError, InputInvalid
+from app.errors import InputInvalid
+from headway.errors import HeadwayError
 
 TAG = r'(W/)?"[!#-~]*"'
 TAGS = re.compile(rf"\*|{TAG}(\s*,\s*{TAG})*")

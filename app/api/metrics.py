@@ -10,10 +10,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.errors import HeadwayError
 from app.extensions import db
 from app.fleet.measures import Measures, measure
 from app.fleet.tallies import BOUNDS, Tally
+from headway.errors import HeadwayError
 
 log = logging.getLogger(__name__)
 

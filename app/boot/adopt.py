@@ -5,16 +5,16 @@ import logging
 from alembic.runtime.migration import MigrationContext
 
 from app.boot.bind import catalog
-from app.errors import CatalogUnstamped
 from app.extensions import alembic, db
-from app.migrator import history
-from app.migrator.address import Address
-from app.migrator.drift import Comparison
-from app.migrator.lock import database_lock
-from app.migrator.look import look
-from app.migrator.project import ScriptProject
-from app.migrator.values import Holder, Position
 from app.settings import MIGRATIONS, RELEASE
+from headway import history
+from headway.connections.address import Address
+from headway.connections.lock import database_lock
+from headway.errors import CatalogUnstamped
+from headway.look import look
+from headway.schema.drift import Comparison
+from headway.scripts.project import ScriptProject
+from headway.types import Holder, Position
 
 log = logging.getLogger(__name__)
 

@@ -10,17 +10,17 @@ from functools import cached_property
 from flask import Flask, current_app
 
 from app import models  # noqa: F401  # registers the tables that `flask db check` compares
-from app.errors import CatalogTorn, DatabaseReadOnly
 from app.extensions import CatalogAlembic, StepsOf, alembic, db
-from app.migrator import history
-from app.migrator.dialects import dialect_of
-from app.migrator.lock import database_lock
-from app.migrator.look import look
-from app.migrator.reach import reaching
-from app.migrator.run import guarded
-from app.migrator.scripts import Scripts
-from app.migrator.values import Holder, Look, Position, Progress
 from app.settings import MIGRATIONS, RELEASE, Settings
+from headway import history
+from headway.connections.lock import database_lock
+from headway.dialects import dialect_of
+from headway.dialects.reach import reaching
+from headway.errors import CatalogTorn, DatabaseReadOnly
+from headway.execution.guard import guarded
+from headway.look import look
+from headway.scripts.files import Scripts
+from headway.types import Holder, Look, Position, Progress
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.boot.bind import catalog
 from app.extensions import db
-from app.migrator.values import Look, Position
 from app.models import Boot
 from app.settings import RELEASE
+from headway.types import Look, Position
 
 log = logging.getLogger(__name__)
 

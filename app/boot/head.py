@@ -11,7 +11,9 @@ from sqlalchemy.exc import DBAPIError
 
 from app.boot import boots
 from app.boot.bind import Catalog, catalog
-from app.errors import (
+from app.extensions import alembic, db
+from headway.dialects.reach import connect, reaching
+from headway.errors import (
     CatalogAhead,
     CatalogBehind,
     CatalogForeign,
@@ -22,11 +24,9 @@ from app.errors import (
     MigrationFailed,
     SeveralHeads,
 )
-from app.extensions import alembic, db
-from app.migrator.care import reason
-from app.migrator.look import look
-from app.migrator.reach import connect, reaching
-from app.migrator.values import Look, Position
+from headway.execution.failures import reason
+from headway.look import look
+from headway.types import Look, Position
 
 log = logging.getLogger(__name__)
 

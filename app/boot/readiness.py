@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.boot.bind import catalog
-from app.errors import CatalogBehind, DatabaseUnreachable, HeadwayError
 from app.extensions import db
-from app.migrator.look import look, read_current
-from app.migrator.reach import connect, reaching
-from app.migrator.values import Look, Position
+from headway.dialects.reach import connect, reaching
+from headway.errors import CatalogBehind, DatabaseUnreachable, HeadwayError
+from headway.look import look, read_current
+from headway.types import Look, Position
 
 log = logging.getLogger(__name__)
 

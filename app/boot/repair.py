@@ -6,18 +6,18 @@ from contextlib import contextmanager
 from sqlalchemy import Connection
 
 from app.boot.bind import catalog
-from app.errors import RepairRefused
 from app.extensions import alembic, db
-from app.migrator import history
-from app.migrator.dialects import dialect_of
-from app.migrator.driver import raw_of
-from app.migrator.lock import NAME as LOCK
-from app.migrator.lock import database_lock
-from app.migrator.look import look
-from app.migrator.mend import Mender, Repair, Verdict
-from app.migrator.reach import connect, reaching
-from app.migrator.values import Holder
 from app.settings import RELEASE
+from headway import history
+from headway.connections.lock import NAME as LOCK
+from headway.connections.lock import database_lock
+from headway.dialects import dialect_of
+from headway.dialects.driver import raw_of
+from headway.dialects.reach import connect, reaching
+from headway.errors import RepairRefused
+from headway.execution.repair import Mender, Repair, Verdict
+from headway.look import look
+from headway.types import Holder
 
 
 def plan_repair(verdict: Verdict | None = None) -> Repair:

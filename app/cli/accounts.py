@@ -9,11 +9,11 @@ import click
 from app.cli.actor import command_line
 from app.cli.groups import Group
 from app.cli.invitation import address
-from app.cli.output import as_json, paged, print_json, print_table, text
 from app.cli.tokens import row as token_row
 from app.fleet import accounts as fleet
 from app.fleet import invitations, oidc, passwords
 from app.models import Account, Role
+from headway.cli.output import as_json, paged, print_json, print_table, text
 
 COLUMNS = (
     *("id", "name", "email", "role", "description", "birthdate"),

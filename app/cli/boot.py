@@ -14,10 +14,10 @@ import threading
 from flask import Flask
 
 from app import boot, logs
-from app.cli.output import EXIT_OF, Exit
-from app.errors import HeadwayError
-from app.migrator.values import Progress
 from app.settings import Settings
+from headway.cli.output import EXIT_OF, Exit
+from headway.errors import HeadwayError
+from headway.types import Progress
 
 
 def main() -> Exit:

@@ -11,13 +11,13 @@ from app.boot import repair as mending
 from app.boot.readiness import position
 from app.cli.actor import command_line
 from app.cli.groups import Group
-from app.cli.output import Exit, as_json, paged, print_json, print_table, text
-from app.cli.repairs import agree, repairing
-from app.errors import CatalogBehind, DatabaseUnreachable
 from app.fleet import secrets, service
-from app.migrator import history as records
-from app.migrator.mend import Verdict
-from app.migrator.values import Look, Position
+from headway import history as records
+from headway.cli.output import Exit, as_json, paged, print_json, print_table, text
+from headway.cli.repair import agree, repairing
+from headway.errors import CatalogBehind, DatabaseUnreachable
+from headway.execution.repair import Verdict
+from headway.types import Look, Position
 
 NEXT_STEP = {
     Position.AT_HEAD: "",

@@ -11,7 +11,6 @@ from app.cli.actor import command_line
 from app.cli.choosing import chosen, labels_of, located, row_of
 from app.cli.groups import Group
 from app.cli.imports import import_
-from app.cli.output import Exit, as_json, counted, paged, print_json, print_record, print_table
 from app.errors import InputInvalid
 from app.fleet import (
     accounts,
@@ -26,6 +25,7 @@ from app.fleet import databases as fleet
 from app.fleet import refresh as looking
 from app.fleet.selectors import Selector
 from app.models import Database, Strategy
+from headway.cli.output import Exit, as_json, counted, paged, print_json, print_record, print_table
 
 SHORT = ("id", "project", "name", "position", "current", "labels", "address")
 

@@ -7,10 +7,10 @@ import click
 
 from app.cli.actor import command_line
 from app.cli.groups import Group
-from app.cli.output import as_json, counted, paged, print_json, print_table
 from app.fleet import drifts as fleet
 from app.fleet import projects
 from app.fleet.drifts import Group as Shared
+from headway.cli.output import as_json, counted, paged, print_json, print_table
 
 SHORTEST = 12
 """So much of a digest is shown: no two differences of a fleet begin like each other."""

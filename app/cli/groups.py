@@ -9,8 +9,8 @@ from alembic.util import CommandError
 from flask.cli import AppGroup, FlaskGroup
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from app.cli.output import Refusal
-from app.errors import DatabaseUnreachable, HeadwayError
+from headway.cli.output import Refusal
+from headway.errors import DatabaseUnreachable, HeadwayError
 
 
 @contextmanager

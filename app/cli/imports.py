@@ -9,10 +9,10 @@ import click
 from flask.cli import with_appcontext
 
 from app.cli.actor import command_line
-from app.cli.output import Exit, as_json, print_json
 from app.errors import InputInvalid
 from app.fleet import databases as fleet
 from app.fleet import importing, projects
+from headway.cli.output import Exit, as_json, print_json
 
 MOST_SHOWN = 20
 

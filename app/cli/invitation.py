@@ -7,9 +7,9 @@ import sys
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.errors import HeadwayError
 from app.extensions import db
 from app.fleet.invitations import invite_first_admin
+from headway.errors import HeadwayError
 
 log = logging.getLogger(__name__)
 

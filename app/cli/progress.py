@@ -16,11 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 from sqlalchemy.exc import OperationalError
 
-from app.cli.output import Exit
 from app.fleet import progress as fleet
 from app.fleet import watching, workers
 from app.fleet.actors import Actor
 from app.models import Approval, Stage
+from headway.cli.output import Exit
 
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0

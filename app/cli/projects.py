@@ -6,9 +6,9 @@ import click
 
 from app.cli.actor import command_line
 from app.cli.groups import Group
-from app.cli.output import as_json, paged, print_json, print_record, print_table
 from app.fleet import projects as fleet
 from app.models import Project
+from headway.cli.output import as_json, paged, print_json, print_record, print_table
 
 COLUMNS = (
     *("id", "name", "location", "ini", "x", "notes", "state", "problem", "heads", "environment"),

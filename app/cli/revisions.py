@@ -6,7 +6,12 @@ import click
 
 from app.cli.actor import command_line
 from app.cli.groups import Group
-from app.cli.output import (
+from app.cli.projects import projects
+from app.fleet import projects as known
+from app.fleet import revisions as fleet
+from app.fleet import standings
+from app.models import Kind, Loading, Revision
+from headway.cli.output import (
     Exit,
     as_json,
     paged,
@@ -16,11 +21,6 @@ from app.cli.output import (
     text,
     without_log,
 )
-from app.cli.projects import projects
-from app.fleet import projects as known
-from app.fleet import revisions as fleet
-from app.fleet import standings
-from app.models import Kind, Loading, Revision
 
 COLUMNS = (
     *("revision", "message", "parents", "depends_on", "labels", "path", "checksum", "present"),

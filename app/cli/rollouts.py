@@ -9,12 +9,12 @@ import click
 from app.cli import progress
 from app.cli.actor import command_line
 from app.cli.groups import Group
-from app.cli.output import Number, as_json, counted, paged, print_json, print_table, text
 from app.cli.rollout_options import asked_for, asking
 from app.fleet import previews, projects, steering
 from app.fleet import rollouts as fleet
 from app.fleet.actors import Actor
 from app.models import Rollout, Stage
+from headway.cli.output import Number, as_json, counted, paged, print_json, print_table, text
 
 COLUMNS = (
     *("id", "project_id", "title", "kind", "target", "selector", "waves", "sizes", "gate"),

@@ -7,13 +7,13 @@ import click
 from app.cli import progress
 from app.cli.actor import command_line
 from app.cli.groups import Group
-from app.cli.output import Number, as_json, on_terminal, paged, print_json, print_table, text
 from app.cli.rollouts import row as rollout_row
 from app.fleet import databases, exporting, opening, rollouts
 from app.fleet import runs as fleet
 from app.fleet.actors import Actor
 from app.fleet.drafting import OPERATIONS
 from app.models import Kind, Rollout, Run, State
+from headway.cli.output import Number, as_json, on_terminal, paged, print_json, print_table, text
 
 COLUMNS = (
     *("id", "rollout_id", "database_id", "kind", "attempt", "server", "state", "worker"),

@@ -6,10 +6,10 @@ import click
 
 from app.cli.actor import command_line
 from app.cli.groups import Group
-from app.cli.output import Number, as_json, paged, print_json, print_table, text
 from app.fleet import accounts
 from app.fleet import tokens as fleet
 from app.models import Token
+from headway.cli.output import Number, as_json, paged, print_json, print_table, text
 
 COLUMNS = (
     *("id", "account_id", "name", "prefix", "one_time"),

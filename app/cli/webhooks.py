@@ -6,10 +6,19 @@ import click
 
 from app.cli.actor import command_line
 from app.cli.groups import Group
-from app.cli.output import Exit, Number, as_json, paged, print_json, print_table, text, without_log
 from app.fleet import webhooks as fleet
 from app.fleet.deliveries import DeliveryState
 from app.models import Delivery, Webhook
+from headway.cli.output import (
+    Exit,
+    Number,
+    as_json,
+    paged,
+    print_json,
+    print_table,
+    text,
+    without_log,
+)
 
 COLUMNS = ("id", "name", "address", "events", "by_name", "created_at")
 TOLD = (

@@ -16,10 +16,11 @@ from types import FrameType
 from flask import Flask
 
 from app import boot, logs
-from app.cli.output import EXIT_OF, Exit
-from app.errors import HeadwayError
 from app.settings import Settings
-from app.supervisor import STOPS, when_orphaned
+from app.supervisor import STOPS
+from headway.cli.output import EXIT_OF, Exit
+from headway.errors import HeadwayError
+from headway.parent import when_orphaned
 
 
 def catalog_app(settings: Settings) -> Flask:

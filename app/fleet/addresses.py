@@ -15,14 +15,14 @@ from flask import current_app
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from app.errors import AddressInvalid, DatabaseUnreachable, DriverMissing, OutsideRoots
+from app.errors import OutsideRoots
 from app.fleet import url_options
-from app.migrator import driver
-from app.migrator.dialects import dialect_of
-from app.migrator.search_path import schema_of
-from app.migrator.urls import is_same, place_of, real_file_of, shown
 from app.models import Database
 from app.settings import DRIVERS, Settings
+from headway.dialects import dialect_of, driver
+from headway.dialects.search_path import schema_of
+from headway.dialects.urls import is_same, place_of, real_file_of, shown
+from headway.errors import AddressInvalid, DatabaseUnreachable, DriverMissing
 
 LONGEST = 1024
 SECRETS = Path("/run/secrets")

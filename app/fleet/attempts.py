@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, func, select, update
 
-from app.errors import DatabaseMoved
 from app.fleet import starting
 from app.fleet.transactions import CatalogSession
 from app.models import Database, Kind, Rollout, Run, State
+from headway.errors import DatabaseMoved
 
 
 def latest(rollout: Rollout, kind: str | None = None) -> tuple[ColumnElement[bool], ...]:

@@ -16,8 +16,8 @@ from app.extensions import db
 from app.fleet import histories, projects, standings
 from app.fleet.actors import Actor
 from app.fleet.standings import Count
-from app.migrator.graph import Node
 from app.models import Project, Revision, Rollout
+from headway.plan.graph import Node
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,10 +22,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from app.errors import DiskFull, HeadwayError, MigrationFailed, ScriptsUnreadable
 from app.fleet.requests import Work
-from app.migrator.care import reason
-from app.migrator.environment import PASSWORD
+from headway.errors import DiskFull, HeadwayError, MigrationFailed, ScriptsUnreadable
+from headway.execution.failures import reason
+from headway.scripts.environment import PASSWORD
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.errors import HeadwayError
 from app.fleet import advance, leases, loading, refresh, webhooks
 from app.fleet.pulse import Pulse
+from headway.errors import HeadwayError
 
 log = logging.getLogger(__name__)
 

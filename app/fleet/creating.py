@@ -6,7 +6,6 @@ from typing import Any
 
 from sqlalchemy import URL, select
 
-from app.errors import AddressInvalid, DatabaseExists, MigrationFailed
 from app.extensions import db
 from app.fleet import audit, born, dropping, idempotency, standings
 from app.fleet.actors import Actor
@@ -18,11 +17,12 @@ from app.fleet.registering import added
 from app.fleet.remote import RemoteProject
 from app.fleet.tasks import joined
 from app.fleet.transactions import repeated, writing
-from app.migrator.address import Address
-from app.migrator.search_path import refuse_schema
-from app.migrator.values import Look
 from app.models import Database
 from app.settings import RELEASE
+from headway.connections.address import Address
+from headway.dialects.search_path import refuse_schema
+from headway.errors import AddressInvalid, DatabaseExists, MigrationFailed
+from headway.types import Look
 
 MAKING = "it is being made"
 WAIT_SECONDS = 60.0

@@ -7,12 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, exists, select
 from sqlalchemy.orm import aliased, selectinload
 
-from app.errors import (
-    DatabaseNotFound,
-    InputInvalid,
-    RecordChanged,
-    StillNeeded,
-)
+from app.errors import DatabaseNotFound, InputInvalid, RecordChanged
 from app.extensions import db
 from app.fleet import audit, idempotency, standings
 from app.fleet.accounts import LARGEST_ID
@@ -26,6 +21,7 @@ from app.fleet.registering import Registered, added, register_many
 from app.fleet.selectors import Selector
 from app.fleet.transactions import CatalogSession, repeated, writing
 from app.models import BEGUN, Database, Label, Project, Rollout, Run, Stage
+from headway.errors import StillNeeded
 
 __all__ = [
     "Registered",

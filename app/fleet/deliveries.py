@@ -10,12 +10,13 @@ from enum import StrEnum
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import undefer
 
-from app.errors import HeadwayError, WebhookNotFound
+from app.errors import WebhookNotFound
 from app.extensions import db
 from app.fleet.leases import clock
 from app.fleet.sending import TIMEOUT, Answer, Message, send
 from app.fleet.transactions import CatalogSession, repeated, writing
 from app.models import Delivery, Webhook
+from headway.errors import HeadwayError
 
 log = logging.getLogger(__name__)
 

@@ -20,13 +20,14 @@ from kombu.connection import Connection
 from kombu.exceptions import KombuError
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.errors import BrokerUnreachable, HeadwayError, SettingInvalid
+from app.errors import BrokerUnreachable, SettingInvalid
 from app.extensions import db
 from app.fleet import claims, loading, workers
 from app.fleet.chores import CHORES, LOAD, Chore, load_due
 from app.fleet.work import Hand
 from app.settings import Settings
-from app.supervisor import when_orphaned
+from headway.errors import HeadwayError
+from headway.parent import when_orphaned
 
 log = logging.getLogger(__name__)
 

@@ -4,12 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from app.errors import (
-    InputInvalid,
-    ProjectNotFound,
-    ProjectNotReady,
-    RevisionNotFound,
-)
+from app.errors import InputInvalid, ProjectNotFound, ProjectNotReady
 from app.extensions import db
 from app.fleet import histories, waves
 from app.fleet.actors import Actor
@@ -19,6 +14,7 @@ from app.fleet.gates import Gate
 from app.fleet.selectors import Selector
 from app.fleet.windows import Window
 from app.models import Kind, Loading, Project, Rollout, Stage
+from headway.errors import RevisionNotFound
 
 OPERATIONS = tuple(kind for kind in Kind if kind not in (Kind.REHEARSE, Kind.UNDO))
 """What a rollout may be asked to do."""

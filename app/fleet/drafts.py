@@ -11,12 +11,13 @@ from typing import Any
 from flask import current_app
 from sqlalchemy import URL, select
 
-from app.errors import AccountNotFound, DatabaseUnreachable, InputInvalid
+from app.errors import AccountNotFound, InputInvalid
 from app.fleet.accounts import LARGEST_ID
 from app.fleet.addresses import Described, described, parse, resolve
 from app.fleet.fields import UNFIT, fitting, quoted
 from app.fleet.transactions import CatalogSession
 from app.models import Account, Database, Strategy
+from headway.errors import DatabaseUnreachable
 
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
 LONGEST_VALUE = 128

@@ -8,21 +8,22 @@ from typing import Any
 from sqlalchemy import URL, delete, make_url, or_, select
 from sqlalchemy.exc import ArgumentError
 
-from app.errors import DatabaseNotFound, HeadwayError, InputInvalid, RecordChanged, StillNeeded
+from app.errors import DatabaseNotFound, InputInvalid, RecordChanged
 from app.extensions import db
 from app.fleet import audit, standings
 from app.fleet.actors import Actor
 from app.fleet.addresses import described, resolve, url_of
 from app.fleet.databases import find, get_database, require_free
 from app.fleet.transactions import CatalogSession, repeated, writing
-from app.migrator.address import Address
-from app.migrator.dialects import dialect_of
-from app.migrator.driver import Raw
-from app.migrator.search_path import refuse_schema
-from app.migrator.session import Policy, held
-from app.migrator.urls import is_same
 from app.models import Database, Difference, Event
 from app.settings import RELEASE
+from headway.connections.address import Address
+from headway.connections.session import Policy, held
+from headway.dialects import dialect_of
+from headway.dialects.driver import Raw
+from headway.dialects.search_path import refuse_schema
+from headway.dialects.urls import is_same
+from headway.errors import HeadwayError, StillNeeded
 
 DROPPED = "database.dropped"
 RETIRED = " (retired {})"

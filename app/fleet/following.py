@@ -11,9 +11,10 @@ from flask import Flask
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.errors import CatalogBusy, HeadwayError, TooManyStreams
+from app.errors import CatalogBusy, TooManyStreams
 from app.fleet import watching
 from app.fleet.tokens import authenticate
+from headway.errors import HeadwayError
 
 FOLLOWERS = threading.BoundedSemaphore(2)
 """Of the four requests that a process answers at once, so many may follow a rollout."""

@@ -11,8 +11,8 @@ from sqlalchemy import select
 
 from app.errors import ProjectNotFound, ProjectNotReady
 from app.extensions import db
-from app.migrator.graph import Graph, Node
 from app.models import Loading, Project, Revision
+from headway.plan.graph import Graph, Node
 
 RELATIVE = re.compile(r"[+-]\d+$")
 

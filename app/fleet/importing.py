@@ -19,10 +19,9 @@ from sqlalchemy import URL
 from app.errors import InputInvalid
 from app.fleet.addresses import inside, parse_server, settings
 from app.fleet.fields import quoted
-from app.migrator import driver
-from app.migrator.dialects import OURS, dialect_of
-from app.migrator.driver import ask, closing, open_raw
-from app.migrator.reach import reaching
+from headway.dialects import OURS, dialect_of, driver
+from headway.dialects.driver import ask, closing, open_raw
+from headway.dialects.reach import reaching
 
 Row = dict[str, Any]
 

@@ -24,9 +24,9 @@ from flask import current_app
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from app.errors import HeadwayError, ProcessEnded
 from app.fleet.child import BESIDE, MAIN
 from app.settings import ROOT, Settings
+from headway.errors import HeadwayError, ProcessEnded
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.extensions import db
 from app.fleet.transactions import in_passing, is_contended
-from app.migrator.dialects import dialect_of
 from app.models import Lease
 from app.models.columns import utc_now
+from headway.dialects import dialect_of
 
 SHARE = 0.5
 """How much of its time a lease may lose before its holder puts it off again."""

@@ -9,17 +9,18 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from app.errors import HeadwayError, ProjectNotFound, ScriptsUnreadable
+from app.errors import ProjectNotFound
 from app.extensions import db
 from app.fleet import audit, projects, standings
 from app.fleet.actors import Actor
 from app.fleet.remote import RemoteProject
 from app.fleet.transactions import CatalogSession, repeated, writing
-from app.migrator import register
-from app.migrator.environment import PASSWORD, Mode
-from app.migrator.register import Record, Sql
-from app.migrator.values import Position
 from app.models import Database, Loading, Project, Revision, Role, Standing
+from headway.errors import HeadwayError, ScriptsUnreadable
+from headway.plan import register
+from headway.plan.register import Record, Sql
+from headway.scripts.environment import PASSWORD, Mode
+from headway.types import Position
 
 log = logging.getLogger(__name__)
 

@@ -10,16 +10,16 @@ from typing import Any
 from sqlalchemy import URL, select
 from sqlalchemy.orm import Session, undefer
 
-from app.errors import HeadwayError
 from app.extensions import db
 from app.fleet.addresses import url_of
 from app.fleet.asking import SECONDS, Question, Round, Silence
 from app.fleet.messages import Answer, Seen
 from app.fleet.remote import RemoteProject
-from app.migrator.driver import shown
-from app.migrator.sizes import sizes
-from app.migrator.values import Look, Position
 from app.models import BEGUN, Database, Run
+from headway.connections.sizes import sizes
+from headway.dialects.driver import shown
+from headway.errors import HeadwayError
+from headway.types import Look, Position
 
 PAGE = 2000
 BATCH = 500

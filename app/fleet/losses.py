@@ -9,15 +9,15 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from app.errors import HeadwayError, ProcessEnded
-from app.errors import Kind as ErrorKind
 from app.extensions import db
 from app.fleet import records, workers
 from app.fleet.remote import RemoteDatabase
 from app.fleet.tasks import Task, joined, split
 from app.fleet.transactions import repeated, writing
-from app.migrator.values import Look, Position
 from app.models import Kind, Rollout, Run, Stage, State
+from headway.errors import HeadwayError, ProcessEnded
+from headway.errors import Kind as ErrorKind
+from headway.types import Look, Position
 
 AT_ONCE = 50
 ATTEMPTS = 5

@@ -15,8 +15,8 @@ from app.fleet.selectors import POSITIONS
 from app.fleet.standings import Count, counts
 from app.fleet.tallies import Tally
 from app.fleet.workers import LOST_SECONDS
-from app.migrator.values import Position
 from app.models import Delivery, Project, Revision, Rollout, Stage, State, Worker
+from headway.types import Position
 
 
 @dataclass(frozen=True, kw_only=True)

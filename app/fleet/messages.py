@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import URL
 
-from app.errors import HeadwayError
 from app.fleet.asking import Silence
-from app.migrator.values import Look
+from headway.errors import HeadwayError
+from headway.types import Look
 
 
 @dataclass(frozen=True)

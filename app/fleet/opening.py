@@ -10,8 +10,8 @@ from app.errors import RolloutRefused
 from app.fleet import databases, rollouts
 from app.fleet.actors import Actor
 from app.fleet.born import born_at
-from app.migrator.values import Position
 from app.models import Database, Kind, Rollout, Strategy
+from headway.types import Position
 
 READY = (Position.AT_HEAD, Position.AHEAD)
 

@@ -5,22 +5,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from app.errors import (
-    CheckFailed,
+from app.errors import CheckFailed
+from app.fleet import drifts
+from app.fleet.gates import Check
+from app.fleet.remote import RemoteDatabase, RemoteProject
+from app.fleet.tasks import Ended, Task, joined, split
+from app.models import Kind, State
+from headway.dialects.sqlite import snapshots
+from headway.errors import (
     DatabaseMissing,
     DatabaseMoved,
     HeadwayError,
     SnapshotFailed,
     SnapshotNotFound,
 )
-from app.fleet import drifts
-from app.fleet.gates import Check
-from app.fleet.remote import RemoteDatabase, RemoteProject
-from app.fleet.tasks import Ended, Task, joined, split
-from app.migrator import snapshots
-from app.migrator.plans import Direction
-from app.migrator.values import Look, Outcome, Position
-from app.models import Kind, State
+from headway.plan.plans import Direction
+from headway.types import Look, Outcome, Position
 
 
 def operate(task: Task) -> Ended:

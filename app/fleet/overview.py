@@ -18,8 +18,8 @@ from app.fleet import standings
 from app.fleet.actors import Actor
 from app.fleet.selectors import Selector
 from app.fleet.standings import Count
-from app.migrator.values import Position
 from app.models import Account, Database, Label, Project, Run, State
+from headway.types import Position
 
 MOST_GROUPS = 200
 LATELY = timedelta(days=7)

@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import update
 
-from app.errors import DatabaseMissing, HeadwayError, Kind, ProcessEnded
 from app.fleet import advance, operations, records, windows
 from app.fleet.tasks import Ended, Task, joined
 from app.fleet.transactions import repeated, writing
-from app.migrator.care import reason
 from app.models import Kind as RunKind
 from app.models import Run, Stage, State
+from headway.errors import DatabaseMissing, HeadwayError, Kind, ProcessEnded
+from headway.execution.failures import reason
 
 log = logging.getLogger(__name__)
 

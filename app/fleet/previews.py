@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.errors import HeadwayError
 from app.extensions import db
 from app.fleet import revisions, rollouts, starting, waves
 from app.fleet.actors import Actor
 from app.fleet.drafting import drafted
 from app.fleet.risks import risks_of
 from app.fleet.tasks import split
-from app.migrator.values import Position
 from app.models import Kind, Revision, Rollout
+from headway.errors import HeadwayError
+from headway.types import Position
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from app.errors import (
-    InputInvalid,
-    ProjectNotFound,
-    RecordChanged,
-    ScriptsUnreadable,
-    StillNeeded,
-)
+from app.errors import InputInvalid, ProjectNotFound, RecordChanged
 from app.extensions import db
 from app.fleet import audit, finding, idempotency
 from app.fleet.accounts import LARGEST_ID
@@ -24,8 +18,9 @@ from app.fleet.messages import Place
 from app.fleet.pages import page_of
 from app.fleet.remote import RemoteProject
 from app.fleet.transactions import CatalogSession, repeated, writing
-from app.migrator.locations import RESOURCE, is_resource
 from app.models import Database, Loading, Project, Rollout
+from headway.errors import ScriptsUnreadable, StillNeeded
+from headway.scripts.locations import RESOURCE, is_resource
 
 DAY = 24 * 3600
 

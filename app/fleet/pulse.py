@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from flask import Flask
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from app.errors import HeadwayError
 from app.fleet import leases, workers
+from headway.errors import HeadwayError
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from sqlalchemy import select, update
 from app.fleet import runs, standings
 from app.fleet.tasks import Ended, Task, joined, split
 from app.fleet.transactions import CatalogSession, repeated, writing
-from app.migrator.values import Look, Position
 from app.models import Database, Kind, Revision, Rollout, Run, Stage, State
+from headway.types import Look, Position
 
 log = logging.getLogger(__name__)
 

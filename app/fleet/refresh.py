@@ -7,16 +7,17 @@ from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
-from app.errors import HeadwayError, ProjectNotFound, ProjectNotReady
+from app.errors import ProjectNotFound, ProjectNotReady
 from app.extensions import db
 from app.fleet import projects, records, standings
 from app.fleet.loading import load
 from app.fleet.looks import BATCH, Tour, batches, large, looked, pages
 from app.fleet.messages import Seen
 from app.fleet.transactions import CatalogSession, repeated, writing
-from app.migrator.register import DIALECTS
-from app.migrator.values import Position
 from app.models import BEGUN, Database, Loading, Project, Run
+from headway.errors import HeadwayError
+from headway.plan.register import DIALECTS
+from headway.types import Position
 
 TABLE: Any = Database.__table__
 

@@ -7,20 +7,15 @@ from typing import Any
 
 from sqlalchemy import insert, or_, select, text
 
-from app.errors import (
-    AccountNotFound,
-    DatabaseRegistered,
-    HeadwayError,
-    NameTaken,
-    ProjectNotFound,
-)
+from app.errors import AccountNotFound, DatabaseRegistered, NameTaken, ProjectNotFound
 from app.extensions import db
 from app.fleet import audit, standings
 from app.fleet.actors import Actor
 from app.fleet.drafts import Draft, draft_of, owner_of, owners_of
 from app.fleet.transactions import CatalogSession, repeated, writing
-from app.migrator.dialects import dialect_of
 from app.models import Database, Label, Project
+from headway.dialects import dialect_of
+from headway.errors import HeadwayError
 
 BATCH = 500
 MANY = 1000

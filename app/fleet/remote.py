@@ -13,14 +13,14 @@ from sqlalchemy import URL
 
 from app.fleet import isolation
 from app.fleet.messages import Answer, Facts, Heard, Place, Target, Version
-from app.migrator.address import Address
-from app.migrator.drift import Drift
-from app.migrator.plans import Direction
-from app.migrator.register import Record, Sql
-from app.migrator.rehearsal import Rehearsal
-from app.migrator.session import Waiting
-from app.migrator.values import Look, Outcome
-from app.migrator.watch import OnStep
+from headway.connections.address import Address
+from headway.connections.session import Waiting
+from headway.execution.rehearsal import Rehearsal
+from headway.execution.run import OnStep
+from headway.plan.plans import Direction
+from headway.plan.register import Record, Sql
+from headway.schema.drift import Drift
+from headway.types import Look, Outcome
 
 CREATE_SECONDS = 300
 """How long a database may take to be made."""
@@ -122,7 +122,7 @@ class RemoteProject:
 
 @dataclass(frozen=True)
 class RemoteDatabase:
-    """One database of a project; what it can do has the names of `migrator.database.Database`."""
+    """One database of a project; what it can do has the names of `headway.Database`."""
 
     target: Target
 

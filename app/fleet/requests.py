@@ -14,18 +14,19 @@ from typing import Any, Protocol
 
 from sqlalchemy import URL
 
-from app.errors import CheckFailed, HeadwayError, ProjectNotReady
+from app.errors import CheckFailed, ProjectNotReady
 from app.fleet.asking import Question, Round, Silence
 from app.fleet.messages import Answer, Facts, Heard, Place, Seen, Target, Version
-from app.migrator import register
-from app.migrator.care import reason
-from app.migrator.database import Database
-from app.migrator.environment import Environment
-from app.migrator.facade import Extended, Project
-from app.migrator.graph import SQL_OPTIONS
-from app.migrator.session import held
-from app.migrator.sizes import size_of
-from app.migrator.values import Look, Position
+from headway.connections.session import held
+from headway.connections.sizes import size_of
+from headway.database import Database
+from headway.errors import HeadwayError
+from headway.execution.failures import reason
+from headway.plan import register
+from headway.plan.graph import SQL_OPTIONS
+from headway.project import Extended, Project
+from headway.scripts.environment import Environment
+from headway.types import Look, Position
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,6 @@ from flask import current_app
 from sqlalchemy import select
 from sqlalchemy.orm import undefer
 
-from app.errors import (
-    PreviewImpossible,
-    RevisionNotFound,
-    ScriptsUnreadable,
-)
 from app.extensions import db
 from app.fleet import histories, projects
 from app.fleet.accounts import LARGEST_ID
@@ -24,10 +19,11 @@ from app.fleet.loading import due, load
 from app.fleet.messages import Place
 from app.fleet.pages import page_of
 from app.fleet.remote import RemoteProject
-from app.migrator import plans, register
-from app.migrator.offline import note
-from app.migrator.plans import Direction
 from app.models import Kind, Project, Revision
+from headway.errors import PreviewImpossible, RevisionNotFound, ScriptsUnreadable
+from headway.plan import plans, register
+from headway.plan.plans import Direction
+from headway.plan.sql import note
 
 __all__ = [
     "asking",

@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Select, exists, func, or_, select
 from sqlalchemy.orm import aliased
 
 from app.errors import InputInvalid
-from app.migrator.values import Position
 from app.models import Database, Label
+from headway.types import Position
 
 POSITIONS = (*(position.value for position in Position), "unknown")
 """Where a database may be said to stand; `unknown` while nobody has looked."""

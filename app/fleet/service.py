@@ -10,9 +10,9 @@ from sqlalchemy import select
 
 from app.fleet.actors import Actor
 from app.fleet.pages import page_of
-from app.migrator import driver
 from app.models import Boot
 from app.settings import Settings
+from headway.dialects import driver
 
 
 @dataclass(frozen=True)

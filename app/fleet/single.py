@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.errors import HeadwayError
 from app.extensions import db
 from app.fleet import revisions, starting
 from app.fleet.actors import Actor
 from app.fleet.drafting import drafted
 from app.fleet.risks import risks_of
 from app.fleet.tasks import split
-from app.migrator.plans import Direction
-from app.migrator.risks import Risk
-from app.migrator.values import NEXT_STEPS, Position
 from app.models import Database, Kind, Revision, Rollout
+from headway.errors import HeadwayError
+from headway.plan.plans import Direction
+from headway.plan.risks import Risk
+from headway.types import NEXT_STEPS, Position
 
 MOVES = (Kind.UPGRADE, Kind.DOWNGRADE, Kind.STAMP)
 RETIRED = "It is retired. Register it again first."

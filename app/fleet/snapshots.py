@@ -8,8 +8,8 @@ from sqlalchemy import select
 
 from app.extensions import db
 from app.fleet.actors import Actor
-from app.migrator.snapshots import KEPT
 from app.models import Database, Kind, Run
+from headway.dialects.sqlite.snapshots import KEPT
 
 LOOKED_AT = 20
 """Runs. Of each database the newest three snapshots are kept, so that no more need be asked for."""

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import exists, insert, or_, select, update
 
-from app.errors import HeadwayError, RolloutRefused
+from app.errors import RolloutRefused
 from app.fleet import revisions, waves
 from app.fleet.selectors import Selector
 from app.fleet.tasks import split
 from app.fleet.transactions import CatalogSession
-from app.migrator.values import Position
 from app.models import UNENDED, Database, Kind, Label, Rollout, Run, Stage, State, Strategy
+from headway.errors import HeadwayError
+from headway.types import Position
 
 CANARY = "canary"
 """Databases with this label are the first of their rollout."""

@@ -8,14 +8,15 @@ from sqlalchemy import URL, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, joinedload, undefer
 
-from app.errors import CatalogBusy, DatabaseMoved, ProjectNotReady, TargetInvalid
+from app.errors import CatalogBusy, ProjectNotReady
 from app.extensions import db
 from app.fleet import addresses, projects, revisions, undoing
 from app.fleet.gates import Gate
 from app.fleet.remote import RemoteDatabase, RemoteProject
 from app.fleet.transactions import writing
-from app.migrator.values import Holder, Look, Position
 from app.models import Database, Kind, Project, Rollout, Run, State
+from headway.errors import DatabaseMoved, TargetInvalid
+from headway.types import Holder, Look, Position
 
 LOCK_WAIT = 10.0
 """Seconds that a run waits for another that migrates the same database; then it is tried later."""

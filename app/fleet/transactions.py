@@ -19,13 +19,13 @@ from app.errors import (
     CatalogBusy,
     DatabaseRegistered,
     EmailTaken,
-    HeadwayError,
     NameTaken,
     ProjectNotFound,
     RecordChanged,
 )
 from app.extensions import db
-from app.migrator.dialects import dialect_of
+from headway.dialects import dialect_of
+from headway.errors import HeadwayError
 
 CatalogSession = scoped_session[Session]
 

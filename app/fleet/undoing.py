@@ -5,9 +5,9 @@ from typing import Any
 from sqlalchemy import Select, exists, insert, literal, select, true
 from sqlalchemy.orm import Session, aliased
 
-from app.errors import DatabaseMoved
 from app.fleet.transactions import CatalogSession
 from app.models import BEGUN, Kind, Rollout, Run, Stage, State
+from headway.errors import DatabaseMoved
 
 BACK = (Kind.UPGRADE, Kind.DOWNGRADE, Kind.STAMP)
 """What can be undone."""

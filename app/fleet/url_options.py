@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
-from app.errors import AddressInvalid
+from headway.errors import AddressInvalid
 
 Form = Callable[[str, Iterable[Path]], bool]
 """True for a value of this form, given the folders that files may be in."""

@@ -9,11 +9,11 @@ from contextlib import contextmanager, suppress
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.errors import HeadwayError
 from app.fleet import claims, isolation, perform, workers
 from app.fleet.chores import CHORES, LOAD, Chore, Doing, give_back, load_due
 from app.fleet.pulse import Pulse
 from app.fleet.watchdog import Watchdog
+from headway.errors import HeadwayError
 
 log = logging.getLogger(__name__)
 

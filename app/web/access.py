@@ -27,11 +27,12 @@ from flask_limiter.util import get_remote_address
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.wrappers import Response as BaseResponse
 
-from app.errors import HeadwayError, InputInvalid, PasswordRefused, SignInRefused, TokenRefused
+from app.errors import InputInvalid, PasswordRefused, SignInRefused, TokenRefused
 from app.extensions import limiter
 from app.fleet import passwords, sessions, tokens
 from app.fleet.actors import Actor
 from app.settings import Settings
+from headway.errors import HeadwayError
 
 bp = APIBlueprint("access", __name__, enable_openapi=False)
 csrf = CSRFProtect()

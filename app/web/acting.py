@@ -7,8 +7,7 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from app.errors import HeadwayError, InputInvalid, RecordChanged, RolloutRefused
-from app.errors import Kind as Refusal
+from app.errors import InputInvalid, RecordChanged, RolloutRefused
 from app.fleet import (
     accounts,
     changing,
@@ -23,6 +22,8 @@ from app.fleet import databases as fleet
 from app.fleet.actors import Actor
 from app.models import Database, Kind, Strategy
 from app.web import access, choosing
+from headway.errors import HeadwayError
+from headway.errors import Kind as Refusal
 
 bp = APIBlueprint(
     "acting", __name__, enable_openapi=False, url_prefix="/databases/<int:database_id>"

@@ -5,18 +5,19 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from app.errors import HeadwayError, InputInvalid
+from app.errors import InputInvalid
 from app.fleet import changing, dropping, projects, runs, single, snapshots
 from app.fleet import databases as fleet
 from app.fleet import overview as glance
 from app.fleet.differences import differences_of
 from app.fleet.listing import count_databases, sorted_databases
 from app.fleet.selectors import POSITIONS
-from app.migrator.values import NEXT_STEPS, Position
 from app.models import Database, Kind
 from app.web import access, choosing
 from app.web.acting import actions_for
 from app.web.overview import project_id
+from headway.errors import HeadwayError
+from headway.types import NEXT_STEPS, Position
 
 bp = APIBlueprint("databases", __name__, enable_openapi=False, url_prefix="/databases")
 

@@ -6,11 +6,12 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from app.errors import DifferenceNotFound, HeadwayError, InputInvalid
+from app.errors import DifferenceNotFound, InputInvalid
 from app.fleet import differences, projects
 from app.fleet import drifts as fleet
 from app.web import access, choosing
 from app.web.overview import project_id
+from headway.errors import HeadwayError
 
 bp = APIBlueprint("drifts", __name__, enable_openapi=False, url_prefix="/drifts")
 

@@ -11,11 +11,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from app import boot
-from app.errors import CatalogBusy, DatabaseUnreachable, HeadwayError
+from app.errors import CatalogBusy
 from app.extensions import db
 from app.fleet.transactions import is_contended
-from app.migrator.dialects import dialect_of
 from app.web import access
+from headway.dialects import dialect_of
+from headway.errors import DatabaseUnreachable, HeadwayError
 
 log = logging.getLogger(__name__)
 

@@ -8,14 +8,15 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from app.errors import HeadwayError, InputInvalid, RoleInsufficient
+from app.errors import InputInvalid, RoleInsufficient
 from app.fleet import addresses, charts, finding, overview, revisions, risks, workers
 from app.fleet import projects as fleet
-from app.migrator.register import DIALECTS
 from app.models import Kind, Loading, Project, Revision
 from app.web import access
 from app.web.drawing import draw
 from app.web.pages import PAGE, after
+from headway.errors import HeadwayError
+from headway.plan.register import DIALECTS
 
 bp = APIBlueprint("projects", __name__, enable_openapi=False, url_prefix="/projects")
 

@@ -8,13 +8,14 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from app.errors import HeadwayError, InputInvalid
+from app.errors import InputInvalid
 from app.fleet import addresses, creating, importing, projects, sealed
 from app.fleet import databases as fleet
 from app.fleet.actors import Actor
 from app.fleet.registering import foresee
 from app.models import Database, Strategy
 from app.web import access, choosing
+from headway.errors import HeadwayError
 
 bp = APIBlueprint("registering", __name__, enable_openapi=False, url_prefix="/databases")
 

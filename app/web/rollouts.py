@@ -6,7 +6,7 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from app.errors import HeadwayError, InputInvalid, RoleInsufficient
+from app.errors import InputInvalid, RoleInsufficient
 from app.fleet import cells, projects, runs, steering, workers
 from app.fleet import rollouts as fleet
 from app.fleet.databases import find_database
@@ -19,6 +19,7 @@ from app.fleet.windows import DAYS
 from app.models import Kind, Rollout, Stage, State
 from app.web import access, asking, figures
 from app.web.overview import project_id
+from headway.errors import HeadwayError
 
 bp = APIBlueprint("rollouts", __name__, enable_openapi=False, url_prefix="/rollouts")
 

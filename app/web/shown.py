@@ -11,8 +11,8 @@ from flask import Flask, g
 from markupsafe import Markup
 
 from app.fleet.addresses import data_folder
-from app.migrator.values import NEXT_STEPS, Position
 from app.settings import RELEASE
+from headway.types import NEXT_STEPS, Position
 
 LOOKS = {
     **dict.fromkeys(("at_head", "succeeded", "alive", "ready"), "good"),

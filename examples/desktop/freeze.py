@@ -15,9 +15,7 @@ import PyInstaller.__main__
 
 HERE = Path(__file__).resolve().parent
 MIGRATIONS = HERE / "notes" / "migrations"
-SERVICE = ("api", "boot", "cli", "extensions", "fleet", "logs", "models", "settings", "web")
-"""The parts of Headway that are no part of `app.migrator`."""
-NEVER_NEEDED = (*(f"app.{part}" for part in SERVICE), "apiflask", "flask", "psycopg", "pymysql")
+NEVER_NEEDED = ("app", "headway.cli", "apiflask", "flask", "psycopg", "pymysql")
 
 
 def freeze(into: Path, *, sources: bool = False) -> Path:

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.migrator import Project
+from headway import Project
 
 SCRIPTS = Path(__file__).parent / "migrations"
 CITIES = ("Aachen", "Bonn", "Celle", "Dessau")

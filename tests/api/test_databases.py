@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from app.migrator import Project as Scripts
+from headway import Project as Scripts
 from tests.api.conftest import Call, assert_problem
 
 NOBODY: dict[str, Any] = {}

@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app import errors
 from app.api.problems import STATUS, STATUS_OF
-from app.cli.output import EXIT_OF, Exit
-from app.errors import HeadwayError, Kind
 from app.extensions import db
 from app.models import Event
+from headway import errors
+from headway.cli.output import EXIT_OF, Exit
+from headway.errors import HeadwayError, Kind
 from tests.api.conftest import Call, assert_problem
 from tests.conftest import settings_for
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from app import create_app
-from app.errors import DatabaseDenied
+from headway.errors import DatabaseDenied
 from tests.boot.conftest import execute
 from tests.conftest import settings_for
 

@@ -7,8 +7,8 @@ from sqlalchemy.engine import URL
 
 from app import create_app
 from app.boot import repair
-from app.errors import PoolerInTheWay
 from app.extensions import alembic, db
+from headway.errors import PoolerInTheWay
 from tests.boot.conftest import rows
 from tests.conftest import settings_for
 from tests.servers import pgbouncer

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import Browser
 
-from app.migrator.pytest_plugin import Template
+from headway.pytest_plugin import Template
 from tests.browser.people import Person, open_chromium
 from tests.fleet.fleets import Fleet, fleet_on
 from tests.fleet.sites import Site

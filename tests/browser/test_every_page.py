@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, Response
 from app import create_app
 from app.extensions import db, limiter
 from app.fleet import tokens
-from app.migrator.pytest_plugin import Template
 from app.models import Role
+from headway.pytest_plugin import Template
 from tests.browser.people import Person
 from tests.conftest import settings_for
 from tests.fleet.conftest import ROOT, person

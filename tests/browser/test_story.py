@@ -9,8 +9,8 @@ from playwright.sync_api import Page, expect
 from sqlalchemy.engine import URL
 
 from app.fleet import tokens, workers
-from app.migrator import Project as Scripts
 from app.models import Role
+from headway import Project as Scripts
 from tests.browser.people import Person
 from tests.fleet.conftest import person
 from tests.fleet.fleets import ME, ROOT, Fleet

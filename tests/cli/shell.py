@@ -14,9 +14,9 @@ from flask.testing import FlaskCliRunner
 from sqlalchemy.engine import URL
 
 from app.cli import progress
-from app.cli.migrate import migrate
 from app.extensions import db
 from app.fleet import databases
+from headway.cli.commands import migrate
 from tests.fleet.fleets import ROOT, Fleet, fleet_on
 
 

@@ -14,7 +14,7 @@ from flask import Flask
 from flask.testing import FlaskCliRunner
 from sqlalchemy.engine import URL
 
-from app.migrator import Project as Scripts
+from headway import Project as Scripts
 
 
 class Shell:

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy.engine import URL
 
-from app.cli.migrate import migrate
-from app.migrator import Project
-from app.migrator.dialects import dialect_of
+from headway import Project
+from headway.cli.commands import migrate
+from headway.dialects import dialect_of
 from tests.cli.shell import headway
 from tests.migrator.making import MODELS, run
 from tests.migrator.scripts import write_env, write_project, write_revision

@@ -13,8 +13,7 @@ import sqlalchemy as sa
 from click.testing import Result
 from sqlalchemy.engine import URL
 
-from app import errors
-from app.migrator import Project
+from headway import Project, errors
 from tests.cli.shell import headway
 from tests.migrator.making import run, table
 from tests.migrator.scripts import write_env, write_revision
@@ -46,7 +45,10 @@ RAISES = {
     "a driver's": ("op.execute('SELECT * FROM missing')", "no such table: missing"),
     "memory": ("raise MemoryError", r"MemoryError\."),
     "recursion": ("def f(): f()", "f()", "recursion"),
-    "ours": ("from app.errors import HeadwayError; raise HeadwayError('own words')", "own words"),
+    "ours": (
+        "from headway.errors import HeadwayError; raise HeadwayError('own words')",
+        "own words",
+    ),
 }
 
 

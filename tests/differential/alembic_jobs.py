@@ -39,7 +39,7 @@ def steps(
 
     Each command has a process of its own, as on a command line. The first that fails is the last.
     """
-    assert "app.migrator" not in sys.modules
+    assert "headway" not in sys.modules
     found: list[dict[str, Any]] = []
     for name, what in moves:
         if name in ("rows", "file"):

@@ -9,13 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import app.migrator.database
-import app.migrator.offline
-import app.migrator.rehearsal
-import app.migrator.templates  # noqa: F401
-from app.errors import HeadwayError
-from app.migrator import Project
-from app.migrator.database import Database
+from headway import Project
+from headway.database import Database
+from headway.errors import HeadwayError
 from tests.differential import alembic_jobs  # noqa: F401  # imports what projects import
 from tests.differential.dumps import dump, values_of_chance, write
 from tests.differential.generate import LOOKS

@@ -10,7 +10,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from app.migrator import Project
+from headway import Project
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "desktop"
 NEXT = '''"""A colour for each note."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.migrator import Project
+from headway import Project
 from tests.examples.desktop import EXAMPLE, Run, copied, follow, next_release, old_file, run, said
 
 NAMES = ["[a b] 100% %20 %(here)s {x} #1?&=.notes", "naïve ☃ 日本.notes"]

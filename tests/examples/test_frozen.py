@@ -73,7 +73,7 @@ def test_the_frozen_program_brings_an_old_file_up_to_date(program: Path, empty: 
 def test_the_frozen_program_refuses_a_newer_file(
     program: Path, empty: Path, tmp_path: Path
 ) -> None:
-    from app.migrator import Project
+    from headway import Project
 
     newer = next_release(tmp_path) / "notes" / "migrations"
     Project.load(newer).at(empty / "new.notes").create()

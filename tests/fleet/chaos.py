@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from app.errors import HeadwayError
 from app.extensions import db
 from app.fleet import refresh, registering
-from app.migrator import Project as Scripts
 from app.models import Database, Rollout, Run, Stage, State
+from headway import Project as Scripts
+from headway.errors import HeadwayError
 from tests import servers
 from tests.conftest import boot
 from tests.fleet.fleets import ROOT

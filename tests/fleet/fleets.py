@@ -29,8 +29,8 @@ from app.fleet import (
 )
 from app.fleet.actors import Actor
 from app.fleet.transactions import writing
-from app.migrator import Project as Scripts
 from app.models import Database, Project, Role, Rollout, Run, Stage
+from headway import Project as Scripts
 from tests.conftest import settings_for
 from tests.migrator.scripts import write_env, write_project, write_revision
 

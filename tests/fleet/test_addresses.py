@@ -8,17 +8,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from app import create_app
-from app.errors import (
-    AddressInvalid,
-    DatabaseUnreachable,
-    HeadwayError,
-    OutsideRoots,
-    SecretUnreadable,
-)
+from app.errors import OutsideRoots, SecretUnreadable
 from app.extensions import db
 from app.fleet import addresses, databases
 from app.fleet.selectors import Selector
 from app.models import Database
+from headway.errors import AddressInvalid, DatabaseUnreachable, HeadwayError
 from tests.conftest import settings_for
 from tests.fleet.conftest import ROOT
 from tests.fleet.registry import Registry, registry_on

@@ -15,19 +15,14 @@ from sqlalchemy.engine import URL
 from app import create_app
 from app.errors import (
     AccountNotFound,
-    AddressInvalid,
-    DatabaseExists,
     DatabaseNotFound,
     DatabaseRegistered,
-    HeadwayError,
     InputInvalid,
     NameTaken,
     ProjectNotFound,
     RecordChanged,
     RoleInsufficient,
-    ScriptsUnreadable,
     SecretUnreadable,
-    StillNeeded,
 )
 from app.extensions import Base, db
 from app.fleet import (
@@ -43,9 +38,16 @@ from app.fleet import (
 )
 from app.fleet.actors import Actor
 from app.fleet.selectors import Selector
-from app.migrator import Project as Scripts
 from app.models import Database, Project, Role, Rollout, Stage, Webhook
 from app.models.secrets import Secret
+from headway import Project as Scripts
+from headway.errors import (
+    AddressInvalid,
+    DatabaseExists,
+    HeadwayError,
+    ScriptsUnreadable,
+    StillNeeded,
+)
 from tests.conftest import settings_for
 from tests.fleet.conftest import ROOT, at_once, person
 from tests.fleet.registry import Registry, registry_on
@@ -452,7 +454,7 @@ def real(registry: Registry, place: str | URL) -> Any:
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def place(request: pytest.FixtureRequest, registry: Registry) -> Iterator[URL]:
     """Where there is no database yet, on each kind of server; gone afterwards."""
-    from app.migrator.dialects import dialect_of
+    from headway.dialects import dialect_of
 
     if request.param == "sqlite":
         yield URL.create("sqlite", database=str(registry.data / "new.db"))

@@ -14,7 +14,7 @@ from flask import Flask, current_app
 from sqlalchemy.engine import URL
 
 from app.cli import progress as terminal
-from app.errors import InputInvalid, RolloutRefused, StillNeeded
+from app.errors import InputInvalid, RolloutRefused
 from app.extensions import db
 from app.fleet import (
     advance,
@@ -35,8 +35,9 @@ from app.fleet import (
 from app.fleet import refresh as refreshing
 from app.fleet.tasks import Task
 from app.fleet.transactions import repeated, writing
-from app.migrator import Project as Scripts
 from app.models import Database, Rollout, Run, Stage
+from headway import Project as Scripts
+from headway.errors import StillNeeded
 from tests.fleet.fleets import ME, ROOT, Fleet, broken, fleet_on, fresh, lose_worker, mended, sqlite
 
 

@@ -11,14 +11,14 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app.errors import DatabaseMissing, DatabaseMoved, ProcessEnded
 from app.extensions import db
 from app.fleet import addresses, databases, isolation, projects, refresh, steering
 from app.fleet.selectors import Selector
 from app.fleet.transactions import writing
-from app.migrator import Project as Scripts
-from app.migrator.address import Address
 from app.models import Project, Run, Stage
+from headway import Project as Scripts
+from headway.connections.address import Address
+from headway.errors import DatabaseMissing, DatabaseMoved, ProcessEnded
 from tests.fleet.fleets import ROOT, Fleet, fleet_on, fresh
 from tests.fleet.sites import Site, family, is_running, kill, site_on
 from tests.migrator.scripts import write_revision

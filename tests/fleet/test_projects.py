@@ -15,12 +15,12 @@ from app.errors import (
     ProjectNotFound,
     RecordChanged,
     RoleInsufficient,
-    StillNeeded,
 )
 from app.extensions import db
 from app.fleet import audit, dropping, projects
 from app.fleet.actors import Actor
 from app.models import Loading, Project, Role
+from headway.errors import StillNeeded
 from tests.fleet.conftest import ROOT, at_once, person
 from tests.fleet.registry import Registry, registry_on
 from tests.migrator.scripts import write_env, write_project, write_revision

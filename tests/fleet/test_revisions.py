@@ -9,11 +9,13 @@ from flask import Flask
 from sqlalchemy import func, select
 from sqlalchemy.engine import URL
 
-from app import errors, migrator
+import headway
+from app import errors
 from app.extensions import db
 from app.fleet import projects, revisions
-from app.migrator import plans
 from app.models import Database, Event, Kind, Loading, Project, Revision, Standing
+from headway import errors as database_errors
+from headway.plan import plans
 from tests.fleet.conftest import ROOT, at_once, project_at, ready_project
 from tests.migrator.graphs import ENV, a_target, alembic_does, versions, write_graph
 from tests.migrator.scripts import write_env, write_project, write_revision
@@ -22,8 +24,8 @@ GRAPHS = 100
 BATCH = 25
 KINDS = {"upgrade": Kind.UPGRADE, "downgrade": Kind.DOWNGRADE}
 SAME = {
-    errors.SeveralHeads: "MultipleHeads",
-    errors.RevisionNotFound: "ResolutionError",
+    database_errors.SeveralHeads: "MultipleHeads",
+    database_errors.RevisionNotFound: "ResolutionError",
 }
 
 
@@ -316,10 +318,10 @@ def one_graph(folder: Path, dice: random.Random) -> int:
     project_id = project_at(folder, f"graph{folder.name}")
     project = revisions.load(project_id)
     if project.state == Loading.BROKEN:
-        with pytest.raises(errors.ScriptsUnreadable):
+        with pytest.raises(database_errors.ScriptsUnreadable):
             projects.scripts_of(project)
         return 1
-    scripts = migrator.Project.load(*projects.places_of(project))
+    scripts = headway.Project.load(*projects.places_of(project))
     compared = 0
     for _ in range(4):
         direction, target = a_target(ids, dice)
@@ -347,23 +349,23 @@ def register_says(project_id: int, current: tuple[str, ...], target: str, kind: 
     try:
         steps = revisions.path(project_id, current, target, kind)
         return told(steps), revisions.ends(project_id, current, target, kind)
-    except errors.HeadwayError as error:
+    except database_errors.HeadwayError as error:
         return SAME.get(type(error), type(error).__name__)
 
 
 def sql_says(project_id: int, current: tuple[str, ...], target: str, kind: Kind) -> str | None:
     try:
         steps = revisions.path(project_id, current, target, kind)
-    except errors.HeadwayError:
+    except database_errors.HeadwayError:
         return None
     return revisions.sql_of(steps, "sqlite", kind, current=current)
 
 
-def preview_says(scripts: migrator.Project, path: Path, target: str, direction: str) -> str | None:
+def preview_says(scripts: headway.Project, path: Path, target: str, direction: str) -> str | None:
     database = scripts.at(path)
     try:
         return database.preview(database.plan(target, direction=direction))
-    except errors.HeadwayError:
+    except database_errors.HeadwayError:
         return None
 
 
@@ -374,11 +376,11 @@ def test_the_sql_of_a_history_is_what_a_preview_shows(
     folder = write_project(tmp_path / "scripts", 4)
     write_revision(folder, "r005", "r004", ["op.execute(\"UPDATE t1 SET name = '100%% :x'\")"])
     project_id = ready_project(folder)
-    from app.migrator import register as kept
-    from app.migrator.address import Address
-    from app.migrator.offline import Span, render
+    from headway.connections.address import Address
+    from headway.plan import register as kept
+    from headway.plan.sql import Span, render
 
-    scripts = migrator.Project.load(folder)
+    scripts = headway.Project.load(folder)
     for kind, start, target in (
         (Kind.UPGRADE, (), "heads"),
         (Kind.UPGRADE, ("r002",), "+2"),
@@ -416,11 +418,11 @@ def test_labels_and_partial_ids_name_revisions(fleet_here: Flask, tmp_path: Path
     assert revisions.ends(project_id, ("ccc333", "ddd444"), "aaa111", Kind.STAMP) == "aaa111"
     assert revisions.ends(project_id, ("ccc333",), "heads", Kind.UPGRADE) == "ccc333+ddd444"
     assert revisions.ends(project_id, ("ccc333",), "heads", Kind.CHECK) == "ccc333"
-    with pytest.raises(errors.SeveralHeads):
+    with pytest.raises(database_errors.SeveralHeads):
         goes((), "head")
-    with pytest.raises(errors.RevisionNotFound, match="shop"):
+    with pytest.raises(database_errors.RevisionNotFound, match="shop"):
         goes((), "eee")
-    with pytest.raises(errors.TargetInvalid):
+    with pytest.raises(database_errors.TargetInvalid):
         goes(("ccc333",), "-9", Kind.DOWNGRADE)
 
 
@@ -473,9 +475,9 @@ def test_an_older_release_takes_back_what_a_newer_one_brought(
 def test_what_no_release_ever_had_cannot_be_taken_back(fleet_here: Flask, tmp_path: Path) -> None:
     project_id = ready_project(write_project(tmp_path / "scripts", 1))
     project = db.session.get_one(Project, project_id)
-    with pytest.raises(errors.RevisionNotFound, match="zzz"):
+    with pytest.raises(database_errors.RevisionNotFound, match="zzz"):
         revisions.scripts_with(project, ["zzz"])
-    with pytest.raises(errors.RevisionNotFound, match="zzz"):
+    with pytest.raises(database_errors.RevisionNotFound, match="zzz"):
         revisions.path(project_id, ("zzz",), "base", Kind.DOWNGRADE)
 
 
@@ -486,7 +488,7 @@ def test_a_newer_revision_is_no_target_of_an_older_release(
     project_id = ready_project(folder)
     (folder / "versions" / "r003.py").unlink()
     revisions.load(project_id)
-    with pytest.raises(errors.RevisionNotFound):
+    with pytest.raises(database_errors.RevisionNotFound):
         revisions.path(project_id, ("r001",), "r003", Kind.UPGRADE)
     assert revisions.path(project_id, ("r003",), "heads", Kind.UPGRADE) == ()
 
@@ -500,9 +502,9 @@ def test_a_beginning_is_enough_to_find_a_revision(fleet_here: Flask, tmp_path: P
     write_revision(folder, "abd2", "abc1")
     project_id = ready_project(folder)
     assert revisions.get_revision(ROOT, project_id, "abc").revision == "abc1"
-    with pytest.raises(errors.RevisionNotFound, match="abc1, abd2"):
+    with pytest.raises(database_errors.RevisionNotFound, match="abc1, abd2"):
         revisions.get_revision(ROOT, project_id, "ab")
-    with pytest.raises(errors.RevisionNotFound, match="x9"):
+    with pytest.raises(database_errors.RevisionNotFound, match="x9"):
         revisions.get_revision(ROOT, project_id, "x9")
 
 

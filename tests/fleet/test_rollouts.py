@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy.engine import URL
 
-from app.errors import ApprovalRefused, DatabaseLocked, RolloutRefused
+from app.errors import ApprovalRefused, RolloutRefused
 from app.extensions import db
 from app.fleet import advance, changing, claims, databases, perform, rollouts, runs, steering
 from app.fleet.actors import Actor
@@ -20,8 +20,9 @@ from app.fleet.creating import create_database
 from app.fleet.previews import preview
 from app.fleet.progress import Rehearsed, progress
 from app.fleet.tasks import Task
-from app.migrator import Project as Scripts
 from app.models import Database, Kind, Role, Rollout, Run, Stage, State
+from headway import Project as Scripts
+from headway.errors import DatabaseLocked
 from tests.fleet.conftest import person
 from tests.fleet.fleets import ME, ROOT, Fleet, broken, fleet_on, fresh, lose_worker, mended, sqlite
 from tests.migrator.scripts import write_revision

@@ -11,9 +11,10 @@ import pytest
 from flask import Flask
 from sqlalchemy.engine import URL
 
-from app.errors import AddressInvalid, DatabaseRegistered, HeadwayError, StillNeeded
+from app.errors import DatabaseRegistered
 from app.fleet import addresses, creating, dropping, url_options
-from app.migrator.dialects import dialect_of
+from headway.dialects import dialect_of
+from headway.errors import AddressInvalid, HeadwayError, StillNeeded
 from tests.fleet.conftest import ROOT
 from tests.fleet.fleets import Fleet
 from tests.fleet.registry import Registry, registry_on

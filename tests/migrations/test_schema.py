@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from app.boot import repair
-from app.errors import CatalogTorn, MigrationFailed, RepairRefused
 from app.extensions import alembic, db
+from headway.errors import CatalogTorn, MigrationFailed, RepairRefused
 from tests.conftest import environment_for
 from tests.migrations.conftest import HEAD, REVISIONS, Catalog, below, open_catalog
 from tests.releases import make_release

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
-from app.migrator.facade import Project
+from headway.project import Project
 from tests.migrator.scripts import write_env, write_project
 from tests.migrator.team import Team
 
@@ -32,7 +32,7 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture
 def new_url(backend: str, fresh_url: Callable[[str], URL]) -> URL:
     """The address of a database that is not there yet, of each kind; gone after the test."""
-    from app.migrator.dialects import dialect_of
+    from headway.dialects import dialect_of
 
     url = fresh_url(backend)
     if backend != "sqlite":

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app.migrator.facade import Project
+from headway.project import Project
 
 SCRIPT = '''"""{name}"""
 import os
@@ -105,8 +105,8 @@ def contents(url: URL) -> dict[str, Any]:
 HOLD = """
 import sys, time
 from pathlib import Path
-from app.migrator.address import Address
-from app.migrator.session import Policy, held
+from headway.connections.address import Address
+from headway.connections.session import Policy, held
 with held(Address.of(sys.argv[1]), Policy(release="tests")):
     Path(sys.argv[2]).touch()
     time.sleep(60)

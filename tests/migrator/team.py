@@ -8,8 +8,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.engine import URL
 
-from app.migrator.facade import Project
-from app.migrator.values import Outcome
+from headway.project import Project
+from headway.types import Outcome
 from tests.migrator.reference import Move, alembic, dump, typed
 
 REVISION = """\

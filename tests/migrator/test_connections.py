@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app.errors import EnvironmentFailed, MigrationFailed
-from app.migrator.environment import Mode
-from app.migrator.values import Position
+from headway.errors import EnvironmentFailed, MigrationFailed
+from headway.scripts.environment import Mode
+from headway.types import Position
 from tests.migrator.reference import dump
 from tests.migrator.team import (
     FROM_CONFIG,
@@ -111,11 +111,11 @@ def test_arguments_of_asyncpg_are_told_to_our_driver(team: Team, postgresql_url:
     pg(postgresql_url, "CREATE SCHEMA acme")
     team.two().ini().env(
         head="""
-        from app.migrator import connecting
+        from headway.isolation import connecting
         """,
         engine=made("connect_args={'options': '-c search_path=acme'}"),
     )
-    from app.migrator.connecting import Settings
+    from headway.isolation.connecting import Settings
 
     asyncpg = Settings(driver="asyncpg", arguments={"server_settings": {"search_path": "acme"}})
     assert asyncpg.arguments_for(postgresql_url) == {"options": "-c search_path=acme"}

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy.engine import URL
 
-from app.errors import CopyFailed
-from app.migrator.dialects import dialect_of, mysql_image
-from app.migrator.driver import closing, open_raw
+from headway.dialects import dialect_of
+from headway.dialects.driver import closing, open_raw
+from headway.dialects.mysql import image as mysql_image
+from headway.errors import CopyFailed
 from tests.conftest import database_on
 from tests.migrator.making import rows, run
 from tests.migrator.making_mariadb import BASE

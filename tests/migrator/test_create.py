@@ -13,9 +13,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app import errors
-from app.migrator import Project
-from app.migrator.dialects import dialect_of
+from headway import Project, errors
+from headway.dialects import dialect_of
 from tests.migrator.scripts import write_project, write_revision
 
 
@@ -130,7 +129,7 @@ def test_one_that_cannot_be_made_leaves_nothing(scripts: Path, new_url: URL) -> 
 MAKES = """
 import os, signal, sys
 from pathlib import Path
-from app.migrator import Project
+from headway import Project
 Project.load(sys.argv[1]).at(Path(sys.argv[2])).create()
 print("made", flush=True)
 sys.stdin.read()

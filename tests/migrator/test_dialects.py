@@ -21,7 +21,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy.engine import URL
 
-from app.errors import (
+from headway import history
+from headway.connections.address import Address
+from headway.dialects import dialect_of
+from headway.dialects.driver import ask
+from headway.dialects.mysql import facts as mysql_facts
+from headway.dialects.mysql import image as mysql_image
+from headway.errors import (
     DatabaseDenied,
     DatabaseExists,
     DatabaseInUse,
@@ -33,12 +39,8 @@ from app.errors import (
     RowsLost,
     SnapshotNotFound,
 )
-from app.migrator import history
-from app.migrator.address import Address
-from app.migrator.dialects import dialect_of, mysql_facts, mysql_image
-from app.migrator.driver import ask
-from app.migrator.facade import Project
-from app.migrator.values import Holder, Position
+from headway.project import Project
+from headway.types import Holder, Position
 from tests import servers
 from tests.conftest import database_on
 from tests.migrator.making import HOLD, contents, make_project, rows, run, table, tables
@@ -687,7 +689,7 @@ def test_an_index_is_made_concurrently_while_others_wait_for_our_lock(
 
 UPGRADE = """
 import sys
-from app.migrator.facade import Project
+from headway.project import Project
 Project.load(sys.argv[1]).at(sys.argv[2], lock_wait=40).upgrade()
 """
 

@@ -7,10 +7,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app import errors
-from app.migrator import Project
-from app.migrator.dialects import dialect_of
-from app.migrator.values import Position
+from headway import Project, errors
+from headway.dialects import dialect_of
+from headway.types import Position
 from tests.migrator.making import MODELS, make_project, run
 from tests.migrator.scripts import write_env, write_project, write_revision
 

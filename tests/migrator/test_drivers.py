@@ -8,13 +8,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app import errors
-from app.migrator import Project
-from app.migrator.address import Address
-from app.migrator.dialects import dialect_of
-from app.migrator.driver import ask, parse
-from app.migrator.session import Policy, held
-from app.migrator.values import Position
+from headway import Project, errors
+from headway.connections.address import Address
+from headway.connections.session import Policy, held
+from headway.dialects import dialect_of
+from headway.dialects.driver import ask, parse
+from headway.types import Position
 from tests.migrator.making import make_project, rows, run, table, tables
 
 # The name in a URL, the server, and the module without which it is skipped.

@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app.errors import DatabaseTorn, HeadwayError, MigrationFailed, RepairRefused
-from app.migrator import address
-from app.migrator.mend import Verdict
-from app.migrator.values import Position
+from headway.connections import address
+from headway.errors import DatabaseTorn, HeadwayError, MigrationFailed, RepairRefused
+from headway.execution.repair import Verdict
+from headway.types import Position
 from tests.migrator.making import contents, make_project, rows, run, table, tables
 
 MADE = 'op.execute("CREATE TABLE pet (id INTEGER)")'
@@ -135,7 +135,7 @@ def test_where_it_is_not_known_a_person_tells(tmp_path: Path, postgresql_url: UR
 
 UPGRADES = """
 import sys
-from app.migrator import Project
+from headway import Project
 Project.load(sys.argv[1]).at(sys.argv[2]).upgrade()
 """
 

@@ -19,10 +19,10 @@ from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.engine import URL
 
-from app.errors import EnvironmentFailed, HeadwayError, MigrationFailed, ScriptsUnreadable
-from app.migrator.environment import Mode
-from app.migrator.facade import Project
-from app.migrator.values import Outcome, Position
+from headway.errors import EnvironmentFailed, HeadwayError, MigrationFailed, ScriptsUnreadable
+from headway.project import Project
+from headway.scripts.environment import Mode
+from headway.types import Outcome, Position
 from tests.migrator.reference import Move, alembic, dump, rows
 from tests.migrator.scripts import write_project
 from tests.migrator.team import ELSEWHERE, FROM_CONFIG, TABLE, Team

@@ -9,8 +9,7 @@ from alembic import command
 from alembic.script import revision as alembic_errors
 from alembic.util import CommandError
 
-from app import errors
-from app.migrator import Project
+from headway import Project, errors
 from tests.migrator.graphs import a_target, alembic_does, alembics, versions, write_graph
 
 GRAPHS = 500

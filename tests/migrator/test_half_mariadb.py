@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.engine import URL
 
-from app.errors import RepairFailed, RepairRefused
-from app.migrator.dialects import dialect_of
-from app.migrator.half import Half, take_back
+from headway.dialects import dialect_of
+from headway.errors import RepairFailed, RepairRefused
+from headway.execution.half import Half, take_back
 from tests.conftest import database_on
 from tests.migrator.making import rows, run
 from tests.migrator.making_mariadb import BASE

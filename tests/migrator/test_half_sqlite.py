@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from app.errors import RepairFailed, RepairRefused
-from app.migrator.dialects import dialect_of
-from app.migrator.half import Half, take_back
+from headway.dialects import dialect_of
+from headway.errors import RepairFailed, RepairRefused
+from headway.execution.half import Half, take_back
 
 BASE = """
 CREATE TABLE item (id INTEGER PRIMARY KEY AUTOINCREMENT, n INTEGER, t TEXT);

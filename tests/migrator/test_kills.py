@@ -14,14 +14,14 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL
 
-from app.migrator.facade import Project
-from app.migrator.values import Position
+from headway.project import Project
+from headway.types import Position
 from tests.migrator.making import make_project, rows, run, table, tables
 
 KILLS = int(os.environ.get("KILLS", "6"))
 UPGRADE = """
 import sys
-from app.migrator.facade import Project
+from headway.project import Project
 database = Project.load(sys.argv[1]).at(sys.argv[2], replay=False)
 database.status()
 print("go", flush=True)

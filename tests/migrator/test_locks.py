@@ -14,11 +14,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app.errors import DatabaseLocked
-from app.migrator.address import Address
-from app.migrator.driver import ask
-from app.migrator.facade import Project
-from app.migrator.session import Policy, held
+from headway.connections.address import Address
+from headway.connections.session import Policy, held
+from headway.dialects.driver import ask
+from headway.errors import DatabaseLocked
+from headway.project import Project
 from tests import servers
 from tests.conftest import database_on
 from tests.migrator.making import HOLD, make_project, rows, run, table
@@ -26,8 +26,8 @@ from tests.migrator.making import HOLD, make_project, rows, run, table
 HERE = Path(__file__).parents[2]
 UPGRADE = """
 import sys
-from app.migrator.facade import Project
-from app.errors import HeadwayError
+from headway.project import Project
+from headway.errors import HeadwayError
 try:
     Project.load(sys.argv[1]).at(sys.argv[2], lock_wait=60).upgrade()
 except HeadwayError as error:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
-from app.errors import ObjectsLost
-from app.migrator.database import Database
-from app.migrator.facade import Project
+from headway.database import Database
+from headway.errors import ObjectsLost
+from headway.project import Project
 from tests.migrator.making import contents, make_project, tables
 from tests.migrator.scripts import write_env, write_revision
 

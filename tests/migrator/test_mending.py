@@ -6,8 +6,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app.migrator import Project
-from app.migrator.database import Database
+from headway import Project
+from headway.database import Database
 from tests.migrator.making import run, send
 from tests.migrator.scripts import write_env, write_revision
 

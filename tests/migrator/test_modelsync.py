@@ -4,8 +4,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app import errors
-from app.migrator import sync
+from headway import errors, sync
 from tests.migrator.making import rows, run, tables
 
 

@@ -7,9 +7,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app import errors
-from app.migrator import Project, run_migrations
-from app.migrator.values import Position
+from headway import Project, errors, run_migrations
+from headway.types import Position
 from tests.migrator.making import run, tables
 from tests.migrator.scripts import write_project, write_revision
 

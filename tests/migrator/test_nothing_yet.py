@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
-from app import errors
-from app.migrator import Project
-from app.migrator.values import Position
+from headway import Project, errors
+from headway.types import Position
 from tests.migrator.making import MODELS, contents, run
 from tests.migrator.scripts import write_env
 

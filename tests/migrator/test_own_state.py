@@ -32,8 +32,8 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.schema import CreateTable
 
-from app.errors import MigrationFailed, ScriptsUnreadable
-from app.migrator.facade import Project
+from headway.errors import MigrationFailed, ScriptsUnreadable
+from headway.project import Project
 from tests.migrator.team import Team
 
 SHARED = """

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy.engine import URL
 
-from app.errors import PreviewImpossible
-from app.migrator.facade import Project
-from app.migrator.register import sql_of
+from headway.errors import PreviewImpossible
+from headway.plan.register import sql_of
+from headway.project import Project
 from tests.migrator.team import FROM_CONFIG, LISTENER, LISTENING, Team, made, pg
 
 ROWS = """

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
-from app import errors
-from app.migrator import Project
-from app.migrator.dialects import dialect_of
+from headway import Project, errors
+from headway.dialects import dialect_of
 from tests.migrator import making
 from tests.migrator.making import rows, run
 from tests.migrator.reference import dump
@@ -464,7 +463,7 @@ def test_a_run_that_sends_many_rows_keeps_none(scripts: Path, tmp_path: Path) ->
 def test_statements_for_a_person_end_somewhere(
     scripts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.migrator.sent.MOST_STATEMENTS", 5)
+    monkeypatch.setattr("headway.execution.statements.MOST_STATEMENTS", 5)
     write_revision(scripts, "first", None, [T])
     up = ["for n in range(20): op.execute(f\"INSERT INTO t VALUES ('{n}')\")"]
     write_revision(scripts, "second", "first", up)

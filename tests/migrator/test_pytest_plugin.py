@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
-from app.migrator.dialects import dialect_of
+from headway.dialects import dialect_of
 from tests.migrator.scripts import write_project
 
 TESTS = """

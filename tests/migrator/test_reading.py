@@ -15,8 +15,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import to_tuple
 
-from app import errors
-from app.migrator import Project, header
+from headway import Project, errors
+from headway.scripts import header
 from tests.migrator.scripts import write_env
 
 BODY = "\ndef upgrade():\n    pass\n\ndef downgrade():\n    pass\n"

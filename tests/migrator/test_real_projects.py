@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app.errors import MigrationFailed
-from app.migrator.facade import Project
-from app.migrator.values import Position
+from headway.errors import MigrationFailed
+from headway.project import Project
+from headway.types import Position
 from tests.migrator.reference import Move, alembic, dump
 
 # Their deprecations are theirs.

@@ -6,10 +6,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app import errors
-from app.migrator import Project
-from app.migrator.dialects import dialect_of
-from app.migrator.dialects.facts import plain
+from headway import Project, errors
+from headway.dialects import dialect_of
+from headway.dialects.facts import plain
 from tests.migrator.making import make_project, rows, run
 from tests.migrator.scripts import write_env, write_revision
 

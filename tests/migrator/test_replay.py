@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
-from app import errors
-from app.migrator import Project
-from app.migrator.database import Database
+from headway import Project, errors
+from headway.database import Database
 from tests.migrator.making import run
 from tests.migrator.scripts import write_revision
 

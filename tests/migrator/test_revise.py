@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
-from app import errors
-from app.migrator import Project
+from headway import Project, errors
 from tests.migrator.making import MODELS
 from tests.migrator.scripts import write_env, write_revision
 

@@ -7,9 +7,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app import errors
-from app.migrator import Project
-from app.migrator.risks import Risk, squawk_program
+from headway import Project, errors
+from headway.plan.risks import Risk, squawk_program
 from tests.migrator.making import run
 from tests.migrator.scripts import write_revision
 

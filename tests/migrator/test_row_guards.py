@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
-from app.errors import ForeignKeysBroken, RowsLost, SnapshotFailed
-from app.migrator.facade import Project
+from headway.errors import ForeignKeysBroken, RowsLost, SnapshotFailed
+from headway.project import Project
 from tests.migrator.making import contents, make_project, table
 from tests.migrator.scripts import write_env, write_revision
 

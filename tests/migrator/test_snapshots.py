@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from app.errors import MigrationFailed, SnapshotFailed, SnapshotNotFound
-from app.migrator import snapshots
-from app.migrator.facade import Project
-from app.migrator.values import Position
+from headway.dialects.sqlite import snapshots
+from headway.errors import MigrationFailed, SnapshotFailed, SnapshotNotFound
+from headway.project import Project
+from headway.types import Position
 from tests.migrator.making import make_project, table
 
 NAMES = ["plain.db", "data [old] 100%.db", "a?b#c&d.db", "Z.db", "naïve ü.db", "it's.db"]

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from app.migrator import Project, register, sqlrisks
+from headway import Project
+from headway.plan import register
+from headway.plan import sql_risks as sqlrisks
 from tests.migrator.scripts import write_env, write_revision
 
 TABLE = 'op.create_table("t", sa.Column("id", sa.Integer, primary_key=True))'

@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import NullPool, create_engine
 from sqlalchemy.engine import URL
 
-from app.errors import DatabaseInUse, DatabaseTorn, MigrationFailed, RepairRefused
-from app.migrator.database import Database
-from app.migrator.facade import Project
-from app.migrator.mend import Verdict
-from app.migrator.values import Position
+from headway.database import Database
+from headway.errors import DatabaseInUse, DatabaseTorn, MigrationFailed, RepairRefused
+from headway.execution.repair import Verdict
+from headway.project import Project
+from headway.types import Position
 from tests.migrator.making import contents, make_project, rows, run, table, tables
 
 COLUMN = "op.add_column('person', sa.Column('age', sa.Integer))"

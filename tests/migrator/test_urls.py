@@ -10,14 +10,14 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app.errors import AddressInvalid, StillNeeded
-from app.migrator.address import Address
-from app.migrator.dialects import dialect_of
-from app.migrator.driver import ask
-from app.migrator.facade import Project
-from app.migrator.search_path import schema_of, session_of
-from app.migrator.urls import file_of, is_same, parse, shown
-from app.migrator.values import Position
+from headway.connections.address import Address
+from headway.dialects import dialect_of
+from headway.dialects.driver import ask
+from headway.dialects.search_path import schema_of, session_of
+from headway.dialects.urls import file_of, is_same, parse, shown
+from headway.errors import AddressInvalid, StillNeeded
+from headway.project import Project
+from headway.types import Position
 from tests.migrator.making import make_project, run, table, tables
 
 # --- SQLite ---------------------------------------------------------------------------------------

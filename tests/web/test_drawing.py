@@ -6,8 +6,8 @@ import time
 import pytest
 
 from app.fleet.charts import Chart, Stand
-from app.migrator.graph import Node
 from app.web.drawing import MIDDLE, MOST_BESIDE, STEP, Drawing, draw
+from headway.plan.graph import Node
 
 Parents = dict[str, tuple[str, ...]]
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from app.extensions import limiter
-from app.migrator.pytest_plugin import Template
+from headway.pytest_plugin import Template
 from tests.fleet.fleets import fleet_on
 from tests.web import walking
 from tests.web.furnished import SECRET, Furnished, furnish, rows

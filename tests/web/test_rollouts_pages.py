@@ -17,10 +17,10 @@ from app.fleet import cells, following, naming, rollouts, steering, tokens
 from app.fleet.drafting import OPERATIONS
 from app.fleet.gates import Check
 from app.fleet.verbs import VERBS, verbs
-from app.migrator import Project as Scripts
-from app.migrator.pytest_plugin import Template
 from app.models import Database, Kind, Role, Rollout, Run, Stage, State
 from app.web import asking, figures
+from headway import Project as Scripts
+from headway.pytest_plugin import Template
 from tests.fleet.conftest import person
 from tests.fleet.fleets import ROOT, Fleet, broken, fleet_on, fresh, mended
 from tests.web.walking import FORGERY, Visitor

@@ -10,10 +10,10 @@ from sqlalchemy import URL, NullPool, create_engine, event
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
-from app.errors import DatabaseInUse, DatabaseLocked, DatabaseReadOnly, HeadwayError
-from app.migrator import Project
-from app.migrator.database import Database
-from app.migrator.values import Look, Outcome, Position
+from headway import Project
+from headway.database import Database
+from headway.errors import DatabaseInUse, DatabaseLocked, DatabaseReadOnly, HeadwayError
+from headway.types import Look, Outcome, Position
 from notes import RELEASE
 
 APPLICATION_ID = b"NOTE"

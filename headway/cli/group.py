@@ -1,0 +1,52 @@
+"""A group of commands that stand on nothing but click: one message, one exit code, no traceback."""
+
+import os
+from typing import Any
+
+import click
+from alembic.util import CommandError
+from sqlalchemy.exc import SQLAlchemyError
+
+from headway.cli.output import Refusal
+from headway.error_text import plain
+from headway.errors import DatabaseRefused, HeadwayError
+
+PASSED_ON = (click.exceptions.Exit, click.Abort, KeyboardInterrupt, GeneratorExit)
+"""How a command ends that did not fail."""
+
+
+class Standalone(click.Group):
+    """A group of commands that need no app and no settings, and fail in one sentence."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, *PASSED_ON):
+            raise
+        except HeadwayError as error:
+            raise Refusal(error) from error
+        except CommandError as error:  # Alembic's: "Can't locate revision …"
+            raise click.ClickException(plain(error)) from error
+        except BaseException as error:
+            if _is_debugged():
+                raise
+            raise Refusal(_unforeseen(error)) from error
+
+
+def _unforeseen(error: BaseException) -> HeadwayError:
+    """The sentence for what nothing below has words for: a driver, an env.py, or we are wrong."""
+    if isinstance(error, SQLAlchemyError):
+        return DatabaseRefused(
+            f"The database, or its driver, refuses what it was sent: {plain(error)}. Nothing more "
+            "was done. `flask migrate status` shows where the database stands."
+        )
+    what = f"{type(error).__name__}: {plain(error)}"
+    return HeadwayError(
+        f"It ended in an error that nobody foresaw ({what}). Nothing more was done. `flask migrate "
+        "status` shows where the database stands; `flask --debug migrate …` shows where it broke."
+    )
+
+
+def _is_debugged() -> bool:
+    """True if whoever runs the command asked for tracebacks: `flask --debug` sets this."""
+    return os.environ.get("FLASK_DEBUG", "").lower() not in ("", "0", "false", "no")

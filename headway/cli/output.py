@@ -1,0 +1,139 @@
+"""What the command line answers: exit codes, tables, JSON."""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from enum import IntEnum
+from typing import Any
+
+import click
+
+from headway.errors import HeadwayError, Kind
+
+
+class Exit(IntEnum):
+    """What the shell is told. `docs/cli.md` has the same table; a test compares."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    FOUND = 3
+    PARTLY = 4
+    TRY_AGAIN = 75
+    DENIED = 77
+    MISCONFIGURED = 78
+
+
+EXIT_OF = {
+    Kind.NOT_FOUND: Exit.FAILED,
+    Kind.INVALID: Exit.USAGE,
+    Kind.CONFLICT: Exit.FAILED,
+    Kind.STALE: Exit.FAILED,
+    Kind.BUSY: Exit.TRY_AGAIN,
+    Kind.UNREACHABLE: Exit.TRY_AGAIN,
+    Kind.FAILED: Exit.FAILED,
+    Kind.DENIED: Exit.DENIED,
+    Kind.MISCONFIGURED: Exit.MISCONFIGURED,
+    Kind.INTERNAL: Exit.FAILED,
+}
+
+
+class Number(click.IntRange):
+    """A whole number, and a mistake is told in words that a person knows."""
+
+    name = "number"
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+
+
+def paged(command: Any) -> Any:
+    """The options by which a command takes a page of a list."""
+    limit = click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
+    after = click.option("--after", type=click.IntRange(0), help="`next` of the page before.")
+    return limit(after(command))
+
+
+class Refusal(click.ClickException):
+    """An error of ours, shown as its sentence, with the exit code of its kind."""
+
+    def __init__(self, error: HeadwayError) -> None:
+        super().__init__(str(error))
+        self.exit_code = EXIT_OF[error.kind]  # type: ignore[misc]  # click reads it here
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on a terminal; elsewhere the same rows, tab between the cells."""
+    if not on_terminal():
+        for row in ([columns] if any(columns) else []) + list(rows):
+            click.echo("\t".join(row))
+        return
+    # `flask` loads our commands whenever one of its own runs: not at the price of this.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(*columns, show_header=any(columns), box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def print_record(row: Mapping[str, Any], *, as_json: bool) -> None:
+    """One thing: a line for each of its values, or JSON."""
+    if as_json:
+        print_json(row)
+        return
+    print_table(("", ""), [(name, text(value)) for name, value in row.items()])
+
+
+def print_json(body: Any) -> None:
+    """For programs: indented JSON, times in ISO 8601."""
+    click.echo(json.dumps(body, indent=2, default=_plain))
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 database`, `1,200 databases`."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def on_terminal() -> bool:
+    """True if a person reads it; what is written elsewhere is whole."""
+    try:
+        from rich.console import Console  # noqa: PLC0415
+    except ModuleNotFoundError:  # where only `flask` is installed beside us: a plain table
+        return False
+    return Console().is_terminal
+
+
+@contextmanager
+def without_log(name: str) -> Iterator[None]:
+    """What a part of the program logs meanwhile, the command says itself."""
+    log = logging.getLogger(name)
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+def text(value: object) -> str:
+    """A value as a person reads it. Times are UTC, the same everywhere."""
+    if isinstance(value, datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return f"{aware.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={said}" for name, said in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(str(one) for one in value)
+    return "" if value is None else str(value)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -1,0 +1,42 @@
+"""Repairs: shown first, then done as shown."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from headway.execution.repair import Repair, Verdict
+
+
+def repairing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a repair."""
+
+    @click.option(
+        "--as",
+        "verdict",
+        type=click.Choice([verdict.value for verdict in Verdict]),
+        help="Your word on a torn or inserted revision that you have mended by hand.",
+    )
+    @click.option("--yes", is_flag=True, help="Do not ask.")
+    @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+    @wraps(command)
+    def with_verdict(*args: Any, verdict: str | None, **kwargs: Any) -> Any:
+        return command(*args, verdict=Verdict(verdict) if verdict else None, **kwargs)
+
+    return with_verdict
+
+
+def agree(plan: Repair, do: Callable[[Repair], object], *, yes: bool, dry_run: bool) -> None:
+    """Show a repair, ask, and do it."""
+    if plan.is_empty:
+        click.echo("There is nothing to repair.")
+        return
+    for line in plan.lines():
+        click.echo(line)
+    if dry_run:
+        return
+    if not yes:
+        click.confirm("Do this?", abort=True)
+    do(plan)
+    click.echo("Repaired.")

@@ -1,0 +1,361 @@
+"""The way back of one table of MySQL or MariaDB: from its definition now to the one before."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from headway.dialects.mysql.image import quoted
+
+NAME = r"`(?:[^`]|``)+`"
+TEXT = r"'(?:[^'\\]|''|\\.)*'"
+PART = re.compile(
+    rf"(?P<column>{NAME}) |(?P<primary>PRIMARY KEY)|PERIOD FOR (?P<period>SYSTEM_TIME|{NAME})"
+    rf"|(?:(?:UNIQUE|FULLTEXT|SPATIAL|VECTOR) )?KEY (?P<key>{NAME})"
+    rf"|CONSTRAINT (?P<constraint>{NAME}) (?P<what>FOREIGN KEY|CHECK)"
+)
+TYPE = re.compile(
+    rf"{NAME} (?P<type>\w+(?:\((?:{TEXT}|[^)'])*\))?(?: unsigned)?(?: zerofill)?)"
+    r"(?: CHARACTER SET (?P<charset>\w+))?(?: COLLATE (?P<collation>\w+))?"
+)
+OPTION = re.compile(
+    rf"(?P<name>DEFAULT CHARSET|(?:DATA|INDEX) DIRECTORY|{NAME}|[A-Z_]+)"
+    rf"=(?P<value>{TEXT}|\([^)]*\)|\S+)|(?P<versioned>WITH SYSTEM VERSIONING)"
+)
+PARTITION = re.compile(rf"^ ?\(?PARTITION ({NAME}) ", re.MULTILINE)
+HIDDEN = re.compile(r" (?:IGNORED|/\*!80000 INVISIBLE \*/)")
+"""How MariaDB and MySQL say that a key is there and not used."""
+NO_OPTION = {
+    **dict.fromkeys(("COMMENT", "CONNECTION"), "''"),
+    **dict.fromkeys(("KEY_BLOCK_SIZE", "MAX_ROWS", "MIN_ROWS", "AVG_ROW_LENGTH"), "0"),
+    **dict.fromkeys(("CHECKSUM", "DELAY_KEY_WRITE", "PAGE_CHECKSUM"), "0"),
+    **dict.fromkeys(("ROW_FORMAT", "PACK_KEYS", "TRANSACTIONAL"), "DEFAULT"),
+    **dict.fromkeys(("STATS_PERSISTENT", "STATS_AUTO_RECALC", "STATS_SAMPLE_PAGES"), "DEFAULT"),
+}
+"""How an option is taken off again."""
+KEEP_ROWS = {"InnoDB", "MyISAM", "Aria", "MEMORY", "ROCKSDB", "ARCHIVE"}
+"""Engines into which a table goes and comes back with its rows."""
+INTEGERS = ("tinyint", "smallint", "mediumint", "int", "bigint")
+TEXTS = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext")
+BYTES = ("varbinary", "tinyblob", "blob", "mediumblob", "longblob")
+ALL_OF = {"utf8mb4": {"*"}, "utf8mb3": {"latin1", "ascii"}, "utf8": {"latin1", "ascii"}}
+"""Character sets, and those whose every character they hold."""
+
+Ask = Callable[[str], bool]
+"""True if a query has a row."""
+
+
+@dataclass
+class Table:
+    """One definition, taken apart."""
+
+    columns: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    """What stands on the columns, by the clause that drops it."""
+    options: dict[str, str] = field(default_factory=dict)
+    versioned: bool = False
+    partitions: str = ""
+
+    @classmethod
+    def parsed(cls, definition: str) -> "Table":
+        """What SHOW CREATE TABLE says, by what it defines."""
+        table = cls()
+        _, *lines = definition.split("\n")
+        for place, line in enumerate(lines):
+            if line.startswith(")"):
+                table._close(line, "\n".join(lines[place + 1 :]))
+                return table
+            table._add(line.strip().removesuffix(","))
+        return table
+
+    def _add(self, line: str) -> None:
+        found = PART.match(line)
+        if found and found["column"]:
+            self.columns[found["column"]] = line
+        else:
+            self.keys[_drop(line, found)] = line
+
+    def _close(self, line: str, partitions: str) -> None:
+        for found in OPTION.finditer(line):
+            if found["versioned"]:
+                self.versioned = True
+            else:
+                self.options[found["name"]] = found["value"]
+        self.partitions = partitions
+
+    def alike(self) -> object:
+        """What must be the same. A key that was made again stands last: that is no difference."""
+        options = (sorted(self.options.items()), self.versioned, self.partitions)
+        return list(self.columns.values()), sorted(self.keys.values()), options
+
+    def text_of(self, line: str) -> tuple[str, str, str]:
+        """Type, character set and collation of a column, whoever says them."""
+        found = TYPE.match(line)
+        if not found:
+            return line, "", ""
+        if not re.match(r"(tiny|medium|long)?text|(var)?char|enum|set", found["type"]):
+            return found["type"], "", ""
+        charset = found["charset"] or self.options.get("DEFAULT CHARSET", "")
+        default = self.options.get("COLLATE", "") if not found["charset"] else ""
+        return found["type"], charset, found["collation"] or default
+
+
+def _drop(line: str, found: re.Match[str] | None) -> str:
+    if found is None:
+        return f"? {line}"
+    if found["primary"]:
+        return "DROP PRIMARY KEY"
+    if found["period"]:
+        return f"DROP PERIOD FOR {found['period']}"
+    if found["key"]:
+        return f"DROP INDEX {found['key']}"
+    kind = "FOREIGN KEY" if found["what"] == "FOREIGN KEY" else "CONSTRAINT"
+    return f"DROP {kind} {found['constraint']}"
+
+
+@dataclass
+class WayBack:
+    """The clauses that lead one table back, and what none of them brings back."""
+
+    name: str
+    old: Table
+    new: Table
+    ask: Ask
+    gone: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    first: list[str] = field(default_factory=list)
+    """Foreign keys go before anything else does."""
+    clauses: list[str] = field(default_factory=list)
+    last: list[str] = field(default_factory=list)
+    """What looks at other columns or tables comes when they are as they were."""
+
+    @classmethod
+    def between(cls, name: str, before: str, now: str, ask: Ask) -> "WayBack":
+        """The way from one definition to the other."""
+        way = cls(name, Table.parsed(before), Table.parsed(now), ask)
+        if way.old.alike() == way.new.alike():
+            return way
+        way._versioning()
+        way._keys()
+        way._columns()
+        way._options()
+        return way
+
+    def statements(self) -> tuple[list[str], list[str], list[str]]:
+        """Those of the three times."""
+        alter = f"ALTER TABLE {quoted(self.name)}"
+        main = [f"{alter} {', '.join(self.clauses)}"] if self.clauses else []
+        main += self._partitions(alter)
+        return (
+            [f"{alter} {clause}" for clause in self.first],
+            main,
+            [f"{alter} {clause}" for clause in self.last],
+        )
+
+    def _versioning(self) -> None:
+        if self.old.versioned and not self.new.versioned:
+            self.lost.append(f"the system versioning of {self.name}, and the history of its rows")
+        elif self.new.versioned and not self.old.versioned:
+            self.clauses.append("DROP SYSTEM VERSIONING")
+
+    def _keys(self) -> None:
+        old, new = self.old.keys, self.new.keys
+        changed = [key for key in new if key in old and old[key] != new[key]]
+        gone = [key for key in old if key not in new]
+        added = [key for key in new if key not in old]
+        for key in changed[:]:
+            if HIDDEN.sub("", old[key]) == HIDDEN.sub("", new[key]):
+                name = key.removeprefix("DROP INDEX ")
+                self.clauses.append(f"ALTER INDEX {name} {_shown(old[key], new[key])}")
+                changed.remove(key)
+        for key in added + changed:
+            if key.startswith("?") or key == "DROP PERIOD FOR SYSTEM_TIME":
+                continue  # the one is said below; the other goes with its columns
+            if key.startswith("DROP FOREIGN KEY"):
+                self.first.append(key)
+            else:
+                self.clauses.append(key)
+        for key in gone + changed + [key for key in added if key.startswith("?")]:
+            if key.startswith("?"):
+                self.lost.append(f"{key[2:]} of {self.name}")
+            elif "CONSTRAINT" in old[key].partition("`")[0]:
+                self.last.append(f"ADD {old[key]}")
+            elif key != "DROP PERIOD FOR SYSTEM_TIME":
+                self.clauses.append(f"ADD {old[key]}")
+
+    def _columns(self) -> None:
+        old, new = self.old.columns, self.new.columns
+        stays = [column for column in new if column in old]
+        for column in new:
+            if column not in old:
+                self.clauses.append(f"DROP COLUMN {column}")
+        moved = [column for column in old if column in new] != stays
+        places = dict(pairwise([None, *old]))
+        after = {column: f"AFTER {before}" for before, column in places.items() if before}
+        for column, line in old.items():
+            place = after.get(column, "FIRST")
+            if column not in new:
+                if not _is_generated(line):
+                    self.gone.append(f"{column} of {self.name}")
+                self.clauses.append(f"ADD COLUMN {line} {place}")
+            elif _is_generated(line) and line != new[column]:
+                self.clauses += [f"DROP COLUMN {column}", f"ADD COLUMN {line} {place}"]
+            elif self._differs(column):
+                self._retyped(column)
+                where = f" {place}" if moved else ""
+                self.clauses.append(f"MODIFY COLUMN {self._with_charset(column)}{where}")
+            elif moved:
+                self.clauses.append(f"MODIFY COLUMN {self._with_charset(column)} {place}")
+
+    def _differs(self, column: str) -> bool:
+        before, now = self.old.columns[column], self.new.columns[column]
+        return before != now or self.old.text_of(before) != self.new.text_of(now)
+
+    def _with_charset(self, column: str) -> str:
+        """The column's line, with the character set that the table said for it."""
+        line = self.old.columns[column]
+        _, charset, collation = self.old.text_of(line)
+        found = TYPE.match(line)
+        if not charset or found is None or self.old.options == self.new.options:
+            return line
+        said = f" CHARACTER SET {charset}" + (f" COLLATE {collation}" if collation else "")
+        return line[: found.end("type")] + said + line[found.end() :]
+
+    def _retyped(self, column: str) -> None:
+        """Note a type whose values may not have come through the change whole."""
+        before, now = self.old.columns[column], self.new.columns[column]
+        old, new = self.old.text_of(before), self.new.text_of(now)
+        if old[0] == new[0] and old[1] == new[1] and not _is_generated(now):
+            return
+        holds = f"SELECT 1 FROM {quoted(self.name)} WHERE {column} IS NOT NULL"  # noqa: S608
+        if not self.ask(f"{holds} LIMIT 1"):
+            return
+        if _is_generated(now):
+            self.lost.append(f"the values of {column} of {self.name}, which are generated now")
+        elif old[0] != new[0] and not _holds(old[0], new[0]):
+            self.lost.append(
+                f"what of {column} of {self.name} did not fit as it went from {old[0]} to {new[0]}"
+            )
+        elif (
+            old[1] != new[1]
+            and not _has_all(new[1], old[1])
+            and self.ask(f"{holds} AND {column} LIKE '%?%' LIMIT 1")
+        ):
+            self.lost.append(
+                f"characters of {column} of {self.name} that {new[1]} may lack: some of its "
+                "values hold a ?, and nobody knows whether they did before"
+            )
+
+    def _options(self) -> None:
+        old, new = self.old.options, self.new.options
+        engines = {old.get("ENGINE"), new.get("ENGINE")}
+        if len(engines) > 1 and not engines <= KEEP_ROWS:
+            self.lost.append(f"the rows of {self.name}: its engine was changed")
+        if old.get("DEFAULT CHARSET") != new.get("DEFAULT CHARSET") or (
+            old.get("COLLATE") != new.get("COLLATE")
+        ):
+            said = f" COLLATE={old['COLLATE']}" if "COLLATE" in old else ""
+            self.clauses.append(f"DEFAULT CHARSET={old.get('DEFAULT CHARSET')}{said}")
+        for name in sorted(old.keys() | new.keys(), key=lambda name: (name != "ENGINE", name)):
+            if name in ("DEFAULT CHARSET", "COLLATE") or old.get(name) == new.get(name):
+                continue
+            default = "DEFAULT" if name.startswith("`") else NO_OPTION.get(name)
+            value = old.get(name, default)
+            if value is None:
+                self.lost.append(f"the option {name} of {self.name}")
+            self.clauses.append(f"{name}={value}")
+
+    def _partitions(self, alter: str) -> list[str]:
+        before, now = self.old.partitions, self.new.partitions
+        if before == now:
+            return []
+        if not before:
+            return [f"{alter} REMOVE PARTITIONING"]
+        had, has = PARTITION.findall(before), PARTITION.findall(now)
+        ranges = re.compile(r"PARTITION BY (RANGE|LIST|SYSTEM_TIME)")
+        added: list[str] = []
+        if ranges.search(before) and ranges.search(now):
+            if missing := [name for name in had if name not in has]:
+                self.lost.append(f"the partition {', '.join(missing)} of {self.name}")
+            added = [name for name in has if name not in had]
+        if added:
+            rows = f"SELECT 1 FROM {quoted(self.name)} PARTITION"  # noqa: S608
+            self.lost += [
+                f"the partition {name} of {self.name}, which was added and holds rows by now"
+                for name in added
+                if self.ask(f"{rows} ({name}) LIMIT 1")
+            ]
+            return [f"{alter} DROP PARTITION {', '.join(added)}"]
+        return [f"{alter} {before.strip()}"]
+
+
+def _shown(old: str, new: str) -> str:
+    """The clause that makes a key used, or not used, as before."""
+    visible = "INVISIBLE" in old + new
+    if HIDDEN.search(old):
+        return "INVISIBLE" if visible else "IGNORED"
+    return "VISIBLE" if visible else "NOT IGNORED"
+
+
+def _is_generated(line: str) -> bool:
+    """True for a column that is computed from others. One of a period is not."""
+    return " GENERATED ALWAYS AS (" in line
+
+
+def _has_all(charset: str, other: str) -> bool:
+    return bool({"*", other} & ALL_OF.get(charset, set()))
+
+
+def _holds(old: str, new: str) -> bool:
+    """True if every value of one type is whole in the other, and comes back as it was."""
+    one, other = _parts(old), _parts(new)
+    if one.unsigned == other.unsigned and {one.name, other.name} <= set(INTEGERS):
+        return INTEGERS.index(one.name) <= INTEGERS.index(other.name)
+    for family in (TEXTS, BYTES):
+        if {one.name, other.name} <= set(family) and one.name != "char":
+            grows = family.index(one.name) <= family.index(other.name)
+            return grows and (one.name != other.name or one.sizes <= other.sizes)
+    if one.name != other.name or one.unsigned != other.unsigned:
+        return False
+    if one.name == "decimal":
+        (digits, scale), (more, wider) = (_two(part.sizes) for part in (one, other))
+        return scale <= wider and digits - scale <= more - wider
+    if one.name in ("enum", "set"):
+        return set(one.members) <= set(other.members)
+    sized = ("char", "datetime", "timestamp", "time", "bit")
+    return one.name in sized and one.sizes <= other.sizes
+
+
+@dataclass(frozen=True)
+class _Type:
+    name: str
+    sizes: tuple[int, ...]
+    members: tuple[str, ...]
+    unsigned: bool
+
+
+def _parts(type_: str) -> _Type:
+    name, _, inside = type_.partition("(")
+    members = tuple(re.findall(TEXT, inside))
+    sizes = () if members else tuple(map(int, re.findall(r"\d+", inside)))
+    return _Type(name.split(" ")[0], sizes, members, type_.endswith(("unsigned", "zerofill")))
+
+
+def _two(sizes: Iterable[int]) -> tuple[int, int]:
+    first, second, *_ = (*sizes, 10, 0)
+    return first, second
+
+
+def alike(definition: str) -> object:
+    """What must be the same of two definitions of a table."""
+    return Table.parsed(definition).alike()
+
+
+def named(before: Mapping[str, str], now: Mapping[str, str], name: str) -> str | None:
+    """The table that has the definition which this one had: it may have been renamed."""
+    wanted = alike(before[f"table\n{name}"])
+    for key, definition in now.items():
+        kind, _, other = key.partition("\n")
+        if kind == "table" and key not in before and alike(definition) == wanted:
+            return other
+    return None

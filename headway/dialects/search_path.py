@@ -1,0 +1,117 @@
+"""The schema of a tenant, where many share one PostgreSQL database: what a URL's `options` say."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import URL
+
+from headway.errors import AddressInvalid, StillNeeded
+
+SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_.$-]*")
+SCHEMA = re.compile(r'\s*(?:"((?:[^"]|"")+)"|(\$?[^\W\d][\w$]*))\s*(,|$)')
+LONGEST_NAME = 63
+"""Bytes of a name on PostgreSQL, which cuts the rest off."""
+ALLOWED_OPTIONS = (
+    "Write ?options=-csearch_path%3Dacme for a tenant's schema, with other settings behind it as "
+    "in -csearch_path%3Dacme%20-cstatement_timeout%3D0"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What PostgreSQL's `options` ask of a session."""
+
+    path: tuple[str, ...] = ()
+    """Its search_path; empty where that is not said."""
+    settings: tuple[str, ...] = ()
+    """The names of all other settings."""
+
+    @property
+    def schema(self) -> str | None:
+        """The tenant's: the first of its path, unless that is named after the user."""
+        return self.path[0] if self.path and self.path[0] != "$user" else None
+
+
+def session_of(url: URL) -> Session:
+    """What the `options` of a PostgreSQL URL ask of a session.
+
+    Read as the server reads them. Raises AddressInvalid for what is not understood exactly.
+    """
+    said = url.query.get("options", "") if url.get_backend_name() == "postgresql" else ""
+    if not isinstance(said, str):
+        raise AddressInvalid(f"This URL has several options=. {ALLOWED_OPTIONS}.")
+    path: tuple[str, ...] | None = None
+    settings = []
+    for name, value in _assigned(said):
+        if name != "search_path":
+            settings.append(name)
+        elif path is not None:
+            raise AddressInvalid("The options of this URL name search_path twice: say it once.")
+        else:
+            path = _schemas(value)
+    return Session(path=path or (), settings=tuple(settings))
+
+
+def schema_of(url: URL) -> str | None:
+    """The schema that is a tenant's own, where many share one PostgreSQL database."""
+    return session_of(url).schema
+
+
+def refuse_schema(url: URL, what: str) -> None:
+    """Raise StillNeeded for a tenant's: its database is not its own to be made or dropped."""
+    if schema := schema_of(url):
+        raise StillNeeded(
+            f"This is the schema {schema} in a database that others share: it cannot be {what} "
+            "here. Do it with the server's tools."
+        )
+
+
+def _assigned(options: str) -> Iterator[tuple[str, str]]:
+    """The settings, as `-c name=value`, `-cname=value` or `--name=value`."""
+    words = iter(_words(options))
+    for word in words:
+        if word == "-c":
+            said = next(words, "")
+        elif word.startswith(("-c", "--")):
+            said = word[2:]
+        else:
+            said = ""
+        name, equals, value = said.partition("=")
+        if not equals or not SETTING.fullmatch(name):
+            raise AddressInvalid(
+                "The options of this URL are not understood, and could lead to another schema. "
+                f"{ALLOWED_OPTIONS}."
+            )
+        yield name.replace("-", "_").lower(), value
+
+
+def _words(text: str) -> list[str]:
+    """Blanks separate words, and a backslash takes the next character as it is."""
+    words, word, escaped = [], "", False
+    for character in text:
+        if not escaped and character == "\\":
+            escaped = True
+        elif not escaped and character in " \t\n\r\v\f":
+            words.append(word)
+            word = ""
+        else:
+            word, escaped = word + character, False
+    return [word for word in (*words, word) if word]
+
+
+def _schemas(path: str) -> tuple[str, ...]:
+    """The names in a search_path: small letters unless quoted, as long as a name may be."""
+    names, at, more = [], 0, ","
+    while more == ",":
+        found = SCHEMA.match(path, at)
+        if not found:
+            raise AddressInvalid(
+                "The search_path in this URL is not understood. Write schemas by their names, "
+                f"separated by commas without blanks. {ALLOWED_OPTIONS}."
+            )
+        quoted, bare, more = found.groups()
+        name = quoted.replace('""', '"') if quoted else bare.lower()
+        names.append(name.encode()[:LONGEST_NAME].decode(errors="ignore"))
+        at = found.end()
+    return tuple(names)

@@ -1,0 +1,1 @@
+"""SQLite: files, their lock, their rows, their snapshots."""

@@ -1,0 +1,327 @@
+"""SQLite: one file, one writer, and a driver that must be told to keep transactions whole."""
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from sqlalchemy import URL, Connection, Engine, event
+
+from headway import history
+from headway.dialects.base import (
+    OURS,
+    VERSIONS,
+    Beside,
+    Dialect,
+    Ground,
+    Image,
+    Lock,
+    Peek,
+    RowGuard,
+    VersionTable,
+)
+from headway.dialects.driver import Raw, raw_of
+from headway.dialects.facts import Facts
+from headway.dialects.sqlite import facts as sqlite_facts
+from headway.dialects.sqlite import snapshots
+from headway.dialects.sqlite import undo as sqlite_undo
+from headway.dialects.sqlite.lock import FileLock
+from headway.dialects.sqlite.row_guard import SqliteRowGuard, unreadable
+from headway.dialects.transactions import Fate, sqlite_fate, sqlite_mark
+from headway.dialects.urls import file_of, real_file_of
+from headway.errors import (
+    AddressInvalid,
+    DatabaseDamaged,
+    DatabaseExists,
+    DatabaseInUse,
+    DatabaseReadOnly,
+    DatabaseUnreachable,
+    HeadwayError,
+)
+
+BUSY_SECONDS = 30
+
+
+class Sqlite(Dialect):
+    """SQLite."""
+
+    name: ClassVar[str] = "sqlite"
+    transactional_ddl: ClassVar[bool] = True
+
+    def prepare(self, engine: Engine, *, settled: bool = False) -> None:
+        if not settled:
+            event.listen(engine, "connect", _on_connect)
+        event.listen(engine, "begin", _on_begin)
+        event.listen(engine, "before_cursor_execute", _before_statement)
+
+    def settle(self, raw: Raw) -> None:
+        _on_connect(raw, None)
+
+    @contextmanager
+    def borrowed(self, raw: Raw, *, shared: bool) -> Iterator[Raw]:
+        pragmas = {
+            name: raw.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("foreign_keys", "busy_timeout")
+        }
+        isolation = raw.isolation_level
+        if not shared:
+            self.settle(raw)
+        elif not raw.in_transaction:
+            # The driver begins one at the first INSERT and not at DDL, so the caller may have
+            # none where they believe in one. (To set isolation_level would commit it.)
+            raw.execute("BEGIN")
+        try:
+            yield raw
+        finally:
+            raw.set_progress_handler(None, 0)
+            raw.set_trace_callback(None)
+            for name, value in pragmas.items():
+                raw.execute(f"PRAGMA {name}={value}")
+            if not shared:
+                raw.isolation_level = isolation
+
+    def is_leftover(self, table: str) -> bool:
+        return table.startswith(sqlite_undo.LEFTOVER)
+
+    def peek(self, raw: Raw, table: VersionTable) -> Peek:
+        try:
+            rows = raw.execute(
+                "SELECT version_num, (SELECT group_concat(name, char(10)) FROM sqlite_master "  # noqa: S608
+                f"WHERE name GLOB '{sqlite_undo.LEFTOVER}*' OR name = '{history.NAME}') "
+                f"FROM {table.quoted()}"
+            ).fetchall()
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            rows = []
+        if rows:
+            special = set((rows[0][1] or "").split("\n")) - {""}
+            names = frozenset[str]()
+        else:
+            found = raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            names = frozenset(name for (name,) in found if not name.startswith("sqlite_"))
+            special = {n for n in names if n == history.NAME or self.is_leftover(n)}
+        return Peek(
+            versions=tuple(version for version, _ in rows),
+            tables=names,
+            leftovers=tuple(sorted(special - {history.NAME})),
+            has_history=history.NAME in special,
+        )
+
+    def brake(self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None) -> None:
+        raw.execute(f"PRAGMA busy_timeout={round(lock_seconds * 1000)}")
+        if statement_seconds:
+            deadline = [time.monotonic() + statement_seconds]
+
+            def begins(_: str) -> None:
+                deadline[0] = time.monotonic() + statement_seconds
+
+            raw.set_trace_callback(begins)
+
+            def too_long() -> bool:  # called between virtual machine steps
+                return time.monotonic() > deadline[0]
+
+            raw.set_progress_handler(too_long, 10_000)
+
+    def only_read(self, raw: Raw) -> None:
+        raw.execute("PRAGMA query_only=ON")
+
+    def is_brake(self, error: BaseException) -> bool:
+        return isinstance(error, sqlite3.OperationalError) and (
+            "database is locked" in str(error) or "interrupted" in str(error)
+        )
+
+    def exists(self, url: URL) -> bool:
+        path = file_of(url)
+        return path is not None and path.exists()
+
+    def make(self, url: URL, template: URL | None = None) -> None:
+        path, source = _file(url), file_of(template) if template else None
+        try:
+            if source is None:
+                path.touch(exist_ok=False)
+            else:
+                _copy(source, path)
+        except FileExistsError:
+            raise DatabaseExists(f"{path} is there already. Nothing was changed.") from None
+        except OSError as error:
+            raise DatabaseReadOnly(f"{path} cannot be made: {error.strerror}.") from error
+
+    def is_ours(self, url: URL) -> bool:
+        return Path(str(url.database)).name.startswith(OURS)
+
+    def drop(self, url: URL) -> None:
+        _file(url)  # refuses a memory
+        real, said = real_file_of(url), file_of(url)
+        for ending in ("", *snapshots.BESIDE):
+            Path(f"{real}{ending}").unlink(missing_ok=True)
+        if said and said.is_symlink():
+            said.unlink()  # it leads nowhere now
+
+    def tables(self, connection: Connection) -> set[str]:
+        # A boot asks this every time; the inspector takes four times as long.
+        rows = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return {name for (name,) in rows if not name.startswith("sqlite_")}
+
+    def lock(self, raw: Raw, url: URL, name: str) -> Lock:  # noqa: ARG002  # SQLite knows better
+        opened = next(row[2] for row in raw.execute("PRAGMA database_list") if row[1] == "main")
+        return FileLock(Path(os.path.realpath(opened)) if opened else None, name)
+
+    def refusal(self, error: BaseException) -> type[HeadwayError] | None:
+        text = str(error)
+        if any(said in text for said in ("readonly database", "unable to open", "disk is full")):
+            return DatabaseReadOnly  # a file does not come up later: waiting is no answer
+        if "disk I/O error" in text:
+            return DatabaseUnreachable
+        if any(said in text for said in ("not a database", "malformed", "unsupported file format")):
+            return DatabaseDamaged
+        if any(said in text for said in ("is locked", "interrupted", "locking protocol")):
+            return DatabaseInUse
+        return None
+
+    @contextmanager
+    def migrating(
+        self, connection: Connection, versions: VersionTable = VERSIONS
+    ) -> Iterator[RowGuard | None]:
+        driver = raw_of(connection)
+        # A batch rebuild drops the parent table: with foreign keys on, ON DELETE CASCADE takes
+        # the children along. The pragma is ignored inside a transaction, so: before it.
+        driver.execute("PRAGMA foreign_keys=OFF")
+        connection.execution_options(write=True)
+        try:
+            yield SqliteRowGuard(driver, versions)
+        finally:
+            connection.execution_options(write=False)
+            with contextlib.suppress(sqlite3.Error):
+                driver.execute("PRAGMA foreign_keys=ON")
+
+    @contextmanager
+    def joining(
+        self, connection: Connection, versions: VersionTable = VERSIONS
+    ) -> Iterator[RowGuard | None]:
+        yield SqliteRowGuard(raw_of(connection), versions)
+
+    @contextmanager
+    def replaying(self, raw: Raw, versions: VersionTable = VERSIONS) -> Iterator[RowGuard | None]:
+        raw.execute("PRAGMA foreign_keys=OFF")
+        raw.execute("BEGIN IMMEDIATE")
+        try:
+            guard = SqliteRowGuard(raw, versions)
+            guard.start()
+            yield guard
+            raw.execute("COMMIT")
+        except BaseException:
+            if raw.in_transaction:  # some errors end it themselves
+                raw.execute("ROLLBACK")
+            raise
+        finally:
+            raw.execute("PRAGMA foreign_keys=ON")
+
+    def mark(self, raw: Raw) -> int | None:
+        return sqlite_mark(raw)
+
+    def fate(self, raw: Raw, mark: int, beside: Beside | None = None) -> Fate:  # noqa: ARG002
+        return sqlite_fate(raw, mark)
+
+    def begin_again(self, raw: Raw) -> None:
+        if not raw.in_transaction:
+            raw.execute("BEGIN IMMEDIATE")
+
+    def unreadable(self, connection: Connection) -> frozenset[str]:
+        return unreadable(raw_of(connection))
+
+    def snapshot(self, raw: Raw, url: URL, label: str) -> Path | None:
+        path, named = file_of(url), Path(str(url.database))
+        if path is None or not raw.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
+            return None
+        # Told as the file was: somebody who gave `notes.db` is shown a name beside it.
+        return snapshots.take(raw, named if named.absolute() == path else path, label)
+
+    def image(self, connection: Connection) -> dict[str, str] | None:
+        return sqlite_undo.image(connection)
+
+    def comparable(self, before: Image, now: Image) -> tuple[dict[str, str], dict[str, str], str]:
+        return sqlite_undo.comparable(before, now)
+
+    def undo(self, connection: Connection, before: Image, now: Image) -> list[str]:  # noqa: ARG002
+        return sqlite_undo.undo(before, now)
+
+    def subjects(self, key: str) -> tuple[str, ...]:
+        return (key.partition(" ")[2],)
+
+    def spoken(self, key: str) -> str:
+        return f"the {key}"  # "table person", "pragma user_version"
+
+    def facts(self, connection: Connection) -> Facts:
+        return sqlite_facts.facts(connection)
+
+    @contextmanager
+    def scratch(
+        self,
+        connection: Connection,
+        ground: Ground | None = None,  # noqa: ARG002
+    ) -> Iterator[URL]:
+        with tempfile.TemporaryDirectory(prefix="headway-scratch-") as folder:
+            path = Path(folder, "scratch.sqlite")
+            yield URL.create(connection.engine.url.drivername, database=str(path))
+
+
+def _file(url: URL) -> Path:
+    path = file_of(url)
+    if path is None:
+        raise AddressInvalid("A database in memory is gone with its connection: name a file.")
+    return path
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a closed database to a name that nobody has yet: whole and on disk, or not at all."""
+    draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        shutil.copyfile(source, draft)  # in the kernel, where it can
+        with draft.open("rb+") as here:
+            os.fsync(here.fileno())
+        try:
+            os.link(draft, target)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links: FAT, many shares
+            target.touch(exist_ok=False)  # takes the name, if nobody has it
+            draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
+    # The driver's own transactions begin at the first INSERT, so that DDL commits behind our
+    # back. Switched off, and BEGIN is sent by the event below.
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _on_begin(connection: Connection) -> None:
+    # A reader that becomes a writer half-way fails at once when another wrote in between: who
+    # is going to write says so from the start.
+    if _wants_transaction(connection) and connection.get_execution_options().get("write"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _before_statement(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+    # As late as the driver's own: some pragmas (`journal_mode`) are refused inside a transaction.
+    if connection.get_execution_options().get("write") or not _wants_transaction(connection):
+        return
+    if not statement.lstrip()[:6].upper().startswith(("PRAGMA", "BEGIN", "ATTACH", "DETACH")):
+        raw_of(connection).execute("BEGIN")
+
+
+def _wants_transaction(connection: Connection) -> bool:
+    """False in an `autocommit_block`, and where a listener of the project's has begun one."""
+    autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+    return not autocommit and not raw_of(connection).in_transaction

@@ -1,0 +1,256 @@
+"""What a SQLite schema holds beside its columns, and what of it a revision lost without a word.
+
+SQLite changes a table by rebuilding it, and a rebuild keeps what SQLAlchemy reflects: not the
+triggers, nor an index on an expression, nor much of what is said inside of the table.
+"""
+
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from headway import history
+from headway.dialects.sqlite.ddl import Fact, IndexShape, TableShape, index_shape, table_shape
+
+CANNOT_ASK = re.compile(r"no such (collation|function|module|tokenizer)|unknown (function|tokeni)")
+"""What SQLite says of a part of the schema that another program's connection knows."""
+COPY = "_alembic_tmp_"
+QUERY = (
+    "SELECT type, name, tbl_name, sql FROM main.sqlite_master "
+    "WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+)
+NAME = r"(?:\"([^\"]+)\"|`([^`]+)`|\[([^\]]+)\]|'([^']+)'|([^\W\d]\w*))"
+DROPPED = re.compile(
+    rf"\s*DROP\s+(?:TABLE|INDEX|TRIGGER|VIEW)\s+(?:IF\s+EXISTS\s+)?(?:{NAME}\s*\.\s*)?{NAME}",
+    re.IGNORECASE,
+)
+RENAMED = re.compile(
+    rf"\s*ALTER\s+TABLE\s+(?:{NAME}\s*\.\s*)?{NAME}\s+RENAME\s+TO\s+{NAME}", re.IGNORECASE
+)
+COMPUTED_DROP = re.compile(
+    r"drop_constraint\(\s*(?!\s|[\"']|(?:\w+\.)?f\(\s*[\"'])"
+    r"(?:(?!drop_constraint).)*?(?:type_\s*=\s*[\"'](\w+)|\n\s*\n|\Z)",
+    re.DOTALL,
+)
+CONSTRAINT_KINDS = {
+    "foreignkey": "foreign key",
+    "unique": "unique",
+    "check": "check",
+    "primary": "primary key",
+}
+CONSTRAINT_DROPPED = re.compile(r"drop_constraint\(\s*(?:\w+\.)?(?:f\()?\s*[\"']([^\"']+)")
+
+
+@dataclass(frozen=True)
+class Object:
+    """One entry of `sqlite_master`."""
+
+    kind: str
+    table: str
+    sql: str
+
+
+Schema = Mapping[str, Object]
+"""Every object by its name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lost:
+    """One thing that was there before a revision and is not there after it."""
+
+    name: str
+    """What a script writes into `loses` to lose it."""
+    says: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What a revision says of the things it means to lose."""
+
+    loses: frozenset[str] = frozenset()
+    statements: Sequence[str] = ()
+    """What it sent."""
+    script: str | None = None
+    """Its file."""
+
+    @cached_property
+    def source(self) -> str:
+        """The text of it, or what can be read in one that is compiled."""
+        return Path(self.script).read_text("utf-8", "replace") if self.script else ""
+
+    def names(self, name: str) -> bool:
+        """True if it speaks of this object: then it knows what it does to it."""
+        if name in self.loses or name.lower() in self.dropped:
+            return True
+        return bool(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", self.source))
+
+    @cached_property
+    def dropped(self) -> set[str]:
+        """What it dropped by name."""
+        found = (DROPPED.match(one) for one in self.statements)
+        return {_last(one, 2) for one in found if one}
+
+    @cached_property
+    def renames(self) -> dict[str, str]:
+        """The table that was given a name, by that name."""
+        found = (RENAMED.match(one) for one in self.statements)
+        return {_last(one, 3): _last(one, 2) for one in found if one}
+
+    @cached_property
+    def constraints(self) -> tuple[str, ...]:
+        """The constraints that it drops."""
+        return tuple(CONSTRAINT_DROPPED.findall(self.source))
+
+    def drops_by_convention(self, name: str) -> bool:
+        """True if a naming convention makes this of a name that it drops: `ck_users_` and that."""
+        tails = (rf"(?:\W|_){re.escape(one)}\W*" for one in self.constraints)
+        return any(re.search(rf"{tail}\Z", name, re.IGNORECASE) for tail in tails)
+
+    def is_batch(self, table: str) -> bool:
+        """True if Alembic rebuilt this table: nobody wrote its new definition."""
+        return self.renames.get(table.lower(), "").startswith(COPY)
+
+    @cached_property
+    def computed(self) -> frozenset[str]:
+        """The kinds of the constraints that it drops by a name that it computes."""
+        found = {CONSTRAINT_KINDS.get(kind, "") for kind in COMPUTED_DROP.findall(self.source)}
+        return frozenset(CONSTRAINT_KINDS.values()) if "" in found else frozenset(found)
+
+    def is_made_anew(self, table: str) -> bool:
+        """True if it dropped this table and made another, without bringing a copy into place."""
+        return table.lower() in self.dropped and table.lower() not in self.renames
+
+
+def _last(found: re.Match[str], number: int) -> str:
+    """The name in the last place but some, in small letters: each has five ways to be written."""
+    written = found.groups()[(number - 1) * 5 : number * 5]
+    return next(name for name in written if name).lower()
+
+
+def read(driver: sqlite3.Connection) -> dict[str, Object]:
+    """The schema as it is now."""
+    rows = driver.execute(QUERY).fetchall()
+    return {name: Object(kind, table, sql) for kind, name, table, sql in rows}
+
+
+def image(schema: Schema) -> dict[str, str]:
+    """The same as a repair wants it: without what the migrator keeps for itself."""
+    ours = (history.NAME, "alembic_version")
+    return {f"{o.kind} {name}": o.sql for name, o in schema.items() if o.table not in ours}
+
+
+def lost(before: Schema, after: Schema, said: Said) -> list[Lost]:
+    """What a revision lost and neither named nor announced."""
+    return [*_objects(before, after, said), *_parts(before, after, said)]
+
+
+# --- triggers and indexes ---------------------------------------------------------------------
+
+
+def _objects(before: Schema, after: Schema, said: Said) -> Iterator[Lost]:
+    for name, one in before.items():
+        if one.kind not in ("trigger", "index") or said.names(name):
+            continue
+        is_table = one.table in before and before[one.table].kind == "table"
+        if one.table not in after or (is_table and said.is_made_anew(one.table)):
+            continue  # it went with its table, which was dropped by name
+        there = after.get(name)
+        if one.kind == "trigger" and there is None:
+            yield Lost(name=name, says=f"trigger {name} of {one.table}")
+        elif one.kind == "index":
+            yield from _index(name, before, after)
+
+
+def _index(name: str, before: Schema, after: Schema) -> Iterator[Lost]:
+    one, there = before[name], after.get(name)
+    was = index_shape(one.sql)
+    if there is not None:
+        if there.sql != one.sql:
+            says = _less(was, index_shape(there.sql))
+            yield from (Lost(name=name, says=f"{less} of index {name}") for less in says)
+        return
+    columns = _columns(before, one.table) - _columns(after, one.table)
+    same = (o for o in after.values() if o.kind == "index" and o.table == one.table)
+    if was.mentions(columns) or any(index_shape(other.sql) == was for other in same):
+        return
+    yield Lost(name=name, says=f"index {name} of {one.table}")
+
+
+def _less(was: IndexShape, now: IndexShape) -> Iterator[str]:
+    if was.unique and not now.unique:
+        yield "UNIQUE"
+    if was.where and not now.where:
+        yield f"WHERE {was.where}"
+    if len(now.terms) < len(was.terms):
+        yield "a column"
+    if sum(term.desc for term in now.terms) < sum(term.desc for term in was.terms):
+        yield "DESC"
+    kept = [term.collation for term in now.terms]
+    for term in was.terms:
+        if term.collation and term.collation not in kept:
+            yield f"COLLATE {term.collation}"
+
+
+def _columns(schema: Schema, table: str) -> set[str]:
+    one = schema.get(table)
+    return set(table_shape(one.sql).columns) if one and one.kind == "table" else set()
+
+
+# --- what stands inside of a table --------------------------------------------------------------
+
+
+def _parts(before: Schema, after: Schema, said: Said) -> Iterator[Lost]:
+    for name, one in before.items():
+        there = after.get(name)
+        if one.kind != "table" or there is None or there.sql == one.sql:
+            continue
+        if name in said.loses or not said.is_batch(name):
+            continue
+        was, now = table_shape(one.sql), table_shape(there.sql)
+        names = _column_names(was, now)
+        kept = {fact.under({}) for fact in now.facts}
+        for fact in was.facts:
+            if fact.under(names) not in kept and not _is_meant(fact, was, now, names, said):
+                place = f"{name}.{fact.columns[0]}" if fact.of_column else name
+                if place not in said.loses:
+                    yield Lost(name=place, says=f"{fact.says} of {place}")
+
+
+def _column_names(was: TableShape, now: TableShape) -> dict[str, str]:
+    """How columns are called now that a revision gave other names."""
+    old, new = list(was.columns), list(now.columns)
+    if len(old) != len(new):
+        return {}
+    pairs = ((a, b) for a, b in zip(old, new, strict=True) if a != b)
+    return {a: b for a, b in pairs if a not in new and b not in old}
+
+
+def _is_meant(
+    fact: Fact, was: TableShape, now: TableShape, names: Mapping[str, str], said: Said
+) -> bool:
+    """True if a revision speaks of this part of a table, or changed what it stands on."""
+    there = [names.get(column, column) for column in fact.columns]
+    if any(column not in now.columns for column in there):
+        return True  # it goes with its column
+    if fact.word and re.search(rf"(?<![a-z]){fact.word}", said.source.lower()):
+        return not fact.of_column or all(said.names(column) for column in fact.columns)
+    if fact.name and (said.names(fact.name) or said.drops_by_convention(fact.name)):
+        return True
+    # Which constraint a computed name means, only running it can tell.
+    computed = any(re.search(rf"\b{kind}\b", fact.says.lower()) for kind in said.computed)
+    return computed or (fact.is_constraint and _is_meant_by_name(fact, was, now, there, said))
+
+
+def _is_meant_by_name(
+    fact: Fact, was: TableShape, now: TableShape, there: list[str], said: Said
+) -> bool:
+    """True if a naming convention gave this constraint the name that a revision drops.
+
+    Or if it is a CHECK on a column that has another type now.
+    """
+    if any(set(re.split(r"\W|_", one)) & set(fact.columns) for one in said.constraints):
+        return True
+    kinds = [(was.columns[a], now.columns[b]) for a, b in zip(fact.columns, there, strict=True)]
+    return fact.says.startswith("CHECK") and any(a != b for a, b in kinds)

@@ -1,0 +1,309 @@
+"""The errors of one database: what went wrong, and in a sentence what to do next.
+
+The docstring of a class is its title and its default message. No error knows HTTP or exit
+codes: each face has one table from `Kind` to its own numbers. An error takes
+`(message, **context)` with plain values only, so that it survives the way back from another
+process.
+"""
+
+import inspect
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a caller can do about an error."""
+
+    NOT_FOUND = "not_found"
+    INVALID = "invalid"
+    CONFLICT = "conflict"  # trying again cannot help
+    STALE = "stale"  # read it again, then decide again
+    BUSY = "busy"  # trying again later helps
+    UNREACHABLE = "unreachable"
+    FAILED = "failed"
+    DENIED = "denied"
+    MISCONFIGURED = "misconfigured"
+    INTERNAL = "internal"
+
+
+class HeadwayError(Exception):
+    """Something went wrong inside Headway."""
+
+    kind = Kind.INTERNAL
+    sent: tuple[str, ...] = ()
+    """The SQL that a database had been sent by then, for the record; no part of the message."""
+
+    def __init__(self, message: str = "", **context: object) -> None:
+        super().__init__(message or self.title())
+        self.context = context
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), str(self), self.context, self.sent))
+
+    @classmethod
+    def title(cls) -> str:
+        """The same few words for every error of this class."""
+        return (inspect.getdoc(cls) or cls.__name__).splitlines()[0].rstrip(".")
+
+    @classmethod
+    def slug(cls) -> str:
+        """The name of its page: `docs/problems/<slug>.md`."""
+        return "".join(f"-{c.lower()}" if c.isupper() else c for c in cls.__name__).lstrip("-")
+
+
+def _rebuild(
+    cls: type[HeadwayError],
+    message: str,
+    context: dict[str, object],
+    sent: tuple[str, ...] = (),
+) -> HeadwayError:
+    error = cls(message, **context)
+    error.sent = sent
+    return error
+
+
+class AddressInvalid(HeadwayError):
+    """This is no address of a database that Headway can use."""
+
+    kind = Kind.INVALID
+
+
+class DriverMissing(HeadwayError):
+    """The driver for this kind of database is not installed."""
+
+    kind = Kind.MISCONFIGURED
+
+
+class DatabaseUnreachable(HeadwayError):
+    """The database does not answer."""
+
+    kind = Kind.UNREACHABLE
+
+
+class DatabaseDenied(HeadwayError):
+    """The database refuses the user or the password."""
+
+    kind = Kind.DENIED
+
+
+class DatabaseRefused(HeadwayError):
+    """The database refuses what it was sent."""
+
+    kind = Kind.FAILED
+
+
+class DatabaseReadOnly(HeadwayError):
+    """The database cannot be written."""
+
+    kind = Kind.MISCONFIGURED
+
+
+class DatabaseDamaged(HeadwayError):
+    """The file is damaged, or no database."""
+
+    kind = Kind.FAILED
+
+
+class DatabaseLocked(HeadwayError):
+    """Another process is migrating this database."""
+
+    kind = Kind.BUSY
+
+
+class SnapshotFailed(HeadwayError):
+    """The snapshot before the upgrade could not be taken."""
+
+    kind = Kind.FAILED
+
+
+class SnapshotNotFound(HeadwayError):
+    """There is no such snapshot."""
+
+    kind = Kind.NOT_FOUND
+
+
+class MigrationFailed(HeadwayError):
+    """A revision failed."""
+
+    kind = Kind.FAILED
+
+
+class ProcessEnded(MigrationFailed):
+    """The process that ran a revision ended in the middle."""
+
+
+class DiskFull(MigrationFailed):
+    """There is no room left where the database is."""
+
+
+class RowsLost(HeadwayError):
+    """A revision loses rows and does not say so."""
+
+    kind = Kind.FAILED
+
+
+class ObjectsLost(HeadwayError):
+    """A revision loses parts of the schema and does not say so."""
+
+    kind = Kind.FAILED
+
+
+class ForeignKeysBroken(HeadwayError):
+    """A revision leaves rows that point at nothing."""
+
+    kind = Kind.FAILED
+
+
+class SeveralHeads(HeadwayError):
+    """The scripts have several heads."""
+
+    kind = Kind.CONFLICT
+
+
+class ScriptsUnreadable(HeadwayError):
+    """The revision scripts cannot be read as one history."""
+
+    kind = Kind.MISCONFIGURED
+
+
+class EnvironmentFailed(HeadwayError):
+    """The project's env.py cannot be used."""
+
+    kind = Kind.MISCONFIGURED
+
+
+class RevisionNotFound(HeadwayError):
+    """The scripts have no such revision."""
+
+    kind = Kind.NOT_FOUND
+
+
+class TargetInvalid(HeadwayError):
+    """The database cannot go there from where it stands."""
+
+    kind = Kind.INVALID
+
+
+class PreviewImpossible(HeadwayError):
+    """The SQL depends on what is in the database."""
+
+    kind = Kind.INVALID
+
+
+class DatabaseMoved(HeadwayError):
+    """The database moved since the plan was made."""
+
+    kind = Kind.STALE
+
+
+class DatabaseExists(HeadwayError):
+    """There is a database already."""
+
+    kind = Kind.CONFLICT
+
+
+class DatabaseAhead(HeadwayError):
+    """The database is newer than these scripts."""
+
+    kind = Kind.CONFLICT
+
+
+class DatabaseForeign(HeadwayError):
+    """The database belongs to another project."""
+
+    kind = Kind.CONFLICT
+
+
+class DatabaseTorn(HeadwayError):
+    """A revision began in this database and never ended."""
+
+    kind = Kind.CONFLICT
+
+
+class DatabaseUnstamped(HeadwayError):
+    """The database has tables but no version."""
+
+    kind = Kind.CONFLICT
+
+
+class DatabaseInUse(HeadwayError):
+    """Others use what the upgrade has to lock."""
+
+    kind = Kind.BUSY
+
+
+class PoolerInTheWay(HeadwayError):
+    """A proxy hands each transaction to another session."""
+
+    kind = Kind.MISCONFIGURED
+
+
+class DataLossRefused(HeadwayError):
+    """This would drop something that holds data."""
+
+    kind = Kind.CONFLICT
+
+
+class CatalogAhead(HeadwayError):
+    """The catalog is newer than this release."""
+
+    kind = Kind.CONFLICT
+
+
+class CatalogForeign(HeadwayError):
+    """This database belongs to another program."""
+
+    kind = Kind.CONFLICT
+
+
+class CatalogBehind(HeadwayError):
+    """The catalog is older than this release needs."""
+
+    kind = Kind.CONFLICT
+
+
+class CatalogTorn(HeadwayError):
+    """A revision began and never ended."""
+
+    kind = Kind.CONFLICT
+
+
+class CatalogUnstamped(HeadwayError):
+    """The catalog has tables but no version, and its schema is no revision's."""
+
+    kind = Kind.CONFLICT
+
+
+class HistoryInvalid(HeadwayError):
+    """The scripts are not the ones that made this catalog."""
+
+    kind = Kind.CONFLICT
+
+
+class CopyFailed(HeadwayError):
+    """The database cannot be copied."""
+
+    kind = Kind.FAILED
+
+
+class RepairRefused(HeadwayError):
+    """The repair would lose something."""
+
+    kind = Kind.CONFLICT
+
+
+class RepairFailed(HeadwayError):
+    """The repair did not lead back to what was there before."""
+
+    kind = Kind.FAILED
+
+
+class DatabaseMissing(HeadwayError):
+    """The file of this database is not there."""
+
+    kind = Kind.NOT_FOUND
+
+
+class StillNeeded(HeadwayError):
+    """Something else still needs this."""
+
+    kind = Kind.CONFLICT

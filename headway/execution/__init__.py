@@ -1,0 +1,1 @@
+"""One run: revisions on one database, watched, recorded, taken back."""

@@ -1,0 +1,129 @@
+"""What a run of revisions takes care of, what its steps are called, and how a failure is told."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from alembic.runtime.migration import MigrationInfo
+from sqlalchemy.exc import DBAPIError
+
+from headway.dialects import Beside
+from headway.error_text import plain, with_kind
+from headway.errors import CatalogTorn, HeadwayError, MigrationFailed
+from headway.scripts.files import Scripts
+
+Step = Any  # Alembic's RevisionStep or StampStep, which share `info` but no typed base
+
+
+@dataclass(frozen=True, kw_only=True)
+class Care:
+    """What a run takes care of. The catalog's own is the default; any other database has less."""
+
+    history: bool = True
+    """Keep a history table. Where DDL cannot be rolled back there is one while a run lasts."""
+    snapshot: bool = True
+    """Take a snapshot first, where the database can."""
+    torn: type[HeadwayError] = CatalogTorn
+    mend: str = "see `flask catalog status`, then `flask catalog repair`"
+    beside: Beside | None = None
+    """Opens another session on the same database; by default through the connection's engine."""
+    on_ended: Callable[[str], None] | None = None
+    """Told of each step that ended its transaction itself: no other run can be all or nothing."""
+    joins: bool = False
+    """The run is part of a transaction that is open already, and that others end."""
+    follows: bool = False
+    """The same env.py has migrated before it, another schema perhaps, and committed that."""
+
+
+CATALOGS = Care()
+SERVERS = ("gunicorn", "celery", "billiard")
+"""Packages whose signal handlers raise SystemExit wherever the process happens to be."""
+
+
+def name_of(info: MigrationInfo) -> str:
+    """The revision a step is about; `base` for a stamp that clears all."""
+    if info.is_stamp:
+        return next(iter(info.destination_revision_ids), "base")
+    return str(info.up_revision_id)
+
+
+def action_of(info: MigrationInfo) -> str:
+    """What a step does, as the history calls it."""
+    if info.is_stamp:
+        return "stamp"
+    return "upgrade" if info.is_upgrade else "downgrade"
+
+
+def refuse_leaving(steps: Sequence[Step], scripts: Scripts) -> None:
+    """Raise MigrationFailed for a step that would commit the transaction of others."""
+    for name in (name_of(step.info) for step in steps):
+        if (script := scripts.by_id.get(name)) and script.autocommits:
+            raise MigrationFailed(
+                f"Revision {name} has an `autocommit_block`, which would commit the transaction "
+                "that is open on this connection. Nothing was changed. Give the URL or the engine, "
+                "or a connection without a transaction.",
+                failed=name,
+            )
+
+
+def needs_words(error: BaseException) -> bool:
+    """False for our own errors, which have them, and for being told to stop."""
+    if isinstance(error, SystemExit):
+        return not is_signalled(error)
+    return not isinstance(error, HeadwayError | KeyboardInterrupt | GeneratorExit)
+
+
+def is_signalled(error: SystemExit) -> bool:
+    """True if a server's signal handler ended the program, not the code of a project."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    file = trace.tb_frame.f_code.co_filename if trace else ""
+    return any(f"{os.sep}{name}{os.sep}" in file for name in SERVERS)
+
+
+def reason(error: BaseException) -> str:
+    """What the driver or the script said, without the statement and its values."""
+    return plain(error)
+
+
+def is_lost(error: BaseException) -> bool:
+    """True if nobody heard the server's answer."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def explained(
+    error: BaseException,
+    *,
+    names: Sequence[str],
+    failed: int,
+    done: Sequence[str],
+    stays: str | None,
+    follows: bool = False,
+) -> MigrationFailed:
+    """A failure with what was applied, what broke and what is left.
+
+    `stays` says what of the failed step is still there, why, and what to do; None if nothing is.
+    """
+    left = names[failed + 1 :]
+    after = what_stays(done, stays, follows=follows) or "The database is as it was."
+    return MigrationFailed(
+        f"Revision {names[failed]} failed: {with_kind(error)}. {after}"
+        + (f" Still to come: {', '.join(left)}." if left else ""),
+        applied=tuple(done),
+        failed=names[failed],
+        pending=tuple(left),
+    )
+
+
+def what_stays(done: Sequence[str], stays: str | None, *, follows: bool) -> str:
+    """What a failed run leaves, in sentences; "" if nothing."""
+    if not (done or stays or follows):
+        return ""
+    after = f"{stays or 'Nothing of it stays'}."
+    if done:
+        after += f" Applied before it: {', '.join(done)}."
+    if follows:
+        after += " What env.py had migrated before, in runs of its own, stays."
+    return after

@@ -1,0 +1,121 @@
+"""The half of a revision that broke: what of it is there, what takes it back, what stays."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from headway.dialects import Dialect, Image, dialect_of
+from headway.errors import RepairFailed
+from headway.execution.failures import reason
+
+AS_SPELLED = {"no_parameters": True}
+"""Statements that hold a `%` and no values."""
+NAME = re.compile(r"""(?:`[^`]*`|"[^"]*"|[^\s,`"])+""")
+"""A table's name as a statement spells it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Half:
+    """What a revision that broke has changed in a database."""
+
+    dialect: Dialect
+    before: Image
+    now: Image
+    others: tuple[str, ...]
+    """What is new or other and the script never names: somebody else's, as far as it tells."""
+    note: str
+    """What the image before the revision leaves open."""
+
+    @classmethod
+    def found(cls, connection: Connection, stored: str, script: str | None) -> "Half":
+        """Compare what is there with what was there before. `script` is the path of the script."""
+        dialect = dialect_of(connection)
+        before, now, note = dialect.comparable(json.loads(stored), dialect.image(connection) or {})
+        source = Path(script).read_bytes().decode(errors="replace") if script else None
+
+        def is_named(key: str) -> bool:
+            names = dialect.subjects(key)
+            return not names or source is None or any(_names(source, name) for name in names)
+
+        others = [
+            key for key in dialect.differences(before, now) if key in now and not is_named(key)
+        ]
+        return cls(dialect=dialect, before=before, now=now, others=tuple(others), note=note)
+
+    @property
+    def expected(self) -> dict[str, str]:
+        """What there will be when the half is taken back: what others made stays."""
+        return dict(self.before) | {key: self.now[key] for key in self.others}
+
+    def way_back(self, connection: Connection) -> tuple[str, ...]:
+        """The statements that take it back. Raises RepairRefused if something would be lost."""
+        own = {key: value for key, value in self.now.items() if key not in self.others}
+        own |= {key: self.before[key] for key in self.others if key in self.before}
+        in_order = {key: own[key] for key in self.now if key in own}
+        return tuple(self.dialect.undo(connection, self.before, in_order))
+
+    def lines(self) -> tuple[str, ...]:
+        """What a person has to look at, in words."""
+        told = [self.note] if self.note else []
+        if self.others:
+            names = ", ".join(map(self.dialect.spoken, self.others))
+            told.append(
+                "Made or changed since, and not named in the script, so it stays: "
+                f"{names}. See that none of it is the revision's."
+            )
+        return tuple(told)
+
+    def check(self, connection: Connection) -> None:
+        """After the way back: raise RepairFailed if not all is as it was before."""
+        image = self.dialect.image(connection) or {}
+        _, found, _ = self.dialect.comparable(self.before, image)
+        if not (left := self.dialect.differences(self.expected, found)):
+            return
+        names = ", ".join(map(self.dialect.spoken, left))
+        if self.dialect.transactional_ddl:
+            after = "All of the repair was rolled back"
+        else:
+            after = "What the repair did besides stays done"
+        raise RepairFailed(
+            f"The statements ran, and {names} would still not be as before the revision. {after}. "
+            "Mend that by hand, then repair with `--as applied` or `--as not-applied`."
+        )
+
+
+def _names(source: str, name: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", source) is not None
+
+
+def take_back(connection: Connection, statements: Iterable[str]) -> None:
+    """Run the statements of a repair. Raises RepairFailed where the server refuses one."""
+    for done, statement in enumerate(statements):
+        try:
+            connection.exec_driver_sql(statement, execution_options=AS_SPELLED)
+        except DBAPIError as error:
+            if dialect_of(connection).transactional_ddl:
+                after = "All of the repair was rolled back."
+            else:
+                after = f"{done} statements before it are done and stay; repair again for the rest."
+            raise RepairFailed(
+                f"The repair broke at `{statement}`: {reason(error)}. {after} Or mend it by hand, "
+                "then repair with `--as applied` or `--as not-applied`."
+            ) from error
+
+
+def rows_in(connection: Connection, statements: Iterable[str]) -> tuple[str, ...]:
+    """The tables that these statements drop and that are not empty, in words."""
+    dropped = " ".join(
+        s.removeprefix("DROP TABLE ") for s in statements if s.startswith("DROP TABLE ")
+    )
+    told = []
+    for name in NAME.findall(dropped):
+        query = f"SELECT count(*) FROM {name}"  # noqa: S608
+        count = connection.exec_driver_sql(query, execution_options=AS_SPELLED).scalar()
+        if count:
+            told.append(f"{name} holds {count} rows")
+    return tuple(told)

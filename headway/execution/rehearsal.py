@@ -1,0 +1,150 @@
+"""Run a plan where it harms nobody; tell how long it took, what it sent, what it locked."""
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import URL, Connection, event
+
+from headway.connections.address import Address
+from headway.dialects import driver
+from headway.errors import HeadwayError
+from headway.execution.migration import Move
+from headway.execution.statements import Sent
+
+TABLES = """
+SELECT c.oid, c.oid::regclass::text FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+"""
+LOCKS = """
+SELECT relation, mode FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation'
+AND mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+"""
+"""What keeps others from writing, or from reading too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """How a plan went on a copy."""
+
+    place: str
+    """Where it ran: a copy, or the database itself in a transaction that was rolled back."""
+    seconds: float
+    statements: tuple[str, ...]
+    locks: tuple[str, ...]
+    """On PostgreSQL: "AccessExclusiveLock on account"."""
+    failed: str | None
+    """What broke, in words; None if it went well."""
+
+    def lines(self) -> list[str]:
+        """The same for a person, without the statements."""
+        told = f"failed: {self.failed}" if self.failed else "went well"
+        found = [f"rehearsed on {self.place}: {told}", f"took {self.seconds:.2f} s"]
+        return found + [f"locks: {lock}" for lock in self.locks]
+
+
+@dataclass
+class _Listener:
+    """Notes what a run sends, and what it holds just before it ends."""
+
+    sent: Sent = field(default_factory=Sent)
+    locks: set[str] = field(default_factory=set)
+    tables: dict[int, str] = field(default_factory=dict)
+    """Those that were there before, by their numbers: nobody waits for a table that is new."""
+
+    def watch(self, migration: MigrationContext) -> None:
+        connection = migration.connection
+        assert connection is not None  # noqa: S101  # it runs online
+        self.sent.watch(migration)
+        if connection.dialect.name == "postgresql":
+            self.tables = dict(_asked(connection, TABLES))
+            event.listen(connection, "commit", self._look)
+            migration.on_version_apply_callbacks = (
+                *migration.on_version_apply_callbacks,
+                lambda **_: self._look(connection),
+            )
+
+    def _look(self, connection: Connection) -> None:
+        held = _asked(connection, LOCKS)
+        self.locks |= {f"{mode} on {self.tables[oid]}" for oid, mode in held if oid in self.tables}
+
+
+def _asked(connection: Connection, query: str) -> list[Any]:
+    """The rows, asked of the driver in the transaction that is open."""
+    with contextlib.closing(driver.raw_of(connection).cursor()) as cursor:
+        cursor.execute(query)
+        return list(cursor.fetchall())
+
+
+def rehearse(move: Move) -> Rehearsal:
+    """Make a move on a copy of its database. The database itself is left as it is."""
+    listener, began = _Listener(), time.monotonic()
+    failed = None
+    with _copy(move.address) as (address, place):
+        began = time.monotonic()
+        try:
+            replace(move, address=address, listener=listener.watch).make()
+        except HeadwayError as error:
+            failed = str(error)
+        seconds = time.monotonic() - began
+    return Rehearsal(
+        place=place,
+        seconds=seconds,
+        statements=tuple(listener.sent.statements),
+        locks=tuple(sorted(listener.locks)),
+        failed=failed,
+    )
+
+
+@contextmanager
+def _copy(address: Address) -> Iterator[tuple[Address, str]]:
+    if address.path:
+        with _copied_file(address) as copy:
+            yield copy, "a copy of the file"
+        return
+    copy_url = address.url.set(database=f"headway_rehearsal_{os.getpid()}_{time.time_ns() % 10**9}")
+    if _copied(address, copy_url):
+        try:
+            yield address.elsewhere(copy_url), "a copy of the database"
+        finally:
+            address.dialect.discard(copy_url)
+        return
+    with address.open() as raw, address.connected(raw) as connection:
+        transaction = connection.begin()
+        try:
+            own = replace(address, engine=None, connection=connection)
+            yield own, "the database itself, in a transaction that was rolled back"
+        finally:
+            transaction.rollback()
+
+
+def _copied(address: Address, copy: URL) -> bool:
+    """False where the server copies only databases that nobody uses, and somebody does."""
+    if not address.dialect.transactional_ddl:
+        address.dialect.make(copy, address.url)
+        return True
+    try:
+        address.dialect.make(copy, address.url)
+    except Exception:  # noqa: BLE001  # in use, or no right to make databases: there is another way
+        return False
+    return True
+
+
+@contextmanager
+def _copied_file(address: Address) -> Iterator[Address]:
+    with tempfile.TemporaryDirectory(prefix="headway-rehearsal-") as folder:
+        url = URL.create("sqlite", database=str(Path(folder) / "copy.sqlite"))
+        with (
+            address.open() as raw,
+            driver.closing(driver.open_raw(url)) as copy,
+        ):
+            raw.backup(copy)
+        yield address.elsewhere(url)

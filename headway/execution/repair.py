@@ -1,0 +1,265 @@
+"""Mend a database: the half of a torn revision, what a killed run left. Never by itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, delete, select, table
+from sqlalchemy.sql import column
+
+from headway import history
+from headway.connections.address import Address
+from headway.connections.session import Policy, held
+from headway.dialects import VersionTable, dialect_of
+from headway.dialects.driver import Raw
+from headway.dialects.sqlite.undo import put_right
+from headway.errors import RepairRefused
+from headway.execution.half import Half, rows_in, take_back
+from headway.isolation.isolated import alone
+from headway.look import CATALOGS
+from headway.scripts.files import Scripts
+from headway.scripts.project import ScriptProject
+from headway.status import judge, version_table
+from headway.types import Holder, Look
+
+
+class Verdict(StrEnum):
+    """What a person knows about revisions that a database cannot be sure of."""
+
+    APPLIED = "applied"
+    NOT_APPLIED = "not-applied"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repair:
+    """What a repair would do. Shown first, then done as shown."""
+
+    torn: str | None = None
+    statements: tuple[str, ...] = ()
+    """What takes the half of the torn revision back, or the copy of a broken batch operation."""
+    rows: tuple[str, ...] = ()
+    """Tables that go with them and hold rows, with how many."""
+    look: tuple[str, ...] = ()
+    """What a person has to look at, because the statements leave it as it is."""
+    verdict: Verdict | None = None
+    record: tuple[str, ...] = ()
+    """Revisions whose present script is to be taken for the applied one."""
+    forget: tuple[str, ...] = ()
+    """Applied revisions that have no script any more."""
+    claim: tuple[str, ...] = ()
+    """Revisions below the current one that a person says are there."""
+    leftovers: tuple[str, ...] = ()
+    """Copies of tables that a batch operation of another tool left."""
+    clears: bool = False
+    """A history that was only for a run, which was killed, is dropped."""
+
+    @property
+    def is_empty(self) -> bool:
+        """True if there is nothing to mend."""
+        mends = self.torn or self.record or self.forget or self.claim or self.leftovers
+        return not (mends or self.clears)
+
+    def lines(self) -> list[str]:
+        """The same for a person."""
+        lines = [f"accept the present script of {revision}" for revision in self.record]
+        lines += [f"forget {revision}, which has no script" for revision in self.forget]
+        lines += [f"take {revision} for applied" for revision in self.claim]
+        statements = [f"  {statement}" for statement in self.statements]
+        if self.torn and self.verdict:
+            lines.append(f"take torn {self.torn} for {self.verdict.value}")
+        elif self.torn:
+            lines.append(f"take the half of {self.torn} back:")
+            nothing = "  nothing that its script names" if self.look else "  nothing of it stayed"
+            lines += statements or [nothing]
+            lines += [f"  {told}, which go with it: see that they are copies" for told in self.rows]
+            lines += self.look
+            lines.append("Rows that it changed before it broke stay changed.")
+        if self.leftovers:
+            lines.append("end the batch operation that another tool left half-way:")
+            lines += statements
+        if self.clears and not self.torn:
+            lines.append("drop the notes of a run that was killed")
+        return lines
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mender:
+    """What mending has to know of the project whose database it is."""
+
+    scripts: Scripts
+    directory: ScriptDirectory
+    me: Holder
+    command: str
+    """The command that repairs, as a person types it."""
+    table: VersionTable = CATALOGS
+    keeps: bool = True
+    """The database keeps a history."""
+
+    def plan(self, connection: Connection, seen: Look, verdict: Verdict | None) -> Repair:
+        """What a repair would do now. Changes nothing. Raises RepairRefused."""
+        statements: list[str] = []
+        look: tuple[str, ...] = ()
+        if seen.torn and verdict is None:
+            half = self._half(connection, seen.torn)
+            statements, look = [*half.way_back(connection)], half.lines()
+        rows = rows_in(connection, statements)
+        for leftover in seen.leftovers:
+            statements.append(put_right(connection, leftover))
+        passing = history.is_passing(connection)
+        connection.rollback()
+        return Repair(
+            torn=seen.torn,
+            statements=tuple(statements),
+            rows=rows,
+            look=look,
+            verdict=verdict,
+            record=() if passing else seen.edited,
+            forget=() if passing else seen.missing,
+            claim=seen.out_of_order if verdict is Verdict.APPLIED and not passing else (),
+            leftovers=seen.leftovers,
+            clears=passing and not self.keeps,
+        )
+
+    def _half(self, connection: Connection, torn: str) -> Half:
+        image = _torn_row(connection).image
+        if image is None:
+            raise RepairRefused(
+                f"What was there before revision {torn} is not known. Mend it by hand, then run "
+                f"`{self.command} --as applied` or `--as not-applied`."
+            )
+        script = self.scripts.by_id.get(torn)
+        return Half.found(connection, image, script.path if script else None)
+
+    def carry_out(self, connection: Connection, plan: Repair) -> None:
+        """Do what the plan says, on a locked connection outside a transaction, and commit."""
+        half = None
+        if plan.torn and plan.verdict is None:
+            half = self._half(connection, plan.torn)
+            connection.rollback()
+        dialect = dialect_of(connection)
+        with dialect.undoing(connection), dialect.migrating(connection, self.table) as rows:
+            writing = connection.execution_options(write=True)
+            if rows:
+                rows.start()
+            try:
+                take_back(writing, plan.statements)
+                if half:
+                    half.check(writing)
+                self._write_down(writing, plan)
+                if rows:
+                    rows.check("repair", announced=(), statements=plan.statements)
+            except BaseException:
+                writing.rollback()
+                raise
+            writing.commit()
+            if plan.clears:
+                history.remove(writing)
+                writing.commit()
+
+    def _write_down(self, connection: Connection, plan: Repair) -> None:
+        if plan.torn:
+            row = _torn_row(connection)
+            history.finish(connection, row.id, outcome="repaired", image=None)
+            if plan.verdict is Verdict.APPLIED:
+                self._stamp(connection, plan.torn, row.action)
+                down = row.action == "downgrade"
+                self._add(connection, plan.torn, "downgrade" if down else "repair")
+        for revision in plan.record + plan.claim:
+            self._add(connection, revision, "repair")
+        for revision in plan.forget:
+            self._add(connection, revision, "forget")
+
+    def _stamp(self, connection: Connection, revision: str, action: str) -> None:
+        """Write the version that the step would have written at its end."""
+        options = {"version_table": self.table.name, "version_table_schema": self.table.schema}
+        context = MigrationContext.configure(connection, opts=options)
+        script = self.scripts.by_id.get(revision)
+        if action != "downgrade" or script is None:
+            context.stamp(self.directory, revision)
+        elif script.parents:
+            context.stamp(self.directory, script.parents)  # type: ignore[arg-type]  # takes several
+        else:
+            versions = table(self.table.name, column("version_num"), schema=self.table.schema)
+            connection.execute(delete(versions).where(versions.c.version_num == revision))
+
+    def _add(self, connection: Connection, revision: str, action: str) -> None:
+        script = self.scripts.by_id.get(revision)
+        history.add(
+            connection,
+            revision=revision,
+            action=action,
+            outcome="succeeded",
+            by=self.me,
+            duration_ms=0,
+            checksum=script.checksum if script else None,
+        )
+
+
+def _torn_row(connection: Connection) -> Any:
+    open_rows = history.table.c.outcome.in_(("running", "torn"))
+    query = select(history.table).where(open_rows).order_by(history.table.c.id.desc())
+    return connection.execute(query).first()
+
+
+# --- any project's database -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mending:
+    """A database of a project that is to be mended."""
+
+    project: ScriptProject
+    address: Address
+    x: Mapping[str, str]
+    policy: Policy
+
+    def plan(self, verdict: Verdict | None = None) -> Repair:
+        """What a repair would do now. No lock, nothing written. Raises RepairRefused."""
+        if self.address.path and not self.address.path.exists():  # connecting would make it
+            return Repair()
+        self._refuse_shared()
+        with self.address.open() as raw:
+            return self._planned(raw, verdict)
+
+    def do(self, what: Verdict | Repair | None) -> Repair:
+        """Repair it under the lock; what was done."""
+        expected = what if isinstance(what, Repair) else None
+        verdict = what.verdict if isinstance(what, Repair) else what
+        if expected is None and self.plan(verdict).is_empty:
+            return Repair()
+        with held(self.address, self.policy) as raw:
+            plan = self._planned(raw, verdict)
+            if expected is not None and plan != expected:
+                raise RepairRefused("The database changed since this was planned. Look again.")
+            with alone(self.project.modules), self.address.connected(raw) as connection:
+                self._mender().carry_out(connection, plan)
+        return plan
+
+    def _planned(self, raw: Raw, verdict: Verdict | None) -> Repair:
+        table = self._table()
+        peek = self.address.peek(raw, table)
+        seen = judge(self.project, self.address, table, peek, raw)
+        with self.address.connected(raw) as connection:
+            return self._mender().plan(connection, seen, verdict)
+
+    def _table(self) -> VersionTable:
+        return version_table(self.project, self.address, self.x)
+
+    def _mender(self) -> Mender:
+        return Mender(
+            scripts=self.project.scripts,
+            directory=self.project.directory,
+            me=self.policy.me,
+            command="flask migrate repair",
+            table=self._table(),
+            keeps=self.policy.history,
+        )
+
+    def _refuse_shared(self) -> None:
+        if self.address.is_shared:
+            raise RepairRefused(
+                "This connection has a transaction open. End it first, or give the engine."
+            )

@@ -1,0 +1,296 @@
+"""Compile once, replay everywhere: the statements of a proven upgrade, without Python.
+
+Between two revisions most upgrades give the same SQL for every database of a kind. That is proven
+for one upgrade by comparing the statements that a real run sent with those that Alembic renders
+in other places without a database, while what the revisions read is watched (see proof). What
+depends on its database, on the moment or on its surroundings goes on being run as Python.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import CompileError
+from sqlalchemy.schema import DDLElement
+
+from headway.dialects import VERSIONS, Dialect, VersionTable
+from headway.dialects.driver import Raw
+from headway.errors import DatabaseMoved
+from headway.execution.failures import explained
+from headway.execution.python import Job
+from headway.execution.run import OnStep
+from headway.execution.statements import Sent, noting, readable
+from headway.isolation.files import Files
+from headway.isolation.isolated import alone
+from headway.plan.announced import Announced, announced_by
+from headway.proof.proof import Rendering, reads_of, renderings
+
+# What cannot take a row away: the guard need not count after these.
+HARMLESS = re.compile(
+    r"\s*(CREATE|INSERT INTO|ALTER TABLE \S+ ADD|UPDATE \S*alembic_version)", re.IGNORECASE
+)
+MAY_DEPEND = "it may depend on the database, the moment or its surroundings"
+MOST_STATEMENTS = 10_000
+MOST_CHARACTERS = 32_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """One statement, as the driver was given it."""
+
+    sql: str
+    parameters: Any
+    moves: bool = False
+    """True if it changes or removes a row of the version table: exactly one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """The statements of one revision."""
+
+    revision: str
+    statements: tuple[Statement, ...]
+    may_lose_rows: bool
+    announced: Announced
+    """What the script says that it means to lose."""
+    script: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """What a run was found to be."""
+
+    steps: tuple[Recorded, ...] = ()
+    versions: VersionTable = VERSIONS
+    """Where the project keeps the version."""
+    why_not: str | None = None
+    """Why it has to run as Python; None if it may be replayed."""
+    files: Files = field(default_factory=Files)
+    """What else it was made from: another file, another recording."""
+
+    @cached_property
+    def readable(self) -> tuple[str, ...]:
+        """What it sends, for a person."""
+        return readable(one.sql for step in self.steps for one in step.statements)
+
+
+@dataclass
+class Recorder:
+    """Listens to one run, then says whether it may be replayed."""
+
+    job: Job
+    steps: list[list[Statement]] = field(default_factory=list)
+    rendered: list[Rendering] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    migration: MigrationContext | None = None
+    why_not: str | None = None
+    """Why nothing more is kept of it."""
+    sent: Sent = field(default_factory=Sent)
+    count: int = 0
+    characters: int = 0
+    _within: int = 0
+    _moves: bool = False
+
+    def on_ended(self, name: str) -> None:
+        """A revision ended its transaction itself, so that nothing makes the run one whole."""
+        self._stop(f"revision {name} ends its transaction itself")
+
+    def watch(self, migration: MigrationContext) -> None:
+        """Hear every statement of this context's connection from now on."""
+        self.migration = migration
+        assert migration.connection is not None  # noqa: S101  # it runs online
+        event.listen(migration.connection, "before_cursor_execute", self._heard)
+        execute = migration.impl._exec  # noqa: SLF001  # FRAGILE: where all operations go through
+
+        def rendered(construct: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.rendered and not self.why_not:
+                self.rendered[-1].append(_literally(construct, migration))
+            self._within += 1
+            self._moves = _moves(construct, migration)
+            try:
+                return execute(construct, *args, **kwargs)
+            finally:
+                self._within -= 1
+                self._moves = False
+
+        migration.impl._exec = rendered  # type: ignore[method-assign]  # noqa: SLF001
+
+    def on_step(self, number: int, total: int, name: str) -> None:
+        """A revision begins."""
+        self.steps.append([])
+        self.rendered.append([])
+        self.names.append(name)
+        if self.job.on_step:
+            self.job.on_step(number, total, name)
+
+    def _heard(
+        self,
+        _connection: Connection,
+        _cursor: Any,
+        sql: str,
+        parameters: Any,
+        context: Any,
+        many: bool,
+    ) -> None:
+        if not self.steps:
+            return
+        self.sent.add(sql)
+        if self.why_not:
+            return
+        self.count += 1
+        self.characters += len(sql) + _length(parameters)
+        compiled = getattr(context, "compiled", None)
+        if not self._within:
+            self._stop(f"a revision asks the database: {' '.join(sql.split())[:80]}")
+        elif many:
+            self._stop("it sends rows as values, which are not rendered without a database")
+        elif getattr(compiled, "insert_prefetch", None) or getattr(
+            compiled, "update_prefetch", None
+        ):
+            self._stop("it sends a value that a column's default computes in Python")
+        elif self.count > MOST_STATEMENTS or self.characters > MOST_CHARACTERS:
+            self._stop("it sends too much to be kept")
+        else:
+            self.steps[-1].append(Statement(sql=sql, parameters=parameters, moves=self._moves))
+
+    def _stop(self, why_not: str) -> None:
+        """Keep no more of it: a run may send any number of rows."""
+        self.why_not = why_not
+        for statements in self.steps:
+            statements.clear()
+        for rendering in self.rendered:
+            rendering.clear()
+
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """What was sent, for a person."""
+        return tuple(self.sent.statements)
+
+    def judge(self, current: Sequence[str]) -> Recording:
+        """Compare with what Alembic renders offline for the same steps."""
+        if self.why_not:
+            return Recording(why_not=self.why_not)
+        assert self.migration is not None  # noqa: S101  # judged after it ran
+        reads = reads_of(self.job.steps)
+        try:
+            with alone(self.job.project.modules):
+                span, dialect = self.job.span(current), self.migration.dialect
+                found = renderings(span, dialect, self.job.steps, reads)
+        except Exception as error:  # noqa: BLE001  # whatever a script says without a database
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            return Recording(why_not=f"it cannot be rendered without a database ({said[:120]})")
+        if reads.why:
+            return Recording(why_not=f"{MAY_DEPEND}: {reads.why}")
+        online = [said for step in self.rendered for said in step]
+        version_table = str(self.migration.version_table)
+        if any(_only_steps(offline, version_table) != online for offline in found):
+            return Recording(why_not="what it sends depends on the database or the moment")
+        if [len(step) for step in self.steps] != [len(step) for step in self.rendered]:
+            return Recording(why_not="an operation sends several statements")
+        versions = VersionTable(
+            name=self.migration.version_table, schema=self.migration.version_table_schema
+        )
+        steps = tuple(map(self._recorded, self.names, self.steps))
+        return Recording(steps=steps, versions=versions, files=reads.files)
+
+    def _recorded(self, name: str, statements: list[Statement]) -> Recorded:
+        script = self.job.project.directory.get_revision(name)
+        return Recorded(
+            revision=name,
+            statements=tuple(statements),
+            may_lose_rows=not all(HARMLESS.match(one.sql) for one in statements),
+            announced=announced_by(script.module),
+            script=script.path,
+        )
+
+
+def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | None = None) -> None:
+    """Run the statements in one transaction of a locked connection.
+
+    Raises DatabaseMoved, with all of it rolled back, if the version was changed meanwhile.
+    """
+    sent: list[str] = []
+    with noting(lambda: readable(sent)), dialect.replaying(raw, recording.versions) as rows:
+        for number, step in enumerate(recording.steps, 1):
+            if on_step:
+                on_step(number, len(recording.steps), step.revision)
+            try:
+                for one in step.statements:
+                    sent.append(one.sql)
+                    _execute(raw, one, step.revision)
+            except DatabaseMoved:
+                raise
+            except Exception as error:
+                names = [one.revision for one in recording.steps]
+                raise explained(
+                    error, names=names, failed=number - 1, done=(), stays=None
+                ) from error
+            if rows and step.may_lose_rows:
+                rows.check(
+                    step.revision,
+                    announced=step.announced.rows,
+                    loses=step.announced.objects,
+                    statements=[one.sql for one in step.statements],
+                    script=step.script,
+                )
+        if rows:
+            rows.finish()
+
+
+def _execute(raw: Raw, statement: Statement, revision: str) -> None:
+    cursor = raw.cursor()
+    cursor.execute(statement.sql, statement.parameters)
+    if statement.moves and cursor.rowcount != 1:
+        raise DatabaseMoved(
+            "The version of this database changed meanwhile: another program moved it while "
+            f"{revision} was run. All of this upgrade was rolled back. Look where the database "
+            "stands now, then upgrade again."
+        )
+
+
+def _moves(construct: Any, migration: MigrationContext) -> bool:
+    version_table = migration._version  # noqa: SLF001  # FRAGILE: private in Alembic
+    writes = getattr(construct, "is_update", False) or getattr(construct, "is_delete", False)
+    return bool(writes and construct.table is version_table)
+
+
+def _length(parameters: Any) -> int:
+    """About how many characters these values have."""
+    if isinstance(parameters, str | bytes):
+        return len(parameters)
+    if isinstance(parameters, dict):
+        return _length(list(parameters.values()))
+    if isinstance(parameters, list | tuple):
+        return sum(map(_length, parameters))
+    return 8
+
+
+def _literally(construct: Any, migration: MigrationContext) -> str:
+    """As Alembic writes it without a database (`DefaultImpl._exec`)."""
+    if isinstance(construct, str):
+        construct = text(construct)
+    values = {} if isinstance(construct, DDLElement) else {"literal_binds": True}
+    try:
+        written = str(construct.compile(dialect=migration.dialect, compile_kwargs=values))
+    except CompileError as error:
+        return f"cannot be rendered: {error}"
+    return written.replace("\t", "    ").strip()
+
+
+def _only_steps(rendering: Rendering, version_table: str) -> Rendering:
+    return [
+        written
+        for written in rendering
+        if not written.startswith("-- Running")
+        and written not in ("BEGIN", "COMMIT")
+        and not _makes(written, version_table)
+    ]
+
+
+def _makes(said: str, table: str) -> bool:
+    """Online the version table is made before the first step; offline within it."""
+    return said.startswith("CREATE TABLE") and f"{table} (" in said.partition("\n")[0]

@@ -1,0 +1,67 @@
+"""What a run sends to its database, as a person reads it: no values, no questions."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import event
+
+from headway.errors import HeadwayError
+from headway.execution.transaction import READS
+
+SKIPPED = (*READS, "PRAGMA", "BEGIN")
+MOST_STATEMENTS = 10_000
+MOST_CHARACTERS = 8_000_000
+
+
+@dataclass
+class Sent:
+    """Notes the statements of one run: as many as a person could read, and how many more."""
+
+    kept: list[str] = field(default_factory=list)
+    characters: int = 0
+    more: int = 0
+
+    @property
+    def statements(self) -> list[str]:
+        """What was noted, and a last line that counts what was not."""
+        return self.kept + ([f"-- and {self.more} more statements"] if self.more else [])
+
+    def add(self, statement: str) -> None:
+        """Note one, unless it only reads."""
+        if statement.lstrip()[:6].upper().startswith(SKIPPED):
+            return
+        self.characters += len(statement)
+        if self.more or len(self.kept) >= MOST_STATEMENTS or self.characters > MOST_CHARACTERS:
+            self.more += 1
+        else:
+            lines = statement.strip().splitlines()
+            self.kept.append("\n".join(line.rstrip() for line in lines))
+
+    def watch(self, migration: MigrationContext) -> None:
+        """Hear every statement of this context's connection from now on."""
+        assert migration.connection is not None  # noqa: S101  # it runs online
+        event.listen(migration.connection, "before_cursor_execute", self._heard)
+
+    def _heard(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        self.add(statement)
+
+
+@contextmanager
+def noting(sent: Callable[[], tuple[str, ...]]) -> Iterator[None]:
+    """An error of ours takes along what had been sent."""
+    try:
+        yield
+    except HeadwayError as error:
+        error.sent = sent()
+        raise
+
+
+def readable(statements: Iterable[str]) -> tuple[str, ...]:
+    """Those that change something, without trailing blanks."""
+    sent = Sent()
+    for statement in statements:
+        sent.add(statement)
+    return tuple(sent.statements)

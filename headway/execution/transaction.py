@@ -1,0 +1,230 @@
+"""The transaction of a run, asked at each step whether it is still the one that was begun."""
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import DBAPIError
+
+from headway.dialects import Beside, Dialect, RowGuard
+from headway.dialects.driver import raw_of
+from headway.dialects.transactions import Fate
+
+log = logging.getLogger(__name__)
+
+READS = ("SELECT", "SHOW", "DESC", "EXPLAI")
+BEFORE = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
+ENDS = re.compile(
+    BEFORE + r"(?:COMMIT|END|ABORT|ROLLBACK(?!(?:\s+\w+)?\s+TO\b))\b", re.IGNORECASE | re.DOTALL
+)
+COMMITS = re.compile(BEFORE + r"(?:COMMIT|END)\b", re.IGNORECASE | re.DOTALL)
+CHANGES_SCHEMA = re.compile(r"\s*(DROP|ALTER)\b", re.IGNORECASE)
+
+
+class RolledBack(Exception):
+    """A step took back what it had done itself."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "it rolled back the transaction that it ran in, so what it did before that is gone. "
+            "Take the ROLLBACK out of the script"
+        )
+
+
+@dataclass
+class Transaction:
+    """Watches the transaction of each step."""
+
+    context: MigrationContext
+    connection: Connection
+    dialect: Dialect
+    beside: Beside
+    joins: bool
+    """It is somebody else's, who ends it."""
+    rows: RowGuard | None = None
+    note: Callable[[], None] = lambda: None
+    """Called in the transaction that the running step is about to commit itself."""
+    is_noting: bool = False
+    is_running: bool = False
+    mark: Any = None
+    committed: bool = False
+    """The running step has left its transaction, and what it had done is there to stay."""
+    stayed: bool = False
+    """The step failed, and something of it may be there to stay."""
+    statements: int = 0
+    """How many it has sent that change something."""
+    since: int = 0
+    """How many of them after one that ended its transaction."""
+    sent: list[str] = field(default_factory=list)
+    """Those that drop, or give another name."""
+    is_counted: bool = False
+    """The rows are counted that the running step finds."""
+    ended: bool = False
+    """It was seen to end the transaction."""
+    is_lost: bool = False
+    """A step of the run ended the transaction that the run began in."""
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """While this lasts the connection is listened to."""
+        listeners: dict[str, Callable[..., None]] = {
+            "begin": self._begun,
+            "commit": self._committed,
+            "rollback": self._rolled_back,
+            "before_cursor_execute": self._about_to_send,
+            "after_cursor_execute": self._sent,
+        }
+        for name, listener in listeners.items():
+            event.listen(self.connection, name, listener)
+        try:
+            yield
+        finally:
+            for name, listener in listeners.items():
+                event.remove(self.connection, name, listener)
+
+    def begin_step(self) -> None:
+        """A step begins: in the transaction of the one before, or one of its own that follows."""
+        self.is_running, self.committed, self.ended, self.stayed = True, False, False, False
+        self.statements = self.since = 0
+        self.sent.clear()
+        if self.connection.in_transaction():
+            self._ready()
+
+    def enter_step(self) -> None:
+        """Its code is about to run, in a transaction of its own if each step has one.
+
+        That one is begun by now. The listeners of its engine, which may begin it, come after ours.
+        """
+        if self.mark is None and self.connection.in_transaction():
+            self._ready()
+            self.statements = self.since = 0  # the BEGIN
+
+    def end_step(self) -> None:
+        """Ask after a step, before its version is written.
+
+        Raises RolledBack: the version would be a lie.
+        """
+        if self.mark is None:
+            return
+        fate = self.dialect.fate(raw_of(self.connection), self.mark)
+        if fate is Fate.ROLLED_BACK:
+            self.is_lost = True
+            raise RolledBack
+        if fate is Fate.COMMITTED:
+            self.is_lost = True
+            self.committed, self.mark = True, None
+            if not self.joins:
+                self.dialect.begin_again(raw_of(self.connection))
+
+    def close_step(self) -> None:
+        """Its version is written. What goes on after a commit of its own is committed with it."""
+        ends_here = self.is_running and self.committed and not self.joins
+        self.is_running = False
+        if not ends_here:
+            return
+        alembics = self.context._transaction  # noqa: SLF001  # FRAGILE: as `autocommit_block` does
+        if alembics is not None and not alembics.is_active:
+            # Committed by SQLAlchemy's connection: Alembic would commit nothing of what follows.
+            self.connection.commit()
+            self.context._transaction = self.connection.begin()  # noqa: SLF001
+        elif self.mark is None:
+            raw = raw_of(self.connection)
+            raw.commit()
+            self.dialect.begin_again(raw)
+
+    def fail_step(self, error: BaseException) -> None:
+        """Ask after a step that failed, before Alembic rolls back what there may be."""
+        self.is_running = False
+        self.stayed = self._has_stayed(error)
+
+    def _has_stayed(self, error: BaseException) -> bool:
+        if self.committed:
+            return True
+        if self.mark is None:  # it had none: each statement was committed by itself
+            return bool(self.statements)
+        fate = self._fate_after_failure()
+        self.is_lost = self.is_lost or fate is not Fate.OPEN
+        if fate is Fate.ROLLED_BACK:
+            # By the error itself, which then was the last: or before, and nobody knows what the
+            # step did after that.
+            by_error = isinstance(error, DBAPIError) and not self.ended
+            return not by_error and bool(self.since or not self.ended)
+        return fate is Fate.COMMITTED or (fate is Fate.UNKNOWN and self.ended)
+
+    @property
+    def has_stayed(self) -> bool:
+        """True if something of the step that failed may be there to stay."""
+        return self.stayed or self.committed
+
+    def _fate_after_failure(self) -> Fate:
+        try:
+            return self.dialect.fate(raw_of(self.connection), self.mark, self.beside)
+        except Exception:  # its session is lost
+            log.debug("the session of a failed step does not answer", exc_info=True)
+        try:
+            with self.beside() as other:
+                return self.dialect.fate(raw_of(other), self.mark)
+        except Exception:  # noqa: BLE001  # nor does its server
+            return Fate.UNKNOWN
+
+    def _ready(self) -> None:
+        """In the transaction of a step, before anything of it runs."""
+        if self.mark is None:
+            self.mark = self.dialect.mark(raw_of(self.connection))
+        if self.rows and not self.is_counted:
+            self.rows.start()
+            self.is_counted = True
+
+    def _begun(self, _connection: Connection) -> None:
+        self.mark = None
+        if self.is_running:
+            self._ready()
+
+    def _about_to_send(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if COMMITS.match(statement):
+            self._about_to_commit()
+
+    def _about_to_commit(self) -> None:
+        """Let the note be committed with what the step has done: its process may be killed then."""
+        if self.joins or self.is_noting or self.mark is None or not self.is_running:
+            return
+        self.is_noting = True
+        try:
+            with self.connection.begin_nested():
+                self.note()
+        except DBAPIError:  # its own COMMIT says what is wrong
+            log.debug("a step that commits by itself could not be noted", exc_info=True)
+        finally:
+            self.is_noting = False
+
+    def _committed(self, _connection: Connection) -> None:
+        self._about_to_commit()
+        self.mark = None
+        if self.is_running:
+            self.committed = self.is_lost = True
+        else:
+            self.is_counted = False  # others may write until the next begins
+
+    def _rolled_back(self, _connection: Connection) -> None:
+        if self.is_running:
+            self._has_ended()
+
+    def _has_ended(self) -> None:
+        if not self.ended:
+            self.ended, self.since = True, 0
+
+    def _sent(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if self.is_noting:
+            return
+        if ENDS.match(statement):
+            self._has_ended()
+        elif not statement.lstrip()[:6].upper().startswith(READS):
+            self.statements += 1
+            self.since += 1
+            if CHANGES_SCHEMA.match(statement):
+                self.sent.append(statement)

@@ -1,0 +1,160 @@
+"""The history table: what was done to a database, when, by whom, with which script.
+
+Like `alembic_version` it is bookkeeping of the migrator, made when the first revision runs.
+Rows are added; only the row of a running revision is finished in place.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    DateTime,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    delete,
+    insert,
+    inspect,
+    select,
+    update,
+)
+from sqlalchemy.dialects import mysql
+
+from headway.types import Holder
+
+NAME = "headway_history"
+LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
+
+table = Table(
+    NAME,
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("revision", String(128), nullable=False),
+    Column("action", String(16), nullable=False),  # upgrade, downgrade, stamp, adopt, repair
+    Column("outcome", String(16), nullable=False),  # running, succeeded, failed, torn, repaired
+    Column("started_at", DateTime, nullable=False),  # UTC
+    Column("duration_ms", Integer),
+    Column("release", String(64)),
+    Column("host", String(255)),
+    Column("pid", Integer),
+    Column("checksum", String(64)),
+    Column("error", LongText),
+    Column("image", LongText),  # the schema before a step that the database cannot roll back
+    mysql_charset="utf8mb4",  # what an error says may be in any script
+    mariadb_charset="utf8mb4",
+)
+
+PASSING = "passing"  # of a history that goes with the run that made it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the history."""
+
+    id: int
+    revision: str
+    action: str
+    outcome: str
+    started_at: datetime
+    duration_ms: int | None
+    release: str | None
+    host: str | None
+    pid: int | None
+    checksum: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """As much of a row as tells which revisions are there."""
+
+    revision: str
+    action: str
+    outcome: str
+    checksum: str | None
+
+
+LIGHT = [column for column in table.columns if column.name != "image"]
+
+
+def entries(connection: Connection) -> list[Entry]:
+    """All rows, oldest first, as little of them as a look needs."""
+    rows = connection.exec_driver_sql(
+        f"SELECT revision, action, outcome, checksum FROM {NAME} ORDER BY id"  # noqa: S608
+    )
+    return [Entry(revision=r, action=a, outcome=o, checksum=c) for r, a, o, c in rows.fetchall()]
+
+
+def read(connection: Connection, *, limit: int | None = None) -> list[Row]:
+    """All rows, oldest first; with a limit, only the newest so many."""
+    query = select(*LIGHT).order_by(table.c.id.desc()).limit(limit)
+    rows = [Row(**row) for row in connection.execute(query).mappings()]
+    return rows[::-1]
+
+
+def ensure(connection: Connection) -> None:
+    """Make the table where it is not there yet."""
+    table.create(connection, checkfirst=True)
+
+
+def remove(connection: Connection) -> None:
+    """Drop the table."""
+    table.drop(connection, checkfirst=True)
+
+
+def mark_passing(connection: Connection, *, by: Holder) -> None:
+    """Note that this history is only for the run that makes it, which will drop it."""
+    add(connection, revision=PASSING, action=PASSING, outcome="succeeded", by=by)
+
+
+def is_empty(connection: Connection) -> bool:
+    """True if nothing was written yet: whoever made it was killed at once."""
+    return connection.execute(select(table.c.id).limit(1)).first() is None
+
+
+def is_passing(connection: Connection) -> bool:
+    """True for a history that nobody asked to keep."""
+    if not inspect(connection).has_table(NAME):
+        return False
+    marked = select(table.c.id).where(table.c.action == PASSING).limit(1)
+    return is_empty(connection) or connection.execute(marked).first() is not None
+
+
+def keep(connection: Connection) -> None:
+    """From now on it is kept, whoever made it."""
+    connection.execute(delete(table).where(table.c.action == PASSING))
+
+
+def add(
+    connection: Connection,
+    *,
+    revision: str,
+    action: str,
+    outcome: str,
+    by: Holder,
+    started_at: datetime | None = None,
+    **more: Any,
+) -> int:
+    """Add a row; its id."""
+    values = {
+        "revision": revision,
+        "action": action,
+        "outcome": outcome,
+        "started_at": (started_at or datetime.now(UTC)).replace(tzinfo=None),
+        "release": by.release,
+        "host": by.host,
+        "pid": by.pid,
+    }
+    result = connection.execute(insert(table).values(values | more))
+    return int(result.inserted_primary_key[0])  # type: ignore[index]
+
+
+def finish(connection: Connection, row_id: int, **values: Any) -> bool:
+    """Say how a running row ended; False if it went with its transaction."""
+    done = connection.execute(update(table).where(table.c.id == row_id).values(values))
+    return bool(done.rowcount)

@@ -1,0 +1,1 @@
+"""A project's code, kept apart from the program around it."""

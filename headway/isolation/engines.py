@@ -1,0 +1,249 @@
+"""The engines that a project's code makes or imports, led to the database that was asked for.
+
+Whatever it connects with, it reaches ours or is refused, so that no other database is ever touched.
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from sqlalchemy import URL, Connection, Dialect, Engine, StaticPool, create_engine, event
+
+from headway.dialects import driver
+from headway.dialects.driver import Raw
+from headway.errors import EnvironmentFailed
+from headway.isolation.connecting import isolation_of, settings_of
+from headway.isolation.running import in_project, patched
+
+try:
+    from sqlalchemy.ext.asyncio import AsyncEngine, engine, session
+    from sqlalchemy.ext.asyncio.result import _ensure_sync_result
+    from sqlalchemy.util.concurrency import greenlet_spawn
+except ImportError:  # without greenlet there is no async env.py either
+    AsyncEngine = None  # type: ignore[assignment,misc]
+
+
+class _Nobody:
+    """A connection with nobody at the other end: takes everything and answers nothing."""
+
+    description = (("nothing",) + (None,) * 6,)
+    rowcount = 0
+    lastrowid = 0
+
+    def __init__(self, heard: Callable[[str], None]) -> None:
+        self.heard = heard
+
+    def execute(self, statement: object = "", values: Any = (), *_: Any, **__: Any) -> "_Nobody":
+        self.heard(_with_values(str(statement), values))
+        return self
+
+    executemany = execute
+
+    def fetchone(self) -> None:
+        return None
+
+    def fetchall(self) -> list[Any]:
+        return []
+
+    def fetchmany(self, *_: Any) -> list[Any]:
+        return []
+
+    def __getattr__(self, name: str) -> Any:
+        # What SQLAlchemy asks of a driver means nothing; what env.py asks of it, `create_function`
+        # and the like, means that it wants a real one.
+        if not _caller().startswith("sqlalchemy."):
+            self.heard(f"{name} of the driver")
+        return self
+
+    def __call__(self, *_: Any, **__: Any) -> "_Nobody":
+        return self
+
+
+def _caller() -> str:
+    return str(sys._getframe(2).f_globals.get("__name__", ""))  # noqa: SLF001
+
+
+def _with_values(statement: str, values: Any) -> str:
+    """The statement with its values in it, for reading only."""
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            statement = statement.replace(f"%({name})s", f"'{value}'").replace(
+                f":{name}", f"'{value}'"
+            )
+    return statement
+
+
+def mute_engine(url: URL, heard: Callable[[str], None] = lambda _: None) -> Engine:
+    """An engine of this kind without a database. `heard` is told each statement."""
+    # `_initialize`: SQLAlchemy would ask a new connection for its version.
+    engine = create_engine(
+        driver.parse(url), creator=lambda: _Nobody(heard), poolclass=StaticPool, _initialize=False
+    )
+
+    def options(_: object, given: Mapping[str, Any]) -> None:
+        if "isolation_level" in given:
+            heard("")
+
+    event.listen(engine, "set_connection_execution_options", options)
+    _note_questions(engine.dialect, heard)
+    return driver.own(engine)
+
+
+def _note_questions(dialect: Dialect, heard: Callable[[str], None]) -> None:
+    """Let `heard` know when a project reads what a dialect only learns from its server."""
+    kind = type(dialect)
+
+    def answer(name: str) -> property:
+        def read(self: Dialect) -> Any:
+            if not _caller().startswith(("sqlalchemy.", "alembic.")):
+                heard(f"{name} of the server")
+            return vars(self).get(name)
+
+        return property(read, lambda self, value: vars(self).update({name: value}))
+
+    body: dict[str, Any] = {"supports_statement_cache": kind.supports_statement_cache}
+    body |= {name: answer(name) for name in ("default_schema_name", "server_version_info")}
+    dialect.__class__ = type(kind.__name__, (kind,), body)
+
+
+def commits(engine: Engine) -> bool:
+    """True if it was made without transactions: each statement is committed."""
+    return isolation_of(engine) == "AUTOCOMMIT" or bool(
+        settings_of(engine).arguments.get("autocommit")
+    )
+
+
+def below(engine: Engine) -> Engine:
+    """The engine that `engine.execution_options()` was called on."""
+    return getattr(engine, "_proxied", engine)  # FRAGILE: private in SQLAlchemy
+
+
+Lead = Callable[[Engine], Engine]
+"""Gives the engine to connect with in place of a project's own. Raises what refuses it."""
+
+_leads: list[Lead] = []
+"""The one in force is the last. Only one project's code runs at a time."""
+
+
+@contextlib.contextmanager
+def leading_to(lead: Lead) -> Iterator[None]:
+    """Within `led`: lead every engine that a project's code connects with this way."""
+    _leads.append(lead)
+    try:
+        yield
+    finally:
+        _leads.pop()
+
+
+@contextlib.contextmanager
+def led() -> Iterator[None]:
+    """While this lasts, the engines of a project's code connect where `leading_to` says.
+
+    Those for asyncio too. Where nothing says it, they are refused: scripts are only read then.
+    """
+    connect, raw_connection = Engine.connect, Engine.raw_connection
+
+    def instead(engine: Engine) -> Engine:
+        if not in_project() or below(engine) in driver.own_engines:
+            return engine
+        return (_leads[-1] if _leads else refuse)(engine)
+
+    with (
+        patched(Engine, "connect", lambda engine: connect(instead(engine))),
+        patched(Engine, "raw_connection", lambda engine: raw_connection(instead(engine))),
+        _async_engines_too(),
+    ):
+        yield
+
+
+def refuse(engine: Engine) -> Engine:
+    """Lead nowhere, but for a database in memory, which is nobody else's."""
+    if is_memory(engine.url):
+        return engine
+    raise EnvironmentFailed(
+        f"The scripts connect to a database ({driver.shown(engine.url)}) while they are only read. "
+        "Nothing was sent to it. Let them connect in `upgrade()`, or in env.py."
+    )
+
+
+def is_memory(url: URL) -> bool:
+    """True for a SQLite database that only its own connection can see."""
+    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+
+
+class _Joined:
+    """The connection of a run, for an engine that a revision opens itself.
+
+    The run's transaction is not its to end: its own is a savepoint in it.
+    """
+
+    def __init__(self, raw: Raw) -> None:
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def commit(self) -> None:
+        pass
+
+    rollback = close = commit
+
+
+def joined_engine(main: Connection) -> Engine:
+    """An engine whose connections are this session, and their transactions savepoints in it."""
+    raw = driver.raw_of(main)
+    pool = StaticPool(lambda: _Joined(raw), dialect=main.dialect)
+    engine = driver.own(Engine(pool, main.dialect, main.engine.url))
+    open_ones: list[str] = []
+
+    def begin(connection: Connection) -> None:
+        if (
+            getattr(raw, "autocommit", False) is not True
+        ):  # each statement commits: an `autocommit_block`
+            open_ones.append(f"headway_{len(open_ones)}")
+            connection.exec_driver_sql(f"SAVEPOINT {open_ones[-1]}")
+
+    def commit(connection: Connection) -> None:
+        if open_ones:
+            connection.exec_driver_sql(f"RELEASE SAVEPOINT {open_ones.pop()}")
+
+    def rollback(connection: Connection) -> None:
+        if open_ones:
+            connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {open_ones[-1]}")
+            commit(connection)
+
+    for name, listener in {"begin": begin, "commit": commit, "rollback": rollback}.items():
+        event.listen(engine, name, listener)
+    return engine
+
+
+@contextlib.contextmanager
+def _async_engines_too() -> Iterator[None]:
+    """Let an async env.py wrap the driver that the URL names, though ours is not for asyncio."""
+    if AsyncEngine is None:
+        yield
+        return
+    strict = AsyncEngine.__init__
+
+    def lenient(engine: "AsyncEngine", sync_engine: Engine) -> None:
+        if in_project():
+            sync_engine.dialect.is_async = True
+        strict(engine, sync_engine)
+
+    def patient(*args: Any, **options: Any) -> Any:
+        if in_project():  # ours answers without an await, and SQLAlchemy takes that for a mistake
+            options["_require_await"] = False
+        return greenlet_spawn(*args, **options)
+
+    async def as_it_is(result: Any, method: Any) -> Any:
+        return result if in_project() else await _ensure_sync_result(result, method)
+
+    with ExitStack() as stack:
+        stack.enter_context(patched(AsyncEngine, "__init__", lenient))
+        for module in (engine, session):
+            # FRAGILE: private in SQLAlchemy. What an AsyncConnection runs statements through.
+            stack.enter_context(patched(module, "greenlet_spawn", patient))
+            stack.enter_context(patched(module, "_ensure_sync_result", as_it_is))
+        yield

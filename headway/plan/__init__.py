@@ -1,0 +1,1 @@
+"""What would run: steps, SQL, operations, risks."""

@@ -1,0 +1,110 @@
+"""What a plan's revisions would do, heard by letting them speak to nobody."""
+
+import contextlib
+import io
+from dataclasses import dataclass
+from typing import Any
+
+from alembic.operations import Operations, ops
+from alembic.operations.base import AbstractOperations, BatchOperations
+from alembic.operations.batch import BatchOperationsImpl
+from alembic.runtime.environment import EnvironmentContext
+
+from headway.dialects import driver
+from headway.isolation.isolated import alone
+from headway.isolation.running import patched
+from headway.plan import plans
+from headway.plan.announced import Announced, announced_by
+from headway.plan.sql import Offline, Span
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One operation of one revision."""
+
+    revision: str
+    op: Any
+    """Alembic's own: `AddColumnOp` and its like."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rebuild:
+    """A table that a batch operation makes anew."""
+
+    revision: str
+    table: str
+    script: str
+    """The file of the revision."""
+    announced: Announced
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """The operations of a plan, in order."""
+
+    operations: tuple[Operation, ...]
+    rebuilds: tuple[Rebuild, ...]
+    """Tables that are made anew to be changed."""
+    unheard: tuple[str, ...]
+    """Revisions that ask the database half-way: what they do after that is not known."""
+
+
+def hear(span: Span) -> Heard:
+    """Call every revision of a plan with operations that only note what they are told."""
+    project, environment = span.project, span.project.environment_for(span.address.url, span.x)
+    found: list[Operation] = []
+    unheard: list[str] = []
+    dialect: Any = type(driver.dialect_for(span.address.url.drivername))
+    context = EnvironmentContext(
+        project.config_for(span.address.url, span.x),
+        project.directory,
+        fn=lambda *_: [],
+        as_sql=True,
+        destination_rev=span.target,
+    )
+    options = environment.untold
+    running: list[str] = []
+    rebuilds: list[Rebuild] = []
+    invoke = AbstractOperations.invoke
+
+    def note(self: Any, operation: Any) -> Any:
+        found.append(Operation(revision=running[-1], op=operation))
+        if isinstance(self, BatchOperations):  # which only collects them until `flush`
+            with contextlib.suppress(Exception):
+                invoke(self, operation)
+        if isinstance(operation, ops.CreateTableOp):
+            return operation.to_table(self.migration_context)
+        return None
+
+    def flush(self: Any) -> None:
+        if self._should_recreate():  # FRAGILE: private in Alembic
+            script = project.directory.get_revision(running[-1])
+            rebuilds.append(
+                Rebuild(
+                    revision=running[-1],
+                    table=self.table_name,
+                    script=script.path,
+                    announced=announced_by(script.module),
+                )
+            )
+
+    with (
+        alone(project.modules),
+        context,
+        patched(AbstractOperations, "invoke", note),
+        patched(BatchOperationsImpl, "flush", flush),
+    ):
+        context.configure(
+            connection=Offline(dialect(paramstyle="named")),  # type: ignore[arg-type]
+            **options | {"output_buffer": io.StringIO()},
+        )
+        migration = context.get_context()
+        found_steps = plans.steps_of(project, span.direction, span.target)(tuple(span.start))
+        for step in plans.fresh(project, list(found_steps)):
+            running.append(str(step.info.up_revision_id))
+            try:
+                with Operations.context(migration):
+                    step.migration_fn(**environment.run_arguments)
+            except (Exception, SystemExit):  # noqa: BLE001  # it wanted an answer, and there is nobody
+                unheard.append(running[-1])
+    return Heard(operations=tuple(found), rebuilds=tuple(rebuilds), unheard=tuple(unheard))

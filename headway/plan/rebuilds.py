@@ -1,0 +1,59 @@
+"""What a rebuild of a SQLite table would lose of it, found by rebuilding an empty copy."""
+
+import contextlib
+import sqlite3
+import warnings
+from collections.abc import Iterator
+
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, StaticPool, create_engine
+
+from headway.dialects import DIALECTS
+from headway.dialects.driver import own, raw_of
+from headway.dialects.sqlite import objects
+from headway.dialects.sqlite.objects import COPY, Lost, Said
+from headway.plan.operations import Rebuild
+from headway.scripts.unsaid import unsaid
+
+
+@contextlib.contextmanager
+def _empty() -> Iterator[Connection]:
+    engine = own(create_engine("sqlite://", poolclass=StaticPool))
+    DIALECTS["sqlite"].prepare(engine)
+    try:
+        with engine.connect() as connection:
+            yield connection.execution_options(write=True)
+    finally:
+        engine.dispose()
+
+
+def lost_by(rebuild: Rebuild, connection: Connection) -> list[Lost]:
+    """What the live table holds that the rebuild of a revision would leave out.
+
+    Nothing is written: Alembic rebuilds a table of the same definition in an empty database.
+    """
+    schema = objects.read(raw_of(connection))
+    table = rebuild.table
+    if table not in schema:
+        return []
+    # All tables, because its keys point at some.
+    made = [one for one in schema.values() if one.kind == "table"]
+    made += [one for one in schema.values() if one.kind != "table" and one.table == table]
+    said = Said(
+        loses=frozenset(rebuild.announced.objects),
+        statements=(f'ALTER TABLE "{COPY}{table}" RENAME TO "{table}"',),
+        script=rebuild.script,
+    )
+    with _empty() as empty:
+        raw = raw_of(empty)
+        for one in made:
+            with contextlib.suppress(sqlite3.Error):  # with a function of the application's own
+                raw.execute(one.sql)
+        before = objects.read(raw)
+        with unsaid(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they say half of what is said here
+            operations = Operations(MigrationContext.configure(empty))
+            with operations.batch_alter_table(table, recreate="always"):
+                pass
+        return objects.lost(before, objects.read(raw), said)

@@ -1,0 +1,61 @@
+"""A project: a team's Alembic script directory, and all that can be done with it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine
+
+from headway.connections.address import Address
+from headway.connections.session import Policy
+from headway.database import Database
+from headway.schema import autogenerate
+from headway.scripts.project import ConnectionSetup, ScriptProject
+
+
+class Project(ScriptProject):
+    """An Alembic script directory with its env.py and options. `load` makes one.
+
+    It holds no connection and travels between processes as its location.
+    """
+
+    def at(
+        self,
+        database: str | URL | Path | Engine | Connection,
+        x: Mapping[str, str] | None = None,
+        **policy: Any,
+    ) -> Database:
+        """One database of this project; opens nothing.
+
+        `database` is a URL, a path to a SQLite file, or an engine or connection of yours. `x`
+        are Alembic's -x arguments. `policy`: see Policy.
+        """
+        given = dict(x or {})
+        address = Address.of(database)
+        project = self.for_kind(address.url, given)
+        address = address.set_up_by(ConnectionSetup(project, given))
+        return Database(project, address, given, Policy(**policy))
+
+    def revise(self, message: str, **options: Any) -> tuple[Path, ...]:
+        """Write a revision that brings the newest schema to the models: see autogenerate.revise."""
+        return autogenerate.revise(self, message, **options)
+
+    def merge(self, message: str, revisions: str | Sequence[str] = "heads") -> Path:
+        """Write a revision that joins heads; its file."""
+        return autogenerate.merge(self, message, revisions)
+
+    def validate(self) -> tuple[str, ...]:
+        """What is wrong with the scripts, in sentences; () if nothing is."""
+        return autogenerate.validate(self)
+
+
+class Extended(Project):
+    """A project with more revisions than its own: those of a folder beside it."""
+
+    def __init__(self, location: str, ini: str | None, folder: str) -> None:
+        super().__init__(location, ini)
+        self.beside = folder
+        self.version_folders += (Path(folder),)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.location, self.ini, self.beside))

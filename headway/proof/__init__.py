@@ -1,0 +1,1 @@
+"""Whether revisions give the same everywhere, so that they may be replayed."""

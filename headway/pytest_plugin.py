@@ -1,0 +1,95 @@
+"""Fixtures for the tests of any project: databases at head, made by its migrations.
+
+The schema has one source, the revisions: a template is built once a session, and each test gets
+a copy. In a project that has Headway installed:
+
+    # pyproject.toml
+    [tool.pytest.ini_options]
+    headway_scripts = "migrations"                     # a folder, or package:folder
+    headway_url = "postgresql://postgres@127.0.0.1"    # by default SQLite files
+
+    def test_an_order_is_kept(migrated_url): ...
+"""
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import URL
+
+from headway.connections.address import Address
+from headway.dialects import driver
+from headway.project import Project
+
+_numbers = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options in the project's configuration."""
+    parser.addini("headway_scripts", "The script directory: a folder, or package:folder.")
+    parser.addini("headway_url", "A server for the test databases; by default SQLite files.")
+
+
+class Template:
+    """A database at head that is copied for each test; gone at the end."""
+
+    def __init__(self, project: Project, server: URL, folder: Path, **policy: Any) -> None:
+        self.server, self.folder = server, folder
+        self.dialect = Address(server).dialect
+        self.url = self._place()
+        project.at(self.url, **policy).create()
+
+    @contextmanager
+    def copy(self) -> Iterator[URL]:
+        """A database of its own, at head, dropped at the end."""
+        url = self._place()
+        self.dialect.make(url, self.url)
+        try:
+            yield url
+        finally:
+            self.dialect.drop(url)
+
+    def drop(self) -> None:
+        """Remove the template."""
+        self.dialect.drop(self.url)
+
+    def _place(self) -> URL:
+        name = f"headway_pytest_{os.getpid()}_{next(_numbers)}"
+        if self.dialect.name == "sqlite":
+            return self.server.set(database=str(self.folder / f"{name}.sqlite"))
+        return self.server.set(database=name)
+
+
+@pytest.fixture(scope="session")
+def headway_project(pytestconfig: pytest.Config) -> Project:
+    """The project under test: the `headway_scripts` of its configuration. Override it freely."""
+    location = str(pytestconfig.getini("headway_scripts") or "migrations")
+    folder = pytestconfig.rootpath / location
+    return Project.load(str(folder) if folder.is_dir() else location)
+
+
+@pytest.fixture(scope="session")
+def headway_server(pytestconfig: pytest.Config) -> URL:
+    """Where test databases are made: `headway_url`, or SQLite. Override it freely."""
+    return driver.parse(str(pytestconfig.getini("headway_url") or "sqlite://"))
+
+
+@pytest.fixture(scope="session")
+def headway_template(
+    headway_project: Project, headway_server: URL, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Template]:
+    """The database at head that tests get copies of; built once a session."""
+    template = Template(headway_project, headway_server, tmp_path_factory.mktemp("headway"))
+    yield template
+    template.drop()
+
+
+@pytest.fixture
+def migrated_url(headway_template: Template) -> Iterator[URL]:
+    """The URL of a database at head that is this test's alone."""
+    with headway_template.copy() as url:
+        yield url

@@ -1,0 +1,1 @@
+"""Schemas compared: with what their revisions make, with models, with each other."""

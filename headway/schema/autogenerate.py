@@ -1,0 +1,182 @@
+"""Write a revision into the folder that the project really uses, ready to run."""
+
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import alembic
+from alembic.autogenerate import RevisionContext
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.script import Script
+from alembic.util import CommandError
+from alembic.util import rev_id as new_id
+from sqlalchemy import URL, Connection, Engine
+
+from headway.connections.address import Address
+from headway.errors import EnvironmentFailed, ScriptsUnreadable
+from headway.isolation.isolated import alone
+from headway.plan.plans import in_our_words
+from headway.schema.build import Building
+from headway.scripts.project import ScriptProject
+
+WIDTH = 32
+"""Of `version_num` as Alembic makes it (alembic/ddl/impl.py)."""
+GIVE_ANOTHER = "Give a database of the kind that the project is for (`--against URL`)."
+GENERIC = Path(alembic.__file__).parent / "templates" / "generic" / "script.py.mako"
+
+
+def revise(
+    project: ScriptProject,
+    message: str,
+    *,
+    against: str | URL | Path | Engine | Connection | None = None,
+    empty: bool = False,
+    head: str = "head",
+    splice: bool = False,
+    branch_label: str | None = None,
+    version_path: str | None = None,
+    revision_id: str | None = None,
+    depends_on: Sequence[str] = (),
+) -> tuple[Path, ...]:
+    """Write a revision that brings the newest schema to the project's models; its files.
+
+    The models are those that env.py names (`target_metadata`). They are compared with what the
+    revisions make in an empty database of the same kind as `against`: what stands in that
+    database does not matter and is not touched. Without `against`, the options file's
+    `sqlalchemy.url`, or else SQLite. `empty` writes one to be filled by hand. () if there is
+    nothing to write.
+    """
+    address = Address.of(against if against is not None else project.default_url)
+    project = project.for_kind(address.url)
+    asked = {
+        "message": message,
+        "autogenerate": not empty,
+        "sql": False,
+        "head": head,
+        "splice": splice,
+        "branch_label": branch_label,
+        "version_path": version_path,
+        "rev_id": revision_id,
+        "depends_on": list(depends_on) or None,
+    }
+    with alone(project.modules):
+        return _written(project, address, asked, empty=empty)
+
+
+def merge(
+    project: ScriptProject,
+    message: str,
+    revisions: str | Sequence[str] = "heads",
+    *,
+    revision_id: str | None = None,
+) -> Path:
+    """Write a revision that joins heads; its file."""
+    project = project.for_kind(project.default_url)
+    if not project.heads:
+        raise ScriptsUnreadable(
+            f"There is no revision in {project.folder} to join: `revise` first."
+        )
+    with alone(project.modules), _templated(project), _words(project, "heads"):
+        script = project.directory.generate_revision(
+            revision_id or new_id(),
+            message,
+            refresh=True,
+            head=tuple([revisions] if isinstance(revisions, str) else revisions),
+            config=project.config,
+        )
+    project.forget()
+    assert script is not None  # noqa: S101  # Alembic writes one or raises
+    return Path(script.path)
+
+
+def _written(
+    project: ScriptProject, address: Address, asked: dict[str, Any], *, empty: bool
+) -> tuple[Path, ...]:
+    config = project.config_for(address.url)
+    environment = project.environment_for(address.url)
+    if not empty and environment.options.get("target_metadata") is None:
+        raise _no_models(project)
+    with _templated(project), _words(project, str(asked["head"])):
+        revisions = RevisionContext(config, project.directory, asked)
+        if empty:
+            context = EnvironmentContext(config, project.directory, fn=lambda *_: [])
+            with context:
+                context.configure(dialect_name="sqlite", **environment.untold)
+                revisions.run_no_autogenerate(tuple(project.heads), context.get_context())
+        else:
+            _generate(project, address, revisions)
+        scripts = [one for one in revisions.generate_scripts() if isinstance(one, Script)]
+    project.forget()
+    return tuple(Path(script.path) for script in scripts)
+
+
+def _generate(project: ScriptProject, address: Address, revisions: RevisionContext) -> None:
+    """Compare the models with a scratch database at head, as env.py configures it there."""
+
+    def watch(migration: MigrationContext) -> None:
+        if migration.opts.get("target_metadata") is None:
+            raise _no_models(project)
+        if migration.config is not None and isinstance(migration.config.cmd_opts, Namespace):
+            migration.config.cmd_opts.autogenerate = True  # which hooks look at
+        revisions.run_autogenerate("heads", migration)
+        scripts = revisions.generated_revisions
+        if scripts and all(one.is_empty() for one in scripts[0].upgrade_ops_list):
+            scripts.clear()  # nothing differs: no file that does nothing
+
+    building = Building(project=project, address=address, x={}, advice=GIVE_ANOTHER)
+    with address.open() as raw, address.connected(raw) as connection:
+        grounds = list(building.grounds(connection))
+        connection.rollback()
+        with building.first(connection, grounds, ("heads",)) as place:
+            building.ask(place, watch)
+
+
+def _no_models(project: ScriptProject) -> EnvironmentFailed:
+    return EnvironmentFailed(
+        f"env.py of {project.folder} names no target_metadata, so there are no models to "
+        "compare with. Set it there, or write an empty revision (`--empty`)."
+    )
+
+
+@contextmanager
+def _templated(project: ScriptProject) -> Iterator[None]:
+    """Write with the project's `script.py.mako`, or with Alembic's own where it has none."""
+    directory = project.directory
+    if (project.folder / "script.py.mako").is_file():
+        yield
+        return
+    generate = directory._generate_template  # noqa: SLF001  # FRAGILE: what it writes files with
+
+    def from_generic(_source: Any, *args: Any, **kwargs: Any) -> None:
+        generate(GENERIC, *args, **kwargs)
+
+    directory._generate_template = from_generic  # type: ignore[assignment,method-assign]  # noqa: SLF001
+    try:
+        yield
+    finally:
+        del directory._generate_template  # noqa: SLF001
+
+
+@contextmanager
+def _words(project: ScriptProject, target: str) -> Iterator[None]:
+    try:
+        yield
+    except CommandError as error:
+        raise in_our_words(project, error, target) from error
+
+
+def validate(project: ScriptProject) -> tuple[str, ...]:
+    """What is wrong with a project's scripts, in sentences; () if nothing is."""
+    found = []
+    if len(project.heads) > 1:
+        found.append(f"{len(project.heads)} heads: {', '.join(project.heads)}. Join them: `merge`.")
+    found += [
+        f"{revision.id} is longer than the {WIDTH} characters that Alembic's version table holds: "
+        "SQLite takes it, PostgreSQL and MariaDB do not."
+        for revision in project.revisions
+        if len(revision.id) > WIDTH
+    ]
+    return tuple(found)

@@ -1,0 +1,111 @@
+"""The SQL that would take a difference away, as Alembic would write it for this database."""
+
+import warnings
+from typing import Any
+
+from alembic.operations import Operations, ops
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, MetaData, StaticPool, Table, create_engine, event, inspect
+
+from headway.dialects.driver import Raw
+from headway.dialects.facts import Fact, Key
+from headway.plan.sql import Offline, Statements
+from headway.scripts.unsaid import unsaid
+
+ALTERS = (ops.AlterColumnOp, ops.DropConstraintOp, ops.AddConstraintOp)
+READS = ("SELECT", "PRAGMA", "BEGIN")
+
+
+def mend(connection: Connection, operation: Any) -> str | None:
+    """The statements of one operation; None where this kind of database has none for it.
+
+    Nothing is sent to the database. SQLite rebuilds a table to alter it: that is written down on
+    an empty copy of the table.
+    """
+    try:
+        with unsaid(), warnings.catch_warnings():
+            # Advice for people who write revisions: of options that only mean something elsewhere.
+            warnings.simplefilter("ignore", UserWarning)
+            if connection.dialect.name == "sqlite" and _rebuilds(operation):
+                return _rebuilt(connection, operation)
+            return _written(connection, operation)
+    except Exception:  # noqa: BLE001  # Alembic and the dialects refuse in many ways
+        return None
+
+
+REMADE = ("index", "trigger", "view", "materialized view")
+
+
+def mend_fact(
+    connection: Connection, key: Key, here: Fact | None, there: Fact | None
+) -> str | None:
+    """The same for what Alembic has no operation for; None where it would lose something."""
+    made = there.sql if there else ""
+    if made is None or (here is not None and key.kind not in REMADE):
+        return None
+    drop = ""
+    if here is not None:
+        quote = connection.dialect.identifier_preparer.quote
+        schema = f"{quote(key.schema)}." if key.schema else ""
+        name, table = quote(key.part or key.name), f"{schema}{quote(key.name)}"
+        owned = key.kind == "trigger" and connection.dialect.name == "postgresql"
+        drop = f"DROP {key.kind.upper()} {name if owned else schema + name}"
+        drop += f" ON {table};" if owned else ";"
+        if key.kind == "index" and connection.dialect.name == "mysql":
+            return None
+    return "\n".join(filter(None, (drop, made and f"{made.rstrip().rstrip(';')};"))) or None
+
+
+def _rebuilds(operation: Any) -> bool:
+    # A unique or foreign key belongs to its table there; an index does not.
+    is_index = isinstance(operation, ops.CreateIndexOp)
+    return isinstance(operation, ALTERS) and not is_index
+
+
+def _written(connection: Connection, operation: Any) -> str:
+    buffer = Statements()
+    kind: Any = type(connection.dialect)
+    dialect = kind(paramstyle="named")  # a percent sign stays one
+    dialect.server_version_info = connection.dialect.server_version_info
+    dialect.default_schema_name = connection.dialect.default_schema_name
+    if connection.dialect.name == "mysql":
+        dialect.is_mariadb = connection.dialect.is_mariadb  # type: ignore[attr-defined]
+    offline: Any = Offline(dialect)
+    context = MigrationContext.configure(
+        offline, opts={"as_sql": True, "literal_binds": True, "output_buffer": buffer}
+    )
+    Operations(context).invoke(operation)
+    return "\n".join(filter(None, buffer.found))
+
+
+def _rebuilt(connection: Connection, operation: Any) -> str:
+    """What a batch operation sends, noted while it alters an empty copy of the table."""
+    name = getattr(operation, "table_name", None) or operation.source_table
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    with engine.connect() as empty:
+        _copy(connection, empty, name)
+        found: list[str] = []
+
+        def note(_connection: Any, _cursor: Raw, statement: str, *_: Any) -> None:
+            said = statement.strip()
+            if not said.upper().startswith(READS):
+                found.append(f"{said};")
+
+        context = MigrationContext.configure(empty)
+        event.listen(empty, "before_cursor_execute", note)
+        try:
+            with Operations(context).batch_alter_table(name) as batch:
+                batch.invoke(operation)
+        finally:
+            event.remove(empty, "before_cursor_execute", note)
+    engine.dispose()
+    # A rebuild drops the table for a moment: its children must not go with it.
+    around = ("PRAGMA foreign_keys=OFF;", "BEGIN;"), ("COMMIT;", "PRAGMA foreign_keys=ON;")
+    return "\n".join([*around[0], *found, *around[1]])
+
+
+def _copy(connection: Connection, empty: Connection, name: str) -> None:
+    schema = MetaData()
+    Table(name, schema, autoload_with=connection, resolve_fks=True)
+    schema.create_all(empty)
+    assert inspect(empty).has_table(name)  # noqa: S101

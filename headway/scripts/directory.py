@@ -1,0 +1,111 @@
+"""Alembic's own view of a script directory, which fails in words."""
+
+import contextlib
+import tomllib
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from configparser import Error as IniError
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from alembic.script import Script as AlembicScript
+from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
+from alembic.util import CommandError, to_tuple
+
+from headway.error_text import plain
+from headway.errors import HeadwayError, ScriptsUnreadable
+from headway.scripts.script import AUTOCOMMIT, Script, checksum
+
+
+class Directory(ScriptDirectory):
+    """Alembic's, which says in words that a revision cannot be imported."""
+
+    def _load_revisions(self) -> Iterator[AlembicScript]:  # FRAGILE: private in Alembic
+        with _broken_in_words(*(self.version_locations or [self.dir])):
+            yield from super()._load_revisions()
+
+
+def imported(paths: Sequence[str]) -> Iterator[Script]:
+    """Revisions whose files have to be imported to tell what they are, as Alembic does it.
+
+    Raises ScriptsUnreadable where Alembic cannot either.
+    """
+    if not paths:
+        return
+    directory: Any = SimpleNamespace(sourceless=False)  # all that it asks of one
+    for path in paths:
+        with alembics_words(), _broken_in_words(path):
+            script = AlembicScript._from_path(directory, path)  # noqa: SLF001  # FRAGILE
+            if script is not None:
+                yield _script(script)
+
+
+def compiled(script: AlembicScript) -> Script:
+    """A revision that only Alembic can read: one without its source."""
+    return replace(_script(script), depends_on=tuple(script._resolved_dependencies))  # noqa: SLF001
+
+
+def _script(script: AlembicScript) -> Script:
+    code = Path(script.path).read_bytes()
+    if not isinstance(script.revision, str):
+        raise ScriptsUnreadable(
+            f"{script.path} has the revision {script.revision!r}, and an id is a text. Quote it."
+        )
+    return Script(
+        id=script.revision,
+        parents=tuple(script._versioned_down_revisions),  # noqa: SLF001  # FRAGILE
+        depends_on=to_tuple(script.dependencies, default=()),
+        labels=tuple(script._orig_branch_labels or ()),  # noqa: SLF001  # FRAGILE
+        path=script.path,
+        checksum=checksum(code),
+        autocommits=AUTOCOMMIT in code,
+    )
+
+
+@contextlib.contextmanager
+def _broken_in_words(*places: str) -> Iterator[None]:
+    """Say which revision cannot be imported, and why."""
+    try:
+        yield
+    except (CommandError, HeadwayError):
+        raise
+    except RevisionError as error:  # of an id or a label that Alembic does not take
+        raise ScriptsUnreadable(f"{_broken_at(error, places)} cannot be used: {error}.") from error
+    except (Exception, SystemExit) as error:
+        raise ScriptsUnreadable(
+            f"{_broken_at(error, places)} cannot be imported: {type(error).__name__}: "
+            f"{plain(error)}. Mend it, or install what it needs where Headway runs."
+        ) from error
+
+
+def _broken_at(error: BaseException, places: tuple[str, ...]) -> str:
+    if isinstance(error, SyntaxError) and error.filename:
+        return error.filename
+    if len(places) == 1 and places[0].endswith(".py"):
+        return places[0]
+    through = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    return next((file for file in through if file.startswith(places)), f"A revision in {places[0]}")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without Alembic's advice on options of years ago: it is the project's business."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+@contextlib.contextmanager
+def alembics_words() -> Iterator[None]:
+    """Say what Alembic refuses as an error of ours."""
+    try:
+        yield
+    except CommandError as error:
+        raise ScriptsUnreadable(f"{error}.") from error
+    except (IniError, tomllib.TOMLDecodeError) as error:
+        said = " ".join(str(error).split())
+        raise ScriptsUnreadable(f"Alembic's options cannot be read: {said}.") from error

@@ -1,0 +1,115 @@
+"""Where a script directory is, and which file of options belongs to it."""
+
+import importlib.util
+import os
+import re
+import tomllib
+from configparser import ConfigParser
+from configparser import Error as IniError
+from pathlib import Path
+
+from headway.errors import ScriptsUnreadable
+
+# `package:folder`, and not `C:\\folder`
+RESOURCE = re.compile(r"(?P<package>[A-Za-z_][\w.]+):(?P<folder>[^\\/].*)", re.DOTALL)
+
+
+def is_resource(location: str) -> bool:
+    """True for `package:folder`."""
+    return bool(RESOURCE.fullmatch(location)) and not Path(location).is_absolute()
+
+
+def folder_of(location: str) -> Path:
+    """The folder of a location. Raises ScriptsUnreadable where there is none."""
+    if (said := RESOURCE.fullmatch(location)) and is_resource(location):
+        return _package_folder(said["package"], said["folder"], location)
+    folder = Path(os.path.abspath(location))  # noqa: PTH100  # a link stays the name people gave
+    if not folder.is_dir():
+        raise ScriptsUnreadable(f"There is no script directory {folder}.")
+    return _named_by_options_in(folder) or folder
+
+
+def version_folder(location: str) -> Path:
+    """A folder of revisions, which need not be there yet."""
+    if (said := RESOURCE.fullmatch(location)) and is_resource(location):
+        return _package_folder(said["package"], said["folder"], location)
+    return Path(os.path.abspath(location))  # noqa: PTH100  # a link stays the name people gave
+
+
+def _named_by_options_in(folder: Path) -> Path | None:
+    """The script directory of a project whose root was given, where Alembic itself is run."""
+    if (folder / "env.py").exists() or (folder / "versions").is_dir():
+        return None
+    for name in ("alembic.ini", "pyproject.toml"):
+        file = folder / name
+        if file.is_file() and (place := location_in(file)):
+            return folder_of(absolute(place, folder))
+    return None
+
+
+def _package_folder(package: str, folder: str, location: str) -> Path:
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        if (found := Path(place, *folder.replace("\\", "/").split("/"))).is_dir():
+            return found
+    raise ScriptsUnreadable(
+        f"There is no script directory {location}: the package {package} "
+        + ("has no such folder." if spec else "cannot be imported.")
+    )
+
+
+def revisions_of(folder: Path) -> Path:
+    """Where Alembic keeps revisions; Flask-Alembic keeps them in the folder itself."""
+    versions = folder / "versions"
+    bare = not versions.is_dir() and not (folder / "env.py").exists()
+    return folder if bare and any(folder.glob("*.py")) else versions
+
+
+def absolute(place: str, base: Path) -> str:
+    """A location as seen from a folder."""
+    return place if is_resource(place) else str(base / place)
+
+
+def options_of(folder: Path) -> Path | None:
+    """The file of options that says it belongs to this script directory, or lies in it."""
+    for parent in (folder, *folder.parents[:2]):
+        for name in ("alembic.ini", "pyproject.toml"):
+            file = parent / name
+            if not file.is_file():
+                continue
+            if (parent == folder and name == "alembic.ini") or _belongs(file, folder):
+                return file
+    return None
+
+
+def _belongs(file: Path, folder: Path) -> bool:
+    place = location_in(file)
+    if is_resource(place):
+        place = place.replace(":", "/").replace(".", "/")
+    return bool(place) and (file.parent / place).resolve() == folder.resolve()
+
+
+def location_in(file: Path) -> str:
+    """The script directory that a file of options names; nothing if it cannot be read."""
+    here = file.parent.as_posix()
+    try:
+        if file.suffix == ".toml":
+            said = tomllib.loads(file.read_text(encoding="utf-8"))
+            place = said.get("tool", {}).get("alembic", {}).get("script_location", "")
+        else:
+            parser = ConfigParser({"here": here.replace("%", "%%")})
+            parser.read(file, encoding="utf-8")
+            place = parser.get("alembic", "script_location", fallback="")
+    except (OSError, ValueError, IniError):
+        return ""
+    return str(place).replace("%(here)s", here)
+
+
+def above_package(folder: Path) -> Path:
+    """The first folder from here up that is no package."""
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    return folder
