@@ -3,7 +3,9 @@
 Those of one database, and what all have in common, are in `headway.errors`.
 """
 
-from headway.errors import HeadwayError, Kind
+from headway.errors import HeadwayError, Kind, name_commands
+
+name_commands("flask migrate")
 
 # --- settings -------------------------------------------------------------------------------
 

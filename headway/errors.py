@@ -9,6 +9,18 @@ process.
 import inspect
 from enum import StrEnum
 
+_program = ["headway"]
+
+
+def name_commands(program: str) -> None:
+    """Say how the commands that messages name are called here: "flask migrate", for one."""
+    _program[0] = program
+
+
+def command(name: str) -> str:
+    """A command of one database, as a person types it here: "headway repair"."""
+    return f"{_program[0]} {name}"
+
 
 class Kind(StrEnum):
     """What a caller can do about an error."""

@@ -16,6 +16,7 @@ from headway.errors import (
     DatabaseUnstamped,
     EnvironmentFailed,
     HeadwayError,
+    command,
 )
 from headway.look import look
 from headway.scripts.project import ScriptProject
@@ -136,8 +137,8 @@ def refusal(address: Address, seen: Look) -> HeadwayError | None:
             else f"a batch operation of another tool broke and left {', '.join(seen.leftovers)}"
         )
         return DatabaseTorn(
-            f"{address}: {what}. Nothing was changed. `flask migrate status` shows what is there; "
-            "`flask migrate repair` mends it.",
+            f"{address}: {what}. Nothing was changed. `{command('status')}` shows what is there; "
+            f"`{command('repair')}` mends it.",
             revision=seen.torn,
         )
     if seen.position is Position.FOREIGN:

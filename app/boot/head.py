@@ -102,7 +102,11 @@ def _look(here: Catalog, *, wait: float = 0) -> Look:
     def waiting(_: HeadwayError) -> None:
         here.tell("waiting_for_database")
 
-    with connect(db.engine, wait=wait, waiting=waiting) as connection, reaching(db.engine.url):
+    limit = "HEADWAY_BOOT_WAIT_SECONDS"
+    with (
+        connect(db.engine, wait=wait, limit=limit, waiting=waiting) as connection,
+        reaching(db.engine.url),
+    ):
         return look(connection, here.scripts)
 
 

@@ -23,6 +23,7 @@ from headway.types import Look, Outcome, Position
 
 
 @click.group("migrate", cls=Standalone)
+@click.version_option(package_name="headway", prog_name="headway")
 def migrate() -> None:
     """Any database, any Alembic script directory; no catalog is needed.
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from headway.cli.output import Refusal
 from headway.error_text import plain
-from headway.errors import DatabaseRefused, HeadwayError
+from headway.errors import DatabaseRefused, HeadwayError, command, name_commands
 
 PASSED_ON = (click.exceptions.Exit, click.Abort, KeyboardInterrupt, GeneratorExit)
 """How a command ends that did not fail."""
@@ -19,6 +19,8 @@ class Standalone(click.Group):
     """A group of commands that need no app and no settings, and fail in one sentence."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        if ctx.parent:  # part of another program's commands: `flask migrate`
+            name_commands(ctx.command_path)
         try:
             return super().invoke(ctx)
         except (click.ClickException, *PASSED_ON):
@@ -38,12 +40,13 @@ def _unforeseen(error: BaseException) -> HeadwayError:
     if isinstance(error, SQLAlchemyError):
         return DatabaseRefused(
             f"The database, or its driver, refuses what it was sent: {plain(error)}. Nothing more "
-            "was done. `flask migrate status` shows where the database stands."
+            f"was done. `{command('status')}` shows where the database stands."
         )
     what = f"{type(error).__name__}: {plain(error)}"
     return HeadwayError(
-        f"It ended in an error that nobody foresaw ({what}). Nothing more was done. `flask migrate "
-        "status` shows where the database stands; `flask --debug migrate …` shows where it broke."
+        f"It ended in an error that nobody foresaw ({what}). Nothing more was done. "
+        f"`{command('status')}` shows where the database stands; with FLASK_DEBUG=1 the same "
+        "command shows where it broke."
     )
 
 

@@ -23,12 +23,17 @@ def reaching(url: URL, *, all: bool = False) -> Iterator[None]:  # noqa: A002
 
 
 def connect(
-    engine: Engine, *, wait: float = 0, waiting: Callable[[HeadwayError], None] | None = None
+    engine: Engine,
+    *,
+    wait: float = 0,
+    limit: str = "",
+    waiting: Callable[[HeadwayError], None] | None = None,
 ) -> Connection:
     """A connection, as soon as the server answers.
 
     Tries again with growing pauses for `wait` seconds, telling `waiting` after each refusal;
-    then raises DatabaseUnreachable. A wrong password is no matter of waiting: DatabaseDenied.
+    then raises DatabaseUnreachable, which names the setting that says so long, `limit`. A wrong
+    password is no matter of waiting: DatabaseDenied.
     """
     deadline, pause = time.monotonic() + wait, 0.1
     while True:
@@ -37,16 +42,16 @@ def connect(
                 return engine.connect()
         except DatabaseUnreachable as error:
             if time.monotonic() + pause > deadline:
-                raise _gave_up(error, wait) from error
+                raise _gave_up(error, wait, limit) from error
             if waiting:
                 waiting(error)
         time.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311  # replicas should not march in step
         pause = min(pause * 1.6, 2.0)
 
 
-def _gave_up(error: DatabaseUnreachable, wait: float) -> DatabaseUnreachable:
+def _gave_up(error: DatabaseUnreachable, wait: float, limit: str) -> DatabaseUnreachable:
     if not wait:
         return error
     return DatabaseUnreachable(
-        f"{error}. Waited {wait:g} s (HEADWAY_BOOT_WAIT_SECONDS).", **error.context
+        f"{error}. Waited {wait:g} s{f' ({limit})' if limit else ''}.", **error.context
     )

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, event
 from headway.connections.address import Address
 from headway.dialects.driver import Raw, engine_on, notes_of, raw_of, shown
 from headway.dialects.urls import is_same
-from headway.errors import DatabaseTorn, EnvironmentFailed
+from headway.errors import DatabaseTorn, EnvironmentFailed, command
 from headway.execution.failures import Care
 from headway.execution.guard import guarded
 from headway.execution.run import OnStep
@@ -90,7 +90,7 @@ def care_for(address: Address, *, history: bool) -> Care:
         history=history,
         snapshot=False,  # whoever moves a database takes it
         torn=DatabaseTorn,
-        mend="`flask migrate status` shows it, `flask migrate repair` takes the half back",
+        mend=f"`{command('status')}` shows it, `{command('repair')}` takes the half back",
         joins=address.is_shared,
     )
 

@@ -16,7 +16,7 @@ from headway.connections.session import Policy, held
 from headway.dialects import VersionTable, dialect_of
 from headway.dialects.driver import Raw
 from headway.dialects.sqlite.undo import put_right
-from headway.errors import RepairRefused
+from headway.errors import RepairRefused, command
 from headway.execution.half import Half, rows_in, take_back
 from headway.isolation.isolated import alone
 from headway.look import CATALOGS
@@ -253,7 +253,7 @@ class Mending:
             scripts=self.project.scripts,
             directory=self.project.directory,
             me=self.policy.me,
-            command="flask migrate repair",
+            command=command("repair"),
             table=self._table(),
             keeps=self.policy.history,
         )

@@ -1,10 +1,12 @@
 """The wheel in a project that has packages `app` and `migrations` of its own: both work as before."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import zipfile
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -102,7 +104,7 @@ def test_the_library(tmp_path):
 }
 
 
-def do(command: Sequence[object], where: Path) -> str:
+def do(command: Sequence[object], where: Path, code: int = 0) -> str:
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "FLASK_APP")}
     done = subprocess.run(
         [str(part) for part in command],
@@ -112,7 +114,7 @@ def do(command: Sequence[object], where: Path) -> str:
         text=True,
         stdin=subprocess.DEVNULL,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
@@ -179,3 +181,17 @@ def test_ours_works_beside_them(programs: Path, project: Path) -> None:
     where = ("--scripts", "migrations", "--url", "sqlite:///here.db")
     do([programs / "headway", "upgrade", *where], project)
     assert "at head" in do([programs / "flask", "migrate", "status", "--check", *where], project)
+
+
+def test_a_message_names_the_command_that_is_there(programs: Path, project: Path) -> None:
+    with closing(sqlite3.connect(project / "half.db")) as half:
+        half.execute("CREATE TABLE _alembic_tmp_item (id INTEGER)")  # a batch operation that broke
+    where = ("upgrade", "--scripts", "migrations", "--url", "sqlite:///half.db")
+    assert "`headway repair` mends it" in do([programs / "headway", *where], project, 1)
+    flask = do([programs / "flask", "migrate", *where], project, 1)
+    assert "`flask migrate repair` mends it" in flask
+
+
+def test_the_command_says_its_version(programs: Path, project: Path, wheel: Path) -> None:
+    said = do([programs / "headway", "--version"], project)
+    assert said.strip() == f"headway, version {wheel.name.split('-')[1]}"
