@@ -23,7 +23,7 @@ run: $(VENV)/.run  ## Serve on http://127.0.0.1:8000 with an embedded SQLite cat
 test: $(VENV)/.test lint  ## Everything: style, types, layers, tests on real servers
 	$(BIN)/pytest $(SPREAD) || $(BIN)/pytest --last-failed --last-failed-no-failures=none
 
-thorough: $(VENV)/.test  ## Each case of a boot on each server, and all that is fuzzed: 40 minutes
+thorough: $(VENV)/.test  ## Each case on each server, and all that is fuzzed: an hour and more
 	$(BIN)/pytest $(SPREAD) -m 'thorough or not thorough'
 
 test-mlflow: $(VENV)/.test  ## The 66 revisions of another program, on real servers

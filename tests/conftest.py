@@ -32,6 +32,8 @@ _numbers = itertools.count(1)
 def pytest_configure() -> None:
     """No test is polluted by the settings of the person who runs it; no server outlives the run."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A run in the background has SIGINT ignored, and so would have every process that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in list(os.environ):
         if name.startswith(("HEADWAY_", "FLASK_", "GUNICORN_")) or name in SETTINGS:
             del os.environ[name]
@@ -67,22 +69,35 @@ LONGEST = (
 """Files by how long they take; each is run by one process, so these are begun first."""
 
 
-ON_ONE_SERVER = ("tests/boot/", "tests/migrations/test_schema.py::test_a_downgrade_leaves")
-"""What starts several interpreters, or goes through every revision: on one server, another one
-for each case. `make thorough` runs each on all of them."""
+ON_ONE_SERVER = (
+    *("tests/boot/", "tests/fleet/", "tests/migrator/"),
+    "tests/migrations/test_schema.py::test_a_downgrade_leaves",
+)
+"""Tests whose cases run on one server each, another one for each case, so that every run is on all
+of them. `make thorough` runs each case on all."""
+ON_EACH_SERVER = (
+    *("chaos", "interleavings", "leases", "races", "tokens", "work"),
+    *("dialects", "drivers", "kills", "locks", "moves", "real_projects", "torn"),
+)
+"""Modules of theirs about what servers do differently: locks, claims, uniqueness, transactions."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first; cases that take long on one server each."""
+    """The longest files first; cases that are the same everywhere on one server each."""
     last = len(LONGEST)
     rank = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, last))
+    cases: dict[str, list[tuple[str, pytest.Item]]] = {}
     for item in items:
         backend = getattr(item, "callspec", None) and item.callspec.params.get("backend")
-        if backend and item.nodeid.startswith(ON_ONE_SERVER):
-            case = item.nodeid.replace(backend, "")
-            if backend != BACKENDS[crc32(case.encode()) % len(BACKENDS)]:
+        is_contract = item.path.stem.removeprefix("test_") in ON_EACH_SERVER
+        if backend and item.nodeid.startswith(ON_ONE_SERVER) and not is_contract:
+            cases.setdefault(item.nodeid.replace(backend, ""), []).append((backend, item))
+    for case, found in cases.items():
+        chosen = sorted(backend for backend, _ in found)[crc32(case.encode()) % len(found)]
+        for backend, item in found:
+            if backend != chosen:
                 item.add_marker(pytest.mark.thorough)
 
 
