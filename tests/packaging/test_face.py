@@ -55,3 +55,9 @@ print(*(name for name in {NEEDS_NOTHING_OF} if name in sys.modules))
 def test_from_its_source_tree_the_services_names_are_taken_too() -> None:
     """So a project's own `app` wins over ours, which can be imported there."""
     assert {"headway", "app", "migrations", "wsgi"} <= OURS
+
+
+def test_its_old_name_still_works_in_a_clone() -> None:
+    from app import migrator
+
+    assert migrator.Project is headway.Project
