@@ -27,7 +27,7 @@ from sqlalchemy import URL
 from headway.connections.address import Address
 from headway.connections.session import Policy
 from headway.dialects.search_path import refuse_schema
-from headway.errors import AddressInvalid, DatabaseExists
+from headway.errors import AddressInvalid, DatabaseExists, HeadwayError
 from headway.execution.migration import Move
 from headway.isolation.files import Files
 from headway.isolation.isolated import alone
@@ -160,7 +160,8 @@ def _run_and_prove(move: Move, name: str) -> None:
         if why := _unlike(draft, trace, move.address.url):
             _remember_why(move, name, why)
         else:
-            move.project.memory["template", name] = _keep(move, draft, name)
+            with contextlib.suppress(HeadwayError):  # the database is made; a template is no need
+                move.project.memory["template", name] = _keep(move, draft, name)
     finally:
         move.address.dialect.discard(draft.url)
 

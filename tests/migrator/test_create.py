@@ -7,13 +7,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from headway import Project, errors
+from headway import Position, Project, errors
 from headway.dialects import dialect_of
 from tests.migrator.scripts import write_project, write_revision
 
@@ -115,6 +116,27 @@ def test_a_template_that_somebody_dropped_is_built_again(unique: Path, postgresq
         template = template_of(project, postgresql_url)
         assert dialect.exists(template)
         dialect.drop(template)
+
+
+def test_a_draft_that_somebody_dropped_costs_the_template_and_not_the_database(
+    unique: Path, postgresql_url: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialect, project = dialect_of(postgresql_url), Project.load(unique)
+    kind = type(dialect)
+    rename = kind.rename
+
+    def too_late(self: Any, url: URL, name: str) -> None:
+        self.drop(url)
+        rename(self, url, name)
+
+    monkeypatch.setattr(kind, "rename", too_late)
+    dialect.drop(postgresql_url)
+    project.at(postgresql_url).create()
+    assert project.at(postgresql_url).status().position is Position.AT_HEAD
+    monkeypatch.undo()
+    dialect.drop(postgresql_url)
+    project.at(postgresql_url).create()
+    dialect.drop(template_of(project, postgresql_url))
 
 
 def test_one_that_cannot_be_made_leaves_nothing(scripts: Path, new_url: URL) -> None:
