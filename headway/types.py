@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -59,7 +59,8 @@ class Holder:
 
     def as_json(self) -> dict[str, str | int | None]:
         """The same for machines: `since` is ISO 8601."""
-        return asdict(self) | {"since": self.since.isoformat() if self.since else None}
+        since = self.since.isoformat() if self.since else None
+        return {"host": self.host, "pid": self.pid, "release": self.release, "since": since}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from headway import history
 from headway import status as verdict
 from headway.connections.address import Address
 from headway.connections.session import Policy, Waiting, held
+from headway.dialects.base import VersionTable
 from headway.dialects.driver import Raw
 from headway.errors import DatabaseMoved, DatabaseReadOnly, HeadwayError
 from headway.execution import python
@@ -62,7 +63,8 @@ class Move:
 
     def _moved(self, raw: Raw) -> Outcome:
         began = time.monotonic()
-        seen = self._look(raw)
+        table = verdict.version_table(self.project, self.address, self.x)
+        seen = self._look(raw, table)
         current = seen.current
         if self.expected and self.expected.current != current:
             raise DatabaseMoved(
@@ -88,7 +90,7 @@ class Move:
             raise
         return Outcome(
             before=current,
-            after=self._look(raw).current,
+            after=self._look(raw, table).current,
             applied=plans.step_names(steps, self.direction),
             replayed=replayed,
             seconds=time.monotonic() - began,
@@ -107,8 +109,7 @@ class Move:
         stamping = self.direction is Direction.STAMP and seen.position is Position.UNSTAMPED
         return None if stamping else verdict.refusal(self.address, seen)
 
-    def _look(self, raw: Raw) -> Look:
-        table = verdict.version_table(self.project, self.address, self.x)
+    def _look(self, raw: Raw, table: VersionTable) -> Look:
         peek = self.address.peek(raw, table)
         seen = verdict.judge(self.project, self.address, table, peek, raw)
         if peek.has_history and not (seen.torn or self.policy.history or self.address.is_shared):
