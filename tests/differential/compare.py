@@ -333,7 +333,7 @@ def _one_database(  # noqa: PLR0911, PLR0912  # one for each way to end
         if expected["dump"] is None:
             continue
         if failed := expected.get("failed"):
-            if answer["move"][0] != "rows" and not failed.startswith(BEYOND_ALEMBIC):
+            if answer["move"][0] != "rows" and not _is_beyond_alembic(made, failed):
                 say(f"{where}: done, though Alembic says {failed[:300]}")
             return None
         if answer["move"][0] == "adopt" and answer["revision"] != answer["move"][1]:
@@ -351,6 +351,13 @@ def _one_database(  # noqa: PLR0911, PLR0912  # one for each way to end
             return None
         last = answer
     return last
+
+
+def _is_beyond_alembic(made: Generated, failed: str) -> bool:
+    """True if plain Alembic fails at something that Headway need not fail at."""
+    # An engine of its own sees nothing of a run's open transaction; here it works inside of that.
+    own = any(piece.startswith("own connection") for piece in made.pieces)
+    return failed.startswith(BEYOND_ALEMBIC) or (own and "UndefinedTable" in failed)
 
 
 def versions(dumped: str) -> list[str]:
