@@ -1,5 +1,7 @@
 """What an error says, as a line that can be shown: whatever was raised, by whomever."""
 
+from types import FrameType
+
 from sqlalchemy.exc import NoSuchTableError
 
 LONGEST = 1000
@@ -17,16 +19,21 @@ def plain(error: BaseException) -> str:
     return said.rstrip(".") or type(found).__name__  # `raise NotImplementedError`
 
 
+def raised_in(error: BaseException) -> FrameType | None:
+    """The innermost frame that an error came from; None if it was never raised."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return trace.tb_frame if trace else None
+
+
 def with_kind(error: BaseException) -> str:
-    """The same, with what kind of error it is where its words alone would tell little."""
+    """What an error says, with its kind where its words alone would tell little."""
     found = getattr(error, "orig", None) or error
     said, kind = plain(error), type(found).__name__
     if isinstance(found, NoSuchTableError):
         return f"table {said} does not exist ({kind})"
-    is_bare = isinstance(
-        found, LookupError | AttributeError | NameError | TypeError | AssertionError
-    )
-    return f"{kind}: {said}" if is_bare and said != kind else said
+    return f"{kind}: {said}" if isinstance(found, BARE) and said != kind else said
 
 
 def _words(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from alembic.runtime.migration import MigrationInfo
 from sqlalchemy.exc import DBAPIError
 
 from headway.dialects import Beside
-from headway.error_text import plain, with_kind
+from headway.error_text import plain, raised_in, with_kind
 from headway.errors import CatalogTorn, HeadwayError, MigrationFailed
 from headway.scripts.files import Scripts
 
@@ -76,10 +76,8 @@ def needs_words(error: BaseException) -> bool:
 
 def is_signalled(error: SystemExit) -> bool:
     """True if a server's signal handler ended the program, not the code of a project."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    file = trace.tb_frame.f_code.co_filename if trace else ""
+    frame = raised_in(error)
+    file = frame.f_code.co_filename if frame else ""
     return any(f"{os.sep}{name}{os.sep}" in file for name in SERVERS)
 
 

@@ -22,7 +22,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine
 
 from headway.dialects.urls import is_same
-from headway.error_text import plain
+from headway.error_text import plain, raised_in
 from headway.errors import EnvironmentFailed, HeadwayError
 from headway.isolation.connecting import PLAIN, Settings, listeners_of, settings_of
 from headway.isolation.engines import below, commits, leading_to, mute_engine
@@ -362,10 +362,8 @@ def _heard(
 
 def _is_of_sqlalchemy(error: BaseException) -> bool:
     """True if SQLAlchemy raised it: its dialects ask a server for what they need to know."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    module = trace.tb_frame.f_globals.get("__name__", "") if trace else ""
+    frame = raised_in(error)
+    module = frame.f_globals.get("__name__") if frame else ""
     return str(module).startswith("sqlalchemy.")
 
 
