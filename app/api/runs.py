@@ -19,7 +19,7 @@ from app.api.schemas.runs import (
     RunRead,
     told,
 )
-from app.fleet import exporting, opening, rollouts
+from app.fleet import exporting, single
 from app.fleet import runs as fleet
 
 bp = APIBlueprint("runs", __name__, tag="runs")
@@ -101,7 +101,7 @@ def _export(
 def start(database_id: int, body: RunIn, idempotent: Idempotent) -> Any:
     asked = body.model_dump()
     kind, target = asked.pop("kind"), asked.pop("target") or ""
-    rollout = rollouts.run_one(
+    rollout = single.run_one(
         *(access.actor(), database_id, kind, target), key=idempotent.idempotency_key, **asked
     )
     return RolloutOut.of(rollout), 202, responses.under_way(rollout.id)
@@ -115,6 +115,6 @@ def start(database_id: int, body: RunIn, idempotent: Idempotent) -> Any:
     operation_id="openDatabase",
 )
 def open_(database_id: int, body: Nothing) -> Any:  # noqa: ARG001
-    opened = opening.open_database(access.actor(), database_id)
+    opened = single.open_database(access.actor(), database_id)
     headers = responses.under_way(opened.rollout.id) if opened.rollout else {}
     return OpenedOut.of(opened), 202 if opened.rollout else 200, headers

@@ -12,15 +12,7 @@ from app.cli.choosing import chosen, labels_of, located, row_of
 from app.cli.groups import Group
 from app.cli.imports import import_
 from app.errors import InputInvalid
-from app.fleet import (
-    accounts,
-    changing,
-    creating,
-    dropping,
-    overview,
-    projects,
-    standings,
-)
+from app.fleet import accounts, changing, creating, dropping, overview, projects, standings
 from app.fleet import databases as fleet
 from app.fleet import refresh as looking
 from app.fleet.selectors import Selector

@@ -8,7 +8,7 @@ from app.cli import progress
 from app.cli.actor import command_line
 from app.cli.groups import Group
 from app.cli.rollouts import row as rollout_row
-from app.fleet import databases, exporting, opening, rollouts
+from app.fleet import databases, exporting, single
 from app.fleet import runs as fleet
 from app.fleet.actors import Actor
 from app.fleet.drafting import OPERATIONS
@@ -111,7 +111,7 @@ def start(database: str, kind: str, target: str, wait: bool, as_json: bool, **op
     """Do something to one database, by name or id, pinned or not. A worker does it."""
     actor = command_line()
     found = databases.find_database(actor, database)
-    _go(actor, rollouts.run_one(actor, found.id, kind, target, **options), wait, as_json)
+    _go(actor, single.run_one(actor, found.id, kind, target, **options), wait, as_json)
 
 
 @runs.command("open")
@@ -121,7 +121,7 @@ def start(database: str, kind: str, target: str, wait: bool, as_json: bool, **op
 def open_(database: str, wait: bool, as_json: bool) -> None:
     """Open a database that is migrated when it is opened: may it be used, or what to wait for."""
     actor = command_line()
-    opened = opening.open_database(actor, databases.find_database(actor, database).id)
+    opened = single.open_database(actor, databases.find_database(actor, database).id)
     if opened.rollout is not None:
         _go(actor, opened.rollout, wait, as_json)
         return

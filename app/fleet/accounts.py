@@ -13,12 +13,10 @@ from app.errors import (
 from app.extensions import db
 from app.fleet import audit, idempotency
 from app.fleet.actors import Actor
-from app.fleet.fields import fitting
+from app.fleet.fields import LARGEST_ID, fitting
 from app.fleet.pages import page_of
 from app.fleet.transactions import CatalogSession, repeated, writing
 from app.models import Account, Role
-
-LARGEST_ID = 2**31 - 1
 
 
 @repeated

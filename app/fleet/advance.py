@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, false, func, select, update
 
 from app.extensions import db
-from app.fleet import attempts, losses, undoing, webhooks, windows
+from app.fleet import attempts, undoing, webhooks, windows
 from app.fleet.gates import Gate, Next
 from app.fleet.transactions import CatalogSession, repeated, writing
 from app.models import BEGUN, UNENDED, Approval, Database, Kind, Rollout, Run, Stage, State
@@ -22,9 +22,8 @@ ENDED = {
 
 
 def advance() -> None:
-    """Look after lost runs, then take every rollout one step further."""
+    """Take every rollout that is under way one step further."""
     db.session.rollback()  # what was read before is not what is there now
-    losses.look_after()
     for rollout_id in _active():
         step(rollout_id)
 

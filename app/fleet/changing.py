@@ -11,8 +11,8 @@ from app.extensions import db
 from app.fleet import audit, standings
 from app.fleet.actors import Actor
 from app.fleet.databases import get_database, living, require_free
-from app.fleet.drafts import Place, labels_of, owner_known, place_of, strategy_of
-from app.fleet.fields import fitting
+from app.fleet.drafts import Place, owner_known, place_of
+from app.fleet.fields import fitting, labels_of, strategy_of
 from app.fleet.selectors import Selector
 from app.fleet.transactions import CatalogSession, repeated, writing
 from app.models import Database, Label

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.fleet import advance, leases, loading, refresh, webhooks
+from app.extensions import db
+from app.fleet import advance, leases, loading, losses, refresh, webhooks
 from app.fleet.pulse import Pulse
 from headway.errors import HeadwayError
 
@@ -33,6 +34,13 @@ class Chore:
     work: Callable[[], object]
 
 
+def advance_rollouts() -> None:
+    """Find out what became of the runs whose worker is gone, then take each rollout a step on."""
+    db.session.rollback()  # what was read before is not what is there now
+    losses.look_after()
+    advance.advance()
+
+
 def refresh_due() -> None:
     """Ask the databases of each project that is due where they stand, and those that are new."""
     for project_id in refresh.due():
@@ -51,7 +59,7 @@ def load_due() -> None:
 
 
 CHORES = (
-    Chore("tick", 0.5, advance.advance),
+    Chore("tick", 0.5, advance_rollouts),
     Chore("refresh", 2.0, refresh_due),
     Chore("webhooks", 2.0, webhooks.deliver),
 )

@@ -15,7 +15,7 @@ from app.fleet.drafts import Draft, draft_of, fingerprint
 from app.fleet.projects import get_project, scripts_of
 from app.fleet.registering import added
 from app.fleet.remote import RemoteProject
-from app.fleet.tasks import joined
+from app.fleet.standings import joined
 from app.fleet.transactions import repeated, writing
 from app.models import Database
 from app.settings import RELEASE

@@ -10,12 +10,9 @@ from sqlalchemy.orm import aliased, selectinload
 from app.errors import DatabaseNotFound, InputInvalid, RecordChanged
 from app.extensions import db
 from app.fleet import audit, idempotency, standings
-from app.fleet.accounts import LARGEST_ID
 from app.fleet.actors import Actor
-from app.fleet.drafts import (
-    draft_of,
-    fingerprint,
-)
+from app.fleet.drafts import draft_of, fingerprint
+from app.fleet.fields import LARGEST_ID
 from app.fleet.pages import page_of
 from app.fleet.registering import Registered, added, register_many
 from app.fleet.selectors import Selector

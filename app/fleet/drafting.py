@@ -8,8 +8,7 @@ from app.errors import InputInvalid, ProjectNotFound, ProjectNotReady
 from app.extensions import db
 from app.fleet import histories, waves
 from app.fleet.actors import Actor
-from app.fleet.drafts import labels_of
-from app.fleet.fields import fitting
+from app.fleet.fields import fitting, labels_of
 from app.fleet.gates import Gate
 from app.fleet.selectors import Selector
 from app.fleet.windows import Window

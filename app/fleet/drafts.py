@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,12 @@ from flask import current_app
 from sqlalchemy import URL, select
 
 from app.errors import AccountNotFound, InputInvalid
-from app.fleet.accounts import LARGEST_ID
 from app.fleet.addresses import Described, described, parse, resolve
-from app.fleet.fields import UNFIT, fitting, quoted
+from app.fleet.fields import LARGEST_ID, fitting, labels_of, strategy_of
 from app.fleet.transactions import CatalogSession
 from app.models import Account, Database, Strategy
 from headway.errors import DatabaseUnreachable
 
-LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
-LONGEST_VALUE = 128
-MOST_LABELS = 64
 FIELDS = {"name", "url", "reference", "owner_id", "owner", "notes", "strategy", "labels"}
 
 
@@ -109,33 +104,6 @@ def place_of(values: Mapping[str, Any]) -> Place:
     except DatabaseUnreachable:  # a worker's environment, or its machine, will have it
         told = None
     return Place(url=None, reference=reference, told=told)
-
-
-def labels_of(labels: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Labels that can be kept; a value of None takes one away. Raises InputInvalid."""
-    if len(labels) > MOST_LABELS:
-        raise InputInvalid(f"A database has at most {MOST_LABELS} labels.", field="labels")
-    for name, value in labels.items():
-        if not LABEL.fullmatch(name):
-            raise InputInvalid(
-                f"{quoted(name)} is no name of a label: up to 64 letters, digits and . _ / -, "
-                "beginning with a letter or digit.",
-                field="labels",
-            )
-        if value is not None and (len(value) > LONGEST_VALUE or UNFIT.search(value)):
-            raise InputInvalid(
-                f"The label {name} has a value that cannot be kept: up to {LONGEST_VALUE} "
-                "characters, none of them a control character.",
-                field="labels",
-            )
-    return dict(labels)
-
-
-def strategy_of(said: str) -> str:
-    """`wave` or `on_open`. Raises InputInvalid."""
-    if said not in list(Strategy):
-        raise InputInvalid(f"There is no strategy {said!r}. There are: {', '.join(Strategy)}.")
-    return str(said)
 
 
 def owner_of(session: CatalogSession, draft: Draft) -> int | None:

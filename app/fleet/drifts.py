@@ -1,30 +1,23 @@
 """Drift of the fleet: which databases differ, in what, how many share it, and what is accepted."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import ColumnElement, and_, case, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.errors import DifferenceNotFound, InputInvalid
 from app.extensions import db
-from app.fleet import audit, projects, webhooks
+from app.fleet import audit, projects
 from app.fleet.actors import Actor
 from app.fleet.fields import fitting
 from app.fleet.pages import page_of
-from app.fleet.remote import RemoteDatabase
 from app.fleet.transactions import CatalogSession, repeated, writing
-from app.models import Database, Difference, Ignored, Project
+from app.models import Database, Difference, Ignored
 
-Found = tuple[str, str | None]
-"""What differs, in words, and the SQL that would mend it."""
 HEX = re.compile(r"[0-9a-f]{1,64}")
-TOLD = 20
-"""So many differences are named in an announcement."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,81 +38,6 @@ class Group:
     databases: int
     mends: tuple[Mend, ...]
     ignored: Ignored | None
-
-
-def look_at(database: Database, member: RemoteDatabase) -> int:
-    """Compare a database with what its revisions make, and keep what differs.
-
-    How many differences, without those that are ignored. For workers: the project's revisions are
-    run on an empty database of the same kind.
-    """
-    drift = member.check()
-    return check(database, list(zip(drift.differences, drift.mends, strict=True)))
-
-
-@repeated
-def check(database: Database, found: Sequence[Found]) -> int:
-    """Keep what a check found of a database, in place of what the last one did.
-
-    How many differences, without those that are ignored. `drift.found` is announced where there
-    is one that the last check did not find.
-    """
-    database_id, project_id = database.id, database.project_id
-    mends = dict(found)
-    with writing() as session:
-        here = Difference.database_id == database_id
-        before = set(session.scalars(select(Difference.digest).where(here)))
-        session.execute(delete(Difference).where(here).execution_options(synchronize_session=False))
-        rows = {digest_of(says): (says, mend) for says, mend in sorted(mends.items())}
-        session.add_all(
-            Difference(
-                project_id=project_id,
-                database_id=database_id,
-                digest=digest,
-                says=says,
-                mend=mend,
-            )
-            for digest, (says, mend) in rows.items()
-        )
-        ignored = _ignored(session, project_id)
-        counted = rows.keys() - ignored
-        _count(session, database_id, len(counted))
-        if fresh := sorted(rows[digest][0] for digest in counted - before):
-            _announce(session, database_id, fresh, len(counted))
-    return len(counted)
-
-
-def digest_of(says: str) -> str:
-    """The same for the same words."""
-    return hashlib.sha256(says.encode()).hexdigest()
-
-
-def _count(session: CatalogSession, database_id: int, count: int) -> None:
-    session.execute(
-        update(Database)
-        .where(Database.id == database_id)
-        .values(drift=count, drift_at=datetime.now(UTC), updated_at=Database.updated_at)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def _announce(session: CatalogSession, database_id: int, fresh: Sequence[str], count: int) -> None:
-    row = session.execute(
-        select(Database.name, Project.id, Project.name)
-        .join(Project, Project.id == Database.project_id)
-        .where(Database.id == database_id)
-    ).one()
-    body: dict[str, Any] = {
-        "project": {"id": row[1], "name": row[2]},
-        "database": {"id": database_id, "name": row[0]},
-        "differences": count,
-        "new": list(fresh[:TOLD]),
-    }
-    webhooks.announce(session, "drift.found", body)
-
-
-def _ignored(session: CatalogSession, project_id: int) -> set[str]:
-    return set(session.scalars(select(Ignored.digest).where(Ignored.project_id == project_id)))
 
 
 # --- for people -----------------------------------------------------------------------------
@@ -329,3 +247,62 @@ def _recount(session: CatalogSession, project_id: int, digest: str) -> None:
         .values(drift=count, updated_at=Database.updated_at)
         .execution_options(synchronize_session=False)
     )
+
+
+MOST = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Differs:
+    """One difference of a database."""
+
+    digest: str
+    says: str
+    mend: str | None
+    """The SQL that would take it away; None where there is none."""
+    ignored: str | None
+    """Why it is accepted; None if it counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """How far drift was looked for."""
+
+    databases: int
+    checked: int
+    drifted: int
+
+
+def differences_of(actor: Actor, database_id: int) -> list[Differs]:
+    """What the last check of a database found, in the order of the words; at most 500."""
+    actor.require("databases.read")
+    accepted = and_(
+        Ignored.project_id == Difference.project_id, Ignored.digest == Difference.digest
+    )
+    query = (
+        select(Difference.digest, Difference.says, Difference.mend, Ignored.reason)
+        .outerjoin(Ignored, accepted)
+        .where(Difference.database_id == database_id)
+        .order_by(Difference.id)
+        .limit(MOST)
+    )
+    return [
+        Differs(digest=row.digest, says=row.says, mend=row.mend, ignored=row.reason)
+        for row in db.session.execute(query)
+    ]
+
+
+def checked(actor: Actor, project_id: int | None = None) -> Checked:
+    """How many databases of a project, or of all, were ever compared with their revisions."""
+    actor.require("databases.read")
+    here: list[ColumnElement[bool]] = [Database.retired_at.is_(None)]
+    if project_id is not None:
+        here.append(Database.project_id == project_id)
+    row = db.session.execute(
+        select(
+            func.count(),
+            func.count(Database.drift),
+            func.count(case((Database.drift > 0, 1))),
+        ).where(*here)
+    ).one()
+    return Checked(databases=row[0], checked=row[1], drifted=row[2])

@@ -1,6 +1,7 @@
 """Values that fit their columns, whichever face they come from."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from email_validator import EmailNotValidError, validate_email
@@ -8,6 +9,7 @@ from sqlalchemy import inspect
 
 from app.errors import InputInvalid
 from app.extensions import Base
+from app.models import Strategy
 
 # PostgreSQL keeps no NUL, UTF-8 no half of a surrogate pair; nobody means the other control
 # characters.
@@ -50,3 +52,42 @@ def _check(name: str, value: str, longest: int | None) -> None:
         )
     if UNFIT.search(value):
         raise InputInvalid(f"The {name} holds a character that cannot be kept.", field=name)
+
+
+LARGEST_ID = 2**31 - 1
+
+
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
+
+
+LONGEST_VALUE = 128
+
+
+MOST_LABELS = 64
+
+
+def labels_of(labels: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Labels that can be kept; a value of None takes one away. Raises InputInvalid."""
+    if len(labels) > MOST_LABELS:
+        raise InputInvalid(f"A database has at most {MOST_LABELS} labels.", field="labels")
+    for name, value in labels.items():
+        if not LABEL.fullmatch(name):
+            raise InputInvalid(
+                f"{quoted(name)} is no name of a label: up to 64 letters, digits and . _ / -, "
+                "beginning with a letter or digit.",
+                field="labels",
+            )
+        if value is not None and (len(value) > LONGEST_VALUE or UNFIT.search(value)):
+            raise InputInvalid(
+                f"The label {name} has a value that cannot be kept: up to {LONGEST_VALUE} "
+                "characters, none of them a control character.",
+                field="labels",
+            )
+    return dict(labels)
+
+
+def strategy_of(said: str) -> str:
+    """`wave` or `on_open`. Raises InputInvalid."""
+    if said not in list(Strategy):
+        raise InputInvalid(f"There is no strategy {said!r}. There are: {', '.join(Strategy)}.")
+    return str(said)

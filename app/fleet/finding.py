@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from app.extensions import db
 from app.fleet.actors import Actor
-from app.fleet.addresses import settings
+from app.fleet.paths import settings
 from app.models import Project
 from app.settings import MIGRATIONS
 

@@ -17,8 +17,9 @@ from typing import Any
 from sqlalchemy import URL
 
 from app.errors import InputInvalid
-from app.fleet.addresses import inside, parse_server, settings
+from app.fleet.addresses import parse_server
 from app.fleet.fields import quoted
+from app.fleet.paths import inside, settings
 from headway.dialects import OURS, dialect_of, driver
 from headway.dialects.driver import ask, closing, open_raw
 from headway.dialects.reach import reaching

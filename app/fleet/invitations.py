@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from app.errors import AccountNotFound, CatalogBusy
 from app.extensions import db
 from app.fleet import audit, idempotency, tokens
-from app.fleet.accounts import LARGEST_ID
 from app.fleet.actors import Actor
+from app.fleet.fields import LARGEST_ID
 from app.fleet.transactions import repeated, writing
 from app.models import Account, Role, Token
 

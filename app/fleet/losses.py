@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import select, update
 
 from app.extensions import db
-from app.fleet import records, workers
+from app.fleet import standings, workers
 from app.fleet.remote import RemoteDatabase
-from app.fleet.tasks import Task, joined, split
+from app.fleet.standings import joined, split
+from app.fleet.tasks import Task
 from app.fleet.transactions import repeated, writing
 from app.models import Kind, Rollout, Run, Stage, State
 from headway.errors import HeadwayError, ProcessEnded
@@ -153,4 +154,4 @@ def _write(task: Task, values: dict[str, Any], seen: Look | None) -> None:
         )
         if done.rowcount and seen:  # type: ignore[attr-defined]
             rollout = session.get_one(Rollout, task.rollout.id)
-            records.place(session, rollout, task.database.id, records.found_at(seen))
+            standings.place(session, rollout, task.database.id, standings.found_at(seen))

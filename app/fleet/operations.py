@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.errors import CheckFailed
-from app.fleet import drifts
+from app.fleet import checks
 from app.fleet.gates import Check
 from app.fleet.remote import RemoteDatabase, RemoteProject
-from app.fleet.tasks import Ended, Task, joined, split
+from app.fleet.standings import joined, split
+from app.fleet.tasks import Ended, Task
 from app.models import Kind, State
 from headway.dialects.sqlite import snapshots
 from headway.errors import (
@@ -118,7 +119,7 @@ def _check(task: Task) -> Ended:
     began = time.monotonic()
     member = task.member()
     seen = member.status()
-    found = drifts.look_at(task.database, member)
+    found = checks.look_at(task.database, member)
     task.say(f"{found} differences" if found else "no drift")
     current = joined(seen.current)
     return Ended(
@@ -220,7 +221,7 @@ def _checked(task: Task, member: RemoteDatabase, ended: Ended) -> Ended:
         return ended
     try:
         if gate.check == Check.DRIFT:
-            if found := drifts.look_at(task.database, member):
+            if found := checks.look_at(task.database, member):
                 many = "a difference" if found == 1 else f"{found} differences"
                 raise CheckFailed(
                     f"It has {many} from what its revisions make: `flask drifts list`."

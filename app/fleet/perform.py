@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import update
 
 from app.fleet import advance, operations, records, windows
-from app.fleet.tasks import Ended, Task, joined
+from app.fleet.standings import joined
+from app.fleet.tasks import Ended, Task
 from app.fleet.transactions import repeated, writing
 from app.models import Kind as RunKind
 from app.models import Run, Stage, State

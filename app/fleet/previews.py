@@ -12,8 +12,8 @@ from app.extensions import db
 from app.fleet import revisions, rollouts, starting, waves
 from app.fleet.actors import Actor
 from app.fleet.drafting import drafted
-from app.fleet.risks import risks_of
-from app.fleet.tasks import split
+from app.fleet.revisions import risks_of
+from app.fleet.standings import split
 from app.models import Kind, Revision, Rollout
 from headway.errors import HeadwayError
 from headway.types import Position

@@ -10,12 +10,11 @@ from sqlalchemy import select
 from app.errors import InputInvalid, ProjectNotFound, RecordChanged
 from app.extensions import db
 from app.fleet import audit, finding, idempotency
-from app.fleet.accounts import LARGEST_ID
 from app.fleet.actors import Actor
-from app.fleet.addresses import inside, settings
-from app.fleet.fields import fitting
+from app.fleet.fields import LARGEST_ID, fitting
 from app.fleet.messages import Place
 from app.fleet.pages import page_of
+from app.fleet.paths import inside, settings
 from app.fleet.remote import RemoteProject
 from app.fleet.transactions import CatalogSession, repeated, writing
 from app.models import Database, Loading, Project, Rollout

@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import select, update
+from sqlalchemy import update
 
-from app.fleet import runs, standings
-from app.fleet.tasks import Ended, Task, joined, split
+from app.fleet import runs
+from app.fleet.standings import found_at, place, split
+from app.fleet.tasks import Ended, Task
 from app.fleet.transactions import CatalogSession, repeated, writing
-from app.models import Database, Kind, Revision, Rollout, Run, Stage, State
-from headway.types import Look, Position
+from app.models import Kind, Revision, Run, State
+from headway.types import Position
 
 log = logging.getLogger(__name__)
 
@@ -49,36 +50,6 @@ def put_off(task: Task, ended: Ended, until: datetime) -> None:
         }
         if _write(session, task, values):
             place(session, task.rollout, task.database.id, standing)
-
-
-def place(
-    session: CatalogSession, rollout: Rollout, database_id: int, values: dict[str, Any]
-) -> None:
-    """Keep where a database stands now. Last in its transaction: others wait for the counts."""
-    database = session.scalars(
-        select(Database)
-        .where(Database.id == database_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one()
-    if Stage(rollout.stage).is_final and database.rollout_id == rollout.id:
-        values = values | {"rollout_id": None}
-    if not values:
-        return
-    before = standings.place_of(database)
-    session.execute(
-        update(Database)
-        .where(Database.id == database.id)
-        .values(**values)
-        .execution_options(synchronize_session=False)
-    )
-    after = (
-        database.project_id,
-        values.get("position", database.position),
-        values.get("current", database.current),
-    )
-    if database.retired_at is None and before != after:
-        standings.shift(session, left=[before], entered=[after])
 
 
 def _told(task: Task, ended: Ended) -> dict[str, Any]:
@@ -133,27 +104,6 @@ def _standing(task: Task, ended: Ended) -> dict[str, Any]:
             "seen_at": now,
         }
     return found_at(seen, ended.error)
-
-
-def found_at(seen: Look, why: str | None = None, *, at: datetime | None = None) -> dict[str, Any]:
-    """A look, of this moment or of now, as the columns of a database.
-
-    `why` explains a torn one better than the look does.
-    """
-    at = at or datetime.now(UTC)
-    values: dict[str, Any] = {
-        "position": seen.position.value,
-        "asked_at": at,
-        "reason": seen.reason,
-    }
-    if seen.position is Position.UNREACHABLE:
-        return values  # where it stood is still the best that is known
-    if seen.position is Position.TORN:
-        left = f"A batch operation broke and left {', '.join(seen.leftovers)}."
-        values["reason"] = why or (
-            f"Revision {seen.torn} began and never ended." if seen.torn else left
-        )
-    return values | {"current": joined(seen.current), "pending": len(seen.pending), "seen_at": at}
 
 
 def _note_origin(session: CatalogSession, task: Task, ended: Ended) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, select, update
 
 from app.errors import ProjectNotFound, ProjectNotReady
 from app.extensions import db
-from app.fleet import projects, records, standings
+from app.fleet import projects, standings
 from app.fleet.loading import load
 from app.fleet.looks import BATCH, Tour, batches, large, looked, pages
 from app.fleet.messages import Seen
@@ -198,7 +198,7 @@ def _update(values: dict[str, Any]) -> Any:
 
 
 def _values(seen: Seen) -> dict[str, Any]:
-    values = records.found_at(seen.look, at=seen.at)
+    values = standings.found_at(seen.look, at=seen.at)
     if seen.look.position is Position.UNREACHABLE:
         return values
     size = {} if seen.size is None else {"size_bytes": seen.size}

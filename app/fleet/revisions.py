@@ -12,17 +12,17 @@ from sqlalchemy.orm import undefer
 
 from app.extensions import db
 from app.fleet import histories, projects
-from app.fleet.accounts import LARGEST_ID
 from app.fleet.actors import Actor
-from app.fleet.fields import UNFIT
+from app.fleet.fields import LARGEST_ID, UNFIT
 from app.fleet.loading import due, load
 from app.fleet.messages import Place
 from app.fleet.pages import page_of
 from app.fleet.remote import RemoteProject
 from app.models import Kind, Project, Revision
 from headway.errors import PreviewImpossible, RevisionNotFound, ScriptsUnreadable
-from headway.plan import plans, register
+from headway.plan import plans, register, sql_risks
 from headway.plan.plans import Direction
+from headway.plan.risks import Risk
 from headway.plan.sql import note
 
 __all__ = [
@@ -241,3 +241,10 @@ def versions_of(actor: Actor, project_id: int, revision: str) -> list[Revision]:
             f"{revision} may be {', '.join(names[:5])}: say more of it.", target=revision
         )
     return exact
+
+
+def risks_of(steps: Sequence[Revision], dialect: str, kind: Kind) -> tuple[Risk, ...]:
+    """What to know before these steps run on this kind of database, from the SQL that is kept."""
+    if kind not in WAYS or kind is Kind.STAMP:
+        return ()
+    return sql_risks.notes(texts_of(steps, dialect, WAYS[kind]), dialect)

@@ -7,11 +7,10 @@ from sqlalchemy import select
 
 from app.errors import RolloutNotFound
 from app.extensions import db
-from app.fleet import audit, idempotency, single, starting
-from app.fleet.accounts import LARGEST_ID
+from app.fleet import audit, idempotency
 from app.fleet.actors import Actor
-from app.fleet.databases import get_database
 from app.fleet.drafting import drafted
+from app.fleet.fields import LARGEST_ID
 from app.fleet.pages import page_of
 from app.fleet.transactions import CatalogSession, repeated, writing
 from app.models import Rollout
@@ -70,38 +69,6 @@ def list_rollouts(
     if begun:
         query = query.where(Rollout.started_at.is_not(None))
     return page_of(query, limit)
-
-
-@repeated
-def run_one(
-    actor: Actor,
-    database_id: int,
-    kind: str,
-    target: str = "",
-    *,
-    key: str | None = None,
-    **more: Any,
-) -> Rollout:
-    """A rollout of one database, started. Raises RolloutRefused if it cannot take part in one.
-
-    With the `key` of a request that was sent before: the rollout that was started then.
-    """
-    actor.require("rollouts.change")
-    about = ("runs", [database_id, kind, target, more])
-    request = idempotency.Request(actor=actor, key=key, about=about)
-
-    def make() -> Rollout:
-        database = get_database(actor, database_id)
-        rollout = single.drafted_for(actor, database, kind, target, **more)
-        with writing() as session:
-            session.add(rollout)
-            session.flush()
-            request.remember(session, rollout.id)
-            starting.start(session, rollout)
-            record(session, actor, "started", rollout)
-        return rollout
-
-    return request.once(make, lambda made: get_rollout(actor, made))[0]
 
 
 def find(session: CatalogSession, rollout_id: int, *, lock: bool = False) -> Rollout:

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session, undefer
 
 from app.errors import RunNotFound
 from app.extensions import db
-from app.fleet.accounts import LARGEST_ID
 from app.fleet.actors import Actor
+from app.fleet.fields import LARGEST_ID
 from app.fleet.pages import page_of
 from app.fleet.transactions import CatalogSession
 from app.models import Database, Rollout, Run, RunSql

@@ -2,15 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+from app.errors import RolloutRefused
 from app.extensions import db
-from app.fleet import revisions, starting
+from app.fleet import idempotency, revisions, rollouts, starting
 from app.fleet.actors import Actor
+from app.fleet.born import born_at
+from app.fleet.databases import get_database
 from app.fleet.drafting import drafted
-from app.fleet.risks import risks_of
-from app.fleet.tasks import split
-from app.models import Database, Kind, Revision, Rollout
+from app.fleet.revisions import risks_of
+from app.fleet.standings import split
+from app.fleet.transactions import repeated, writing
+from app.models import Database, Kind, Revision, Rollout, Strategy
 from headway.errors import HeadwayError
 from headway.plan.plans import Direction
 from headway.plan.risks import Risk
@@ -126,3 +131,74 @@ def _steps(path: Sequence[Revision], dialect: str | None, kind: Kind) -> tuple[S
         )
         for row in path
     )
+
+
+@repeated
+def run_one(
+    actor: Actor,
+    database_id: int,
+    kind: str,
+    target: str = "",
+    *,
+    key: str | None = None,
+    **more: Any,
+) -> Rollout:
+    """A rollout of one database, started. Raises RolloutRefused if it cannot take part in one.
+
+    With the `key` of a request that was sent before: the rollout that was started then.
+    """
+    actor.require("rollouts.change")
+    about = ("runs", [database_id, kind, target, more])
+    request = idempotency.Request(actor=actor, key=key, about=about)
+
+    def make() -> Rollout:
+        database = get_database(actor, database_id)
+        rollout = drafted_for(actor, database, kind, target, **more)
+        with writing() as session:
+            session.add(rollout)
+            session.flush()
+            request.remember(session, rollout.id)
+            starting.start(session, rollout)
+            rollouts.record(session, actor, "started", rollout)
+        return rollout
+
+    return request.once(make, lambda made: rollouts.get_rollout(actor, made))[0]
+
+
+READY = (Position.AT_HEAD, Position.AHEAD)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A database that somebody wants to use."""
+
+    database: Database
+    ready: bool
+    """True if it may be used as it is."""
+    rollout: Rollout | None
+    """What brings it up to date; wait for it."""
+
+
+def open_database(actor: Actor, database_id: int) -> Opened:
+    """Where it stands; one that migrates on open and is behind is begun at once.
+
+    Raises RolloutRefused if it is pinned, or cannot be brought along.
+    """
+    actor.require("databases.change")
+    database = get_database(actor, database_id)
+    if database.position in READY or database.strategy != Strategy.ON_OPEN:
+        return Opened(database=database, ready=database.position in READY, rollout=None)
+    if database.pin_until and database.pin_until > datetime.now(UTC):
+        raise RolloutRefused(f"{database.name} is pinned: {database.pin_reason}.")
+    if database.rollout_id is not None:
+        known = rollouts.get_rollout(actor, database.rollout_id)
+        return Opened(database=database, ready=False, rollout=known)
+    try:
+        target = born_at(database)
+        made = run_one(actor, database_id, Kind.UPGRADE, target)
+    except RolloutRefused:
+        database = get_database(actor, database_id)
+        if database.rollout_id is None:
+            raise  # nowhere to go
+        made = rollouts.get_rollout(actor, database.rollout_id)  # two opened it at once
+    return Opened(database=database, ready=False, rollout=made)

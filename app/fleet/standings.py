@@ -3,13 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.extensions import db
 from app.fleet.transactions import CatalogSession
-from app.models import Database, Standing
+from app.models import Database, Rollout, Stage, Standing
+from headway.types import Look, Position
 
 Place = tuple[int, str, str]
 """Project, position, current."""
@@ -107,3 +110,64 @@ def recount(session: CatalogSession, projects: Sequence[int]) -> None:
             [Standing.project_id, Standing.position, Standing.current, Standing.databases], groups
         )
     )
+
+
+def place(
+    session: CatalogSession, rollout: Rollout, database_id: int, values: dict[str, Any]
+) -> None:
+    """Keep where a database stands now. Last in its transaction: others wait for the counts."""
+    database = session.scalars(
+        select(Database)
+        .where(Database.id == database_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+    if Stage(rollout.stage).is_final and database.rollout_id == rollout.id:
+        values = values | {"rollout_id": None}
+    if not values:
+        return
+    before = place_of(database)
+    session.execute(
+        update(Database)
+        .where(Database.id == database.id)
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    after = (
+        database.project_id,
+        values.get("position", database.position),
+        values.get("current", database.current),
+    )
+    if database.retired_at is None and before != after:
+        shift(session, left=[before], entered=[after])
+
+
+def found_at(seen: Look, why: str | None = None, *, at: datetime | None = None) -> dict[str, Any]:
+    """A look, of this moment or of now, as the columns of a database.
+
+    `why` explains a torn one better than the look does.
+    """
+    at = at or datetime.now(UTC)
+    values: dict[str, Any] = {
+        "position": seen.position.value,
+        "asked_at": at,
+        "reason": seen.reason,
+    }
+    if seen.position is Position.UNREACHABLE:
+        return values  # where it stood is still the best that is known
+    if seen.position is Position.TORN:
+        left = f"A batch operation broke and left {', '.join(seen.leftovers)}."
+        values["reason"] = why or (
+            f"Revision {seen.torn} began and never ended." if seen.torn else left
+        )
+    return values | {"current": joined(seen.current), "pending": len(seen.pending), "seen_at": at}
+
+
+def split(joined: str) -> tuple[str, ...]:
+    """Revisions as the catalog keeps them, `a+b`, one by one."""
+    return tuple(joined.split("+")) if joined else ()
+
+
+def joined(revisions: tuple[str, ...]) -> str:
+    """The same as the catalog keeps them."""
+    return "+".join(sorted(revisions))

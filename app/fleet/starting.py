@@ -12,7 +12,7 @@ from sqlalchemy import exists, insert, or_, select, update
 from app.errors import RolloutRefused
 from app.fleet import revisions, waves
 from app.fleet.selectors import Selector
-from app.fleet.tasks import split
+from app.fleet.standings import split
 from app.fleet.transactions import CatalogSession
 from app.models import UNENDED, Database, Kind, Label, Rollout, Run, Stage, State, Strategy
 from headway.errors import HeadwayError

@@ -13,6 +13,7 @@ from app.extensions import db
 from app.fleet import addresses, projects, revisions, undoing
 from app.fleet.gates import Gate
 from app.fleet.remote import RemoteDatabase, RemoteProject
+from app.fleet.standings import joined, split
 from app.fleet.transactions import writing
 from app.models import Database, Kind, Project, Rollout, Run, State
 from headway.errors import DatabaseMoved, TargetInvalid
@@ -20,16 +21,6 @@ from headway.types import Holder, Look, Position
 
 LOCK_WAIT = 10.0
 """Seconds that a run waits for another that migrates the same database; then it is tried later."""
-
-
-def split(joined: str) -> tuple[str, ...]:
-    """Revisions as the catalog keeps them, `a+b`, one by one."""
-    return tuple(joined.split("+")) if joined else ()
-
-
-def joined(revisions: tuple[str, ...]) -> str:
-    """The same as the catalog keeps them."""
-    return "+".join(sorted(revisions))
 
 
 @dataclass(frozen=True, kw_only=True)

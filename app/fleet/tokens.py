@@ -20,9 +20,8 @@ from app.errors import (
 )
 from app.extensions import db
 from app.fleet import audit, idempotency
-from app.fleet.accounts import LARGEST_ID
 from app.fleet.actors import Actor
-from app.fleet.fields import fitting
+from app.fleet.fields import LARGEST_ID, fitting
 from app.fleet.pages import page_of
 from app.fleet.transactions import CatalogSession, in_passing, repeated, writing
 from app.models import Account, Token

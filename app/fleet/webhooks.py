@@ -11,10 +11,9 @@ from sqlalchemy import insert, select
 from app.errors import InputInvalid, WebhookNotFound
 from app.extensions import db
 from app.fleet import audit, idempotency, sending
-from app.fleet.accounts import LARGEST_ID
 from app.fleet.actors import Actor
 from app.fleet.deliveries import TEST, DeliveryState, deliver, send_test
-from app.fleet.fields import fitting
+from app.fleet.fields import LARGEST_ID, fitting
 from app.fleet.leases import clock
 from app.fleet.pages import page_of
 from app.fleet.transactions import CatalogSession, repeated, writing

@@ -8,16 +8,7 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from app.errors import InputInvalid, RecordChanged, RolloutRefused
-from app.fleet import (
-    accounts,
-    changing,
-    dropping,
-    revisions,
-    rollouts,
-    single,
-    snapshots,
-    workers,
-)
+from app.fleet import accounts, changing, dropping, revisions, single, snapshots, workers
 from app.fleet import databases as fleet
 from app.fleet.actors import Actor
 from app.models import Database, Kind, Strategy
@@ -245,7 +236,7 @@ def _begin(actor: Actor, database: Database, kind: Kind) -> Any:
         )
     target = choosing.given("planned") or choosing.given("target") or ""
     snapshot = True if request.form.get("snapshot") else None
-    return rollouts.run_one(actor, database.id, kind, target, snapshot=snapshot)
+    return single.run_one(actor, database.id, kind, target, snapshot=snapshot)
 
 
 def _targets(actor: Actor, database: Database, kind: Kind) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from werkzeug.datastructures import MultiDict
 
 from app.errors import InputInvalid
-from app.fleet import accounts, naming
+from app.fleet import accounts, listing
 from app.fleet.actors import Actor
 from app.fleet.drafting import CONCURRENCY, PER_SERVER, TIMEOUT
 from app.fleet.gates import Check
@@ -124,7 +124,7 @@ def _selector(actor: Actor, given: Given, project_id: int | None) -> dict[str, A
     names = [*given.getlist("database"), *_lines(given.get("names", ""))]
     owner = given.get("owner", "").strip()
     chosen = {
-        "ids": naming.ids_of(actor, project_id, names) if names else None,
+        "ids": listing.ids_of(actor, project_id, names) if names else None,
         "labels": labels_in(", ".join(given.getlist("label"))) or None,
         "owner_id": accounts.find_account(actor, owner).id if owner else None,
         "positions": [one for one in given.getlist("position") if one] or None,

@@ -9,7 +9,7 @@ from app.errors import InputInvalid
 from app.fleet import changing, dropping, projects, runs, single, snapshots
 from app.fleet import databases as fleet
 from app.fleet import overview as glance
-from app.fleet.differences import differences_of
+from app.fleet.drifts import differences_of
 from app.fleet.listing import count_databases, sorted_databases
 from app.fleet.selectors import POSITIONS
 from app.models import Database, Kind

@@ -7,7 +7,7 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from app.errors import DifferenceNotFound, InputInvalid
-from app.fleet import differences, projects
+from app.fleet import drifts, projects
 from app.fleet import drifts as fleet
 from app.web import access, choosing
 from app.web.overview import project_id
@@ -41,7 +41,7 @@ def list_() -> str:
         ignored=ignored,
         project=project_id(),
         projects={one.id: one.name for one in known},
-        checked=differences.checked(actor, project_id()),
+        checked=drifts.checked(actor, project_id()),
     )
 
 
@@ -96,7 +96,7 @@ def _page(in_project: int, said: str, refused: HeadwayError | None = None) -> st
 
 
 @bp.app_template_filter()
-def by_table(found: list[differences.Differs]) -> dict[str, list[dict[str, Any]]]:
+def by_table(found: list[drifts.Differs]) -> dict[str, list[dict[str, Any]]]:
     """Differences under the table that they are about, each with its sign and its words."""
     tables: dict[str, list[dict[str, Any]]] = {}
     for one in found:

@@ -6,9 +6,8 @@ from itertools import groupby
 from math import ceil, sqrt
 from typing import Any
 
-from app.fleet.cells import Cells
 from app.fleet.gates import Check
-from app.fleet.progress import Wave
+from app.fleet.progress import Cells, Wave
 from app.web.shown import lasted
 
 STATES = ("succeeded", "running", "lost", "failed", "cancelled", "pending")

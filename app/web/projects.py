@@ -9,7 +9,7 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from app.errors import InputInvalid, RoleInsufficient
-from app.fleet import addresses, charts, finding, overview, revisions, risks, workers
+from app.fleet import charts, finding, overview, paths, revisions, workers
 from app.fleet import projects as fleet
 from app.models import Kind, Loading, Project, Revision
 from app.web import access
@@ -151,7 +151,7 @@ def _sql(row: Revision, dialect: str) -> list[tuple[str, str | None, list[str]]]
 
 
 def _risks(row: Revision, dialect: str, kind: Kind) -> list[str]:
-    return [risk.says for risk in risks.risks_of([row], dialect, kind)]
+    return [risk.says for risk in revisions.risks_of([row], dialect, kind)]
 
 
 def _difference(before: Revision, after: Revision) -> str | None:
@@ -170,7 +170,7 @@ def _form(project: Project | None, given: Any, error: HeadwayError | None = None
         "project_form.html",
         project=project,
         given=given,
-        roots=addresses.settings().project_roots,
+        roots=paths.settings().project_roots,
         found={one: _name_for(one) for one in finding.found_folders(actor, limit=MOST_FOUND)}
         if project is None
         else {},

@@ -9,7 +9,7 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from app.errors import InputInvalid
-from app.fleet import addresses, creating, importing, projects, sealed
+from app.fleet import creating, importing, paths, projects, sealed
 from app.fleet import databases as fleet
 from app.fleet.actors import Actor
 from app.fleet.registering import foresee
@@ -59,7 +59,7 @@ def _form(actor: Actor, way: str, refused: HeadwayError | None) -> Any:
         projects=known,
         strategies=list(Strategy),
         given=choosing.retyped(),
-        roots=[str(root) for root in addresses.settings().data_roots],
+        roots=[str(root) for root in paths.settings().data_roots],
         refused=refused,
     )
     return page, access.STATUS.get(refused.kind, 409) if refused else 200
@@ -115,9 +115,7 @@ def _rows(way: str) -> Any:
     if way == "files":
         pattern = choosing.given("pattern")
         if not pattern:
-            raise InputInvalid(
-                f"Which files? Example: {addresses.data_folder()}/*.db", field="pattern"
-            )
+            raise InputInvalid(f"Which files? Example: {paths.data_folder()}/*.db", field="pattern")
         return importing.from_files(pattern, labels=labels)
     if way == "server":
         names = choosing.given("names") or "*"

@@ -7,14 +7,14 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from app.errors import InputInvalid, RoleInsufficient
-from app.fleet import cells, projects, runs, steering, workers
+from app.fleet import projects, runs, steering, workers
 from app.fleet import rollouts as fleet
 from app.fleet.databases import find_database
 from app.fleet.gates import Gate
 from app.fleet.previews import preview
-from app.fleet.progress import Progress, failed_of, progress, retrying
+from app.fleet.progress import Progress, cells, failed_of, progress, retrying
 from app.fleet.selectors import POSITIONS
-from app.fleet.verbs import verbs
+from app.fleet.steering import verbs
 from app.fleet.windows import DAYS
 from app.models import Kind, Rollout, Stage, State
 from app.web import access, asking, figures
@@ -174,7 +174,7 @@ def _grids(rollout: Rollout, told: Progress) -> list[tuple[Kind, figures.Grid]]:
     elif told.rehearsal:
         drawn.append(Kind.REHEARSE)
     actor = access.actor()
-    return [(kind, figures.grid(cells.cells(actor, rollout.id, kind))) for kind in drawn]
+    return [(kind, figures.grid(cells(actor, rollout.id, kind))) for kind in drawn]
 
 
 @bp.get("/<int:rollout_id>/databases")

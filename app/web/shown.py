@@ -10,7 +10,7 @@ from typing import Any
 from flask import Flask, g
 from markupsafe import Markup
 
-from app.fleet.addresses import data_folder
+from app.fleet.paths import data_folder
 from app.settings import RELEASE
 from headway.types import NEXT_STEPS, Position
 

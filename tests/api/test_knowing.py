@@ -8,7 +8,7 @@ from sqlalchemy.engine import URL
 
 from app import create_app
 from app.extensions import db
-from app.fleet import databases, drifts, projects, revisions, standings
+from app.fleet import checks, databases, projects, revisions, standings
 from app.fleet.transactions import writing
 from app.models import Database, Project
 from tests.api.conftest import ROOT, Call, assert_problem
@@ -85,7 +85,7 @@ def test_drift_is_grouped_and_accepted(call: Call, app: Flask, shop: int, tmp_pa
     with app.app_context():
         for key in ids:
             found = [("extra index t1.ix_more", "DROP INDEX ix_more;")]
-            drifts.check(db.session.get_one(Database, key), found)
+            checks.check(db.session.get_one(Database, key), found)
     body = call("viewer", "GET", f"/drifts?project_id={shop}").get_json()
     (one,) = body["items"]
     assert (one["says"], one["databases"], one["ignored"]) == ("extra index t1.ix_more", 2, None)

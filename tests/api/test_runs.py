@@ -10,7 +10,7 @@ from flask import Flask
 from sqlalchemy.engine import URL
 
 from app.api import streams
-from app.fleet import exporting, rollouts, steering
+from app.fleet import exporting, single, steering
 from tests.api.conftest import Call, assert_problem
 from tests.fleet.fleets import ROOT, Fleet, fleet_on
 
@@ -33,7 +33,7 @@ def test_runs_are_listed_by_what_one_asks_of_them(call: Call, fleet: Fleet) -> N
     first, second = fleet.add_many(2)
     one = fleet.start(target="r002", waves=["1", "100%"])
     fleet.drain()
-    two = rollouts.run_one(ROOT, second.id, "upgrade", "r003")
+    two = single.run_one(ROOT, second.id, "upgrade", "r003")
 
     def listed(query: str) -> list[tuple[int, int]]:
         page = call("viewer", "GET", f"/runs?{query}").get_json()

@@ -14,13 +14,12 @@ from app import create_app
 from app.extensions import db
 from app.fleet import (
     addresses,
-    advance,
+    chores,
     claims,
     databases,
     loading,
     perform,
     projects,
-    records,
     rollouts,
     runs,
     standings,
@@ -98,10 +97,10 @@ class Fleet:
         """Work until nothing is left that happens by itself."""
         for _ in range(200):
             workers.beat(ME)
-            advance.advance()
+            chores.advance_rollouts()
             stages = self.stages()
             if not self.work() and stages == self.stages():
-                advance.advance()
+                chores.advance_rollouts()
                 if stages == self.stages():
                     return
         raise AssertionError("it goes on and on")
@@ -158,7 +157,7 @@ def refresh(database_id: int, project_id: int) -> None:
     seen = projects.scripts_of(project).at(addresses.url_of(database)).status()
     with writing() as session:
         rollout = Rollout(stage=Stage.RUNNING)
-        records.place(session, rollout, database_id, records.found_at(seen))
+        standings.place(session, rollout, database_id, standings.found_at(seen))
 
 
 @contextlib.contextmanager

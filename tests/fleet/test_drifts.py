@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL
 
 from app import errors
 from app.extensions import db
-from app.fleet import databases, drifts, projects, webhooks
+from app.fleet import checks, databases, drifts, projects, webhooks
 from app.models import Database, Delivery, Difference, Event, Project, Role
 from tests.fleet.conftest import ROOT, at_once, person, ready_project
 from tests.migrator.making import run, send
@@ -46,10 +46,10 @@ def told(project_id: int, **which: bool) -> list[tuple[str, int]]:
 def test_databases_that_share_a_difference_are_one_group(shop: int, tmp_path: Path) -> None:
     assert told(shop) == []
     some = [member(shop, tmp_path, f"d{number}") for number in range(4)]
-    assert drifts.check(some[0], []) == 0
-    assert drifts.check(some[1], [INDEX]) == 1
-    assert drifts.check(some[2], [INDEX, COLUMN]) == 2
-    assert drifts.check(some[3], [INDEX, ODD, COLUMN]) == 3
+    assert checks.check(some[0], []) == 0
+    assert checks.check(some[1], [INDEX]) == 1
+    assert checks.check(some[2], [INDEX, COLUMN]) == 2
+    assert checks.check(some[3], [INDEX, ODD, COLUMN]) == 3
     assert told(shop) == [
         ("extra index t1.ix_more", 3),
         ("extra column t1.rogue", 2),
@@ -67,12 +67,12 @@ def test_databases_that_share_a_difference_are_one_group(shop: int, tmp_path: Pa
 def test_the_next_check_takes_the_place_of_the_last(shop: int, tmp_path: Path) -> None:
     one = member(shop, tmp_path, "d")
     version = one.version
-    drifts.check(one, [INDEX, COLUMN])
+    checks.check(one, [INDEX, COLUMN])
     assert drift_of(one) == 2
-    drifts.check(one, [COLUMN])
+    checks.check(one, [COLUMN])
     assert drift_of(one) == 1
     assert told(shop) == [("extra column t1.rogue", 1)]
-    drifts.check(one, [])
+    checks.check(one, [])
     assert (drift_of(one), told(shop)) == (0, [])
     seen = db.session.get_one(Database, one.id)
     assert seen.drift_at
@@ -81,13 +81,13 @@ def test_the_next_check_takes_the_place_of_the_last(shop: int, tmp_path: Path) -
 
 def test_what_is_ignored_does_not_count(shop: int, tmp_path: Path) -> None:
     some = [member(shop, tmp_path, f"d{number}") for number in range(3)]
-    drifts.check(some[0], [INDEX])
-    drifts.check(some[1], [INDEX, COLUMN])
-    digest = drifts.digest_of(INDEX[0])
+    checks.check(some[0], [INDEX])
+    checks.check(some[1], [INDEX, COLUMN])
+    digest = checks.digest_of(INDEX[0])
     kept = drifts.ignore(ROOT, shop, digest[:8], "  made by the DBA  ")
     assert (kept.says, kept.reason, kept.by_name) == (INDEX[0], "made by the DBA", "test")
     assert [drift_of(one) for one in some] == [0, 1, None]
-    assert drifts.check(some[2], [INDEX]) == 0
+    assert checks.check(some[2], [INDEX]) == 0
     assert told(shop, ignored=False) == [(COLUMN[0], 1)]
     assert told(shop, ignored=True) == [(INDEX[0], 3)]
     assert drifts.ignore(ROOT, shop, digest, "another reason").id == kept.id
@@ -103,34 +103,34 @@ def test_what_is_ignored_does_not_count(shop: int, tmp_path: Path) -> None:
 def test_ignored_in_one_project_is_not_in_another(shop: int, tmp_path: Path) -> None:
     other = ready_project(tmp_path / "scripts", "other")
     one, two = member(shop, tmp_path, "a"), member(other, tmp_path, "b")
-    drifts.check(one, [INDEX])
-    drifts.check(two, [INDEX])
-    drifts.ignore(ROOT, shop, drifts.digest_of(INDEX[0]), "here only")
+    checks.check(one, [INDEX])
+    checks.check(two, [INDEX])
+    drifts.ignore(ROOT, shop, checks.digest_of(INDEX[0]), "here only")
     assert (drift_of(one), drift_of(two)) == (0, 1)
 
 
 def test_two_who_ignore_the_same_at_once(fleet_anywhere: Flask, shop: int, tmp_path: Path) -> None:
-    drifts.check(member(shop, tmp_path, "a"), [INDEX])
-    digest = drifts.digest_of(INDEX[0])
+    checks.check(member(shop, tmp_path, "a"), [INDEX])
+    digest = checks.digest_of(INDEX[0])
     found = at_once(fleet_anywhere, *[lambda: drifts.ignore(ROOT, shop, digest, "why not").id] * 4)
     assert len(set(found)) == 1, found
 
 
 def test_a_difference_is_named_by_what_no_other_shares(shop: int, tmp_path: Path) -> None:
-    drifts.check(member(shop, tmp_path, "a"), [INDEX, COLUMN])
+    checks.check(member(shop, tmp_path, "a"), [INDEX, COLUMN])
     for wrong in ("", "nope", "%"):
         with pytest.raises(errors.DifferenceNotFound):
             drifts.ignore(ROOT, shop, wrong, "because")
     with pytest.raises(errors.InputInvalid, match="why"):
-        drifts.ignore(ROOT, shop, drifts.digest_of(INDEX[0]), "  ")
+        drifts.ignore(ROOT, shop, checks.digest_of(INDEX[0]), "  ")
 
 
 def test_a_viewer_may_look_and_not_ignore(shop: int, tmp_path: Path) -> None:
-    drifts.check(member(shop, tmp_path, "a"), [INDEX])
+    checks.check(member(shop, tmp_path, "a"), [INDEX])
     _, viewer = person(Role.VIEWER)
     _, operator = person(Role.OPERATOR)
     assert drifts.groups(viewer, shop, limit=5)[0]
-    digest = drifts.digest_of(INDEX[0])
+    digest = checks.digest_of(INDEX[0])
     with pytest.raises(errors.RoleInsufficient):
         drifts.ignore(viewer, shop, digest, "because")
     with pytest.raises(errors.RoleInsufficient):
@@ -149,17 +149,17 @@ def test_drift_is_announced_when_it_is_new(shop: int, tmp_path: Path) -> None:
         rows = db.session.scalars(select(Delivery).order_by(Delivery.id))
         return [row.body["new"] for row in rows]
 
-    drifts.check(one, [])
+    checks.check(one, [])
     assert sent() == []
-    drifts.check(one, [INDEX])
+    checks.check(one, [INDEX])
     assert sent() == [[INDEX[0]]]
-    drifts.check(one, [INDEX])
+    checks.check(one, [INDEX])
     assert sent() == [[INDEX[0]]]
-    drifts.check(one, [INDEX, COLUMN])
+    checks.check(one, [INDEX, COLUMN])
     assert sent() == [[INDEX[0]], [COLUMN[0]]]
-    drifts.ignore(ROOT, shop, drifts.digest_of(INDEX[0]), "ok")
-    drifts.check(one, [])
-    drifts.check(one, [INDEX])
+    drifts.ignore(ROOT, shop, checks.digest_of(INDEX[0]), "ok")
+    checks.check(one, [])
+    checks.check(one, [INDEX])
     assert len(sent()) == 2
     body = db.session.scalars(select(Delivery.body).order_by(Delivery.id)).first() or {}
     assert body["database"] == {"id": one.id, "name": "a"}
@@ -185,11 +185,11 @@ def test_a_real_database_is_compared_grouped_and_mended(
                 "url": url.render_as_string(hide_password=False),
             },
         )
-        found.append(drifts.look_at(made, scripts.at(url)))
+        found.append(checks.look_at(made, scripts.at(url)))
     assert found == [1, 1]
     (group,), _ = drifts.groups(ROOT, shop, limit=5)
     assert (group.says, group.databases) == ("extra index t1.ix_more", 2)
     for number, url in enumerate(urls):
         send(url, group.mends[0].sql)
-        assert drifts.look_at(databases.find_database(ROOT, f"d{number}"), scripts.at(url)) == 0
+        assert checks.look_at(databases.find_database(ROOT, f"d{number}"), scripts.at(url)) == 0
     assert db.session.scalar(select(func.count()).select_from(Difference)) == 0

@@ -17,8 +17,8 @@ from app.cli import progress as terminal
 from app.errors import InputInvalid, RolloutRefused
 from app.extensions import db
 from app.fleet import (
-    advance,
     changing,
+    chores,
     claims,
     creating,
     databases,
@@ -26,6 +26,7 @@ from app.fleet import (
     perform,
     progress,
     rollouts,
+    single,
     standings,
     starting,
     steering,
@@ -128,7 +129,7 @@ def test_a_look_does_not_overwrite_where_a_lost_run_came_from(anyfleet: Fleet) -
     Scripts.load(fleet.scripts).at(member.address).upgrade()
     lose_worker()
     with Scripts.load(fleet.scripts).at(member.address).operations():
-        advance.advance()
+        chores.advance_rollouts()
         refreshing.refresh(fleet.project_id)
     fleet.drain()
     steering.undo_rollout(ROOT, rollout.id)
@@ -143,7 +144,7 @@ def test_what_a_lost_run_did_by_half_is_taken_back(fleet: Fleet) -> None:
     claims.claim(ME, 1)
     Scripts.load(fleet.scripts).at(second.address).upgrade("r002")
     lose_worker()
-    advance.advance()
+    chores.advance_rollouts()
     steering.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert (fleet.stage(rollout), fleet.at(second)) == (Stage.UNDONE, "r001")
@@ -199,8 +200,8 @@ def test_a_lost_run_of_a_cancelled_rollout_lets_go_nothing_of_another(anyfleet: 
     claims.claim("gone", 1)
     steering.cancel_rollout(ROOT, first.id)
     second = fleet.start()
-    advance.advance()
-    advance.advance()
+    chores.advance_rollouts()
+    chores.advance_rollouts()
     fresh()
     assert databases.get_database(ROOT, member.id).rollout_id == second.id
     (run,) = fleet.runs_of(first)
@@ -339,13 +340,13 @@ def test_a_worker_that_stood_still_moves_nothing_when_it_wakes(
         aim = looked(task, current)
         monkeypatch.undo()
         lose_worker()
-        advance.advance()
+        chores.advance_rollouts()
         workers.register("another", "embedded")
         assert fleet.work(worker="another") == 1
         steering.undo_rollout(ROOT, rollout.id)
         workers.beat("another")
         assert fleet.work(worker="another") == 1
-        advance.advance()
+        chores.advance_rollouts()
         return aim
 
     monkeypatch.setattr(Task, "aim", sleeps)
@@ -416,7 +417,7 @@ def test_one_that_is_made_while_the_canary_goes_through_is_brought_along(
 
     def made(*args: object, **kwargs: object) -> object:
         fleet.work(1)
-        advance.advance()
+        chores.advance_rollouts()
         return real(*args, **kwargs)
 
     real = creating._make
@@ -437,7 +438,7 @@ def created(fleet: Fleet, name: str) -> Database:
 def test_a_rollout_of_others_does_not_say_where_a_new_database_is_born(fleet: Fleet) -> None:
     member = fleet.add("a")
     broken(fleet, member)
-    rollouts.run_one(ROOT, member.id, "upgrade")
+    single.run_one(ROOT, member.id, "upgrade")
     fleet.drain()
     other = fleet.add("b", labels={"shelf": "1"})
     fleet.start(selector={"labels": {"shelf": "1"}}, waves=["1"])

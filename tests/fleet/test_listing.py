@@ -9,7 +9,7 @@ from flask import Flask
 
 from app import errors
 from app.extensions import db
-from app.fleet import databases, differences, drifts, sealed, single, snapshots
+from app.fleet import checks, databases, drifts, sealed, single, snapshots
 from app.fleet.listing import Order, count_databases, sorted_databases
 from app.fleet.registering import foresee, register_many
 from app.fleet.selectors import Selector
@@ -151,14 +151,14 @@ def test_the_snapshots_that_are_there(fleet: Fleet) -> None:
 def test_differences_of_one_and_how_many_were_looked_at(fleet: Fleet) -> None:
     one, two = fleet.add("one"), fleet.add("two")
     fleet.add("three")
-    drifts.check(one, [("extra index t1.ix", "DROP INDEX ix;"), ("missing column t1.name", None)])
-    drifts.check(two, [])
-    drifts.ignore(ROOT, fleet.project_id, drifts.digest_of("extra index t1.ix"), "wanted")
-    assert [(d.says, d.mend, d.ignored) for d in differences.differences_of(ROOT, one.id)] == [
+    checks.check(one, [("extra index t1.ix", "DROP INDEX ix;"), ("missing column t1.name", None)])
+    checks.check(two, [])
+    drifts.ignore(ROOT, fleet.project_id, checks.digest_of("extra index t1.ix"), "wanted")
+    assert [(d.says, d.mend, d.ignored) for d in drifts.differences_of(ROOT, one.id)] == [
         ("extra index t1.ix", "DROP INDEX ix;", "wanted"),
         ("missing column t1.name", None, None),
     ]
-    told = differences.checked(ROOT, fleet.project_id)
+    told = drifts.checked(ROOT, fleet.project_id)
     assert (told.databases, told.checked, told.drifted) == (3, 2, 1)
     everywhere, _ = drifts.groups(ROOT, None, limit=9)
     assert {(one.says, one.project_id) for one in everywhere} == {

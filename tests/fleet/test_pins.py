@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from app.errors import RolloutRefused
-from app.fleet import advance, changing, dropping, opening, rollouts, steering
+from app.fleet import changing, chores, dropping, single, steering
 from app.fleet.progress import progress
 from app.models import Database, Rollout, Stage
 from tests.fleet.fleets import ROOT, Fleet, fleet_on
@@ -32,7 +32,7 @@ def told(fleet: Fleet, rollout: Rollout) -> list[tuple[str, str, str | None]]:
 def test_a_person_who_names_a_pinned_database_means_it(fleet: Fleet) -> None:
     member = fleet.add("a")
     pin(member)
-    rollout = rollouts.run_one(ROOT, member.id, "upgrade")
+    rollout = single.run_one(ROOT, member.id, "upgrade")
     fleet.drain()
     assert told(fleet, rollout) == [("upgrade", "succeeded", None)]
     assert fleet.at(member) == "r003"
@@ -42,7 +42,7 @@ def test_an_application_that_opens_a_pinned_database_is_told(fleet: Fleet) -> No
     member = fleet.add("a", strategy="on_open")
     pin(member)
     with pytest.raises(RolloutRefused, match="a is pinned: audit"):
-        opening.open_database(ROOT, member.id)
+        single.open_database(ROOT, member.id)
 
 
 def test_a_database_that_is_pinned_meanwhile_is_left_out(fleet: Fleet) -> None:
@@ -84,7 +84,7 @@ def test_a_retreat_leaves_it_alone_and_does_not_begin_again(fleet: Fleet) -> Non
     fleet.drain()
     assert fleet.stage(rollout) is Stage.HALTED
     before = len(fleet.runs_of(rollout))
-    advance.advance()
+    chores.advance_rollouts()
     assert len(fleet.runs_of(rollout)) == before
 
 

@@ -14,7 +14,18 @@ from sqlalchemy.engine import URL
 
 from app.errors import ApprovalRefused, RolloutRefused
 from app.extensions import db
-from app.fleet import advance, changing, claims, databases, perform, rollouts, runs, steering
+from app.fleet import (
+    advance,
+    changing,
+    chores,
+    claims,
+    databases,
+    perform,
+    rollouts,
+    runs,
+    single,
+    steering,
+)
 from app.fleet.actors import Actor
 from app.fleet.creating import create_database
 from app.fleet.previews import preview
@@ -71,7 +82,7 @@ def test_waves_open_one_after_the_other(fleet: Fleet) -> None:
     seen = []
     while fleet.stage(rollout) is not Stage.SUCCEEDED:
         seen.append(fleet.work())
-        advance.advance()
+        chores.advance_rollouts()
     assert [done for done in seen if done] == [1, 1, 2]
 
 
@@ -479,7 +490,7 @@ def test_a_lost_run_is_looked_at(anyfleet: Fleet, moved: bool) -> None:
     if moved:  # its worker was killed after the commit, before it could say so
         Scripts.load(fleet.scripts).at(member.address).upgrade()
     lose_worker()
-    advance.advance()
+    chores.advance_rollouts()
     run = fleet.runs_of(rollout)[0]
     assert run.id == run_id
     assert run.before == "r001"
@@ -546,9 +557,9 @@ def test_a_lost_run_whose_database_is_held_stays_lost(fleet: Fleet) -> None:
     claims.claim(ME, 1)
     lose_worker()
     with Scripts.load(fleet.scripts).at(member.address).operations():
-        advance.advance()
+        chores.advance_rollouts()
         assert fleet.runs_of(rollout)[0].state == "lost"
-    advance.advance()
+    chores.advance_rollouts()
     assert fleet.runs_of(rollout)[0].state == "pending"
 
 
@@ -557,7 +568,7 @@ def test_a_run_that_was_given_to_another_is_not_recorded_twice(fleet: Fleet) -> 
     rollout = fleet.start()
     (run_id,) = claims.claim(ME, 1)
     lose_worker()
-    advance.advance()
+    chores.advance_rollouts()
     perform.perform(run_id, ME)  # it was only slow, and comes back
     run = fleet.runs_of(rollout)[0]
     assert (run.state, run.attempt) == ("pending", 2)
@@ -568,7 +579,7 @@ def test_a_run_that_took_too_long_has_failed(fleet: Fleet) -> None:
     rollout = fleet.start()
     (run_id,) = claims.claim(ME, 1)
     perform.note_timeout(run_id, ME)
-    advance.advance()
+    chores.advance_rollouts()
     run = fleet.runs_of(rollout)[0]
     assert (run.state, run.problem) == ("failed", "run-timed-out")
     fleet.drain()
@@ -676,7 +687,7 @@ def test_every_kind_of_run(fleet: Fleet) -> None:
         if kind is Kind.DOWNGRADE:
             Scripts.load(fleet.scripts).at(path).stamp("r001")
             Scripts.load(fleet.scripts).at(path).upgrade("r002")
-        rollout = rollouts.run_one(ROOT, member.id, kind, target)
+        rollout = single.run_one(ROOT, member.id, kind, target)
         fleet.drain()
         run = fleet.runs_of(rollout)[0]
         assert (run.state, run.after) == ("succeeded", at), (kind, run.error)
@@ -704,7 +715,7 @@ def test_a_new_database_is_born_where_the_rollout_is(fleet: Fleet) -> None:
     past = datetime.now(UTC) - timedelta(seconds=3601)
     with db.engine.begin() as connection:
         connection.execute(sa.update(Rollout).values(wave_done_at=past))
-    advance.advance()
+    chores.advance_rollouts()
     assert born() == "r002"
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from app import boot
 from app.extensions import db
-from app.fleet import advance, claims, leases, perform, pulse, workers
+from app.fleet import chores, claims, leases, perform, pulse, workers
 from app.fleet.work import Hand, Loop
 from tests.fleet.sites import Site, site_on
 
@@ -61,7 +61,7 @@ def go_on(site: Site, hand: Hand, old: str) -> None:
     site.until(lambda: hand.name not in (None, old))
     loop = Loop(hand, threading.Event())
     for _ in range(10):
-        advance.advance()
+        chores.advance_rollouts()
         loop.round(name_of(hand))
         db.session.rollback()
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from app.extensions import db
-from app.fleet import accounts, changing, drifts, tokens
+from app.fleet import accounts, changing, checks, drifts, tokens
 from app.models import Database, Role, Stage
 from tests.fleet.fleets import ROOT, Fleet, broken
 
@@ -46,9 +46,9 @@ def furnish(fleet: Fleet) -> Furnished:
     fleet.add("at-head", "r003")
     fleet.add("nothing-yet", None)
     fleet.register("away", f"postgresql://app:{SECRET}@127.0.0.1:9/away")
-    drifts.check(members[0], [INDEX])
-    drifts.check(members[4], [INDEX, COLUMN])
-    drifts.ignore(ROOT, fleet.project_id, drifts.digest_of(COLUMN[0]), "made by hand, on purpose")
+    checks.check(members[0], [INDEX])
+    checks.check(members[4], [INDEX, COLUMN])
+    drifts.ignore(ROOT, fleet.project_id, checks.digest_of(COLUMN[0]), "made by hand, on purpose")
     until = datetime.now(UTC) + timedelta(days=1)
     changing.pin_database(ROOT, members[4].id, reason="under audit", until=until)
     pending = fleet.rollout(waves=["1", "50%", "100%"], title="not yet")

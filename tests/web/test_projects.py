@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.extensions import db, limiter
-from app.fleet import drifts, projects, standings, workers
+from app.fleet import checks, projects, standings, workers
 from app.fleet.transactions import writing
 from app.models import (
     Database,
@@ -129,7 +129,7 @@ def test_what_is_wrong_is_on_the_first_page(fleet: Fleet, viewer: Browser) -> No
     broken(fleet, members[1])
     rollout = fleet.start(waves=["100%"], title="to the third")
     fleet.drain()
-    drifts.check(members[0], [("extra index t1.ix", "DROP INDEX ix;")])
+    checks.check(members[0], [("extra index t1.ix", "DROP INDEX ix;")])
     fresh()
     page = viewer.get("/").text
     assert "halted" in page

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from app.errors import DatabaseNotFound, InputInvalid
 from app.extensions import db, limiter
-from app.fleet import cells, following, naming, rollouts, steering, tokens
+from app.fleet import following, listing, progress, rollouts, steering, tokens
 from app.fleet.drafting import OPERATIONS
 from app.fleet.gates import Check
-from app.fleet.verbs import VERBS, verbs
+from app.fleet.steering import VERBS, verbs
 from app.models import Database, Kind, Role, Rollout, Run, Stage, State
 from app.web import asking, figures
 from headway import Project as Scripts
@@ -414,18 +414,18 @@ def test_a_list_leads_here_with_what_it_chose(place: Place, ada: Visitor) -> Non
 
 def test_pasted_names_are_found_or_told() -> None:
     with pytest.raises(InputInvalid):
-        naming.ids_of(ROOT, 1, [f"d{n}" for n in range(naming.MOST + 1)])
+        listing.ids_of(ROOT, 1, [f"d{n}" for n in range(listing.MOST + 1)])
 
 
 def test_thousands_of_pasted_names_are_one_choice(place: Place) -> None:
     project = place.fleet.project_id
     _, members = place.members(2)
-    assert naming.ids_of(ROOT, project, [one.name for one in members] * 2) == [
+    assert listing.ids_of(ROOT, project, [one.name for one in members] * 2) == [
         one.id for one in members
     ]
     missing = [members[0].name, *(f"no-{n}" for n in range(1500))]
     with pytest.raises(DatabaseNotFound, match="no-0, no-1, "):
-        naming.ids_of(ROOT, project, missing)
+        listing.ids_of(ROOT, project, missing)
 
 
 # --- who may, and what -----------------------------------------------------------------------
@@ -598,7 +598,7 @@ def covered(path: str) -> set[tuple[int, int]]:
 @pytest.mark.parametrize("count", [1, 2, 7, 40, 997, 10_000])
 def test_every_database_has_its_cell(count: int) -> None:
     states = tuple(figures.STATES[(n * n // 11) % 6 if n % 5 else 0] for n in range(count))
-    grid = figures.grid(cells.Cells(states=states, each=1, total=count))
+    grid = figures.grid(progress.Cells(states=states, each=1, total=count))
     places = {state: set[tuple[int, int]]() for state in grid.paths}
     for n, state in enumerate(states):
         places[state].add((n % grid.columns, n // grid.columns))
@@ -610,13 +610,13 @@ def test_every_database_has_its_cell(count: int) -> None:
 def test_of_more_than_can_be_read_a_cell_shows_what_matters(
     place: Place, ada: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cells, "MOST", 4)
+    monkeypatch.setattr(progress, "MOST", 4)
     label, members = place.members(7)
     broken(place.fleet, members[3])
     number = place.asks(ada, label, waves="100%", failures="1")
     press(ada, f"/rollouts/{number}/start")
     place.fleet.drain()
-    found = cells.cells(ROOT, number)
+    found = progress.cells(ROOT, number)
     assert (found.each, found.total) == (2, 7)
     assert found.states == ("succeeded", "failed", "succeeded", "succeeded")
     assert "One cell is 2 databases" in words(ada.get(f"/rollouts/{number}").text)

@@ -10,7 +10,7 @@ from app.api.schemas.databases import PositionName
 from app.api.schemas.rollouts import Operation, Real, Revision, RolloutOut
 from app.fleet.drafting import LONGEST_RUN
 from app.fleet.exporting import wave_of
-from app.fleet.opening import Opened
+from app.fleet.single import Opened
 from app.models import Kind, Run, State
 
 
