@@ -23,7 +23,7 @@ bp = APIBlueprint("drifts", __name__, url_prefix="/drifts", tag="drifts")
 @bp.output(DriftPage)
 @bp.doc(summary="List differences, and how many databases share each", operation_id="listDrifts")
 def list_(query: DriftQuery) -> Any:
-    found, following = fleet.groups(access.actor(), **query.model_dump())
+    found, following = fleet.list_groups(access.actor(), **query.model_dump())
     return {"items": found, "next": following}, 200, responses.next_link(following)
 
 

@@ -27,7 +27,7 @@ drifts = Group("drifts", help="What databases differ in from what their revision
 def list_(project: str, sql: bool, as_json: bool, **query: Any) -> None:
     """List differences, those that most databases share first."""
     actor = command_line()
-    found, following = fleet.groups(actor, projects.find_project(actor, project).id, **query)
+    found, following = fleet.list_groups(actor, projects.find_project(actor, project).id, **query)
     if as_json:
         print_json({"items": [_row(one) for one in found], "next": following})
     elif sql:

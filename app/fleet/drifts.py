@@ -43,7 +43,7 @@ class Group:
 # --- for people -----------------------------------------------------------------------------
 
 
-def groups(
+def list_groups(
     actor: Actor,
     project_id: int | None,
     *,

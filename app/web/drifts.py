@@ -26,7 +26,7 @@ def list_() -> str:
     """Each difference once, those that most databases share first."""
     actor = access.actor()
     ignored = request.args.get("ignored", "")
-    found, following = fleet.groups(
+    found, following = fleet.list_groups(
         actor,
         project_id(),
         limit=PAGE,
@@ -73,7 +73,7 @@ def unignore(in_project: int, digest: str) -> Any:
 def _page(in_project: int, said: str, refused: HeadwayError | None = None) -> str:
     actor = access.actor()
     digest = fleet.find_digest(actor, in_project, said)
-    found, _ = fleet.groups(actor, in_project, limit=1, digest=digest)
+    found, _ = fleet.list_groups(actor, in_project, limit=1, digest=digest)
     if not found:
         raise DifferenceNotFound(
             "No database has this difference any more: the last checks did not find it."

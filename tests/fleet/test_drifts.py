@@ -39,7 +39,7 @@ def drift_of(database: Database) -> int | None:
 
 
 def told(project_id: int, **which: bool) -> list[tuple[str, int]]:
-    found, _ = drifts.groups(ROOT, project_id, limit=50, **which)  # type: ignore[arg-type]
+    found, _ = drifts.list_groups(ROOT, project_id, limit=50, **which)  # type: ignore[arg-type]
     return [(one.says, one.databases) for one in found]
 
 
@@ -55,10 +55,10 @@ def test_databases_that_share_a_difference_are_one_group(shop: int, tmp_path: Pa
         ("extra column t1.rogue", 2),
         ("other identity of a column", 1),
     ]
-    found, after = drifts.groups(ROOT, shop, limit=2)
+    found, after = drifts.list_groups(ROOT, shop, limit=2)
     assert [one.mends[0].sql for one in found] == [INDEX[1], COLUMN[1]]
     assert found[0].mends[0].dialect == "sqlite"
-    rest, end = drifts.groups(ROOT, shop, limit=2, after=after)
+    rest, end = drifts.list_groups(ROOT, shop, limit=2, after=after)
     assert [(one.says, one.mends, end) for one in rest] == [(ODD[0], (), None)]
     shared, _ = drifts.list_differences(ROOT, limit=50, project_id=shop, digest=found[1].digest)
     assert [one.database_id for one in shared] == [some[2].id, some[3].id]
@@ -129,7 +129,7 @@ def test_a_viewer_may_look_and_not_ignore(shop: int, tmp_path: Path) -> None:
     checks.check(member(shop, tmp_path, "a"), [INDEX])
     _, viewer = person(Role.VIEWER)
     _, operator = person(Role.OPERATOR)
-    assert drifts.groups(viewer, shop, limit=5)[0]
+    assert drifts.list_groups(viewer, shop, limit=5)[0]
     digest = checks.digest_of(INDEX[0])
     with pytest.raises(errors.RoleInsufficient):
         drifts.ignore(viewer, shop, digest, "because")
@@ -187,7 +187,7 @@ def test_a_real_database_is_compared_grouped_and_mended(
         )
         found.append(checks.look_at(made, scripts.at(url)))
     assert found == [1, 1]
-    (group,), _ = drifts.groups(ROOT, shop, limit=5)
+    (group,), _ = drifts.list_groups(ROOT, shop, limit=5)
     assert (group.says, group.databases) == ("extra index t1.ix_more", 2)
     for number, url in enumerate(urls):
         send(url, group.mends[0].sql)

@@ -160,10 +160,10 @@ def test_differences_of_one_and_how_many_were_looked_at(fleet: Fleet) -> None:
     ]
     told = drifts.checked(ROOT, fleet.project_id)
     assert (told.databases, told.checked, told.drifted) == (3, 2, 1)
-    everywhere, _ = drifts.groups(ROOT, None, limit=9)
+    everywhere, _ = drifts.list_groups(ROOT, None, limit=9)
     assert {(one.says, one.project_id) for one in everywhere} == {
         ("extra index t1.ix", fleet.project_id),
         ("missing column t1.name", fleet.project_id),
     }
-    found, _ = drifts.groups(ROOT, None, limit=9, digest=everywhere[0].digest)
+    found, _ = drifts.list_groups(ROOT, None, limit=9, digest=everywhere[0].digest)
     assert found == everywhere[:1]
