@@ -14,7 +14,7 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 from app.probes import STOPS, boot_behind_probes, end_with_parent
-from app.supervisor import Workers
+from app.processes.supervisor import Workers
 
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
@@ -107,7 +107,7 @@ def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
 
 def post_worker_init(worker: Any) -> None:
     """Streams end when the worker is told to stop, instead of keeping it until it is killed."""
-    from app.fleet.following import LEAVING
+    from app.http.event_stream import LEAVING
 
     worker.wsgi.extensions[LEAVING] = lambda: not worker.alive
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-COMMAND = (sys.executable, "-m", "app.cli.boot")
+COMMAND = (sys.executable, "-m", "app.processes.boot")
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 LONGEST_HEAD = 16 * 1024
 PATIENCE = 5.0

@@ -23,10 +23,14 @@ from sqlalchemy.engine import URL
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app.extensions import db
-from app.fleet import claims, databases, overview, progress, rollouts, runs, standings, steering
-from app.fleet.actors import Actor
-from app.fleet.selectors import Selector
-from app.fleet.transactions import writing
+from app.fleet import databases, rollouts, runs
+from app.fleet.core import positions
+from app.fleet.core.permissions import Actor
+from app.fleet.core.selectors import Selector
+from app.fleet.core.transactions import writing
+from app.fleet.reports import overview
+from app.fleet.rollouts import progress
+from app.fleet.runs import claims
 from app.models import Database, Label, Role
 from tests import servers
 from tests.conftest import database_on
@@ -67,12 +71,12 @@ def fill(project_id: int, count: int) -> int:
                     for number in range(start, min(start + 5000, count))
                 ],
             )
-        standings.recount(session, [project_id])
+        positions.recount(session, [project_id])
     analyze()
     values = {"project_id": project_id, "target": "r002", "waves": ["100%"], "concurrency": 1000}
     made, _ = rollouts.create_rollout(ME, values)
     began = time.perf_counter()
-    steering.start_rollout(ME, made.id)
+    rollouts.start_rollout(ME, made.id)
     print(f"  {count:,} databases: the rollout began in {time.perf_counter() - began:.1f} s")
     analyze()
     return made.id

@@ -19,7 +19,8 @@ from sqlalchemy.engine import URL
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app.extensions import db
-from app.fleet import refresh, registering
+from app.fleet import databases
+from app.fleet.refresh import refresh
 from app.models import State
 from headway import Project as Scripts
 from tests.conftest import boot
@@ -37,7 +38,7 @@ def register(site: Site, count: int) -> None:
     for number in range(1, count):
         shutil.copyfile(first, site.folder / f"d{number}.db")
     rows = [{"name": f"n{n}", "url": f"sqlite:///{site.folder}/d{n}.db"} for n in range(count)]
-    registering.register_many(ROOT, site.fleet.project_id, rows)
+    databases.register_many(ROOT, site.fleet.project_id, rows)
     refresh.refresh(site.fleet.project_id)
     db.session.rollback()
 

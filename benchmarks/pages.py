@@ -29,7 +29,10 @@ HOME = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HOME))
 
 from app.extensions import db
-from app.fleet import importing, progress, registering, tokens, workers
+from app.fleet import databases, workers
+from app.fleet.accounts import tokens
+from app.fleet.databases import import_sources
+from app.fleet.rollouts import progress
 from app.models import Role, Rollout, Stage
 from tests.browser.people import Person, open_chromium
 from tests.fleet.conftest import person
@@ -65,8 +68,8 @@ def fill(fleet: Fleet, count: int) -> None:
     for number in range(count):
         source = bad if number % 100 == 99 else good
         shutil.copyfile(source, data / f"customer-{number:05}.db")
-    rows = importing.from_files(str(data / "*.db"), labels=r"customer-(?P<shelf>\d\d)")
-    done = registering.register_many(ROOT, fleet.project_id, rows)
+    rows = import_sources.from_files(str(data / "*.db"), labels=r"customer-(?P<shelf>\d\d)")
+    done = databases.register_many(ROOT, fleet.project_id, rows)
     assert done.added == count, done
     say("made and registered", time.monotonic() - began, "s")
 

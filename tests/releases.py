@@ -98,7 +98,7 @@ class Release:
         # Files, because standard input stays open: nobody reads pipes until it has ended.
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             pipes = {"stdin": subprocess.PIPE, "stdout": out, "stderr": err}
-            process = self.start("python", "-m", "app.cli.boot", env=env, **pipes)
+            process = self.start("python", "-m", "app.processes.boot", env=env, **pipes)
             try:
                 process.wait(timeout=timeout)
             except subprocess.TimeoutExpired:

@@ -3,7 +3,8 @@
 from apiflask import APIBlueprint, APIFlask
 from flask import Flask
 
-from app.api import access, health, pages, problems, requests, spec
+from app.api import access, problems, spec
+from app.http import health, pages, requests
 
 
 def init_app(app: Flask) -> None:

@@ -6,8 +6,8 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from app.errors import InputInvalid, TokenRefused
 from app.extensions import limiter
-from app.fleet.actors import Actor
-from app.fleet.tokens import authenticate
+from app.fleet.accounts.tokens import authenticate
+from app.fleet.core.permissions import Actor
 
 OPEN = {"api.tokens.sign_in"}
 

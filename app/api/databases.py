@@ -24,10 +24,10 @@ from app.api.schemas.databases import (
     Pin,
 )
 from app.errors import InputInvalid, RecordChanged
-from app.fleet import changing, creating, dropping, importing
 from app.fleet import databases as fleet
-from app.fleet import overview as glance
-from app.fleet.selectors import Selector
+from app.fleet.core.selectors import Selector
+from app.fleet.databases import import_sources
+from app.fleet.reports import overview as glance
 from app.models import Database
 
 bp = APIBlueprint("databases", __name__, tag="databases")
@@ -53,7 +53,7 @@ def register(body: DatabaseIn, idempotent: Idempotent) -> Any:
 @bp.output(DatabaseOut, status_code=201)
 @bp.doc(summary="Make a database from its template and register it", operation_id="createDatabase")
 def create(body: DatabaseIn, idempotent: Idempotent) -> Any:
-    database, replayed = creating.create_database(
+    database, replayed = fleet.create_database(
         access.actor(), body.model_dump(), key=idempotent.idempotency_key
     )
     return _made(database, replayed)
@@ -66,7 +66,7 @@ def create(body: DatabaseIn, idempotent: Idempotent) -> Any:
 def import_(body: ImportIn) -> Any:
     actor = access.actor()
     actor.require("databases.change")  # before a server is asked
-    rows = importing.at_most(MOST_ROWS, _source(body))
+    rows = import_sources.at_most(MOST_ROWS, _source(body))
     done = fleet.register_many(actor, body.project_id, rows)
     refused = [{"line": line, "why": why} for line, why in done.refused]
     return {"added": done.added, "known": done.known, "refused": refused}
@@ -93,7 +93,7 @@ def list_(query: DatabaseQuery) -> Any:
 @bp.doc(summary="Change labels or the strategy of many", operation_id="changeDatabases")
 def change_many(body: ManyChange) -> Any:
     selector = Selector.of(body.selector.model_dump(exclude_unset=True))
-    changed = changing.change_many(
+    changed = fleet.change_many(
         access.actor(), selector, labels=body.labels, strategy=body.strategy
     )
     return {"databases": changed}
@@ -113,7 +113,7 @@ def read(database_id: int) -> Any:
 def change(database_id: int, body: DatabaseChange) -> Any:
     version = conditions.expected(database_id, RecordChanged)
     values = body.model_dump(exclude_unset=True)
-    return _shown(changing.change_database(access.actor(), database_id, values, version=version))
+    return _shown(fleet.change_database(access.actor(), database_id, values, version=version))
 
 
 @bp.delete("/databases/<int:database_id>")
@@ -123,7 +123,7 @@ def change(database_id: int, body: DatabaseChange) -> Any:
 )
 def retire(database_id: int) -> Any:
     version = conditions.expected(database_id, RecordChanged)
-    dropping.retire_database(access.actor(), database_id, version=version)
+    fleet.retire_database(access.actor(), database_id, version=version)
     return "", 204
 
 
@@ -132,14 +132,14 @@ def retire(database_id: int) -> Any:
 @bp.output(DatabaseOut)
 @bp.doc(summary="Pin a database: rollouts leave it alone", operation_id="pinDatabase")
 def pin(database_id: int, body: Pin) -> Any:
-    return _shown(changing.pin_database(access.actor(), database_id, **body.model_dump()))
+    return _shown(fleet.pin_database(access.actor(), database_id, **body.model_dump()))
 
 
 @bp.delete("/databases/<int:database_id>/pin")
 @bp.output(DatabaseOut)
 @bp.doc(summary="Unpin a database", operation_id="unpinDatabase")
 def unpin(database_id: int) -> Any:
-    return _shown(changing.unpin_database(access.actor(), database_id))
+    return _shown(fleet.unpin_database(access.actor(), database_id))
 
 
 @bp.post("/databases/<int:database_id>/drop")
@@ -147,7 +147,7 @@ def unpin(database_id: int) -> Any:
 @bp.output(Dropped)
 @bp.doc(summary="Drop a database for good, after a snapshot", operation_id="dropDatabase")
 def drop(database_id: int, body: Drop) -> Any:
-    done = dropping.drop_database(access.actor(), database_id, confirm=body.confirm)
+    done = fleet.drop_database(access.actor(), database_id, confirm=body.confirm)
     snapshot = str(done.snapshot) if done.snapshot else None
     return {"database": done.database, "snapshot": snapshot, "note": done.note}
 
@@ -166,12 +166,12 @@ def _source(body: ImportIn) -> Any:
     if len(given) != 1:
         raise InputInvalid("Give one of files, server, csv and json_lines.")
     if body.files:
-        return importing.from_files(**body.files.model_dump())
+        return import_sources.from_files(**body.files.model_dump())
     if body.server:
-        return importing.from_server(**body.server.model_dump())
+        return import_sources.from_server(**body.server.model_dump())
     if body.csv is not None:
-        return importing.from_csv(body.csv.splitlines(keepends=True))
-    return importing.from_json_lines((body.json_lines or "").splitlines())
+        return import_sources.from_csv(body.csv.splitlines(keepends=True))
+    return import_sources.from_json_lines((body.json_lines or "").splitlines())
 
 
 def _labels(said: str | None) -> dict[str, str]:

@@ -13,7 +13,7 @@ from app.api.schemas.drifts import (
     IgnoredOut,
     IgnoreIn,
 )
-from app.fleet import drifts as fleet
+from app.fleet import drift as fleet
 
 bp = APIBlueprint("drifts", __name__, url_prefix="/drifts", tag="drifts")
 

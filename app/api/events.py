@@ -6,7 +6,7 @@ from apiflask import APIBlueprint
 
 from app.api import access, responses
 from app.api.schemas.events import EventPage, EventQuery
-from app.fleet import audit
+from app.fleet.core import audit
 
 bp = APIBlueprint("events", __name__, url_prefix="/events", tag="events")
 

@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException
 from app import boot
 from app.errors import ApprovalRefused, CatalogBusy, RoleInsufficient, TooManyStreams
 from app.extensions import db, limiter
-from app.fleet.transactions import is_contended
+from app.fleet.core.transactions import is_contended
 from headway.dialects import dialect_of
 from headway.errors import CatalogBehind, DatabaseDenied, DatabaseUnreachable, HeadwayError, Kind
 

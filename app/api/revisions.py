@@ -15,8 +15,9 @@ from app.api.schemas.revisions import (
     RevisionPage,
     RevisionQuery,
 )
-from app.fleet import projects, standings
-from app.fleet import revisions as fleet
+from app.fleet import projects
+from app.fleet.core import positions
+from app.fleet.projects import revisions as fleet
 from app.models import Revision
 
 bp = APIBlueprint("revisions", __name__, url_prefix="/projects", tag="revisions")
@@ -28,7 +29,7 @@ bp = APIBlueprint("revisions", __name__, url_prefix="/projects", tag="revisions"
 @bp.doc(summary="List all revisions that any release brought", operation_id="listRevisions")
 def list_(project_id: int, query: RevisionQuery) -> Any:
     found, following = fleet.list_revisions(access.actor(), project_id, **query.model_dump())
-    at = standings.at_revisions(project_id)
+    at = positions.at_revisions(project_id)
     items = [_plain(row, at) for row in found]
     return {"items": items, "next": following}, 200, responses.next_link(following)
 
@@ -38,7 +39,7 @@ def list_(project_id: int, query: RevisionQuery) -> Any:
 @bp.doc(summary="Read a revision, its script and its SQL", operation_id="readRevision")
 def read(project_id: int, revision: str) -> Any:
     row, *former = fleet.versions_of(access.actor(), project_id, revision)
-    told = _plain(row, standings.at_revisions(project_id))
+    told = _plain(row, positions.at_revisions(project_id))
     return told | {
         "script": row.script,
         "sql": row.sql,

@@ -20,9 +20,10 @@ from app.api.schemas.rollouts import (
     RolloutPage,
     RolloutQuery,
 )
-from app.fleet import following, previews, steering, watching
-from app.fleet import progress as fleet_progress
 from app.fleet import rollouts as fleet
+from app.fleet.rollouts import progress as fleet_progress
+from app.fleet.rollouts import watch
+from app.http import event_stream
 from app.models import Rollout
 
 bp = APIBlueprint("rollouts", __name__, url_prefix="/rollouts", tag="rollouts")
@@ -68,14 +69,14 @@ def read(rollout_id: int) -> Any:
 @bp.output(PreviewOut)
 @bp.doc(summary="Preview a rollout that is not made", operation_id="previewNewRollout")
 def preview_new(body: RolloutIn) -> Any:
-    return PreviewOut.model_validate(previews.preview(access.actor(), body.values()))
+    return PreviewOut.model_validate(fleet.preview(access.actor(), body.values()))
 
 
 @bp.get("/<int:rollout_id>/preview")
 @bp.output(PreviewOut)
 @bp.doc(summary="Preview a rollout: who, how far, with which SQL", operation_id="previewRollout")
 def preview(rollout_id: int) -> Any:
-    return PreviewOut.model_validate(previews.preview(access.actor(), rollout_id))
+    return PreviewOut.model_validate(fleet.preview(access.actor(), rollout_id))
 
 
 @bp.post("/<int:rollout_id>/rehearse")
@@ -85,7 +86,7 @@ def preview(rollout_id: int) -> Any:
 @bp.doc(summary="Rehearse a rollout on copies", operation_id="rehearseRollout")
 def rehearse(rollout_id: int, body: Rehearse, idempotent: Idempotent) -> Any:
     return _accepted(
-        steering.rehearse_rollout, rollout_id, sample=body.sample, key=idempotent.idempotency_key
+        fleet.rehearse_rollout, rollout_id, sample=body.sample, key=idempotent.idempotency_key
     )
 
 
@@ -99,7 +100,7 @@ def rehearse(rollout_id: int, body: Rehearse, idempotent: Idempotent) -> Any:
 @bp.doc(summary="Go on with a rollout that halted or was paused", operation_id="resumeRollout")
 def resume(rollout_id: int, body: Resume, idempotent: Idempotent) -> Any:
     said = {"skip_failed": body.skip_failed, "key": idempotent.idempotency_key}
-    return _accepted(steering.resume_rollout, rollout_id, **said)
+    return _accepted(fleet.resume_rollout, rollout_id, **said)
 
 
 @bp.post("/<int:rollout_id>/approve")
@@ -109,7 +110,7 @@ def resume(rollout_id: int, body: Resume, idempotent: Idempotent) -> Any:
 @bp.doc(summary="Let the next wave begin, as another account", operation_id="approveRollout")
 def approve(rollout_id: int, body: Approve, idempotent: Idempotent) -> Any:
     said = {"wave": body.wave, "key": idempotent.idempotency_key}
-    return _accepted(steering.approve_rollout, rollout_id, **said)
+    return _accepted(fleet.approve_rollout, rollout_id, **said)
 
 
 def _step(verb: str, summary: str, use_case: Callable[..., Rollout]) -> None:
@@ -124,11 +125,11 @@ def _step(verb: str, summary: str, use_case: Callable[..., Rollout]) -> None:
         return _accepted(use_case, rollout_id, key=idempotent.idempotency_key)
 
 
-_step("start", "Start a rollout: its first wave opens", steering.start_rollout)
-_step("pause", "Pause a rollout; what runs goes on to its end", steering.pause_rollout)
-_step("cancel", "Cancel a rollout; what is done stays done", steering.cancel_rollout)
-_step("retry", "Try those again that failed", steering.retry_rollout)
-_step("undo", "Take every database back to where it came from", steering.undo_rollout)
+_step("start", "Start a rollout: its first wave opens", fleet.start_rollout)
+_step("pause", "Pause a rollout; what runs goes on to its end", fleet.pause_rollout)
+_step("cancel", "Cancel a rollout; what is done stays done", fleet.cancel_rollout)
+_step("retry", "Try those again that failed", fleet.retry_rollout)
+_step("undo", "Take every database back to where it came from", fleet.undo_rollout)
 
 
 def _accepted(use_case: Callable[..., Rollout], rollout_id: int, **said: Any) -> Any:
@@ -171,14 +172,14 @@ EVENTS: dict[int | str, Any] = {
 @bp.get("/<int:rollout_id>/events")
 @bp.doc(summary="Follow a rollout", operation_id="followRollout", responses=EVENTS)
 def events(rollout_id: int) -> Any:
-    looked = watching.look(access.actor(), rollout_id)
+    looked = watch.look(access.actor(), rollout_id)
     seen = request.headers.get("Last-Event-ID", "")
-    if following.is_over(looked, seen, streams.shown):
+    if event_stream.is_over(looked, seen, streams.shown):
         return Response(status=204)
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
     return streams.stream(
-        following.follow(app, access.token(), rollout_id, seen, streams.shown),
-        within=following.FOLLOWERS,
+        event_stream.follow(app, access.token(), rollout_id, seen, streams.shown),
+        within=event_stream.FOLLOWERS,
         mimetype="text/event-stream",
         **{"X-Accel-Buffering": "no"},
     )

@@ -19,8 +19,9 @@ from app.api.schemas.runs import (
     RunRead,
     told,
 )
-from app.fleet import exporting, single
+from app.fleet import databases
 from app.fleet import runs as fleet
+from app.fleet.runs import export
 
 bp = APIBlueprint("runs", __name__, tag="runs")
 
@@ -65,7 +66,7 @@ JSONL, CSV = "application/jsonl", "text/csv"
     responses=_of_type(JSONL, "Every run, oldest first."),
 )
 def json_lines(query: ExportQuery) -> Any:
-    return _export(query, exporting.as_json_lines, JSONL)
+    return _export(query, export.as_json_lines, JSONL)
 
 
 @bp.get("/runs.csv")
@@ -76,15 +77,15 @@ def json_lines(query: ExportQuery) -> Any:
     responses=_of_type(CSV, "Every run, oldest first, below a line of names."),
 )
 def csv(query: ExportQuery) -> Any:
-    return _export(query, exporting.as_csv, CSV)
+    return _export(query, export.as_csv, CSV)
 
 
 def _export(
     query: ExportQuery,
-    form: Callable[[Iterable[exporting.Row]], Iterator[str]],
+    form: Callable[[Iterable[export.Row]], Iterator[str]],
     mimetype: str,
 ) -> Response:
-    rows = exporting.rows(access.actor(), **query.model_dump())
+    rows = export.rows(access.actor(), **query.model_dump())
     return streams.stream(
         stream_with_context(form(rows)), within=streams.EXPORTS, mimetype=mimetype
     )
@@ -101,7 +102,7 @@ def _export(
 def start(database_id: int, body: RunIn, idempotent: Idempotent) -> Any:
     asked = body.model_dump()
     kind, target = asked.pop("kind"), asked.pop("target") or ""
-    rollout = single.run_one(
+    rollout = databases.run_one(
         *(access.actor(), database_id, kind, target), key=idempotent.idempotency_key, **asked
     )
     return RolloutOut.of(rollout), 202, responses.under_way(rollout.id)
@@ -115,6 +116,6 @@ def start(database_id: int, body: RunIn, idempotent: Idempotent) -> Any:
     operation_id="openDatabase",
 )
 def open_(database_id: int, body: Nothing) -> Any:  # noqa: ARG001
-    opened = single.open_database(access.actor(), database_id)
+    opened = databases.open_database(access.actor(), database_id)
     headers = responses.under_way(opened.rollout.id) if opened.rollout else {}
     return OpenedOut.of(opened), 202 if opened.rollout else 200, headers

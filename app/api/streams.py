@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from flask import Response
 
 from app.api.schemas.rollouts import ProgressOut
-from app.fleet import following, watching
+from app.fleet.rollouts import watch
+from app.http import event_stream
 
 EXPORTS = threading.BoundedSemaphore(1)
 
@@ -15,12 +16,14 @@ def stream(
     lines: Iterable[str], *, within: threading.BoundedSemaphore, mimetype: str, **headers: str
 ) -> Response:
     """A response that is made while it is sent. Raises TooManyStreams."""
-    place = following.place_in(within)
-    response = Response(following.until_the_end(lines, place), mimetype=mimetype, headers=headers)
+    place = event_stream.place_in(within)
+    response = Response(
+        event_stream.until_the_end(lines, place), mimetype=mimetype, headers=headers
+    )
     response.call_on_close(place.close)  # also if nobody ever reads a line
     return response
 
 
-def shown(looked: watching.Seen) -> str:
+def shown(looked: watch.Seen) -> str:
     """Progress as the JSON that `readProgress` answers."""
     return ProgressOut.model_validate(looked.progress).model_dump_json()

@@ -17,7 +17,7 @@ from app.api.schemas.tokens import (
     TokenQuery,
 )
 from app.extensions import limiter
-from app.fleet import tokens as fleet
+from app.fleet.accounts import tokens as fleet
 
 bp = APIBlueprint("tokens", __name__, tag="tokens")
 

@@ -11,7 +11,7 @@ from app.cli.groups import Group
 from app.cli.invitation import address
 from app.cli.tokens import row as token_row
 from app.fleet import accounts as fleet
-from app.fleet import invitations, oidc, passwords
+from app.fleet.accounts import invitations, oidc, passwords
 from app.models import Account, Role
 from headway.cli.output import as_json, paged, print_json, print_table, text
 

@@ -3,7 +3,7 @@
 import getpass
 
 from app import boot
-from app.fleet.actors import Actor
+from app.fleet.core.permissions import Actor
 from app.models import Role
 
 

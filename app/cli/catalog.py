@@ -11,7 +11,8 @@ from app.boot import repair as mending
 from app.boot.readiness import position
 from app.cli.actor import command_line
 from app.cli.groups import Group
-from app.fleet import secrets, service
+from app.fleet.core import key_rotation
+from app.fleet.reports import service
 from headway import history as records
 from headway.cli.output import Exit, as_json, paged, print_json, print_table, text
 from headway.cli.repair import agree, repairing
@@ -111,7 +112,7 @@ def rotate_keys(as_json: bool) -> None:
 
     Exit with 3 if some cannot be read with any of the keys.
     """
-    done = secrets.rotate_keys(command_line())
+    done = key_rotation.rotate_keys(command_line())
     if as_json:
         print_json(asdict(done))
     else:

@@ -8,14 +8,16 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.cli.choosing import chosen, labels_of, located, row_of
+from app.cli.databases_import import import_
 from app.cli.groups import Group
-from app.cli.imports import import_
+from app.cli.selector_options import chosen, labels_of, located, row_of
 from app.errors import InputInvalid
-from app.fleet import accounts, changing, creating, dropping, overview, projects, standings
+from app.fleet import accounts, projects
 from app.fleet import databases as fleet
-from app.fleet import refresh as looking
-from app.fleet.selectors import Selector
+from app.fleet.core import positions as core_positions
+from app.fleet.core.selectors import Selector
+from app.fleet.refresh import refresh as looking
+from app.fleet.reports import overview
 from app.models import Database, Strategy
 from headway.cli.output import Exit, as_json, counted, paged, print_json, print_record, print_table
 
@@ -60,7 +62,7 @@ def create(project: str, where: dict[str, str], as_json: bool, **fields: Any) ->
     """Make a database from its project's template, and register it."""
     actor = command_line()
     values = _values(project, where, **fields)
-    _show(creating.create_database(actor, values)[0], as_json)
+    _show(fleet.create_database(actor, values)[0], as_json)
 
 
 @databases.command("list")
@@ -108,7 +110,7 @@ def change(
     values = _given(**fields) | where
     if unlabel:
         values["labels"] = values.get("labels", {}) | dict.fromkeys(unlabel)
-    _show(changing.change_database(actor, found.id, values, version=found.version), as_json)
+    _show(fleet.change_database(actor, found.id, values, version=found.version), as_json)
 
 
 @databases.command()
@@ -132,7 +134,7 @@ def label(
         asked = "Nothing was chosen, which means all databases. Go on?"
         click.confirm(asked, abort=True, err=as_json)
     labels: dict[str, str | None] = {**put, **dict.fromkeys(unset)}
-    number = changing.change_many(command_line(), selector, labels=labels, strategy=strategy)
+    number = fleet.change_many(command_line(), selector, labels=labels, strategy=strategy)
     if as_json:
         print_json({"changed": number})
         return
@@ -149,9 +151,7 @@ def pin(database: str, reason: str, until: str | None, days: int | None, as_json
     """Let rollouts leave a database alone for a while."""
     actor = command_line()
     found = fleet.find_database(actor, database)
-    _show(
-        changing.pin_database(actor, found.id, reason=reason, until=_moment(until, days)), as_json
-    )
+    _show(fleet.pin_database(actor, found.id, reason=reason, until=_moment(until, days)), as_json)
 
 
 @databases.command()
@@ -160,7 +160,7 @@ def pin(database: str, reason: str, until: str | None, days: int | None, as_json
 def unpin(database: str, as_json: bool) -> None:
     """Open a database to rollouts again."""
     actor = command_line()
-    _show(changing.unpin_database(actor, fleet.find_database(actor, database).id), as_json)
+    _show(fleet.unpin_database(actor, fleet.find_database(actor, database).id), as_json)
 
 
 @databases.command()
@@ -174,7 +174,7 @@ def retire(database: str, yes: bool, as_json: bool) -> None:
     if not yes:
         asked = f"Retire database {found.id} ({found.address})?"
         click.confirm(asked, abort=True, err=as_json)
-    retired = dropping.retire_database(actor, found.id, version=found.version)
+    retired = fleet.retire_database(actor, found.id, version=found.version)
     if as_json:
         _show(retired, as_json)
         return
@@ -197,7 +197,7 @@ def drop(database: str, yes: bool, confirm: str | None, as_json: bool) -> None:
     if confirm is None:
         asked = f"Type its name to drop it ({found.name})"
         confirm = click.prompt(asked, default="", err=as_json)
-    done = dropping.drop_database(actor, found.id, confirm=confirm)
+    done = fleet.drop_database(actor, found.id, confirm=confirm)
     if as_json:
         copy = str(done.snapshot) if done.snapshot else None
         print_json(row_of(done.database) | {"snapshot": copy, "note": done.note})
@@ -213,7 +213,7 @@ def refresh(project: str, later: bool, as_json: bool) -> None:
     """Ask all databases of a project where they stand; nothing of theirs is changed."""
     actor = command_line()
     found = projects.find_project(actor, project)
-    total = sum(one.databases for one in standings.counts(found.id))
+    total = sum(one.databases for one in core_positions.counts(found.id))
     noted = 0
     if later:
         projects.ask_refresh(actor, found.id)

@@ -7,9 +7,9 @@ import click
 
 from app.cli.actor import command_line
 from app.cli.groups import Group
-from app.fleet import drifts as fleet
+from app.fleet import drift as fleet
 from app.fleet import projects
-from app.fleet.drifts import Group as Shared
+from app.fleet.drift import Group as Shared
 from headway.cli.output import as_json, counted, paged, print_json, print_table
 
 SHORTEST = 12

@@ -8,7 +8,7 @@ from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.extensions import db
-from app.fleet.invitations import invite_first_admin
+from app.fleet.accounts.invitations import invite_first_admin
 from headway.errors import HeadwayError
 
 log = logging.getLogger(__name__)

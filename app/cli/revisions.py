@@ -8,8 +8,8 @@ from app.cli.actor import command_line
 from app.cli.groups import Group
 from app.cli.projects import projects
 from app.fleet import projects as known
-from app.fleet import revisions as fleet
-from app.fleet import standings
+from app.fleet.core import positions
+from app.fleet.projects import revisions as fleet
 from app.models import Kind, Loading, Revision
 from headway.cli.output import (
     Exit,
@@ -41,7 +41,7 @@ def list_(project: str, as_json: bool, **query: Any) -> None:
     actor = command_line()
     project_id = known.find_project(actor, project).id
     found, following = fleet.list_revisions(actor, project_id, **query)
-    at = standings.at_revisions(project_id)
+    at = positions.at_revisions(project_id)
     if as_json:
         print_json({"items": [_row(one, at) for one in found], "next": following})
         return
@@ -79,7 +79,7 @@ def show(project: str, revision: str, sql: str | None, script: bool, as_json: bo
     elif script:
         click.echo(row.script if row.script is not None else "It came without its source.")
     else:
-        told = _row(row, standings.at_revisions(found.id)) | {"edited": len(former)}
+        told = _row(row, positions.at_revisions(found.id)) | {"edited": len(former)}
         more = {"script": row.script, "sql": row.sql} if as_json else {}
         print_record(told | more, as_json=as_json)
 
@@ -90,7 +90,7 @@ def show(project: str, revision: str, sql: str | None, script: bool, as_json: bo
 def load(project: str, as_json: bool) -> None:
     """Read a project's scripts now, in this process. Exit with 78 if they cannot be used."""
     project_id = known.find_project(command_line(), project).id
-    with without_log("app.fleet.loading"):
+    with without_log("app.fleet.projects.scripts"):
         found = fleet.load(project_id)
     if as_json:
         names = ("id", "name", "state", "problem", "heads", "environment", "loaded_at")

@@ -8,11 +8,11 @@ import click
 
 from app.errors import DatabaseNotFound, InputInvalid
 from app.fleet import accounts, databases, projects
-from app.fleet.actors import Actor
-from app.fleet.drafting import CONCURRENCY, OPERATIONS, PER_SERVER, TIMEOUT
-from app.fleet.gates import Check
-from app.fleet.selectors import POSITIONS
-from app.fleet.windows import DAYS
+from app.fleet.core.permissions import Actor
+from app.fleet.core.selectors import POSITIONS
+from app.fleet.rollouts import CONCURRENCY, OPERATIONS, PER_SERVER, TIMEOUT
+from app.fleet.rollouts.gates import Check
+from app.fleet.rollouts.windows import DAYS
 from app.models import Database, Project
 
 WINDOW = re.compile(r"(?P<start>\d\d:\d\d)-(?P<until>\d\d:\d\d)(?P<rest>( +\S+){0,2})")

@@ -6,13 +6,13 @@ from typing import Any
 
 import click
 
-from app.cli import progress
+from app.cli import rollout_progress
 from app.cli.actor import command_line
 from app.cli.groups import Group
 from app.cli.rollout_options import asked_for, asking
-from app.fleet import previews, projects, steering
+from app.fleet import projects
 from app.fleet import rollouts as fleet
-from app.fleet.actors import Actor
+from app.fleet.core.permissions import Actor
 from app.models import Rollout, Stage
 from headway.cli.output import Number, as_json, counted, paged, print_json, print_table, text
 
@@ -40,7 +40,7 @@ def create(dry_run: bool, start: bool, watch: bool, as_json: bool, **options: An
     actor = command_line()
     values = asked_for(actor, options)
     if dry_run:
-        _show_preview(previews.preview(actor, values), as_json, sql=False)
+        _show_preview(fleet.preview(actor, values), as_json, sql=False)
         return
     rollout, _ = fleet.create_rollout(actor, values)
     if not start and not watch:
@@ -52,7 +52,7 @@ def create(dry_run: bool, start: bool, watch: bool, as_json: bool, **options: An
                 err=True,
             )
         return
-    _go(actor, steering.start_rollout(actor, rollout.id), watch, as_json)
+    _go(actor, fleet.start_rollout(actor, rollout.id), watch, as_json)
 
 
 @rollouts.command("list")
@@ -89,7 +89,7 @@ def show(rollout: int, as_json: bool) -> None:
 @as_json
 def preview(rollout: int, sql: bool, as_json: bool) -> None:
     """Show what a rollout would do: who, from where to where, in which waves."""
-    _show_preview(previews.preview(command_line(), rollout), as_json, sql=sql)
+    _show_preview(fleet.preview(command_line(), rollout), as_json, sql=sql)
 
 
 @rollouts.command()
@@ -100,7 +100,7 @@ def preview(rollout: int, sql: bool, as_json: bool) -> None:
 def rehearse(rollout: int, sample: int | None, watch: bool, as_json: bool) -> None:
     """Try a rollout on copies, before it starts. Exits with 1 if one would fail, with --watch."""
     actor = command_line()
-    _go(actor, steering.rehearse_rollout(actor, rollout, sample=sample), watch, as_json)
+    _go(actor, fleet.rehearse_rollout(actor, rollout, sample=sample), watch, as_json)
 
 
 @rollouts.command()
@@ -111,7 +111,7 @@ def rehearse(rollout: int, sample: int | None, watch: bool, as_json: bool) -> No
 def resume(rollout: int, skip_failed: bool, watch: bool, as_json: bool) -> None:
     """Go on with a rollout that halted or was paused; those that failed are tried again."""
     actor = command_line()
-    _go(actor, steering.resume_rollout(actor, rollout, skip_failed=skip_failed), watch, as_json)
+    _go(actor, fleet.resume_rollout(actor, rollout, skip_failed=skip_failed), watch, as_json)
 
 
 def _step(verb: str, words: str, use_case: Callable[[Actor, int], Rollout]) -> None:
@@ -126,12 +126,12 @@ def _step(verb: str, words: str, use_case: Callable[[Actor, int], Rollout]) -> N
         _go(actor, use_case(actor, rollout), watch, as_json)
 
 
-_step("start", "Start a rollout: its first wave opens.", steering.start_rollout)
-_step("pause", "Begin nothing more; what runs goes on to its end.", steering.pause_rollout)
-_step("cancel", "End a rollout; what is done stays done.", steering.cancel_rollout)
-_step("retry", "Try those again that failed.", steering.retry_rollout)
-_step("undo", "Take every database back to where it came from.", steering.undo_rollout)
-_step("approve", "Refused here: an approval is an account's, by the API.", steering.approve_rollout)
+_step("start", "Start a rollout: its first wave opens.", fleet.start_rollout)
+_step("pause", "Begin nothing more; what runs goes on to its end.", fleet.pause_rollout)
+_step("cancel", "End a rollout; what is done stays done.", fleet.cancel_rollout)
+_step("retry", "Try those again that failed.", fleet.retry_rollout)
+_step("undo", "Take every database back to where it came from.", fleet.undo_rollout)
+_step("approve", "Refused here: an approval is an account's, by the API.", fleet.approve_rollout)
 
 
 @rollouts.command()
@@ -143,7 +143,7 @@ def watch(rollout: int, as_json: bool) -> None:
     Exits with 0 if it succeeded or was taken back, with 4 if some failed and were allowed to,
     with 1 if it halted, was paused or cancelled. Ctrl-C leaves it running.
     """
-    raise SystemExit(progress.watch(command_line(), rollout, as_json=as_json))
+    raise SystemExit(rollout_progress.watch(command_line(), rollout, as_json=as_json))
 
 
 def row(rollout: Rollout) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def row(rollout: Rollout) -> dict[str, Any]:
 def _go(actor: Actor, rollout: Rollout, watch: bool, as_json: bool) -> None:
     """Say where it is now, or watch."""
     if watch:
-        raise SystemExit(progress.watch(actor, rollout.id, as_json=as_json))
+        raise SystemExit(rollout_progress.watch(actor, rollout.id, as_json=as_json))
     if as_json:
         print_json(row(rollout))
         return
@@ -186,9 +186,9 @@ def _text(value: object) -> str:
 # --- preview -------------------------------------------------------------------------------------
 
 
-def _show_preview(told: previews.Preview, as_json: bool, *, sql: bool) -> None:
+def _show_preview(told: fleet.Preview, as_json: bool, *, sql: bool) -> None:
     if as_json:
-        print_json(progress.plain(told))
+        print_json(rollout_progress.plain(told))
         return
     print_table(("databases", "dialect", "current", "ends", "steps"), map(_group, told.groups))
     for group in told.groups:
@@ -209,7 +209,7 @@ def _show_preview(told: previews.Preview, as_json: bool, *, sql: bool) -> None:
             click.echo(group.sql or f"-- no SQL: {group.why or 'nothing is sent'}")
 
 
-def _group(group: previews.Group) -> tuple[str, ...]:
+def _group(group: fleet.Group) -> tuple[str, ...]:
     steps = " ".join(step.revision for step in group.steps)
     return (
         *(f"{group.databases:,}", group.dialect or "?", group.current or "nothing"),

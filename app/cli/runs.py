@@ -4,14 +4,15 @@ from typing import IO, Any
 
 import click
 
-from app.cli import progress
+from app.cli import rollout_progress
 from app.cli.actor import command_line
 from app.cli.groups import Group
 from app.cli.rollouts import row as rollout_row
-from app.fleet import databases, exporting, single
+from app.fleet import databases
 from app.fleet import runs as fleet
-from app.fleet.actors import Actor
-from app.fleet.drafting import OPERATIONS
+from app.fleet.core.permissions import Actor
+from app.fleet.rollouts import OPERATIONS
+from app.fleet.runs import export as runs_export
 from app.models import Kind, Rollout, Run, State
 from headway.cli.output import Number, as_json, on_terminal, paged, print_json, print_table, text
 
@@ -79,7 +80,7 @@ def show(run: int, sql: bool, as_json: bool) -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(list(exporting.FORMS)),
+    type=click.Choice(list(runs_export.FORMS)),
     default="jsonl",
     show_default=True,
     help="JSON lines with log and SQL, or a table for a spreadsheet.",
@@ -91,9 +92,9 @@ def export(
 ) -> None:
     """Write every run, oldest first, to standard output or a file."""
     actor = command_line()
-    rows = exporting.rows(actor, rollout_id=rollout_id, database_id=_id(actor, database))
+    rows = runs_export.rows(actor, rollout_id=rollout_id, database_id=_id(actor, database))
     form = "jsonl" if as_json else form
-    for line in exporting.FORMS[form](rows):
+    for line in runs_export.FORMS[form](rows):
         output.write(line)
 
 
@@ -111,7 +112,7 @@ def start(database: str, kind: str, target: str, wait: bool, as_json: bool, **op
     """Do something to one database, by name or id, pinned or not. A worker does it."""
     actor = command_line()
     found = databases.find_database(actor, database)
-    _go(actor, single.run_one(actor, found.id, kind, target, **options), wait, as_json)
+    _go(actor, databases.run_one(actor, found.id, kind, target, **options), wait, as_json)
 
 
 @runs.command("open")
@@ -121,7 +122,7 @@ def start(database: str, kind: str, target: str, wait: bool, as_json: bool, **op
 def open_(database: str, wait: bool, as_json: bool) -> None:
     """Open a database that is migrated when it is opened: may it be used, or what to wait for."""
     actor = command_line()
-    opened = single.open_database(actor, databases.find_database(actor, database).id)
+    opened = databases.open_database(actor, databases.find_database(actor, database).id)
     if opened.rollout is not None:
         _go(actor, opened.rollout, wait, as_json)
         return
@@ -135,7 +136,7 @@ def open_(database: str, wait: bool, as_json: bool) -> None:
 
 def _go(actor: Actor, rollout: Rollout, wait: bool, as_json: bool) -> None:
     if wait:
-        raise SystemExit(progress.watch(actor, rollout.id, as_json=as_json))
+        raise SystemExit(rollout_progress.watch(actor, rollout.id, as_json=as_json))
     if as_json:
         print_json(rollout_row(rollout))
     else:
@@ -150,7 +151,7 @@ def _id(actor: Actor, name: str | None) -> int | None:
 
 def _row(run: Run, names: dict[int, str]) -> dict[str, Any]:
     shown = {name: getattr(run, name) for name in COLUMNS}
-    more = {"database": names.get(run.database_id, ""), "wave": exporting.wave_of(run.wave)}
+    more = {"database": names.get(run.database_id, ""), "wave": runs_export.wave_of(run.wave)}
     return shown | more
 
 

@@ -7,7 +7,7 @@ import click
 from app.cli.actor import command_line
 from app.cli.groups import Group
 from app.fleet import accounts
-from app.fleet import tokens as fleet
+from app.fleet.accounts import tokens as fleet
 from app.models import Token
 from headway.cli.output import Number, as_json, paged, print_json, print_table, text
 

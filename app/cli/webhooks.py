@@ -7,7 +7,7 @@ import click
 from app.cli.actor import command_line
 from app.cli.groups import Group
 from app.fleet import webhooks as fleet
-from app.fleet.deliveries import DeliveryState
+from app.fleet.webhooks.deliveries import DeliveryState
 from app.models import Delivery, Webhook
 from headway.cli.output import (
     Exit,
@@ -114,7 +114,7 @@ def deliveries(
 @as_json
 def test(webhook: int, as_json: bool) -> None:
     """Tell a webhook `webhook.test` now, and say how that went."""
-    with without_log("app.fleet.deliveries"):
+    with without_log("app.fleet.webhooks.deliveries"):
         told = fleet.try_webhook(command_line(), webhook)
     if as_json:
         print_json(_told(told))

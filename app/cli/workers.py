@@ -41,7 +41,7 @@ def run(concurrency: int | None, once: bool) -> None:
     elif settings.broker_url:
         _become(*_celery(settings, concurrency or settings.workers or 1))
     else:
-        _become("app.supervisor", str(concurrency or settings.workers or 1))
+        _become("app.processes.supervisor", str(concurrency or settings.workers or 1))
 
 
 @workers.command("list")
@@ -66,8 +66,8 @@ def list_(check: bool, as_json: bool, **query: Any) -> None:
 
 def _once() -> None:
     # Every `flask` command loads this module, and only one of them works.
-    from app.cli.work import quiet, stop_when_told  # noqa: PLC0415
-    from app.fleet.work import Hand, work_once  # noqa: PLC0415
+    from app.fleet.workers.worker import Hand, work_once  # noqa: PLC0415
+    from app.processes.worker import quiet, stop_when_told  # noqa: PLC0415
 
     command_line()  # a catalog that is not at head would be waited for
     quiet()
@@ -85,7 +85,7 @@ def _celery(settings: Settings, concurrency: int) -> tuple[str, ...]:
         raise SettingInvalid(
             "HEADWAY_BROKER_URL is set, and Celery is not installed: pip install -e '.[scale]'"
         )
-    where = ("celery", "-A", "app.cli.distributed", "worker", "--pool", "prefork")
+    where = ("celery", "-A", "app.processes.celery", "worker", "--pool", "prefork")
     how = ("--concurrency", str(concurrency), "--hostname", f"{fleet.new_name()}@%h")
     quiet = ("--without-gossip", "--without-mingle", "--loglevel", settings.log_level)
     return (*where, *how, *quiet)

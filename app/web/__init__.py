@@ -3,27 +3,27 @@
 from apiflask import APIBlueprint
 from flask import Flask
 
-from app.web import access, navigation, oidc, problems, shown
+from app.web import access, navigation, oidc, problems, template_filters
 
 
 def init_app(app: Flask) -> None:
     """Register the pages."""
     from app.web import (
         accounts,
-        acting,
         audit,
+        database_actions,
+        database_import,
         databases,
         drifts,
-        live,
         overview,
         projects,
-        registering,
+        rollout_events,
         rollouts,
         service,
         tokens,
     )
 
-    for part in (access, shown, navigation, oidc, problems):
+    for part in (access, template_filters, navigation, oidc, problems):
         part.init_app(app)
     web = APIBlueprint(
         "web",
@@ -41,10 +41,10 @@ def init_app(app: Flask) -> None:
         overview,
         projects,
         databases,
-        acting,
-        registering,
+        database_actions,
+        database_import,
         drifts,
-        live,
+        rollout_events,
         rollouts,
     ):
         web.register_blueprint(part.bp)

@@ -29,8 +29,8 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from app.errors import InputInvalid, PasswordRefused, SignInRefused, TokenRefused
 from app.extensions import limiter
-from app.fleet import passwords, sessions, tokens
-from app.fleet.actors import Actor
+from app.fleet.accounts import passwords, sessions, tokens
+from app.fleet.core.permissions import Actor
 from app.settings import Settings
 from headway.errors import HeadwayError
 

@@ -8,10 +8,11 @@ from flask import flash, redirect, render_template, request, url_for
 
 from app.errors import InputInvalid
 from app.fleet import accounts as fleet
-from app.fleet import audit, invitations, oidc, passwords, tokens
+from app.fleet.accounts import invitations, oidc, passwords, tokens
+from app.fleet.core import audit
 from app.models import Account, Event, Role, Token
 from app.web import access
-from app.web.pages import PAGE, after
+from app.web.pagination import PAGE, after
 
 bp = APIBlueprint("accounts", __name__, enable_openapi=False, url_prefix="/accounts")
 

@@ -6,9 +6,9 @@ from apiflask import APIBlueprint
 from flask import render_template, request, url_for
 
 from app.errors import InputInvalid
-from app.fleet import audit as fleet
+from app.fleet.core import audit as fleet
 from app.web import access
-from app.web.pages import PAGE, after
+from app.web.pagination import PAGE, after
 
 bp = APIBlueprint("audit", __name__, enable_openapi=False, url_prefix="/audit")
 

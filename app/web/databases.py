@@ -6,15 +6,15 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from app.errors import InputInvalid
-from app.fleet import changing, dropping, projects, runs, single, snapshots
 from app.fleet import databases as fleet
-from app.fleet import overview as glance
-from app.fleet.drifts import differences_of
-from app.fleet.listing import count_databases, sorted_databases
-from app.fleet.selectors import POSITIONS
+from app.fleet import projects, runs
+from app.fleet.core.selectors import POSITIONS
+from app.fleet.databases import count_databases, sorted_databases
+from app.fleet.drift import differences_of
+from app.fleet.reports import overview as glance
 from app.models import Database, Kind
-from app.web import access, choosing
-from app.web.acting import actions_for
+from app.web import access, filters
+from app.web.database_actions import actions_for
 from app.web.overview import project_id
 from headway.errors import HeadwayError
 from headway.types import NEXT_STEPS, Position
@@ -36,10 +36,10 @@ def list_() -> Any:
     """Databases, those that the filters choose; with `to`, those that are ticked are taken on."""
     actor = access.actor()
     there, refused = TAKEN.get(request.args.get("to", ""), ("", ""))
-    if there and choosing.ids():
+    if there and filters.ids():
         return redirect(_with_ticked(there))
-    selector, retired = choosing.selector(), bool(request.args.get("retired"))
-    order, backwards = choosing.order()
+    selector, retired = filters.selector(), bool(request.args.get("retired"))
+    order, backwards = filters.order()
     found, following = sorted_databases(
         actor,
         selector,
@@ -57,8 +57,8 @@ def list_() -> Any:
         total=count_databases(actor, selector, retired=retired),
         fleet=glance.overview(actor, project_id=project_id()),
         projects={str(one.id): one.name for one in known},
-        link=choosing.link,
-        chosen=choosing.chosen(),
+        link=filters.link,
+        chosen=filters.chosen(),
         order=order,
         backwards=backwards,
         positions=POSITIONS,
@@ -72,24 +72,24 @@ def label() -> Any:
     """Labels, or the strategy, of all that were ticked or that the filters choose."""
     actor = access.actor()
     actor.require("databases.change")
-    if request.args.get("ticked") and not choosing.ids():
+    if request.args.get("ticked") and not filters.ids():
         raise InputInvalid("None was ticked. Go back, and tick some in the first column.")
-    selector, refused = choosing.selector(), None
+    selector, refused = filters.selector(), None
     if request.method == "POST":
         try:
-            number = changing.change_many(
-                actor, selector, labels=_labels(), strategy=choosing.given("strategy")
+            number = fleet.change_many(
+                actor, selector, labels=_labels(), strategy=filters.given("strategy")
             )
         except HeadwayError as error:
             refused = error
         else:
             flash(f"Changed {number:,} database{'' if number == 1 else 's'}.", "good")
-            return redirect(choosing.link())
+            return redirect(filters.link())
     page = render_template(
         "databases_label.html",
         total=count_databases(actor, selector),
-        chosen=choosing.chosen(),
-        back=choosing.link(),
+        chosen=filters.chosen(),
+        back=filters.link(),
         refused=refused,
     )
     return page, 422 if refused else 200
@@ -100,7 +100,7 @@ def show(database_id: int) -> str:
     """Where it stands, what is still to come, how it differs, what was done to it."""
     actor = access.actor()
     database = fleet.get_database(actor, database_id)
-    before = choosing.whole(request.args.get("before", ""))
+    before = filters.whole(request.args.get("before", ""))
     history, older = runs.list_runs(
         actor, limit=RUNS, after=before, database_id=database_id, newest=True, replaced=True
     )
@@ -108,12 +108,12 @@ def show(database_id: int) -> str:
         "database.html",
         database=database,
         next_step=_next_step(database),
-        plan=single.plan_of(actor, database, Kind.UPGRADE),
+        plan=fleet.plan_of(actor, database, Kind.UPGRADE),
         differences=differences_of(actor, database_id),
         history=history,
         older=older,
-        dropped=dropping.drop_of(actor, database),
-        snapshots=snapshots.list_snapshots(actor, database_id),
+        dropped=fleet.drop_of(actor, database),
+        snapshots=fleet.list_snapshots(actor, database_id),
         actions=actions_for(actor, database),
     )
 
@@ -136,12 +136,12 @@ def run(database_id: int, run_id: int) -> str:
 def _with_ticked(endpoint: str) -> str:
     known, _ = projects.list_projects(access.actor(), limit=2)
     project = known[0].id if len(known) == 1 else project_id()
-    return url_for(endpoint, ticked=1, project=project, database=choosing.ids())
+    return url_for(endpoint, ticked=1, project=project, database=filters.ids())
 
 
 def _labels() -> dict[str, str | None]:
-    gone = choosing.labels_in(request.form.get("gone", ""))
-    return {**dict.fromkeys(gone), **choosing.labels_in(request.form.get("labels", ""))}
+    gone = filters.labels_in(request.form.get("gone", ""))
+    return {**dict.fromkeys(gone), **filters.labels_in(request.form.get("labels", ""))}
 
 
 def _next_step(database: Database) -> str:

@@ -7,9 +7,9 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from app.errors import DifferenceNotFound, InputInvalid
-from app.fleet import drifts, projects
-from app.fleet import drifts as fleet
-from app.web import access, choosing
+from app.fleet import drift as fleet
+from app.fleet import projects
+from app.web import access, filters
 from app.web.overview import project_id
 from headway.errors import HeadwayError
 
@@ -30,7 +30,7 @@ def list_() -> str:
         actor,
         project_id(),
         limit=PAGE,
-        after=choosing.whole(request.args.get("after", "")),
+        after=filters.whole(request.args.get("after", "")),
         ignored={"1": True, "": False}.get(ignored),
     )
     known, _ = projects.list_projects(actor, limit=MOST_PROJECTS)
@@ -41,7 +41,7 @@ def list_() -> str:
         ignored=ignored,
         project=project_id(),
         projects={one.id: one.name for one in known},
-        checked=drifts.checked(actor, project_id()),
+        checked=fleet.checked(actor, project_id()),
     )
 
 
@@ -83,7 +83,7 @@ def _page(in_project: int, said: str, refused: HeadwayError | None = None) -> st
         in_project,
         digest,
         limit=PAGE,
-        after=choosing.whole(request.args.get("after", "")),
+        after=filters.whole(request.args.get("after", "")),
     )
     return render_template(
         "drift.html",
@@ -96,7 +96,7 @@ def _page(in_project: int, said: str, refused: HeadwayError | None = None) -> st
 
 
 @bp.app_template_filter()
-def by_table(found: list[drifts.Differs]) -> dict[str, list[dict[str, Any]]]:
+def by_table(found: list[fleet.Differs]) -> dict[str, list[dict[str, Any]]]:
     """Differences under the table that they are about, each with its sign and its words."""
     tables: dict[str, list[dict[str, Any]]] = {}
     for one in found:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from flask import Flask, g, request, url_for
 
-from app.fleet.actors import Actor
+from app.fleet.core.permissions import Actor
 
 PAGES = (
     ("web.overview.show", "Overview", ""),

@@ -10,7 +10,7 @@ from flask import Flask, abort, current_app, g, request, session, url_for
 
 from app.errors import ProviderUnreachable, SignInRefused
 from app.extensions import limiter
-from app.fleet import oidc as fleet
+from app.fleet.accounts import oidc as fleet
 from app.settings import Settings
 from app.web import access
 

@@ -7,15 +7,16 @@ from flask import render_template, request
 
 from app import boot
 from app.errors import InputInvalid
-from app.fleet import charts, projects, rollouts, workers
-from app.fleet import overview as fleet
-from app.fleet.charts import Chart
-from app.fleet.overview import OfProject
-from app.fleet.progress import failed_of, progress
+from app.fleet import projects, rollouts, workers
+from app.fleet.reports import overview as fleet
+from app.fleet.reports import revision_chart
+from app.fleet.reports.overview import OfProject
+from app.fleet.reports.revision_chart import Chart
+from app.fleet.rollouts.progress import failed_of, progress
 from app.models import Stage
 from app.web import access
-from app.web.drawing import Drawing, draw
-from app.web.figures import STATES
+from app.web.revision_graph import Drawing, draw
+from app.web.rollout_charts import STATES
 
 bp = APIBlueprint("overview", __name__, enable_openapi=False)
 
@@ -70,7 +71,7 @@ def show() -> str:
 
 
 def _drawn(project: OfProject, *, alone: bool) -> Shown:
-    chart = charts.chart(access.actor(), project.id)
+    chart = revision_chart.chart(access.actor(), project.id)
     drawing = draw(chart, stood_on=50, limit=100) if alone else draw(chart, stood_on=8, limit=16)
     return Shown(project=project, chart=chart, drawing=drawing)
 

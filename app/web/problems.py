@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 from app import boot
 from app.errors import CatalogBusy
 from app.extensions import db
-from app.fleet.transactions import is_contended
+from app.fleet.core.transactions import is_contended
 from app.web import access
 from headway.dialects import dialect_of
 from headway.errors import DatabaseUnreachable, HeadwayError

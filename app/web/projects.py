@@ -9,12 +9,15 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from app.errors import InputInvalid, RoleInsufficient
-from app.fleet import charts, finding, overview, paths, revisions, workers
 from app.fleet import projects as fleet
+from app.fleet import workers
+from app.fleet.core import paths
+from app.fleet.projects import revisions
+from app.fleet.reports import overview, revision_chart
 from app.models import Kind, Loading, Project, Revision
 from app.web import access
-from app.web.drawing import draw
-from app.web.pages import PAGE, after
+from app.web.pagination import PAGE, after
+from app.web.revision_graph import draw
 from headway.errors import HeadwayError
 from headway.plan.register import DIALECTS
 
@@ -63,19 +66,19 @@ def show(project_id: int) -> str:
     """Where its scripts are, its revisions, who stands on them; `?part=live`: what changes."""
     actor = access.actor()
     project = fleet.get_project(actor, project_id)
-    chart = charts.chart(actor, project_id)
+    chart = revision_chart.chart(actor, project_id)
     drawing = draw(chart, fold=not request.args.get("all"), after=request.args.get("after", ""))
     shown = [name for row in drawing.rows for name in row.revisions if not row.is_folded]
     alive, _ = workers.list_workers(actor, limit=200)
-    missing = charts.missing(actor, project_id, limit=MOST_MISSING)
+    missing = revision_chart.missing(actor, project_id, limit=MOST_MISSING)
     return render_template(
         "project_live.html" if request.args.get("part") == "live" else "project.html",
         project=project,
         counts=overview.overview(actor, project_id=project_id),
         chart=chart,
         drawing=drawing,
-        entries=charts.entries(actor, project_id, shown),
-        edited=charts.edited(actor, project_id),
+        entries=revision_chart.entries(actor, project_id, shown),
+        edited=revision_chart.edited(actor, project_id),
         missing=[row for row in missing if row.revision not in chart.nodes],
         folded=any(row.is_folded for row in drawing.rows),
         idle=not any(one.state == workers.Life.ALIVE for one in alive),
@@ -130,14 +133,14 @@ def revision(project_id: int, revision: str) -> str:
     actor = access.actor()
     project = fleet.get_project(actor, project_id)
     row, *former = revisions.versions_of(actor, project_id, revision)
-    chart = charts.chart(actor, project_id)
+    chart = revision_chart.chart(actor, project_id)
     return render_template(
         "revision.html",
         project=project,
         row=row,
         chart=chart,
         above=sorted(chart.children.get(row.revision, ())),
-        entry=charts.entries(actor, project_id, [row.revision]).get(row.revision),
+        entry=revision_chart.entries(actor, project_id, [row.revision]).get(row.revision),
         sql=[(NAMES[name], _sql(row, name)) for name in DIALECTS if name in row.sql],
         edits=[(old, _difference(old, new)) for new, old in pairwise([row, *former])],
     )
@@ -171,7 +174,7 @@ def _form(project: Project | None, given: Any, error: HeadwayError | None = None
         project=project,
         given=given,
         roots=paths.settings().project_roots,
-        found={one: _name_for(one) for one in finding.found_folders(actor, limit=MOST_FOUND)}
+        found={one: _name_for(one) for one in fleet.found_folders(actor, limit=MOST_FOUND)}
         if project is None
         else {},
         error=error,

@@ -7,17 +7,16 @@ from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
 from app.errors import InputInvalid, RoleInsufficient
-from app.fleet import projects, runs, steering, workers
+from app.fleet import projects, runs, workers
 from app.fleet import rollouts as fleet
+from app.fleet.core.selectors import POSITIONS
 from app.fleet.databases import find_database
-from app.fleet.gates import Gate
-from app.fleet.previews import preview
-from app.fleet.progress import Progress, cells, failed_of, progress, retrying
-from app.fleet.selectors import POSITIONS
-from app.fleet.steering import verbs
-from app.fleet.windows import DAYS
+from app.fleet.rollouts import preview, verbs
+from app.fleet.rollouts.gates import Gate
+from app.fleet.rollouts.progress import Progress, cells, failed_of, progress, retrying
+from app.fleet.rollouts.windows import DAYS
 from app.models import Kind, Rollout, Stage, State
-from app.web import access, asking, figures
+from app.web import access, rollout_charts, rollout_form
 from app.web.overview import project_id
 from headway.errors import HeadwayError
 
@@ -76,12 +75,12 @@ def new() -> Any:
     if request.method == "GET":
         before = request.args.get("like", "")
         rollout = fleet.get_rollout(actor, int(before)) if before.isdecimal() else None
-        return _form(asking.like(rollout) if rollout else asking.empty(request.args))
+        return _form(rollout_form.like(rollout) if rollout else rollout_form.empty(request.args))
     given, instead = request.form, request.form.get("instead", "")
     try:
-        made, _ = fleet.create_rollout(actor, asking.asked(actor, given))
+        made, _ = fleet.create_rollout(actor, rollout_form.asked(actor, given))
         if instead.isdecimal():
-            steering.cancel_rollout(actor, int(instead))
+            fleet.cancel_rollout(actor, int(instead))
     except RoleInsufficient:
         raise
     except HeadwayError as error:
@@ -89,7 +88,7 @@ def new() -> Any:
     return redirect(url_for("web.rollouts.show", rollout_id=made.id))
 
 
-def _form(given: asking.Given, error: HeadwayError | None = None) -> str:
+def _form(given: rollout_form.Given, error: HeadwayError | None = None) -> str:
     known, _ = projects.list_projects(access.actor(), limit=200)
     named = given.getlist("database")
     return render_template(
@@ -97,8 +96,8 @@ def _form(given: asking.Given, error: HeadwayError | None = None) -> str:
         named=named,
         only=_name_of(named[0]) if len(named) == 1 else None,
         projects=known,
-        kinds=asking.KINDS,
-        checks=asking.CHECKS,
+        kinds=rollout_form.KINDS,
+        checks=rollout_form.CHECKS,
         positions=POSITIONS,
         days=DAYS,
         given=given,
@@ -128,8 +127,10 @@ def show(rollout_id: int) -> str:
         "rollout_live.html" if is_part else "rollout.html",
         rollout=rollout,
         preview=foreseen,
-        foreseen=figures.bars(figures.waves_of(foreseen.waves), 0) if foreseen else (),
-        whom=asking.whom(rollout.selector),
+        foreseen=rollout_charts.bars(rollout_charts.waves_of(foreseen.waves), 0)
+        if foreseen
+        else (),
+        whom=rollout_form.whom(rollout.selector),
         held=is_held,
         **_as_it_goes(rollout, held=is_held and before),
     )
@@ -152,9 +153,9 @@ def _as_it_goes(rollout: Rollout, *, held: bool) -> dict[str, Any]:
             for verb in verbs(actor, rollout)
             if not (held and verb in BEGINS)
         ],
-        "bars": figures.bars(told.waves, told.wave),
-        "gate": figures.gate_words(rollout.gate),
-        "marks": figures.gate_marks(rollout.gate),
+        "bars": rollout_charts.bars(told.waves, told.wave),
+        "gate": rollout_charts.gate_words(rollout.gate),
+        "marks": rollout_charts.gate_marks(rollout.gate),
         "soaks_until": Gate.of(rollout.gate).soaks_until(done_at) if done_at else None,
         "grids": _grids(rollout, told),
         "failure": failure,
@@ -166,7 +167,7 @@ def _as_it_goes(rollout: Rollout, *, held: bool) -> dict[str, Any]:
     }
 
 
-def _grids(rollout: Rollout, told: Progress) -> list[tuple[Kind, figures.Grid]]:
+def _grids(rollout: Rollout, told: Progress) -> list[tuple[Kind, rollout_charts.Grid]]:
     """The databases as cells: as they are rehearsed, done, taken back; what goes on now first."""
     drawn = [Kind.UNDO] if told.undo else []
     if told.waves:
@@ -174,7 +175,7 @@ def _grids(rollout: Rollout, told: Progress) -> list[tuple[Kind, figures.Grid]]:
     elif told.rehearsal:
         drawn.append(Kind.REHEARSE)
     actor = access.actor()
-    return [(kind, figures.grid(cells(actor, rollout.id, kind))) for kind in drawn]
+    return [(kind, rollout_charts.grid(cells(actor, rollout.id, kind))) for kind in drawn]
 
 
 @bp.get("/<int:rollout_id>/databases")
@@ -240,7 +241,7 @@ def act(rollout_id: int, verb: str) -> Any:
         open=verb in verbs(actor, rollout) and (foreseen is None or foreseen.is_possible),
         progress=progress(actor, rollout_id),
         preview=foreseen,
-        gate=figures.gate_words(rollout.gate),
+        gate=rollout_charts.gate_words(rollout.gate),
     )
 
 
@@ -251,19 +252,19 @@ def _do(verb: str) -> Does:
     if sample and not (sample.isdecimal() and 0 < int(sample) < 10**6):
         raise InputInvalid("How many of each plan to rehearse is a whole number from 1.")
     does: dict[str, Does] = {
-        "start": steering.start_rollout,
-        "rehearse": lambda actor, rollout_id: steering.rehearse_rollout(
+        "start": fleet.start_rollout,
+        "rehearse": lambda actor, rollout_id: fleet.rehearse_rollout(
             actor, rollout_id, sample=int(sample) if sample else None
         ),
-        "pause": steering.pause_rollout,
-        "resume": lambda actor, rollout_id: steering.resume_rollout(
+        "pause": fleet.pause_rollout,
+        "resume": lambda actor, rollout_id: fleet.resume_rollout(
             actor, rollout_id, skip_failed=skip
         ),
-        "retry": steering.retry_rollout,
-        "approve": lambda actor, rollout_id: steering.approve_rollout(
+        "retry": fleet.retry_rollout,
+        "approve": lambda actor, rollout_id: fleet.approve_rollout(
             actor, rollout_id, wave=int(wave) if wave.isdecimal() else None
         ),
-        "cancel": steering.cancel_rollout,
-        "undo": steering.undo_rollout,
+        "cancel": fleet.cancel_rollout,
+        "undo": fleet.undo_rollout,
     }
     return does[verb]

@@ -9,10 +9,10 @@ from flask import render_template
 
 from app import boot
 from app.boot.repair import read_history
-from app.fleet import service as fleet
 from app.fleet import workers
+from app.fleet.reports import service as fleet
 from app.web import access
-from app.web.pages import after
+from app.web.pagination import after
 from headway.history import Row
 
 bp = APIBlueprint("service", __name__, enable_openapi=False, url_prefix="/service")

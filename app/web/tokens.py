@@ -7,10 +7,11 @@ from flask import flash, g, redirect, render_template, request, url_for
 
 from app.errors import InputInvalid
 from app.extensions import limiter
-from app.fleet import accounts, passwords
-from app.fleet import tokens as fleet
+from app.fleet import accounts
+from app.fleet.accounts import passwords
+from app.fleet.accounts import tokens as fleet
 from app.web import access
-from app.web.pages import after
+from app.web.pagination import after
 
 bp = APIBlueprint("tokens", __name__, enable_openapi=False, url_prefix="/tokens")
 

@@ -8,8 +8,9 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app.extensions import limiter
-from app.fleet import accounts, tokens
-from app.fleet.actors import Actor
+from app.fleet import accounts
+from app.fleet.accounts import tokens
+from app.fleet.core.permissions import Actor
 from app.models import Role
 
 ROOT = Actor(id=None, name="test", role=Role.ADMIN)

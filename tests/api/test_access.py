@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from app.extensions import db
-from app.fleet import invitations
+from app.fleet.accounts import invitations
 from app.models import Token
 from tests.api.conftest import Call, assert_problem
 from tests.conftest import settings_for

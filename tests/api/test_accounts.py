@@ -9,7 +9,7 @@ from app import create_app
 from app.errors import AccountChanged, EmailTaken, LastAdmin, TokenRefused
 from app.extensions import db
 from app.fleet import accounts as fleet
-from app.fleet import tokens
+from app.fleet.accounts import tokens
 from tests.api.conftest import ROOT, Call, assert_problem
 from tests.conftest import settings_for
 

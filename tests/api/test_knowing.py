@@ -8,8 +8,10 @@ from sqlalchemy.engine import URL
 
 from app import create_app
 from app.extensions import db
-from app.fleet import checks, databases, projects, revisions, standings
-from app.fleet.transactions import writing
+from app.fleet import databases, drift, projects
+from app.fleet.core import positions
+from app.fleet.core.transactions import writing
+from app.fleet.projects import revisions
 from app.models import Database, Project
 from tests.api.conftest import ROOT, Call, assert_problem
 from tests.conftest import settings_for
@@ -43,7 +45,7 @@ def member(app: Flask, project_id: int, folder: Path, name: str) -> int:
         made.position, made.current = "behind", "r001"
         db.session.commit()
         with writing() as session:
-            standings.recount(session, [project_id])
+            positions.recount(session, [project_id])
         return made.id
 
 
@@ -85,7 +87,7 @@ def test_drift_is_grouped_and_accepted(call: Call, app: Flask, shop: int, tmp_pa
     with app.app_context():
         for key in ids:
             found = [("extra index t1.ix_more", "DROP INDEX ix_more;")]
-            checks.check(db.session.get_one(Database, key), found)
+            drift.check(db.session.get_one(Database, key), found)
     body = call("viewer", "GET", f"/drifts?project_id={shop}").get_json()
     (one,) = body["items"]
     assert (one["says"], one["databases"], one["ignored"]) == ("extra index t1.ix_more", 2, None)

@@ -15,7 +15,8 @@ from sqlalchemy.engine import URL
 from app import create_app, logs
 from app.api import access
 from app.extensions import alembic, db
-from app.fleet import accounts, tokens
+from app.fleet import accounts
+from app.fleet.accounts import tokens
 from app.settings import Settings
 from tests.api.conftest import ROOT, Call, assert_problem
 from tests.conftest import settings_for

@@ -12,8 +12,9 @@ from sqlalchemy.engine import URL
 
 from app import create_app
 from app.extensions import db
-from app.fleet import tallies, webhooks
-from app.fleet.transactions import writing
+from app.fleet import webhooks
+from app.fleet.core.transactions import writing
+from app.fleet.reports import run_counts
 from app.models import (
     UNENDED,
     Database,
@@ -125,11 +126,11 @@ def test_runs_are_told_by_state_and_how_long_they_took(app: Flask) -> None:
 def test_what_has_ended_is_counted_once_and_what_has_not_each_time(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tallies, "BLOCK", 10)
-    monkeypatch.setattr(tallies, "BLOCK_OF", Run.id // sa.literal_column("10", sa.Integer))
+    monkeypatch.setattr(run_counts, "BLOCK", 10)
+    monkeypatch.setattr(run_counts, "BLOCK_OF", Run.id // sa.literal_column("10", sa.Integer))
     counted: list[tuple[int, int]] = []
-    real = tallies._counted
-    monkeypatch.setattr(tallies, "_counted", lambda *a: counted.append(a) or real(*a))
+    real = run_counts._counted
+    monkeypatch.setattr(run_counts, "_counted", lambda *a: counted.append(a) or real(*a))
     add(project(), database(), rollout())
     add(*(run(State.SUCCEEDED, 1.0, id=number) for number in range(1, 60)))
     add(run(State.PENDING, id=60))

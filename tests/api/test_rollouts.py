@@ -9,8 +9,8 @@ from flask import Flask
 from sqlalchemy.engine import URL
 
 from app.extensions import db
-from app.fleet import drafting
-from app.fleet.selectors import POSITIONS
+from app.fleet import rollouts
+from app.fleet.core.selectors import POSITIONS
 from tests.api.conftest import Call, assert_problem
 from tests.fleet.fleets import Fleet, fleet_on
 
@@ -187,9 +187,9 @@ def test_the_face_knows_the_words_of_the_fleet() -> None:
 
     from app.api.schemas.databases import PositionName
     from app.api.schemas.rollouts import Day, Operation
-    from app.fleet.windows import DAYS
+    from app.fleet.rollouts.windows import DAYS
 
-    assert get_args(Operation) == tuple(kind.value for kind in drafting.OPERATIONS)
+    assert get_args(Operation) == tuple(kind.value for kind in rollouts.OPERATIONS)
     assert set(get_args(PositionName)) == set(POSITIONS)
     assert get_args(Day) == DAYS
 
@@ -240,11 +240,11 @@ def test_from_preview_to_undo(call: Call, fleet: Fleet) -> None:
     pinned = fleet.add("pinned")
     from datetime import UTC, datetime, timedelta
 
-    from app.fleet import changing
+    from app.fleet import databases
     from tests.fleet.fleets import ROOT
 
     until = datetime.now(UTC) + timedelta(days=1)
-    changing.pin_database(ROOT, pinned.id, reason="audit", until=until)
+    databases.pin_database(ROOT, pinned.id, reason="audit", until=until)
     path = broken(fleet, "d002")
     rollout = made(call, fleet, waves=["1", "3", "100%"])
 

@@ -10,7 +10,8 @@ from flask import Flask
 from sqlalchemy.engine import URL
 
 from app.api import streams
-from app.fleet import exporting, single, steering
+from app.fleet import databases, rollouts
+from app.fleet.runs import export
 from tests.api.conftest import Call, assert_problem
 from tests.fleet.fleets import ROOT, Fleet, fleet_on
 
@@ -33,7 +34,7 @@ def test_runs_are_listed_by_what_one_asks_of_them(call: Call, fleet: Fleet) -> N
     first, second = fleet.add_many(2)
     one = fleet.start(target="r002", waves=["1", "100%"])
     fleet.drain()
-    two = single.run_one(ROOT, second.id, "upgrade", "r003")
+    two = databases.run_one(ROOT, second.id, "upgrade", "r003")
 
     def listed(query: str) -> list[tuple[int, int]]:
         page = call("viewer", "GET", f"/runs?{query}").get_json()
@@ -79,7 +80,7 @@ def test_those_tried_again_are_shown_on_request(call: Call, fleet: Fleet) -> Non
     rollout = fleet.start()
     fleet.drain()
     path.write_bytes(good)
-    steering.resume_rollout(ROOT, rollout.id)
+    rollouts.resume_rollout(ROOT, rollout.id)
     fleet.drain()
     (last,) = call("viewer", "GET", "/runs").get_json()["items"]
     first, again = call("viewer", "GET", "/runs?replaced=true").get_json()["items"]
@@ -131,8 +132,8 @@ def test_csv_is_for_a_spreadsheet_and_runs_nothing_in_it(call: Call, fleet: Flee
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_no_cell_is_a_formula(text: str) -> None:
-    row = dict.fromkeys(exporting.COLUMNS) | {"error": text, "attempt": -1}
-    _, line = exporting.as_csv([row])
+    row = dict.fromkeys(export.COLUMNS) | {"error": text, "attempt": -1}
+    _, line = export.as_csv([row])
     assert f"'{text}" in line
     assert ",-1," in line, "a number is one"
 
@@ -140,12 +141,12 @@ def test_no_cell_is_a_formula(text: str) -> None:
 def test_an_export_is_made_page_by_page(
     call: Call, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.fleet import runs
+    from app.fleet.runs import queries
 
     fleet.add_many(5)
     fleet.start()
     fleet.drain()
-    monkeypatch.setattr(runs, "BATCH", 2)
+    monkeypatch.setattr(queries, "BATCH", 2)
     rows = [json.loads(line) for line in call("viewer", "GET", "/runs.jsonl").text.splitlines()]
     assert [row["database"] for row in rows] == [f"d00{number}" for number in range(5)]
 

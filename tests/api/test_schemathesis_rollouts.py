@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from sqlalchemy.engine import URL
 
-from app.fleet import following
+from app.http import event_stream
 from tests.api.walking import ROLLOUTS, answers, server, walk
 from tests.fleet.fleets import fleet_on
 
@@ -33,8 +33,8 @@ def app(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Flask]:
-    monkeypatch.setattr(following, "SECONDS", 0.1)
-    monkeypatch.setattr(following, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(event_stream, "SECONDS", 0.1)
+    monkeypatch.setattr(event_stream, "POLL_SECONDS", 0.02)
     with fleet_on(migrated(backend), tmp_path) as fleet:
         fleet.add("one")
         fleet.add("lazy", strategy="on_open")

@@ -17,7 +17,9 @@ from flask import Flask
 from sqlalchemy.engine import URL
 
 from app.extensions import db
-from app.fleet import following, steering, tokens
+from app.fleet import rollouts
+from app.fleet.accounts import tokens
+from app.http import event_stream
 from tests import servers
 from tests.conftest import environment_for
 from tests.fleet.fleets import ROOT, Fleet, fleet_on
@@ -97,7 +99,7 @@ class Client:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(event_stream, "POLL_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -146,7 +148,7 @@ def test_what_was_seen_is_not_sent_again(fleet: Fleet, listen: Callable[..., Cli
     nothing = listen(rollout.id, end.id)
     assert nothing.response.status_code == 204, "an EventSource that is told this stops asking"
     nothing.ended()
-    steering.undo_rollout(ROOT, rollout.id)
+    rollouts.undo_rollout(ROOT, rollout.id)
     more = listen(rollout.id, end.id)
     more.until(lambda c: bool(c.events))
     assert more.events[0].data["stage"] == "undoing"
@@ -162,11 +164,11 @@ def test_it_ends_when_nothing_more_happens_by_itself(
     fleet.add_many(2)
     rollout = fleet.rollout(waves=["1", "100%"], retreat=verb == "halt")
     if verb != "nothing":
-        steering.start_rollout(ROOT, rollout.id)
+        rollouts.start_rollout(ROOT, rollout.id)
     if verb == "pause":
-        steering.pause_rollout(ROOT, rollout.id)
+        rollouts.pause_rollout(ROOT, rollout.id)
     elif verb == "cancel":
-        steering.cancel_rollout(ROOT, rollout.id)
+        rollouts.cancel_rollout(ROOT, rollout.id)
     elif verb == "halt":
         (fleet.folder / "d000.db").write_bytes(b"no database at all" * 100)
         fleet.drain()
@@ -199,8 +201,8 @@ def test_a_canary_that_is_to_be_taken_back_is_waited_for(
 def test_it_ends_after_a_while_and_shows_that_it_is_alive(
     fleet: Fleet, listen: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "SECONDS", 0.8)
-    monkeypatch.setattr(following, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(event_stream, "SECONDS", 0.8)
+    monkeypatch.setattr(event_stream, "HEARTBEAT_SECONDS", 0.2)
     fleet.add("a")
     client = listen(fleet.start().id)
     client.ended()
@@ -211,7 +213,7 @@ def test_it_ends_after_a_while_and_shows_that_it_is_alive(
 def test_only_so_many_listen_and_who_leaves_makes_room(
     fleet: Fleet, listen: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "SECONDS", 1.0)
+    monkeypatch.setattr(event_stream, "SECONDS", 1.0)
     fleet.add("a")
     rollout = fleet.start()
     first, second = listen(rollout.id), listen(rollout.id)
@@ -247,8 +249,8 @@ def test_a_token_that_is_revoked_hears_no_more(
 def test_nothing_of_the_catalog_is_held_between_two_looks(
     fleet: Fleet, listen: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "POLL_SECONDS", 0.5)
-    monkeypatch.setattr(following, "SECONDS", 1.5)
+    monkeypatch.setattr(event_stream, "POLL_SECONDS", 0.5)
+    monkeypatch.setattr(event_stream, "SECONDS", 1.5)
     fleet.add("a")
     rollout = fleet.start()
     db.session.remove()

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from app.fleet import webhooks
-from app.fleet.transactions import writing
+from app.fleet.core.transactions import writing
 from tests.api.conftest import Call, assert_problem
 from tests.receiver import Receiver, receiving
 

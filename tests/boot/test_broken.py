@@ -440,7 +440,7 @@ def behind(release: Release, sqlite_url: URL) -> URL:
 def test_a_full_disk_during_the_snapshot(release: Release, behind: URL) -> None:
     before = state(behind)
     env = environment_for(behind)
-    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4000000, -1)); import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); import runpy; runpy.run_module('app.cli.boot', run_name='__main__')"
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4000000, -1)); import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); import runpy; runpy.run_module('app.processes.boot', run_name='__main__')"
     process = release.start("python", "-c", limited, env=env, stdin=subprocess.PIPE)
     process.wait(30)
     said = process.stderr.read() if process.stderr else ""

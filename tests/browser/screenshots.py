@@ -21,7 +21,10 @@ from sqlalchemy.engine import URL
 
 from app import create_app
 from app.extensions import db
-from app.fleet import importing, loading, projects, registering, rollouts, steering, tokens
+from app.fleet import databases, projects, rollouts
+from app.fleet.accounts import tokens
+from app.fleet.databases import import_sources
+from app.fleet.projects import scripts
 from app.models import Role, Rollout
 from examples.fleet import make as shop
 from tests.browser.people import Person, open_chromium
@@ -43,7 +46,7 @@ class Pictures:
     def start(self, **values: Any) -> Rollout:
         """A rollout that goes on."""
         made, _ = rollouts.create_rollout(ROOT, {"project_id": self.project_id, **values})
-        return steering.start_rollout(ROOT, made.id)
+        return rollouts.start_rollout(ROOT, made.id)
 
     def finish(self, **values: Any) -> Rollout:
         """One that has ended."""
@@ -76,7 +79,7 @@ def on_site(folder: Path, out: Path) -> Iterator[Pictures]:
         with app.app_context():
             asked = {"name": "shop", "location": str(folder / "shop")}
             project_id = projects.create_project(ROOT, asked)[0].id
-            assert loading.load(project_id).problem is None
+            assert scripts.load(project_id).problem is None
             site = Site(None, url, folder)  # type: ignore[arg-type]
             try:
                 yield Pictures(app, site, project_id, out)
@@ -87,10 +90,10 @@ def on_site(folder: Path, out: Path) -> Iterator[Pictures]:
 
 
 def register(pictures: Pictures, folder: Path) -> None:
-    rows = [dict(row) for row in importing.from_files(str(folder / "data" / "*.db"))]
+    rows = [dict(row) for row in import_sources.from_files(str(folder / "data" / "*.db"))]
     for row, tier in zip(rows, itertools.cycle(("gold", "silver", "bronze")), strict=False):
         row["labels"] = {"tier": tier}
-    done = registering.register_many(ROOT, pictures.project_id, rows)
+    done = databases.register_many(ROOT, pictures.project_id, rows)
     assert done.added == COUNT, done
 
 
@@ -114,7 +117,7 @@ def shoot(pictures: Pictures, ada: Person) -> None:
     )
     path = f"/rollouts/{made.id}"
     pictures.take(ada, "rollout-preview", path)
-    steering.start_rollout(ROOT, made.id)
+    rollouts.start_rollout(ROOT, made.id)
     ada.go(path)
     ada.page.get_by_text("The first error").wait_for()
     pictures.take(ada, "rollout-live", height=1020)

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Response
 
 from app import create_app
 from app.extensions import db, limiter
-from app.fleet import tokens
+from app.fleet.accounts import tokens
 from app.models import Role
 from headway.pytest_plugin import Template
 from tests.browser.people import Person

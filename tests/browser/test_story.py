@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from playwright.sync_api import Page, expect
 from sqlalchemy.engine import URL
 
-from app.fleet import tokens, workers
+from app.fleet import workers
+from app.fleet.accounts import tokens
 from app.models import Role
 from headway import Project as Scripts
 from tests.browser.people import Person

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from flask.testing import FlaskCliRunner
 from sqlalchemy.engine import URL
 
-from app.cli import progress
+from app.cli import rollout_progress
 from app.extensions import db
 from app.fleet import databases
 from headway.cli.commands import migrate
@@ -44,7 +44,7 @@ class Shell:
 
 @pytest.fixture
 def flask(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.setattr(progress, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(rollout_progress, "POLL_SECONDS", 0.05)
     return Shell(fleet)
 
 

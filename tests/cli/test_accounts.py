@@ -61,7 +61,7 @@ def test_a_token_made_on_the_machine_opens_the_api(
 def test_what_is_done_at_the_command_line_is_in_the_audit_trail(runner: FlaskCliRunner) -> None:
     from flask import Flask
 
-    from app.fleet import audit
+    from app.fleet.core import audit
     from tests.api.conftest import ROOT
 
     runner.invoke(args=["accounts", "create", "Ada"])

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.extensions import db
-from app.fleet import steering
+from app.fleet import rollouts
 from app.models import Role
 from tests.cli.shell import Shell, Working, broken, flask, fleet, stands
 from tests.conftest import environment_for
@@ -294,7 +294,7 @@ def test_the_command_line_approves_nothing(flask: Shell, fleet: Fleet) -> None:
     refused = flask("rollouts", "approve", "1", code=77)
     assert "send it with a token" in refused.stderr
     _, other = person(Role.OPERATOR)
-    steering.approve_rollout(other, 1)
+    rollouts.approve_rollout(other, 1)
     fleet.drain()
     flask("rollouts", "watch", "1")
     told = [
@@ -329,7 +329,7 @@ def test_lists_are_narrowed_and_paged(flask: Shell, fleet: Fleet) -> None:
     fleet.add("a")
     for _ in range(3):
         flask("rollouts", "create", "--project", "shop")
-    steering.start_rollout(ROOT, 2)
+    rollouts.start_rollout(ROOT, 2)
     listed = flask("rollouts", "list", "--stage", "running")
     header, row = listed.stdout.splitlines()
     assert header == "id\ttitle\tkind\ttarget\tstage\twave\tdatabases\tby"

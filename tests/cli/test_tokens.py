@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 
 from app import create_app
 from app.extensions import db
-from app.fleet import audit
+from app.fleet.core import audit
 from tests.api.conftest import ROOT
 from tests.conftest import environment_for, settings_for
 

@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 from app import create_app
 from app.extensions import db
 from app.fleet import webhooks
-from app.fleet.transactions import writing
+from app.fleet.core.transactions import writing
 from tests.conftest import settings_for
 from tests.receiver import Receiver, receiving
 

@@ -17,7 +17,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from app.extensions import db
-from app.fleet import refresh, registering
+from app.fleet import databases
+from app.fleet.refresh import refresh
 from app.models import Database, Rollout, Run, Stage, State
 from headway import Project as Scripts
 from headway.errors import HeadwayError
@@ -67,7 +68,7 @@ class Chaos:
 
     def kill_embedded(self) -> None:
         """The supervisor starts another."""
-        if found := those_below(self.web.pid, "app.cli.work"):
+        if found := those_below(self.web.pid, "app.processes.worker"):
             self._kill(self.dice.choice(found))
 
     def kill_web(self) -> None:
@@ -176,7 +177,7 @@ def _register(site: Site, files: int, server: URL | None, members: int) -> None:
             for number in range(members)
         ]
     rows = [{"name": f"n{number:04}", "url": text} for number, text in enumerate(urls)]
-    done = registering.register_many(ROOT, site.fleet.project_id, rows)
+    done = databases.register_many(ROOT, site.fleet.project_id, rows)
     assert done.added == len(urls), done
     assert refresh.refresh(site.fleet.project_id) == len(urls)
     db.session.rollback()

@@ -13,8 +13,9 @@ from sqlalchemy.engine import URL
 
 from app import create_app
 from app.extensions import db
-from app.fleet import accounts, projects, revisions
-from app.fleet.actors import Actor
+from app.fleet import accounts, projects
+from app.fleet.core.permissions import Actor
+from app.fleet.projects import revisions
 from app.models import Account, Loading, Role
 from tests.conftest import settings_for
 

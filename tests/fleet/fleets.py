@@ -12,22 +12,13 @@ from sqlalchemy.engine import URL
 
 from app import create_app
 from app.extensions import db
-from app.fleet import (
-    addresses,
-    chores,
-    claims,
-    databases,
-    loading,
-    perform,
-    projects,
-    rollouts,
-    runs,
-    standings,
-    steering,
-    workers,
-)
-from app.fleet.actors import Actor
-from app.fleet.transactions import writing
+from app.fleet import databases, projects, rollouts, runs, workers
+from app.fleet.core import positions, urls
+from app.fleet.core.permissions import Actor
+from app.fleet.core.transactions import writing
+from app.fleet.projects import scripts
+from app.fleet.runs import claims, execute
+from app.fleet.workers import periodic
 from app.models import Database, Project, Role, Rollout, Run, Stage
 from headway import Project as Scripts
 from tests.conftest import settings_for
@@ -51,7 +42,7 @@ class Fleet:
 
     def load(self) -> None:
         """Read the scripts anew."""
-        assert loading.load(self.project_id).problem is None
+        assert scripts.load(self.project_id).problem is None
         db.session.rollback()
 
     def file(self, name: str, at: str | None = "r001") -> Path:
@@ -84,23 +75,23 @@ class Fleet:
 
     def start(self, **values: Any) -> Rollout:
         """One that is started."""
-        return steering.start_rollout(ROOT, self.rollout(**values).id)
+        return rollouts.start_rollout(ROOT, self.rollout(**values).id)
 
     def work(self, limit: int = 10, worker: str = ME) -> int:
         """Claim once and do what was claimed; how many."""
         taken = claims.claim(worker, limit)
         for run_id in taken:
-            perform.perform(run_id, worker)
+            execute.perform(run_id, worker)
         return len(taken)
 
     def drain(self) -> None:
         """Work until nothing is left that happens by itself."""
         for _ in range(200):
             workers.beat(ME)
-            chores.advance_rollouts()
+            periodic.advance_rollouts()
             stages = self.stages()
             if not self.work() and stages == self.stages():
-                chores.advance_rollouts()
+                periodic.advance_rollouts()
                 if stages == self.stages():
                     return
         raise AssertionError("it goes on and on")
@@ -133,7 +124,7 @@ class Fleet:
 
     def counts(self) -> dict[tuple[str, str], int]:
         """How many databases stand where, by the catalog's counts, which hold for its rows."""
-        kept = {(c.position, c.current): c.databases for c in standings.counts(self.project_id)}
+        kept = {(c.position, c.current): c.databases for c in positions.counts(self.project_id)}
         rows = db.session.execute(
             sa.select(Database.position, Database.current, sa.func.count())
             .where(Database.retired_at.is_(None))
@@ -154,10 +145,10 @@ def refresh(database_id: int, project_id: int) -> None:
     """Have a database looked at."""
     project = db.session.get_one(Project, project_id)
     database = db.session.get_one(Database, database_id)
-    seen = projects.scripts_of(project).at(addresses.url_of(database)).status()
+    seen = projects.scripts_of(project).at(urls.url_of(database)).status()
     with writing() as session:
         rollout = Rollout(stage=Stage.RUNNING)
-        standings.place(session, rollout, database_id, standings.found_at(seen))
+        positions.place(session, rollout, database_id, positions.found_at(seen))
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ from sqlalchemy.engine import URL
 
 from app import create_app
 from app.extensions import db
-from app.fleet import databases, projects, standings
+from app.fleet import databases, projects
+from app.fleet.core import positions
 from app.models import Database
 from tests.conftest import settings_for
 from tests.fleet.conftest import ROOT
@@ -48,7 +49,7 @@ class Registry:
             .group_by(Database.project_id, Database.position, Database.current)
         )
         real = {(p, at or "unknown", now): n for p, at, now, n in db.session.execute(query)}
-        kept = {(c.project_id, c.position, c.current): c.databases for c in standings.counts()}
+        kept = {(c.project_id, c.position, c.current): c.databases for c in positions.counts()}
         return real == kept
 
 

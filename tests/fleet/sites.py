@@ -69,7 +69,9 @@ class Site:
 
     def supervise(self, count: int, **environment: str) -> subprocess.Popen[bytes]:
         """So many workers without a web server."""
-        return self.start(sys.executable, "-m", "app.supervisor", str(count), **environment)
+        return self.start(
+            sys.executable, "-m", "app.processes.supervisor", str(count), **environment
+        )
 
     def celery(self, broker: str, count: int = 1) -> subprocess.Popen[bytes]:
         """A Celery worker, as `flask workers run` starts it."""
@@ -183,7 +185,7 @@ def those_below(pid: int, module: str) -> list[psutil.Process]:
 
 def supervisor_of(server: "subprocess.Popen[bytes]") -> psutil.Process:
     """The supervisor beside a web server."""
-    return those_below(server.pid, "app.supervisor")[0]
+    return those_below(server.pid, "app.processes.supervisor")[0]
 
 
 def is_running(pid: int) -> bool:

@@ -9,8 +9,10 @@ from flask import Flask
 
 from app.errors import AccountNotFound, InputInvalid, RoleInsufficient
 from app.extensions import db
-from app.fleet import accounts, audit, tokens
-from app.fleet.actors import RIGHTS, Actor
+from app.fleet import accounts
+from app.fleet.accounts import tokens
+from app.fleet.core import audit
+from app.fleet.core.permissions import RIGHTS, Actor
 from app.models import Account, Role, Token
 from tests.fleet.conftest import ROOT, person
 

@@ -10,8 +10,9 @@ from sqlalchemy.engine import URL
 from app import create_app
 from app.errors import OutsideRoots, SecretUnreadable
 from app.extensions import db
-from app.fleet import addresses, databases
-from app.fleet.selectors import Selector
+from app.fleet import databases
+from app.fleet.core import urls
+from app.fleet.core.selectors import Selector
 from app.models import Database
 from headway.errors import AddressInvalid, DatabaseUnreachable, HeadwayError
 from tests.conftest import settings_for
@@ -28,7 +29,7 @@ def registry(template_copy: URL, tmp_path: Path) -> Iterator[Registry]:
 
 
 def identity(text: str) -> str:
-    return addresses.described(addresses.parse(text)).identity
+    return urls.described(urls.parse(text)).identity
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_one_database_in_many_spellings_is_one(
     registry: Registry, spellings: tuple[str, ...]
 ) -> None:
     assert len({identity(text) for text in spellings}) == 1
-    assert len({addresses.described(addresses.parse(text)).server for text in spellings}) == 1
+    assert len({urls.described(urls.parse(text)).server for text in spellings}) == 1
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_a_file_in_many_spellings_is_one_and_is_kept_by_its_real_path(
         f"sqlite+pysqlite:///{registry.data}/link.db?timeout=5",
     )
     assert len({identity(text) for text in spellings}) == 1
-    assert {addresses.parse(text).database for text in spellings} == {str(real)}
+    assert {urls.parse(text).database for text in spellings} == {str(real)}
 
 
 @pytest.mark.parametrize(
@@ -117,15 +118,15 @@ def test_no_file_outside_the_roots_is_reached(
     if way == "reference":
         for reference in (f"file:{outside}/url", f"file:{data}/folder/url", f"file:{data}/url"):
             with pytest.raises(OutsideRoots):
-                addresses.resolve(reference)
+                urls.resolve(reference)
     elif way == "later":
         made = registry.register("moved")
         (data / "moved.db").symlink_to(outside / "x.db")
         with pytest.raises(OutsideRoots):
-            addresses.url_of(made)
+            urls.url_of(made)
     else:
         with pytest.raises((OutsideRoots, AddressInvalid)):
-            addresses.parse(texts[way])
+            urls.parse(texts[way])
 
 
 @pytest.mark.parametrize(
@@ -156,17 +157,17 @@ def test_no_file_outside_the_roots_is_reached(
 )
 def test_what_is_no_address_is_refused_and_not_repeated(registry: Registry, text: str) -> None:
     if text.endswith("x\n"):
-        assert addresses.parse(text).password == SECRET  # an editor's last line end
+        assert urls.parse(text).password == SECRET  # an editor's last line end
         return
     with pytest.raises(AddressInvalid) as refused:
-        addresses.parse(text)
+        urls.parse(text)
     assert SECRET not in str(refused.value) + repr(refused.value.context)
 
 
 @pytest.mark.parametrize("backend", ["postgresql", "mariadb"])
 def test_the_catalog_is_no_member_of_its_fleet(migrated_url: URL, tmp_path: Path) -> None:
     with registry_on(migrated_url, tmp_path), pytest.raises(AddressInvalid, match="own catalog"):
-        addresses.parse(migrated_url.render_as_string(hide_password=False))
+        urls.parse(migrated_url.render_as_string(hide_password=False))
 
 
 def test_the_catalogs_own_file_is_no_member_either(template_copy: URL, tmp_path: Path) -> None:
@@ -176,22 +177,22 @@ def test_the_catalogs_own_file_is_no_member_either(template_copy: URL, tmp_path:
     with app.app_context():
         for text in (str(path), f"sqlite:///{path.parent}/./{path.name}"):
             with pytest.raises(AddressInvalid, match="own catalog"):
-                addresses.parse(text)
+                urls.parse(text)
         db.engine.dispose()
 
 
 def test_an_address_shows_no_secret_and_says_enough(registry: Registry) -> None:
-    url = addresses.parse(
+    url = urls.parse(
         f"postgresql://ada:{SECRET}@h:5433/shop?sslpassword={SECRET}&sslmode=require"
         f"&options=-csearch_path%3Dacme%20-cmy.token%3D{SECRET}"
     )
-    told = addresses.described(url)
+    told = urls.described(url)
     assert SECRET not in repr(told)
     for part in ("ada", "h:5433", "/shop", "sslmode=require", "sslpassword=***", "acme"):
         assert part in told.address
     assert told.server == "postgresql://h:5433"
     assert told.dialect == "postgresql"
-    assert addresses.described(addresses.parse(f"{registry.data}/a.db")).server is None
+    assert urls.described(urls.parse(f"{registry.data}/a.db")).server is None
 
 
 @pytest.mark.parametrize(
@@ -212,7 +213,7 @@ def test_what_is_no_reference_is_refused(
 ) -> None:
     monkeypatch.setenv("HEADWAY_SECRET_KEY", SECRET)
     with pytest.raises(AddressInvalid) as refused:
-        addresses.resolve(reference)
+        urls.resolve(reference)
     assert SECRET not in str(refused.value)
 
 
@@ -223,10 +224,10 @@ def test_a_reference_is_followed_each_time(
     made = registry.register("shop", reference="env:SHOP_URL")
     assert (made.address, made.identity) == ("env:SHOP_URL", identity("postgresql://h/one"))
     monkeypatch.setenv("SHOP_URL", f"postgres://u:{SECRET}@h/two")
-    assert addresses.url_of(made).database == "two"
+    assert urls.url_of(made).database == "two"
     monkeypatch.delenv("SHOP_URL")
     with pytest.raises(DatabaseUnreachable):
-        addresses.url_of(made)
+        urls.url_of(made)
 
 
 @pytest.mark.parametrize("held", [f"not {SECRET} a url", f"oracle://u:{SECRET}@h/x", "\udcff"])
@@ -238,7 +239,7 @@ def test_what_a_reference_holds_is_never_told(
     file.write_bytes(held.encode(errors="surrogateescape"))
     for reference in ("env:SHOP_URL", f"file:{file}"):
         with pytest.raises(HeadwayError) as refused:
-            addresses.resolve(reference)
+            urls.resolve(reference)
         assert SECRET not in str(refused.value)
         chain = refused.value.__cause__ or (
             None if refused.value.__suppress_context__ else refused.value.__context__
@@ -249,7 +250,7 @@ def test_what_a_reference_holds_is_never_told(
 def test_a_file_reference_takes_the_last_line_end_away(registry: Registry) -> None:
     file = registry.data / "secret"
     file.write_text("postgresql://u:p@h/shop\n")
-    assert addresses.resolve(f"file:{file}").database == "shop"
+    assert urls.resolve(f"file:{file}").database == "shop"
 
 
 def test_a_secret_under_a_lost_key_breaks_nothing_but_itself(registry: Registry) -> None:
@@ -261,8 +262,8 @@ def test_a_secret_under_a_lost_key_breaks_nothing_but_itself(registry: Registry)
     listed, _ = databases.list_databases(ROOT, Selector(), limit=9)
     assert [one.name for one in listed] == ["lost", "fine"]
     with pytest.raises(SecretUnreadable):
-        addresses.url_of(databases.get_database(ROOT, lost.id))
-    assert addresses.url_of(databases.get_database(ROOT, fine.id)).database
+        urls.url_of(databases.get_database(ROOT, lost.id))
+    assert urls.url_of(databases.get_database(ROOT, fine.id)).database
     kept = db.session.execute(sa.select(table.c.url)).scalars().all()
     assert not any("fine.db" in str(text) for text in kept)
     assert db.session.get(Database, fine.id)

@@ -8,7 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from app.extensions import db
-from app.fleet import charts, loading, overview, projects, steering
+from app.fleet import projects, rollouts
+from app.fleet.projects import scripts
+from app.fleet.reports import overview, revision_chart
 from app.models import Database, Project
 from tests.fleet.conftest import ROOT
 from tests.fleet.fleets import Fleet, broken, fleet_on, fresh, mended
@@ -25,7 +27,7 @@ def test_databases_stand_at_their_revisions(fleet: Fleet) -> None:
     fleet.add_many(2)
     fleet.add("high", "r003")
     fleet.add("none", None)
-    found = charts.chart(ROOT, fleet.project_id)
+    found = revision_chart.chart(ROOT, fleet.project_id)
     assert list(found.nodes) == ["r001", "r002", "r003"]
     assert (found.heads, found.gone) == ({"r003"}, set())
     at = {name: [dict(one.positions) for one in of] for name, of in found.stands.items()}
@@ -39,7 +41,7 @@ def test_a_database_with_two_heads_stands_at_both_and_is_one(fleet: Fleet) -> No
     write_revision(fleet.scripts, "x003", "r002")
     fleet.load()
     fleet.add("both", "heads")
-    found = charts.chart(ROOT, fleet.project_id)
+    found = revision_chart.chart(ROOT, fleet.project_id)
     assert found.heads == {"r003", "x003"}
     assert [one.current for one in found.stands["x003"]] == ["r003+x003"]
     assert found.stands["r003"] == found.stands["x003"]
@@ -52,15 +54,17 @@ def test_a_revision_that_is_gone_is_there_while_a_database_stands_on_it(fleet: F
     file = fleet.scripts / "versions" / "r003.py"
     file.unlink()
     fleet.load()
-    found = charts.chart(ROOT, fleet.project_id)
+    found = revision_chart.chart(ROOT, fleet.project_id)
     assert (found.heads, found.gone) == ({"r002"}, {"r003"})
     assert dict(found.stands["r003"][0].positions) == {"ahead": 1}
-    assert [row.revision for row in charts.missing(ROOT, fleet.project_id, limit=9)] == ["r003"]
+    assert [row.revision for row in revision_chart.missing(ROOT, fleet.project_id, limit=9)] == [
+        "r003"
+    ]
     db.session.execute(sa.update(Database).values(current="zzz"))
     standing = "UPDATE standing SET current = 'zzz'"
     db.session.execute(sa.text(standing))
     db.session.commit()
-    found = charts.chart(ROOT, fleet.project_id)
+    found = revision_chart.chart(ROOT, fleet.project_id)
     assert list(found.nodes) == ["r001", "r002"]
     assert [one.current for one in found.nowhere] == ["zzz"]
 
@@ -71,14 +75,14 @@ def test_who_brought_a_revision_and_how_often_it_was_edited(fleet: Fleet) -> Non
     fleet.drain()
     write_revision(fleet.scripts, "r003", "r002", message="edited")
     fleet.load()
-    found = charts.entries(ROOT, fleet.project_id, ["r001", "r002", "r003", "nobody"])
+    found = revision_chart.entries(ROOT, fleet.project_id, ["r001", "r002", "r003", "nobody"])
     assert list(found) == ["r001", "r002", "r003"]
     assert (found["r002"].row.rollout_id, found["r002"].by_name) == (rollout.id, "test")
     assert found["r001"].by_name is None
     assert [found[name].texts for name in found] == [1, 1, 2]
     assert found["r003"].row.message == "edited"
-    assert charts.edited(ROOT, fleet.project_id) == ["r003"]
-    assert charts.missing(ROOT, fleet.project_id, limit=9) == []
+    assert revision_chart.edited(ROOT, fleet.project_id) == ["r003"]
+    assert revision_chart.missing(ROOT, fleet.project_id, limit=9) == []
 
 
 def test_a_script_that_was_edited_has_an_origin_of_its_own(fleet: Fleet) -> None:
@@ -87,28 +91,30 @@ def test_a_script_that_was_edited_has_an_origin_of_its_own(fleet: Fleet) -> None
     fleet.drain()
     write_revision(fleet.scripts, "r003", "r002", message="edited")
     fleet.load()
-    assert charts.entries(ROOT, fleet.project_id, ["r003"])["r003"].by_name is None
+    assert revision_chart.entries(ROOT, fleet.project_id, ["r003"])["r003"].by_name is None
     fleet.add("two")
     second = fleet.start()
     fleet.drain()
     fresh()
-    assert charts.entries(ROOT, fleet.project_id, ["r003"])["r003"].row.rollout_id == second.id
+    assert (
+        revision_chart.entries(ROOT, fleet.project_id, ["r003"])["r003"].row.rollout_id == second.id
+    )
 
 
 def test_what_was_known_stays_while_the_scripts_cannot_be_used(fleet: Fleet) -> None:
     fleet.add("one")
     (fleet.scripts / "versions" / "r003.py").write_text("revision = 'r003'\nraise ValueError")
-    assert loading.load(fleet.project_id).state == "broken"
+    assert scripts.load(fleet.project_id).state == "broken"
     fresh()
-    assert len(charts.chart(ROOT, fleet.project_id).nodes) == 3
-    assert charts.entries(ROOT, fleet.project_id, ["r001"])["r001"].texts == 1
+    assert len(revision_chart.chart(ROOT, fleet.project_id).nodes) == 3
+    assert revision_chart.entries(ROOT, fleet.project_id, ["r001"])["r001"].texts == 1
 
 
 def test_nothing_is_known_of_scripts_that_nobody_has_read(fleet: Fleet) -> None:
     made, _ = projects.create_project(ROOT, {"name": "new", "location": str(fleet.scripts)})
-    found = charts.chart(ROOT, made.id)
+    found = revision_chart.chart(ROOT, made.id)
     assert (dict(found.nodes), found.nowhere) == ({}, ())
-    assert charts.entries(ROOT, made.id, ["r001"]) == {}
+    assert revision_chart.entries(ROOT, made.id, ["r001"]) == {}
 
 
 def test_what_failed_is_told_until_something_succeeds(fleet: Fleet) -> None:
@@ -123,7 +129,7 @@ def test_what_failed_is_told_until_something_succeeds(fleet: Fleet) -> None:
     mended(members[1])
     db.session.rollback()
 
-    steering.resume_rollout(ROOT, rollout.id)
+    rollouts.resume_rollout(ROOT, rollout.id)
     fleet.drain()
     fresh()
     assert overview.failed_lately(ROOT, limit=5) == []
@@ -139,7 +145,7 @@ def test_a_project_whose_scripts_moved_keeps_what_databases_stand_on(
     project = db.session.get_one(Project, fleet.project_id)
     projects.change_project(ROOT, project.id, {"location": str(shorter)}, version=project.version)
     fleet.load()
-    found = charts.chart(ROOT, fleet.project_id)
+    found = revision_chart.chart(ROOT, fleet.project_id)
     assert found.gone == {"r002", "r003"}
     assert found.heads == {"r001"}
 
@@ -154,12 +160,12 @@ def test_every_catalog_answers_alike(migrated_url: URL, tmp_path: Path) -> None:
         write_revision(fleet.scripts, "r002", "r001", message="edited")
         (fleet.scripts / "versions" / "r003.py").unlink()
         fleet.load()
-        found = charts.chart(ROOT, fleet.project_id)
+        found = revision_chart.chart(ROOT, fleet.project_id)
         assert (found.positions_at(found.nodes), found.nowhere) == ({"behind": 2}, ())
-        assert charts.edited(ROOT, fleet.project_id) == ["r002"]
-        missing = charts.missing(ROOT, fleet.project_id, limit=9)
+        assert revision_chart.edited(ROOT, fleet.project_id) == ["r002"]
+        missing = revision_chart.missing(ROOT, fleet.project_id, limit=9)
         assert [row.revision for row in missing] == ["r003"]
-        entries = charts.entries(ROOT, fleet.project_id, ["r001", "r002"])
+        entries = revision_chart.entries(ROOT, fleet.project_id, ["r001", "r002"])
         assert (entries["r002"].texts, entries["r002"].row.message) == (2, "edited")
         failed = overview.failed_lately(ROOT, limit=5)
         assert [(one.database, one.rollout_id) for one in failed] == [("d001", rollout.id)]

@@ -25,19 +25,12 @@ from app.errors import (
     SecretUnreadable,
 )
 from app.extensions import Base, db
-from app.fleet import (
-    addresses,
-    audit,
-    changing,
-    creating,
-    databases,
-    dropping,
-    overview,
-    projects,
-    secrets,
-)
-from app.fleet.actors import Actor
-from app.fleet.selectors import Selector
+from app.fleet import databases, projects
+from app.fleet.core import audit, key_rotation, urls
+from app.fleet.core.permissions import Actor
+from app.fleet.core.selectors import Selector
+from app.fleet.databases import remove
+from app.fleet.reports import overview
 from app.models import Database, Project, Role, Rollout, Stage, Webhook
 from app.models.secrets import Secret
 from headway import Project as Scripts
@@ -100,29 +93,29 @@ USE_CASES: dict[str, tuple[Role, Callable[[Actor, Registry, Database], object]]]
     ),
     "change": (
         Role.OPERATOR,
-        lambda me, _, it: changing.change_database(me, it.id, {"notes": "n"}, version=None),
+        lambda me, _, it: databases.change_database(me, it.id, {"notes": "n"}, version=None),
     ),
     "change many": (
         Role.OPERATOR,
-        lambda me, _, __: changing.change_many(me, Selector(), labels={"a": "b"}),
+        lambda me, _, __: databases.change_many(me, Selector(), labels={"a": "b"}),
     ),
     "pin": (
         Role.OPERATOR,
-        lambda me, _, it: changing.pin_database(me, it.id, reason="r", until=SOON),
+        lambda me, _, it: databases.pin_database(me, it.id, reason="r", until=SOON),
     ),
-    "unpin": (Role.OPERATOR, lambda me, _, it: changing.unpin_database(me, it.id)),
+    "unpin": (Role.OPERATOR, lambda me, _, it: databases.unpin_database(me, it.id)),
     "create": (
         Role.OPERATOR,
-        lambda me, r, _: creating.create_database(
+        lambda me, r, _: databases.create_database(
             me, {"project_id": r.project_id, "url": f"{r.data}/made.db"}
         ),
     ),
-    "retire": (Role.OPERATOR, lambda me, _, it: dropping.retire_database(me, it.id)),
+    "retire": (Role.OPERATOR, lambda me, _, it: databases.retire_database(me, it.id)),
     "drop": (
         Role.ADMIN,
-        lambda me, _, it: dropping.drop_database(me, it.id, confirm=it.name),
+        lambda me, _, it: databases.drop_database(me, it.id, confirm=it.name),
     ),
-    "rotate": (Role.ADMIN, lambda me, _, __: secrets.rotate_keys(me)),
+    "rotate": (Role.ADMIN, lambda me, _, __: key_rotation.rotate_keys(me)),
 }
 
 
@@ -158,7 +151,7 @@ def test_a_database_is_kept_with_all_that_was_said_and_no_password(anywhere: Reg
     assert (kept.owner.name, kept.project.name) == ("Ada", "shop")
     assert labels(kept) == {"tier": "gold", "region": "eu"}
     assert (kept.dialect, kept.server) == ("postgresql", "postgresql://db.example.org:5432")
-    assert addresses.url_of(kept).password == "s3cr3t-w0rd"
+    assert urls.url_of(kept).password == "s3cr3t-w0rd"
     raw = db.session.execute(sa.select(sa.table("database", sa.column("url")))).all()
     assert "s3cr3t-w0rd" not in str(raw)
     (event, *_), _ = audit.list_events(ROOT, limit=1)
@@ -176,7 +169,7 @@ def test_a_name_follows_the_address(registry: Registry) -> None:
     ):
         made, _ = databases.register_database(ROOT, {"project_id": registry.project_id, **where})
         assert made.name == name
-        dropping.retire_database(ROOT, made.id)
+        databases.retire_database(ROOT, made.id)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +221,7 @@ def test_the_same_at_once_is_registered_once(anywhere: Registry) -> None:
         refused = [answer for answer in answers if not isinstance(answer, tuple)]
         assert len(made) == 1, answers
         assert all(isinstance(one, DatabaseRegistered | NameTaken) for one in refused), answers
-        dropping.retire_database(ROOT, made[0][0].id)
+        databases.retire_database(ROOT, made[0][0].id)
     assert anywhere.is_counted_right()
 
 
@@ -274,7 +267,7 @@ def test_a_list_is_narrowed_by_all_that_is_given(anywhere: Registry) -> None:
     anywhere.register("c", labels={"tier": "free"}, strategy="on_open")
     anywhere.register("100%_d")
     (b,) = listed(search="/b.db")
-    changing.pin_database(ROOT, b.id, reason="audit", until=SOON)
+    databases.pin_database(ROOT, b.id, reason="audit", until=SOON)
     db.session.execute(
         sa.update(Database).where(Database.name == "c").values(position="behind", current="r1")
     )
@@ -336,18 +329,18 @@ def test_what_is_given_changes_and_the_rest_stays(anywhere: Registry) -> None:
     owner, _ = person(Role.VIEWER, "Ada")
     made = anywhere.register("a", labels={"tier": "gold", "region": "eu"}, notes="n")
     values: dict[str, Any] = {"labels": {"tier": "free", "region": None, "new": "1"}}
-    changed = changing.change_database(ROOT, made.id, values, version=1)
+    changed = databases.change_database(ROOT, made.id, values, version=1)
     assert labels(changed) == {"tier": "free", "new": "1"}
     assert (changed.notes, changed.version) == ("n", 2)
     values = {"owner_id": owner.id, "name": "b", "notes": None}
-    changed = changing.change_database(ROOT, made.id, values, version=2)
+    changed = databases.change_database(ROOT, made.id, values, version=2)
     assert changed.owner
     assert (changed.owner.name, changed.name, changed.notes) == ("Ada", "b", None)
-    assert changing.change_database(ROOT, made.id, {"name": "b"}, version=3).version == 3
+    assert databases.change_database(ROOT, made.id, {"name": "b"}, version=3).version == 3
     with pytest.raises(RecordChanged):
-        changing.change_database(ROOT, made.id, {"notes": "x"}, version=1)
+        databases.change_database(ROOT, made.id, {"notes": "x"}, version=1)
     with pytest.raises(AccountNotFound):
-        changing.change_database(ROOT, made.id, {"owner_id": 999}, version=None)
+        databases.change_database(ROOT, made.id, {"owner_id": 999}, version=None)
     events, _ = audit.list_events(ROOT, limit=9, action="database.changed")
     assert len(events) == 2
 
@@ -357,30 +350,30 @@ def test_another_url_makes_where_it_stands_unknown(anywhere: Registry) -> None:
     anywhere.register("b")
     move(made.id, "at_head", "r003")
     with pytest.raises(DatabaseRegistered):
-        changing.change_database(ROOT, made.id, {"url": f"{anywhere.data}/b.db"}, version=None)
+        databases.change_database(ROOT, made.id, {"url": f"{anywhere.data}/b.db"}, version=None)
     same = {"url": f"sqlite:///{anywhere.data}/./a.db"}
-    assert changing.change_database(ROOT, made.id, same, version=None).position == "at_head"
-    moved = changing.change_database(
+    assert databases.change_database(ROOT, made.id, same, version=None).position == "at_head"
+    moved = databases.change_database(
         ROOT, made.id, {"url": "postgresql://u:s3cr3t@h/a"}, version=None
     )
     assert (moved.position, moved.current, moved.dialect) == ("", "", "postgresql")
-    assert addresses.url_of(moved).password == "s3cr3t"
+    assert urls.url_of(moved).password == "s3cr3t"
     assert anywhere.is_counted_right()
-    referred = changing.change_database(ROOT, made.id, {"reference": "env:NONE"}, version=None)
+    referred = databases.change_database(ROOT, made.id, {"reference": "env:NONE"}, version=None)
     assert (referred.address, referred.identity) == ("env:NONE", None)
 
 
 def move(database_id: int, position: str, current: str) -> None:
     """As a refresh does."""
-    from app.fleet import standings
-    from app.fleet.transactions import writing
+    from app.fleet.core import positions
+    from app.fleet.core.transactions import writing
 
     with writing() as session:
         database = databases.find(session, database_id)
-        before = standings.place_of(database)
+        before = positions.place_of(database)
         database.position, database.current = position, current
         session.flush()
-        standings.shift(session, left=[before], entered=[standings.place_of(database)])
+        positions.shift(session, left=[before], entered=[positions.place_of(database)])
 
 
 def test_of_two_changes_to_one_version_one_is_told(anywhere: Registry) -> None:
@@ -388,7 +381,7 @@ def test_of_two_changes_to_one_version_one_is_told(anywhere: Registry) -> None:
     answers = at_once(
         anywhere.app,
         *[
-            lambda n=n: changing.change_database(
+            lambda n=n: databases.change_database(
                 ROOT, made.id, {"labels": {"who": n}}, version=made.version
             )
             for n in ("x", "y")
@@ -404,7 +397,7 @@ def test_many_are_changed_at_once(anywhere: Registry) -> None:
     other = anywhere.register("other")
     version = listed()[0].version
     chosen = Selector(labels={"tier": "gold"})
-    changed = changing.change_many(
+    changed = databases.change_many(
         ROOT, chosen, labels={"tier": "silver", "old": None}, strategy="on_open"
     )
     assert changed == 30
@@ -413,9 +406,9 @@ def test_many_are_changed_at_once(anywhere: Registry) -> None:
     assert listed()[0].version == version + 1
     db.session.remove()
     assert labels(databases.get_database(ROOT, other.id)) == {}
-    assert changing.change_many(ROOT, Selector(project_id=999), labels={"a": "b"}) == 0
+    assert databases.change_many(ROOT, Selector(project_id=999), labels={"a": "b"}) == 0
     with pytest.raises(InputInvalid):
-        changing.change_many(ROOT, Selector())
+        databases.change_many(ROOT, Selector())
 
 
 @pytest.mark.parametrize(
@@ -428,15 +421,15 @@ def test_a_pin_has_a_reason_and_an_end_to_come(
 ) -> None:
     made = registry.register("a")
     with pytest.raises(InputInvalid):
-        changing.pin_database(ROOT, made.id, reason=reason, until=until)
+        databases.pin_database(ROOT, made.id, reason=reason, until=until)
 
 
 def test_a_pin_is_taken_away_again(anywhere: Registry) -> None:
     made = anywhere.register("a")
-    pinned = changing.pin_database(ROOT, made.id, reason="audit", until=SOON)
+    pinned = databases.pin_database(ROOT, made.id, reason="audit", until=SOON)
     assert (pinned.pin_reason, pinned.pin_until) == ("audit", SOON)
-    assert changing.unpin_database(ROOT, made.id).pin_until is None
-    changing.unpin_database(ROOT, made.id)
+    assert databases.unpin_database(ROOT, made.id).pin_until is None
+    databases.unpin_database(ROOT, made.id)
     events, _ = audit.list_events(ROOT, limit=9, subject_type="database")
     assert [event.action for event in events] == [
         *("database.unpinned", "database.pinned", "database.registered")
@@ -469,7 +462,7 @@ def place(request: pytest.FixtureRequest, registry: Registry) -> Iterator[URL]:
 def create(registry: Registry, url: URL, **more: Any) -> Database:
     text = url.render_as_string(hide_password=False)
     values = {"project_id": registry.project_id, "name": "new", "url": text, **more}
-    return creating.create_database(ROOT, values)[0]
+    return databases.create_database(ROOT, values)[0]
 
 
 def test_a_database_is_created_at_head_and_dropped_again(registry: Registry, place: URL) -> None:
@@ -480,9 +473,9 @@ def test_a_database_is_created_at_head_and_dropped_again(registry: Registry, pla
     assert (seen.position, seen.current) == ("at_head", ("r003",))
     assert registry.is_counted_right()
     with pytest.raises(InputInvalid):
-        dropping.drop_database(ROOT, made.id, confirm="New")
+        databases.drop_database(ROOT, made.id, confirm="New")
     assert real(registry, place).position == "at_head"
-    dropped = dropping.drop_database(ROOT, made.id, confirm="new")
+    dropped = databases.drop_database(ROOT, made.id, confirm="new")
     assert real(registry, place).position in ("empty", "unreachable")
     assert dropped.database.retired_at
     if place.get_backend_name() == "sqlite":
@@ -562,7 +555,7 @@ def test_one_request_sent_several_times_at_once_makes_one(registry: Registry) ->
     }
 
     def make() -> tuple[Database, bool]:
-        return creating.create_database(actor, dict(asked), key="one")
+        return databases.create_database(actor, dict(asked), key="one")
 
     answers = at_once(registry.app, *[make] * 4)
     assert sorted(again for _, again in answers) == [False, True, True, True], answers
@@ -588,7 +581,7 @@ def test_what_cannot_be_created_leaves_nothing(
     }
     asked = {"project_id": registry.project_id, "url": f"{registry.data}/new.db"} | told
     with pytest.raises(error):
-        creating.create_database(ROOT, asked)
+        databases.create_database(ROOT, asked)
     assert listed() == []
 
 
@@ -607,7 +600,7 @@ def test_a_retired_one_stays_as_it_is_and_frees_its_name_and_url(anywhere: Regis
     path = anywhere.data / "a.db"
     Scripts.load(anywhere.scripts).at(path).create("r001")
     made = anywhere.register("a", url=str(path), labels={"tier": "gold"})
-    gone = dropping.retire_database(ROOT, made.id)
+    gone = databases.retire_database(ROOT, made.id)
     assert path.exists()
     assert gone.name == f"a (retired {made.id})"
     assert (gone.identity, gone.rollout_id, labels(gone)) == (None, None, {"tier": "gold"})
@@ -615,11 +608,11 @@ def test_a_retired_one_stays_as_it_is_and_frees_its_name_and_url(anywhere: Regis
     found, _ = databases.list_databases(ROOT, Selector(), limit=9, retired=True)
     assert [one.id for one in found] == [made.id]
     with pytest.raises(DatabaseNotFound):
-        dropping.retire_database(ROOT, made.id)
+        databases.retire_database(ROOT, made.id)
     with pytest.raises(DatabaseNotFound):
-        changing.change_database(ROOT, made.id, {"notes": "x"}, version=None)
+        databases.change_database(ROOT, made.id, {"notes": "x"}, version=None)
     with pytest.raises(AddressInvalid):
-        addresses.url_of(databases.get_database(ROOT, gone.id))
+        urls.url_of(databases.get_database(ROOT, gone.id))
     assert anywhere.register("a", url=str(path)).id != made.id
     assert anywhere.is_counted_right()
 
@@ -650,16 +643,16 @@ def test_one_in_a_rollout_stays_until_that_has_ended(anywhere: Registry) -> None
     db.session.execute(sa.update(Database).values(rollout_id=rollout.id))
     db.session.commit()
     for act in (
-        lambda: dropping.retire_database(ROOT, made.id),
-        lambda: dropping.drop_database(ROOT, made.id, confirm="a"),
-        lambda: changing.change_database(ROOT, made.id, {"url": "mysql://h/x"}, version=None),
+        lambda: databases.retire_database(ROOT, made.id),
+        lambda: databases.drop_database(ROOT, made.id, confirm="a"),
+        lambda: databases.change_database(ROOT, made.id, {"url": "mysql://h/x"}, version=None),
     ):
         with pytest.raises(StillNeeded, match=f"rollout {rollout.id}"):
             act()
     assert path.exists()
     db.session.execute(sa.update(Rollout).values(stage=Stage.CANCELLED))
     db.session.commit()
-    assert dropping.drop_database(ROOT, made.id, confirm="a").snapshot
+    assert databases.drop_database(ROOT, made.id, confirm="a").snapshot
     assert not path.exists()
     assert anywhere.is_counted_right()
 
@@ -669,7 +662,7 @@ def test_a_drop_that_fails_leaves_the_member_and_its_file(registry: Registry) ->
     path.write_bytes(b"SQLite format 3\x00" + b"damaged" * 500)
     made = registry.register("a", url=str(path))
     with pytest.raises(HeadwayError):
-        dropping.drop_database(ROOT, made.id, confirm="a")
+        databases.drop_database(ROOT, made.id, confirm="a")
     assert path.exists()
     assert names(listed()) == ["a"]
     assert registry.is_counted_right()
@@ -679,18 +672,18 @@ def test_a_drop_that_was_interrupted_can_be_done_again(registry: Registry) -> No
     path = registry.data / "a.db"
     Scripts.load(registry.scripts).at(path).create("r001")
     made = registry.register("a", url=str(path))
-    dropping._withdraw(made.id, "a")  # and there its process was killed
+    remove._withdraw(made.id, "a")  # and there its process was killed
     assert listed() == []
     with pytest.raises(DatabaseRegistered):
         registry.register("b", url=str(path))
-    assert dropping.drop_database(ROOT, made.id, confirm="a").snapshot
+    assert databases.drop_database(ROOT, made.id, confirm="a").snapshot
     assert registry.register("b", url=str(path))
     assert registry.is_counted_right()
 
 
 def test_a_file_that_is_gone_is_dropped_without_a_snapshot(registry: Registry) -> None:
     made = registry.register("a")
-    dropped = dropping.drop_database(ROOT, made.id, confirm="a")
+    dropped = databases.drop_database(ROOT, made.id, confirm="a")
     assert dropped.snapshot is None
     assert "nothing in it" in dropped.note
 
@@ -704,10 +697,10 @@ def test_what_tenants_share_is_not_dropped_under_them(
     tenant = registry.register("tenant", url=f"{text}{joint}options=-csearch_path%3Dacme")
     for one in (tenant, whole):
         with pytest.raises(StillNeeded):
-            dropping.drop_database(ROOT, one.id, confirm=one.name)
+            databases.drop_database(ROOT, one.id, confirm=one.name)
     assert real(registry, postgresql_url).position == "empty"
-    dropping.retire_database(ROOT, tenant.id)
-    dropping.drop_database(ROOT, whole.id, confirm="whole")
+    databases.retire_database(ROOT, tenant.id)
+    databases.drop_database(ROOT, whole.id, confirm="whole")
     assert real(registry, postgresql_url).position == "unreachable"
 
 
@@ -719,14 +712,14 @@ def test_the_fleet_at_a_glance(anywhere: Registry) -> None:
     made = [
         anywhere.register(f"d{n}", labels={"tier": "gold" if n < 2 else "free"}) for n in range(5)
     ]
-    changing.change_database(ROOT, made[0].id, {"owner_id": ada.id}, version=None)
+    databases.change_database(ROOT, made[0].id, {"owner_id": ada.id}, version=None)
     move(made[0].id, "at_head", "r003")
     move(made[1].id, "behind", "r001")
     move(made[2].id, "behind", "r002")
-    changing.pin_database(ROOT, made[3].id, reason="r", until=SOON)
+    databases.pin_database(ROOT, made[3].id, reason="r", until=SOON)
     db.session.execute(sa.update(Database).where(Database.id == made[1].id).values(drift=3))
     db.session.commit()
-    dropping.retire_database(ROOT, made[4].id)
+    databases.retire_database(ROOT, made[4].id)
     seen = overview.overview(ROOT, by="owner")
     assert (seen.databases, seen.drifted, seen.pinned, seen.retired) == (4, 1, 1, 1)
     assert seen.positions == {"at_head": 1, "behind": 2, "unknown": 1}
@@ -765,25 +758,25 @@ def test_keys_are_rotated_while_everything_stays_readable(
         db.session.remove()
         db.engine.dispose()
     with with_keys(migrated_url, tmp_path, new, old).app_context():
-        assert addresses.url_of(databases.get_database(ROOT, key)).database
+        assert urls.url_of(databases.get_database(ROOT, key)).database
         db.session.remove()
-        first = secrets.rotate_keys(ROOT)
+        first = key_rotation.rotate_keys(ROOT)
         assert (first.renewed, first.fresh, first.unreadable) == (602, 0, 0)
-        second = secrets.rotate_keys(ROOT)
+        second = key_rotation.rotate_keys(ROOT)
         assert (second.renewed, second.fresh, second.unreadable) == (0, 602, 0)
         db.session.remove()
         assert listed()[0].version == version
         db.session.remove()
         db.engine.dispose()
     with with_keys(migrated_url, tmp_path, new).app_context():
-        assert addresses.url_of(databases.get_database(ROOT, key)).database
+        assert urls.url_of(databases.get_database(ROOT, key)).database
         assert db.session.scalars(sa.select(Webhook.secret)).one() == "s"
         db.session.remove()
         db.engine.dispose()
     with with_keys(migrated_url, tmp_path, old).app_context():
         with pytest.raises(SecretUnreadable):
-            addresses.url_of(databases.get_database(ROOT, key))
-        assert secrets.rotate_keys(ROOT).unreadable == 602
+            urls.url_of(databases.get_database(ROOT, key))
+        assert key_rotation.rotate_keys(ROOT).unreadable == 602
         db.session.remove()
         db.engine.dispose()
 
@@ -795,4 +788,4 @@ def test_every_secret_of_the_catalog_is_rotated() -> None:
         for column in table.columns
         if isinstance(column.type, Secret)
     }
-    assert secret == set(secrets.KEPT)
+    assert secret == set(key_rotation.KEPT)

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from app.extensions import db
-from app.fleet import distributed
+from app.fleet.workers import celery as workers_celery
 from app.models import Project
 from tests import servers
 from tests.fleet.sites import Site, family, is_running, kill, site_on
@@ -39,7 +39,7 @@ def redis() -> Iterator[str]:
 
 def empty(url: str) -> None:
     with kombu.Connection(url) as connection, connection.channel() as channel:
-        channel.queue_delete(distributed.QUEUE)
+        channel.queue_delete(workers_celery.QUEUE)
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_a_broker_that_is_not_there_yet_is_waited_for(site: Site) -> None:
 
 
 def test_celery_knows_the_app_by_its_path(site: Site, redis: str) -> None:
-    celery = (sys.executable, "-m", "celery", "-A", "app.cli.distributed")
+    celery = (sys.executable, "-m", "celery", "-A", "app.processes.celery")
     site.start(*celery, "worker", "--pool", "solo", HEADWAY_BROKER_URL=redis)
     site.until_alive(1)
     rollout = site.begin(3)
@@ -190,7 +190,7 @@ def test_celery_knows_the_app_by_its_path(site: Site, redis: str) -> None:
 
 
 def test_threads_are_refused(site: Site, redis: str) -> None:
-    celery = (sys.executable, "-m", "celery", "-A", "app.cli.distributed")
+    celery = (sys.executable, "-m", "celery", "-A", "app.processes.celery")
     worker = site.start(*celery, "worker", "--pool", "threads", HEADWAY_BROKER_URL=redis)
     assert worker.wait(30) != 0
     assert "Use --pool=prefork" in site.log.read_text()

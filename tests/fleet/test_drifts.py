@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL
 
 from app import errors
 from app.extensions import db
-from app.fleet import checks, databases, drifts, projects, webhooks
+from app.fleet import databases, drift, projects, webhooks
 from app.models import Database, Delivery, Difference, Event, Project, Role
 from tests.fleet.conftest import ROOT, at_once, person, ready_project
 from tests.migrator.making import run, send
@@ -39,40 +39,40 @@ def drift_of(database: Database) -> int | None:
 
 
 def told(project_id: int, **which: bool) -> list[tuple[str, int]]:
-    found, _ = drifts.list_groups(ROOT, project_id, limit=50, **which)  # type: ignore[arg-type]
+    found, _ = drift.list_groups(ROOT, project_id, limit=50, **which)  # type: ignore[arg-type]
     return [(one.says, one.databases) for one in found]
 
 
 def test_databases_that_share_a_difference_are_one_group(shop: int, tmp_path: Path) -> None:
     assert told(shop) == []
     some = [member(shop, tmp_path, f"d{number}") for number in range(4)]
-    assert checks.check(some[0], []) == 0
-    assert checks.check(some[1], [INDEX]) == 1
-    assert checks.check(some[2], [INDEX, COLUMN]) == 2
-    assert checks.check(some[3], [INDEX, ODD, COLUMN]) == 3
+    assert drift.check(some[0], []) == 0
+    assert drift.check(some[1], [INDEX]) == 1
+    assert drift.check(some[2], [INDEX, COLUMN]) == 2
+    assert drift.check(some[3], [INDEX, ODD, COLUMN]) == 3
     assert told(shop) == [
         ("extra index t1.ix_more", 3),
         ("extra column t1.rogue", 2),
         ("other identity of a column", 1),
     ]
-    found, after = drifts.list_groups(ROOT, shop, limit=2)
+    found, after = drift.list_groups(ROOT, shop, limit=2)
     assert [one.mends[0].sql for one in found] == [INDEX[1], COLUMN[1]]
     assert found[0].mends[0].dialect == "sqlite"
-    rest, end = drifts.list_groups(ROOT, shop, limit=2, after=after)
+    rest, end = drift.list_groups(ROOT, shop, limit=2, after=after)
     assert [(one.says, one.mends, end) for one in rest] == [(ODD[0], (), None)]
-    shared, _ = drifts.list_differences(ROOT, limit=50, project_id=shop, digest=found[1].digest)
+    shared, _ = drift.list_differences(ROOT, limit=50, project_id=shop, digest=found[1].digest)
     assert [one.database_id for one in shared] == [some[2].id, some[3].id]
 
 
 def test_the_next_check_takes_the_place_of_the_last(shop: int, tmp_path: Path) -> None:
     one = member(shop, tmp_path, "d")
     version = one.version
-    checks.check(one, [INDEX, COLUMN])
+    drift.check(one, [INDEX, COLUMN])
     assert drift_of(one) == 2
-    checks.check(one, [COLUMN])
+    drift.check(one, [COLUMN])
     assert drift_of(one) == 1
     assert told(shop) == [("extra column t1.rogue", 1)]
-    checks.check(one, [])
+    drift.check(one, [])
     assert (drift_of(one), told(shop)) == (0, [])
     seen = db.session.get_one(Database, one.id)
     assert seen.drift_at
@@ -81,20 +81,20 @@ def test_the_next_check_takes_the_place_of_the_last(shop: int, tmp_path: Path) -
 
 def test_what_is_ignored_does_not_count(shop: int, tmp_path: Path) -> None:
     some = [member(shop, tmp_path, f"d{number}") for number in range(3)]
-    checks.check(some[0], [INDEX])
-    checks.check(some[1], [INDEX, COLUMN])
-    digest = checks.digest_of(INDEX[0])
-    kept = drifts.ignore(ROOT, shop, digest[:8], "  made by the DBA  ")
+    drift.check(some[0], [INDEX])
+    drift.check(some[1], [INDEX, COLUMN])
+    digest = drift.digest_of(INDEX[0])
+    kept = drift.ignore(ROOT, shop, digest[:8], "  made by the DBA  ")
     assert (kept.says, kept.reason, kept.by_name) == (INDEX[0], "made by the DBA", "test")
     assert [drift_of(one) for one in some] == [0, 1, None]
-    assert checks.check(some[2], [INDEX]) == 0
+    assert drift.check(some[2], [INDEX]) == 0
     assert told(shop, ignored=False) == [(COLUMN[0], 1)]
     assert told(shop, ignored=True) == [(INDEX[0], 3)]
-    assert drifts.ignore(ROOT, shop, digest, "another reason").id == kept.id
-    drifts.unignore(ROOT, shop, digest)
+    assert drift.ignore(ROOT, shop, digest, "another reason").id == kept.id
+    drift.unignore(ROOT, shop, digest)
     assert [drift_of(one) for one in some] == [1, 2, 1]
     with pytest.raises(errors.DifferenceNotFound, match="not ignored"):
-        drifts.unignore(ROOT, shop, digest)
+        drift.unignore(ROOT, shop, digest)
     db.session.rollback()
     actions = db.session.scalars(select(Event.action).where(Event.action.startswith("drift.")))
     assert list(actions) == ["drift.ignored", "drift.ignored", "drift.unignored"]
@@ -103,39 +103,39 @@ def test_what_is_ignored_does_not_count(shop: int, tmp_path: Path) -> None:
 def test_ignored_in_one_project_is_not_in_another(shop: int, tmp_path: Path) -> None:
     other = ready_project(tmp_path / "scripts", "other")
     one, two = member(shop, tmp_path, "a"), member(other, tmp_path, "b")
-    checks.check(one, [INDEX])
-    checks.check(two, [INDEX])
-    drifts.ignore(ROOT, shop, checks.digest_of(INDEX[0]), "here only")
+    drift.check(one, [INDEX])
+    drift.check(two, [INDEX])
+    drift.ignore(ROOT, shop, drift.digest_of(INDEX[0]), "here only")
     assert (drift_of(one), drift_of(two)) == (0, 1)
 
 
 def test_two_who_ignore_the_same_at_once(fleet_anywhere: Flask, shop: int, tmp_path: Path) -> None:
-    checks.check(member(shop, tmp_path, "a"), [INDEX])
-    digest = checks.digest_of(INDEX[0])
-    found = at_once(fleet_anywhere, *[lambda: drifts.ignore(ROOT, shop, digest, "why not").id] * 4)
+    drift.check(member(shop, tmp_path, "a"), [INDEX])
+    digest = drift.digest_of(INDEX[0])
+    found = at_once(fleet_anywhere, *[lambda: drift.ignore(ROOT, shop, digest, "why not").id] * 4)
     assert len(set(found)) == 1, found
 
 
 def test_a_difference_is_named_by_what_no_other_shares(shop: int, tmp_path: Path) -> None:
-    checks.check(member(shop, tmp_path, "a"), [INDEX, COLUMN])
+    drift.check(member(shop, tmp_path, "a"), [INDEX, COLUMN])
     for wrong in ("", "nope", "%"):
         with pytest.raises(errors.DifferenceNotFound):
-            drifts.ignore(ROOT, shop, wrong, "because")
+            drift.ignore(ROOT, shop, wrong, "because")
     with pytest.raises(errors.InputInvalid, match="why"):
-        drifts.ignore(ROOT, shop, checks.digest_of(INDEX[0]), "  ")
+        drift.ignore(ROOT, shop, drift.digest_of(INDEX[0]), "  ")
 
 
 def test_a_viewer_may_look_and_not_ignore(shop: int, tmp_path: Path) -> None:
-    checks.check(member(shop, tmp_path, "a"), [INDEX])
+    drift.check(member(shop, tmp_path, "a"), [INDEX])
     _, viewer = person(Role.VIEWER)
     _, operator = person(Role.OPERATOR)
-    assert drifts.list_groups(viewer, shop, limit=5)[0]
-    digest = checks.digest_of(INDEX[0])
+    assert drift.list_groups(viewer, shop, limit=5)[0]
+    digest = drift.digest_of(INDEX[0])
     with pytest.raises(errors.RoleInsufficient):
-        drifts.ignore(viewer, shop, digest, "because")
+        drift.ignore(viewer, shop, digest, "because")
     with pytest.raises(errors.RoleInsufficient):
-        drifts.unignore(viewer, shop, digest)
-    assert drifts.ignore(operator, shop, digest, "because").by_name == "operator"
+        drift.unignore(viewer, shop, digest)
+    assert drift.ignore(operator, shop, digest, "because").by_name == "operator"
 
 
 def test_drift_is_announced_when_it_is_new(shop: int, tmp_path: Path) -> None:
@@ -149,17 +149,17 @@ def test_drift_is_announced_when_it_is_new(shop: int, tmp_path: Path) -> None:
         rows = db.session.scalars(select(Delivery).order_by(Delivery.id))
         return [row.body["new"] for row in rows]
 
-    checks.check(one, [])
+    drift.check(one, [])
     assert sent() == []
-    checks.check(one, [INDEX])
+    drift.check(one, [INDEX])
     assert sent() == [[INDEX[0]]]
-    checks.check(one, [INDEX])
+    drift.check(one, [INDEX])
     assert sent() == [[INDEX[0]]]
-    checks.check(one, [INDEX, COLUMN])
+    drift.check(one, [INDEX, COLUMN])
     assert sent() == [[INDEX[0]], [COLUMN[0]]]
-    drifts.ignore(ROOT, shop, checks.digest_of(INDEX[0]), "ok")
-    checks.check(one, [])
-    checks.check(one, [INDEX])
+    drift.ignore(ROOT, shop, drift.digest_of(INDEX[0]), "ok")
+    drift.check(one, [])
+    drift.check(one, [INDEX])
     assert len(sent()) == 2
     body = db.session.scalars(select(Delivery.body).order_by(Delivery.id)).first() or {}
     assert body["database"] == {"id": one.id, "name": "a"}
@@ -185,11 +185,11 @@ def test_a_real_database_is_compared_grouped_and_mended(
                 "url": url.render_as_string(hide_password=False),
             },
         )
-        found.append(checks.look_at(made, scripts.at(url)))
+        found.append(drift.look_at(made, scripts.at(url)))
     assert found == [1, 1]
-    (group,), _ = drifts.list_groups(ROOT, shop, limit=5)
+    (group,), _ = drift.list_groups(ROOT, shop, limit=5)
     assert (group.says, group.databases) == ("extra index t1.ix_more", 2)
     for number, url in enumerate(urls):
         send(url, group.mends[0].sql)
-        assert checks.look_at(databases.find_database(ROOT, f"d{number}"), scripts.at(url)) == 0
+        assert drift.look_at(databases.find_database(ROOT, f"d{number}"), scripts.at(url)) == 0
     assert db.session.scalar(select(func.count()).select_from(Difference)) == 0

@@ -151,7 +151,7 @@ def test_a_worker_waits_until_its_catalog_is_at_head(
     quick.url = sqlite_url  # nothing is there yet
     supervisor = quick.supervise(1)
     time.sleep(4)
-    assert len(those_below(supervisor.pid, "app.cli.work")) == 1
+    assert len(those_below(supervisor.pid, "app.processes.worker")) == 1
     boot(sqlite_url)
     engine = sa.create_engine(sqlite_url, poolclass=sa.NullPool)
 
@@ -197,7 +197,7 @@ def test_usr2_does_not_double_the_workers(quick: Site) -> None:
         return next((one for one in psutil.Process(server.pid).children() if supervised(one)), None)
 
     def supervised(process: psutil.Process) -> bool:
-        return len(those_below(process.pid, "app.supervisor")) == 1
+        return len(those_below(process.pid, "app.processes.supervisor")) == 1
 
     quick.until(lambda: (new := new_master()) and len(family(new.pid)) >= 2)
     new = new_master()
@@ -218,7 +218,7 @@ def test_with_no_workers_or_with_a_broker_none_is_beside_the_server(quick: Site)
     broker, other = quick.serve(2, HEADWAY_BROKER_URL="redis://127.0.0.1:1/0")
     quick.until(lambda: answers(port) and answers(other))
     for server in (none, broker):
-        assert those_below(server.pid, "app.supervisor") == []
+        assert those_below(server.pid, "app.processes.supervisor") == []
 
 
 def test_once_does_what_can_be_done_and_ends(quick: Site) -> None:

@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from app.errors import RoleInsufficient
-from app.fleet import finding
+from app.fleet.projects import discovery
 from app.models import Role
 from tests.fleet.conftest import ROOT, person, project_at
 from tests.migrator.scripts import write_project
@@ -22,10 +22,10 @@ def test_the_nearest_come_first_and_projects_are_left_out(
     (tmp_path / "plain").mkdir()
     (tmp_path / "loop").symlink_to(tmp_path)
     (near / "env.py").write_text("raise SystemExit('nobody runs this')")
-    assert finding.found_folders(ROOT, limit=9) == [str(near), str(deep)]
-    assert finding.found_folders(ROOT, limit=1) == [str(near)]
+    assert discovery.found_folders(ROOT, limit=9) == [str(near), str(deep)]
+    assert discovery.found_folders(ROOT, limit=1) == [str(near)]
     project_at(near)
-    assert finding.found_folders(ROOT, limit=9) == [str(deep)]
+    assert discovery.found_folders(ROOT, limit=9) == [str(deep)]
 
 
 def test_a_look_around_ends(
@@ -34,13 +34,13 @@ def test_a_look_around_ends(
     for number in range(20):
         (tmp_path / f"f{number:02}").mkdir()
     write_project(tmp_path / "f00" / "deep", 1)
-    monkeypatch.setattr(finding, "MOST_LOOKED_AT", 20)
-    assert finding.found_folders(ROOT, limit=9) == []
-    monkeypatch.setattr(finding, "MOST_LOOKED_AT", 22)
-    assert len(finding.found_folders(ROOT, limit=9)) == 1
+    monkeypatch.setattr(discovery, "MOST_LOOKED_AT", 20)
+    assert discovery.found_folders(ROOT, limit=9) == []
+    monkeypatch.setattr(discovery, "MOST_LOOKED_AT", 22)
+    assert len(discovery.found_folders(ROOT, limit=9)) == 1
 
 
 def test_who_may_make_no_project_is_shown_no_folder(fleet_here: Flask) -> None:
     _, viewer = person(Role.OPERATOR)
     with pytest.raises(RoleInsufficient):
-        finding.found_folders(viewer, limit=1)
+        discovery.found_folders(viewer, limit=1)

@@ -11,8 +11,10 @@ from sqlalchemy.engine import URL
 
 from app.errors import InputInvalid, OutsideRoots
 from app.extensions import db
-from app.fleet import audit, databases, importing, projects
-from app.fleet.selectors import Selector
+from app.fleet import databases, projects
+from app.fleet.core import audit
+from app.fleet.core.selectors import Selector
+from app.fleet.databases import import_sources
 from app.models import Database, Label, Role
 from headway import Project as Scripts
 from headway.dialects import dialect_of
@@ -142,7 +144,9 @@ def test_files_are_found_named_and_labelled_by_their_path(registry: Registry) ->
     for ending in ("-wal", "-journal", ".headway.lock", ".20260101T000000Z.r1.snapshot"):
         os.link(registry.data / "eu/acme/app.db", f"{registry.data}/eu/acme/app.db{ending}")
     pattern = f"{registry.data}/**/*"
-    rows = list(importing.from_files(pattern, labels=r"/(?P<region>eu|us)/(?P<customer>[^/]+)/"))
+    rows = list(
+        import_sources.from_files(pattern, labels=r"/(?P<region>eu|us)/(?P<customer>[^/]+)/")
+    )
     assert [(row["name"], row["labels"]) for row in rows] == [
         ("eu/acme/app", {"region": "eu", "customer": "acme"}),
         ("eu/zoë ltd/app", {"region": "eu", "customer": "zoë ltd"}),
@@ -159,13 +163,13 @@ def test_a_name_with_marks_of_a_url_is_found_again(registry: Registry) -> None:
     path = registry.data / "50% off? #1 & more.db"
     Scripts.load(registry.scripts).at(path).create("r001")
     done = databases.register_many(
-        ROOT, registry.project_id, importing.from_files(f"{registry.data}/*.db")
+        ROOT, registry.project_id, import_sources.from_files(f"{registry.data}/*.db")
     )
     assert done.added == 1
-    from app.fleet import addresses
+    from app.fleet.core import urls
 
     (one,) = listed()
-    assert addresses.url_of(databases.get_database(ROOT, one.id)).database == str(path)
+    assert urls.url_of(databases.get_database(ROOT, one.id)).database == str(path)
 
 
 def test_links_out_of_the_roots_are_refused_one_by_one(registry: Registry, tmp_path: Path) -> None:
@@ -173,18 +177,18 @@ def test_links_out_of_the_roots_are_refused_one_by_one(registry: Registry, tmp_p
     scripts.at(tmp_path / "outside.db").create("r001")
     scripts.at(registry.data / "inside.db").create("r001")
     (registry.data / "link.db").symlink_to(tmp_path / "outside.db")
-    rows = importing.from_files(f"{registry.data}/*.db")
+    rows = import_sources.from_files(f"{registry.data}/*.db")
     done = databases.register_many(ROOT, registry.project_id, rows)
     assert (done.added, [line for line, _ in done.refused]) == (1, [2])
     for pattern in (f"{tmp_path}/*.db", f"{registry.data}/../*.db", "/etc/*"):
         with pytest.raises(OutsideRoots):
-            list(importing.from_files(pattern))
+            list(import_sources.from_files(pattern))
 
 
 def test_an_expression_that_labels_nothing_is_refused(registry: Registry) -> None:
     for text in ("(", "[a-z]+"):
         with pytest.raises(InputInvalid):
-            list(importing.from_files(f"{registry.data}/*.db", labels=text))
+            list(import_sources.from_files(f"{registry.data}/*.db", labels=text))
 
 
 # --- servers ---------------------------------------------------------------------------------
@@ -198,14 +202,14 @@ def test_a_servers_databases_are_found_by_name(
     with database_on(server) as one, database_on(server) as two:
         text = server.set(database=None).render_as_string(hide_password=False)
         mine = f"headway_test_{os.getpid()}_*"
-        rows = list(importing.from_server(text, names=mine, labels=r"_(?P<number>\d+)$"))
+        rows = list(import_sources.from_server(text, names=mine, labels=r"_(?P<number>\d+)$"))
         found = {row["name"]: row for row in rows}
         assert {one.database, two.database} <= found.keys()
         assert found[one.database]["labels"]["number"] == str(one.database).rpartition("_")[2]
         ours = server.set(database=f"{create.PREFIX}of_a_test")
         dialect_of(server).make(ours)
         try:
-            everything = {row["name"] for row in importing.from_server(text)}
+            everything = {row["name"] for row in import_sources.from_server(text)}
         finally:
             dialect_of(server).drop(ours)
         assert ours.database not in everything
@@ -217,10 +221,10 @@ def test_a_servers_databases_are_found_by_name(
 
 def test_a_server_that_does_not_answer_is_said_without_its_password(registry: Registry) -> None:
     with pytest.raises(DatabaseUnreachable) as refused:
-        list(importing.from_server(f"postgresql://u:{SECRET}@127.0.0.1:1/"))
+        list(import_sources.from_server(f"postgresql://u:{SECRET}@127.0.0.1:1/"))
     assert SECRET not in str(refused.value)
     with pytest.raises(HeadwayError):
-        list(importing.from_server("sqlite:///x.db"))
+        list(import_sources.from_server("sqlite:///x.db"))
 
 
 # --- CSV and JSON ----------------------------------------------------------------------------
@@ -235,7 +239,7 @@ def test_a_csv_is_read_line_by_line(registry: Registry) -> None:
         "c,too,few\n"
         f"d,{registry.data}/d.db,,,,\n"
     )
-    rows = list(importing.from_csv(text.splitlines(keepends=True)))
+    rows = list(import_sources.from_csv(text.splitlines(keepends=True)))
     done = databases.register_many(ROOT, registry.project_id, rows)
     assert done.added == 3
     assert done.refused == [(6, "It has 3 cells, and the header 6.")]
@@ -250,7 +254,7 @@ def test_a_csv_is_read_line_by_line(registry: Registry) -> None:
 )
 def test_a_header_that_says_nothing_is_refused(registry: Registry, header: str) -> None:
     with pytest.raises(InputInvalid):
-        list(importing.from_csv([f"{header}\n"] if header else []))
+        list(import_sources.from_csv([f"{header}\n"] if header else []))
 
 
 def test_json_lines_are_read_one_by_one(registry: Registry) -> None:
@@ -264,7 +268,7 @@ def test_json_lines_are_read_one_by_one(registry: Registry) -> None:
         '{"name": "b", "labels": 3}',
         f'{{"name": "c", "url": "{registry.data}/c.db", "label.tier": "free", "notes": null}}',
     ]
-    done = databases.register_many(ROOT, registry.project_id, importing.from_json_lines(lines))
+    done = databases.register_many(ROOT, registry.project_id, import_sources.from_json_lines(lines))
     assert done.added == 2
     assert [line for line, _ in done.refused] == [3, 4, 5, 6, 7]
     a, c = listed()
@@ -274,6 +278,6 @@ def test_json_lines_are_read_one_by_one(registry: Registry) -> None:
 
 def test_a_line_without_an_end_is_refused(registry: Registry) -> None:
     read: Callable[..., Any]
-    for read in (importing.from_csv, importing.from_json_lines):
+    for read in (import_sources.from_csv, import_sources.from_json_lines):
         with pytest.raises(InputInvalid, match="longer"):
             list(read(["name,url\n", "x" * 70_000]))

@@ -13,29 +13,18 @@ import sqlalchemy as sa
 from flask import Flask, current_app
 from sqlalchemy.engine import URL
 
-from app.cli import progress as terminal
+from app.cli import rollout_progress as terminal
 from app.errors import InputInvalid, RolloutRefused
 from app.extensions import db
-from app.fleet import (
-    changing,
-    chores,
-    claims,
-    creating,
-    databases,
-    leases,
-    perform,
-    progress,
-    rollouts,
-    single,
-    standings,
-    starting,
-    steering,
-    tasks,
-    workers,
-)
-from app.fleet import refresh as refreshing
-from app.fleet.tasks import Task
-from app.fleet.transactions import repeated, writing
+from app.fleet import databases, rollouts, workers
+from app.fleet.core import leases, positions
+from app.fleet.core.transactions import repeated, writing
+from app.fleet.databases import create
+from app.fleet.refresh import refresh as refreshing
+from app.fleet.rollouts import progress, start
+from app.fleet.runs import claims, execute, tasks
+from app.fleet.runs.tasks import Task
+from app.fleet.workers import periodic
 from app.models import Database, Rollout, Run, Stage
 from headway import Project as Scripts
 from headway.errors import StillNeeded
@@ -116,7 +105,7 @@ def test_one_that_was_locked_at_first_goes_back_to_where_it_was(fleet: Fleet) ->
         session.execute(sa.update(Run).values(retry_at=datetime.now(UTC)))
     fleet.drain()
     assert fleet.at(member) == "r003"
-    steering.undo_rollout(ROOT, rollout.id)
+    rollouts.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert (fleet.stage(rollout), fleet.at(member)) == (Stage.UNDONE, "r001")
 
@@ -129,10 +118,10 @@ def test_a_look_does_not_overwrite_where_a_lost_run_came_from(anyfleet: Fleet) -
     Scripts.load(fleet.scripts).at(member.address).upgrade()
     lose_worker()
     with Scripts.load(fleet.scripts).at(member.address).operations():
-        chores.advance_rollouts()
+        periodic.advance_rollouts()
         refreshing.refresh(fleet.project_id)
     fleet.drain()
-    steering.undo_rollout(ROOT, rollout.id)
+    rollouts.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert (fleet.stage(rollout), fleet.at(member)) == (Stage.UNDONE, "r001")
 
@@ -144,8 +133,8 @@ def test_what_a_lost_run_did_by_half_is_taken_back(fleet: Fleet) -> None:
     claims.claim(ME, 1)
     Scripts.load(fleet.scripts).at(second.address).upgrade("r002")
     lose_worker()
-    chores.advance_rollouts()
-    steering.undo_rollout(ROOT, rollout.id)
+    periodic.advance_rollouts()
+    rollouts.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert (fleet.stage(rollout), fleet.at(second)) == (Stage.UNDONE, "r001")
 
@@ -159,19 +148,19 @@ def test_of_two_rollouts_that_start_at_once_one_gets_a_database(
     fleet = serverfleet
     member = fleet.add("a")
     first, second = fleet.rollout(), fleet.rollout()
-    choose, started = starting.choose, threading.Event()
+    choose, started = start.choose, threading.Event()
 
     def chosen(*given: object) -> object:
         found = choose(*given)  # type: ignore[arg-type]
         if not started.is_set():
             started.set()
             with suppress(TooLong, RolloutRefused):
-                in_another(lambda: steering.start_rollout(ROOT, second.id))
+                in_another(lambda: rollouts.start_rollout(ROOT, second.id))
         return found
 
-    monkeypatch.setattr(starting, "choose", chosen)
+    monkeypatch.setattr(start, "choose", chosen)
     with suppress(RolloutRefused):
-        steering.start_rollout(ROOT, first.id)
+        rollouts.start_rollout(ROOT, first.id)
     fresh()
     runs = db.session.scalars(sa.select(Run).where(Run.database_id == member.id)).all()
     assert len({run.rollout_id for run in runs}) == 1
@@ -184,9 +173,9 @@ def test_undo_takes_no_database_from_another_rollout(anyfleet: Fleet) -> None:
     fleet.drain()
     second = fleet.start(target="r003", concurrency=1)
     fleet.work(1)
-    steering.pause_rollout(ROOT, second.id)
+    rollouts.pause_rollout(ROOT, second.id)
     with pytest.raises(RolloutRefused, match=f"is part of rollout {second.id}"):
-        steering.undo_rollout(ROOT, first.id)
+        rollouts.undo_rollout(ROOT, first.id)
     fresh()
     kept = {databases.get_database(ROOT, one.id).rollout_id for one in members}
     assert kept == {second.id}
@@ -198,10 +187,10 @@ def test_a_lost_run_of_a_cancelled_rollout_lets_go_nothing_of_another(anyfleet: 
     member = fleet.add("a")
     first = fleet.start()
     claims.claim("gone", 1)
-    steering.cancel_rollout(ROOT, first.id)
+    rollouts.cancel_rollout(ROOT, first.id)
     second = fleet.start()
-    chores.advance_rollouts()
-    chores.advance_rollouts()
+    periodic.advance_rollouts()
+    periodic.advance_rollouts()
     fresh()
     assert databases.get_database(ROOT, member.id).rollout_id == second.id
     (run,) = fleet.runs_of(first)
@@ -212,10 +201,10 @@ def test_what_is_at_work_cannot_be_dropped_or_moved_elsewhere(fleet: Fleet) -> N
     member = fleet.add("a")
     rollout = fleet.start()
     claims.claim(ME, 1)
-    steering.cancel_rollout(ROOT, rollout.id)
+    rollouts.cancel_rollout(ROOT, rollout.id)
     other = {"url": f"sqlite:///{fleet.file('other')}"}
     with pytest.raises(StillNeeded, match=f"by rollout {rollout.id}"):
-        changing.change_database(ROOT, member.id, other, version=member.version)
+        databases.change_database(ROOT, member.id, other, version=member.version)
 
 
 # --- one thing goes on while another changes ------------------------------------------------------
@@ -228,9 +217,9 @@ def test_what_failed_is_tried_again_where_a_wave_soaked(fleet: Fleet) -> None:
     rollout = fleet.start(waves=["5", "100%"], gate=gate)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SOAKING
-    steering.pause_rollout(ROOT, rollout.id)
+    rollouts.pause_rollout(ROOT, rollout.id)
     mended(members[1])
-    steering.resume_rollout(ROOT, rollout.id)
+    rollouts.resume_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.at(members[1]) == "r003"
     assert fleet.stage(rollout) is Stage.SOAKING
@@ -242,7 +231,7 @@ def test_leaving_out_the_failed_canary_brings_the_others_back(fleet: Fleet) -> N
     rollout = fleet.start(waves=["2", "100%"], concurrency=1)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.HALTED
-    steering.resume_rollout(ROOT, rollout.id, skip_failed=True)
+    rollouts.resume_rollout(ROOT, rollout.id, skip_failed=True)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
     assert [fleet.at(one) for one in members] == ["r003", "r001", "r003", "r003"]
@@ -252,10 +241,10 @@ def test_a_pin_holds_what_was_claimed_and_not_begun(fleet: Fleet) -> None:
     members = fleet.add_many(2)
     fleet.start()
     first, second = claims.claim(ME, 2)
-    perform.perform(first, ME)
+    execute.perform(first, ME)
     later = datetime.now(UTC) + timedelta(days=1)
-    changing.pin_database(ROOT, members[1].id, reason="audit", until=later)
-    perform.perform(second, ME)
+    databases.pin_database(ROOT, members[1].id, reason="audit", until=later)
+    execute.perform(second, ME)
     assert [fleet.at(one) for one in members] == ["r003", "r001"]
 
 
@@ -284,19 +273,19 @@ def test_two_that_enter_a_place_at_once_are_both_counted(
     serverfleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project_id, barrier = serverfleet.project_id, threading.Barrier(2, timeout=2)
-    insert = standings.insert
+    insert = positions.insert
 
     def together(*given: object) -> object:
         with suppress(threading.BrokenBarrierError):
             barrier.wait()
         return insert(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(standings, "insert", together)
+    monkeypatch.setattr(positions, "insert", together)
 
     @repeated
     def enter() -> None:
         with writing() as session:
-            standings.shift(session, entered=[(project_id, "behind", "r00x")])
+            positions.shift(session, entered=[(project_id, "behind", "r00x")])
 
     app: Flask = serverfleet.app
 
@@ -308,7 +297,7 @@ def test_two_that_enter_a_place_at_once_are_both_counted(
     with ThreadPoolExecutor(2) as pool:
         for one in [pool.submit(run) for _ in range(2)]:
             one.result(20)
-    found = {count.current: count.databases for count in standings.counts(project_id)}
+    found = {count.current: count.databases for count in positions.counts(project_id)}
     assert found["r00x"] == 2
 
 
@@ -340,17 +329,17 @@ def test_a_worker_that_stood_still_moves_nothing_when_it_wakes(
         aim = looked(task, current)
         monkeypatch.undo()
         lose_worker()
-        chores.advance_rollouts()
+        periodic.advance_rollouts()
         workers.register("another", "embedded")
         assert fleet.work(worker="another") == 1
-        steering.undo_rollout(ROOT, rollout.id)
+        rollouts.undo_rollout(ROOT, rollout.id)
         workers.beat("another")
         assert fleet.work(worker="another") == 1
-        chores.advance_rollouts()
+        periodic.advance_rollouts()
         return aim
 
     monkeypatch.setattr(Task, "aim", sleeps)
-    perform.perform(taken[0], ME)
+    execute.perform(taken[0], ME)
     assert fleet.stage(rollout) is Stage.UNDONE
     seen = Scripts.load(fleet.scripts).at(url).status()
     assert (seen.current, seen.torn) == (("r001",), None)
@@ -376,7 +365,7 @@ def test_a_catalog_that_is_away_for_a_moment_costs_an_attempt_and_no_failure(
         return aim
 
     monkeypatch.setattr(Task, "aim", aims)
-    perform.perform(run_id, ME)
+    execute.perform(run_id, ME)
     monkeypatch.undo()
     (run,) = fleet.runs_of(rollout)
     assert (run.state, run.problem, run.attempt) == ("pending", "catalog-busy", 2)
@@ -399,8 +388,8 @@ def test_a_database_that_is_being_made_is_in_no_rollout(
         fleet.drain()
         return real(*args, **kwargs)
 
-    real = creating._make
-    monkeypatch.setattr(creating, "_make", made)
+    real = create._make
+    monkeypatch.setattr(create, "_make", made)
     new = created(fleet, "new")
     rollout = begun[0]
     assert fleet.stage(rollout) is Stage.SUCCEEDED, "it did not wait for what was not there"
@@ -417,11 +406,11 @@ def test_one_that_is_made_while_the_canary_goes_through_is_brought_along(
 
     def made(*args: object, **kwargs: object) -> object:
         fleet.work(1)
-        chores.advance_rollouts()
+        periodic.advance_rollouts()
         return real(*args, **kwargs)
 
-    real = creating._make
-    monkeypatch.setattr(creating, "_make", made)
+    real = create._make
+    monkeypatch.setattr(create, "_make", made)
     new = created(fleet, "new")
     assert rollouts.get_rollout(ROOT, rollout.id).wave == 1
     assert fleet.at(new) == "r001"
@@ -432,19 +421,19 @@ def test_one_that_is_made_while_the_canary_goes_through_is_brought_along(
 def created(fleet: Fleet, name: str) -> Database:
     url = f"sqlite:///{fleet.folder / name}.db"
     asked = {"project_id": fleet.project_id, "name": name, "url": url}
-    return databases.get_database(ROOT, creating.create_database(ROOT, asked)[0].id)
+    return databases.get_database(ROOT, create.create_database(ROOT, asked)[0].id)
 
 
 def test_a_rollout_of_others_does_not_say_where_a_new_database_is_born(fleet: Fleet) -> None:
     member = fleet.add("a")
     broken(fleet, member)
-    single.run_one(ROOT, member.id, "upgrade")
+    databases.run_one(ROOT, member.id, "upgrade")
     fleet.drain()
     other = fleet.add("b", labels={"shelf": "1"})
     fleet.start(selector={"labels": {"shelf": "1"}}, waves=["1"])
     assert other.position == "behind"
     asked = {"project_id": fleet.project_id, "name": "new", "url": f"{fleet.folder}/new.db"}
-    made, _ = creating.create_database(ROOT, asked)
+    made, _ = create.create_database(ROOT, asked)
     assert (made.position, made.current, made.rollout_id) == ("at_head", "r003", None)
 
 

@@ -12,9 +12,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from app.extensions import db
-from app.fleet import addresses, databases, isolation, projects, refresh, steering
-from app.fleet.selectors import Selector
-from app.fleet.transactions import writing
+from app.fleet import databases, projects, rollouts
+from app.fleet.core import urls
+from app.fleet.core.selectors import Selector
+from app.fleet.core.transactions import writing
+from app.fleet.isolation import parent
+from app.fleet.refresh import refresh
 from app.models import Project, Run, Stage
 from headway import Project as Scripts
 from headway.connections.address import Address
@@ -115,7 +118,7 @@ def test_the_process_of_a_projects_code_has_nothing_of_the_catalog(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("DATABASE_URL", catalog.render_as_string(hide_password=False))
     monkeypatch.setenv("SETTING_OF_THE_SHOP", "kept")
-    isolation.end()
+    parent.end()
     time.sleep(0.2)
     with fleet_on(catalog, tmp_path, secret_key=SECRETS["HEADWAY_SECRET_KEY"]) as fleet:
         monkeypatch.setenv("COPY_OF_THE_KEY", SECRETS["HEADWAY_SECRET_KEY"])
@@ -134,7 +137,7 @@ def test_the_process_of_a_projects_code_has_nothing_of_the_catalog(
     assert str(catalog.database) not in text, "neither its file nor its address"
     assert found["modules"] == []
     assert found["pid"] != os.getpid()
-    isolation.end()  # the next test has other settings
+    parent.end()  # the next test has other settings
 
 
 @pytest.mark.parametrize(
@@ -169,7 +172,7 @@ def test_what_a_callback_raises_stops_the_run_before_its_first_step(fleet: Fleet
         raise DatabaseMoved("Given to another.", database=member.id)
 
     with pytest.raises(DatabaseMoved, match="Given to another") as raised:
-        scripts.at(addresses.url_of(member)).upgrade(on_step=refuse)
+        scripts.at(urls.url_of(member)).upgrade(on_step=refuse)
     assert raised.value.context == {"database": member.id}
     assert fleet.at(member) == "r001"
 
@@ -178,9 +181,9 @@ def test_a_child_that_was_ended_is_started_again(fleet: Fleet) -> None:
     scripts = projects.scripts_of(db.session.get_one(Project, fleet.project_id))
     at = scripts.at(f"sqlite:///{fleet.file('a')}")
     assert at.status().current == ("r001",)
-    isolation.end()
+    parent.end()
     assert at.status().current == ("r001",), "who only looks asks once more"
-    isolation.end()
+    parent.end()
     try:
         at.upgrade()
     except ProcessEnded:  # it had not been seen yet that it ended
@@ -253,7 +256,7 @@ def test_a_refresh_since_the_start_does_not_make_a_lost_database_a_new_one(fleet
     assert (run.state, run.problem) == ("failed", "database-moved")
     assert "was at r001 when this was planned, and is empty now" in (run.error or "")
     assert fleet.file("a", at=None).stat().st_size == 0
-    steering.retry_rollout(ROOT, rollout.id)
+    rollouts.retry_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.at(member) == "r003", "whoever tries it again has been told"
 
@@ -266,7 +269,7 @@ def test_a_retry_of_what_failed_goes_on_from_where_that_left_the_database(fleet:
     fleet.drain()
     assert [run.problem for run in fleet.runs_of(rollout)] == ["migration-failed"]
     lost(fleet, "a")
-    steering.resume_rollout(ROOT, rollout.id)
+    rollouts.resume_rollout(ROOT, rollout.id)
     fleet.drain()
     assert [run.problem for run in fleet.runs_of(rollout)] == ["database-moved"]
     assert fleet.at(member) == ""
@@ -286,7 +289,7 @@ def test_one_that_was_away_at_first_is_still_expected_where_it_was_planned(fleet
     fleet.drain()
     assert [run.problem for run in fleet.runs_of(rollout)] == ["database-moved"]
     path.write_bytes(whole)
-    steering.retry_rollout(ROOT, rollout.id)
+    rollouts.retry_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.at(member) == "r003"
 

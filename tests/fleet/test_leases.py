@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from app.extensions import db
-from app.fleet import leases
+from app.fleet.core import leases
 from app.models import Lease
 from tests.fleet.conftest import at_once
 

@@ -9,11 +9,11 @@ from flask import Flask
 
 from app import errors
 from app.extensions import db
-from app.fleet import checks, databases, drifts, sealed, single, snapshots
-from app.fleet.listing import Order, count_databases, sorted_databases
-from app.fleet.registering import foresee, register_many
-from app.fleet.selectors import Selector
+from app.fleet import databases, drift
+from app.fleet.core.selectors import Selector
+from app.fleet.databases import Order, count_databases, foresee, register_many, sorted_databases
 from app.models import Kind
+from app.web import sealed_form
 from tests.fleet.conftest import ROOT, person, project_at
 from tests.fleet.fleets import Fleet, fleet_on
 from tests.migrator.scripts import write_project
@@ -94,17 +94,17 @@ def test_what_is_sealed_is_the_ones_who_was_given_it(
 ) -> None:
     _, ada = person("operator", "ada")  # type: ignore[arg-type]
     _, bob = person("operator", "bob")  # type: ignore[arg-type]
-    text = sealed.seal(ada, {"url": "postgresql://u:secret@h/n"})
+    text = sealed_form.seal(ada, {"url": "postgresql://u:secret@h/n"})
     assert "secret" not in text
-    assert sealed.unseal(ada, text) == {"url": "postgresql://u:secret@h/n"}
+    assert sealed_form.unseal(ada, text) == {"url": "postgresql://u:secret@h/n"}
     for actor, given in ((bob, text), (ada, text[:-4] + "AAAA"), (ada, ""), (ada, "é")):
         with pytest.raises(errors.InputInvalid, match="too old"):
-            sealed.unseal(actor, given)
+            sealed_form.unseal(actor, given)
     with pytest.raises(errors.InputInvalid, match="too many"):
-        sealed.seal(ada, [hash(("x", number)) for number in range(100_000)])
-    monkeypatch.setattr(sealed, "LASTS", -1)
+        sealed_form.seal(ada, [hash(("x", number)) for number in range(100_000)])
+    monkeypatch.setattr(sealed_form, "LASTS", -1)
     with pytest.raises(errors.InputInvalid, match="too old"):
-        sealed.unseal(ada, text)
+        sealed_form.unseal(ada, text)
 
 
 @pytest.fixture
@@ -115,21 +115,21 @@ def fleet(template_copy: Any, tmp_path: Path) -> Any:
 
 def test_a_plan_of_one_says_what_would_be_done(fleet: Fleet) -> None:
     one = fleet.add("one")
-    plan = single.plan_of(ROOT, one, Kind.UPGRADE)
+    plan = databases.plan_of(ROOT, one, Kind.UPGRADE)
     assert (plan.target, plan.ends, plan.more, plan.why_not) == ("r003", "r003", 0, None)
     assert [step.revision.revision for step in plan.steps] == ["r002", "r003"]
     assert "CREATE TABLE t2" in (plan.steps[0].sql or "")
-    down = single.plan_of(ROOT, one, Kind.DOWNGRADE, "base")
+    down = databases.plan_of(ROOT, one, Kind.DOWNGRADE, "base")
     assert (down.ends, [risk.says for risk in down.steps[0].risks]) == (
         "",
         ["drops t1 with all its rows"],
     )
-    assert single.below(ROOT, fleet.add("two", "r003")) == ["r002", "r001", "base"]
-    assert single.below(ROOT, fleet.add("empty", None)) == []
-    assert "nonsense" in str(single.plan_of(ROOT, one, Kind.UPGRADE, "nonsense").why_not)
+    assert databases.below(ROOT, fleet.add("two", "r003")) == ["r002", "r001", "base"]
+    assert databases.below(ROOT, fleet.add("empty", None)) == []
+    assert "nonsense" in str(databases.plan_of(ROOT, one, Kind.UPGRADE, "nonsense").why_not)
     head = fleet.add("head", "r003")
-    assert single.plan_of(ROOT, head, Kind.UPGRADE).why_not == "It has r003 already."
-    assert single.plan_of(ROOT, head, Kind.CHECK).why_not is None
+    assert databases.plan_of(ROOT, head, Kind.UPGRADE).why_not == "It has r003 already."
+    assert databases.plan_of(ROOT, head, Kind.CHECK).why_not is None
 
 
 def test_the_snapshots_that_are_there(fleet: Fleet) -> None:
@@ -138,32 +138,32 @@ def test_the_snapshots_that_are_there(fleet: Fleet) -> None:
     fleet.drain()
     fleet.start(kind="snapshot", selector={"ids": [one.id]})
     fleet.drain()
-    found = snapshots.list_snapshots(ROOT, one.id)
+    found = databases.list_snapshots(ROOT, one.id)
     assert [(copy.current, copy.run.kind) for copy in found] == [
         ("r003", "snapshot"),
         ("r001", "upgrade"),
     ]
     assert all(copy.size_bytes for copy in found)
     (fleet.folder / found[0].name).unlink()
-    assert [copy.name for copy in snapshots.list_snapshots(ROOT, one.id)] == [found[1].name]
+    assert [copy.name for copy in databases.list_snapshots(ROOT, one.id)] == [found[1].name]
 
 
 def test_differences_of_one_and_how_many_were_looked_at(fleet: Fleet) -> None:
     one, two = fleet.add("one"), fleet.add("two")
     fleet.add("three")
-    checks.check(one, [("extra index t1.ix", "DROP INDEX ix;"), ("missing column t1.name", None)])
-    checks.check(two, [])
-    drifts.ignore(ROOT, fleet.project_id, checks.digest_of("extra index t1.ix"), "wanted")
-    assert [(d.says, d.mend, d.ignored) for d in drifts.differences_of(ROOT, one.id)] == [
+    drift.check(one, [("extra index t1.ix", "DROP INDEX ix;"), ("missing column t1.name", None)])
+    drift.check(two, [])
+    drift.ignore(ROOT, fleet.project_id, drift.digest_of("extra index t1.ix"), "wanted")
+    assert [(d.says, d.mend, d.ignored) for d in drift.differences_of(ROOT, one.id)] == [
         ("extra index t1.ix", "DROP INDEX ix;", "wanted"),
         ("missing column t1.name", None, None),
     ]
-    told = drifts.checked(ROOT, fleet.project_id)
+    told = drift.checked(ROOT, fleet.project_id)
     assert (told.databases, told.checked, told.drifted) == (3, 2, 1)
-    everywhere, _ = drifts.list_groups(ROOT, None, limit=9)
+    everywhere, _ = drift.list_groups(ROOT, None, limit=9)
     assert {(one.says, one.project_id) for one in everywhere} == {
         ("extra index t1.ix", fleet.project_id),
         ("missing column t1.name", fleet.project_id),
     }
-    found, _ = drifts.list_groups(ROOT, None, limit=9, digest=everywhere[0].digest)
+    found, _ = drift.list_groups(ROOT, None, limit=9, digest=everywhere[0].digest)
     assert found == everywhere[:1]

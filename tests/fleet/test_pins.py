@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy.engine import URL
 
 from app.errors import RolloutRefused
-from app.fleet import changing, chores, dropping, single, steering
-from app.fleet.progress import progress
+from app.fleet import databases, rollouts
+from app.fleet.rollouts.progress import progress
+from app.fleet.workers import periodic
 from app.models import Database, Rollout, Stage
 from tests.fleet.fleets import ROOT, Fleet, fleet_on
 
@@ -22,7 +23,7 @@ def fleet(template_copy: URL, tmp_path: Path) -> Iterator[Fleet]:
 
 def pin(database: Database) -> None:
     until = datetime.now(UTC) + timedelta(days=1)
-    changing.pin_database(ROOT, database.id, reason="audit", until=until)
+    databases.pin_database(ROOT, database.id, reason="audit", until=until)
 
 
 def told(fleet: Fleet, rollout: Rollout) -> list[tuple[str, str, str | None]]:
@@ -32,7 +33,7 @@ def told(fleet: Fleet, rollout: Rollout) -> list[tuple[str, str, str | None]]:
 def test_a_person_who_names_a_pinned_database_means_it(fleet: Fleet) -> None:
     member = fleet.add("a")
     pin(member)
-    rollout = single.run_one(ROOT, member.id, "upgrade")
+    rollout = databases.run_one(ROOT, member.id, "upgrade")
     fleet.drain()
     assert told(fleet, rollout) == [("upgrade", "succeeded", None)]
     assert fleet.at(member) == "r003"
@@ -42,7 +43,7 @@ def test_an_application_that_opens_a_pinned_database_is_told(fleet: Fleet) -> No
     member = fleet.add("a", strategy="on_open")
     pin(member)
     with pytest.raises(RolloutRefused, match="a is pinned: audit"):
-        single.open_database(ROOT, member.id)
+        databases.open_database(ROOT, member.id)
 
 
 def test_a_database_that_is_pinned_meanwhile_is_left_out(fleet: Fleet) -> None:
@@ -66,8 +67,8 @@ def test_an_undo_leaves_it_alone_and_ends(fleet: Fleet, gone: str) -> None:
     if gone == "pinned":
         pin(first)
     else:
-        dropping.retire_database(ROOT, first.id)
-    steering.undo_rollout(ROOT, rollout.id)
+        databases.retire_database(ROOT, first.id)
+    rollouts.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.UNDONE
     assert progress(ROOT, rollout.id).reason == "1 left alone: pinned or retired since."
@@ -84,14 +85,14 @@ def test_a_retreat_leaves_it_alone_and_does_not_begin_again(fleet: Fleet) -> Non
     fleet.drain()
     assert fleet.stage(rollout) is Stage.HALTED
     before = len(fleet.runs_of(rollout))
-    chores.advance_rollouts()
+    periodic.advance_rollouts()
     assert len(fleet.runs_of(rollout)) == before
 
 
 def test_a_rehearsal_goes_to_its_end(fleet: Fleet) -> None:
     first, _ = fleet.add_many(2)
     rollout = fleet.rollout()
-    steering.rehearse_rollout(ROOT, rollout.id)
+    rollouts.rehearse_rollout(ROOT, rollout.id)
     pin(first)
     fleet.drain()
     rehearsal = progress(ROOT, rollout.id).rehearsal
@@ -104,11 +105,11 @@ def test_an_undo_that_was_cancelled_can_be_asked_for_again(fleet: Fleet) -> None
     members = fleet.add_many(3)
     rollout = fleet.start()
     fleet.drain()
-    steering.undo_rollout(ROOT, rollout.id)
+    rollouts.undo_rollout(ROOT, rollout.id)
     fleet.work(1)
-    steering.cancel_rollout(ROOT, rollout.id)
+    rollouts.cancel_rollout(ROOT, rollout.id)
     assert sorted(fleet.at(one) for one in members) == ["r001", "r003", "r003"]
-    steering.undo_rollout(ROOT, rollout.id)
+    rollouts.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.UNDONE
     assert [fleet.at(one) for one in members] == ["r001"] * 3

@@ -17,8 +17,9 @@ from app.errors import (
     RoleInsufficient,
 )
 from app.extensions import db
-from app.fleet import audit, dropping, projects
-from app.fleet.actors import Actor
+from app.fleet import databases, projects
+from app.fleet.core import audit
+from app.fleet.core.permissions import Actor
 from app.models import Loading, Project, Role
 from headway.errors import StillNeeded
 from tests.fleet.conftest import ROOT, at_once, person
@@ -218,7 +219,7 @@ def test_a_project_with_databases_or_a_history_stays(anywhere: Registry) -> None
     made = anywhere.register("a")
     with pytest.raises(StillNeeded, match="a, and maybe"):
         projects.delete_project(ROOT, anywhere.project_id, version=None)
-    dropping.retire_database(ROOT, made.id)
+    databases.retire_database(ROOT, made.id)
     with pytest.raises(StillNeeded, match="history"):
         projects.delete_project(ROOT, anywhere.project_id, version=None)
     values = {"name": "unused", "location": str(anywhere.scripts)}

@@ -15,7 +15,8 @@ from app.errors import (
     TokenRefused,
 )
 from app.extensions import db
-from app.fleet import accounts, invitations, tokens
+from app.fleet import accounts
+from app.fleet.accounts import invitations, tokens
 from app.models import Account, Event, Role, Token
 from tests.fleet.conftest import ROOT, at_once, person
 

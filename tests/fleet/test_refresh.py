@@ -16,17 +16,12 @@ from sqlalchemy.engine import URL
 
 from app import errors
 from app.extensions import db
-from app.fleet import (
-    chores,
-    databases,
-    dropping,
-    looks,
-    projects,
-    refresh,
-    revisions,
-    standings,
-)
-from app.fleet.asking import Question, Round, Silence
+from app.fleet import databases, projects
+from app.fleet.core import positions
+from app.fleet.isolation.pool import Question, Round, Silence
+from app.fleet.projects import revisions
+from app.fleet.refresh import probe, refresh
+from app.fleet.workers import periodic
 from app.models import Database, Loading, Project, Run, State
 from tests.fleet.conftest import ROOT, at_once, project_at, ready_project
 from tests.fleet.fleets import fleet_on
@@ -60,7 +55,7 @@ def stands(database_id: int) -> tuple[str, str, int | None]:
 
 def counted() -> dict[tuple[str, str], int]:
     db.session.rollback()
-    return {(one.position, one.current): one.databases for one in standings.counts()}
+    return {(one.position, one.current): one.databases for one in positions.counts()}
 
 
 @pytest.fixture
@@ -188,7 +183,7 @@ def test_a_password_never_comes_into_a_reason(shop: int) -> None:
 def test_a_retired_one_is_not_asked(shop: int, tmp_path: Path) -> None:
     upgraded(shop, tmp_path / "a.db")
     key = registered(shop, tmp_path / "a.db", "a")
-    dropping.retire_database(ROOT, key)
+    databases.retire_database(ROOT, key)
     assert refresh.refresh(shop) == 0
     assert row(key).position == ""
 
@@ -200,8 +195,8 @@ def test_an_older_look_does_not_overwrite_what_a_run_left(shop: int, tmp_path: P
     upgraded(shop, tmp_path / "a.db", "r001")
     key = registered(shop, tmp_path / "a.db", "a")
     tour = refresh._tour(shop)
-    (page,) = list(looks.pages(shop, [key]))
-    seen = list(looks.looked(tour, page))
+    (page,) = list(probe.pages(shop, [key]))
+    seen = list(probe.looked(tour, page))
     # Meanwhile a run brings it to head, and says so.
     later = {"position": "at_head", "current": "r003", "asked_at": datetime.now(UTC)}
     db.session.execute(update(Database).where(Database.id == key).values(**later))
@@ -216,8 +211,8 @@ def test_one_that_is_being_migrated_is_left_alone(shop: int, tmp_path: Path) -> 
     upgraded(shop, tmp_path / "a.db", "r001")
     key = registered(shop, tmp_path / "a.db", "a")
     tour = refresh._tour(shop)
-    (page,) = list(looks.pages(shop, [key]))
-    seen = list(looks.looked(tour, page))
+    (page,) = list(probe.pages(shop, [key]))
+    seen = list(probe.looked(tour, page))
     rollout = Rollout(
         project_id=shop, kind="upgrade", target="heads", selector={}, waves=["100%"], sizes=[1],
         gate={}, concurrency=1, per_server=1, timeout_seconds=1, snapshot=False, retreat=False,
@@ -311,7 +306,7 @@ def test_a_server_that_hangs_holds_nobody_up(
     fleet_here: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = ready_project(write_project(tmp_path / "scripts", 1))
-    monkeypatch.setattr(looks, "CONNECT_SECONDS", 2)
+    monkeypatch.setattr(probe, "CONNECT_SECONDS", 2)
     upgraded(shop, tmp_path / "0.db")
     with mute_server() as port, mute_server() as other:
         hanging = [
@@ -328,9 +323,9 @@ def test_a_server_that_hangs_holds_nobody_up(
             files.append(registered(shop, tmp_path / f"{number}.db", f"n{number}"))
         tour = refresh._tour(shop)
         tour.seconds = 4
-        (page,) = list(looks.pages(shop, None))
+        (page,) = list(probe.pages(shop, None))
         began, after = time.monotonic(), {}
-        for key, _ in looks.looked(tour, page):
+        for key, _ in probe.looked(tour, page):
             after[key] = time.monotonic() - began
         assert max(after[key] for key in files) < 2
         assert max(after.values()) < 15
@@ -412,7 +407,7 @@ def test_whoever_stops_listening_leaves_no_thread_behind() -> None:
 
 def test_whoever_is_new_is_asked_without_being_told_to(migrated_url: URL, tmp_path: Path) -> None:
     with fleet_on(migrated_url, tmp_path) as fleet:
-        chores.refresh_due()
+        periodic.refresh_due()
         assert refresh.newcomers() == {}
         made, _ = databases.register_database(
             ROOT,
@@ -424,6 +419,6 @@ def test_whoever_is_new_is_asked_without_being_told_to(migrated_url: URL, tmp_pa
         )
         assert fleet.counts() == {("unknown", ""): 1}
         assert refresh.newcomers() == {fleet.project_id: [made.id]}
-        chores.refresh_due()
+        periodic.refresh_due()
         assert fleet.counts() == {("behind", "r001"): 1}
         assert refresh.newcomers() == {}

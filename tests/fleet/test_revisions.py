@@ -12,7 +12,8 @@ from sqlalchemy.engine import URL
 import headway
 from app import errors
 from app.extensions import db
-from app.fleet import projects, revisions
+from app.fleet import projects
+from app.fleet.projects import revisions
 from app.models import Database, Event, Kind, Loading, Project, Revision, Standing
 from headway import errors as database_errors
 from headway.plan import plans
@@ -218,11 +219,11 @@ def test_a_project_that_is_changed_meanwhile_is_read_again(
     def change_then_keep() -> None:
         projects.change_project(ROOT, project_id, {"x": {"tenant": "a"}}, version=version)
 
-    from app.fleet import loading
+    from app.fleet.projects import scripts as projects_scripts
 
-    found = loading._read(db.session.get_one(Project, project_id))
+    found = projects_scripts._read(db.session.get_one(Project, project_id))
     change_then_keep()
-    loading._keep(project_id, version, found)
+    projects_scripts._keep(project_id, version, found)
     assert db.session.get_one(Project, project_id).state == Loading.WAITING
     assert db.session.scalar(select(func.count()).select_from(Revision)) == 0
     assert revisions.due() == [project_id]
@@ -275,11 +276,11 @@ def test_new_scripts_move_databases_in_the_catalog_at_once(
         return [tuple(row) for row in db.session.execute(stand)]
 
     # Nobody had counted these rows yet: the load of another release does.
-    from app.fleet import standings
-    from app.fleet.transactions import writing
+    from app.fleet.core import positions
+    from app.fleet.core.transactions import writing
 
     with writing() as session:
-        standings.recount(session, [project_id])
+        positions.recount(session, [project_id])
     write_revision(folder, "r004", "r003")
     revisions.load(project_id)
     assert found() == [

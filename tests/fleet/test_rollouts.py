@@ -14,23 +14,14 @@ from sqlalchemy.engine import URL
 
 from app.errors import ApprovalRefused, RolloutRefused
 from app.extensions import db
-from app.fleet import (
-    advance,
-    changing,
-    chores,
-    claims,
-    databases,
-    perform,
-    rollouts,
-    runs,
-    single,
-    steering,
-)
-from app.fleet.actors import Actor
-from app.fleet.creating import create_database
-from app.fleet.previews import preview
-from app.fleet.progress import Rehearsed, progress
-from app.fleet.tasks import Task
+from app.fleet import databases, rollouts, runs
+from app.fleet.core.permissions import Actor
+from app.fleet.databases import create_database
+from app.fleet.rollouts import actions, advance, preview
+from app.fleet.rollouts.progress import Rehearsed, progress
+from app.fleet.runs import claims, execute
+from app.fleet.runs.tasks import Task
+from app.fleet.workers import periodic
 from app.models import Database, Kind, Role, Rollout, Run, Stage, State
 from headway import Project as Scripts
 from headway.errors import DatabaseLocked
@@ -69,7 +60,7 @@ def test_a_rollout_brings_every_database_to_its_target_and_undo_takes_it_back(
         assert run.seconds is not None
         assert run.state == State.SUCCEEDED
     assert not any(databases.get_database(ROOT, one.id).rollout_id for one in members)
-    steering.undo_rollout(ROOT, rollout.id)
+    rollouts.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.UNDONE
     assert {fleet.at(member) for member in members} == {"r001"}
@@ -82,7 +73,7 @@ def test_waves_open_one_after_the_other(fleet: Fleet) -> None:
     seen = []
     while fleet.stage(rollout) is not Stage.SUCCEEDED:
         seen.append(fleet.work())
-        chores.advance_rollouts()
+        periodic.advance_rollouts()
     assert [done for done in seen if done] == [1, 1, 2]
 
 
@@ -112,7 +103,7 @@ def test_it_halts_says_why_and_goes_on_when_mended(anyfleet: Fleet) -> None:
     assert fleet.at(members[2]) == "r001"
     assert [fleet.at(one) for one in members[3:]] == ["r001"] * 3
     mended(members[2])
-    steering.resume_rollout(ROOT, rollout.id)
+    rollouts.resume_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
     assert {fleet.at(member) for member in members} == {"r003"}
@@ -131,11 +122,11 @@ def test_some_may_fail_and_can_be_tried_again_after_the_end(fleet: Fleet) -> Non
     assert fleet.stage(rollout) is Stage.SUCCEEDED
     assert sorted(fleet.at(one) for one in members) == ["r001", *["r003"] * 4]
     mended(members[1])
-    steering.retry_rollout(ROOT, rollout.id)
+    rollouts.retry_rollout(ROOT, rollout.id)
     fleet.drain()
     assert {fleet.at(one) for one in members} == {"r003"}
     with pytest.raises(RolloutRefused, match="Nothing failed"):
-        steering.retry_rollout(ROOT, rollout.id)
+        rollouts.retry_rollout(ROOT, rollout.id)
 
 
 def test_those_that_failed_can_be_left_out(fleet: Fleet) -> None:
@@ -144,7 +135,7 @@ def test_those_that_failed_can_be_left_out(fleet: Fleet) -> None:
     rollout = fleet.start(waves=["1", "100%"])
     fleet.drain()
     assert fleet.stage(rollout) is Stage.HALTED
-    steering.resume_rollout(ROOT, rollout.id, skip_failed=True)
+    rollouts.resume_rollout(ROOT, rollout.id, skip_failed=True)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
     assert [fleet.at(one) for one in members] == ["r001", "r003", "r003"]
@@ -156,7 +147,7 @@ def test_a_halt_is_immediate(fleet: Fleet) -> None:
     fleet.start()
     taken = claims.claim(ME, 10)
     for run_id in taken:
-        perform.perform(run_id, ME)
+        execute.perform(run_id, ME)
     assert [fleet.at(one) for one in members] == ["r001"] * 10
 
 
@@ -188,7 +179,7 @@ def test_after_a_retreat_the_canary_can_be_tried_again(fleet: Fleet) -> None:
     for member in members:
         with sqlite(member) as connection:
             connection.exec_driver_sql("INSERT INTO t1 (name) VALUES ('x')")
-    steering.resume_rollout(ROOT, rollout.id)
+    rollouts.resume_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED, progress(ROOT, rollout.id)
     assert [fleet.at(one) for one in members] == ["r003", "r003"]
@@ -224,12 +215,12 @@ def test_undo_goes_back_to_where_the_first_attempt_began(
     if then == "mended":
         run("DROP TABLE t3")
     if then != "cancelled":
-        steering.resume_rollout(ROOT, rollout.id)
+        rollouts.resume_rollout(ROOT, rollout.id)
         fleet.drain()
     assert run(WHERE) == ("r003" if then == "mended" else "r002")
     if then != "mended":
-        steering.cancel_rollout(ROOT, rollout.id)
-    steering.undo_rollout(ROOT, rollout.id)
+        rollouts.cancel_rollout(ROOT, rollout.id)
+    rollouts.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert run(WHERE) == "r001"
     assert fleet.stage(rollout) is Stage.UNDONE
@@ -240,14 +231,14 @@ def test_an_undo_that_stops_half_way_is_tried_again_from_there(
 ) -> None:
     (rollout, run), fleet = halfway, anyfleet
     run("DROP TABLE t3")
-    steering.resume_rollout(ROOT, rollout.id)
+    rollouts.resume_rollout(ROOT, rollout.id)
     fleet.drain()
     run("ALTER TABLE t1 DROP COLUMN extra")
-    steering.undo_rollout(ROOT, rollout.id)
+    rollouts.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert (fleet.stage(rollout), run(WHERE)) == (Stage.HALTED, "r002")
     run("ALTER TABLE t1 ADD COLUMN extra INT")
-    steering.retry_rollout(ROOT, rollout.id)
+    rollouts.retry_rollout(ROOT, rollout.id)
     fleet.drain()
     assert (fleet.stage(rollout), run(WHERE)) == (Stage.UNDONE, "r001")
 
@@ -261,11 +252,11 @@ def test_undo_takes_back_what_was_still_at_work_when_it_was_asked_for(anyfleet: 
     # It has looked at its rollout and is at its database.
     task = Task.of(taken, ME)
     assert task is not None
-    steering.pause_rollout(ROOT, rollout.id)
-    steering.undo_rollout(ROOT, rollout.id)
+    rollouts.pause_rollout(ROOT, rollout.id)
+    rollouts.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.UNDOING
-    perform._finish(task, perform._operated(task))
+    execute._finish(task, execute._operated(task))
     assert sorted(fleet.at(one) for one in members) == ["r001", "r001", "r003"]
     fleet.drain()
     assert fleet.stage(rollout) is Stage.UNDONE
@@ -277,7 +268,7 @@ def test_undo_of_a_lost_run_that_came_to_nothing_ends(fleet: Fleet) -> None:
     rollout = fleet.start(concurrency=2)
     fleet.work(1)
     claims.claim("gone", 1)
-    steering.undo_rollout(ROOT, rollout.id)
+    rollouts.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.UNDONE
     assert {fleet.at(one) for one in members} == {"r001"}
@@ -297,7 +288,7 @@ def test_undo_falls_back_to_the_snapshot(fleet: Fleet) -> None:
     rollout = fleet.start(snapshot=True)
     fleet.drain()
     assert fleet.at(member) == "r004"
-    steering.undo_rollout(ROOT, rollout.id)
+    rollouts.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.at(member) == "r003"
     (back,) = fleet.runs_of(rollout, kind="undo")
@@ -311,7 +302,7 @@ def test_undo_leaves_a_database_alone_that_somebody_moved_since(fleet: Fleet, ve
     rollout = fleet.start(target="r002")
     fleet.drain()
     Scripts.load(fleet.scripts).at(first.address).upgrade("r003")
-    steering.undo_rollout(ROOT, rollout.id)
+    rollouts.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.at(first) == "r003"
     assert fleet.at(second) == "r001"
@@ -319,7 +310,7 @@ def test_undo_leaves_a_database_alone_that_somebody_moved_since(fleet: Fleet, ve
     reason = rollouts.get_rollout(ROOT, rollout.id).reason or ""
     assert reason.startswith("1 of 2 could not be taken back. First a: The rollout left a at r002")
     Scripts.load(fleet.scripts).at(first.address).downgrade("r002")
-    getattr(steering, f"{verb}_rollout")(ROOT, rollout.id)
+    getattr(actions, f"{verb}_rollout")(ROOT, rollout.id)
     fleet.drain()
     assert fleet.at(first) == "r001"
     assert fleet.stage(rollout) is Stage.UNDONE
@@ -336,18 +327,18 @@ def test_a_second_account_has_to_approve(anyfleet: Fleet) -> None:
         "gate": {"approval": True},
     }
     rollout, _ = rollouts.create_rollout(first, asked)
-    steering.start_rollout(first, rollout.id)
+    rollouts.start_rollout(first, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.WAITING
     assert sorted(fleet.at(one) for one in members) == ["r001", "r003"]
     for nobody in (first, ROOT):
         with pytest.raises(ApprovalRefused):
-            steering.approve_rollout(nobody, rollout.id)
+            rollouts.approve_rollout(nobody, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.WAITING
     with pytest.raises(RolloutRefused, match="it is wave 1 that waits now"):
-        steering.approve_rollout(second, rollout.id, wave=2)
-    steering.approve_rollout(second, rollout.id, wave=1)
+        rollouts.approve_rollout(second, rollout.id, wave=2)
+    rollouts.approve_rollout(second, rollout.id, wave=1)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
     assert [one.account_name for one in progress(ROOT, rollout.id).approvals] == ["second"]
@@ -384,11 +375,11 @@ def test_pause_begins_nothing_more_and_resume_goes_on(fleet: Fleet) -> None:
     rollout = fleet.start(concurrency=1)
     assert fleet.work(10) == 1
     taken = claims.claim(ME, 10)
-    steering.pause_rollout(ROOT, rollout.id)
-    perform.perform(taken[0], ME)  # it was claimed and not begun: it goes back
+    rollouts.pause_rollout(ROOT, rollout.id)
+    execute.perform(taken[0], ME)  # it was claimed and not begun: it goes back
     fleet.drain()
     assert sorted(fleet.at(one) for one in members) == ["r001", "r001", "r003"]
-    steering.resume_rollout(ROOT, rollout.id)
+    rollouts.resume_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
 
@@ -397,7 +388,7 @@ def test_cancel_leaves_what_is_done_and_lets_the_rest_go(fleet: Fleet) -> None:
     members = fleet.add_many(3)
     rollout = fleet.start(concurrency=1)
     fleet.work(1)
-    steering.cancel_rollout(ROOT, rollout.id)
+    rollouts.cancel_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.CANCELLED
     states = [run.state for run in fleet.runs_of(rollout)]
@@ -411,16 +402,16 @@ def test_a_database_is_in_one_rollout_at_a_time(fleet: Fleet) -> None:
     first = fleet.start()
     second = fleet.rollout()
     with pytest.raises(RolloutRefused, match=f"2 part of rollout {first.id}"):
-        steering.start_rollout(ROOT, second.id)
+        rollouts.start_rollout(ROOT, second.id)
     fleet.drain()
     with pytest.raises(RolloutRefused, match="2 has r003 already"):
-        steering.start_rollout(ROOT, second.id)
+        rollouts.start_rollout(ROOT, second.id)
 
 
 def test_who_is_left_out_and_why(fleet: Fleet) -> None:
     fleet.add_many(2)
     pinned = fleet.add("pinned")
-    changing.pin_database(
+    databases.pin_database(
         ROOT, pinned.id, reason="audit", until=datetime.now(UTC) + timedelta(days=1)
     )
     fleet.add("late", strategy="on_open")
@@ -445,7 +436,7 @@ def test_a_pin_that_comes_later_takes_a_database_out(fleet: Fleet) -> None:
     members = fleet.add_many(2)
     rollout = fleet.start(waves=["1", "100%"])
     fleet.work()
-    changing.pin_database(
+    databases.pin_database(
         ROOT, members[1].id, reason="audit", until=datetime.now(UTC) + timedelta(days=1)
     )
     fleet.drain()
@@ -466,7 +457,7 @@ def test_limits_of_a_rollout_and_of_a_server_hold(fleet: Fleet) -> None:
     assert servers.count("a:1") == 1
     assert claims.claim("worker-2", 10) == []
     for run_id in taken:
-        perform.perform(run_id, ME)
+        execute.perform(run_id, ME)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
 
@@ -490,7 +481,7 @@ def test_a_lost_run_is_looked_at(anyfleet: Fleet, moved: bool) -> None:
     if moved:  # its worker was killed after the commit, before it could say so
         Scripts.load(fleet.scripts).at(member.address).upgrade()
     lose_worker()
-    chores.advance_rollouts()
+    periodic.advance_rollouts()
     run = fleet.runs_of(rollout)[0]
     assert run.id == run_id
     assert run.before == "r001"
@@ -501,7 +492,7 @@ def test_a_lost_run_is_looked_at(anyfleet: Fleet, moved: bool) -> None:
         assert (run.state, run.attempt) == ("pending", 2)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
-    steering.undo_rollout(ROOT, rollout.id)
+    rollouts.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.at(member) == "r001"
 
@@ -520,7 +511,7 @@ def test_a_run_that_is_taken_while_a_step_looks_is_seen(
             if not taken:
                 break
             for run_id in taken:
-                perform.perform(run_id, ME)
+                execute.perform(run_id, ME)
             fleet.drain()
             assert fleet.stage(rollout) is Stage.SUCCEEDED
         assert nth > 2  # there were moments to take one at
@@ -557,9 +548,9 @@ def test_a_lost_run_whose_database_is_held_stays_lost(fleet: Fleet) -> None:
     claims.claim(ME, 1)
     lose_worker()
     with Scripts.load(fleet.scripts).at(member.address).operations():
-        chores.advance_rollouts()
+        periodic.advance_rollouts()
         assert fleet.runs_of(rollout)[0].state == "lost"
-    chores.advance_rollouts()
+    periodic.advance_rollouts()
     assert fleet.runs_of(rollout)[0].state == "pending"
 
 
@@ -568,8 +559,8 @@ def test_a_run_that_was_given_to_another_is_not_recorded_twice(fleet: Fleet) -> 
     rollout = fleet.start()
     (run_id,) = claims.claim(ME, 1)
     lose_worker()
-    chores.advance_rollouts()
-    perform.perform(run_id, ME)  # it was only slow, and comes back
+    periodic.advance_rollouts()
+    execute.perform(run_id, ME)  # it was only slow, and comes back
     run = fleet.runs_of(rollout)[0]
     assert (run.state, run.attempt) == ("pending", 2)
 
@@ -578,8 +569,8 @@ def test_a_run_that_took_too_long_has_failed(fleet: Fleet) -> None:
     member = fleet.add("one")
     rollout = fleet.start()
     (run_id,) = claims.claim(ME, 1)
-    perform.note_timeout(run_id, ME)
-    chores.advance_rollouts()
+    execute.note_timeout(run_id, ME)
+    periodic.advance_rollouts()
     run = fleet.runs_of(rollout)[0]
     assert (run.state, run.problem) == ("failed", "run-timed-out")
     fleet.drain()
@@ -617,7 +608,7 @@ def test_a_file_that_is_gone_is_not_made_anew(fleet: Fleet) -> None:
     assert (known.position, known.current) == ("behind", "r001")
     assert fleet.stage(rollout) is Stage.HALTED
     path.with_suffix(".away").rename(path)
-    steering.resume_rollout(ROOT, rollout.id)
+    rollouts.resume_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.at(member) == "r003"
 
@@ -630,7 +621,7 @@ def test_a_rehearsal_tells_who_would_fail_and_changes_nothing(
     broken(fleet, members[3])
     before = [Path(sa.make_url(one.address).database or "").read_bytes() for one in members]
     rollout = fleet.rollout()
-    steering.rehearse_rollout(ROOT, rollout.id, sample=sample)
+    rollouts.rehearse_rollout(ROOT, rollout.id, sample=sample)
     fleet.drain()
     told = progress(ROOT, rollout.id)
     assert told.stage == Stage.PENDING
@@ -643,7 +634,7 @@ def test_a_rehearsal_tells_who_would_fail_and_changes_nothing(
     after = [Path(sa.make_url(one.address).database or "").read_bytes() for one in members]
     assert after == before
     mended(members[3])
-    steering.start_rollout(ROOT, rollout.id)
+    rollouts.start_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
 
@@ -653,7 +644,7 @@ def test_a_sample_tells_how_long_all_of_them_take(fleet: Fleet) -> None:
     fleet.add("further", at="r002")
     fleet.add("there", at="r003")
     rollout = fleet.rollout(waves=["1", "100%"], gate={"soak_seconds": 60})
-    steering.rehearse_rollout(ROOT, rollout.id, sample=1)
+    rollouts.rehearse_rollout(ROOT, rollout.id, sample=1)
     assert rehearsal_of(rollout).seconds_ahead is None
     fleet.drain()
     began = datetime.now(UTC)
@@ -663,7 +654,7 @@ def test_a_sample_tells_how_long_all_of_them_take(fleet: Fleet) -> None:
     told = rehearsal_of(rollout)
     assert (told.total, told.seconds) == (2, 2.0)
     assert told.seconds_ahead == pytest.approx(4 * (4 * 1.5 + 0.5) / 2 + 60)
-    steering.start_rollout(ROOT, rollout.id)
+    rollouts.start_rollout(ROOT, rollout.id)
     assert rehearsal_of(rollout).seconds_ahead is None
 
 
@@ -687,7 +678,7 @@ def test_every_kind_of_run(fleet: Fleet) -> None:
         if kind is Kind.DOWNGRADE:
             Scripts.load(fleet.scripts).at(path).stamp("r001")
             Scripts.load(fleet.scripts).at(path).upgrade("r002")
-        rollout = single.run_one(ROOT, member.id, kind, target)
+        rollout = databases.run_one(ROOT, member.id, kind, target)
         fleet.drain()
         run = fleet.runs_of(rollout)[0]
         assert (run.state, run.after) == ("succeeded", at), (kind, run.error)
@@ -696,7 +687,7 @@ def test_every_kind_of_run(fleet: Fleet) -> None:
 
 
 def test_a_new_database_is_born_where_the_rollout_is(fleet: Fleet) -> None:
-    from app.fleet.born import born_at
+    from app.fleet.databases.new_in_rollout import born_at
 
     members = fleet.add_many(3)
     ids = [member.id for member in members]
@@ -715,7 +706,7 @@ def test_a_new_database_is_born_where_the_rollout_is(fleet: Fleet) -> None:
     past = datetime.now(UTC) - timedelta(seconds=3601)
     with db.engine.begin() as connection:
         connection.execute(sa.update(Rollout).values(wave_done_at=past))
-    chores.advance_rollouts()
+    periodic.advance_rollouts()
     assert born() == "r002"
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
@@ -794,10 +785,10 @@ def test_roles(fleet: Fleet) -> None:
     _, viewer = person(Role.VIEWER)
     rollout = fleet.rollout()
     for use in (
-        steering.start_rollout,
-        steering.undo_rollout,
-        steering.approve_rollout,
-        steering.rehearse_rollout,
+        rollouts.start_rollout,
+        rollouts.undo_rollout,
+        rollouts.approve_rollout,
+        rollouts.rehearse_rollout,
     ):
         with pytest.raises(RoleInsufficient):
             use(viewer, rollout.id)

@@ -12,7 +12,8 @@ from flask import Flask
 from sqlalchemy.engine import URL
 
 from app.errors import DatabaseRegistered
-from app.fleet import addresses, creating, dropping, url_options
+from app.fleet import databases
+from app.fleet.core import url_options, urls
 from headway.dialects import dialect_of
 from headway.errors import AddressInvalid, HeadwayError, StillNeeded
 from tests.fleet.conftest import ROOT
@@ -60,7 +61,7 @@ def shared(postgresql_url: URL) -> str:
 
 
 def is_unharmed(text: str) -> bool:
-    return rows(addresses.parse(text), "SELECT x FROM b.precious") == [(1,)]
+    return rows(urls.parse(text), "SELECT x FROM b.precious") == [(1,)]
 
 
 @pytest.mark.parametrize("options", SAME)
@@ -75,9 +76,9 @@ def test_a_schema_is_one_member_and_is_not_dropped_however_it_is_spelled(
     other = registry.register("b", url=f"{shared}?options=-csearch_path%3Db")
     assert other.identity != made.identity
     with pytest.raises(StillNeeded, match="schema a in a database that others share"):
-        dropping.drop_database(ROOT, made.id, confirm="a")
+        databases.drop_database(ROOT, made.id, confirm="a")
     with pytest.raises(StillNeeded, match="cannot be made"):
-        creating.create_database(
+        databases.create_database(
             ROOT,
             {
                 "project_id": registry.project_id,
@@ -102,26 +103,26 @@ def test_what_is_not_understood_is_not_registered(
 def test_a_drop_asks_the_server_who_else_is_there(registry: Registry, shared: str) -> None:
     whole = registry.register("whole", url=shared)
     with pytest.raises(StillNeeded, match=r"other schemas with tables.*: b\."):
-        dropping.drop_database(ROOT, whole.id, confirm="whole")
+        databases.drop_database(ROOT, whole.id, confirm="whole")
     assert is_unharmed(shared)
     assert registry.is_counted_right()
-    run(addresses.parse(shared), "DROP SCHEMA b CASCADE")
-    dropping.drop_database(ROOT, whole.id, confirm="whole")
-    url = addresses.parse(shared)
+    run(urls.parse(shared), "DROP SCHEMA b CASCADE")
+    databases.drop_database(ROOT, whole.id, confirm="whole")
+    url = urls.parse(shared)
     assert not dialect_of(url).exists(url)
 
 
 def test_a_login_whose_schema_is_the_servers_word_drops_no_neighbour(
     registry: Registry, shared: str
 ) -> None:
-    url = addresses.parse(shared)
+    url = urls.parse(shared)
     run(url, f'ALTER DATABASE "{url.database}" SET search_path = a')
     whole = registry.register("whole", url=shared)
     run(
         url, "CREATE TABLE a.mine (x INT)", "DROP SCHEMA b CASCADE", "CREATE TABLE public.p (x INT)"
     )
     with pytest.raises(StillNeeded, match=r": public\."):
-        dropping.drop_database(ROOT, whole.id, confirm="whole")
+        databases.drop_database(ROOT, whole.id, confirm="whole")
     assert rows(url, "SELECT count(*) FROM public.p") == [(0,)]
 
 
@@ -142,13 +143,13 @@ def test_a_member_by_reference_is_a_neighbour_too(
     whole = registry.register("whole", url=text)
     tenant = registry.register("tenant", reference="env:OTHER_URL")
     with pytest.raises(StillNeeded, match=f"Database {tenant.id} is in the same one"):
-        dropping.drop_database(ROOT, whole.id, confirm="whole")
+        databases.drop_database(ROOT, whole.id, confirm="whole")
     monkeypatch.delenv("OTHER_URL")
     with pytest.raises(StillNeeded, match="cannot be followed here"):
-        dropping.drop_database(ROOT, whole.id, confirm="whole")
+        databases.drop_database(ROOT, whole.id, confirm="whole")
     assert dialect_of(place).exists(place)
-    dropping.retire_database(ROOT, tenant.id)
-    dropping.drop_database(ROOT, whole.id, confirm="whole")
+    databases.retire_database(ROOT, tenant.id)
+    databases.drop_database(ROOT, whole.id, confirm="whole")
     assert not dialect_of(place).exists(place)
 
 
@@ -176,21 +177,21 @@ def test_every_parameter_of_a_driver_is_known_or_refused(
     for name in sorted(DRIVERS[drivername] | LEADING | {"nobody_knows"}):
         url = URL.create(drivername, "u", SECRET, "h", 1, "d", {name: f"/etc/{SECRET};x"})
         if name in ("application_name", "sslpassword", "ssl_key_password"):  # any text
-            addresses.parse(url.render_as_string(hide_password=False))
+            urls.parse(url.render_as_string(hide_password=False))
             continue
         with pytest.raises(AddressInvalid) as refused:
-            addresses.parse(url.render_as_string(hide_password=False))
+            urls.parse(url.render_as_string(hide_password=False))
         assert SECRET not in str(refused.value)
 
 
 def test_a_file_of_certificates_is_in_an_allowed_folder(registry: Registry) -> None:
     at = "postgresql://h/d?sslmode=verify-full&sslrootcert="
     for good in ("system", "/etc/ssl/certs/ca.pem", "/run/secrets/ca", f"{registry.data}/ca.pem"):
-        assert addresses.parse(at + good)
+        assert urls.parse(at + good)
     (registry.data / "link").symlink_to("/etc/passwd")
     for bad in ("/etc/passwd", "ca.pem", f"{registry.data}/../x", f"{registry.data}/link"):
         with pytest.raises(AddressInvalid, match="no file in an allowed folder"):
-            addresses.parse(at + bad)
+            urls.parse(at + bad)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,7 @@ def test_a_file_of_certificates_is_in_an_allowed_folder(registry: Registry) -> N
 )
 def test_a_place_is_one_host_and_no_part_of_a_password(registry: Registry, text: str) -> None:
     with pytest.raises(HeadwayError) as refused:
-        addresses.parse(text)
+        urls.parse(text)
     assert SECRET not in str(refused.value)
 
 

@@ -11,7 +11,9 @@ from flask import Flask
 
 from app.errors import InputInvalid, RoleInsufficient, TokenNotFound, TokenRefused
 from app.extensions import db
-from app.fleet import accounts, audit, invitations, tokens
+from app.fleet import accounts
+from app.fleet.accounts import invitations, tokens
+from app.fleet.core import audit
 from app.models import Role, Token
 from tests.fleet.conftest import ROOT, person
 

@@ -18,8 +18,10 @@ from sqlalchemy.engine import URL
 from app import create_app
 from app.errors import InputInvalid, RoleInsufficient, WebhookNotFound
 from app.extensions import db
-from app.fleet import audit, deliveries, secrets, sending, webhooks
-from app.fleet.transactions import writing
+from app.fleet import webhooks
+from app.fleet.core import audit, key_rotation
+from app.fleet.core.transactions import writing
+from app.fleet.webhooks import deliveries, send
 from app.models import Delivery, Role, Webhook
 from tests.conftest import settings_for
 from tests.fleet.conftest import ROOT, at_once, person
@@ -149,11 +151,11 @@ def test_the_check_that_the_page_shows_takes_ours_and_nothing_else(
     webhooks.deliver()
     ((headers, body),) = ((heard.headers, heard.body) for heard in receiver.heard)
     assert is_ours(made.secret, headers, body)
-    assert not is_ours(sending.new_secret(), headers, body)
+    assert not is_ours(send.new_secret(), headers, body)
     assert not is_ours(made.secret, headers, body + b" ")
     assert not is_ours(made.secret, headers | {"webhook-id": "1"}, body)
     old = int(headers["webhook-timestamp"]) - 301
-    signed = sending.signature(made.secret, headers["webhook-id"], old, body)
+    signed = send.signature(made.secret, headers["webhook-id"], old, body)
     stale = headers | {"webhook-timestamp": str(old), "webhook-signature": signed}
     assert not is_ours(made.secret, stale, body)
 
@@ -167,7 +169,7 @@ def test_a_message_that_is_sent_again_has_its_id_and_a_new_signature(
     webhooks.deliver()
     pass_time(seconds=11)
     later = time.time() + 11
-    monkeypatch.setattr(sending.time, "time", lambda: later)
+    monkeypatch.setattr(send.time, "time", lambda: later)
     webhooks.deliver()
     one, two = (heard.headers for heard in receiver.heard)
     number = re.compile(r"^\d+-").match  # the rest is the moment, which the test has moved
@@ -180,7 +182,7 @@ def test_a_message_that_is_sent_again_has_its_id_and_a_new_signature(
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> float:
-    monkeypatch.setattr(sending, "TIMEOUT", 0.6)
+    monkeypatch.setattr(send, "TIMEOUT", 0.6)
     return 0.6
 
 
@@ -473,7 +475,7 @@ def test_after_the_keys_were_rotated_it_is_told_as_before(
     with app_with(old):
         made = make(f"{receiver.url}/t0p")
     with app_with(new, old):
-        assert secrets.rotate_keys(ROOT).renewed == 2
+        assert key_rotation.rotate_keys(ROOT).renewed == 2
     with app_with(new):
         announce()
         assert webhooks.deliver() == 1
@@ -481,7 +483,7 @@ def test_after_the_keys_were_rotated_it_is_told_as_before(
     assert heard.path == "/t0p"
     headers, assigned = heard.headers, made.secret or ""
     stamp = int(headers["webhook-timestamp"])
-    right = sending.signature(assigned, headers["webhook-id"], stamp, heard.body)
+    right = send.signature(assigned, headers["webhook-id"], stamp, heard.body)
     assert headers["webhook-signature"] == right
 
 

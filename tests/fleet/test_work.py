@@ -12,8 +12,10 @@ from sqlalchemy.exc import OperationalError
 
 from app import boot
 from app.extensions import db
-from app.fleet import chores, claims, leases, perform, pulse, workers
-from app.fleet.work import Hand, Loop
+from app.fleet.core import leases
+from app.fleet.runs import claims, execute
+from app.fleet.workers import heartbeat, periodic, registry
+from app.fleet.workers.worker import Hand, Loop
 from tests.fleet.sites import Site, site_on
 
 LOST = OperationalError("COMMIT", None, Exception("the server closed the connection"))
@@ -61,7 +63,7 @@ def go_on(site: Site, hand: Hand, old: str) -> None:
     site.until(lambda: hand.name not in (None, old))
     loop = Loop(hand, threading.Event())
     for _ in range(10):
-        chores.advance_rollouts()
+        periodic.advance_rollouts()
         loop.round(name_of(hand))
         db.session.rollback()
 
@@ -88,7 +90,7 @@ def test_a_run_that_was_left_in_the_middle_is_looked_at(
     rollout = site.begin(2)
     old = name_of(hand)
     with monkeypatch.context() as patch:
-        patch.setattr(perform, "_finish", after_which_the_answer_is_lost(lambda *_: None))
+        patch.setattr(execute, "_finish", after_which_the_answer_is_lost(lambda *_: None))
         Loop(hand, threading.Event()).round(old)
     assert site.found() == {"r002+r003": 1, "": 1}, "it was migrated"
     assert site.states(rollout)["running"] == 1, "and nobody wrote that down"
@@ -103,7 +105,7 @@ def test_who_is_not_heard_begins_nothing(
 ) -> None:
     rollout = site.begin(2)
     name_of(hand)
-    monkeypatch.setattr(workers, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(registry, "FRESH_SECONDS", 0.0)
     assert hand.name is None
     loop, stop = Loop(hand, threading.Event()), threading.Event()
     loop.stop = stop
@@ -114,7 +116,7 @@ def test_who_is_not_heard_begins_nothing(
 
 def test_who_was_believed_to_be_gone_goes_on_under_another_name(site: Site, hand: Hand) -> None:
     old = name_of(hand)
-    workers.stop(old)
+    registry.stop(old)
     site.until(lambda: hand.name not in (None, old))
     assert [one.name for one in site.alive()] == [hand.name]
 
@@ -122,7 +124,7 @@ def test_who_was_believed_to_be_gone_goes_on_under_another_name(site: Site, hand
 def test_a_lease_is_kept_for_as_long_as_the_work_takes(
     site: Site, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pulse, "LEASE_SECONDS", 5.0)
+    monkeypatch.setattr(heartbeat, "LEASE_SECONDS", 5.0)
     name_of(hand)
     with hand.pulse.keeping("long") as held:
         assert held

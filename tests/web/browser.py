@@ -6,7 +6,7 @@ from flask import g
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.fleet import tokens
+from app.fleet.accounts import tokens
 from app.models import Role
 from tests.fleet.conftest import person
 from tests.fleet.fleets import ROOT, Fleet

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from flask import Flask
 
 from app.extensions import db
-from app.fleet import accounts, changing, checks, drifts, tokens
+from app.fleet import accounts, databases, drift
+from app.fleet.accounts import tokens
 from app.models import Database, Role, Stage
 from tests.fleet.fleets import ROOT, Fleet, broken
 
@@ -46,11 +47,11 @@ def furnish(fleet: Fleet) -> Furnished:
     fleet.add("at-head", "r003")
     fleet.add("nothing-yet", None)
     fleet.register("away", f"postgresql://app:{SECRET}@127.0.0.1:9/away")
-    checks.check(members[0], [INDEX])
-    checks.check(members[4], [INDEX, COLUMN])
-    drifts.ignore(ROOT, fleet.project_id, checks.digest_of(COLUMN[0]), "made by hand, on purpose")
+    drift.check(members[0], [INDEX])
+    drift.check(members[4], [INDEX, COLUMN])
+    drift.ignore(ROOT, fleet.project_id, drift.digest_of(COLUMN[0]), "made by hand, on purpose")
     until = datetime.now(UTC) + timedelta(days=1)
-    changing.pin_database(ROOT, members[4].id, reason="under audit", until=until)
+    databases.pin_database(ROOT, members[4].id, reason="under audit", until=until)
     pending = fleet.rollout(waves=["1", "50%", "100%"], title="not yet")
     stages = {one.id: fleet.stage(one) for one in (done, halted, waiting, pending)}
     assert stages[halted.id] is Stage.HALTED

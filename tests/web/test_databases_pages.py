@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.extensions import db, limiter
-from app.fleet import checks, databases, steering
+from app.fleet import databases, drift, rollouts
 from app.models import Database, Difference, Ignored, Label, Role, Rollout, Run, Standing
 from tests.fleet.fleets import ROOT, Fleet, fresh
 from tests.web.browser import FORGERY, Browser
@@ -220,7 +220,7 @@ def test_a_page_tells_all_of_one(fleet: Fleet, operator: Browser) -> None:
     for said in ("2 revisions to", "revision r002", "CREATE TABLE t2", "Nobody has compared"):
         assert said in page
     assert "<script" not in page.replace('<script src="/assets/headway.js" defer></script>', "")
-    checks.check(member, [INDEX, COLUMN])
+    drift.check(member, [INDEX, COLUMN])
     page = operator.get(f"/databases/{member.id}").text
     for said in (
         "extra index ix_more",
@@ -378,7 +378,7 @@ def test_errors_of_its_history_are_told_in_full(fleet: Fleet, operator: Browser)
     other = fleet.add("other")
     assert operator.get(run[1].replace(str(member.id), str(other.id), 1)).status_code == 422
     rollout = db.session.scalars(sa.select(Rollout)).one()
-    steering.retry_rollout(operator.actor, rollout.id)
+    rollouts.retry_rollout(operator.actor, rollout.id)
     fleet.drain()
     page = operator.get(f"/databases/{member.id}").text
     assert page.count("table t2 already exists") >= 2
@@ -498,12 +498,12 @@ def test_a_viewer_does_nothing(fleet: Fleet, verb: str) -> None:
 def test_drift_is_grouped_ignored_and_counted_again(fleet: Fleet, operator: Browser) -> None:
     some = [fleet.add(name) for name in "abc"]
     assert "Nothing was compared yet" in operator.get("/drifts/").text
-    checks.check(some[0], [INDEX, COLUMN])
-    checks.check(some[1], [INDEX])
+    drift.check(some[0], [INDEX, COLUMN])
+    drift.check(some[1], [INDEX])
     page = operator.get("/drifts/").text
     assert "2 of 3 databases were compared" in page
     assert page.index(INDEX[0]) < page.index(COLUMN[0])
-    digest = checks.digest_of(INDEX[0])
+    digest = drift.digest_of(INDEX[0])
     here = f"/drifts/{fleet.project_id}-{digest}"
     assert f"/drifts/{fleet.project_id}-{digest[:12]}" in page
     page = operator.get(here).text

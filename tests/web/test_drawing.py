@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from app.fleet.charts import Chart, Stand
-from app.web.drawing import MIDDLE, MOST_BESIDE, STEP, Drawing, draw
+from app.fleet.reports.revision_chart import Chart, Stand
+from app.web.revision_graph import MIDDLE, MOST_BESIDE, STEP, Drawing, draw
 from headway.plan.graph import Node
 
 Parents = dict[str, tuple[str, ...]]
@@ -138,7 +138,7 @@ def test_two_releases_that_contradict_each_other_end_too() -> None:
 def test_any_history_has_every_revision_once_and_lines_that_arrive(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.web.drawing.MOST_BESIDE", 100)  # no two lines lie on each other
+    monkeypatch.setattr("app.web.revision_graph.MOST_BESIDE", 100)  # no two lines lie on each other
     dice = random.Random(seed)
     parents: Parents = {}
     for number in range(dice.randrange(1, 60)):

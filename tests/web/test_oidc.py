@@ -14,7 +14,9 @@ from werkzeug.test import TestResponse
 
 from app import create_app
 from app.extensions import db, limiter
-from app.fleet import accounts, audit, oidc
+from app.fleet import accounts
+from app.fleet.accounts import oidc
+from app.fleet.core import audit
 from app.models import Account, Role, Token
 from app.web.oidc import CLIENT as OURS
 from tests.conftest import settings_for

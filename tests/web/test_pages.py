@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from app.extensions import db, limiter
-from app.fleet import invitations, tokens
+from app.fleet.accounts import invitations, tokens
 from app.models import Role, Token
 from tests.fleet.conftest import person
 from tests.fleet.fleets import ROOT, Fleet, fleet_on

@@ -9,8 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from app.extensions import db, limiter
-from app.fleet import checks, projects, standings, workers
-from app.fleet.transactions import writing
+from app.fleet import drift, projects, workers
+from app.fleet.core import positions
+from app.fleet.core.transactions import writing
 from app.models import (
     Database,
     Difference,
@@ -129,7 +130,7 @@ def test_what_is_wrong_is_on_the_first_page(fleet: Fleet, viewer: Browser) -> No
     broken(fleet, members[1])
     rollout = fleet.start(waves=["100%"], title="to the third")
     fleet.drain()
-    checks.check(members[0], [("extra index t1.ix", "DROP INDEX ix;")])
+    drift.check(members[0], [("extra index t1.ix", "DROP INDEX ix;")])
     fresh()
     page = viewer.get("/").text
     assert "halted" in page
@@ -222,9 +223,9 @@ def test_a_project_is_made_read_changed_and_deleted(fleet: Fleet, admin: Browser
     assert 'http-equiv="refresh"' in page
     project = db.session.scalars(sa.select(Project).where(Project.name == "made")).one()
     assert (project.x, project.refresh_seconds) == ({"tenant": "one", "plain": ""}, 60)
-    from app.fleet import loading
+    from app.fleet.projects import scripts as projects_scripts
 
-    loading.load(project.id)
+    projects_scripts.load(project.id)
     page = admin.get(place).text
     assert list(rows(page)) == ["r002", "r001"]
     assert "captured" in page
@@ -325,20 +326,20 @@ def test_scripts_that_cannot_be_used_say_why_and_what_was_known_stays(
 ) -> None:
     fleet.add("one")
     write_revision(fleet.scripts, "r004", "r003", head="\nimport nowhere_at_all\n")
-    from app.fleet import loading
+    from app.fleet.projects import scripts as projects_scripts
 
-    assert loading.load(fleet.project_id).state == "broken"
+    assert projects_scripts.load(fleet.project_id).state == "broken"
     fresh()
     page = viewer.get(at(fleet)).text
     assert "Read again" not in page
     assert "as soon as the scripts were read" not in page
     assert "Read again" in admin.get(at(fleet)).text
-    assert loading.due() == []
+    assert projects_scripts.due() == []
     asked = admin.post(f"{at(fleet)}/refresh", at=at(fleet))
     assert "A worker reads its scripts again now." in admin.get(asked.location).text
-    assert loading.due() == [fleet.project_id]
-    loading.load(fleet.project_id)
-    assert loading.due() == []
+    assert projects_scripts.due() == [fleet.project_id]
+    projects_scripts.load(fleet.project_id)
+    assert projects_scripts.due() == []
     page = viewer.get(at(fleet)).text
     assert "No module named &#39;nowhere_at_all&#39;" in page
     assert "flask projects load shop" in page
@@ -435,7 +436,7 @@ def test_a_revision_of_another_release_is_marked_and_can_be_read(
     fleet.load()
     with writing() as session:
         session.execute(sa.update(Database).values(current="r001"))
-        standings.recount(session, [fleet.project_id])
+        positions.recount(session, [fleet.project_id])
     page = viewer.get(at(fleet)).text
     assert list(rows(page)) == ["r001"]
     assert "2 that only other releases had" in page

@@ -13,12 +13,13 @@ import sqlalchemy as sa
 
 from app.errors import DatabaseNotFound, InputInvalid
 from app.extensions import db, limiter
-from app.fleet import following, listing, progress, rollouts, steering, tokens
-from app.fleet.drafting import OPERATIONS
-from app.fleet.gates import Check
-from app.fleet.steering import VERBS, verbs
+from app.fleet import databases, rollouts
+from app.fleet.accounts import tokens
+from app.fleet.rollouts import OPERATIONS, VERBS, progress, verbs
+from app.fleet.rollouts.gates import Check
+from app.http import event_stream
 from app.models import Database, Kind, Role, Rollout, Run, Stage, State
-from app.web import asking, figures
+from app.web import rollout_charts, rollout_form
 from headway import Project as Scripts
 from headway.pytest_plugin import Template
 from tests.fleet.conftest import person
@@ -375,7 +376,7 @@ def test_every_word_of_the_form_arrives(place: Place, ada: Visitor) -> None:
     assert f"behind; at head; group={label}; 2 that were named; of account {account.id};" in page
     assert "2 may fail, or 2.5 % of those begun; a query checks each; 1.5 s to wait" in page
     with place.fleet.app.test_request_context():
-        again = asking.asked(ROOT, asking.like(made))
+        again = rollout_form.asked(ROOT, rollout_form.like(made))
     assert again["selector"] == {k: v for k, v in made.selector.items() if k != "project_id"}
     assert again["gate"] | {"check": "sql"} == {k: v for k, v in made.gate.items() if v is not None}
     assert again["window"] == made.window
@@ -384,8 +385,8 @@ def test_every_word_of_the_form_arrives(place: Place, ada: Visitor) -> None:
 
 
 def test_whatever_a_rollout_can_do_has_its_words() -> None:
-    assert set(asking.KINDS) == set(OPERATIONS)
-    assert set(asking.CHECKS) == {"", *Check}
+    assert set(rollout_form.KINDS) == set(OPERATIONS)
+    assert set(rollout_form.CHECKS) == {"", *Check}
 
 
 def test_a_change_takes_the_place_of_the_first_one(place: Place, ada: Visitor) -> None:
@@ -414,18 +415,18 @@ def test_a_list_leads_here_with_what_it_chose(place: Place, ada: Visitor) -> Non
 
 def test_pasted_names_are_found_or_told() -> None:
     with pytest.raises(InputInvalid):
-        listing.ids_of(ROOT, 1, [f"d{n}" for n in range(listing.MOST + 1)])
+        databases.ids_of(ROOT, 1, [f"d{n}" for n in range(databases.MOST + 1)])
 
 
 def test_thousands_of_pasted_names_are_one_choice(place: Place) -> None:
     project = place.fleet.project_id
     _, members = place.members(2)
-    assert listing.ids_of(ROOT, project, [one.name for one in members] * 2) == [
+    assert databases.ids_of(ROOT, project, [one.name for one in members] * 2) == [
         one.id for one in members
     ]
     missing = [members[0].name, *(f"no-{n}" for n in range(1500))]
     with pytest.raises(DatabaseNotFound, match="no-0, no-1, "):
-        listing.ids_of(ROOT, project, missing)
+        databases.ids_of(ROOT, project, missing)
 
 
 # --- who may, and what -----------------------------------------------------------------------
@@ -453,12 +454,12 @@ def test_what_is_offered_is_what_is_taken(place: Place) -> None:
     label, _ = place.members(2)
     actor = person(Role.OPERATOR, "kim")[1]
     use_cases = {
-        "start": steering.start_rollout,
-        "rehearse": steering.rehearse_rollout,
-        "pause": steering.pause_rollout,
-        "cancel": steering.cancel_rollout,
-        "resume": steering.resume_rollout,
-        "undo": steering.undo_rollout,
+        "start": rollouts.start_rollout,
+        "rehearse": rollouts.rehearse_rollout,
+        "pause": rollouts.pause_rollout,
+        "cancel": rollouts.cancel_rollout,
+        "resume": rollouts.resume_rollout,
+        "undo": rollouts.undo_rollout,
     }
     steps = ("start", "pause", "resume", "drain", "undo", "pause", "resume", "drain")
     made = place.fleet.rollout(selector={"labels": {"group": label}})
@@ -500,7 +501,7 @@ def test_the_part_that_changes_is_a_part_of_the_page(place: Place, ada: Visitor)
 def test_the_session_follows_a_rollout(
     place: Place, ada: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(event_stream, "POLL_SECONDS", 0.0)
     label, _ = place.members(2)
     number = place.asks(ada, label)
     press(ada, f"/rollouts/{number}/start")
@@ -522,14 +523,14 @@ def test_few_follow_at_once_and_the_page_does_without(place: Place, ada: Visitor
     number = place.asks(ada, label)
     press(ada, f"/rollouts/{number}/start")
     for _ in range(2):
-        assert following.FOLLOWERS.acquire(blocking=False)
+        assert event_stream.FOLLOWERS.acquire(blocking=False)
     try:
         refused = ada.get(f"/rollouts/{number}/events")
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "4")
         assert ada.get(f"/rollouts/{number}?part=live").status_code == 200
     finally:
         for _ in range(2):
-            following.FOLLOWERS.release()
+            event_stream.FOLLOWERS.release()
     press(ada, f"/rollouts/{number}/cancel")
 
 
@@ -597,8 +598,8 @@ def covered(path: str) -> set[tuple[int, int]]:
 
 @pytest.mark.parametrize("count", [1, 2, 7, 40, 997, 10_000])
 def test_every_database_has_its_cell(count: int) -> None:
-    states = tuple(figures.STATES[(n * n // 11) % 6 if n % 5 else 0] for n in range(count))
-    grid = figures.grid(progress.Cells(states=states, each=1, total=count))
+    states = tuple(rollout_charts.STATES[(n * n // 11) % 6 if n % 5 else 0] for n in range(count))
+    grid = rollout_charts.grid(progress.Cells(states=states, each=1, total=count))
     places = {state: set[tuple[int, int]]() for state in grid.paths}
     for n, state in enumerate(states):
         places[state].add((n % grid.columns, n // grid.columns))
@@ -623,14 +624,14 @@ def test_of_more_than_can_be_read_a_cell_shows_what_matters(
 
 
 def test_a_wave_of_one_is_still_seen() -> None:
-    bars = figures.bars(figures.waves_of([1, 499, 9500]), 0)
+    bars = rollout_charts.bars(rollout_charts.waves_of([1, 499, 9500]), 0)
     assert [bar.size for bar in bars] == [1, 499, 9500]
-    assert min(bar.width for bar in bars) > figures.WIDTH / 10
+    assert min(bar.width for bar in bars) > rollout_charts.WIDTH / 10
     assert bars[0].width < bars[1].width < bars[2].width
-    assert bars[-1].x + bars[-1].width == pytest.approx(figures.WIDTH, abs=1)
+    assert bars[-1].x + bars[-1].width == pytest.approx(rollout_charts.WIDTH, abs=1)
     for bar in bars:
         assert sum(width for _, _, width in bar.parts) == pytest.approx(bar.width, abs=0.1)
-    assert figures.bars((), 0) == []
+    assert rollout_charts.bars((), 0) == []
 
 
 def test_ten_thousand_databases_are_a_small_page(place: Place, ada: Visitor) -> None:

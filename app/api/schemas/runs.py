@@ -8,9 +8,9 @@ from pydantic import BaseModel, Field, StrictBool
 from app.api.schemas.common import AFTER, LARGEST_EVENT, LARGEST_INTEGER, In, Out, Page
 from app.api.schemas.databases import PositionName
 from app.api.schemas.rollouts import Operation, Real, Revision, RolloutOut
-from app.fleet.drafting import LONGEST_RUN
-from app.fleet.exporting import wave_of
-from app.fleet.single import Opened
+from app.fleet.databases import Opened
+from app.fleet.rollouts import LONGEST_RUN
+from app.fleet.runs.export import wave_of
 from app.models import Kind, Run, State
 
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from app.api.schemas.common import AFTER, LARGEST_EVENT, In, Name, Out, Page
-from app.fleet.deliveries import DeliveryState
 from app.fleet.webhooks import LONGEST_URL, Happening
+from app.fleet.webhooks.deliveries import DeliveryState
 
 PORT = r"(:([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}))?"
 HOST = r"([A-Za-z0-9.-]+|\[(::1|[0-9A-Fa-f]{1,4}(:[0-9A-Fa-f]{1,4}){7})\])"

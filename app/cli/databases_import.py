@@ -1,0 +1,79 @@
+"""`flask databases import`: files, a server's databases, CSV or JSON lines."""
+
+from dataclasses import asdict
+from glob import iglob
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+from flask.cli import with_appcontext
+
+from app.cli.actor import command_line
+from app.errors import InputInvalid
+from app.fleet import databases as fleet
+from app.fleet import projects
+from app.fleet.databases import import_sources
+from headway.cli.output import Exit, as_json, print_json
+
+MOST_SHOWN = 20
+
+
+@click.command("import")
+@with_appcontext
+@click.argument("file", required=False, type=click.File(encoding="utf-8-sig"))
+@click.option("--project", required=True, help="A name or id.")
+@click.option("--files", help="A pattern over SQLite files: '/data/*.db'.")
+@click.option("--server-file", type=click.File(encoding="utf-8"), help="It holds a server's URL.")
+@click.option("--server", help="The same on the command line, where others may see it.")
+@click.option("--names", default="*", show_default=True, help="Which of the server's databases.")
+@click.option(
+    "--labels", help="A regular expression over the path or name: its named groups are labels."
+)
+@as_json
+def import_(project: str, file: TextIO | None, as_json: bool, **source: Any) -> None:
+    """Register many: a FILE of CSV or JSON lines (.jsonl), files, or a server's databases.
+
+    What is registered already is passed over. Exit with 4 if some could not be.
+    """
+    actor = command_line()
+    project_id = projects.find_project(actor, project).id
+    done = fleet.register_many(actor, project_id, _rows(file, **source))
+    if as_json:
+        print_json(asdict(done))
+    else:
+        click.echo(f"Registered {done.added:,}; {done.known:,} were known.")
+        for line, why in done.refused[:MOST_SHOWN]:
+            click.echo(f"{line}: {why}", err=True)
+        if done.refused:
+            click.echo(f"{len(done.refused):,} could not be registered.", err=True)
+    if done.refused:
+        raise click.exceptions.Exit(Exit.PARTLY)
+    if (pattern := source["files"]) and not done.added + done.known:
+        raise click.ClickException(_nothing(pattern))
+
+
+def _nothing(pattern: str) -> str:
+    place = str(Path.cwd() / Path(pattern).expanduser())
+    if any(iglob(place, recursive=True)):  # noqa: PTH207  # as the import does
+        return f"Nothing that matches {pattern} is a SQLite database."
+    return f"Nothing matches {pattern}."
+
+
+def _rows(
+    file: TextIO | None,
+    *,
+    files: str | None,
+    server: str | None,
+    server_file: TextIO | None,
+    names: str,
+    labels: str | None,
+) -> Any:
+    if len([one for one in (file, files, server, server_file) if one is not None]) != 1:
+        raise InputInvalid("Give one of FILE, --files, --server-file and --server.")
+    if files:
+        return import_sources.from_files(files, labels=labels)
+    if file:
+        is_json = file.name.endswith((".jsonl", ".ndjson", ".json"))
+        return import_sources.from_json_lines(file) if is_json else import_sources.from_csv(file)
+    url = server_file.read().strip() if server_file else server
+    return import_sources.from_server(str(url), names=names, labels=labels)

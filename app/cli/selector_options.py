@@ -1,0 +1,104 @@
+"""The options that choose databases, and how commands show one."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from app.cli.actor import command_line
+from app.errors import InputInvalid
+from app.fleet import accounts, projects
+from app.fleet.core.selectors import POSITIONS, Selector
+from app.models import Database, Strategy
+
+COLUMNS = (
+    *("id", "project_id", "project", "name", "notes", "address", "reference", "dialect", "server"),
+    *("owner_id", "owner", "labels", "strategy", "pin_reason", "pin_until", "rollout_id"),
+    *("position", "current", "pending", "size_bytes", "milliseconds", "reason"),
+    *("asked_at", "seen_at", "drift", "drift_at", "retired_at"),
+    *("version", "created_at", "updated_at"),
+)
+
+
+def labels_of(_: click.Context, __: click.Parameter, said: tuple[str, ...]) -> dict[str, str]:
+    """`--label tier=gold`; `tier` alone is any value where databases are chosen."""
+    return {name: value for name, _, value in (given.partition("=") for given in said)}
+
+
+def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that choose databases; the command gets a Selector."""
+
+    @click.option("--project", help="A name or id.")
+    @click.option("--label", "labels", multiple=True, callback=labels_of, metavar="NAME[=VALUE]")
+    @click.option("--owner", help="An account's id or e-mail address.")
+    @click.option("--position", "positions", multiple=True, type=click.Choice(POSITIONS))
+    @click.option("--current", help="The revisions it is at, joined by +.")
+    @click.option("--search", help="A part of its name or address.")
+    @click.option("--drifted/--not-drifted", default=None)
+    @click.option("--pinned/--not-pinned", default=None)
+    @click.option("--strategy-is", type=click.Choice([one.value for one in Strategy]))
+    @wraps(command)
+    def with_selector(
+        *args: Any,
+        project: str | None,
+        labels: dict[str, str],
+        owner: str | None,
+        positions: tuple[str, ...],
+        current: str | None,
+        search: str | None,
+        drifted: bool | None,
+        pinned: bool | None,
+        strategy_is: str | None,
+        **kwargs: Any,
+    ) -> Any:
+        actor = command_line()
+        selector = Selector.of(
+            {
+                "project_id": projects.find_project(actor, project).id if project else None,
+                "labels": labels,
+                "owner_id": accounts.find_account(actor, owner).id if owner else None,
+                "positions": positions,
+                "current": current,
+                "search": search,
+                "drifted": drifted,
+                "pinned": pinned,
+                "strategy": strategy_is,
+            }
+        )
+        return command(selector, *args, **kwargs)
+
+    return with_selector
+
+
+def located(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say where a database is; the command gets `where`, which may be empty."""
+
+    @click.option("--url", help="Others may see it in the list of processes: --url-file.")
+    @click.option(
+        "--url-file",
+        type=click.File(encoding="utf-8"),
+        help="A file that holds the URL; - for what is typed or piped in.",
+    )
+    @click.option("--reference", help="Instead: env:NAME or file:/path, which workers read.")
+    @wraps(command)
+    def with_place(
+        *args: Any, url: str | None, url_file: Any, reference: str | None, **kwargs: Any
+    ) -> Any:
+        if len([one for one in (url, url_file, reference) if one is not None]) > 1:
+            raise InputInvalid("Give one of --url, --url-file and --reference.")
+        where = {"url": url_file.read().strip() if url_file else url, "reference": reference}
+        return command(*args, where={k: v for k, v in where.items() if v is not None}, **kwargs)
+
+    return with_place
+
+
+def row_of(database: Database) -> dict[str, Any]:
+    """A database as it is shown."""
+    row = {name: getattr(database, name) for name in COLUMNS}
+    return row | {
+        "project": database.project.name,
+        "owner": database.owner.name if database.owner else None,
+        "labels": {label.name: label.value for label in database.labels},
+        "position": database.position or "unknown",
+    }

@@ -1,0 +1,190 @@
+"""Accounts: create, list, read, change, delete."""
+
+from typing import Any
+
+from sqlalchemy import select
+
+from app.errors import (
+    AccountChanged,
+    AccountNotFound,
+    LastAdmin,
+    RoleInsufficient,
+)
+from app.extensions import db
+from app.fleet.core import audit, idempotency
+from app.fleet.core.pagination import page_of
+from app.fleet.core.permissions import Actor
+from app.fleet.core.transactions import CatalogSession, repeated, writing
+from app.fleet.core.validation import LARGEST_ID, fitting
+from app.models import Account, Role
+
+
+@repeated
+def create_account(
+    actor: Actor, values: dict[str, Any], *, country: str | None = None, key: str | None = None
+) -> tuple[Account, bool]:
+    """A new account, and whether it was there already for the same idempotency key.
+
+    It remembers where the actor asked from; `country` is its location if it names none.
+    """
+    actor.require("accounts.create")
+    values = fitting(Account, values)
+    role = values.setdefault("role", Role.VIEWER)
+    if role != Role.VIEWER:
+        actor.require("accounts.set_role")
+    # What was asked for, not from where: who sends it again may have another address by then.
+    request = idempotency.Request(actor=actor, key=key, about=("accounts", values))
+    values = _with_origin(actor, values, country)
+
+    def make() -> Account:
+        with writing() as session:
+            account = Account(**values)
+            session.add(account)
+            session.flush()
+            request.remember(session, account.id)
+            audit.record(
+                session, actor, "account.created", ("account", account.id), **_plain(values)
+            )
+        return account
+
+    return request.once(make, lambda made: get_account(actor, made))
+
+
+def get_account(actor: Actor, account_id: int) -> Account:
+    """The account, or AccountNotFound."""
+    actor.require("accounts.read")
+    return _find(db.session, account_id)
+
+
+def find_account(actor: Actor, name: str) -> Account:
+    """The account with this id or e-mail address, or AccountNotFound."""
+    actor.require("accounts.read")
+    if name.isdecimal():
+        return get_account(actor, int(name))
+    query = select(Account).where(Account.email == name.strip().lower())
+    account = db.session.scalar(query)
+    if account is None:
+        raise AccountNotFound(f"There is no account with the address {name}.")
+    return account
+
+
+def list_accounts(
+    actor: Actor,
+    *,
+    limit: int,
+    after: int | None = None,
+    name: str | None = None,
+    email: str | None = None,
+    role: str | None = None,
+) -> tuple[list[Account], int | None]:
+    """A page of accounts in the order they were made, and what to send as `after` for the next one.
+
+    `name` is a part of the name, `email` and `role` are exact.
+    """
+    actor.require("accounts.read")
+    query = select(Account).order_by(Account.id)
+    if after is not None:
+        query = query.where(Account.id > min(after, LARGEST_ID))
+    if name:
+        query = query.where(Account.name.icontains(name, autoescape=True))
+    if email:
+        query = query.where(Account.email == email.strip().lower())
+    if role:
+        query = query.where(Account.role == role)
+    return page_of(query, limit)
+
+
+@repeated
+def change_account(
+    actor: Actor, account_id: int, values: dict[str, Any], *, version: int | None
+) -> Account:
+    """The account with new values, if it still is the version that was read.
+
+    One that is `disabled` can neither sign in nor use a token, until it no longer is. None as a
+    version means whatever it is. Raises AccountChanged, EmailTaken, LastAdmin.
+    """
+    actor.require("accounts.change")
+    values = fitting(Account, values)
+    with writing() as session:
+        account = _find(session, account_id, version)
+        actor.require_over(account)
+        before = {name: getattr(account, name) for name in values}
+        changed = {name: value for name, value in values.items() if before[name] != value}
+        if changed.keys() & {"role", "disabled"}:
+            _allow_standing(session, actor, account)
+        if "email" in changed and actor.id != account.id and account.role == actor.role:
+            # Who has the address signs in: nobody becomes one of their equals by changing it.
+            actor.require("accounts.set_role")
+        for name, value in changed.items():
+            setattr(account, name, value)
+        if changed:
+            session.flush()
+            audit.record(
+                session,
+                actor,
+                "account.changed",
+                ("account", account.id),
+                **_plain({name: [before[name], value] for name, value in changed.items()}),
+            )
+    return account
+
+
+@repeated
+def delete_account(actor: Actor, account_id: int, *, version: int | None) -> None:
+    """The account and its tokens are gone; what it did stays in the audit trail."""
+    actor.require("accounts.delete")
+    with writing() as session:
+        account = _find(session, account_id, version)
+        actor.require_over(account)
+        _keep_an_admin(session, account)
+        audit.record(
+            session,
+            actor,
+            "account.deleted",
+            ("account", account.id),
+            name=account.name,
+            email=account.email,
+        )
+        session.delete(account)
+
+
+def _find(session: CatalogSession, account_id: int, version: int | None = None) -> Account:
+    account = session.get(Account, account_id) if 0 < account_id <= LARGEST_ID else None
+    if account is None:
+        raise AccountNotFound(f"There is no account {account_id}.", account=account_id)
+    if version is not None and account.version != version:
+        raise AccountChanged(
+            f"Account {account_id} is at version {account.version}, not {version}. Read it again."
+        )
+    return account
+
+
+def _allow_standing(session: CatalogSession, actor: Actor, account: Account) -> None:
+    actor.require("accounts.set_role")
+    if actor.id == account.id:
+        raise RoleInsufficient("Nobody changes their own role, or disables it. Ask another admin.")
+    _keep_an_admin(session, account)
+
+
+def _keep_an_admin(session: CatalogSession, account: Account) -> None:
+    """Refuse to lose the last admin. Locks the admins, so that two cannot go at once."""
+    if account.role != Role.ADMIN or account.disabled:
+        return
+    admins = select(Account.id).where(Account.role == Role.ADMIN, Account.disabled_at.is_(None))
+    if len(session.scalars(admins.order_by(Account.id).with_for_update()).all()) == 1:
+        raise LastAdmin(f"Account {account.id} is the last admin. Make another one first.")
+
+
+def _with_origin(actor: Actor, values: dict[str, Any], country: str | None) -> dict[str, Any]:
+    return values | {"ip_source": actor.ip, "location": values.get("location") or country}
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Values as JSON can hold them: dates as text."""
+
+    def one(value: Any) -> Any:
+        if isinstance(value, list):
+            return [one(item) for item in value]
+        return value if isinstance(value, str | int | None) else str(value)
+
+    return {name: one(value) for name, value in values.items()}

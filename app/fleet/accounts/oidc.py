@@ -1,0 +1,80 @@
+"""Sign-ins by a provider (OpenID Connect): the account of the person it vouches for."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select
+
+from app.errors import SignInRefused
+from app.fleet.accounts import sessions
+from app.fleet.accounts.crud import get_account
+from app.fleet.accounts.tokens import Issued
+from app.fleet.core import audit
+from app.fleet.core.permissions import Actor
+from app.fleet.core.transactions import CatalogSession, repeated, writing
+from app.fleet.core.validation import UNFIT
+from app.models import Account
+
+log = logging.getLogger(__name__)
+
+
+@repeated
+def sign_in(
+    issuer: str, claims: Mapping[str, Any], *, request_id: str | None, ip: str | None
+) -> Issued:
+    """A session for the account of the person whom these proven claims are about.
+
+    That is the account which is tied to this subject; else the one with the verified e-mail
+    address, which is tied to the subject from now on. None is made. Raises SignInRefused.
+    """
+    subject = str(claims["sub"])
+    with writing() as session:
+        account = session.scalar(
+            select(Account).where(Account.oidc_issuer == issuer, Account.oidc_subject == subject)
+        ) or _by_address(session, issuer, claims)
+        if account.disabled:
+            raise SignInRefused("Your account is disabled. Ask an admin.")
+        if account.oidc_subject is None or account.oidc_issuer != issuer:
+            account.oidc_issuer, account.oidc_subject = issuer, subject
+            session.flush()
+            actor = Actor.of(account, request_id=request_id, ip=ip)
+            about = ("account", account.id)
+            tied = {"issuer": issuer, "who": subject}
+            audit.record(session, actor, "account.provider_tied", about, **tied)
+        return sessions.begin(session, account, request_id=request_id, ip=ip)
+
+
+@repeated
+def forget(actor: Actor, account_id: int) -> None:
+    """The account is tied to nobody at the provider any more. Its browsers are signed out."""
+    actor.require("accounts.set_role")
+    with writing() as session:
+        account = get_account(actor, account_id)
+        if account.oidc_subject is None:
+            return
+        tied = {"issuer": account.oidc_issuer, "who": account.oidc_subject}
+        account.oidc_issuer = account.oidc_subject = None
+        session.flush()
+        about = ("account", account.id)
+        audit.record(session, actor, "account.provider_forgotten", about, **tied)
+        sessions.end_all(session, actor, account.id)
+
+
+def _by_address(session: CatalogSession, issuer: str, claims: Mapping[str, Any]) -> Account:
+    email = str(claims.get("email") or "").strip().lower()
+    if not email or UNFIT.search(email) or claims.get("email_verified") not in (True, "true"):
+        raise SignInRefused(
+            "The provider tells no e-mail address of yours that it has verified, and no account "
+            "is tied to you there yet. Verify your address there, or sign in with a token."
+        )
+    account = session.scalar(select(Account).where(Account.email == email))
+    if account is None:
+        raise SignInRefused(f"No account has the address {email}. Ask an admin for one.")
+    if account.oidc_issuer == issuer:
+        log.warning("account %s is tied to another subject of the provider", account.id)
+        raise SignInRefused(
+            f"The account with the address {email} is tied to somebody else at the provider. "
+            "An admin can untie it: `flask accounts forget-provider`."
+        )
+    return account

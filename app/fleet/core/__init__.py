@@ -1,0 +1,1 @@
+"""What every package of the fleet stands on: rights, transactions, audit, URLs, paths, counts."""

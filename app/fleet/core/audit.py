@@ -1,0 +1,62 @@
+"""The audit trail: written with the change it tells of, read newest first, never changed."""
+
+from typing import Any
+
+from sqlalchemy import select
+
+from app.fleet.core.pagination import page_of
+from app.fleet.core.permissions import Actor
+from app.fleet.core.transactions import CatalogSession
+from app.models import Event
+
+SUBJECTS = ("account", "token", "project", "database", "rollout", "webhook", "catalog")
+"""What events are about."""
+
+
+def record(
+    session: CatalogSession,
+    actor: Actor,
+    action: str,
+    subject: tuple[str, int | None],
+    **detail: Any,
+) -> None:
+    """Add an event to the transaction that makes the change. `detail` must be fit to be read."""
+    kind, key = subject
+    session.add(
+        Event(
+            actor_id=actor.id,
+            actor_name=actor.name[:128],
+            action=action,
+            subject_type=kind,
+            subject_id=key,
+            detail=detail,
+            request_id=actor.request_id,
+            ip=actor.ip,
+        )
+    )
+
+
+def list_events(
+    actor: Actor,
+    *,
+    limit: int,
+    after: int | None = None,
+    action: str | None = None,
+    subject_type: str | None = None,
+    subject_id: int | None = None,
+    actor_id: int | None = None,
+) -> tuple[list[Event], int | None]:
+    """A page of events, newest first, and what to send as `after` for the next one."""
+    actor.require("events.read")
+    query = select(Event).order_by(Event.id.desc())
+    if after is not None:
+        query = query.where(Event.id < after)
+    for column, value in (
+        (Event.action, action),
+        (Event.subject_type, subject_type),
+        (Event.subject_id, subject_id),
+        (Event.actor_id, actor_id),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    return page_of(query, limit)

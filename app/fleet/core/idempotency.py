@@ -1,0 +1,82 @@
+"""A POST that is sent twice with one key does its work once."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from app.errors import DatabaseRegistered, EmailTaken, IdempotencyKeyReused, NameTaken
+from app.extensions import db
+from app.fleet.core.permissions import Actor
+from app.fleet.core.transactions import CatalogSession
+from app.models import IdempotencyKey
+
+RACES = (IntegrityError, EmailTaken, NameTaken, DatabaseRegistered)
+"""What the second of two requests that came at once runs into: look again who was first."""
+
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A request that may have been sent before."""
+
+    actor: Actor
+    key: str | None
+    about: tuple[str, Any]
+
+    def made(self) -> int | None:
+        """The id of what this request made before; None if it is new, or has no key.
+
+        Raises IdempotencyKeyReused if the key was used for another request.
+        """
+        if not self.key or self.actor.id is None:
+            return None
+        query = select(IdempotencyKey).where(
+            IdempotencyKey.account_id == self.actor.id, IdempotencyKey.key == self.key
+        )
+        known = db.session.scalar(query)
+        if known is None:
+            return None
+        if known.fingerprint != self._fingerprint():
+            raise IdempotencyKeyReused(
+                f"The idempotency key {self.key} was used for another request. Use a new one."
+            )
+        return known.subject_id
+
+    def once(self, make: Callable[[], Made], find: Callable[[int], Made]) -> tuple[Made, bool]:
+        """What this request makes, and whether an equal one with its key had made it before.
+
+        `make` does its work in a transaction that ends by `remember`; `find` gives what has the
+        id that was kept.
+        """
+        if (made := self.made()) is not None:
+            return find(made), True
+        try:
+            return make(), False
+        except RACES as error:
+            if (made := self.made()) is None:
+                raise error.with_traceback(None) from error
+            return find(made), True
+
+    def remember(self, session: CatalogSession, subject_id: int) -> None:
+        """Keep what the request made, in its own transaction."""
+        if self.key and self.actor.id is not None:
+            session.add(
+                IdempotencyKey(
+                    account_id=self.actor.id,
+                    key=self.key,
+                    fingerprint=self._fingerprint(),
+                    subject_id=subject_id,
+                )
+            )
+            session.flush()
+
+    def _fingerprint(self) -> str:
+        text = json.dumps(self.about, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,81 @@
+"""Rotating keys: every secret of the catalog, encrypted anew with the first key."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import column, select, table, update
+
+from app.errors import SecretUnreadable
+from app.extensions import db
+from app.fleet.core import audit
+from app.fleet.core.permissions import Actor
+from app.fleet.core.transactions import repeated, writing
+from app.models.secrets import vault
+
+AT_ONCE = 500
+KEPT = (("database", "url"), ("webhook", "url"), ("webhook", "secret"))
+"""Every column of secrets. A test compares it with the models."""
+
+
+@dataclass(kw_only=True)
+class Rotated:
+    """What a rotation did."""
+
+    renewed: int = 0
+    fresh: int = 0
+    """They were under the first key already."""
+    unreadable: int = 0
+    """No key of HEADWAY_ENCRYPTION_KEYS opens them. They are left as they are."""
+
+
+def rotate_keys(actor: Actor) -> Rotated:
+    """Encrypt every secret with the first of HEADWAY_ENCRYPTION_KEYS, so that others can go.
+
+    In transactions of 500, while everything runs; a second time it finds nothing to do. Raises
+    EncryptionKeyMissing.
+    """
+    actor.require("secrets.rotate")
+    vault().encrypt("")  # without a key nothing is touched
+    total = Rotated()
+    for where, name in KEPT:
+        after: int | None = 0
+        while after is not None:
+            after = _rotate_some(where, name, after, total)
+    with writing() as session:
+        audit.record(session, actor, "secrets.rotated", ("catalog", None), **vars(total))
+    return total
+
+
+def _rotate_some(where: str, name: str, after: int, total: Rotated) -> int | None:
+    """Up to 500 of them; the last one's id, or None if there are no more."""
+    # Without the column's own type, which would decrypt.
+    rows = table(where, column("id"), column(name))
+    secret = rows.c[name]
+    query = select(rows.c.id, secret).where(rows.c.id > after, secret.is_not(None))
+    found = db.session.execute(query.order_by(rows.c.id).limit(AT_ONCE)).all()
+    renewed = {}
+    for key, text in found:
+        try:
+            fresh = vault().renew(text)
+        except SecretUnreadable:
+            total.unreadable += 1
+            continue
+        if fresh is None:
+            total.fresh += 1
+        else:
+            renewed[key, text] = fresh
+    total.renewed += _store(where, name, renewed)
+    return found[-1][0] if found else None
+
+
+@repeated
+def _store(where: str, name: str, renewed: dict[tuple[int, str], str]) -> int:
+    """Write them, but for those that somebody has changed since; how many."""
+    if not renewed:
+        return 0
+    rows = table(where, column("id"), column(name))
+    done = 0
+    with writing() as session:
+        for (key, before), text in renewed.items():
+            same = update(rows).where(rows.c.id == key, rows.c[name] == before)
+            done += session.execute(same.values({name: text})).rowcount  # type: ignore[attr-defined]
+    return done

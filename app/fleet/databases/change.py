@@ -1,0 +1,205 @@
+"""Databases that are registered: change them, one or many, and pin them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+
+from app.errors import DatabaseRegistered, InputInvalid
+from app.extensions import db
+from app.fleet.core import audit, positions
+from app.fleet.core.permissions import Actor
+from app.fleet.core.selectors import Selector
+from app.fleet.core.transactions import CatalogSession, repeated, writing
+from app.fleet.core.validation import fitting, labels_of, strategy_of
+from app.fleet.databases.crud import get_database, living, require_free
+from app.fleet.databases.request import Place, owner_known, place_of
+from app.models import Database, Label
+
+CHANGEABLE = {"name", "notes", "strategy", "owner_id", "labels", "url", "reference"}
+AT_ONCE = 2000
+
+
+@repeated
+def change_database(
+    actor: Actor, database_id: int, values: dict[str, Any], *, version: int | None
+) -> Database:
+    """The database with new values, if it still is the version that was read.
+
+    Labels that are given are set, those given as None are taken away, the others stay. With
+    another `url` or `reference` nobody knows where it stands until a worker has looked. Raises
+    RecordChanged, NameTaken, DatabaseRegistered, or StillNeeded within a rollout.
+    """
+    actor.require("databases.change")
+    values = _fit(values)
+    place = place_of(values) if values.keys() & {"url", "reference"} else None
+    labels = values.pop("labels", {})
+    changes = {name: values[name] for name in values if name not in ("url", "reference")}
+    with writing() as session:
+        database = living(session, database_id, version)
+        owner_known(session, values.get("owner_id"))
+        before = positions.place_of(database)
+        # What asks comes first: a question would write what is set so far, as a version of its own.
+        told = _move(session, database, place) if place else {}
+        told |= _set_columns(database, changes) | _set_labels(database, labels)
+        if told:
+            database.updated_at = datetime.now(UTC)  # labels alone would not count as a change
+            session.flush()
+            audit.record(session, actor, "database.changed", ("database", database.id), **told)
+            if before != positions.place_of(database):
+                positions.shift(session, left=[before], entered=[positions.place_of(database)])
+    return get_database(actor, database_id)
+
+
+@repeated
+def pin_database(actor: Actor, database_id: int, *, reason: str, until: datetime) -> Database:
+    """The database, left alone by rollouts until a moment, and why. Raises InputInvalid."""
+    actor.require("databases.change")
+    if not reason.strip():
+        raise InputInvalid("Say why it is pinned.", field="reason")
+    fitting(Database, {"pin_reason": reason})
+    if until.tzinfo is None or until <= datetime.now(UTC):
+        raise InputInvalid("A pin ends at a moment to come, with its time zone.", field="until")
+    return _pin(actor, database_id, reason, until)
+
+
+@repeated
+def unpin_database(actor: Actor, database_id: int) -> Database:
+    """The database, open to rollouts again."""
+    actor.require("databases.change")
+    return _pin(actor, database_id, None, None)
+
+
+def change_many(
+    actor: Actor,
+    selector: Selector,
+    *,
+    labels: Mapping[str, str | None] | None = None,
+    strategy: str | None = None,
+) -> int:
+    """Give labels (None takes one away) or a strategy to all that are chosen; how many those are.
+
+    In transactions of 2,000: who reads meanwhile may see a part of it.
+    """
+    actor.require("databases.change")
+    labels = labels_of(labels or {})
+    if strategy is not None:
+        strategy_of(strategy)
+    if not labels and strategy is None:
+        raise InputInvalid("Say what is to be changed: labels or a strategy.")
+    ids = db.session.scalars(
+        select(Database.id).where(*selector.conditions()).order_by(Database.id)
+    ).all()
+    for start in range(0, len(ids), AT_ONCE):
+        _change_some(actor, ids[start : start + AT_ONCE], labels, strategy)
+    return len(ids)
+
+
+def _fit(values: dict[str, Any]) -> dict[str, Any]:
+    plain = {k: v for k, v in values.items() if k in ("name", "notes", "reference")}
+    values = values | fitting(Database, plain)
+    if "strategy" in values:
+        strategy_of(values["strategy"])
+    if "labels" in values:
+        values["labels"] = labels_of(values["labels"] or {})
+    if unknown := set(values) - CHANGEABLE:
+        raise InputInvalid(f"Of a database, {', '.join(sorted(unknown))} cannot be changed.")
+    return values
+
+
+def _set_columns(database: Database, values: Mapping[str, Any]) -> dict[str, Any]:
+    told = {}
+    for name, value in values.items():
+        if (before := getattr(database, name)) != value:
+            setattr(database, name, value)
+            told[name] = [before, value]
+    return told
+
+
+def _set_labels(database: Database, labels: Mapping[str, str | None]) -> dict[str, Any]:
+    before = {label.name: label.value for label in database.labels}
+    after = {name: value for name, value in (before | dict(labels)).items() if value is not None}
+    if before == after:
+        return {}
+    labels_of(after)  # not too many, together
+    for label in list(database.labels):
+        if label.name not in after:
+            database.labels.remove(label)
+        else:
+            label.value = after[label.name]
+    database.labels += [Label(name=n, value=v) for n, v in after.items() if n not in before]
+    return {"labels": [before, after]}
+
+
+def _move(session: CatalogSession, database: Database, place: Place) -> dict[str, Any]:
+    """Another address: what was known of the old one is forgotten."""
+    require_free(session, database)
+    identity = place.told.identity if place.told else None
+    if identity and identity != database.identity:
+        other = session.scalar(select(Database.id).where(Database.identity == identity))
+        if other:
+            raise DatabaseRegistered(f"That is database {other} already.", database=other)
+    before = database.address
+    is_elsewhere = identity is None or identity != database.identity
+    for name, value in place.columns().items():
+        setattr(database, name, value)
+    if is_elsewhere:
+        database.position, database.current = "", ""
+        database.pending = database.size_bytes = database.milliseconds = database.drift = None
+        database.reason = database.asked_at = database.seen_at = database.drift_at = None
+    return {"address": [before, database.address]}
+
+
+def _pin(actor: Actor, database_id: int, reason: str | None, until: datetime | None) -> Database:
+    with writing() as session:
+        database = living(session, database_id)
+        if (database.pin_reason, database.pin_until) != (reason, until):
+            database.pin_reason, database.pin_until = reason, until
+            session.flush()
+            audit.record(
+                session,
+                actor,
+                "database.pinned" if until else "database.unpinned",
+                ("database", database.id),
+                reason=reason,
+                until=until.isoformat() if until else None,
+            )
+    return get_database(actor, database_id)
+
+
+@repeated
+def _change_some(
+    actor: Actor, ids: Sequence[int], labels: Mapping[str, str | None], strategy: str | None
+) -> None:
+    with writing() as session:
+        values: dict[str, Any] = {"version": Database.version + 1}
+        if strategy is not None:
+            values["strategy"] = strategy
+        session.execute(
+            update(Database).where(Database.id.in_(ids)).values(values),
+            execution_options={"synchronize_session": False},
+        )
+        if labels:
+            gone = delete(Label).where(Label.database_id.in_(ids), Label.name.in_(labels))
+            session.execute(gone, execution_options={"synchronize_session": False})
+        rows = [
+            {"database_id": key, "name": name, "value": value}
+            for name, value in labels.items()
+            if value is not None
+            for key in ids
+        ]
+        if rows:
+            session.execute(insert(Label.__table__), rows)  # type: ignore[arg-type]
+        audit.record(
+            session,
+            actor,
+            "databases.changed",
+            ("databases", None),
+            databases=len(ids),
+            first=ids[0],
+            last=ids[-1],
+            labels=dict(labels),
+            strategy=strategy,
+        )
+    db.session.expire_all()

@@ -1,0 +1,234 @@
+"""Databases go: one is retired from the fleet and left alone, or dropped for real."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, delete, make_url, or_, select
+from sqlalchemy.exc import ArgumentError
+
+from app.errors import DatabaseNotFound, InputInvalid, RecordChanged
+from app.extensions import db
+from app.fleet.core import audit, positions
+from app.fleet.core.permissions import Actor
+from app.fleet.core.transactions import CatalogSession, repeated, writing
+from app.fleet.core.urls import described, resolve, url_of
+from app.fleet.databases.crud import find, get_database, require_free
+from app.models import Database, Difference, Event
+from app.settings import RELEASE
+from headway.connections.address import Address
+from headway.connections.session import Policy, held
+from headway.dialects import dialect_of
+from headway.dialects.driver import Raw
+from headway.dialects.search_path import refuse_schema
+from headway.dialects.urls import is_same
+from headway.errors import HeadwayError, StillNeeded
+
+DROPPED = "database.dropped"
+RETIRED = " (retired {})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropped:
+    """What is left of a database that was dropped."""
+
+    database: Database
+    snapshot: Path | None
+    note: str
+    """Where the snapshot is, or why there is none."""
+
+
+# --- retire ----------------------------------------------------------------------------------
+
+
+@repeated
+def retire_database(actor: Actor, database_id: int, *, version: int | None = None) -> Database:
+    """The row of a database that is no member any more; the database itself is left alone.
+
+    Its history stays, its name and URL are free for another. Raises StillNeeded within a
+    rollout.
+    """
+    actor.require("databases.change")
+    with writing() as session:
+        database = _present(session, database_id, version)
+        require_free(session, database)
+        told = {"name": database.name, "address": database.address}
+        left = [] if database.retired_at else [positions.place_of(database)]
+        retire(session, database)
+        session.flush()
+        audit.record(session, actor, "database.retired", ("database", database.id), **told)
+        positions.shift(session, left=left)
+    return get_database(actor, database_id)
+
+
+def retire(session: CatalogSession, database: Database) -> None:
+    """Make the row that of a former member: its name and URL are free, nothing secret stays."""
+    ending = RETIRED.format(database.id)
+    database.name = database.name[: 128 - len(ending)] + ending
+    database.identity = database.url = database.rollout_id = None
+    database.pin_reason = database.pin_until = database.drift = None
+    database.retired_at = database.retired_at or datetime.now(UTC)
+    session.execute(delete(Difference).where(Difference.database_id == database.id))
+
+
+def _present(session: CatalogSession, database_id: int, version: int | None) -> Database:
+    """One that can be retired: also one whose drop was interrupted, which still is somewhere."""
+    database = find(session, database_id, lock=True)
+    if database.retired_at and database.identity is None:
+        raise DatabaseNotFound(f"Database {database_id} is retired already.", database=database_id)
+    if version is not None and database.version != version:
+        raise RecordChanged(f"Database {database_id} was changed. Read it again.")
+    return database
+
+
+# --- drop ------------------------------------------------------------------------------------
+
+
+def drop_database(actor: Actor, database_id: int, *, confirm: str) -> Dropped:
+    """Remove the real database and all that is in it, and retire its row.
+
+    `confirm` is its name. A SQLite file is copied first, and the copy stays beside it; a server
+    has no snapshots. Raises InputInvalid, StillNeeded, and what the database says: it is in the
+    fleet as before then.
+    """
+    actor.require("databases.drop")
+    url, label = _withdraw(database_id, confirm)
+    try:
+        snapshot = _drop(url, label)
+    except BaseException:
+        _bring_back(database_id)
+        raise
+    note = f"Its snapshot is {snapshot}." if snapshot else _why_no_snapshot(url)
+    _forget(actor, database_id, str(snapshot) if snapshot else None)
+    return Dropped(database=get_database(actor, database_id), snapshot=snapshot, note=note)
+
+
+def drop_of(actor: Actor, database: Database) -> Event | None:
+    """Who dropped it, when, and where its copy is; None for one that was not dropped."""
+    actor.require("databases.read")
+    if database.retired_at is None:
+        return None
+    return db.session.scalar(
+        select(Event).where(
+            Event.subject_type == "database",
+            Event.subject_id == database.id,
+            Event.action == DROPPED,
+        )
+    )
+
+
+@repeated
+def _withdraw(database_id: int, confirm: str) -> tuple[URL, str]:
+    """Out of everybody's reach, so that no rollout takes it; its URL."""
+    with writing() as session:
+        database = _present(session, database_id, None)
+        if confirm != database.name:
+            raise InputInvalid(
+                f"To drop database {database_id} for good, confirm it with its name.",
+                field="confirm",
+            )
+        require_free(session, database)
+        url = url_of(database)
+        refuse_schema(url, "dropped")
+        _refuse_shared(session, database, url)
+        if database.retired_at is None:
+            database.retired_at = datetime.now(UTC)
+            session.flush()
+            positions.shift(session, left=[positions.place_of(database)])
+        return url, database.current or "base"
+
+
+def _drop(url: URL, label: str) -> Path | None:
+    """Under its lock, and with nothing of anybody else's in it."""
+    address = Address.of(url)
+    if not address.dialect.exists(address.url):
+        return None
+    with held(address, Policy(release=RELEASE)) as raw:
+        _refuse_inhabited(address, raw)
+        snapshot = address.dialect.snapshot(raw, address.url, label)
+        address.dialect.drop(address.url)
+    return snapshot
+
+
+def _refuse_inhabited(address: Address, raw: Raw) -> None:
+    """The server knows of tenants that nobody has registered, or under another name of its own."""
+    if schemas := address.dialect.neighbours(raw):
+        raise StillNeeded(
+            f"{address} has other schemas with tables, which would go with it: "
+            f"{', '.join(schemas)}. Nothing was dropped. Drop those first, or do it with the "
+            "server's tools."
+        )
+
+
+@repeated
+def _bring_back(database_id: int) -> None:
+    with writing() as session:
+        database = find(session, database_id, lock=True)
+        if database.retired_at is None or database.identity is None:
+            return  # another has brought it back, or retired it for good
+        database.retired_at = None
+        session.flush()
+        positions.shift(session, entered=[positions.place_of(database)])
+
+
+@repeated
+def _forget(actor: Actor, database_id: int, snapshot: str | None) -> None:
+    with writing() as session:
+        database = find(session, database_id, lock=True)
+        told = {"name": database.name, "address": database.address, "snapshot": snapshot}
+        # One that another drop has brought back meanwhile is gone all the same.
+        left = [] if database.retired_at else [positions.place_of(database)]
+        if database.identity is not None:
+            retire(session, database)
+        session.flush()
+        audit.record(session, actor, DROPPED, ("database", database.id), **told)
+        positions.shift(session, left=left)
+
+
+def _why_no_snapshot(url: URL) -> str:
+    if url.get_backend_name() == "sqlite":
+        return "There was nothing in it to keep."
+    return "There is no snapshot: a server's databases are kept by its own backups."
+
+
+def _refuse_shared(session: CatalogSession, database: Database, url: URL) -> None:
+    """Schemas of one database are members of their own: dropping it would drop them."""
+    if database.server is None and url.get_backend_name() == "sqlite":
+        return
+    others = select(Database.id, Database.server, Database.address, Database.reference).where(
+        or_(
+            Database.server == described(url).server,
+            Database.server.is_(None) & Database.reference.is_not(None),
+        ),
+        Database.id != database.id,
+        Database.retired_at.is_(None),
+    )
+    for row in session.execute(others):
+        if _is_in(row, url):
+            raise StillNeeded(
+                f"Database {row.id} is in the same one: {row.address}. Retire it first.",
+                database=row.id,
+            )
+
+
+def _is_in(row: Any, url: URL) -> bool:
+    """True for a member in the same database, by whatever URL or reference."""
+    try:
+        theirs = resolve(row.reference) if row.reference else make_url(row.address)
+    except ArgumentError:
+        return False
+    except HeadwayError as error:
+        # One that was never found may be anywhere: its tables are, if it has any, found by asking
+        # the server.
+        if row.server is None:
+            return False
+        raise StillNeeded(
+            f"Database {row.id} is on the same server, and {row.reference} cannot be followed "
+            f"here ({error}), so that it may be in the same database. Nothing was dropped. Drop "
+            "it where that can be, or retire the other first.",
+            database=row.id,
+        ) from error
+    if dialect_of(url).name == "mysql":  # where, on some machines, Shop and shop are one
+        theirs, url = (one.set(database=(one.database or "").lower()) for one in (theirs, url))
+    return is_same(theirs, url)

@@ -1,0 +1,169 @@
+"""What somebody says of a database, checked: each field fits, and the URL leads to one place."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flask import current_app
+from sqlalchemy import URL, select
+
+from app.errors import AccountNotFound, InputInvalid
+from app.fleet.core.transactions import CatalogSession
+from app.fleet.core.urls import Described, described, parse, resolve
+from app.fleet.core.validation import LARGEST_ID, fitting, labels_of, strategy_of
+from app.models import Account, Database, Strategy
+from headway.errors import DatabaseUnreachable
+
+FIELDS = {"name", "url", "reference", "owner_id", "owner", "notes", "strategy", "labels"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a database is, as it is kept."""
+
+    url: URL | None
+    reference: str | None
+    told: Described | None
+    """None while only workers can know."""
+
+    def columns(self) -> dict[str, Any]:
+        """What is kept of it."""
+        told = self.told
+        return {
+            "url": self.url.render_as_string(hide_password=False) if self.url else None,
+            "reference": self.reference,
+            "address": told.address if told and not self.reference else self.reference,
+            "identity": told.identity if told else None,
+            "dialect": told.dialect if told else None,
+            "server": told.server if told else None,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A database that is to be registered."""
+
+    name: str
+    place: Place
+    notes: str | None
+    strategy: str
+    labels: Mapping[str, str]
+    owner_id: int | None
+    owner: str | None
+    """An e-mail address or id that is still to be looked up."""
+
+    def columns(self) -> dict[str, Any]:
+        """What is kept of it, without its project, owner and labels."""
+        return {
+            "name": self.name,
+            "notes": self.notes,
+            "strategy": self.strategy,
+            **self.place.columns(),
+        }
+
+
+def draft_of(values: Mapping[str, Any]) -> Draft:
+    """Values of a database, checked. Opens nothing. A name that is not given follows the address.
+
+    Raises InputInvalid, AddressInvalid or OutsideRoots.
+    """
+    if unknown := sorted(set(values) - FIELDS):
+        raise InputInvalid(f"A database has no {', '.join(unknown)}.")
+    if "://" in (values.get("name") or ""):
+        raise InputInvalid("A name is no URL: that is a value of its own.", field="name")
+    place = place_of(values)
+    texts = {
+        "name": values.get("name") or _name_of(place),
+        "notes": values.get("notes") or None,
+        "strategy": strategy_of(values.get("strategy") or Strategy.WAVE),
+    }
+    labels = labels_of(values.get("labels") or {})
+    return Draft(
+        **fitting(Database, texts),
+        place=place,
+        labels={name: value for name, value in labels.items() if value is not None},
+        owner_id=values.get("owner_id"),
+        owner=values.get("owner") or None,
+    )
+
+
+def place_of(values: Mapping[str, Any]) -> Place:
+    """Where a database is, from its `url` or `reference`: one of them."""
+    url, reference = values.get("url"), values.get("reference")
+    if bool(url) == bool(reference):
+        raise InputInvalid("Give `url` or `reference`: one of them.")
+    if url:
+        parsed = parse(url)
+        return Place(url=parsed, reference=None, told=described(parsed))
+    fitting(Database, {"reference": reference})
+    try:
+        told = described(resolve(str(reference)))
+    except DatabaseUnreachable:  # a worker's environment, or its machine, will have it
+        told = None
+    return Place(url=None, reference=reference, told=told)
+
+
+def owner_of(session: CatalogSession, draft: Draft) -> int | None:
+    """The account that a draft names. Raises AccountNotFound."""
+    return owners_of(session, [draft])(draft)
+
+
+class owners_of:  # noqa: N801  # reads as a verb where it is used
+    """The accounts that many drafts name, found with one question."""
+
+    def __init__(self, session: CatalogSession, drafts: Iterable[Draft]) -> None:
+        said = [owner for draft in drafts if (owner := _owner(draft))]
+        ids = [key for owner in said if (key := _id(owner))]
+        query = select(Account.id, Account.email).where(
+            Account.id.in_(ids) | Account.email.in_([owner for owner in said if not _id(owner)])
+        )
+        found = session.execute(query).all() if said else []
+        self._known: dict[str, int] = {str(row.id): row.id for row in found} | {
+            row.email: row.id for row in found if row.email
+        }
+
+    def __call__(self, draft: Draft) -> int | None:
+        owner = _owner(draft)
+        if owner is None:
+            return None
+        if owner not in self._known:
+            said = "no such account" if "://" in owner else f"no account {owner}"
+            raise AccountNotFound(f"There is {said} to own {draft.name}.")
+        return self._known[owner]
+
+
+def owner_known(session: CatalogSession, owner_id: int | None) -> None:
+    """Raise AccountNotFound unless there is such an account."""
+    if owner_id is not None and session.get(Account, owner_id) is None:
+        raise AccountNotFound(f"There is no account {owner_id}.", account=owner_id)
+
+
+def fingerprint(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values for an idempotency key, from which no password can be guessed."""
+    if not values.get("url"):
+        return dict(values)
+    key = str(current_app.config["SECRET_KEY"]).encode()
+    return dict(values) | {
+        "url": hmac.new(key, str(values["url"]).encode(), hashlib.sha256).hexdigest()
+    }
+
+
+def _owner(draft: Draft) -> str | None:
+    if draft.owner_id is not None:
+        return str(draft.owner_id)
+    return draft.owner.strip().lower() if draft.owner else None
+
+
+def _id(owner: str) -> int | None:
+    return int(owner) if owner.isdecimal() and int(owner) <= LARGEST_ID else None
+
+
+def _name_of(place: Place) -> str:
+    if place.reference:
+        return place.reference.rpartition("/")[2].removeprefix("env:")
+    name = str(place.url.database) if place.url else ""
+    is_file = place.told is not None and place.told.server is None
+    return (Path(name).stem if is_file else name)[:128]

@@ -1,0 +1,95 @@
+"""Compare a database with what its revisions make, and keep what differs."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import delete, select, update
+
+from app.fleet import webhooks
+from app.fleet.core.transactions import CatalogSession, repeated, writing
+from app.fleet.isolation.remote import RemoteDatabase
+from app.models import Database, Difference, Ignored, Project
+
+Found = tuple[str, str | None]
+"""What differs, in words, and the SQL that would mend it."""
+
+
+TOLD = 20
+"""So many differences are named in an announcement."""
+
+
+def look_at(database: Database, member: RemoteDatabase) -> int:
+    """Compare a database with what its revisions make, and keep what differs.
+
+    How many differences, without those that are ignored. For workers: the project's revisions are
+    run on an empty database of the same kind.
+    """
+    drift = member.check()
+    return check(database, list(zip(drift.differences, drift.mends, strict=True)))
+
+
+@repeated
+def check(database: Database, found: Sequence[Found]) -> int:
+    """Keep what a check found of a database, in place of what the last one did.
+
+    How many differences, without those that are ignored. `drift.found` is announced where there
+    is one that the last check did not find.
+    """
+    database_id, project_id = database.id, database.project_id
+    mends = dict(found)
+    with writing() as session:
+        here = Difference.database_id == database_id
+        before = set(session.scalars(select(Difference.digest).where(here)))
+        session.execute(delete(Difference).where(here).execution_options(synchronize_session=False))
+        rows = {digest_of(says): (says, mend) for says, mend in sorted(mends.items())}
+        session.add_all(
+            Difference(
+                project_id=project_id,
+                database_id=database_id,
+                digest=digest,
+                says=says,
+                mend=mend,
+            )
+            for digest, (says, mend) in rows.items()
+        )
+        ignored = _ignored(session, project_id)
+        counted = rows.keys() - ignored
+        _count(session, database_id, len(counted))
+        if fresh := sorted(rows[digest][0] for digest in counted - before):
+            _announce(session, database_id, fresh, len(counted))
+    return len(counted)
+
+
+def digest_of(says: str) -> str:
+    """The same for the same words."""
+    return hashlib.sha256(says.encode()).hexdigest()
+
+
+def _count(session: CatalogSession, database_id: int, count: int) -> None:
+    session.execute(
+        update(Database)
+        .where(Database.id == database_id)
+        .values(drift=count, drift_at=datetime.now(UTC), updated_at=Database.updated_at)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _announce(session: CatalogSession, database_id: int, fresh: Sequence[str], count: int) -> None:
+    row = session.execute(
+        select(Database.name, Project.id, Project.name)
+        .join(Project, Project.id == Database.project_id)
+        .where(Database.id == database_id)
+    ).one()
+    body: dict[str, Any] = {
+        "project": {"id": row[1], "name": row[2]},
+        "database": {"id": database_id, "name": row[0]},
+        "differences": count,
+        "new": list(fresh[:TOLD]),
+    }
+    webhooks.announce(session, "drift.found", body)
+
+
+def _ignored(session: CatalogSession, project_id: int) -> set[str]:
+    return set(session.scalars(select(Ignored.digest).where(Ignored.project_id == project_id)))

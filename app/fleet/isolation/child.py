@@ -1,0 +1,194 @@
+"""The process that runs projects' code: it knows the databases that it is given, and no catalog.
+
+Its parent starts it (`isolation`) with no setting, key or connection of Headway's own, and asks
+over sockets: one for what moves a database, done in the main thread one after the other, and any
+number for what only looks, each in a thread. It ends with its parent, at once.
+"""
+
+import ctypes
+import json
+import logging
+import os
+import pickle
+import re
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from app.fleet.isolation.requests import Work
+from headway.errors import DiskFull, HeadwayError, MigrationFailed, ScriptsUnreadable
+from headway.execution.failures import reason
+from headway.scripts.environment import PASSWORD
+
+log = logging.getLogger(__name__)
+
+PR_SET_PDEATHSIG = 1
+FIRST_TO_KILL = "600"
+"""Of this process and its parent, the kernel should end this one when memory runs out."""
+MAIN, BESIDE = b"m", b"b"
+NO_ROOM = re.compile(r"disk is full|No space left on device|[Dd]isk full", re.ASCII)
+"""What SQLite, PostgreSQL and MariaDB say."""
+READING = ("describe", "hear", "records", "sql")
+"""Requests about the scripts themselves."""
+
+
+class Channel:
+    """One socket to the parent: a request comes in, and its end goes out."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def serve(self) -> None:
+        """Until the parent closes it."""
+        while True:
+            try:
+                name, arguments = self.connection.recv()
+            except (EOFError, OSError):
+                return
+            answer = self._done(name, arguments)
+            try:
+                self.send(*answer)
+            except OSError:  # whoever asked does not listen any more
+                return
+
+    def send(self, kind: str, value: object) -> None:
+        """Raises OSError if nobody listens any more."""
+        self.connection.send((kind, value))
+
+    def ask(self, name: str, *arguments: object) -> None:
+        """Ask the parent in the middle of a request. Raises what it raises."""
+        try:
+            self.send(name, arguments)
+            error = self.connection.recv()
+        except (EOFError, OSError):
+            os._exit(1)  # nobody is there any more for whom this could go on
+        if error is not None:
+            raise error
+
+    def _done(self, name: str, arguments: Sequence[Any]) -> tuple[str, object]:
+        try:
+            return "done", getattr(Work(self), name)(*arguments)
+        except HeadwayError as error:
+            return "failed", _portable(_full(error) or error)
+        except (Exception, SystemExit) as error:  # a project's code may raise anything
+            log.exception("%s failed", name)
+            if name in READING:
+                return "failed", ScriptsUnreadable(_in_words(error))
+            full = _full(error)
+            return "failed", full or MigrationFailed(f"{type(error).__name__}: {reason(error)}.")
+
+
+def _full(error: BaseException) -> DiskFull | None:
+    """The same as an error of its own, where the cause is that there is no room."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if NO_ROOM.search(str(getattr(cause, "orig", None) or cause)):
+            said = str(error) if isinstance(error, HeadwayError) else f"{reason(error)}."
+            found = DiskFull(f"There is no room left where the database is. {said}")
+            found.sent = getattr(error, "sent", ())
+            return found
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _portable(error: HeadwayError) -> HeadwayError:
+    """The same, or what of it can travel."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301  # our own
+    except Exception:  # noqa: BLE001  # the values of a project's own classes
+        bare = type(error)(str(error))
+        bare.sent = tuple(map(str, error.sent))
+        return bare
+    return error
+
+
+def _in_words(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"A script ended the program ({error.code}). A revision must only define things."
+    words = " ".join(str(error).split()).rstrip(".")
+    said = f"The scripts cannot be read: {type(error).__name__}: {words}."
+    return PASSWORD.sub(r"\1***@", said)
+
+
+def main() -> None:
+    """Serve the parent until it is gone.
+
+    Arguments: the socket that brings the others, the parent, and how to log.
+    """
+    control, parent, log_level, log_format = sys.argv[1:]
+    del sys.argv[1:]  # which an env.py may read
+    _die_with(int(parent))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        # Told to its whole group, it is meant for the parent: what runs here runs to its end.
+        signal.signal(number, lambda *_: None)
+    _configure_logging(log_level, log_format)
+    ready = threading.Event()
+    first: list[Connection] = []
+    listener = partial(_listen, socket.socket(fileno=int(control)), first, ready)
+    threading.Thread(target=listener, name="control", daemon=True).start()
+    ready.wait()
+    Channel(first[0]).serve()
+    os._exit(0)  # and whatever thread the project has left behind
+
+
+def _listen(control: socket.socket, first: list[Connection], ready: threading.Event) -> None:
+    while True:
+        try:
+            kind, handles, _, _ = socket.recv_fds(control, 1, 1)
+        except OSError:
+            kind, handles = b"", []
+        if not kind:
+            os._exit(1)  # the parent is gone
+        for handle in handles:
+            os.set_inheritable(handle, False)
+            connection = Connection(handle)
+            if kind == MAIN:
+                first.append(connection)
+                ready.set()
+            else:
+                serve = Channel(connection).serve
+                threading.Thread(target=serve, name="looks", daemon=True).start()
+
+
+def _die_with(parent: int) -> None:
+    """End when the parent does, even if it is killed and this process hangs in a driver."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        try:
+            Path("/proc/self/oom_score_adj").write_text(FIRST_TO_KILL)
+        except OSError:
+            log.debug("the kernel takes no word on whom to end first")
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+class _Lines(logging.Formatter):
+    """Lines like those of the parent."""
+
+    def __init__(self, log_format: str) -> None:
+        super().__init__()
+        self.is_json = log_format == "json"
+
+    def format(self, record: logging.LogRecord) -> str:
+        now = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        event = PASSWORD.sub(r"\1***@", super().format(record))
+        level = record.levelname.lower()
+        if self.is_json:
+            line = {"event": event, "level": level, "logger": record.name, "timestamp": now}
+            return json.dumps(line)
+        return f"{now} [{level:<8}] {event} [{record.name}]"
+
+
+def _configure_logging(log_level: str, log_format: str) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Lines(log_format))
+    logging.basicConfig(level=log_level.upper(), handlers=[handler])
+    for name in ("alembic", "sqlalchemy"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,297 @@
+"""A process of its own for projects' code, which the process of the catalog never imports.
+
+What a revision or an env.py does to its process (patches, listeners, a pragma on every engine,
+`os._exit`) is then done to a process that has no connection, key or setting of the catalog. One
+child serves a process for as long as that lives; one that has ended is started again when it is
+next needed.
+"""
+
+import atexit
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from types import MappingProxyType
+from typing import Any
+
+from flask import current_app
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from app.fleet.isolation.child import BESIDE, MAIN
+from app.settings import ROOT, Settings
+from headway.errors import HeadwayError, ProcessEnded
+
+log = logging.getLogger(__name__)
+
+Callback = Callable[..., object]
+NOTHING: Mapping[str, Callback] = MappingProxyType({})
+START = "from app.fleet.isolation.child import main; main()"
+AFTER_KILL_SECONDS = 5.0
+
+
+def call(
+    name: str,
+    *arguments: object,
+    beside: bool = False,
+    patience: float | None = None,
+    answers: Mapping[str, Callback] = NOTHING,
+) -> Any:
+    """Have the child do something (`requests.Work`), and give what it gave.
+
+    Raises the HeadwayError that it raised, and ProcessEnded if it ended in the middle or took
+    longer than there is patience. `beside` is for what only looks: it waits for nothing that is
+    being migrated, and is asked once more where the process ended meanwhile. `answers` are
+    for what it asks; what one raises is raised there, and comes back from there.
+    """
+    if not beside:
+        with _main, _child.channel(MAIN) as channel:
+            return _exchange(channel, name, arguments, answers, patience)
+    try:
+        with _child.channel(BESIDE) as channel:
+            return _exchange(channel, name, arguments, answers, patience)
+    except ProcessEnded:
+        with _child.channel(BESIDE) as channel:
+            return _exchange(channel, name, arguments, answers, patience)
+
+
+def stream(name: str, *arguments: object) -> Iterator[tuple[str, Any]]:
+    """The same for what is answered in parts: each part, and at last what was `done`."""
+    with _child.channel(BESIDE) as channel:
+        channel.send((name, arguments))
+        while True:
+            kind, value = channel.receive()
+            if kind == "failed":
+                raise value
+            yield kind, value
+            if kind == "done":
+                return
+
+
+def start() -> None:
+    """Start the child now, so that the first who needs it does not wait for it."""
+    with _child.starting:
+        _child.running()
+
+
+def end() -> None:
+    """End the child, whatever it does. Whoever waits for it gets ProcessEnded."""
+    _child.end()
+
+
+class _Channel:
+    """A socket to one child process."""
+
+    def __init__(self, connection: Connection, process: "_Process") -> None:
+        self.connection, self.process = connection, process
+
+    def send(self, message: object) -> None:
+        """Raises ProcessEnded."""
+        try:
+            self.connection.send(message)
+        except OSError:
+            raise ProcessEnded(self.process.epitaph()) from None
+
+    def receive(self, patience: float | None = None) -> tuple[str, Any]:
+        """The next message. Raises ProcessEnded."""
+        try:
+            if patience is not None and not self.connection.poll(patience):
+                self.process.kill()
+                raise ProcessEnded(
+                    f"It was not done within {patience:g} s, and the process that ran the "
+                    "project's code was ended."
+                )
+            kind, value = self.connection.recv()
+        except (EOFError, OSError):
+            raise ProcessEnded(self.process.epitaph()) from None
+        return kind, value
+
+
+def _exchange(
+    channel: _Channel,
+    name: str,
+    arguments: tuple[object, ...],
+    answers: Mapping[str, Callback],
+    patience: float | None,
+) -> Any:
+    channel.send((name, arguments))
+    while True:
+        kind, value = channel.receive(patience)
+        if kind == "failed":
+            raise value
+        if kind == "done":
+            return value
+        answer: HeadwayError | None = None
+        try:
+            answers[kind](*value)
+        except HeadwayError as error:
+            answer = error
+        channel.send(answer)
+
+
+class _Process:
+    """One child process, and the sockets to it."""
+
+    def __init__(self) -> None:
+        self.began = threading.Event()
+        self.ended = threading.Event()
+        self.idle: dict[bytes, list[_Channel]] = {MAIN: [], BESIDE: []}
+        self.popen: subprocess.Popen[bytes] | None = None
+        self.failure: Exception | None = None
+        self.control, self.theirs = socket.socketpair()
+        self.environment, self.arguments = _environment(), _arguments()
+        # The kernel ends the child when the *thread* that started it ends.
+        threading.Thread(target=self._tend, name="project-process", daemon=True).start()
+        self.began.wait()
+        if self.failure:
+            raise self.failure
+
+    def _tend(self) -> None:
+        """Start it, and stay until it has ended."""
+        try:
+            self.popen = subprocess.Popen(  # noqa: S603  # ourselves
+                [sys.executable, "-c", START, str(self.theirs.fileno()), *self.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # what a project prints is for the log
+                pass_fds=(self.theirs.fileno(),),
+                env=self.environment,
+            )
+        except Exception as error:  # noqa: BLE001  # it is raised where it was to be started
+            self.failure = error
+            return
+        finally:
+            self.theirs.close()
+            self.began.set()
+        self.popen.wait()
+        self.ended.set()
+
+    def open(self, kind: bytes) -> _Channel:
+        """A new socket. Raises ProcessEnded."""
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                socket.send_fds(self.control, [kind], [theirs.fileno()])
+        except OSError:
+            ours.close()
+            raise ProcessEnded(self.epitaph()) from None
+        return _Channel(Connection(ours.detach()), self)
+
+    def kill(self) -> None:
+        if self.popen:
+            self.popen.kill()
+
+    def epitaph(self) -> str:
+        """How it ended, in a sentence."""
+        self.ended.wait(AFTER_KILL_SECONDS)
+        code = self.popen.returncode if self.popen else None
+        how = "" if code is None else f" (exit code {code})"
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            how = f" (signal {-code}, {name}{MEMORY if -code == signal.SIGKILL else ''})"
+        return (
+            f"The process that ran the project's code ended before it was done{how}. Its last "
+            "words are in the log."
+        )
+
+    def close(self) -> None:
+        for channels in self.idle.values():
+            while channels:
+                channels.pop().connection.close()
+        self.control.close()
+
+
+MEMORY = ": killed, perhaps because memory ran out"
+
+
+class _Child:
+    """The child of this process, started when it is first needed and again after it ended."""
+
+    def __init__(self) -> None:
+        self.starting = threading.RLock()
+        self.process: _Process | None = None
+        self.owner = 0
+
+    def running(self) -> _Process:
+        """It, alive. The caller has locked `starting`."""
+        process = self.process
+        if process and self.owner == os.getpid() and not process.ended.is_set():
+            return process
+        if process and self.owner == os.getpid():
+            process.close()
+        # A fork's parent has a child of its own, whose sockets this process only lets go.
+        self.process, self.owner = _Process(), os.getpid()
+        return self.process
+
+    @contextmanager
+    def channel(self, kind: bytes) -> Iterator[_Channel]:
+        """A socket to it, for one request; one that was left in the middle is not used again."""
+        with self.starting:
+            process = self.running()
+            channel = process.idle[kind].pop() if process.idle[kind] else process.open(kind)
+        try:
+            yield channel
+        except HeadwayError as error:
+            if isinstance(error, ProcessEnded):
+                channel.connection.close()
+            else:
+                process.idle[kind].append(channel)
+            raise
+        except BaseException:
+            channel.connection.close()
+            if kind == MAIN:  # what is done there has lost whoever waited for it
+                process.kill()
+            raise
+        process.idle[kind].append(channel)
+
+    def end(self) -> None:
+        process = self.process
+        if process and self.owner == os.getpid():
+            process.kill()
+
+
+def _arguments() -> tuple[str, str, str]:
+    settings: Settings = current_app.extensions["headway"]
+    return str(os.getpid()), settings.log_level, settings.log_format
+
+
+def _environment() -> dict[str, str]:
+    """The environment of this process without what is Headway's own.
+
+    A project's env.py may need the rest: its application's settings, PATH, PYTHONPATH.
+    """
+    settings: Settings = current_app.extensions["headway"]
+    secrets = {settings.secret_key, settings.broker_url, settings.oidc_client_secret}
+    secrets |= set(settings.encryption_keys) - {""}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("HEADWAY_")
+        and value not in secrets
+        and not _is_catalog(name, value, settings)
+    }
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return kept | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _is_catalog(name: str, value: str, settings: Settings) -> bool:
+    """True if a variable says where the catalog is: `DATABASE_URL` does, where nothing else did."""
+    if name == "DATABASE_URL" and not os.environ.get("HEADWAY_DATABASE_URL"):
+        return True
+    with suppress(ArgumentError):
+        url, catalog = make_url(value), settings.database_url
+        place = (url.get_backend_name(), url.host, url.port, url.database, url.password)
+        same = (catalog.get_backend_name(), catalog.host, catalog.port)
+        return place == (*same, catalog.database, catalog.password)
+    return False
+
+
+_child = _Child()
+_main = threading.Lock()
+"""Held by whoever moves a database: Alembic does one at a time in a process."""
+atexit.register(end)

@@ -1,0 +1,250 @@
+"""The revision register: every revision that any release brought, and the steps through them."""
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from flask import current_app
+from sqlalchemy import select
+from sqlalchemy.orm import undefer
+
+from app.extensions import db
+from app.fleet.core.pagination import page_of
+from app.fleet.core.permissions import Actor
+from app.fleet.core.validation import LARGEST_ID, UNFIT
+from app.fleet.isolation.messages import Place
+from app.fleet.isolation.remote import RemoteProject
+from app.fleet.projects import crud, graphs
+from app.fleet.projects.scripts import due, load
+from app.models import Kind, Project, Revision
+from headway.errors import PreviewImpossible, RevisionNotFound, ScriptsUnreadable
+from headway.plan import plans, register, sql_risks
+from headway.plan.plans import Direction
+from headway.plan.risks import Risk
+from headway.plan.sql import note
+
+__all__ = [
+    "asking",
+    "due",
+    "ends",
+    "get_revision",
+    "list_revisions",
+    "load",
+    "path",
+    "scripts_with",
+    "sql_of",
+    "texts_of",
+    "versions_of",
+]
+
+WAYS = {
+    Kind.UPGRADE: Direction.UPGRADE,
+    Kind.DOWNGRADE: Direction.DOWNGRADE,
+    Kind.UNDO: Direction.DOWNGRADE,
+    Kind.STAMP: Direction.STAMP,
+}
+"""Which way each kind moves a database; the others do not move it through its revisions."""
+
+
+# --- steps ----------------------------------------------------------------------------------
+
+
+def path(project_id: int, current: Sequence[str], target: str, kind: Kind) -> tuple[Revision, ...]:
+    """The revisions that would run, in Alembic's order; of a stamp, those it leads to.
+
+    Computed from the register alone. A database that a newer release was at is known too. Raises
+    RevisionNotFound, SeveralHeads, TargetInvalid or ProjectNotReady.
+    """
+    known = graphs.known_of(project_id)
+    if kind not in WAYS:
+        return ()
+    steps = graphs.graph_of(known, project_id, current).steps(WAYS[kind], target, current)
+    names = plans.step_names(steps, WAYS[kind])
+    return graphs.rows_of(known, names)
+
+
+def ends(project_id: int, current: Sequence[str], target: str, kind: Kind) -> str:
+    """The revisions where it would end, joined by `+`; "" for none. Raises the same."""
+    known = graphs.known_of(project_id)
+    if kind not in WAYS:
+        return "+".join(sorted(current))
+    graph = graphs.graph_of(known, project_id, current)
+    return "+".join(graph.ends(graph.steps(WAYS[kind], target, current), current))
+
+
+def sql_of(
+    steps: Sequence[Revision], dialect: str, kind: Kind, *, current: Sequence[str] | None = None
+) -> str | None:
+    """The SQL of these steps as one script, the way Alembic would write it.
+
+    None where a revision asks the database: `asking` tells which. `current` is where the
+    database stands; without it, where the steps begin.
+    """
+    way = WAYS.get(kind)
+    if not steps or way is None:
+        return None
+    project_id, names = steps[0].project_id, [step.revision for step in steps]
+    known = graphs.known_of(project_id)
+    texts = {} if way is Direction.STAMP else texts_of(steps, dialect, way)
+    if None in texts.values():
+        return None
+    graph = graphs.graph_of(known, project_id, [*names, *(current or ())])
+    project = db.session.get_one(Project, project_id)
+    start = graph.start(names, way) if current is None else tuple(current)
+    try:
+        return note(project.heard.get("unwritten")) + graph.sql(
+            graph.through(names, way, start),
+            start,
+            dialect=_dialect(dialect),
+            texts={name: text or "" for name, text in texts.items()},
+            options=project.heard.get("options", {}),
+        )
+    except PreviewImpossible:
+        return None
+
+
+def asking(steps: Sequence[Revision], dialect: str, kind: Kind) -> tuple[str, ...]:
+    """The revisions among these whose SQL depends on what is in the database."""
+    way = WAYS.get(kind, Direction.STAMP)
+    texts = {} if way is Direction.STAMP else texts_of(steps, dialect, way)
+    return tuple(name for name, text in texts.items() if text is None)
+
+
+def texts_of(steps: Sequence[Revision], dialect: str, way: Direction) -> dict[str, str | None]:
+    """Revision -> the SQL it sends to this kind of database; None where it asks the database."""
+    query = select(Revision.revision, Revision.sql).where(
+        Revision.id.in_([step.id for step in steps])
+    )
+    kind = _dialect(dialect)
+    found = {name: (sql.get(kind) or {}).get(way.value) for name, sql in db.session.execute(query)}
+    return {step.revision: found[step.revision] for step in steps}
+
+
+def _dialect(name: str) -> str:
+    return "mysql" if name == "mariadb" else name
+
+
+# --- scripts --------------------------------------------------------------------------------
+
+
+def scripts_with(project: Project, needed: Collection[str]) -> RemoteProject:
+    """The project's own scripts, and from the register those of `needed` that it does not have.
+
+    So an older release can take back what a newer one brought. Raises RevisionNotFound where the
+    register does not have one, ScriptsUnreadable where it has no source of it.
+    """
+    own = crud.scripts_of(project)
+    missing = [name for name in needed if name not in own.revisions]
+    if not missing:
+        return own
+    rows = _missing(project, own, missing)
+    key = (project.location, project.ini, own.digest, tuple(row.checksum for row in rows))
+    known: dict[object, RemoteProject] = _remembered("headway.extended")
+    if key not in known:
+        folder = Path(tempfile.mkdtemp(prefix="headway_revisions_"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        texts = {row.revision: row.script or "" for row in rows}
+        register.keep(folder, texts)
+        place = Place(own.place.folder, own.place.ini, str(folder))
+        known[key] = RemoteProject.at_place(place)
+    return known[key]
+
+
+def _missing(project: Project, own: RemoteProject, names: Collection[str]) -> list[Revision]:
+    """The rows of these revisions and of all below them that the scripts do not have."""
+    rows = graphs.newest(project.id, undefer(Revision.script))
+    found: dict[str, Revision] = {}
+    todo = list(names)
+    while todo:
+        name = todo.pop()
+        if name in found or name in own.revisions:
+            continue
+        row = rows.get(name)
+        if row is None:
+            raise RevisionNotFound(
+                f"No release of {project.name} that Headway has read had revision {name}. Bring "
+                "its script back, or load the release that has it: `flask projects load`.",
+                target=name,
+            )
+        if row.script is None:
+            raise ScriptsUnreadable(
+                f"Revision {name} of {project.name} came without its source, so that it cannot "
+                "be taken back from here. Use the release that has it."
+            )
+        found[name] = row
+        todo += row.parents + row.depends_on
+    return sorted(found.values(), key=lambda row: (row.place, row.id))
+
+
+def _remembered(name: str) -> dict[object, RemoteProject]:
+    return current_app.extensions.setdefault(name, {})  # type: ignore[no-any-return]
+
+
+# --- for people -----------------------------------------------------------------------------
+
+
+def list_revisions(
+    actor: Actor,
+    project_id: int,
+    *,
+    limit: int,
+    after: int | None = None,
+    present: bool | None = None,
+) -> tuple[list[Revision], int | None]:
+    """A page of the register in the order it grew, and what to send as `after` for the next.
+
+    `present` is for those that the scripts have now, or those that they do not.
+    """
+    crud.get_project(actor, project_id)
+    query = select(Revision).where(Revision.project_id == project_id).order_by(Revision.id)
+    if after is not None:
+        query = query.where(Revision.id > min(after, LARGEST_ID))
+    if present is not None:
+        query = query.where(Revision.present.is_(present))
+    return page_of(query, limit)
+
+
+def get_revision(actor: Actor, project_id: int, revision: str) -> Revision:
+    """The revision with its script and SQL, as the scripts have it now, or else had it last.
+
+    A beginning that no other revision shares is enough. Raises RevisionNotFound.
+    """
+    return versions_of(actor, project_id, revision)[0]
+
+
+def versions_of(actor: Actor, project_id: int, revision: str) -> list[Revision]:
+    """The same, and before it was edited: newest first."""
+    project = crud.get_project(actor, project_id)
+    if UNFIT.search(revision):  # which no database could even be asked for
+        revision = "?"
+    starts = Revision.revision.startswith(revision, autoescape=True)
+    query = select(Revision).where(Revision.project_id == project_id, starts)
+    query = query.options(undefer(Revision.script), undefer(Revision.sql))
+    found = list(
+        db.session.scalars(
+            query.order_by(
+                Revision.present.desc(), Revision.last_seen_at.desc(), Revision.id.desc()
+            ).limit(200)
+        )
+    )
+    exact = [row for row in found if row.revision == revision] or found
+    names = sorted({row.revision for row in exact})
+    if not names:
+        raise RevisionNotFound(
+            f"No release of {project.name} that Headway has read had a revision {revision}.",
+            target=revision,
+        )
+    if len(names) > 1:
+        raise RevisionNotFound(
+            f"{revision} may be {', '.join(names[:5])}: say more of it.", target=revision
+        )
+    return exact
+
+
+def risks_of(steps: Sequence[Revision], dialect: str, kind: Kind) -> tuple[Risk, ...]:
+    """What to know before these steps run on this kind of database, from the SQL that is kept."""
+    if kind not in WAYS or kind is Kind.STAMP:
+        return ()
+    return sql_risks.notes(texts_of(steps, dialect, WAYS[kind]), dialect)

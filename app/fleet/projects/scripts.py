@@ -1,0 +1,314 @@
+"""Reading a project's scripts into the register: in a worker or a command, never in a request."""
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select, update
+
+from app.errors import ProjectNotFound
+from app.extensions import db
+from app.fleet.core import audit, positions
+from app.fleet.core.permissions import Actor
+from app.fleet.core.transactions import CatalogSession, repeated, writing
+from app.fleet.isolation.remote import RemoteProject
+from app.fleet.projects import crud
+from app.models import Database, Loading, Project, Revision, Role, Standing
+from headway.errors import HeadwayError, ScriptsUnreadable
+from headway.plan import register
+from headway.plan.register import Record, Sql
+from headway.scripts.environment import PASSWORD, Mode
+from headway.types import Position
+
+log = logging.getLogger(__name__)
+
+READER = Actor(id=None, name="worker", role=Role.ADMIN)
+RENDERING = "2"
+"""Another number renders all SQL anew."""
+MOVABLE = (Position.AT_HEAD, Position.BEHIND, Position.AHEAD, Position.DIVERGED)
+"""Positions that follow from the version and the scripts alone."""
+AGAIN = timedelta(minutes=5)
+"""A project that is broken is tried again after so long, though no file changed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What was read of a project's scripts."""
+
+    scripts: RemoteProject
+    records: tuple[Record, ...]
+    heard: dict[str, Any]
+    sql: dict[tuple[str, str], Sql]
+    """Of those revisions whose SQL is not kept yet."""
+
+
+def load(project_id: int) -> Project:
+    """Read the project's scripts and keep what they say; the project, `ready` or `broken`.
+
+    Runs code of the project: its env.py, and every revision against no database. Raises
+    ProjectNotFound alone; what is wrong with the scripts is kept in `problem`.
+    """
+    db.session.rollback()
+    project = db.session.get(Project, project_id, populate_existing=True)
+    if project is None:
+        raise ProjectNotFound(f"There is no project {project_id}.", project=project_id)
+    version = project.version
+    try:
+        found = _read(project)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # it is not our code
+        db.session.rollback()
+        log.warning("project %s cannot be read: %s", project.name, _in_words(error))
+        _keep_broken(project_id, version, _in_words(error))
+    else:
+        _keep(project_id, version, found)
+    db.session.refresh(project)
+    return project
+
+
+def due() -> list[int]:
+    """The projects that wait to be read, or whose files are not those that were read last.
+
+    A project that is broken is tried again when a file changes, when somebody asks to refresh it,
+    and now and then.
+    """
+    db.session.rollback()
+    found = list(db.session.scalars(select(Project).order_by(Project.id)))
+    db.session.rollback()
+    return [project.id for project in found if _is_due(project)]
+
+
+def _is_due(project: Project) -> bool:
+    if project.state == Loading.WAITING:
+        return True
+    now = datetime.now(UTC)
+    try:
+        scripts = crud.scripts_of(project)
+        stands: object = scripts.digest
+    except (HeadwayError, OSError) as error:
+        stands = str(error)
+    if project.state == Loading.READY:
+        return stands != project.digest
+    tried = _tried.get((project.id, project.location))
+    if tried is None or tried[0] != stands or now - tried[1] > AGAIN:
+        return True
+    return project.refresh_asked_at is not None and project.refresh_asked_at > tried[1]
+
+
+_tried: dict[tuple[int, str], tuple[object, datetime]] = {}
+"""What a broken project's files were when they were last tried in this process."""
+
+
+def _read(project: Project) -> Found:
+    scripts = crud.scripts_of(project)
+    if not scripts.heads:  # a mistake in its location looks the same
+        raise ScriptsUnreadable(
+            f"There is no revision in {project.location} yet. Write the first, then load it again."
+        )
+    heard = _hear(project, scripts)
+    found = scripts.records()
+    kept = _kept(project, heard)
+    fresh = [one for one in found if (one.id, one.checksum) not in kept]
+    texts = scripts.sql_of([one.id for one in fresh], project.x)
+    return Found(
+        scripts=scripts,
+        records=found,
+        heard=heard,
+        sql={(one.id, one.checksum): texts[one.id] for one in fresh},
+    )
+
+
+def _hear(project: Project, scripts: RemoteProject) -> dict[str, Any]:
+    """How its env.py is used, and what of it the SQL depends on."""
+    query = select(Database.dialect).where(
+        Database.project_id == project.id, Database.dialect.is_not(None)
+    )
+    used = sorted(filter(None, db.session.scalars(query.distinct()))) or ["sqlite"]
+    db.session.rollback()
+    said = scripts.hear(used, project.x)
+    first = said[0]
+    executed = next((one for one in said if one.mode == Mode.EXECUTED), first)
+    return {
+        "mode": executed.mode,
+        "why": executed.why,
+        "options": dict(first.options),
+        "unwritten": executed.unwritten,
+        "folders": [str(folder) for folder in scripts.version_folders],
+        "rendered": _options_digest(project, scripts),
+    }
+
+
+def _options_digest(project: Project, scripts: RemoteProject) -> str:
+    """Changes when the same revisions may give other SQL."""
+    found = hashlib.sha256(f"{RENDERING} {sorted(project.x.items())}".encode())
+    for file in (scripts.facts.folder / "env.py", *scripts.facts.options):
+        if file.is_file():
+            found.update(file.read_bytes())
+    return found.hexdigest()
+
+
+def _kept(project: Project, heard: dict[str, Any]) -> set[tuple[str, str]]:
+    """The revisions whose SQL is kept, and still holds."""
+    if project.heard.get("rendered") != heard["rendered"]:
+        return set()
+    query = select(Revision.revision, Revision.checksum).where(Revision.project_id == project.id)
+    found = {(revision, checksum) for revision, checksum in db.session.execute(query)}
+    db.session.rollback()
+    return found
+
+
+@repeated
+def _keep(project_id: int, version: int, found: Found) -> None:
+    now = datetime.now(UTC)
+    with writing() as session:
+        project = _locked(session, project_id, version)
+        if project is None:
+            return  # it was changed meanwhile: it is due again
+        new, gone = _keep_revisions(session, project_id, found, now)
+        changed = project.digest != found.scripts.digest
+        values: dict[str, Any] = {
+            "state": Loading.READY,
+            "problem": None,
+            "heads": list(found.scripts.heads),
+            "digest": found.scripts.digest,
+            "heard": found.heard,
+            "loaded_at": now,
+        }
+        if changed:
+            values["refresh_asked_at"] = now
+        if changed or project.state != Loading.READY:
+            audit.record(
+                session,
+                READER,
+                "project.loaded",
+                ("project", project_id),
+                heads=list(found.scripts.heads),
+                revisions=len(found.records),
+                new=new[:50],
+                gone=gone[:50],
+            )
+        _note(session, project_id, values)
+        if new or gone:
+            _move(session, project_id, found.scripts)
+    _tried.pop((project_id, project.location), None)
+
+
+@repeated
+def _keep_broken(project_id: int, version: int, problem: str) -> None:
+    with writing() as session:
+        project = _locked(session, project_id, version)
+        if project is None:
+            return
+        if project.state != Loading.BROKEN or project.problem != problem:
+            audit.record(
+                session, READER, "project.broken", ("project", project_id), problem=problem
+            )
+        _note(session, project_id, {"state": Loading.BROKEN, "problem": problem})
+    try:
+        stands: object = crud.scripts_of(project).digest
+    except (HeadwayError, OSError) as error:
+        stands = str(error)
+    _tried[project_id, project.location] = (stands, datetime.now(UTC))
+
+
+def _locked(session: CatalogSession, project_id: int, version: int) -> Project | None:
+    """The project, for this transaction alone, if it still is the version that was read."""
+    query = select(Project).where(Project.id == project_id).with_for_update()
+    project = session.scalar(query.execution_options(populate_existing=True))
+    return project if project is not None and project.version == version else None
+
+
+def _note(session: CatalogSession, project_id: int, values: dict[str, Any]) -> None:
+    # Not through the row itself: what a worker finds out must not be in the way of a person who
+    # has read the project and changes it.
+    session.execute(
+        update(Project)
+        .where(Project.id == project_id)
+        .values(**values, updated_at=Project.updated_at)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _keep_revisions(
+    session: CatalogSession, project_id: int, found: Found, now: datetime
+) -> tuple[list[str], list[str]]:
+    """Write the register; the revisions that came, and those that went."""
+    rows = session.scalars(select(Revision).where(Revision.project_id == project_id))
+    known = {(row.revision, row.checksum): row for row in rows}
+    before = {row.revision for row in known.values() if row.present}
+    for place, record in enumerate(found.records):
+        key = (record.id, record.checksum)
+        row = known.pop(key, None)
+        if row is None:
+            row = _row(project_id, record, found.sql[key])
+            row.first_seen_at = now
+            session.add(row)
+        elif key in found.sql:
+            row.sql = found.sql[key]
+        row.path, row.place, row.present, row.last_seen_at = record.path, place, True, now
+    for row in known.values():
+        row.present = False
+    session.flush()
+    after = {record.id for record in found.records}
+    return _in_order(found.records, after - before), sorted(before - after)
+
+
+def _row(project_id: int, record: Record, sql: Sql) -> Revision:
+    return Revision(
+        project_id=project_id,
+        revision=record.id,
+        checksum=record.checksum,
+        parents=list(record.parents),
+        depends_on=list(record.depends_on),
+        labels=list(record.labels),
+        message=record.message[:1000],
+        script=register.text_of(record.path),
+        sql=sql,
+    )
+
+
+def _in_order(records: Iterable[Record], names: set[str]) -> list[str]:
+    return [record.id for record in records if record.id in names]
+
+
+def _move(session: CatalogSession, project_id: int, scripts: RemoteProject) -> None:
+    """Say anew where databases stand, as far as their versions tell: the scripts are others."""
+    query = select(Standing.current).where(
+        Standing.project_id == project_id, Standing.position.in_(MOVABLE), Standing.databases > 0
+    )
+    for current in set(session.scalars(query)):
+        position, pending = stands(scripts, tuple(current.split("+")) if current else ())
+        session.execute(
+            update(Database)
+            .where(
+                Database.project_id == project_id,
+                Database.current == current,
+                Database.position.in_(MOVABLE),
+                Database.retired_at.is_(None),
+            )
+            .values(position=position, pending=pending, updated_at=Database.updated_at)
+            .execution_options(synchronize_session=False)
+        )
+    positions.recount(session, [project_id])
+
+
+def stands(scripts: RemoteProject, current: tuple[str, ...]) -> tuple[Position, int]:
+    """Where a database with this version stands, and how many steps it lacks."""
+    known = [revision for revision in current if revision in scripts.revisions]
+    pending = len(set(scripts.revisions) - scripts.ancestors(current))
+    if len(known) < len(current):
+        return (Position.DIVERGED if known else Position.AHEAD), pending
+    return (Position.BEHIND if pending else Position.AT_HEAD), pending
+
+
+def _in_words(error: BaseException) -> str:
+    if isinstance(error, HeadwayError):
+        said = str(error)
+    elif isinstance(error, SystemExit):
+        said = f"A script ended the program ({error.code}). A revision must only define things."
+    else:
+        words = " ".join(str(error).split()).rstrip(".")
+        said = f"The scripts cannot be read: {type(error).__name__}: {words}."
+    return PASSWORD.sub(r"\1***@", said)[:4000]

@@ -1,0 +1,1 @@
+"""Refresh: ask the databases where they stand, many at once, within a time limit."""

@@ -1,0 +1,1 @@
+"""Reports over the whole fleet: overview, charts, metrics, settings in force."""

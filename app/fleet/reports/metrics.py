@@ -1,0 +1,111 @@
+"""Measures: what a monitoring system asks about the fleet. Each is a short read of the catalog."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import func, select
+
+from app.extensions import db
+from app.fleet.core.leases import clock
+from app.fleet.core.positions import Count, counts
+from app.fleet.core.selectors import POSITIONS
+from app.fleet.reports import run_counts
+from app.fleet.reports.run_counts import Tally
+from app.fleet.webhooks.deliveries import DeliveryState
+from app.fleet.workers import LOST_SECONDS
+from app.models import Delivery, Project, Revision, Rollout, Stage, State, Worker
+from headway.types import Position
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measures:
+    """The fleet at one moment, for everybody who may read `/metrics`: no name but projects'."""
+
+    runs: Tally
+    databases: Counter[tuple[str, str]]
+    """(project, position) -> how many."""
+    oldest_behind: dict[str, float]
+    """Project -> for how many seconds it has had a revision that some database lacks; else 0."""
+    workers: int
+    rollouts: Counter[str]
+    deliveries: int
+    """Messages to webhooks that wait, or are tried again."""
+
+
+def measure() -> Measures:
+    """All of it, by a handful of queries whose cost does not grow with the fleet."""
+    now = clock(db.session.connection())
+    names = {one.id: one.name for one in db.session.execute(select(Project.id, Project.name))}
+    here = [count for count in counts() if count.project_id in names]
+    alive = (Worker.stopped_at.is_(None), Worker.beat_at >= now - timedelta(seconds=LOST_SECONDS))
+    pending = select(func.count()).where(Delivery.state == DeliveryState.PENDING)
+    return Measures(
+        runs=_with_zeros(run_counts.runs()),
+        databases=_standing(here, names),
+        oldest_behind=_waiting(here, names, now),
+        workers=db.session.scalar(select(func.count()).select_from(Worker).where(*alive)) or 0,
+        rollouts=_staged(),
+        deliveries=db.session.scalar(pending) or 0,
+    )
+
+
+def _staged() -> Counter[str]:
+    found = Counter(dict.fromkeys(map(str, Stage), 0))
+    query = select(Rollout.stage, func.count()).group_by(Rollout.stage)
+    for stage, number in db.session.execute(query):
+        found[stage] += number
+    return found
+
+
+def _with_zeros(tally: Tally) -> Tally:
+    # A series that comes and goes cannot be compared with a number.
+    return Tally(
+        states=Counter(dict.fromkeys(map(str, State), 0) | tally.states),
+        seconds=tally.seconds,
+        timed=tally.timed,
+    )
+
+
+def _standing(here: Iterable[Count], names: dict[int, str]) -> Counter[tuple[str, str]]:
+    found = Counter({(name, position): 0 for name in names.values() for position in POSITIONS})
+    for count in here:
+        found[names[count.project_id], count.position] += count.databases
+    return found
+
+
+def _waiting(here: Iterable[Count], names: dict[int, str], now: datetime) -> dict[str, float]:
+    """How long the oldest revision that somebody lacks has been known, by project."""
+    since: dict[int, datetime] = {}
+    behind = [count for count in here if count.position == Position.BEHIND]
+    for project_id in {count.project_id for count in behind}:
+        first_seen = _first_seen(project_id)
+        for count in behind:
+            if count.project_id == project_id and (next_ := _next(first_seen, count.current)):
+                since[project_id] = min(since.get(project_id, next_), next_)
+    return {
+        name: max(0.0, (now - since[id_]).total_seconds()) if id_ in since else 0.0
+        for id_, name in names.items()
+    }
+
+
+def _first_seen(project_id: int) -> dict[str, datetime]:
+    """The project's revisions as they are now, oldest first, and when each came."""
+    query = select(Revision.revision, func.min(Revision.first_seen_at)).where(
+        Revision.project_id == project_id, Revision.present.is_(True)
+    )
+    ordered = query.group_by(Revision.revision).order_by(func.min(Revision.place))
+    return {revision: _moment(at) for revision, at in db.session.execute(ordered)}
+
+
+def _moment(said: datetime) -> datetime:
+    return said if said.tzinfo else said.replace(tzinfo=UTC)
+
+
+def _next(first_seen: dict[str, datetime], current: str) -> datetime | None:
+    """When the first revision after these came; None where nothing is known of them."""
+    order = list(first_seen)
+    places = [order.index(one) for one in current.split("+") if one in first_seen]
+    following = order[max(places) + 1 :] if places else order if not current else []
+    return first_seen[following[0]] if following else None

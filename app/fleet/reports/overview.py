@@ -1,0 +1,192 @@
+"""The fleet at a glance: how many databases stand where, and whose they are.
+
+Counts are kept with each move (standings), so a glance costs the same for a thousand databases
+and for a hundred thousand.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy.orm import aliased
+
+from app.errors import InputInvalid
+from app.extensions import db
+from app.fleet.core import positions as core_positions
+from app.fleet.core.permissions import Actor
+from app.fleet.core.positions import Count
+from app.fleet.core.selectors import Selector
+from app.models import Account, Database, Label, Project, Run, State
+from headway.types import Position
+
+MOST_GROUPS = 200
+LATELY = timedelta(days=7)
+ORDER = (*(position.value for position in Position), "unknown")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfProject:
+    """One project's databases."""
+
+    id: int
+    name: str
+    state: str
+    databases: int
+    positions: dict[str, int]
+    revisions: dict[str, int]
+    """By current: its revisions joined by `+`, "" for none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """So many databases of one owner, or with one value of a label."""
+
+    value: str
+    databases: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """Where the fleet stands."""
+
+    databases: int
+    positions: dict[str, int]
+    drifted: int
+    pinned: int
+    retired: int
+    projects: tuple[OfProject, ...]
+    by: str | None = None
+    """`owner` or `label.<name>`, as asked for."""
+    groups: tuple[Group, ...] = ()
+    """The largest first, at most 200."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A run that failed, and nothing has succeeded on its database since."""
+
+    run_id: int
+    rollout_id: int
+    database_id: int
+    database: str
+    kind: str
+    error: str | None
+    at: datetime | None
+
+
+def failed_lately(actor: Actor, *, limit: int, project_id: int | None = None) -> list[Failure]:
+    """What failed within a week and is not mended, newest first."""
+    actor.require("rollouts.read")
+    later = aliased(Run)
+    since = exists().where(
+        later.database_id == Run.database_id, later.id > Run.id, later.state == State.SUCCEEDED
+    )
+    query = (
+        select(Run, Database.name)
+        .join(Database, Run.database_id == Database.id)
+        .where(
+            Run.state == State.FAILED,
+            Run.replaced_by.is_(None),
+            Run.finished_at > datetime.now(UTC) - LATELY,
+            Database.retired_at.is_(None),
+            ~since,
+        )
+        .order_by(Run.id.desc())
+        .limit(limit)
+    )
+    if project_id is not None:
+        query = query.where(Database.project_id == project_id)
+    return [
+        Failure(
+            run_id=run.id,
+            rollout_id=run.rollout_id,
+            database_id=run.database_id,
+            database=name,
+            kind=run.kind,
+            error=run.error,
+            at=run.finished_at,
+        )
+        for run, name in db.session.execute(query)
+    ]
+
+
+def overview(actor: Actor, *, project_id: int | None = None, by: str | None = None) -> Overview:
+    """How many databases there are, by position, project and revision; retired ones apart.
+
+    `by` also counts them by `owner` or by the value of `label.<name>`.
+    """
+    actor.require("databases.read")
+    counts = core_positions.counts(project_id)
+    total = sum(count.databases for count in counts)
+    living = Selector(project_id=project_id).conditions()
+
+    def number(*, retired: bool = False, **chosen: bool) -> int:
+        conditions = Selector(project_id=project_id, **chosen).conditions(retired=retired)  # type: ignore[arg-type]
+        return db.session.scalar(select(func.count(Database.id)).where(*conditions)) or 0
+
+    return Overview(
+        databases=total,
+        positions=_positions(counts),
+        drifted=number(drifted=True),
+        pinned=number(pinned=True),
+        retired=number(retired=True),
+        projects=_projects(counts, project_id),
+        by=by,
+        groups=_groups(by, living) if by else (),
+    )
+
+
+def _positions(counts: Iterable[Count]) -> dict[str, int]:
+    found: dict[str, int] = defaultdict(int)
+    for count in counts:
+        found[count.position] += count.databases
+    return {position: found[position] for position in ORDER if found[position]}
+
+
+def _projects(counts: list[Count], project_id: int | None) -> tuple[OfProject, ...]:
+    query = select(Project.id, Project.name, Project.state).order_by(Project.name)
+    if project_id is not None:
+        query = query.where(Project.id == project_id)
+    mine: dict[int, list[Count]] = defaultdict(list)
+    for count in counts:
+        mine[count.project_id].append(count)
+    return tuple(_project(row, mine[row.id]) for row in db.session.execute(query))
+
+
+def _project(row: object, counts: list[Count]) -> OfProject:
+    revisions: dict[str, int] = defaultdict(int)
+    for count in counts:
+        revisions[count.current] += count.databases
+    return OfProject(
+        id=row.id,  # type: ignore[attr-defined]
+        name=row.name,  # type: ignore[attr-defined]
+        state=row.state,  # type: ignore[attr-defined]
+        databases=sum(count.databases for count in counts),
+        positions=_positions(counts),
+        revisions=dict(sorted(revisions.items(), key=lambda item: (-item[1], item[0]))),
+    )
+
+
+def _groups(by: str, living: Sequence[ColumnElement[bool]]) -> tuple[Group, ...]:
+    number = func.count().label("number")
+    if by == "owner":
+        query = (
+            select(Account.name, number)
+            .select_from(Database)
+            .join(Account, Database.owner_id == Account.id, isouter=True)
+            .group_by(Account.id, Account.name)
+        )
+    elif by.startswith("label.") and (name := by.removeprefix("label.")):
+        query = (
+            select(Label.value, number)
+            .select_from(Label)
+            .join(Database, Label.database_id == Database.id)
+            .where(Label.name == name)
+            .group_by(Label.value)
+        )
+    else:
+        raise InputInvalid("Count by `owner` or by `label.<name>`.", field="by")
+    found = db.session.execute(query.where(*living).order_by(number.desc()).limit(MOST_GROUPS))
+    return tuple(Group(value=value or "", databases=count) for value, count in found)

@@ -1,0 +1,93 @@
+"""The service itself: the settings that it runs with, and each start that it remembers."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import current_app
+from sqlalchemy import select
+
+from app.fleet.core.pagination import page_of
+from app.fleet.core.permissions import Actor
+from app.models import Boot
+from app.settings import Settings
+from headway.dialects import driver
+
+
+@dataclass(frozen=True)
+class InForce:
+    """A setting as it is now, fit to be read by anybody."""
+
+    variable: str
+    value: str
+    given: bool
+    """False where it is the default."""
+
+
+def settings_in_force(actor: Actor) -> list[InForce]:
+    """All settings. Of a secret only whether there is one, of an address all but its password."""
+    actor.require("service.read")
+    settings: Settings = current_app.extensions["headway"]
+    return [
+        InForce(f"HEADWAY_{field.name.upper()}", *_shown(settings, field.name, _default(field)))
+        for field in fields(Settings)
+    ]
+
+
+def list_boots(
+    actor: Actor, *, limit: int, after: int | None = None
+) -> tuple[list[Boot], int | None]:
+    """A page of the starts that went well, newest first, and what to send as `after`."""
+    actor.require("service.read")
+    query = select(Boot).order_by(Boot.id.desc())
+    if after is not None:
+        query = query.where(Boot.id < after)
+    return page_of(query, limit)
+
+
+def _default(field: Any) -> Any:
+    return field.default_factory() if field.default is MISSING else field.default
+
+
+def _shown(settings: Settings, name: str, default: Any) -> tuple[str, bool]:
+    value = getattr(settings, name)
+    if name in OWN_FILE and not value and settings.sqlite_path:
+        return "its own, in a file beside the catalog", False
+    return (SHOW[name](value) if name in SHOW else _plain(value)), value != default
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ":".join(map(str, value))
+    return (
+        "none" if value in (None, "") else f"{value:g}" if isinstance(value, float) else str(value)
+    )
+
+
+def _secret(value: Any) -> str:
+    return f"{len(value)} set" if isinstance(value, tuple) and value else "set" if value else "none"
+
+
+def _broker(value: str | None) -> str:
+    """Where it is, without the user and the password; several are separated by semicolons."""
+    return ";".join(_place(one) for one in value.split(";")) if value else "none"
+
+
+def _place(url: str) -> str:
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+OWN_FILE = ("secret_key", "encryption_keys")
+SHOW: Mapping[str, Any] = {
+    "database_url": driver.shown,
+    "broker_url": _broker,
+    "secret_key": _secret,
+    "encryption_keys": _secret,
+    "oidc_client_secret": _secret,
+}
+"""How those are told that hold a secret."""

@@ -1,0 +1,247 @@
+"""Advance: one step of every rollout that is under way. Called again and again by the workers.
+
+Waves open, soak and wait here; a gate halts here; a canary retreats from here.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import ColumnElement, false, func, select, update
+
+from app.extensions import db
+from app.fleet import webhooks
+from app.fleet.core.transactions import CatalogSession, repeated, writing
+from app.fleet.rollouts import retries, windows
+from app.fleet.rollouts import undo as rollouts_undo
+from app.fleet.rollouts.gates import Gate, Next
+from app.models import BEGUN, UNENDED, Approval, Database, Kind, Rollout, Run, Stage, State
+
+ACTIVE = (Stage.RUNNING, Stage.SOAKING, Stage.WAITING, Stage.UNDOING, Stage.HALTED)
+ENDED = {
+    Stage.SUCCEEDED: "rollout.finished",
+    Stage.UNDONE: "rollout.undone",
+    Stage.CANCELLED: "rollout.cancelled",
+}
+
+
+def advance() -> None:
+    """Take every rollout that is under way one step further."""
+    db.session.rollback()  # what was read before is not what is there now
+    for rollout_id in _active():
+        step(rollout_id)
+
+
+def _active() -> list[int]:
+    query = select(Rollout.id).where(Rollout.stage.in_(ACTIVE)).order_by(Rollout.id)
+    found = list(db.session.scalars(query))
+    db.session.rollback()
+    return found
+
+
+@repeated
+def step(rollout_id: int) -> None:
+    """Take one rollout as far as it goes without a run."""
+    with writing() as session:
+        rollout = _locked(session, rollout_id)
+        if rollout.stage == Stage.UNDOING:
+            _step_back(session, rollout)
+        elif rollout.stage == Stage.HALTED:
+            rollouts_undo.retreat(session, rollout)
+        elif rollout.stage in ACTIVE and not _halt_if_too_many(session, rollout):
+            _step_on(session, rollout)
+
+
+@repeated
+def judge(rollout_id: int) -> None:
+    """After a failure: halt at once if it was one too many, before another database is begun."""
+    with writing() as session:
+        rollout = _locked(session, rollout_id)
+        if rollout.stage == Stage.RUNNING:
+            _halt_if_too_many(session, rollout)
+
+
+def go_on_after(run: Run) -> None:
+    """Take its rollout further at once, if that was the last run that it waited for."""
+    beside = (Run.rollout_id == run.rollout_id, Run.kind == run.kind, Run.wave <= run.wave)
+    is_last = not _exists(db.session, *beside, Run.state.in_(UNENDED))
+    db.session.rollback()
+    if is_last:
+        step(run.rollout_id)
+
+
+def finish(session: CatalogSession, rollout: Rollout, stage: Stage, reason: str | None) -> None:
+    """End a rollout, and let its databases go."""
+    rollout.stage, rollout.reason = stage, reason
+    rollout.finished_at = datetime.now(UTC)
+    session.execute(
+        update(Database)
+        .where(Database.rollout_id == rollout.id)
+        .values(rollout_id=None)
+        .execution_options(synchronize_session=False)
+    )
+    if rollout.started_at is not None:
+        webhooks.announce(session, ENDED[stage], told(rollout))
+
+
+def told(rollout: Rollout) -> dict[str, object]:
+    """What a webhook is told of a rollout."""
+    return {
+        "rollout": rollout.id,
+        "title": rollout.title,
+        "project": rollout.project_id,
+        "kind": rollout.kind,
+        "target": rollout.target,
+        "stage": rollout.stage,
+        "wave": rollout.wave + 1,
+        "waves": len(rollout.sizes),
+        "databases": sum(rollout.sizes),
+        "reason": rollout.reason,
+    }
+
+
+def _locked(session: CatalogSession, rollout_id: int) -> Rollout:
+    return session.scalars(
+        select(Rollout)
+        .where(Rollout.id == rollout_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+def _halt_if_too_many(session: CatalogSession, rollout: Rollout) -> bool:
+    failed = retries.count(session, rollout, Run.state == State.FAILED)
+    allowed = Gate.of(rollout.gate).allowed(sum(rollout.sizes[: rollout.wave + 1]))
+    if failed <= allowed:
+        return False
+    rollout.stage = Stage.HALTED
+    rollout.reason = (
+        f"{failed} failed in wave {rollout.wave + 1} of {len(rollout.sizes)}, "
+        f"{allowed or 'none'} may. {_first_failure(session, *retries.latest(rollout))}"
+    )
+    webhooks.announce(session, "rollout.halted", told(rollout))
+    return True
+
+
+def _first_failure(session: CatalogSession, *runs: ColumnElement[bool]) -> str:
+    first = session.execute(
+        select(Database.name, Run.error)
+        .join(Database, Database.id == Run.database_id)
+        .where(*runs, Run.state == State.FAILED)
+        .order_by(Run.id)
+        .limit(1)
+    ).one()
+    return f"First {first.name}: {first.error}"
+
+
+def _step_on(session: CatalogSession, rollout: Rollout) -> None:
+    if _goes_on(session, rollout, *retries.latest(rollout), Run.wave <= rollout.wave):
+        rollout.reason = windows.said(rollout.window, datetime.now(UTC))
+        return
+    now = datetime.now(UTC)
+    rollout.wave_done_at = rollout.wave_done_at or now
+    is_last = rollout.wave + 1 >= len(rollout.sizes)
+    follows = Gate.of(rollout.gate).after_wave(
+        failed=retries.count(session, rollout, Run.state == State.FAILED),
+        begun=sum(rollout.sizes[: rollout.wave + 1]),
+        done_at=rollout.wave_done_at,
+        approved=_approved(session, rollout),
+        is_last=is_last,
+        now=now,
+    )
+    if follows is Next.SOAK:
+        rollout.stage = Stage.SOAKING
+        rollout.reason = f"Wave {rollout.wave + 1} is done and soaks."
+    elif follows is Next.APPROVAL:
+        _wait(session, rollout)
+    elif follows is Next.OPEN and is_last:
+        finish(session, rollout, Stage.SUCCEEDED, None)
+    elif follows is Next.OPEN:
+        rollout.stage, rollout.reason, rollout.wave_done_at = Stage.RUNNING, None, None
+        rollout.wave += 1
+
+
+def _wait(session: CatalogSession, rollout: Rollout) -> None:
+    if rollout.stage == Stage.WAITING:
+        return
+    rollout.stage = Stage.WAITING
+    rollout.reason = (
+        f"Wave {rollout.wave + 1} is done. Another account than {rollout.by_name} has to approve "
+        "the next one."
+    )
+    webhooks.announce(session, "rollout.waiting", told(rollout))
+
+
+def _goes_on(session: CatalogSession, rollout: Rollout, *runs: ColumnElement[bool]) -> bool:
+    """True while some of these runs are still to end."""
+    # One query for all states: a run that is taken between two is seen by neither.
+    still = (*runs, Run.state.in_(UNENDED))
+    if not _exists(session, *still):
+        return False
+    if _exists(session, *runs, Run.state.in_(BEGUN)):
+        return True
+    # Nothing runs and something waits: perhaps for databases that were pinned or retired since.
+    pending = (*runs, Run.state == State.PENDING)
+    return not _left_out(session, rollout, *pending) or _exists(session, *still)
+
+
+def _left_out(session: CatalogSession, rollout: Rollout, *pending: ColumnElement[bool]) -> int:
+    """Cancel those of these runs whose database is pinned or retired now; how many."""
+    now = datetime.now(UTC)
+    pinned = false() if rollout.by_hand else Database.pin_until > now
+    out = select(Run.id, Database.retired_at, Database.pin_reason)
+    gone = session.execute(
+        out.join(Database, Database.id == Run.database_id).where(
+            *pending, pinned | Database.retired_at.is_not(None)
+        )
+    ).all()
+    for run_id, retired_at, reason in gone:
+        why = "Retired." if retired_at else f"Pinned: {reason}"
+        session.execute(
+            update(Run)
+            .where(Run.id == run_id, Run.state == State.PENDING)
+            .values(state=State.CANCELLED, error=why, finished_at=now)
+        )
+    return len(gone)
+
+
+def _step_back(session: CatalogSession, rollout: Rollout) -> None:
+    undo = retries.latest(rollout, Kind.UNDO)
+    if _goes_on(session, rollout, *undo):
+        return
+    # What was still at work when the undo was asked for is taken back too, once it has ended.
+    if _exists(session, *retries.latest(rollout), Run.state.in_(BEGUN)):
+        return
+    if rollout.resumes_as != Stage.HALTED:  # a canary's later waves wait for a person
+        retries.cancel_pending(session, rollout)
+    if rollouts_undo.take_back(session, rollout):
+        return
+    how_many = select(func.count()).where(*undo)
+    failed = session.scalar(how_many.where(Run.state == State.FAILED)) or 0
+    left = "The canary was taken back."
+    if failed:
+        left = (
+            f"{failed} of {session.scalar(how_many)} could not be taken back. "
+            f"{_first_failure(session, *undo)}"
+        )
+    if rollout.resumes_as == Stage.HALTED:
+        rollout.stage, rollout.resumes_as = Stage.HALTED, None
+        rollout.reason = f"{rollout.reason or 'It halted.'} {left}"
+        webhooks.announce(session, "rollout.halted", told(rollout))
+    elif failed:
+        rollout.stage, rollout.resumes_as, rollout.reason = Stage.HALTED, Stage.UNDOING, left
+        webhooks.announce(session, "rollout.halted", told(rollout))
+    else:
+        alone = select(func.count()).where(*undo, Run.state == State.CANCELLED)
+        some = session.scalar(alone)
+        why = f"{some} left alone: pinned or retired since." if some else None
+        finish(session, rollout, Stage.UNDONE, why)
+
+
+def _approved(session: CatalogSession, rollout: Rollout) -> bool:
+    found = select(Approval.id).where(
+        Approval.rollout_id == rollout.id, Approval.wave == rollout.wave
+    )
+    return session.scalar(found) is not None
+
+
+def _exists(session: CatalogSession, *which: ColumnElement[bool]) -> bool:
+    return session.scalar(select(Run.id).where(*which).limit(1)) is not None

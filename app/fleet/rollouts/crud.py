@@ -1,0 +1,97 @@
+"""Rollouts: asked for, found, listed; and those of one database, which start at once."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select
+
+from app.errors import RolloutNotFound
+from app.extensions import db
+from app.fleet.core import audit, idempotency
+from app.fleet.core.pagination import page_of
+from app.fleet.core.permissions import Actor
+from app.fleet.core.transactions import CatalogSession, repeated, writing
+from app.fleet.core.validation import LARGEST_ID
+from app.fleet.rollouts.request import drafted
+from app.models import Rollout
+
+
+@repeated
+def create_rollout(
+    actor: Actor, values: Mapping[str, Any], *, key: str | None = None
+) -> tuple[Rollout, bool]:
+    """A new rollout, not started, and whether it was there already for the same key.
+
+    `values`: `project_id`, `kind`, `target`, `selector`, `waves`, `gate`, `window`,
+    `concurrency`, `per_server`, `timeout_seconds`, `snapshot`, `retreat`, `title`; all but the
+    first have a default. Raises InputInvalid, ProjectNotFound, ProjectNotReady.
+    """
+    actor.require("rollouts.change")
+    asked = dict(values)
+    request = idempotency.Request(actor=actor, key=key, about=("rollouts", asked))
+
+    def make() -> Rollout:
+        rollout = drafted(actor, asked)
+        with writing() as session:
+            session.add(rollout)
+            session.flush()
+            request.remember(session, rollout.id)
+            record(session, actor, "created", rollout)
+        return rollout
+
+    return request.once(make, lambda made: get_rollout(actor, made))
+
+
+def get_rollout(actor: Actor, rollout_id: int) -> Rollout:
+    """The rollout, or RolloutNotFound."""
+    actor.require("rollouts.read")
+    return find(db.session, rollout_id)
+
+
+def list_rollouts(
+    actor: Actor,
+    *,
+    limit: int,
+    after: int | None = None,
+    project_id: int | None = None,
+    stages: Sequence[str] = (),
+    begun: bool = False,
+) -> tuple[list[Rollout], int | None]:
+    """A page of rollouts, newest first, and the `after` of the next; `begun`: none unstarted."""
+    actor.require("rollouts.read")
+    query = select(Rollout).order_by(Rollout.id.desc())
+    if after is not None:
+        query = query.where(Rollout.id < after)
+    if project_id is not None:
+        query = query.where(Rollout.project_id == project_id)
+    if stages:
+        query = query.where(Rollout.stage.in_(stages))
+    if begun:
+        query = query.where(Rollout.started_at.is_not(None))
+    return page_of(query, limit)
+
+
+def find(session: CatalogSession, rollout_id: int, *, lock: bool = False) -> Rollout:
+    """The rollout, locked or not, or RolloutNotFound."""
+    query = select(Rollout).where(Rollout.id == rollout_id)
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    rollout = session.scalar(query) if 0 < rollout_id <= LARGEST_ID else None
+    if rollout is None:
+        raise RolloutNotFound(f"There is no rollout {rollout_id}.", rollout=rollout_id)
+    return rollout
+
+
+def record(session: CatalogSession, actor: Actor, word: str, rollout: Rollout) -> None:
+    """Note in the audit trail what was done to it: `started`, `paused` and so on."""
+    audit.record(
+        session,
+        actor,
+        f"rollout.{word}",
+        ("rollout", rollout.id),
+        title=rollout.title,
+        kind=rollout.kind,
+        target=rollout.target,
+        stage=rollout.stage,
+        databases=sum(rollout.sizes),
+    )

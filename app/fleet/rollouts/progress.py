@@ -1,0 +1,328 @@
+"""How far a rollout is: counted when asked, from short ranges of one index."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import ColumnElement, case, func, select
+
+from app.extensions import db
+from app.fleet.core.permissions import Actor
+from app.fleet.core.selectors import Selector
+from app.fleet.rollouts import crud, waves
+from app.fleet.rollouts.gates import Gate
+from app.models import Approval, Database, Kind, Rollout, Run, Stage, State
+
+RECENT = timedelta(seconds=60)
+"""What the speed is measured over."""
+LOOKED_AT = 50
+"""Those that are tried again stand before those that were never begun: so many are looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wave:
+    """One wave, by the states of its runs."""
+
+    number: int
+    """From 1."""
+    size: int
+    pending: int = 0
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """The first that failed."""
+
+    run_id: int
+    database_id: int
+    database: str
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    """A database that was away or busy and is tried again."""
+
+    run_id: int
+    database_id: int
+    database: str
+    attempt: int
+    """The one to come."""
+    at: datetime | None
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsed:
+    """How the rehearsal went so far."""
+
+    total: int
+    done: int
+    failed: int
+    seconds: float
+    """All of them together."""
+    seconds_ahead: float | None
+    """What the rollout will take at this pace, plan by plan, with the soaking between its waves;
+    approvals not counted. None before the rehearsal has ended, and once the rollout has begun."""
+    first_error: Failure | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a rollout is."""
+
+    stage: str
+    reason: str | None
+    wave: int
+    """The one that is open, from 1; 0 before the start."""
+    waves: tuple[Wave, ...]
+    undo: Wave | None
+    """The runs that take it back."""
+    total: int
+    done: int
+    per_second: float | None
+    seconds_left: float | None
+    """At the present speed, soaking and approvals not counted; None if nothing is to be said."""
+    first_error: Failure | None
+    rehearsal: Rehearsed | None
+    approvals: tuple[Approval, ...]
+
+
+def progress(actor: Actor, rollout_id: int) -> Progress:
+    """How far it is, or RolloutNotFound."""
+    rollout = crud.get_rollout(actor, rollout_id)
+    states = _states(rollout)
+    waves = tuple(
+        Wave(number=number + 1, size=size, **states[rollout.kind, number])
+        for number, size in enumerate(rollout.sizes)
+    )
+    undo = _total(states, Kind.UNDO)
+    total = sum(rollout.sizes)
+    left = sum(wave.pending + wave.running + wave.lost for wave in waves)
+    back = Wave(number=0, size=sum(undo.values()), **undo) if undo else None
+    speed, ahead = _speed(rollout), left
+    if back and rollout.stage == Stage.UNDOING:
+        ahead = back.pending + back.running + back.lost
+    return Progress(
+        stage=rollout.stage,
+        reason=rollout.reason,
+        wave=rollout.wave + 1 if rollout.sizes else 0,
+        waves=waves,
+        undo=back,
+        total=total,
+        done=total - left,
+        per_second=speed,
+        seconds_left=ahead / speed if speed and ahead else None,
+        first_error=_first_error(rollout, rollout.kind) or _first_error(rollout, Kind.UNDO),
+        rehearsal=_rehearsal(rollout, _total(states, Kind.REHEARSE)),
+        approvals=tuple(
+            db.session.scalars(
+                select(Approval).where(Approval.rollout_id == rollout.id).order_by(Approval.wave)
+            )
+        ),
+    )
+
+
+def retrying(actor: Actor, rollout_id: int) -> list[Retry]:
+    """What waits to be tried again, the next first; of the first few that wait at all."""
+    rollout = crud.get_rollout(actor, rollout_id)
+    waiting = (
+        select(Run.id)
+        .where(Run.rollout_id == rollout.id, Run.state == State.PENDING)
+        .order_by(Run.wave, Run.seq)
+        .limit(LOOKED_AT)
+        .subquery()
+    )
+    rows = db.session.execute(
+        select(Run, Database.name)
+        .join(waiting, waiting.c.id == Run.id)
+        .join(Database, Database.id == Run.database_id)
+        .where(Run.retry_at > datetime.now(UTC), Run.error.is_not(None))
+        .order_by(Run.retry_at)
+    )
+    return [
+        Retry(
+            run_id=run.id,
+            database_id=run.database_id,
+            database=name,
+            attempt=run.attempt,
+            at=run.retry_at,
+            error=run.error,
+        )
+        for run, name in rows
+    ]
+
+
+def failed_of(actor: Actor, found: Sequence[Rollout]) -> dict[int, int]:
+    """Rollout -> how many of its databases failed in the end, for those of which some did."""
+    actor.require("rollouts.read")
+    rows = db.session.execute(
+        select(Run.rollout_id, func.count())
+        .join(Rollout, Rollout.id == Run.rollout_id)
+        .where(
+            Run.rollout_id.in_([one.id for one in found]),
+            Run.state == State.FAILED,
+            Run.kind == Rollout.kind,
+            Run.replaced_by.is_(None),
+        )
+        .group_by(Run.rollout_id)
+    )
+    return {rollout_id: count for rollout_id, count in rows}  # noqa: C416
+
+
+def _states(rollout: Rollout) -> dict[tuple[str, int], dict[str, int]]:
+    """Kind and wave -> state -> how many."""
+    rows = db.session.execute(
+        select(Run.kind, Run.wave, Run.state, func.count())
+        .where(Run.rollout_id == rollout.id, Run.replaced_by.is_(None))
+        .group_by(Run.kind, Run.wave, Run.state)
+    )
+    found: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
+    for kind, wave, state, count in rows:
+        found[kind, wave][str(state)] = count
+    return found
+
+
+def _total(states: dict[tuple[str, int], dict[str, int]], kind: Kind) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for (done, _), counts in states.items():
+        if done == kind:
+            total.update(counts)
+    return dict(total)
+
+
+def _speed(rollout: Rollout) -> float | None:
+    """Databases a second, over the last minute in which one was done."""
+    doing = {Stage.PENDING: Kind.REHEARSE, Stage.UNDOING: Kind.UNDO}
+    kind = doing.get(Stage(rollout.stage), rollout.kind)
+    done = (Run.rollout_id == rollout.id, Run.kind == kind, Run.state == State.SUCCEEDED)
+    last = db.session.scalar(select(func.max(Run.finished_at)).where(*done))
+    if last is None or datetime.now(UTC) - last > RECENT:
+        return None
+    since = last - RECENT
+    count, first = db.session.execute(
+        select(func.count(), func.min(Run.finished_at)).where(*done, Run.finished_at >= since)
+    ).one()
+    seconds = (last - (first or last)).total_seconds()
+    return (count - 1) / seconds if seconds > 0 else None
+
+
+def _first_error(rollout: Rollout, kind: str) -> Failure | None:
+    row = db.session.execute(
+        select(Run.id, Run.database_id, Database.name, Run.error)
+        .join(Database, Database.id == Run.database_id)
+        .where(
+            Run.rollout_id == rollout.id,
+            Run.kind == kind,
+            Run.state == State.FAILED,
+            Run.replaced_by.is_(None),
+        )
+        .order_by(Run.id)
+        .limit(1)
+    ).first()
+    return (
+        None
+        if row is None
+        else Failure(run_id=row[0], database_id=row[1], database=row[2], error=row[3])
+    )
+
+
+def _rehearsal(rollout: Rollout, total: dict[str, int]) -> Rehearsed | None:
+    if not total:
+        return None
+    seconds = db.session.scalar(select(func.sum(Run.seconds)).where(*_rehearsed(rollout)))
+    failed = total.get(State.FAILED, 0)
+    done = failed + total.get(State.SUCCEEDED, 0)
+    has_ended = rollout.stage == Stage.PENDING and 0 < done == sum(total.values())
+    return Rehearsed(
+        total=sum(total.values()),
+        done=done,
+        failed=failed,
+        seconds=float(seconds or 0),
+        seconds_ahead=_seconds_ahead(rollout) if has_ended else None,
+        first_error=_first_error(rollout, Kind.REHEARSE),
+    )
+
+
+def _rehearsed(rollout: Rollout) -> tuple[ColumnElement[bool], ...]:
+    return (Run.rollout_id == rollout.id, Run.kind == Kind.REHEARSE, Run.replaced_by.is_(None))
+
+
+def _seconds_ahead(rollout: Rollout) -> float:
+    """The time of the rehearsal, as often as the rollout is more work than it was."""
+    plans = db.session.execute(
+        select(Database.dialect, Run.before, func.count(), func.sum(Run.seconds))
+        .join(Database, Database.id == Run.database_id)
+        .where(*_rehearsed(rollout))
+        .group_by(Database.dialect, Run.before)
+    )
+    chosen = db.session.execute(
+        select(Database.dialect, Database.current, func.count())
+        .where(*Selector.of(rollout.selector).conditions())
+        .group_by(Database.dialect, Database.current)
+    )
+    sizes = {f"{dialect} {current}": number for dialect, current, number in chosen}
+    did = work = databases = 0.0
+    for dialect, before, number, seconds in plans:
+        # Never less than was tried: a database may have been moved since.
+        of_plan = max(sizes.get(f"{dialect} {before}", 0), number)
+        did += seconds or 0.0
+        work += (seconds or 0.0) * of_plan / number
+        databases += of_plan
+    began, ended = db.session.execute(
+        select(func.min(Run.started_at), func.max(Run.finished_at)).where(*_rehearsed(rollout))
+    ).one()
+    took = (ended - began).total_seconds() if began and ended else 0.0
+    soaks = len(waves.sizes(rollout.waves, int(databases))) - 1
+    return took * (work / did if did else 1.0) + soaks * Gate.of(rollout.gate).soak_seconds
+
+
+MOST = 10_000
+"""So many cells are readable; of more databases, one cell stands for several."""
+WORST_FIRST = (
+    *(State.FAILED, State.LOST, State.RUNNING),
+    *(State.PENDING, State.CANCELLED, State.SUCCEEDED),
+)
+"""What a cell shows that stands for several: what a person has to look at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """The databases of a rollout, in the order in which they are begun."""
+
+    states: tuple[str, ...]
+    """Of each cell."""
+    each: int
+    """So many databases are one cell."""
+    total: int
+
+
+def cells(actor: Actor, rollout_id: int, kind: Kind | None = None) -> Cells:
+    """How each one is, by the last attempt on it; of its rehearsal or its undo, by `kind`.
+
+    Raises RolloutNotFound.
+    """
+    rollout = crud.get_rollout(actor, rollout_id)
+    runs = (
+        Run.rollout_id == rollout.id,
+        Run.kind == (kind or rollout.kind),
+        Run.replaced_by.is_(None),
+    )
+    place = func.abs(Run.seq)  # what is taken back keeps its place, and is numbered downwards
+    total = db.session.scalar(select(func.count()).where(*runs)) or 0
+    each = -(-total // MOST) or 1
+    if each == 1:
+        found = db.session.scalars(select(Run.state).where(*runs).order_by(place))
+        return Cells(states=tuple(found), each=1, total=total)
+    ranks = {state: rank for rank, state in enumerate(WORST_FIRST)}
+    cell = (place // each).label("cell")
+    worst = select(cell, func.min(case(ranks, value=Run.state, else_=0))).where(*runs)
+    ranked = db.session.execute(worst.group_by(cell).order_by(cell))
+    states = tuple(WORST_FIRST[rank].value for _, rank in ranked)
+    return Cells(states=states, each=each, total=total)

@@ -1,0 +1,240 @@
+"""Start a rollout: choose its databases, leave out with a reason, spread, cut into waves."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import exists, insert, or_, select, update
+
+from app.errors import RolloutRefused
+from app.fleet.core.positions import split
+from app.fleet.core.selectors import Selector
+from app.fleet.core.transactions import CatalogSession
+from app.fleet.projects import revisions
+from app.fleet.rollouts import waves
+from app.models import UNENDED, Database, Kind, Label, Rollout, Run, Stage, State, Strategy
+from headway.errors import HeadwayError
+from headway.types import Position
+
+CANARY = "canary"
+"""Databases with this label are the first of their rollout."""
+REHEARSAL = -1
+"""The wave of runs that rehearse."""
+BATCH = 1000
+
+REASONS = {
+    Position.TORN: "torn: repair them first",
+    Position.FOREIGN: "another project's",
+    Position.UNSTAMPED: "tables but no version: adopt or stamp them first",
+    Position.DIVERGED: "diverged: merge them first",
+    Position.AHEAD: "ahead of these scripts",
+}
+"""Where a database may stand that cannot be moved, in words."""
+MAY = {
+    Kind.UPGRADE: (),
+    Kind.DOWNGRADE: (Position.AHEAD, Position.DIVERGED),
+    Kind.STAMP: (Position.UNSTAMPED,),
+    Kind.CHECK: tuple(REASONS),
+    Kind.SNAPSHOT: tuple(REASONS),
+    Kind.RESTORE: tuple(REASONS),
+}
+"""Those that this kind is for all the same."""
+
+
+class Member(NamedTuple):
+    """A database as it is chosen."""
+
+    id: int
+    server: str | None
+    dialect: str | None
+    position: str
+    current: str
+    seen_at: datetime | None
+    is_canary: bool
+
+    @property
+    def planned_from(self) -> str | None:
+        """Where it is taken to be; None where nobody has looked."""
+        return self.current if self.seen_at else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The databases of a rollout, in the order in which they are begun, and those left out."""
+
+    members: Sequence[Member]
+    skipped: dict[str, list[int]]
+    """Why -> which."""
+
+
+def choose(session: CatalogSession, rollout: Rollout) -> Chosen:
+    """Who takes part."""
+    now, kind = datetime.now(UTC), Kind(rollout.kind)
+    canary = exists().where(Label.database_id == Database.id, Label.name == CANARY)
+    rows = session.execute(
+        select(
+            *(Database.id, Database.server, Database.dialect, Database.position, Database.current),
+            *(Database.seen_at, canary.label("canary")),
+            *(Database.rollout_id, Database.pin_until > now, Database.pin_reason),
+            Database.strategy,
+        )
+        .where(*Selector.of(rollout.selector).conditions())
+        .order_by(Database.id)
+    )
+    members, skipped = [], defaultdict(list)
+    why_not = _excuses(rollout, kind)
+    for row in rows:
+        member = Member(*row[:7])
+        if why := why_not(member, *row[7:]):
+            skipped[why].append(member.id)
+        else:
+            members.append(member)
+    return Chosen(members=_ordered(members), skipped=dict(skipped))
+
+
+def start(session: CatalogSession, rollout: Rollout) -> None:
+    """Make its runs and open the first wave. Raises RolloutRefused if it has none."""
+    chosen = choose(session, rollout)
+    if not chosen.members:
+        why = "; ".join(f"{len(ids)} {why}" for why, ids in chosen.skipped.items())
+        raise RolloutRefused(f"No database takes part. {why or 'There is none that is like that'}.")
+    session.execute(  # a rehearsal that still goes on has told what it could
+        update(Run)
+        .where(Run.rollout_id == rollout.id, Run.state == State.PENDING)
+        .values(state=State.CANCELLED)
+    )
+    rollout.sizes = waves.sizes(rollout.waves, len(chosen.members))
+    if rollout.gate.get("approval") and len(rollout.sizes) == 1:
+        raise RolloutRefused(
+            "It has one wave, so nobody could approve the next. Choose more waves, or start it "
+            "without the approval."
+        )
+    ends = [sum(rollout.sizes[: n + 1]) for n in range(len(rollout.sizes))]
+    number = 0
+    rows = []
+    for seq, member in enumerate(chosen.members):
+        number += seq >= ends[number]
+        rows.append(_row(rollout, member, Kind(rollout.kind), number, seq))
+    _insert(session, rows)
+    hold(session, rollout)
+    rollout.stage, rollout.wave, rollout.reason = Stage.RUNNING, 0, None
+    rollout.started_at = datetime.now(UTC)
+
+
+def rehearse(session: CatalogSession, rollout: Rollout, sample: int | None) -> int:
+    """Make runs that rehearse it: so many of each plan, or all; how many."""
+    taken: dict[tuple[str | None, str], int] = defaultdict(int)
+    rows = []
+    for seq, member in enumerate(choose(session, rollout).members):
+        taken[member.dialect, member.current] += 1
+        if sample is None or taken[member.dialect, member.current] <= sample:
+            rows.append(_row(rollout, member, Kind.REHEARSE, REHEARSAL, seq))
+    session.execute(
+        update(Run)
+        .where(Run.rollout_id == rollout.id, Run.kind == Kind.REHEARSE, Run.replaced_by.is_(None))
+        .values(replaced_by=0)  # an earlier rehearsal
+    )
+    _insert(session, rows)
+    return len(rows)
+
+
+def hold(session: CatalogSession, rollout: Rollout) -> None:
+    """Mark its databases as part of it, so that no other rollout takes one meanwhile.
+
+    Raises RolloutRefused if another has one: taken in this very moment, or since this one ended.
+    """
+    mine = select(Run.database_id).where(Run.rollout_id == rollout.id, Run.state.in_(UNENDED))
+    free = or_(Database.rollout_id.is_(None), Database.rollout_id == rollout.id)
+    session.execute(
+        update(Database)
+        .where(Database.id.in_(mine), free)
+        .values(rollout_id=rollout.id)
+        .execution_options(synchronize_session=False)
+    )
+    others = select(Database.name, Database.rollout_id).where(Database.id.in_(mine), ~free)
+    # A locking read: MariaDB's other ones are as old as the transaction.
+    if other := session.execute(others.limit(1).with_for_update(read=True)).first():
+        raise RolloutRefused(
+            f"{other.name} is part of rollout {other.rollout_id}. Let that end, or cancel it."
+        )
+
+
+def is_there(rollout: Rollout, current: str) -> bool:
+    """True if a database that stands here has nothing to do in this rollout."""
+    try:
+        kind = Kind(rollout.kind)
+        return not revisions.path(rollout.project_id, split(current), rollout.target, kind)
+    except HeadwayError:
+        return False  # the preview says why
+
+
+def _excuses(rollout: Rollout, kind: Kind) -> Callable[..., str | None]:
+    """Why a database is left out, or None: asked of each, so what is the same is found once."""
+    free, by_hand = (None, rollout.id), rollout.by_hand
+    stuck = {position: why for position, why in REASONS.items() if position not in MAY[kind]}
+    stays = _stays(rollout, kind)
+    waits = kind.moves and not by_hand
+
+    def why_not(
+        member: Member, part_of: int | None, pinned: bool | None, pin_reason: str, strategy: str
+    ) -> str | None:
+        if part_of not in free:
+            return f"part of rollout {part_of}"
+        if member.position in stuck:
+            return stuck[Position(member.position)]
+        if why := stays(member):
+            return why
+        if pinned and not by_hand:
+            return f"pinned: {pin_reason}"
+        if waits and strategy == Strategy.ON_OPEN:
+            return "migrated when they are opened"
+        return None
+
+    return why_not
+
+
+def _stays(rollout: Rollout, kind: Kind) -> Callable[[Member], str | None]:
+    """Why a database needs nothing, or None: from the register, once for each version."""
+    words = {Kind.UPGRADE: "has {} already", Kind.DOWNGRADE: "is at {} already"}
+    target = "the heads" if rollout.target == "heads" else rollout.target
+
+    @cache
+    def needs_nothing(current: str) -> bool:
+        return is_there(rollout, current)
+
+    def stays(member: Member) -> str | None:
+        is_seen = member.current or member.position == Position.EMPTY
+        if kind in words and is_seen and needs_nothing(member.current):
+            return words[kind].format(target)
+        return None
+
+    return stays
+
+
+def _ordered(members: list[Member]) -> list[Member]:
+    """Canaries first; then neighbours on different servers."""
+    groups: dict[object, list[Member]] = defaultdict(list)
+    for member in members:
+        if not member.is_canary:
+            groups[member.server].append(member)
+    return [one for one in members if one.is_canary] + waves.spread(groups.values())
+
+
+def _row(rollout: Rollout, member: Member, kind: Kind, wave: int, seq: int) -> dict[str, Any]:
+    return {
+        "rollout_id": rollout.id,
+        "database_id": member.id,
+        "kind": kind,
+        "wave": wave,
+        "seq": seq,
+        "server": member.server,
+        "before": member.planned_from,
+    }
+
+
+def _insert(session: CatalogSession, rows: list[dict[str, Any]]) -> None:
+    for start_at in range(0, len(rows), BATCH):
+        session.execute(insert(Run), rows[start_at : start_at + BATCH])

@@ -1,0 +1,124 @@
+"""Undo: every database back to the revision, or the snapshot, that it came from."""
+
+from typing import Any
+
+from sqlalchemy import Select, exists, insert, literal, select, true
+from sqlalchemy.orm import Session, aliased
+
+from app.fleet.core.transactions import CatalogSession
+from app.models import BEGUN, Kind, Rollout, Run, Stage, State
+from headway.errors import DatabaseMoved
+
+BACK = (Kind.UPGRADE, Kind.DOWNGRADE, Kind.STAMP)
+"""What can be undone."""
+
+
+def retreat(session: CatalogSession, rollout: Rollout) -> None:
+    """Take a canary back that failed: by itself, once nothing of it runs any more."""
+    alive = select(Run.id).where(Run.rollout_id == rollout.id, Run.state.in_(BEGUN))
+    if not _may_retreat(rollout) or session.scalar(alive.limit(1)) is not None:
+        return
+    if take_back(session, rollout):
+        rollout.stage, rollout.resumes_as = Stage.UNDOING, Stage.HALTED
+
+
+def retreats(session: CatalogSession, rollout: Rollout) -> bool:
+    """True if a canary that failed is still to be taken back by itself."""
+    return _may_retreat(rollout) and session.execute(_moved(rollout).limit(1)).first() is not None
+
+
+def take_back(session: CatalogSession, rollout: Rollout, *, again: bool = False) -> int:
+    """Make the runs that undo what this rollout moved and nobody has undone; how many.
+
+    `again`: also where that was begun and cancelled.
+    """
+    columns = [
+        *(Run.rollout_id, Run.database_id, Run.kind, Run.wave, Run.seq, Run.server),
+        *(Run.state, Run.attempt, Run.undoes),
+    ]
+    made = insert(Run).from_select(columns, _moved(rollout, again=again))
+    # Without this, a driver may answer -1 for rows that were inserted, and for none.
+    done = session.execute(made.execution_options(preserve_rowcount=True))
+    return int(done.rowcount)  # type: ignore[attr-defined]
+
+
+def origin(session: Session, run: Run) -> Run:
+    """The attempt that found the database where this run's rollout came upon it.
+
+    An attempt that failed may have left it half-way, where the next one went on.
+    """
+    query = select(Run).where(
+        Run.rollout_id == run.rollout_id,
+        Run.database_id == run.database_id,
+        Run.kind == run.kind,
+        Run.id < run.id,
+        Run.after != Run.before,
+    )
+    first = run
+    for earlier in session.scalars(query.order_by(Run.id.desc())):
+        if earlier.after != first.before:
+            break  # it was taken back in between
+        first = earlier
+    return first
+
+
+def left_at(session: Session, run: Run) -> str:
+    """Where this run left its database, or an attempt to take it back that went half of the way."""
+    undo = select(Run.after).where(
+        Run.database_id == run.database_id,
+        Run.undoes == run.id,
+        Run.after != Run.before,
+        Run.problem != DatabaseMoved.slug(),  # which found it elsewhere, and left it alone
+    )
+    return session.scalar(undo.order_by(Run.id.desc()).limit(1)) or run.after or ""
+
+
+def _may_retreat(rollout: Rollout) -> bool:
+    is_canary = rollout.wave == 0 and rollout.kind in BACK
+    return rollout.retreat and is_canary and not rollout.resumes_as
+
+
+def _moved(rollout: Rollout, *, again: bool = False) -> "Select[*tuple[Any, ...]]":
+    """What it moved and nobody has undone, as the runs that undo it.
+
+    Of several attempts on a database the last that moved it stands for all: it knows where the
+    database is now, and its `origin` where it was.
+    """
+    undo, later = aliased(Run), aliased(Run)
+    moved_later = exists().where(
+        later.rollout_id == Run.rollout_id,
+        later.database_id == Run.database_id,
+        later.kind == Run.kind,
+        later.id > Run.id,
+        later.after != later.before,
+    )
+    at_work = exists().where(
+        later.rollout_id == Run.rollout_id,
+        later.database_id == Run.database_id,
+        later.kind == Run.kind,
+        later.state.in_(BEGUN),
+    )
+    counts = (undo.undoes == Run.id) & (undo.state != State.CANCELLED if again else true())
+    return (
+        select(
+            Run.rollout_id,
+            Run.database_id,
+            literal(Kind.UNDO.value),
+            Run.wave,
+            -Run.seq,  # last in, first out
+            Run.server,
+            literal(State.PENDING.value),
+            literal(1),
+            Run.id,
+        )
+        .outerjoin(undo, counts)
+        .where(
+            Run.rollout_id == rollout.id,
+            Run.kind == rollout.kind,
+            Run.state.in_((State.SUCCEEDED, State.FAILED, State.CANCELLED)),
+            Run.after != Run.before,
+            ~moved_later,
+            ~at_work,
+            undo.id.is_(None),
+        )
+    )

@@ -1,0 +1,203 @@
+"""Claims: which run is next, and whose it is. Safe with any number of workers.
+
+All claims go one after another through one row of the catalog, so that the limits of a rollout
+and of a server hold exactly. A claim is two short queries and an update.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from sqlalchemy import ColumnElement, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from app.extensions import db
+from app.fleet.core.transactions import CatalogSession, repeated, writing
+from app.fleet.rollouts import windows
+from app.models import Database, Kind, Lease, Rollout, Run, Stage, State
+
+CLAIMABLE = (Stage.PENDING, Stage.RUNNING, Stage.UNDOING)
+"""Stages in which runs may begin: of one that has not started, those of its rehearsal."""
+AHEAD = 200
+"""How far to look for a database whose server is not busy: runs are spread over the servers."""
+
+
+@dataclass
+class _Room:
+    """How much may run at once, here and there."""
+
+    per_server: Counter[str] = field(default_factory=Counter)
+
+    def take(self, server: str | None, most: int) -> bool:
+        """True if one more may run on this server, which is then counted."""
+        if server is None:
+            return True
+        if self.per_server[server] >= most:
+            return False
+        self.per_server[server] += 1
+        return True
+
+
+@repeated
+def claim(worker: str, limit: int) -> list[int]:
+    """Take up to so many runs that are due; their ids, in order. They are running then."""
+    if not _anything_due():
+        return []
+    with writing() as session:
+        _one_at_a_time(session)
+        chosen = _due(session, limit)
+        return [run for run in chosen if _won(session, run, worker)]
+
+
+@repeated
+def take(run_id: int, worker: str) -> bool:
+    """Take one run; False if it is not due, is somebody's already, or its server is busy."""
+    with writing() as session:
+        _one_at_a_time(session)
+        run = session.get(Run, run_id, populate_existing=True)
+        if run is None or run.state != State.PENDING:
+            return False
+        rollout = session.get_one(Rollout, run.rollout_id, populate_existing=True)
+        if rollout.stage not in CLAIMABLE or run.wave > rollout.wave:
+            return False
+        if run.id not in _due_of(session, rollout, _running(session), 1, Run.id == run.id):
+            return False
+        return _won(session, run_id, worker)
+
+
+def next_ids(limit: int) -> list[int]:
+    """The runs that are due, in order; nothing is taken."""
+    found = _due(db.session, limit)
+    db.session.rollback()
+    return found
+
+
+@repeated
+def hand_back(worker: str, runs: Sequence[int] | None = None) -> int:
+    """Make runs that a worker claimed and has not begun pending again: these, or all it has."""
+    mine = [Run.worker == worker, Run.state == State.RUNNING]
+    if runs is not None:
+        mine.append(Run.id.in_(runs))
+    ended = select(Rollout.id).where(Rollout.stage.in_([one for one in Stage if one.is_final]))
+    with writing() as session:
+        session.execute(
+            update(Run)
+            .where(*mine, Run.rollout_id.in_(ended))
+            .values(state=State.CANCELLED, worker=None, finished_at=datetime.now(UTC))
+            .execution_options(synchronize_session=False)
+        )
+        done = session.execute(
+            update(Run)
+            .where(*mine)
+            .values(state=State.PENDING, worker=None, started_at=None)
+            .execution_options(synchronize_session=False)
+        )
+    return int(done.rowcount)  # type: ignore[attr-defined]
+
+
+def _one_at_a_time(session: CatalogSession) -> None:
+    """Wait for those who claim at this moment. On SQLite a writing session has done that."""
+    row = select(Lease.name).where(Lease.name == "claim").with_for_update()
+    if session.scalar(row) is None:
+        try:
+            with session.begin_nested():
+                session.execute(
+                    insert(Lease).values(name="claim", holder="", until=datetime.now(UTC))
+                )
+        except IntegrityError:  # another was the first of all
+            session.scalar(row)
+
+
+def _anything_due() -> bool:
+    """A look without a lock: the usual answer of an idle fleet."""
+    query = (
+        select(Run.id)
+        .join(Rollout, Rollout.id == Run.rollout_id)
+        .where(Rollout.stage.in_(CLAIMABLE), Run.state == State.PENDING, Run.wave <= Rollout.wave)
+        .limit(1)
+    )
+    found = db.session.scalar(query)
+    db.session.rollback()
+    return found is not None
+
+
+def _due(session: CatalogSession, limit: int) -> list[int]:
+    rollouts = session.scalars(
+        select(Rollout)
+        .where(Rollout.stage.in_(CLAIMABLE))
+        .order_by(Rollout.id)
+        .execution_options(populate_existing=True)
+    ).all()
+    room = _running(session) if rollouts else _Room()
+    found: list[int] = []
+    for rollout in rollouts:
+        if len(found) < limit:
+            found += _due_of(session, rollout, room, limit - len(found))
+    return found
+
+
+def _due_of(
+    session: CatalogSession,
+    rollout: Rollout,
+    room: _Room,
+    limit: int,
+    *only: ColumnElement[bool],
+) -> list[int]:
+    now = datetime.now(UTC)
+    if windows.said(rollout.window, now):
+        return []
+    running = session.scalar(
+        select(func.count()).where(Run.rollout_id == rollout.id, Run.state == State.RUNNING)
+    )
+    limit = min(limit, rollout.concurrency - (running or 0))
+    if limit <= 0:
+        return []
+    rows = session.execute(
+        select(Run.id, Run.server, Database.pin_until, Database.retired_at)
+        .join(Database, Database.id == Run.database_id)
+        .where(
+            Run.rollout_id == rollout.id,
+            Run.state == State.PENDING,
+            Run.wave <= rollout.wave,
+            or_(Run.retry_at.is_(None), Run.retry_at <= now),
+            *_kinds(rollout),
+            *only,
+        )
+        .order_by(Run.wave, Run.seq)
+        .limit(AHEAD + limit)
+    )
+    found: list[int] = []
+    for run_id, server, pin_until, retired_at in rows:
+        pinned = pin_until and pin_until > now and not rollout.by_hand
+        if (retired_at or pinned) and rollout.stage != Stage.PENDING:
+            continue  # advance cancels it
+        if room.take(server, rollout.per_server):
+            found.append(run_id)
+        if len(found) == limit:
+            break
+    return found
+
+
+def _kinds(rollout: Rollout) -> list[ColumnElement[bool]]:
+    """While it is taken back, what it has not done yet waits."""
+    return [Run.kind == Kind.UNDO] if rollout.stage == Stage.UNDOING else []
+
+
+def _running(session: CatalogSession) -> _Room:
+    rows = session.execute(
+        select(Run.server, func.count())
+        .where(Run.state == State.RUNNING, Run.server.is_not(None))
+        .group_by(Run.server)
+    )
+    return _Room(Counter({str(server): count for server, count in rows}))
+
+
+def _won(session: CatalogSession, run_id: int, worker: str) -> bool:
+    done = session.execute(
+        update(Run)
+        .where(Run.id == run_id, Run.state == State.PENDING)
+        .values(state=State.RUNNING, worker=worker, started_at=datetime.now(UTC), retry_at=None)
+        .execution_options(synchronize_session=False)
+    )
+    return bool(done.rowcount == 1)  # type: ignore[attr-defined]

@@ -1,0 +1,166 @@
+"""Perform a run: begin, do what it says, write down how it ended.
+
+What is written holds only if the run is still this worker's: one that was taken for lost may
+have been given to another meanwhile.
+"""
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import update
+
+from app.fleet.core.positions import joined
+from app.fleet.core.transactions import repeated, writing
+from app.fleet.rollouts import advance, windows
+from app.fleet.runs import operations, results
+from app.fleet.runs.tasks import Ended, Task
+from app.models import Kind as RunKind
+from app.models import Run, Stage, State
+from headway.errors import DatabaseMissing, HeadwayError, Kind, ProcessEnded
+from headway.execution.failures import reason
+
+log = logging.getLogger(__name__)
+
+TRANSIENT = (Kind.BUSY, Kind.UNREACHABLE)
+PAUSES = (2, 10, 30, 120, 300)
+"""Seconds before a database that was away or busy is tried again; then the run has failed."""
+
+
+@dataclass(frozen=True)
+class InHand:
+    """The run that this process does now, for whoever watches the clock."""
+
+    run_id: int
+    worker: str
+    ends_at: float
+    """On the monotonic clock: when it has taken longer than its rollout allows."""
+
+
+in_hand: InHand | None = None
+
+
+def perform(run_id: int, worker: str) -> None:
+    """Do a claimed run. What the database says never raises: it is how the run ended."""
+    global in_hand  # noqa: PLW0603  # a process does one at a time
+    task = Task.of(run_id, worker)
+    if task is None:
+        return  # it was taken back
+    if _stopped(task):
+        return
+    in_hand = InHand(run_id, worker, time.monotonic() + task.rollout.timeout_seconds)
+    try:
+        ended = _operated(task)
+    except ProcessEnded as error:
+        log.warning("run %s of %s: %s", run_id, task.database.name, error)
+        note_lost(run_id, worker, problem=error.slug(), error=str(error))
+        return
+    finally:
+        in_hand = None
+    _finish(task, ended)
+
+
+def note_timeout(run_id: int, worker: str) -> None:
+    """Say that a run took too long, just before the process that does it is ended."""
+    note_lost(
+        run_id,
+        worker,
+        problem="run-timed-out",
+        error="It took longer than its rollout allows, and was ended.",
+    )
+
+
+@repeated
+def note_lost(run_id: int, worker: str, *, problem: str, error: str) -> None:
+    """Say that a run was left in the middle: what it left is seen by looking at the database."""
+    with writing() as session:
+        session.execute(
+            update(Run)
+            .where(Run.id == run_id, Run.worker == worker, Run.state == State.RUNNING)
+            .values(state=State.LOST, problem=problem, error=error)
+        )
+
+
+def _stopped(task: Task) -> bool:
+    """True if its rollout was paused, halted or cancelled since it was claimed."""
+    stage = Stage(task.rollout.stage)
+    goes_on = stage in (Stage.RUNNING, Stage.PENDING)
+    if stage is Stage.UNDOING:
+        goes_on = task.kind is RunKind.UNDO
+    if goes_on and not (stage is not Stage.PENDING and _held_back(task)):
+        return False
+    _give_up(task, State.CANCELLED if stage.is_final else State.PENDING)
+    return True
+
+
+def _held_back(task: Task) -> bool:
+    """True if its database was pinned, or the window closed, while it waited for its turn."""
+    now, until = datetime.now(UTC), task.database.pin_until
+    pinned = until is not None and until > now and not task.rollout.by_hand
+    return pinned or windows.said(task.rollout.window, now) is not None
+
+
+@repeated
+def _give_up(task: Task, state: State) -> None:
+    with writing() as session:
+        session.execute(
+            update(Run)
+            .where(Run.id == task.run.id, Run.worker == task.worker, Run.state == State.RUNNING)
+            .values(state=state, worker=None, started_at=None)
+        )
+
+
+def _operated(task: Task) -> Ended:
+    task.say(f"{task.kind} of {task.database.address} by {task.worker}")
+    began = time.monotonic()
+    try:
+        task.refuse_unready()
+        return operations.operate(task)
+    except ProcessEnded:
+        raise
+    except HeadwayError as error:
+        told = _failed(task, error)
+    except Exception as error:
+        log.exception("run %s of %s failed", task.run.id, task.database.name)
+        said = f"{type(error).__name__}: {reason(error)}"
+        told = Ended(state=State.FAILED, error=said, problem="headway-error")
+    return _looked(task, replace(told, seconds=time.monotonic() - began))
+
+
+def _failed(task: Task, error: HeadwayError) -> Ended:
+    task.say(str(error))
+    return Ended(
+        state=State.FAILED,
+        error=str(error),
+        problem=error.slug(),
+        statements=error.sent,
+        transient=error.kind in TRANSIENT or error.slug() == "project-not-ready",
+    )
+
+
+def _looked(task: Task, ended: Ended) -> Ended:
+    """With what is there now: a run that failed may have moved its database."""
+    if ended.problem == DatabaseMissing.slug():
+        return ended  # a file that is away is not an empty one
+    try:
+        seen = task.member().status()
+    except HeadwayError:
+        return ended
+    after = joined(seen.current) if seen.reason is None else None
+    # Not what the catalog believed: undo would go back to there, further than this rollout came.
+    before = after if task.found is None else task.found
+    return replace(ended, look=seen, before=before, after=after)
+
+
+def _finish(task: Task, ended: Ended) -> None:
+    attempt = task.run.attempt
+    if ended.transient and attempt <= len(PAUSES):
+        pause = PAUSES[attempt - 1]
+        task.say(f"tried again in {pause} s")
+        results.put_off(task, ended, datetime.now(UTC) + timedelta(seconds=pause))
+        return
+    if results.finish(task, ended):
+        if ended.state is State.FAILED:
+            advance.judge(task.rollout.id)
+        advance.go_on_after(task.run)

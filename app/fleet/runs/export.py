@@ -1,0 +1,76 @@
+"""The history of runs as text: JSON lines with everything, CSV for a spreadsheet. Row by row."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from app.fleet.core.permissions import Actor
+from app.fleet.runs import queries
+
+Row = Mapping[str, Any]
+
+LONG = ("log", "sql")
+"""What no cell of a spreadsheet holds."""
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""A cell that begins with one of these is computed by a spreadsheet, whoever wrote it."""
+
+
+def rows(
+    actor: Actor, *, rollout_id: int | None = None, database_id: int | None = None
+) -> Iterator[Row]:
+    """Every run, oldest first, with its SQL and log; waves are counted from 1."""
+    found = queries.export(actor, rollout_id=rollout_id, database_id=database_id)
+    return ({**row, "wave": wave_of(row["wave"])} for row in found)
+
+
+def wave_of(number: int) -> int | None:
+    """A wave as people count it, from 1; None for a rehearsal, which is before all waves."""
+    return number + 1 if number >= 0 else None
+
+
+def as_json_lines(found: Iterable[Row]) -> Iterator[str]:
+    """A line of JSON for each."""
+    for row in found:
+        yield json.dumps(row, default=_iso, ensure_ascii=False) + "\n"
+
+
+def as_csv(found: Iterable[Row]) -> Iterator[str]:
+    """A line of names, then one for each, without SQL and log. RFC 4180; formulas are text."""
+    names = [name for name in COLUMNS if name not in LONG]
+    yield _line(names)
+    for row in found:
+        yield _line([_cell(row[name]) for name in names])
+
+
+COLUMNS = ("database", "rollout", "by", *(column.key for column in queries.EXPORTED), "sql")
+
+
+FORMS: dict[str, Callable[[Iterable[Row]], Iterator[str]]] = {"jsonl": as_json_lines, "csv": as_csv}
+
+
+def _line(cells: list[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, quoting=csv.QUOTE_NONNUMERIC).writerow(cells)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, list):
+        value = " ".join(value)
+    text = value.isoformat() if isinstance(value, datetime) else str(value)
+    return f"'{text}" if text.startswith(FORMULAS) else text
+
+
+def _iso(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -1,0 +1,162 @@
+"""Runs: what was done to which database, when, how it went; kept for ever."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import insert, select, tuple_
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, undefer
+
+from app.errors import RunNotFound
+from app.extensions import db
+from app.fleet.core.pagination import page_of
+from app.fleet.core.permissions import Actor
+from app.fleet.core.transactions import CatalogSession
+from app.fleet.core.validation import LARGEST_ID
+from app.models import Database, Rollout, Run, RunSql
+
+LARGEST = 2**63 - 1
+BATCH = 1000
+
+
+def list_runs(
+    actor: Actor,
+    *,
+    limit: int,
+    after: int | None = None,
+    rollout_id: int | None = None,
+    database_id: int | None = None,
+    states: Sequence[str] = (),
+    kind: str | None = None,
+    replaced: bool = False,
+    newest: bool = False,
+) -> tuple[list[Run], int | None]:
+    """A page of runs in the order they were made, and what to send as `after` for the next.
+
+    Those that were tried again are left out unless `replaced`; `newest` turns the order round.
+    """
+    actor.require("rollouts.read")
+    query = select(Run).order_by(Run.id.desc() if newest else Run.id)
+    if after is not None:
+        after = min(after, LARGEST)
+        query = query.where(Run.id < after if newest else Run.id > after)
+    for column, value in (
+        (Run.rollout_id, rollout_id),
+        (Run.database_id, database_id),
+        (Run.kind, kind),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if states:
+        query = query.where(Run.state.in_(states))
+    if not replaced:
+        query = query.where(Run.replaced_by.is_(None))
+    return page_of(query, limit)
+
+
+def list_of_rollout(
+    actor: Actor,
+    rollout_id: int,
+    kind: str,
+    *,
+    limit: int,
+    after: tuple[int, int] | None = None,
+    state: str | None = None,
+) -> tuple[list[Run], tuple[int, int] | None]:
+    """The last attempts of a rollout in the order in which they are begun, in one state or in all.
+
+    `after` is the wave and place of the last one seen; the second is that of the next page.
+    """
+    actor.require("rollouts.read")
+    query = select(Run).where(
+        Run.rollout_id == rollout_id, Run.kind == kind, Run.replaced_by.is_(None)
+    )
+    if state is not None:
+        query = query.where(Run.state == state)
+    if after is not None:
+        place = (max(-LARGEST_ID, min(one, LARGEST_ID)) for one in after)
+        query = query.where(tuple_(Run.wave, Run.seq) > tuple_(*place))
+    found = list(db.session.scalars(query.order_by(Run.wave, Run.seq).limit(limit + 1)))
+    last = found[limit - 1] if len(found) > limit else None
+    return found[:limit], (last.wave, last.seq) if last else None
+
+
+def get_run(actor: Actor, run_id: int) -> Run:
+    """The run with its log, or RunNotFound."""
+    actor.require("rollouts.read")
+    run = db.session.get(Run, run_id, options=[undefer(Run.log)]) if 0 < run_id <= LARGEST else None
+    if run is None:
+        raise RunNotFound(f"There is no run {run_id}.", run=run_id)
+    return run
+
+
+def names_of(found: Sequence[Run]) -> dict[int, str]:
+    """The names of the databases of these runs, by id."""
+    ids = {run.database_id for run in found}
+    rows = db.session.execute(select(Database.id, Database.name).where(Database.id.in_(ids)))
+    return {row.id: row.name for row in rows}
+
+
+def sql_of(run: Run) -> str | None:
+    """The SQL that it sent; None if it sent none, or has not ended."""
+    if run.sql_digest is None:
+        return None
+    return db.session.scalar(select(RunSql.text).where(RunSql.digest == run.sql_digest))
+
+
+def keep_sql(session: CatalogSession, statements: Sequence[str]) -> str | None:
+    """Keep SQL, once for all that send the same; its digest. None for none."""
+    text = ";\n".join(statements)
+    if not text:
+        return None
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if session.scalar(select(RunSql.digest).where(RunSql.digest == digest)) is None:
+        try:
+            with session.begin_nested():
+                session.execute(insert(RunSql).values(digest=digest, text=f"{text};\n"))
+        except IntegrityError:
+            pass  # another run has just sent the same
+    return digest
+
+
+def export(
+    actor: Actor, *, rollout_id: int | None = None, database_id: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """Every run, oldest first, with the names of what it was about, its SQL and its log."""
+    actor.require("rollouts.read")
+    query = (
+        select(Run, Database.name, Rollout.title, Rollout.by_name, RunSql.text)
+        .join(Database, Database.id == Run.database_id)
+        .join(Rollout, Rollout.id == Run.rollout_id)
+        .outerjoin(RunSql, RunSql.digest == Run.sql_digest)
+        .options(undefer(Run.log))
+        .order_by(Run.id)
+    )
+    if rollout_id is not None:
+        query = query.where(Run.rollout_id == rollout_id)
+    if database_id is not None:
+        query = query.where(Run.database_id == database_id)
+    return _rows(query)
+
+
+def _rows(query: Any) -> Iterator[dict[str, Any]]:
+    after = 0
+    while True:
+        # A session for each thousand: a million of them need not be in memory.
+        with Session(db.engine) as session:
+            found = session.execute(query.where(Run.id > after).limit(BATCH)).all()
+        for run, database, title, by_name, sql in found:
+            yield {
+                "database": database,
+                "rollout": title,
+                "by": by_name,
+                **{column.key: getattr(run, column.key) for column in EXPORTED},
+                "sql": sql,
+            }
+        if len(found) < BATCH:
+            return
+        after = found[-1][0].id
+
+
+EXPORTED = [column for column in Run.__table__.columns if column.key not in ("sql_digest", "seq")]

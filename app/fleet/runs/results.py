@@ -1,0 +1,127 @@
+"""The record of a run: how it ended, where its database stands now, what was sent."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import current_app
+from sqlalchemy import update
+
+from app.fleet.core.positions import found_at, place, split
+from app.fleet.core.transactions import CatalogSession, repeated, writing
+from app.fleet.runs import queries
+from app.fleet.runs.tasks import Ended, Task
+from app.models import Kind, Revision, Run, State
+from headway.types import Position
+
+log = logging.getLogger(__name__)
+
+
+@repeated
+def finish(task: Task, ended: Ended) -> bool:
+    """Write how a run ended; False if it is not this worker's any more."""
+    standing = _standing(task, ended)
+    with writing() as session:
+        values = {
+            "state": ended.state,
+            "finished_at": datetime.now(UTC),
+            "sql_digest": queries.keep_sql(session, ended.statements),
+            **_told(task, ended),
+        }
+        if not _write(session, task, values):
+            log.warning("run %s was given to another; what it did is not recorded", task.run.id)
+            return False
+        if ended.state is State.SUCCEEDED and task.kind is Kind.UPGRADE:
+            _note_origin(session, task, ended)
+        place(session, task.rollout, task.database.id, standing)
+    return True
+
+
+@repeated
+def put_off(task: Task, ended: Ended, until: datetime) -> None:
+    """Make a run pending again, not before a moment: its database was away or busy."""
+    standing = _standing(task, ended)
+    with writing() as session:
+        values = _told(task, ended) | {
+            "state": State.PENDING,
+            "attempt": task.run.attempt + 1,
+            "retry_at": until,
+            "worker": None,
+        }
+        if _write(session, task, values):
+            place(session, task.rollout, task.database.id, standing)
+
+
+def _told(task: Task, ended: Ended) -> dict[str, Any]:
+    earlier = task.run.log or ""
+    return {
+        **_way(task, ended),
+        "aim": task.run.aim,
+        "applied": list(ended.applied) or None,
+        "replayed": ended.replayed,
+        "seconds": ended.seconds,
+        "error": ended.error,
+        "problem": ended.problem,
+        "snapshot": ended.snapshot,
+        "log": earlier + "\n".join(task.lines) + "\n",
+    }
+
+
+def _way(task: Task, ended: Ended) -> dict[str, str | None]:
+    """Where this run found its database, and where it left it."""
+    run = task.run
+    if ended.state is State.FAILED and task.found is None and run.before is not None:
+        return {"before": run.before, "after": run.after}  # it did not come to move anything
+    # Of several attempts the first that moved it knows where it came from.
+    return {"before": run.before if task.has_moved else ended.before, "after": ended.after}
+
+
+def _write(session: CatalogSession, task: Task, values: dict[str, Any]) -> bool:
+    done = session.execute(
+        update(Run)
+        .where(Run.id == task.run.id, Run.state == State.RUNNING, Run.worker == task.worker)
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    return bool(done.rowcount == 1)  # type: ignore[attr-defined]
+
+
+def _standing(task: Task, ended: Ended) -> dict[str, Any]:
+    """The columns that say where it stands; {} if nobody knows."""
+    now, seen = datetime.now(UTC), ended.look
+    if task.kind is Kind.REHEARSE or (seen is None and ended.after is None):
+        return {}
+    at_head = set(split(ended.after or "")) == set(task.scripts.heads)
+    if seen is None and not at_head:
+        seen = task.member().status()
+    if seen is None:
+        return {
+            "position": Position.AT_HEAD.value,
+            "current": ended.after,
+            "pending": 0,
+            "reason": None,
+            "asked_at": now,
+            "seen_at": now,
+        }
+    return found_at(seen, ended.error)
+
+
+def _note_origin(session: CatalogSession, task: Task, ended: Ended) -> None:
+    """Which rollout first brought a revision to a database."""
+    # What this process knows to have been brought before. An edited script is another revision.
+    brought = current_app.extensions.setdefault("headway.brought", set())
+    project = (task.project.id, task.project.digest)
+    new = [name for name in ended.applied if (*project, name) not in brought]
+    if not new:
+        return
+    session.execute(
+        update(Revision)
+        .where(
+            Revision.project_id == task.project.id,
+            Revision.revision.in_(new),
+            Revision.rollout_id.is_(None),
+        )
+        .values(rollout_id=task.rollout.id)
+        .execution_options(synchronize_session=False)
+    )
+    brought.update((*project, name) for name in new)

@@ -1,0 +1,256 @@
+"""A task: all that a worker needs for one run, and how the run ended."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+
+from sqlalchemy import URL, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, joinedload, undefer
+
+from app.errors import CatalogBusy, ProjectNotReady
+from app.extensions import db
+from app.fleet import projects
+from app.fleet.core import urls
+from app.fleet.core.positions import joined, split
+from app.fleet.core.transactions import writing
+from app.fleet.isolation.remote import RemoteDatabase, RemoteProject
+from app.fleet.projects import revisions
+from app.fleet.rollouts import undo
+from app.fleet.rollouts.gates import Gate
+from app.models import Database, Kind, Project, Rollout, Run, State
+from headway.errors import DatabaseMoved, TargetInvalid
+from headway.types import Holder, Look, Position
+
+LOCK_WAIT = 10.0
+"""Seconds that a run waits for another that migrates the same database; then it is tried later."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a run ended, as it is recorded."""
+
+    state: State
+    before: str | None = None
+    after: str | None = None
+    applied: tuple[str, ...] = ()
+    replayed: bool | None = None
+    seconds: float | None = None
+    error: str | None = None
+    problem: str | None = None
+    snapshot: str | None = None
+    statements: tuple[str, ...] = ()
+    look: Look | None = None
+    """Where the database stands now, if anybody looked."""
+    transient: bool = False
+    """True if the same again, later, may well succeed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undone:
+    """What is taken back: a run, with the attempts before it that moved the database too."""
+
+    kind: Kind
+    before: str
+    """Where the database was found."""
+    after: str
+    """Where it was left."""
+    snapshot: str | None
+
+    @classmethod
+    def of(cls, session: Session, run: Run) -> "Undone":
+        first = undo.origin(session, run)
+        return cls(
+            kind=Kind(run.kind),
+            before=first.before or "",
+            after=undo.left_at(session, run),
+            snapshot=first.snapshot,
+        )
+
+
+@dataclass(kw_only=True)
+class Task:
+    """One run in the hands of a worker."""
+
+    run: Run
+    rollout: Rollout
+    database: Database
+    project: Project
+    undone: "Undone | None"
+    """What this run takes back."""
+    worker: str
+    found: str | None = None
+    """Where this attempt came upon the database; None if it has not looked."""
+    lines: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, run_id: int, worker: str | None, state: State = State.RUNNING) -> "Task | None":
+        """The run, if it is in this state and this worker's; read anew."""
+        # A session of its own, which has ended when the database is migrated: nothing is held.
+        with Session(db.engine, expire_on_commit=False) as session:
+            run = session.get(Run, run_id, options=[undefer(Run.log)])
+            if run is None or run.state != state or worker not in (None, run.worker):
+                return None
+            database = session.get_one(
+                Database, run.database_id, options=[joinedload(Database.project)]
+            )
+            return cls(
+                run=run,
+                rollout=session.get_one(Rollout, run.rollout_id),
+                database=database,
+                project=database.project,
+                undone=Undone.of(session, session.get_one(Run, run.undoes)) if run.undoes else None,
+                worker=worker or "headway",
+            )
+
+    @property
+    def kind(self) -> Kind:
+        """What is done."""
+        return Kind(self.run.kind)
+
+    @property
+    def planned_from(self) -> str | None:
+        """Where its database was when this was planned, whatever was noted since.
+
+        None where nobody had looked, and nobody has since.
+        """
+        if self.run.before is not None:
+            return self.run.before
+        return self.database.current if self.database.seen_at else None
+
+    @property
+    def has_moved(self) -> bool:
+        """True if an earlier attempt of this run moved its database."""
+        return self.run.before is not None and self.run.after not in (None, self.run.before)
+
+    @property
+    def gate(self) -> Gate:
+        """The rule of its rollout."""
+        return Gate.of(self.rollout.gate)
+
+    def say(self, line: str) -> None:
+        """Add a line to the run's log."""
+        self.lines.append(f"{datetime.now(UTC):%H:%M:%S.%f}"[:-3] + f" {line}")
+
+    def on_step(self, number: int, total: int, revision: str) -> None:
+        """Told by the migrator before each revision, once it has the database to itself."""
+        if number == 1:
+            self._refuse_lost()
+        self.say(f"{number} of {total}: {revision}")
+
+    def _refuse_lost(self) -> None:
+        """Raise DatabaseMoved if this process stood still so long that its run was given away.
+
+        Whoever has it now waits for our lock, or is done: what we saw before is not what is there.
+        """
+        mine = select(Run.id).where(
+            Run.id == self.run.id, Run.worker == self.worker, Run.state == State.RUNNING
+        )
+        try:
+            with Session(db.engine) as session:
+                is_mine = session.scalar(mine) is not None
+        except SQLAlchemyError as error:  # within a migration it would be taken for the database's
+            raise CatalogBusy(
+                "The catalog did not answer as this was about to begin. Nothing was changed; it is "
+                "tried again by itself."
+            ) from error
+        if not is_mine:
+            raise DatabaseMoved(
+                f"{self.worker} was taken for lost, and {self.database.name} may have been moved "
+                "by another since. Nothing was changed."
+            )
+
+    def waiting(self, holder: Holder | None) -> None:
+        """Told by the migrator while another migrates the database."""
+        line = f"waiting for {holder or 'another process'}"
+        if not self.lines or not self.lines[-1].endswith(line):
+            self.say(line)
+
+    def member(self, scripts: RemoteProject | None = None) -> RemoteDatabase:
+        """The database as the migrator knows it."""
+        timeout = self.rollout.timeout_seconds
+        return (scripts or self.scripts).at(
+            self.url,
+            self.project.x,
+            snapshot=self.rollout.snapshot,
+            lock_wait=min(LOCK_WAIT, timeout),
+            # The server gives up too: a client that is ended does not end its statement.
+            statement_timeout=timeout,
+            release=f"headway {self.worker}"[:64],
+        )
+
+    @cached_property
+    def url(self) -> URL:
+        """Where the database is. That it cannot be read is how this one run ends."""
+        with Session(db.engine) as session:
+            return urls.url_of(
+                session.get_one(Database, self.database.id, options=[undefer(Database.url)])
+            )
+
+    @cached_property
+    def scripts(self) -> RemoteProject:
+        """The project's own scripts."""
+        return projects.scripts_of(self.project)
+
+    def scripts_for(self, seen: Look) -> RemoteProject:
+        """With the revisions of a newer release, where the database has some."""
+        if seen.position in (Position.AHEAD, Position.DIVERGED):
+            return revisions.scripts_with(self.project, seen.newer)
+        return self.scripts
+
+    def aim(self, current: tuple[str, ...]) -> str:
+        """Where it is to end, joined; found out once, so that a run done again aims there too."""
+        if self.found is None:
+            self.found = joined(current)
+            self._keep_found()
+        if self.run.aim is None:
+            if self.undone is not None:
+                self.run.aim = self.undone.before
+            else:
+                self.run.aim = self._ends(current)
+            # Two steps from here are two others once one of them is done.
+            if self.rollout.target[:1] in ("+", "-"):
+                self._keep(aim=self.run.aim)
+        return self.run.aim
+
+    def _ends(self, current: tuple[str, ...]) -> str:
+        kind = Kind(self.rollout.kind)  # of a rehearsal: what is rehearsed
+        key = (self.project.id, self.project.digest, current, self.rollout.target, kind)
+        if key not in _ends:
+            _ends[key] = revisions.ends(self.project.id, current, self.rollout.target, kind)
+        return _ends[key]
+
+    def _keep_found(self) -> None:
+        """Where it was planned from elsewhere: if we die, undo must not go back any further."""
+        if not self.has_moved and self.found != self.planned_from:
+            self.run.before = self.found
+            self._keep(before=self.found)
+
+    def _keep(self, **values: str | None) -> None:
+        with writing() as session:
+            session.execute(update(Run).where(Run.id == self.run.id).values(**values))
+
+    def target(self, scripts: RemoteProject, aim: str) -> str:
+        """The same as the migrator is told it."""
+        wanted = split(aim)
+        if not wanted:
+            return "base"
+        if set(wanted) == set(scripts.heads):
+            return "heads"
+        if len(wanted) == 1:
+            return wanted[0]
+        raise TargetInvalid(
+            f"A database cannot be brought to {aim} in one go: these are several branches, and "
+            "not the heads. Roll out to one of them after the other."
+        )
+
+    def refuse_unready(self) -> None:
+        """Raise ProjectNotReady where the scripts are not what the register knows."""
+        if self.project.digest and self.scripts.digest != self.project.digest:
+            raise ProjectNotReady(
+                f"The scripts of {self.project.name} changed a moment ago and are being read. "
+                "This run is tried again by itself."
+            )
+
+
+_ends: dict[tuple[object, ...], str] = {}

@@ -1,0 +1,31 @@
+"""Webhooks: who is told of what happens, and the deliveries with their retries."""
+
+from app.fleet.webhooks.crud import (
+    EVENTS,
+    LONGEST_URL,
+    Happening,
+    Made,
+    announce,
+    create_webhook,
+    delete_webhook,
+    deliver,
+    get_webhook,
+    list_deliveries,
+    list_webhooks,
+    try_webhook,
+)
+
+__all__ = [
+    "EVENTS",
+    "LONGEST_URL",
+    "Happening",
+    "Made",
+    "announce",
+    "create_webhook",
+    "delete_webhook",
+    "deliver",
+    "get_webhook",
+    "list_deliveries",
+    "list_webhooks",
+    "try_webhook",
+]

@@ -1,0 +1,220 @@
+"""Webhooks: who is told what happened, and what they were told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from sqlalchemy import insert, select
+
+from app.errors import InputInvalid, WebhookNotFound
+from app.extensions import db
+from app.fleet.core import audit, idempotency
+from app.fleet.core.leases import clock
+from app.fleet.core.pagination import page_of
+from app.fleet.core.permissions import Actor
+from app.fleet.core.transactions import CatalogSession, repeated, writing
+from app.fleet.core.validation import LARGEST_ID, fitting
+from app.fleet.webhooks import send
+from app.fleet.webhooks.deliveries import TEST, DeliveryState, deliver, send_test
+from app.models import Delivery, Webhook
+
+
+class Happening(StrEnum):
+    """What can be listened to."""
+
+    ROLLOUT_STARTED = "rollout.started"
+    ROLLOUT_HALTED = "rollout.halted"
+    ROLLOUT_WAITING = "rollout.waiting"  # for an approval
+    ROLLOUT_FINISHED = "rollout.finished"
+    ROLLOUT_CANCELLED = "rollout.cancelled"
+    ROLLOUT_UNDONE = "rollout.undone"
+    DRIFT_FOUND = "drift.found"
+
+
+EVENTS = tuple(event.value for event in Happening)
+LONGEST_URL = 2000
+
+
+@dataclass(frozen=True)
+class Made:
+    """A new webhook and its secret, which nobody can read again and which is not in its `repr`."""
+
+    webhook: Webhook
+    secret: str | None
+
+    def __repr__(self) -> str:
+        return f"Made({self.webhook.id})"
+
+
+@repeated
+def create_webhook(
+    actor: Actor, values: dict[str, Any], *, key: str | None = None
+) -> tuple[Made, bool]:
+    """A new webhook, and whether it was there already for the same idempotency key.
+
+    `values`: `name`, `url`, and `events`, which is all of them if it is not there. One that was
+    made before is given without its secret. Raises InputInvalid.
+    """
+    actor.require("webhooks.change")
+    values = fitting(Webhook, {"name": values["name"], "url": values["url"].strip()}) | {
+        "events": _known(values.get("events"))
+    }
+    address = _address_of(values["url"])
+    request = idempotency.Request(actor=actor, key=key, about=("webhooks", values))
+
+    def make() -> Made:
+        secret = send.new_secret()
+        with writing() as session:
+            webhook = Webhook(
+                **values, address=address, secret=secret, by_id=actor.id, by_name=actor.name[:128]
+            )
+            session.add(webhook)
+            session.flush()
+            request.remember(session, webhook.id)
+            _record(session, actor, "webhook.created", webhook)
+        return Made(webhook, secret)
+
+    return request.once(make, lambda made: Made(get_webhook(actor, made), None))
+
+
+def get_webhook(actor: Actor, webhook_id: int) -> Webhook:
+    """The webhook without its URL and its secret, or WebhookNotFound."""
+    actor.require("webhooks.change")
+    return _find(db.session, webhook_id)
+
+
+def list_webhooks(
+    actor: Actor, *, limit: int, after: int | None = None
+) -> tuple[list[Webhook], int | None]:
+    """A page of webhooks in the order they were made, and what to send as `after` for the next."""
+    actor.require("webhooks.change")
+    query = select(Webhook).order_by(Webhook.id)
+    if after is not None:
+        query = query.where(Webhook.id > min(after, LARGEST_ID))
+    return page_of(query, limit)
+
+
+@repeated
+def delete_webhook(actor: Actor, webhook_id: int) -> None:
+    """It is told nothing more, not even what it was to be told; what it was told is forgotten."""
+    actor.require("webhooks.change")
+    with writing() as session:
+        webhook = _find(session, webhook_id)
+        _record(session, actor, "webhook.deleted", webhook)
+        session.delete(webhook)
+
+
+def list_deliveries(
+    actor: Actor,
+    webhook_id: int,
+    *,
+    limit: int,
+    after: int | None = None,
+    state: str | None = None,
+) -> tuple[list[Delivery], int | None]:
+    """A page of what a webhook was told or is to be told, newest first. Raises WebhookNotFound."""
+    get_webhook(actor, webhook_id)
+    query = select(Delivery).where(Delivery.webhook_id == webhook_id).order_by(Delivery.id.desc())
+    if after is not None:
+        query = query.where(Delivery.id < after)
+    if state is not None:
+        query = query.where(Delivery.state == state)
+    return page_of(query, limit)
+
+
+def try_webhook(actor: Actor, webhook_id: int) -> Delivery:
+    """Tell it `webhook.test` now, once, and say how that went. Takes up to ten seconds."""
+    get_webhook(actor, webhook_id)
+    return send_test(webhook_id)
+
+
+def announce(session: CatalogSession, event: str, body: dict[str, Any]) -> None:
+    """Tell the webhooks that listen to this event, once the caller's transaction is committed.
+
+    `body` goes out as it is: plain JSON, fit to be read by anybody.
+    """
+    if event not in EVENTS:
+        raise ValueError(f"There is no event {event}: add it to EVENTS.")
+    heard = session.execute(select(Webhook.id, Webhook.events)).all()
+    listening = [webhook_id for webhook_id, events in heard if event in events]
+    if not listening:
+        return
+    now = clock(session.connection())
+    rows = [
+        {
+            "webhook_id": id_,
+            "event": event,
+            "body": body,
+            "state": DeliveryState.PENDING,
+            "next_at": now,
+        }
+        for id_ in listening
+    ]
+    session.execute(insert(Delivery), rows)
+
+
+def _known(events: Sequence[str] | None) -> list[str]:
+    """The events without repetition, in our order; all of them for None or none."""
+    for event in events or ():
+        if event not in EVENTS:
+            raise InputInvalid(f"There is no event {event!r}. There are: {', '.join(EVENTS)}.")
+    return [event for event in EVENTS if not events or event in events]
+
+
+def _address_of(url: str) -> str:
+    """Scheme and host, for people. Raises InputInvalid, in words without the URL."""
+    if len(url) > LONGEST_URL:
+        raise InputInvalid(f"The URL has {len(url)} characters; at most {LONGEST_URL} are kept.")
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise InputInvalid("The URL holds a character that has to be percent-encoded.")
+    try:
+        parts = urlsplit(url)
+        host = _host_of(parts)
+    except ValueError:  # half of an IPv6 address, a port that is none
+        host = ""
+    if not host or parts.scheme not in ("http", "https"):
+        raise InputInvalid("The URL has to be one of http or https: https://example.org/hook")
+    return f"{parts.scheme}://{host}"[:255]
+
+
+def _host_of(parts: SplitResult) -> str:
+    host = parts.hostname or ""
+    shown = f"[{host}]" if ":" in host else host
+    return shown if not host or parts.port is None else f"{shown}:{parts.port}"
+
+
+def _find(session: CatalogSession, webhook_id: int) -> Webhook:
+    webhook = session.get(Webhook, webhook_id) if 0 < webhook_id <= LARGEST_ID else None
+    if webhook is None:
+        raise WebhookNotFound(f"There is no webhook {webhook_id}.", webhook=webhook_id)
+    return webhook
+
+
+def _record(session: CatalogSession, actor: Actor, action: str, webhook: Webhook) -> None:
+    audit.record(
+        session,
+        actor,
+        action,
+        ("webhook", webhook.id),
+        name=webhook.name,
+        address=webhook.address,
+        events=webhook.events,
+    )
+
+
+__all__ = [
+    "EVENTS",
+    "TEST",
+    "Happening",
+    "Made",
+    "announce",
+    "create_webhook",
+    "delete_webhook",
+    "deliver",
+    "get_webhook",
+    "list_deliveries",
+    "list_webhooks",
+    "try_webhook",
+]

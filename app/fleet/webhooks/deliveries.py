@@ -1,0 +1,207 @@
+"""Deliveries: sent until they were heard, again after ever longer pauses, given up after a day."""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy.orm import undefer
+
+from app.errors import WebhookNotFound
+from app.extensions import db
+from app.fleet.core.leases import clock
+from app.fleet.core.transactions import CatalogSession, repeated, writing
+from app.fleet.webhooks.send import TIMEOUT, Answer, Message, send
+from app.models import Delivery, Webhook
+from headway.errors import HeadwayError
+
+log = logging.getLogger(__name__)
+
+TEST = "webhook.test"
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=10), timedelta(hours=1)
+GIVEN_UP = timedelta(days=1)
+KEPT = 200
+"""So many ended deliveries are kept for each webhook."""
+AT_A_TIME, THREADS = 20, 16
+CLAIMED = timedelta(seconds=60)
+"""If whoever sends dies, another tries after so long: a message may come twice."""
+
+
+class DeliveryState(StrEnum):
+    """Whether a message was heard."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"  # given up
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parcel:
+    """What is to be sent to one webhook, and where to."""
+
+    url: str
+    secret: str
+    messages: tuple[tuple[int, Message], ...]
+    """With the id of its delivery."""
+
+
+def deliver() -> int:
+    """Send what is due, and say how many were tried. Any number of processes may call it.
+
+    Usually one short read. Webhooks do not wait for each other; it returns within some twenty
+    seconds whatever they do.
+    """
+    due = select(Delivery.webhook_id).where(*_due(clock(db.session.connection()))).distinct()
+    waiting = list(db.session.scalars(due))
+    db.session.rollback()  # nothing is held while others are waited for
+    parcels = [parcel for webhook_id in waiting if (parcel := _claim(webhook_id))]
+    if not parcels:
+        return 0
+    with ThreadPoolExecutor(min(len(parcels), THREADS)) as pool:
+        answers = list(pool.map(_hand_over, parcels))
+    tried = 0
+    for found in answers:
+        _note(found)
+        tried += len(found)
+    return tried
+
+
+def send_test(webhook_id: int) -> Delivery:
+    """A message that says nothing, sent once, now."""
+    with writing() as session:
+        now = clock(session.connection())
+        delivery = Delivery(
+            webhook_id=webhook_id,
+            event=TEST,
+            body={},
+            state=DeliveryState.PENDING,
+            next_at=now + CLAIMED,
+        )
+        session.add(delivery)
+        session.flush()
+        url, secret = _address_of(session, webhook_id)
+    answer = send(url, secret, _message(delivery))
+    _note([(delivery.id, answer)], again=False)
+    told = db.session.get(Delivery, delivery.id, populate_existing=True)
+    if told is None:
+        raise WebhookNotFound(f"Webhook {webhook_id} was deleted in this very moment.")
+    return told
+
+
+@repeated
+def _claim(webhook_id: int) -> Parcel | None:
+    """What one webhook is to be told now, kept from others for a minute; None if they have it."""
+    with writing() as session:
+        now = clock(session.connection())
+        # Those that failed before come last: one that is never taken must not stop the rest.
+        query = select(Delivery).where(Delivery.webhook_id == webhook_id, *_due(now))
+        found = session.scalars(query.order_by(Delivery.attempts, Delivery.id).limit(AT_A_TIME))
+        mine = [delivery for delivery in found.all() if _took(session, delivery, now)]
+        if not mine:
+            return None
+        try:
+            url, secret = _address_of(session, webhook_id)
+        except HeadwayError as error:  # its key is gone: the others are told none the less
+            session.flush()
+            _write(session, [(one.id, Answer(error=str(error))) for one in mine], now, again=True)
+            return None
+        messages = tuple((one.id, _message(one)) for one in mine)
+    return Parcel(url=url, secret=secret, messages=messages)
+
+
+def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (Delivery.state == DeliveryState.PENDING, Delivery.next_at <= now)
+
+
+def _took(session: CatalogSession, delivery: Delivery, now: datetime) -> bool:
+    """Naming the state we expect: of two that come at once, one changes a row."""
+    mine = update(Delivery).where(Delivery.id == delivery.id, *_due(now))
+    done = session.execute(
+        mine.values(next_at=now + CLAIMED).execution_options(synchronize_session=False)
+    )
+    return bool(done.rowcount)  # type: ignore[attr-defined]
+
+
+def _address_of(session: CatalogSession, webhook_id: int) -> tuple[str, str]:
+    both = undefer(Webhook.url), undefer(Webhook.secret)
+    webhook = session.get_one(Webhook, webhook_id, options=both, populate_existing=True)
+    return webhook.url, webhook.secret
+
+
+def _message(delivery: Delivery) -> Message:
+    made = delivery.created_at.astimezone(UTC)
+    # Of the moment too: SQLite may give the number of a row that is gone to another.
+    message_id = f"{delivery.id}-{made:%Y%m%d%H%M%S}"
+    body = {
+        "id": message_id,
+        "event": delivery.event,
+        "at": made.isoformat(),
+        "data": delivery.body,
+    }
+    return Message(id=message_id, body=body)
+
+
+def _hand_over(parcel: Parcel) -> list[tuple[int, Answer]]:
+    """Send one after the other, for a while, and as long as anybody answers."""
+    answers: list[tuple[int, Answer]] = []
+    until = datetime.now(UTC) + timedelta(seconds=TIMEOUT)
+    for delivery_id, message in parcel.messages:
+        answer = send(parcel.url, parcel.secret, message)
+        answers.append((delivery_id, answer))
+        if answer.status is None:
+            # The rest would wait as long for the same: they share its pause.
+            rest = parcel.messages[len(answers) :]
+            return answers + [(other, answer) for other, _ in rest]
+        if datetime.now(UTC) > until:
+            break
+    return answers
+
+
+@repeated
+def _note(answers: Sequence[tuple[int, Answer]], *, again: bool = True) -> None:
+    """Write down how it went; `again` if what was not heard is sent again."""
+    with writing() as session:
+        _write(session, answers, clock(session.connection()), again=again)
+
+
+def _write(
+    session: CatalogSession, answers: Sequence[tuple[int, Answer]], now: datetime, *, again: bool
+) -> None:
+    said = dict(answers)
+    rows = select(Delivery).where(Delivery.id.in_(said)).execution_options(populate_existing=True)
+    found = session.scalars(rows.order_by(Delivery.id)).all()
+    for delivery in found:
+        _judge(delivery, said[delivery.id], now, again=again)
+    session.flush()
+    for webhook_id in sorted({delivery.webhook_id for delivery in found}):
+        _forget_old(session, webhook_id)
+
+
+def _judge(delivery: Delivery, answer: Answer, now: datetime, *, again: bool) -> None:
+    delivery.attempts += 1
+    delivery.status, delivery.error = answer.status, answer.error
+    if answer.was_heard:
+        delivery.state, delivery.delivered_at = DeliveryState.DELIVERED, now
+    elif not again or now - delivery.created_at >= GIVEN_UP:
+        delivery.state = DeliveryState.FAILED
+        log.warning("delivery %s to webhook %s failed", delivery.id, delivery.webhook_id)
+    else:
+        end = delivery.created_at + GIVEN_UP
+        delivery.next_at = min(now + pause_after(delivery.attempts), max(end, now))
+
+
+def pause_after(attempts: int) -> timedelta:
+    """How long to wait after so many attempts: 10 s, 20 s, 40 s, and so on up to an hour."""
+    return min(FIRST_PAUSE * (1 << min(attempts - 1, 16)), LONGEST_PAUSE)
+
+
+def _forget_old(session: CatalogSession, webhook_id: int) -> None:
+    ended = (Delivery.webhook_id == webhook_id, Delivery.state != DeliveryState.PENDING)
+    newest = select(Delivery.id).where(*ended).order_by(Delivery.id.desc())
+    oldest = session.scalar(newest.offset(KEPT).limit(1))
+    if oldest is not None:
+        gone = delete(Delivery).where(*ended, Delivery.id <= oldest)
+        session.execute(gone.execution_options(synchronize_session=False))

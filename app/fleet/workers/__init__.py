@@ -1,0 +1,31 @@
+"""Workers: the loop that takes runs, its heartbeat, periodic work, and runs that were lost."""
+
+from app.fleet.workers.registry import (
+    CELERY,
+    EMBEDDED,
+    LOST_SECONDS,
+    Life,
+    Seen,
+    beat,
+    count_alive,
+    gone,
+    list_workers,
+    new_name,
+    register,
+    stop,
+)
+
+__all__ = [
+    "CELERY",
+    "EMBEDDED",
+    "LOST_SECONDS",
+    "Life",
+    "Seen",
+    "beat",
+    "count_alive",
+    "gone",
+    "list_workers",
+    "new_name",
+    "register",
+    "stop",
+]

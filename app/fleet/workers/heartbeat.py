@@ -1,0 +1,149 @@
+"""A worker's pulse: it says that it is alive, and knows how long ago it was last heard."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from flask import Flask
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from app.fleet.core import leases
+from app.fleet.workers import registry
+from headway.errors import HeadwayError
+
+log = logging.getLogger(__name__)
+
+AT_HEAD = "head"
+AGAIN_SECONDS = 0.5
+"""After a beat that was not heard."""
+LEASE_SECONDS = 10.0
+
+
+def seconds() -> float:
+    """A clock that nobody sets, and that goes on while the machine sleeps, where there is one."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+class Pulse(threading.Thread):
+    """Registers this process as a worker once the catalog is at head, and beats until it ends.
+
+    `state` says where the catalog is, or raises. If that is no longer at the head of this release,
+    `outdated` is called: another process with the release of the day should take over.
+    """
+
+    def __init__(
+        self,
+        app: Flask,
+        *,
+        engine: str,
+        name: str,
+        replaces: str | None,
+        state: Callable[[], str],
+        outdated: Callable[[], object],
+    ) -> None:
+        super().__init__(name="pulse", daemon=True)
+        self.app, self.engine, self.state, self.outdated = app, engine, state, outdated
+        self.worker = name
+        self.replaces = replaces
+        self.done = 0
+        """How many runs this process has done."""
+        self.ended = threading.Event()
+        self.registered = False
+        self.heard = float("-inf")
+        self.kept: set[str] = set()
+        self.silent = False
+        self.told = AT_HEAD
+        self._naming = threading.Lock()
+
+    @property
+    def fresh(self) -> bool:
+        """True while nobody can believe that this worker is gone: only then it begins anything."""
+        return self.registered and seconds() - self.heard < registry.FRESH_SECONDS
+
+    def run(self) -> None:
+        """Beat until `end`."""
+        pause = 0.0
+        while not self.ended.wait(pause):
+            try:
+                with self.app.app_context():
+                    pause = self._beat()
+                self._is_heard(True)
+            except (HeadwayError, SQLAlchemyError) as error:
+                self._is_heard(False, error)
+                pause = AGAIN_SECONDS
+
+    def end(self) -> None:
+        """Say that this worker has ended. Raises if the catalog cannot be told."""
+        self.ended.set()
+        self.join(5)
+        if self.registered:
+            registry.stop(self.worker, self.done)
+
+    def reborn(self) -> None:
+        """Go on under another name: what the old one had in its hands is to be looked at."""
+        with self._naming:
+            if self.registered:  # else nothing was ever done under this name
+                self.registered = False
+                self.replaces, self.worker = self.worker, registry.new_name()
+
+    @contextmanager
+    def keeping(self, lease: str) -> Iterator[bool]:
+        """True if this worker has the lease, which it then keeps for as long as this takes."""
+        held = self.fresh and leases.hold(lease, self.worker, LEASE_SECONDS)
+        if held:
+            self.kept.add(lease)
+        try:
+            yield held
+        finally:
+            self.kept.discard(lease)
+
+    def _beat(self) -> float:
+        if (state := self.state()) == AT_HEAD:
+            self.told = state
+        if not self.registered:
+            return self._register(state)
+        if state != AT_HEAD:
+            self._say("the catalog is not at the head of this release any more: %s", state)
+            self.outdated()
+        now = seconds()
+        if not registry.beat(self.worker, self.done):
+            log.warning("worker %s was believed to be gone", self.worker)
+            self.reborn()
+            return 0.0
+        self.heard = now
+        for lease in tuple(self.kept):
+            leases.hold(lease, self.worker, LEASE_SECONDS)
+        return registry.BEAT_SECONDS
+
+    def _register(self, state: str) -> float:
+        if state != AT_HEAD:
+            self._say("waiting for the catalog, which is %s", state)
+            return AGAIN_SECONDS * 2
+        with self._naming:
+            now = seconds()
+            try:
+                registry.register(self.worker, self.engine, replaces=self.replaces)
+            except IntegrityError:  # it was written, and only the answer was lost
+                self.worker = registry.new_name()
+                return AGAIN_SECONDS
+            self.heard, self.registered, self.replaces = now, True, None
+        log.info("worker %s is ready", self.worker)
+        return registry.BEAT_SECONDS
+
+    def _say(self, words: str, state: str) -> None:
+        """Log where the catalog is, once."""
+        if state != self.told:
+            self.told = state
+            log.warning(words, state)
+
+    def _is_heard(self, heard: bool, error: Exception | None = None) -> None:
+        """Log the first silence, and its end."""
+        if error and not self.silent and seconds() - self.heard > registry.BEAT_SECONDS * 2:
+            self.silent = True
+            log.warning("the catalog does not hear this worker: %s", type(error).__name__)
+        if heard and self.silent:
+            self.silent = False
+            log.info("the catalog hears this worker again")

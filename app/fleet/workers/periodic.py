@@ -1,0 +1,116 @@
+"""Chores: what has to be done for the whole fleet, by one worker at a time.
+
+Every worker does them in threads of its own, under a lease each: where one dies in the middle,
+another goes on some seconds later.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.extensions import db
+from app.fleet import webhooks
+from app.fleet.core import leases
+from app.fleet.projects import scripts
+from app.fleet.refresh import refresh
+from app.fleet.rollouts import advance
+from app.fleet.workers import lost_runs
+from app.fleet.workers.heartbeat import Pulse
+from headway.errors import HeadwayError
+
+log = logging.getLogger(__name__)
+
+ELSEWHERE_SECONDS = 1.0
+"""How often to ask whether the one that does it has stopped."""
+AWAY_SECONDS = 5.0
+"""How long to leave it alone after an error."""
+LOAD = "load"
+
+
+@dataclass(frozen=True)
+class Chore:
+    """Something to do every so often."""
+
+    name: str
+    every: float
+    work: Callable[[], object]
+
+
+def advance_rollouts() -> None:
+    """Find out what became of the runs whose worker is gone, then take each rollout a step on."""
+    db.session.rollback()  # what was read before is not what is there now
+    lost_runs.look_after()
+    advance.advance()
+
+
+def refresh_due() -> None:
+    """Ask the databases of each project that is due where they stand, and those that are new."""
+    for project_id in refresh.due():
+        refresh.refresh(project_id)
+    for project_id, ids in refresh.newcomers().items():
+        refresh.refresh(project_id, ids)
+
+
+def load_due() -> None:
+    """Read the scripts of each project whose files changed.
+
+    Not in a thread: the project's code runs, and that happens where the migrations do.
+    """
+    for project_id in scripts.due():
+        scripts.load(project_id)
+
+
+CHORES = (
+    Chore("tick", 0.5, advance_rollouts),
+    Chore("refresh", 2.0, refresh_due),
+    Chore("webhooks", 2.0, webhooks.deliver),
+)
+
+
+class Doing(threading.Thread):
+    """Does one chore again and again while this worker has the lease."""
+
+    def __init__(self, chore: Chore, pulse: Pulse, ended: threading.Event) -> None:
+        super().__init__(name=chore.name, daemon=True)
+        self.chore, self.pulse, self.ended = chore, pulse, ended
+        self.said = ""
+
+    def run(self) -> None:
+        """Until this process ends."""
+        pause = 0.1
+        while not self.ended.wait(pause):
+            try:
+                with self.pulse.app.app_context():
+                    pause = self._once()
+                self._say("")
+            except (HeadwayError, SQLAlchemyError) as error:
+                self._say(str(error))
+                pause = AWAY_SECONDS
+            except Exception:
+                log.exception("%s failed; tried again", self.chore.name)
+                pause = AWAY_SECONDS
+
+    def _say(self, words: str) -> None:
+        """Log what is in the way once, and when it no longer is."""
+        if words and words != self.said:
+            log.warning("%s: %s Tried again until it goes well.", self.chore.name, words)
+        elif self.said and not words:
+            log.info("%s goes well again", self.chore.name)
+        self.said = words
+
+    def _once(self) -> float:
+        with self.pulse.keeping(self.chore.name) as held:
+            if not held:
+                return ELSEWHERE_SECONDS
+            self.chore.work()
+        return self.chore.every
+
+
+def give_back(chores: tuple[Chore, ...], worker: str) -> None:
+    """Let another worker do them at once."""
+    for chore in chores:
+        leases.give_back(chore.name, worker)
+    leases.give_back(LOAD, worker)

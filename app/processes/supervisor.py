@@ -1,0 +1,216 @@
+"""Keep embedded workers alive beside a web server: start them, start them again, end them.
+
+One child process of the gunicorn master, so that its workers' deaths are no business of
+gunicorn's. When the master ends, however it ends, the workers finish the database that they are
+at and end too; when this process is killed, they notice it themselves. Only the standard
+library: it is small, and needs nothing that could fail.
+
+    python -m app.processes.supervisor 4
+"""
+
+import argparse
+import json
+import os
+import platform
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import FrameType
+
+LOGGER = "app.processes.supervisor"
+WORKER = (sys.executable, "-m", "app.processes.worker")
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+LOOK_SECONDS = 0.1
+SETTLED_SECONDS = 10.0
+"""A worker that lived so long did not die of its start."""
+PAUSES = (0.2, 1.0, 3.0, 10.0, 30.0)
+"""Before the next start, after so many starts that came to nothing."""
+LIVED_SECONDS = 1.0
+"""A supervisor that lived less is not started again: it would go on like that for ever."""
+
+
+class Workers:
+    """The supervisor, as the process beside whose web server it works knows it."""
+
+    def __init__(self, count: int, *, patience: float, after: int = 0) -> None:
+        """Start it with so many workers, once the process `after` has ended.
+
+        It ends when this process does, at the latest.
+        """
+        self.patience = patience
+        self.told = 0.0
+        self.owner = os.getpid()
+        self.command = [sys.executable, "-m", "app.processes.supervisor", str(count)]
+        self.command += ["--parent", str(self.owner), "--after", str(after)]
+        self._start()
+
+    def _start(self) -> None:
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL)  # noqa: S603
+
+    def revive(self) -> None:
+        """Start it again if something killed it. A signal handler may call this."""
+        if self.told or os.getpid() != self.owner or self.process.poll() is None:
+            return
+        if time.monotonic() - self.began > LIVED_SECONDS:
+            say("warning", f"the workers' supervisor {_ended(self.process.returncode)}: another")
+            self._start()
+
+    def stop(self) -> None:
+        """Tell it to end, and its workers with it. A signal handler may call this."""
+        if os.getpid() == self.owner:  # and not a fork that has the handler still
+            self.told = self.told or time.monotonic()
+            self.process.terminate()
+
+    def renew(self) -> None:
+        """Let each worker end after the database that it is at, and another take its place."""
+        self.process.send_signal(signal.SIGHUP)
+
+    def wait(self) -> None:
+        """Until all have ended, or for as long as there is patience since they were told."""
+        self.stop()
+        try:
+            self.process.wait(max(self.told + self.patience - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:
+            say("warning", "workers are still migrating; they end after the database they are at")
+
+
+@dataclass
+class Slot:
+    """A place for one worker, and who has it now."""
+
+    number: int
+    process: "subprocess.Popen[bytes] | None" = None
+    name: str = ""
+    began: float = 0.0
+    due: float = 0.0
+    failed: int = 0
+    """How many in a row ended before they had settled."""
+
+    def rest(self, now: float) -> float:
+        """How long to wait before the next one takes this place, the last one having ended."""
+        self.failed = 0 if now - self.began > SETTLED_SECONDS else self.failed + 1
+        pause = PAUSES[min(self.failed, len(PAUSES) - 1)]
+        self.due = now + pause
+        return pause
+
+
+@dataclass
+class Supervisor:
+    """Tends its slots until it is told to stop, or its parent is gone."""
+
+    slots: Sequence[Slot]
+    parent: int = 0
+    after: int = 0
+    command: Sequence[str] = WORKER
+    stopping: bool = False
+    key: str = field(default_factory=lambda: f"{os.getpid()}-{secrets.token_hex(2)}")
+    lives: int = 0
+
+    def run(self) -> None:
+        """Come back when no worker is left."""
+        for number in STOPS:
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._renew)
+        while not self.stopping and _is_there(self.after):
+            self._look()
+        while not self.stopping:
+            for slot in self.slots:
+                self._tend(slot)
+            self._look()
+        self._tell(signal.SIGTERM)
+        for slot in self.slots:
+            if slot.process:
+                slot.process.wait()
+
+    def _look(self) -> None:
+        time.sleep(LOOK_SECONDS)
+        if self.parent and os.getppid() != self.parent:
+            say("warning", "the server is gone: the workers finish what they are at, and end")
+            self.stopping = True
+
+    def _tend(self, slot: Slot) -> None:
+        now = time.monotonic()
+        if slot.process and (code := slot.process.poll()) is not None:
+            slot.process = None
+            pause = slot.rest(now)
+            say(
+                "warning" if code else "info",
+                f"worker {slot.name} {_ended(code)}; the next in {pause:g} s",
+            )
+        if slot.process is None and now >= slot.due:
+            self._start(slot, now)
+
+    def _start(self, slot: Slot, now: float) -> None:
+        before, self.lives = slot.name, self.lives + 1
+        slot.name = f"{platform.node()[:80] or 'localhost'}-{self.key}-{self.lives}"
+        slot.began = now
+        command = [*self.command, "--parent", str(os.getpid()), "--name", slot.name]
+        if before:
+            command += ["--replaces", before]
+        slot.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.stopping = True
+
+    def _renew(self, _number: int, _frame: FrameType | None) -> None:
+        """Each worker ends after the database that it is at, and a new one takes its place."""
+        self._tell(signal.SIGTERM)
+
+    def _tell(self, number: int) -> None:
+        for slot in self.slots:
+            if slot.process and slot.process.poll() is None:
+                slot.process.send_signal(number)
+
+
+def say(level: str, words: str) -> None:
+    """A line of the log, for people or for machines, as the settings say."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if os.environ.get("HEADWAY_LOG_FORMAT", "").strip().lower() == "json":
+        line = {
+            "event": words,
+            "level": level,
+            "logger": LOGGER,
+            "timestamp": now,
+        }
+        text = json.dumps(line)
+    else:
+        text = f"{now} [{level:<8}] {words} [{LOGGER}]"
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def _is_there(pid: int) -> bool:
+    if not pid:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _ended(code: int) -> str:
+    return f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Supervise until told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m app.processes.supervisor", description=__doc__)
+    parser.add_argument("count", type=int, help="How many workers.")
+    parser.add_argument("--parent", type=int, default=0, help="End when this process does.")
+    parser.add_argument("--after", type=int, default=0, help="Begin when this process has ended.")
+    given = parser.parse_args(arguments)
+    slots = [Slot(number) for number in range(given.count)]
+    Supervisor(slots, parent=given.parent, after=given.after).run()
+
+
+if __name__ == "__main__":
+    main()

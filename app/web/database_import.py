@@ -1,0 +1,146 @@
+"""`/databases/new`: one by its URL, files by a pattern, a server's databases, a list of them.
+
+Many are shown before they are registered, and what was shown is what is registered.
+"""
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import flash, redirect, render_template, request, url_for
+
+from app.errors import InputInvalid
+from app.fleet import databases as fleet
+from app.fleet import projects
+from app.fleet.core import paths
+from app.fleet.core.permissions import Actor
+from app.fleet.databases import foresee, import_sources
+from app.models import Database, Strategy
+from app.web import access, filters, sealed_form
+from headway.errors import HeadwayError
+
+bp = APIBlueprint("registering", __name__, enable_openapi=False, url_prefix="/databases")
+
+WAYS = {
+    "one": "One, by its URL",
+    "files": "Files, by a pattern",
+    "server": "A server's databases",
+    "list": "A list: CSV or JSON lines",
+}
+MOST_ROWS = 10_000
+MOST_PROJECTS = 200
+SHOWN = 100
+"""Rows of a preview; the rest is counted."""
+
+
+@bp.route("/new", methods=["GET", "POST"])
+def new() -> Any:
+    """Forms for each way; sent, one is registered, and many are shown first."""
+    actor = access.actor()
+    actor.require("databases.change")
+    way = request.values.get("from", "one")
+    if way not in WAYS:
+        raise InputInvalid(f"Databases come {', '.join(WAYS)}.")
+    refused = None
+    if request.method == "POST":
+        try:
+            if request.form.get("sealed"):
+                return _import(actor)
+            return _one(actor) if way == "one" else _preview(actor, way)
+        except HeadwayError as error:
+            refused = error
+    return _form(actor, way, refused)
+
+
+def _form(actor: Actor, way: str, refused: HeadwayError | None) -> Any:
+    known, _ = projects.list_projects(actor, limit=MOST_PROJECTS)
+    page = render_template(
+        "databases_new.html",
+        ways=WAYS,
+        way=way,
+        projects=known,
+        strategies=list(Strategy),
+        given=filters.retyped(),
+        roots=[str(root) for root in paths.settings().data_roots],
+        refused=refused,
+    )
+    return page, access.STATUS.get(refused.kind, 409) if refused else 200
+
+
+def _one(actor: Actor) -> Any:
+    values = {
+        "project_id": _into(),
+        **{name: filters.given(name) for name in ("name", "url", "reference", "owner", "notes")},
+        "strategy": filters.given("strategy") or Strategy.WAVE,
+        "labels": filters.labels_in(request.form.get("labels", "")),
+    }
+    make = fleet.create_database if request.form.get("make") else fleet.register_database
+    database: Database = make(actor, values)[0]
+    done = "Made, at head." if request.form.get("make") else "Registered. A worker looks at it."
+    flash(done, "good")
+    return redirect(url_for("web.databases.show", database_id=database.id))
+
+
+def _preview(actor: Actor, way: str) -> Any:
+    into = _into()
+    rows = import_sources.at_most(MOST_ROWS, _rows(way))
+    if not rows and way == "files":
+        raise InputInvalid(f"No SQLite file matches {filters.given('pattern')}.", field="pattern")
+    told, fresh = foresee(actor, into, rows)
+    return render_template(
+        "databases_preview.html",
+        way=way,
+        project=projects.get_project(actor, into),
+        told=told,
+        fresh=fresh[:SHOWN],
+        refused=told.refused[:SHOWN],
+        sealed=sealed_form.seal(actor, [into, rows]),
+    )
+
+
+def _import(actor: Actor) -> Any:
+    """Register what a preview has shown."""
+    into, rows = sealed_form.unseal(actor, request.form["sealed"])
+    done = fleet.register_many(actor, into, rows)
+    if done.refused:
+        project = projects.get_project(actor, into)
+        return render_template(
+            "databases_imported.html", project=project, done=done, shown=done.refused[:SHOWN]
+        )
+    known = f"; {done.known:,} {'was' if done.known == 1 else 'were'} known" if done.known else ""
+    flash(f"Registered {done.added:,}{known}. A worker looks at them.", "good")
+    return redirect(url_for("web.databases.list_", project=into, order="registered", down="1"))
+
+
+def _rows(way: str) -> Any:
+    labels = filters.given("expression")
+    if way == "files":
+        pattern = filters.given("pattern")
+        if not pattern:
+            raise InputInvalid(f"Which files? Example: {paths.data_folder()}/*.db", field="pattern")
+        return import_sources.from_files(pattern, labels=labels)
+    if way == "server":
+        names = filters.given("names") or "*"
+        return import_sources.from_server(request.form.get("url", ""), names=names, labels=labels)
+    lines, is_json = _lines()
+    return import_sources.from_json_lines(lines) if is_json else import_sources.from_csv(lines)
+
+
+def _lines() -> tuple[list[str], bool]:
+    """The file's lines, or those that were pasted; and whether they are JSON."""
+    file = request.files.get("file")
+    text = request.form.get("text", "")
+    if file and file.filename:
+        try:
+            text = file.read().decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise InputInvalid("This file is no text in UTF-8. Save it as CSV UTF-8.") from None
+    if not text.strip():
+        raise InputInvalid("Choose a file, or paste its lines.", field="text")
+    return text.splitlines(keepends=True), text.lstrip().startswith("{")
+
+
+def _into() -> int:
+    found = filters.whole(request.form.get("project", ""))
+    if found is None:
+        raise InputInvalid("Into which project?", field="project")
+    return found

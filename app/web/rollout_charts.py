@@ -1,0 +1,143 @@
+"""Rollouts as figures: numbers only, which the templates draw."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from math import ceil, sqrt
+from typing import Any
+
+from app.fleet.rollouts.gates import Check
+from app.fleet.rollouts.progress import Cells, Wave
+from app.web.template_filters import lasted
+
+STATES = ("succeeded", "running", "lost", "failed", "cancelled", "pending")
+"""In the order in which a bar shows them."""
+WIDTH = 1000
+GATE = 26
+"""The room that a gate takes between two waves."""
+A_WHILE = 120
+"""Seconds; more are said in minutes."""
+ACROSS = 4
+"""A grid is about so many times as wide as it is high."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One wave, as wide as its part of all databases."""
+
+    number: int
+    size: int
+    x: float
+    width: float
+    parts: tuple[tuple[str, float, float], ...]
+    """State, x, width."""
+    is_open: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Every database as a cell, in rows."""
+
+    columns: int
+    rows: int
+    paths: dict[str, str]
+    """State -> the outline of its cells, a unit each."""
+    counts: dict[str, int]
+    each: int
+
+
+def waves_of(preview: Sequence[int]) -> tuple[Wave, ...]:
+    """The waves of a rollout that has not begun, by their sizes."""
+    return tuple(Wave(number=n + 1, size=size, pending=size) for n, size in enumerate(preview))
+
+
+def bars(waves: Sequence[Wave], open_wave: int) -> list[Bar]:
+    """Waves beside each other, with room for a gate between them; the least is still seen."""
+    room = WIDTH - GATE * (len(waves) - 1)
+    least = room / (3 * len(waves)) if waves else 0
+    total = sum(wave.size for wave in waves) or 1
+    wide = [least + (room - least * len(waves)) * wave.size / total for wave in waves]
+    found, x = [], 0.0
+    for wave, width in zip(waves, wide, strict=True):
+        found.append(
+            Bar(
+                number=wave.number,
+                size=wave.size,
+                x=round(x, 1),
+                width=round(width, 1),
+                parts=_parts(wave, x, width),
+                is_open=wave.number == open_wave,
+            )
+        )
+        x += width + GATE
+    return found
+
+
+def _parts(wave: Wave, x: float, width: float) -> tuple[tuple[str, float, float], ...]:
+    found = []
+    for state in STATES:
+        if count := getattr(wave, state):
+            part = width * count / wave.size
+            found.append((state, round(x, 2), round(part, 2)))
+            x += part
+    return tuple(found)
+
+
+def gate_words(gate: dict[str, Any]) -> list[str]:
+    """What has to hold between two waves."""
+    said = []
+    failures, percent = gate.get("failures") or 0, gate.get("failures_percent")
+    some = f"{failures:,}" if failures else "none"
+    said.append(f"{some} may fail" + (f", or {percent:g} % of those begun" if percent else ""))
+    if check := gate.get("check"):
+        said.append("each is checked for drift" if check == Check.DRIFT else "a query checks each")
+    if seconds := gate.get("soak_seconds"):
+        while_ = lasted(seconds) if seconds >= A_WHILE else f"{seconds:g} s"
+        said.append(f"{while_} to wait and see")
+    if gate.get("approval"):
+        said.append("another account approves")
+    return said
+
+
+def gate_marks(gate: dict[str, Any]) -> list[str]:
+    """What is drawn between two waves, beside the line that failures may not pass."""
+    given = {
+        "check": gate.get("check"),
+        "soak": gate.get("soak_seconds"),
+        "approval": gate.get("approval"),
+    }
+    return [mark for mark, value in given.items() if value]
+
+
+def grid(cells: Cells) -> Grid:
+    """The cells in rows, those of one state as one path, however many there are."""
+    columns = max(1, ceil(sqrt(len(cells.states) * ACROSS)))
+    paths: dict[str, list[str]] = {}
+    counts: dict[str, int] = {}
+    start = 0
+    for state, row in groupby(cells.states):
+        end = start + len(list(row))
+        paths.setdefault(state, []).extend(_outline(start, end, columns))
+        counts[state] = counts.get(state, 0) + end - start
+        start = end
+    return Grid(
+        columns=columns,
+        rows=ceil(len(cells.states) / columns),
+        paths={state: "".join(paths[state]) for state in STATES if state in paths},
+        counts=counts,
+        each=cells.each,
+    )
+
+
+def _outline(start: int, end: int, columns: int) -> list[str]:
+    """Neighbours as at most three rectangles: what is left of a row, whole rows, a beginning."""
+    found = []
+    while start < end:
+        y, x = divmod(start, columns)
+        if x or end - start < columns:
+            wide, high = min(columns - x, end - start), 1
+        else:
+            wide, high = columns, (end - start) // columns
+        found.append(f"M{x} {y}h{wide}v{high}h-{wide}z")
+        start += wide * high
+    return found

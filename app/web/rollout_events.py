@@ -1,0 +1,55 @@
+"""`/rollouts/<id>/events`: tells the page of a rollout that it has changed, for its session."""
+
+import json
+from dataclasses import astuple
+from typing import Any
+
+from apiflask import APIBlueprint
+from flask import Flask, Response, current_app, request
+
+from app.errors import TooManyStreams
+from app.fleet.rollouts import watch
+from app.http import event_stream
+from app.web import access
+
+bp = APIBlueprint("live", __name__, enable_openapi=False, url_prefix="/rollouts")
+
+AGAIN_SECONDS = "4"
+
+
+@bp.get("/<int:rollout_id>/events")
+def events(rollout_id: int) -> Any:
+    """Server-sent events while it goes on; the page then asks for the part of it that changes."""
+    looked = watch.look(access.actor(), rollout_id)
+    seen = request.headers.get("Last-Event-ID", "")
+    if event_stream.is_over(looked, seen, shown):
+        return Response(status=204)
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    lines = event_stream.follow(app, request.cookies[access.cookie()], rollout_id, seen, shown)
+    try:
+        place = event_stream.place_in(event_stream.FOLLOWERS)
+    except TooManyStreams:  # for the script, which then asks now and then: nobody reads a page
+        return Response(status=503, headers={"Retry-After": AGAIN_SECONDS})
+    response = Response(
+        event_stream.until_the_end(lines, place),
+        mimetype="text/event-stream",
+        headers={"X-Accel-Buffering": "no"},
+    )
+    response.call_on_close(place.close)  # also if nobody ever reads a line
+    return response
+
+
+def shown(looked: watch.Seen) -> str:
+    """Enough to see that something changed; what changed is on the page."""
+    told = looked.progress
+    rehearsed = told.rehearsal
+    parts = [*told.waves, *([told.undo] if told.undo else [])]
+    return json.dumps(
+        {
+            "stage": told.stage,
+            "reason": told.reason,
+            "waves": [astuple(part) for part in parts],
+            "rehearsed": [rehearsed.done, rehearsed.failed] if rehearsed else None,
+            "approvals": len(told.approvals),
+        }
+    )

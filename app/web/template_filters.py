@@ -1,0 +1,111 @@
+"""How values look on a page."""
+
+import json
+import re
+import secrets
+from datetime import UTC, datetime
+from math import ceil
+from typing import Any
+
+from flask import Flask, g
+from markupsafe import Markup
+
+from app.fleet.core.paths import data_folder
+from app.settings import RELEASE
+from headway.types import NEXT_STEPS, Position
+
+LOOKS = {
+    **dict.fromkeys(("at_head", "succeeded", "alive", "ready"), "good"),
+    **dict.fromkeys(("behind", "empty", "pending", "unknown", "cancelled", "undone"), "calm"),
+    **dict.fromkeys(("running", "soaking", "undoing"), "busy"),
+    **dict.fromkeys(("waiting", "paused", "unstamped", "ahead", "lost"), "warn"),
+    **dict.fromkeys(
+        ("torn", "diverged", "foreign", "unreachable", "failed", "halted", "broken"), "bad"
+    ),
+}
+CODE = re.compile("`([^`]+)`")
+WORDS = {None: "none", True: "yes", False: "no"}
+UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+
+
+def init_app(app: Flask) -> None:
+    """Give the templates their words."""
+    app.add_template_filter(about)
+    app.add_template_filter(ago)
+    app.add_template_filter(badge)
+    app.add_template_filter(coded)
+    app.add_template_filter(lasted)
+    app.add_template_filter(number)
+    app.add_template_filter(told)
+    app.add_template_global(data_folder)
+    app.context_processor(lambda: {"once": lambda: secrets.token_hex(16)})
+    app.add_template_global(data_folder)
+    app.context_processor(lambda: {"release": RELEASE, "actor": g.get("actor")})
+
+
+def ago(moment: datetime | None) -> Markup | str:
+    """As "2 minutes ago", with the exact time on hover."""
+    if moment is None:
+        return "never"
+    exact = moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    seconds = int((datetime.now(UTC) - moment).total_seconds())
+    words = "just now" if seconds >= 0 else f"in {-seconds} s"
+    for size, unit in UNITS:
+        if abs(seconds) >= size > 1:
+            # What is to come is as far away as it was said to be, not one less.
+            count = abs(seconds) // size if seconds > 0 else round(abs(seconds) / size)
+            words = f"{count} {unit}{'s' if count > 1 else ''}"
+            words = f"{words} ago" if seconds > 0 else f"in {words}"
+            break
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        moment.isoformat(), exact, words
+    )
+
+
+def about(seconds: float) -> str:
+    """What is still to come, as "3 s" or "5 min"."""
+    return f"{ceil(seconds)} s" if seconds < 120 else lasted(seconds)  # noqa: PLR2004
+
+
+def lasted(seconds: float | None) -> str:
+    """As "1.2 s", "3 min" or "2.5 h"."""
+    if seconds is None:
+        return ""
+    if seconds < 120:  # noqa: PLR2004
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"  # noqa: PLR2004
+
+
+def badge(word: str | None) -> Markup:
+    """A position, a stage or a state: its word in its colour, with what to do on hover."""
+    said = word or "unknown"
+    help_ = NEXT_STEPS[Position(said)].replace("`", "") if said in list(Position) else ""
+    return Markup('<span class="badge {}" title="{}">{}</span>').format(
+        LOOKS.get(said, "calm"), help_, said.replace("_", " ")
+    )
+
+
+def coded(said: object) -> Markup:
+    """What an error says, with what it quotes as `code` in a fixed width."""
+    parts = CODE.split(str(said))  # every second one was quoted
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts)
+    )
+
+
+def number(value: int) -> str:
+    """As "1,400"."""
+    return f"{value:,}"
+
+
+def told(detail: dict[str, Any]) -> str:
+    """What an event of the audit trail says beside its words: `role: viewer → admin`."""
+
+    def one(value: Any) -> str:
+        if isinstance(value, list) and len(value) == 2:  # noqa: PLR2004  # before, after
+            return f"{one(value[0])} → {one(value[1])}"
+        if isinstance(value, list | dict):
+            return json.dumps(value, ensure_ascii=False)
+        return WORDS[value] if value is None or isinstance(value, bool) else str(value)
+
+    return ", ".join(f"{name}: {one(value)}" for name, value in detail.items())
