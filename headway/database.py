@@ -26,7 +26,7 @@ from headway.errors import (
     SnapshotFailed,
     SnapshotNotFound,
 )
-from headway.execution import create as templates
+from headway.execution import create
 from headway.execution.migration import Move
 from headway.execution.rehearsal import Rehearsal, rehearse
 from headway.execution.repair import Mending, Repair, Verdict
@@ -178,7 +178,7 @@ class Database:
         A copy of a template that the migrations built once: as quick for 500 revisions as for
         20. Raises DatabaseExists; an empty file is no database.
         """
-        return templates.create(self.project, self.address, self.x, self.policy, target)
+        return create.create(self.project, self.address, self.x, self.policy, target)
 
     def _move(
         self,

@@ -16,7 +16,8 @@ from headway.cli.repair import agree, repairing
 from headway.cli.scripts import history, merge, revise, validate
 from headway.database import Database
 from headway.execution.repair import Verdict
-from headway.isolation.isolated import Modules, alone
+from headway.isolation.isolated import alone
+from headway.isolation.modules import Modules
 from headway.plan.plans import Plan, direction_of
 from headway.plan.sql import Span, render
 from headway.types import Look, Outcome, Position

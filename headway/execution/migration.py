@@ -13,8 +13,8 @@ from headway import history
 from headway import status as verdict
 from headway.connections.address import Address
 from headway.connections.session import Policy, Waiting, held
-from headway.dialects.base import VersionTable
 from headway.dialects.driver import Raw
+from headway.dialects.types import VersionTable
 from headway.errors import DatabaseMoved, DatabaseReadOnly, HeadwayError
 from headway.execution import python
 from headway.execution.python import Watch

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import headway
-from headway.isolation.isolated import OURS
+from headway.isolation.modules import OURS
 
 FACE = (
     "Database",
