@@ -11,7 +11,7 @@ from app.fleet import runs, standings
 from app.fleet.tasks import Ended, Task, joined, split
 from app.fleet.transactions import CatalogSession, repeated, writing
 from app.models import Database, Kind, Revision, Rollout, Run, Stage, State
-from headway.types import Look, Position
+from headway.types import Position, Status
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ def _standing(task: Task, ended: Ended) -> dict[str, Any]:
     return found_at(seen, ended.error)
 
 
-def found_at(seen: Look, why: str | None = None, *, at: datetime | None = None) -> dict[str, Any]:
+def found_at(seen: Status, why: str | None = None, *, at: datetime | None = None) -> dict[str, Any]:
     """A look, of this moment or of now, as the columns of a database.
 
     `why` explains a torn one better than the look does.

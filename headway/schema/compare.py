@@ -12,9 +12,9 @@ from sqlalchemy.exc import SAWarning, SQLAlchemyError
 
 from headway import history
 from headway.dialects.facts import OF_A_TABLE, ONLY_MISSING, SHADOW, Facts, Key
-from headway.look import CATALOGS
+from headway.dialects.types import VERSIONS
 
-OURS = frozenset({CATALOGS.name, history.NAME})
+OURS = frozenset({VERSIONS.name, history.NAME})
 Place = tuple[str, str]
 """A schema, and a table in it."""
 
