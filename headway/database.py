@@ -320,7 +320,9 @@ class Database:
         ):
             writing = connection.execution_options(write=True)
             with writing.begin() if not self.address.is_shared else writing.begin_nested():
-                yield Operations(MigrationContext.configure(writing, opts=environment.untold))
+                yield Operations(
+                    MigrationContext.configure(writing, opts=environment.options_without_callbacks)
+                )
 
 
 def _why(why_not: str | None) -> str:

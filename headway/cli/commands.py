@@ -16,7 +16,7 @@ from headway.cli.repair import agree, repairing
 from headway.cli.scripts import history, merge, revise, validate
 from headway.database import Database
 from headway.execution.repair import Verdict
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.isolation.modules import Modules
 from headway.plan.plans import Plan, direction_of
 from headway.plan.sql import Span, render
@@ -308,7 +308,7 @@ def _metadata(place: str) -> MetaData:
     module, _, name = place.partition(":")
     try:
         # From the folder where we are, as `python -m` would; their `app` is not ours.
-        with alone(Modules((str(Path.cwd()),))):
+        with isolated(Modules((str(Path.cwd()),))):
             found = getattr(importlib.import_module(module), name or "metadata")
     except (ImportError, AttributeError) as error:
         raise click.UsageError(f"--models {place}: {error}.") from error

@@ -68,10 +68,10 @@ class Address:
 
     def elsewhere(self, url: URL) -> "Address":
         """Another database that is to be opened and migrated as this one would be."""
-        return replace(self, url=url, engine=None, connection=None, stands_for=self.known_as)
+        return replace(self, url=url, engine=None, connection=None, stands_for=self.project_url)
 
     @property
-    def known_as(self) -> URL:
+    def project_url(self) -> URL:
         """The URL by which the project knows it."""
         return self.stands_for or self.url
 

@@ -29,12 +29,12 @@ from headway.execution.templates import (
     known_template,
     template_name,
 )
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.plan import plans
 from headway.plan.plans import Direction
 from headway.proof.contents import contents
 from headway.proof.momentary import Trace
-from headway.proof.proof import imported_anew, noticing, reads_of
+from headway.proof.proof import imported_anew, reads_of, recording_config
 from headway.scripts.environment import Mode
 from headway.scripts.project import ScriptProject
 
@@ -150,13 +150,13 @@ def _draft(move: Move, name: str) -> Draft | str | None:
     trace, reads = Trace(), reads_of(_steps(move), connected=True)
 
     def prepare(steps: list[Any]) -> list[Any]:
-        with alone(move.project.modules):
+        with isolated(move.project.modules):
             return imported_anew(steps, reads)
 
     def watch(migration: MigrationContext) -> None:
         trace.watch(migration)
         if migration.environment_context:
-            noticing(migration.environment_context.config, reads)
+            recording_config(migration.environment_context.config, reads)
 
     built = replace(
         move,

@@ -19,14 +19,14 @@ from headway.execution.guard import guarded
 from headway.execution.run import OnStep
 from headway.isolation.connecting import settings_of
 from headway.isolation.engines import (
-    below,
-    commits,
+    is_autocommit,
     is_memory,
     joined_engine,
-    leading_to,
-    mute_engine,
+    offline_engine,
+    redirect_engines,
+    unwrap,
 )
-from headway.isolation.isolated import alone, env_py
+from headway.isolation.isolated import env_py, isolated
 from headway.plan import plans
 from headway.plan.plans import Direction, StepsOf
 from headway.plan.sql import Span
@@ -104,7 +104,7 @@ def run(job: Job, raw: Raw) -> None:
             "changed. Give the URL, or let env.py take `config.attributes['connection']`."
         )
     with (
-        alone(job.project.modules),
+        isolated(job.project.modules),
         address.connected(raw) as connection,
         address.beside() as beside,
     ):
@@ -153,12 +153,12 @@ def _leading_revisions(address: Address, connection: Connection) -> Iterator[Non
 
     def made(theirs: Engine) -> Engine:
         settings = settings_of(theirs)
-        if address.dialect.transactional_ddl and not commits(theirs):
+        if address.dialect.transactional_ddl and not is_autocommit(theirs):
             return settings.on(joined_engine(connection))
         return _isolated(settings.on(address.own_engine()), theirs)
 
     try:
-        with leading_to(lead):
+        with redirect_engines(lead):
             yield
     finally:
         for engine in beside.values():
@@ -167,7 +167,7 @@ def _leading_revisions(address: Address, connection: Connection) -> Iterator[Non
 
 def _isolated(ours: Engine, theirs: Engine) -> Engine:
     """Ours, with the isolation level of theirs."""
-    level = "AUTOCOMMIT" if commits(theirs) else settings_of(theirs).isolation
+    level = "AUTOCOMMIT" if is_autocommit(theirs) else settings_of(theirs).isolation
     return ours.execution_options(isolation_level=level) if level else ours
 
 
@@ -213,7 +213,7 @@ class _EnvPy:
         self.engine = connection.engine
         self.engines: dict[Engine, Engine] = {}
         """Ours in place of those that it connects with, set up as those are."""
-        self.known = job.project.databases_of(job.address.known_as, job.x)
+        self.known = job.project.databases_of(job.address.project_url, job.x)
         self.context = context = _context(job)
         self.run_migrations, self.configure = context.run_migrations, context.configure
         self.reached, self.committed, self.is_open = False, False, False
@@ -229,7 +229,7 @@ class _EnvPy:
             self._note_commits_of(self.engine, stack)
             self.stack = stack
             stack.enter_context(self.context)
-            stack.enter_context(leading_to(self._lead))
+            stack.enter_context(redirect_engines(self._lead))
             try:
                 env_py(self.job.project.modules, self.job.project.directory.run_env)
             except Exception as error:
@@ -244,8 +244,8 @@ class _EnvPy:
 
     def _lead(self, engine: Engine) -> Engine:
         address = self.job.address
-        if engine.url in self.known and not is_same(engine.url, address.known_as):
-            return mute_engine(address.url)
+        if engine.url in self.known and not is_same(engine.url, address.project_url):
+            return offline_engine(address.url)
         if engine not in self.engines:
             self.engines[engine] = self._ours_for(engine)
         return self.engines[engine]
@@ -270,7 +270,7 @@ class _EnvPy:
         return _isolated(ours, theirs)
 
     def _is_ours(self, engine: Engine) -> bool:
-        return below(engine) in {below(one) for one in (self.engine, *self.engines.values())}
+        return unwrap(engine) in {unwrap(one) for one in (self.engine, *self.engines.values())}
 
     def _configured(self, *args: Any, **options: Any) -> None:
         if self.job.per_migration:

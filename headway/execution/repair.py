@@ -19,7 +19,7 @@ from headway.dialects.sqlite.undo import put_right
 from headway.dialects.types import VERSIONS
 from headway.errors import RepairRefused, command
 from headway.execution.half import Half, rows_in, take_back
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.scripts.files import Scripts
 from headway.scripts.project import ScriptProject
 from headway.status import judge, version_table
@@ -234,7 +234,7 @@ class Mending:
             plan = self._planned(raw, verdict)
             if expected is not None and plan != expected:
                 raise RepairRefused("The database changed since this was planned. Status again.")
-            with alone(self.project.modules), self.address.connected(raw) as connection:
+            with isolated(self.project.modules), self.address.connected(raw) as connection:
                 self._mender().carry_out(connection, plan)
         return plan
 

@@ -25,7 +25,7 @@ from headway.execution.python import Job
 from headway.execution.run import OnStep
 from headway.execution.statements import Sent, noting, readable
 from headway.isolation.files import Files
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.plan.announced import Announced, announced_by
 from headway.proof.proof import Rendering, reads_of, renderings
 
@@ -177,7 +177,7 @@ class Recorder:
         assert self.migration is not None  # noqa: S101  # judged after it ran
         reads = reads_of(self.job.steps)
         try:
-            with alone(self.job.project.modules):
+            with isolated(self.job.project.modules):
                 span, dialect = self.job.span(current), self.migration.dialect
                 found = renderings(span, dialect, self.job.steps, reads)
         except Exception as error:  # noqa: BLE001  # whatever a script says without a database

@@ -11,7 +11,7 @@ from alembic.operations.batch import BatchOperationsImpl
 from alembic.runtime.environment import EnvironmentContext
 
 from headway.dialects import driver
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.isolation.running import patched
 from headway.plan import plans
 from headway.plan.announced import Announced, announced_by
@@ -62,7 +62,7 @@ def hear(span: Span) -> Heard:
         as_sql=True,
         destination_rev=span.target,
     )
-    options = environment.untold
+    options = environment.options_without_callbacks
     running: list[str] = []
     rebuilds: list[Rebuild] = []
     invoke = AbstractOperations.invoke
@@ -89,7 +89,7 @@ def hear(span: Span) -> Heard:
             )
 
     with (
-        alone(project.modules),
+        isolated(project.modules),
         context,
         patched(AbstractOperations, "invoke", note),
         patched(BatchOperationsImpl, "flush", flush),

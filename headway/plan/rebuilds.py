@@ -14,7 +14,7 @@ from headway.dialects.driver import own, raw_of
 from headway.dialects.sqlite import objects
 from headway.dialects.sqlite.objects import COPY, Lost, Said
 from headway.plan.operations import Rebuild
-from headway.scripts.unsaid import unsaid
+from headway.scripts.alembic_log import silence_alembic_log
 
 
 @contextlib.contextmanager
@@ -51,7 +51,7 @@ def lost_by(rebuild: Rebuild, connection: Connection) -> list[Lost]:
             with contextlib.suppress(sqlite3.Error):  # with a function of the application's own
                 raw.execute(one.sql)
         before = objects.read(raw)
-        with unsaid(), warnings.catch_warnings():
+        with silence_alembic_log(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they say half of what is said here
             operations = Operations(MigrationContext.configure(empty))
             with operations.batch_alter_table(table, recreate="always"):

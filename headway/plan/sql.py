@@ -15,7 +15,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from headway.connections.address import Address
 from headway.dialects import driver
 from headway.errors import HeadwayError, PreviewImpossible
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.plan import plans
 from headway.plan.plans import Direction
 from headway.scripts.environment import Environment
@@ -59,7 +59,7 @@ def render(span: Span) -> str:
             "it sent."
         )
     buffer = Statements()
-    with alone(span.project.modules):
+    with isolated(span.project.modules):
         try:
             write(span, dialect_of(span.address.url, environment), buffer)
         except HeadwayError:
@@ -104,7 +104,7 @@ def write(
     config: Config | None = None,
     steps: Sequence[Any] | None = None,
 ) -> MigrationContext:
-    """Write the statements to a buffer, one `write` each. The caller has called `alone`.
+    """Write the statements to a buffer, one `write` each. The caller has called `isolated`.
 
     With `config` its revisions see another configuration, and with `steps` others run.
     """
@@ -118,7 +118,7 @@ def write(
         starting_rev=tuple(span.start) or None,
         destination_rev=span.target,
     )
-    options = environment.untold
+    options = environment.options_without_callbacks
     options |= {"literal_binds": True, "output_buffer": buffer}
     if span.address.dialect.transactional_ddl:
         options["transactional_ddl"] = True

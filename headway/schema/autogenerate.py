@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, Engine
 
 from headway.connections.address import Address
 from headway.errors import EnvironmentFailed, ScriptsUnreadable
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.plan.plans import in_our_words
 from headway.schema.build import Building
 from headway.scripts.project import ScriptProject
@@ -62,7 +62,7 @@ def revise(
         "rev_id": revision_id,
         "depends_on": list(depends_on) or None,
     }
-    with alone(project.modules):
+    with isolated(project.modules):
         return _written(project, address, asked, empty=empty)
 
 
@@ -79,7 +79,7 @@ def merge(
         raise ScriptsUnreadable(
             f"There is no revision in {project.folder} to join: `revise` first."
         )
-    with alone(project.modules), _templated(project), _words(project, "heads"):
+    with isolated(project.modules), _templated(project), _words(project, "heads"):
         script = project.directory.generate_revision(
             revision_id or new_id(),
             message,
@@ -104,7 +104,7 @@ def _written(
         if empty:
             context = EnvironmentContext(config, project.directory, fn=lambda *_: [])
             with context:
-                context.configure(dialect_name="sqlite", **environment.untold)
+                context.configure(dialect_name="sqlite", **environment.options_without_callbacks)
                 revisions.run_no_autogenerate(tuple(project.heads), context.get_context())
         else:
             _generate(project, address, revisions)

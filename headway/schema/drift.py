@@ -17,7 +17,7 @@ from headway.connections.address import Address
 from headway.dialects import Ground, dialect_of
 from headway.errors import DatabaseUnstamped, EnvironmentFailed, HeadwayError
 from headway.execution import failures
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.schema import adopt as adopting
 from headway.schema.adopt import Match
 from headway.schema.build import Building, targets_of
@@ -103,7 +103,7 @@ class Comparison:
 
     def drift(self, connection: Connection, current: tuple[str, ...]) -> Drift:
         """Compare a database with what its revisions make, and that with the models."""
-        with alone(self.project.modules):
+        with isolated(self.project.modules):
             with self._reading(connection) as default:
                 grounds = list(self.building.grounds(connection))
             wanted = self._reference(connection, grounds, current, default)
@@ -119,7 +119,7 @@ class Comparison:
     def closest(self, connection: Connection) -> Match:
         """The revisions that a database without a version is at, or is closest to."""
         dialect = dialect_of(connection)
-        with alone(self.project.modules):
+        with isolated(self.project.modules):
             with self._reading(connection) as default:
                 grounds = list(self.building.grounds(connection))
                 live = dialect.facts(connection)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, MetaData, StaticPool, Table, create_engine, e
 from headway.dialects.driver import Raw
 from headway.dialects.facts import Fact, Key
 from headway.plan.sql import Offline, Statements
-from headway.scripts.unsaid import unsaid
+from headway.scripts.alembic_log import silence_alembic_log
 
 ALTERS = (ops.AlterColumnOp, ops.DropConstraintOp, ops.AddConstraintOp)
 READS = ("SELECT", "PRAGMA", "BEGIN")
@@ -23,7 +23,7 @@ def mend(connection: Connection, operation: Any) -> str | None:
     an empty copy of the table.
     """
     try:
-        with unsaid(), warnings.catch_warnings():
+        with silence_alembic_log(), warnings.catch_warnings():
             # Advice for people who write revisions: of options that only mean something elsewhere.
             warnings.simplefilter("ignore", UserWarning)
             if connection.dialect.name == "sqlite" and _rebuilds(operation):
