@@ -136,11 +136,11 @@ class Address:
     def peek(self, raw: Raw, table: VersionTable) -> Peek:
         """Where it stands, as far as the driver can tell. Writes nothing, ends nothing."""
         if self.connection is not None and self.is_shared:
-            seen = self.dialect.peek_within(self.connection, table)
+            peek = self.dialect.peek_within(self.connection, table)
         else:
-            seen = self.dialect.peek(raw, table)
-        refuse_no_version(table.name, seen.versions)
-        return seen
+            peek = self.dialect.peek(raw, table)
+        refuse_no_version(table.name, peek.versions)
+        return peek
 
     @contextmanager
     def connected(self, raw: Raw) -> Iterator[Connection]:

@@ -126,7 +126,7 @@ def _run_and_prove(move: Move, name: str) -> None:
     try:
         trace = Trace()
         _run(replace(move, listener=trace.watch))
-        if why := _unlike(draft, trace, move.address.url):
+        if why := _why_different(draft, trace, move.address.url):
             _remember_why(move, name, why)
         else:
             with contextlib.suppress(HeadwayError):  # the database is made; a template is no need
@@ -191,7 +191,7 @@ def _why_not(draft: Draft, dialect: str) -> str | None:
     return draft.trace.why_momentary(filled, dialect)
 
 
-def _unlike(draft: Draft, trace: Trace, url: URL) -> str | None:
+def _why_different(draft: Draft, trace: Trace, url: URL) -> str | None:
     """Why this second build is not what the draft is."""
     if trace.digest != draft.trace.digest:
         return "its statements differ from database to database"

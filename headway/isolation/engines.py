@@ -134,7 +134,7 @@ _redirects: list[Redirect] = []
 
 @contextlib.contextmanager
 def redirect_engines(redirect: Redirect) -> Iterator[None]:
-    """Within `redirected_engines`: give this instead of each engine that the project connects with."""
+    """Within `redirected_engines`: decide what each engine of the project is replaced by."""
     _redirects.append(redirect)
     try:
         yield

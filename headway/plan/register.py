@@ -111,14 +111,14 @@ def _texts(
         with Operations.context(context.get_context()):
             return {
                 name: {
-                    way: _said(project, name, way, buffer, environment.run_arguments)
+                    way: _rendered(project, name, way, buffer, environment.run_arguments)
                     for way in ("upgrade", "downgrade")
                 }
                 for name in ids
             }
 
 
-def _said(
+def _rendered(
     project: ScriptProject, name: str, way: str, buffer: Statements, arguments: Mapping[str, Any]
 ) -> str | None:
     buffer.found.clear()
@@ -131,8 +131,8 @@ def _said(
 
 
 def _labels_of(project: ScriptProject, name: str) -> tuple[str, ...]:
-    said = getattr(project.directory.get_revision(name).module, "branch_labels", None)
-    return (said,) if isinstance(said, str) else tuple(said or ())
+    labels = getattr(project.directory.get_revision(name).module, "branch_labels", None)
+    return (labels,) if isinstance(labels, str) else tuple(labels or ())
 
 
 def keep(folder: Path, texts: Mapping[str, str]) -> None:
