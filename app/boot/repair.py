@@ -12,7 +12,7 @@ from headway import history
 from headway.connections.lock import NAME as LOCK
 from headway.connections.lock import database_lock
 from headway.dialects import dialect_of
-from headway.dialects.driver import raw_of
+from headway.dialects.driver import dbapi_connection
 from headway.dialects.reach import connect, reaching
 from headway.errors import RepairRefused
 from headway.execution.repair import Repairer, RepairPlan, Verdict
@@ -72,4 +72,6 @@ def read_history(limit: int | None = None) -> list[history.Row]:
 def lock_holder() -> Holder | None:
     """Who is migrating the catalog right now; None if nobody is."""
     with connect(db.engine) as connection, reaching(db.engine.url):
-        return dialect_of(connection).lock(raw_of(connection), db.engine.url, LOCK).holder()
+        return (
+            dialect_of(connection).lock(dbapi_connection(connection), db.engine.url, LOCK).holder()
+        )

@@ -102,7 +102,7 @@ class Work:
         """The first row of a query that only reads; None if there is none."""
         address = _member(target).address
         with address.open() as raw:
-            address.dialect.only_read(raw)
+            address.dialect.set_read_only(raw)
             with address.connected(raw) as connection:
                 try:
                     row = connection.exec_driver_sql(query).first()

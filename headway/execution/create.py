@@ -24,9 +24,9 @@ from headway.execution.templates import (
     Draft,
     Template,
     draft_url,
+    find_template,
     is_plain,
     keep,
-    known_template,
     template_name,
 )
 from headway.isolation.isolated import isolated
@@ -69,7 +69,7 @@ def create(
         _run(built)
         return ends
     name = template_name(built)
-    template = known_template(built, name)
+    template = find_template(built, name)
     if isinstance(template, Template) and _copied(built, template):
         return ends
     if isinstance(template, str):  # why there is none

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from alembic.runtime.migration import MigrationContext
 
 from headway.dialects import VersionTable, dialect_of
-from headway.dialects.driver import raw_of
+from headway.dialects.driver import dbapi_connection
 from headway.dialects.reach import reaching
 from headway.execution.failures import CATALOG_OPTIONS, GuardOptions, refuse_leaving
 from headway.execution.run import OnStep, Run, StepsOf
@@ -51,9 +51,9 @@ def guarded(
         snapshot = None
         if options.snapshot and not options.joins:
             label = "+".join(heads) or "base"
-            snapshot = dialect.snapshot(raw_of(connection), connection.engine.url, label)
+            snapshot = dialect.snapshot(dbapi_connection(connection), connection.engine.url, label)
         try:
-            ready = dialect.joining if options.joins else dialect.migrating
+            ready = dialect.savepoint if options.joins else dialect.migrating
             versions = VersionTable(name=context.version_table, schema=context.version_table_schema)
             with ready(connection, versions) as rows:
                 run = Run(context, connection, dialect, scripts, me, steps, rows, on_step, options)

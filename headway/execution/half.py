@@ -39,7 +39,7 @@ class Half:
         source = Path(script).read_bytes().decode(errors="replace") if script else None
 
         def is_named(key: str) -> bool:
-            names = dialect.subjects(key)
+            names = dialect.object_names(key)
             return not names or source is None or any(_names(source, name) for name in names)
 
         others = [
@@ -63,7 +63,7 @@ class Half:
         """What a person has to look at, in words."""
         lines = [self.note] if self.note else []
         if self.others:
-            names = ", ".join(map(self.dialect.spoken, self.others))
+            names = ", ".join(map(self.dialect.describe, self.others))
             lines.append(
                 "Made or changed since, and not named in the script, so it stays: "
                 f"{names}. See that none of it is the revision's."
@@ -76,7 +76,7 @@ class Half:
         _, found, _ = self.dialect.comparable(self.before, image)
         if not (left := self.dialect.differences(self.expected, found)):
             return
-        names = ", ".join(map(self.dialect.spoken, left))
+        names = ", ".join(map(self.dialect.describe, left))
         if self.dialect.transactional_ddl:
             after = "All of the repair was rolled back"
         else:

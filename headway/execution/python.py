@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, event
 
 from headway.connections.address import Address
-from headway.dialects.driver import Raw, engine_on, notes_of, raw_of, shown
+from headway.dialects.driver import Raw, dbapi_connection, display_url, engine_on, notes_of
 from headway.dialects.urls import is_same
 from headway.errors import DatabaseTorn, EnvironmentFailed, command
 from headway.execution.failures import GuardOptions
@@ -144,8 +144,8 @@ def _redirected_revision_engines(address: Address, connection: Connection) -> It
             return theirs  # a database that nobody else sees
         if theirs.dialect.name != connection.dialect.name:
             raise EnvironmentFailed(
-                f"A revision connects to {shown(theirs.url)}, which is another kind of database "
-                f"than {address}. Its work on that is nothing that could be taken back."
+                f"A revision connects to {display_url(theirs.url)}, which is another kind of "
+                f"database than {address}. Its work on that is nothing that could be taken back."
             )
         if theirs not in beside:
             beside[theirs] = made(theirs)
@@ -261,7 +261,7 @@ class _EnvPy:
                     "env.py connects with other arguments than when it was asked for this "
                     "database a moment ago. Nothing was changed. Let them depend on nothing else."
                 )
-            raw = raw_of(self.main)
+            raw = dbapi_connection(self.main)
             plain = engine_on(raw, address.url)
             is_prepared = address.setup is not None and captured.begins
             ours = settings.on(plain, notes=notes_of(raw) if is_prepared else None)
@@ -342,7 +342,7 @@ class _EnvPy:
             raise EnvironmentFailed(self._missed())
 
     def _missed(self) -> str:
-        urls = ", ".join(shown(url) for url in self.known_urls)
+        urls = ", ".join(display_url(url) for url in self.known_urls)
         return f"env.py ran and did not touch {self.job.address}. " + (
             f"It migrates the databases that it knows of itself: give the URL of one: {urls}."
             if urls

@@ -79,7 +79,7 @@ class _Listener:
 
 def _query(connection: Connection, query: str) -> list[Any]:
     """The rows, asked of the driver in the transaction that is open."""
-    with contextlib.closing(driver.raw_of(connection).cursor()) as cursor:
+    with contextlib.closing(driver.dbapi_connection(connection).cursor()) as cursor:
         cursor.execute(query)
         return list(cursor.fetchall())
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from headway import history
 from headway.dialects import Dialect, RowGuard
-from headway.dialects.driver import raw_of
+from headway.dialects.driver import dbapi_connection
 from headway.errors import ForeignKeysBroken, HeadwayError, ObjectsLost, RowsLost
 from headway.execution.failures import (
     GuardOptions,
@@ -259,7 +259,7 @@ class Run:
         if not self.options.joins:
             self._roll_back()
         elif self.transaction.is_lost:  # what is left is this step's, and locks our note out
-            raw_of(self.connection).rollback()
+            dbapi_connection(self.connection).rollback()
         self.torn = self.running is not None and stays and self._differs(error)
         if self.running is None or not self._announces(self.steps[self.running]):
             self._forget_undone()
@@ -276,7 +276,9 @@ class Run:
     def _roll_back(self) -> None:
         self.connection.rollback()
         if self.dialect.transactional_ddl and not self.connection.invalidated:
-            raw_of(self.connection).rollback()  # one that a revision began with the driver
+            dbapi_connection(
+                self.connection
+            ).rollback()  # one that a revision began with the driver
             self.connection.rollback()
 
     def _differs(self, error: BaseException) -> bool:

@@ -93,7 +93,7 @@ def offline_engine(url: URL, on_statement: Callable[[str], None] = lambda _: Non
 
     event.listen(engine, "set_connection_execution_options", options)
     _report_server_attributes(engine.dialect, on_statement)
-    return driver.own(engine)
+    return driver.register_engine(engine)
 
 
 def _report_server_attributes(dialect: Dialect, on_statement: Callable[[str], None]) -> None:
@@ -168,8 +168,8 @@ def refuse_engine(engine: Engine) -> Engine:
     if is_memory(engine.url):
         return engine
     raise EnvironmentFailed(
-        f"The scripts connect to a database ({driver.shown(engine.url)}) while they are only read. "
-        "Nothing was sent to it. Let them connect in `upgrade()`, or in env.py."
+        f"The scripts connect to a database ({driver.display_url(engine.url)}) while they are only "
+        "read. Nothing was sent to it. Let them connect in `upgrade()`, or in env.py."
     )
 
 
@@ -198,9 +198,9 @@ class _SharedConnection:
 
 def joined_engine(main: Connection) -> Engine:
     """An engine whose connections are this session, and their transactions savepoints in it."""
-    raw = driver.raw_of(main)
+    raw = driver.dbapi_connection(main)
     pool = StaticPool(lambda: _SharedConnection(raw), dialect=main.dialect)
-    engine = driver.own(Engine(pool, main.dialect, main.engine.url))
+    engine = driver.register_engine(Engine(pool, main.dialect, main.engine.url))
     open_ones: list[str] = []
 
     def begin(connection: Connection) -> None:

@@ -80,14 +80,14 @@ class OwnModules:
 
     def settle(self) -> None:
         """What they keep now is what every database begins with."""
-        kept, self._walk = self._look()
+        kept, self._walk = self._walk_modules()
         self._kept.update(kept)
         self._tables = list(self._walk.tables)
 
     def settle_tables(self) -> None:
         """The tables that models have declared by now are those that every database begins with."""
         if self._kept:
-            self._tables = self._look()[1].tables
+            self._tables = self._walk_modules()[1].tables
 
     def left(self) -> str | None:
         """The first module that keeps another thing than when it was imported; None if none does.
@@ -106,7 +106,7 @@ class OwnModules:
         return why or self.nondeterministic
 
     def _left(self) -> tuple[str | None, list[tuple[str, int]]]:
-        kept, walk = self._look()
+        kept, walk = self._walk_modules()
         for name, (module, before) in self._kept.items():
             if kept[name][1] != before or sys.modules.get(name) is not module:
                 return name, walk.tables
@@ -117,7 +117,7 @@ class OwnModules:
         walk = Walk(self._kept, by_value=True)
         return {name: walk.module(one) for name, (one, _) in self._kept.items()}, walk.unknown
 
-    def _look(self) -> tuple[dict[str, tuple[ModuleType, Any]], Walk]:
+    def _walk_modules(self) -> tuple[dict[str, tuple[ModuleType, Any]], Walk]:
         walk = Walk(self._kept)
         kept = {name: (one, walk.module(one)) for name, (one, _) in self._kept.items()}
         return kept, walk
@@ -142,7 +142,7 @@ class OwnModules:
             yield
 
     def _executing(self, execute: Callable[..., None]) -> Callable[..., None]:
-        def execute_and_look(loader: Any, module: ModuleType) -> None:
+        def execute_and_record(loader: Any, module: ModuleType) -> None:
             if not in_project() or not self._is_own(module):
                 with _unwatched(is_needed=self._importing is not None):
                     execute(loader, module)
@@ -159,7 +159,7 @@ class OwnModules:
                 names, self._importing = self._importing, None
             self._mark(names)
 
-        return execute_and_look
+        return execute_and_record
 
     def _is_own(self, module: ModuleType) -> bool:
         """True for what is imported from the project's folders; a revision is no module."""

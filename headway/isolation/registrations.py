@@ -182,7 +182,7 @@ def _for_new_connections(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def listener(*arguments: Any, **named: Any) -> None:
         record = named["connection_record"] if named else arguments[1]
-        if not driver.is_there(record):
+        if not driver.is_existing(record):
             function(*arguments, **named)
 
     return listener

@@ -65,10 +65,10 @@ def render(span: Span) -> str:
         except HeadwayError:
             raise
         except (Exception, SystemExit) as error:
-            said = " ".join(f"{type(error).__name__}: {error}".split())
+            message = " ".join(f"{type(error).__name__}: {error}".split())
             raise PreviewImpossible(
                 f"The SQL cannot be shown without running it: a revision asks the database "
-                f"({said[:200]}). `--rehearse` runs it on a copy and shows what it sent."
+                f"({message[:200]}). `--rehearse` runs it on a copy and shows what it sent."
             ) from error
     return note(environment.unwritten) + "\n\n".join(buffer.found) + "\n"
 
@@ -113,7 +113,7 @@ def write(
     context = EnvironmentContext(
         config or project.config_for(span.address.url, span.x),
         project.directory,
-        fn=lambda *asked: plans.fresh(project, found(*asked)) if steps is None else steps,
+        fn=lambda *arguments: plans.fresh(project, found(*arguments)) if steps is None else steps,
         as_sql=True,
         starting_rev=tuple(span.start) or None,
         destination_rev=span.target,

@@ -114,7 +114,7 @@ class Reads:
                 yield
             finally:
                 sys.setprofile(before)
-        self._look_at_names()
+        self._check_names()
 
     def note(self, what: str) -> None:
         """It read this."""
@@ -193,7 +193,7 @@ class Reads:
                 return
         self._note_read(frame, f"the file {path or file!r}")
 
-    def _look_at_names(self) -> None:
+    def _check_names(self) -> None:
         for code, names, kind in list(self._codes.values()):
             own = kind is Kind.OWN
             if self.why is None and (
