@@ -29,15 +29,15 @@ from headway.errors import (
 from headway.execution import create
 from headway.execution.migration import Move
 from headway.execution.rehearsal import Rehearsal, rehearse
-from headway.execution.repair import Mending, Repair, Verdict
+from headway.execution.repair import DatabaseRepair, RepairPlan, Verdict
 from headway.execution.run import OnStep
 from headway.plan import plans
-from headway.plan.operations import hear
+from headway.plan.operations import record_operations
 from headway.plan.plans import Direction, Plan
 from headway.plan.risks import Risk, notes, predict, squawk
 from headway.plan.sql import Span, render
 from headway.schema.adopt import Match
-from headway.schema.drift import Comparison, Drift, unlike
+from headway.schema.drift import Comparison, Drift, no_match_error
 from headway.schema.sync import Sync, sync
 from headway.scripts.project import ScriptProject
 from headway.types import Outcome, Position, Status
@@ -75,9 +75,9 @@ class Database:
             with self.address.open() as raw:
                 peek = self.address.peek(raw, table)
                 answered = (time.perf_counter() - began) * 1000
-                seen = verdict.judge(self.project, self.address, table, peek, raw)
-                warning = pooler_in_the_way(self.address, raw) if seen.pending else None
-                return replace(seen, milliseconds=answered, reason=seen.reason or warning)
+                status = verdict.judge(self.project, self.address, table, peek, raw)
+                warning = pooler_in_the_way(self.address, raw) if status.pending else None
+                return replace(status, milliseconds=answered, reason=status.reason or warning)
         except (DatabaseUnreachable, DatabaseDenied, DatabaseDamaged, DatabaseInUse) as error:
             return Status(
                 position=Position.UNREACHABLE, heads=self.project.heads, reason=str(error)
@@ -93,7 +93,7 @@ class Database:
         way = Direction(direction) if direction else None
         way = way or plans.direction_of(self.project, target, current)
         steps = plans.alembic_steps(self.project, way, target, current)
-        known = self._move(way, target).recording(current, steps)
+        recording = self._move(way, target).recording(current, steps)
         environment = self.project.environment_for(self.address.url, self.x)
         return Plan(
             database=str(self.address),
@@ -103,8 +103,8 @@ class Database:
             current=current,
             steps=plans.described(self.project, plans.step_names(steps, way)),
             environment=f"{environment.mode}: {environment.why}",
-            replays=None if known is None else known.why_not is None,
-            why=_why(known.why_not) if known else "the first run of this upgrade will tell",
+            replays=None if recording is None else recording.why_not is None,
+            why=_why(recording.why_not) if recording else "the first run of this upgrade will tell",
         )
 
     def preview(self, plan: Plan) -> str:
@@ -117,12 +117,12 @@ class Database:
         Heard from the revisions without running them, and asked of the database; with squawk
         installed, what it says of the SQL for PostgreSQL too.
         """
-        heard = hear(self._span(plan))
-        found = notes(heard, self.address.dialect.name)
+        recorded = record_operations(self._span(plan))
+        found = notes(recorded, self.address.dialect.name)
         if plan.current:
             with self.address.open() as raw, self.address.connected(raw) as connection:
-                found += predict(heard, connection)
-        if self.address.dialect.name == "postgresql" and not heard.unheard:
+                found += predict(recorded, connection)
+        if self.address.dialect.name == "postgresql" and not recorded.incomplete:
             with suppress(PreviewImpossible):
                 found += squawk(self.preview(plan))
         return found
@@ -204,25 +204,27 @@ class Database:
 
     # --- mend -------------------------------------------------------------------------------
 
-    def plan_repair(self, verdict: Verdict | None = None) -> Repair:
+    def plan_repair(self, verdict: Verdict | None = None) -> RepairPlan:
         """What a repair would do now. No lock, nothing written.
 
         `verdict` is a person's word on a torn revision, `applied` or `not-applied`; without it
         its half is to be taken back. Raises RepairRefused if that would lose something.
         """
-        return self._mending.plan(verdict)
+        return self._repair.plan(verdict)
 
-    def repair(self, verdict: "Verdict | Repair | None" = None) -> Repair:
+    def repair(self, verdict: "Verdict | RepairPlan | None" = None) -> RepairPlan:
         """Take back the half of a torn revision, and what killed runs left; what was done.
 
         Given a plan, it is done as shown. Raises RepairRefused if it would lose something, or if
         another plan would be made by now.
         """
-        return self._mending.do(verdict)
+        return self._repair.run(verdict)
 
     @property
-    def _mending(self) -> Mending:
-        return Mending(project=self.project, address=self.address, x=self.x, policy=self.policy)
+    def _repair(self) -> DatabaseRepair:
+        return DatabaseRepair(
+            project=self.project, address=self.address, x=self.x, policy=self.policy
+        )
 
     # --- copies -----------------------------------------------------------------------------
 
@@ -262,11 +264,11 @@ class Database:
         Raises MigrationFailed where one of them cannot be, and DatabaseDenied where the account
         may make no database.
         """
-        seen = self.status()
-        if seen.newer:
-            raise verdict.refusal(self.address, seen) or DatabaseAhead()
+        status = self.status()
+        if status.newer:
+            raise verdict.refusal(self.address, status) or DatabaseAhead()
         with self.address.open() as raw, self.address.connected(raw) as connection:
-            return self._comparison.drift(connection, seen.current)
+            return self._comparison.drift(connection, status.current)
 
     def adopt(self) -> Match:
         """Find the revisions that a database without a version is at, and stamp it.
@@ -275,18 +277,20 @@ class Database:
         and each difference, if it is at none; `stamp` takes your word instead. A database that
         has a version is left alone.
         """
-        seen = self.status()
+        status = self.status()
         if not self.project.scripts.by_id:
             raise ScriptsUnreadable(
                 f"There is no revision in {self.project.folder} that a database could be. Write "
                 "the first: `revise`."
             )
-        if seen.current:
-            return Match(revision=", ".join(seen.current), revisions=seen.current, differences=())
+        if status.current:
+            return Match(
+                revision=", ".join(status.current), revisions=status.current, differences=()
+            )
         with self.address.open() as raw, self.address.connected(raw) as connection:
             match = self._comparison.closest(connection)
         if match.differences:
-            raise unlike(self.address, match)
+            raise no_match_error(self.address, match)
         self._move(Direction.STAMP, match.revisions).make()
         return match
 
@@ -320,7 +324,9 @@ class Database:
         ):
             writing = connection.execution_options(write=True)
             with writing.begin() if not self.address.is_shared else writing.begin_nested():
-                yield Operations(MigrationContext.configure(writing, opts=environment.untold))
+                yield Operations(
+                    MigrationContext.configure(writing, opts=environment.options_without_callbacks)
+                )
 
 
 def _why(why_not: str | None) -> str:

@@ -62,28 +62,28 @@ def _refuse_two_schemas(address: Address, path: str | None, given: str | None) -
 
 
 def judge(
-    project: ScriptProject, address: Address, table: VersionTable, seen: Peek, raw: Raw
+    project: ScriptProject, address: Address, table: VersionTable, peek: Peek, raw: Raw
 ) -> Status:
     """Where a database stands, from what the driver saw of it."""
     if address.dialect.name == "postgresql" and not address.is_shared:
         _refuse_missing_schema(address, raw)
-    if seen.has_history:
+    if peek.has_history:
         with address.connected(raw) as connection:
             full = status_of(connection, project.scripts, table)
         if full.torn or full.position in (Position.AHEAD, Position.AT_HEAD, Position.BEHIND):
             return full
-    if any(version not in project.scripts.by_id for version in seen.versions):
+    if any(version not in project.scripts.by_id for version in peek.versions):
         with address.connected(raw) as connection:
             tables = address.dialect.tables(connection)
-        seen = replace(seen, tables=frozenset(tables))
-    position = _position(project, table, seen)
+        peek = replace(peek, tables=frozenset(tables))
+    position = _position(project, table, peek)
     return Status(
         position=position,
-        current=seen.versions,
+        current=peek.versions,
         heads=project.heads,
-        pending=pending(project, seen.versions),
-        newer=tuple(v for v in seen.versions if v not in project.scripts.by_id),
-        leftovers=seen.leftovers,
+        pending=pending(project, peek.versions),
+        newer=tuple(v for v in peek.versions if v not in project.scripts.by_id),
+        leftovers=peek.leftovers,
     )
 
 
@@ -114,55 +114,55 @@ def pending(project: ScriptProject, current: tuple[str, ...]) -> tuple[str, ...]
     return project.memory[key]  # type: ignore[no-any-return]
 
 
-def _position(project: ScriptProject, table: VersionTable, seen: Peek) -> Position:
-    if seen.leftovers:
+def _position(project: ScriptProject, table: VersionTable, peek: Peek) -> Position:
+    if peek.leftovers:
         return Position.TORN
-    known = [version for version in seen.versions if version in project.scripts.by_id]
-    if not seen.versions:
+    recognized = [version for version in peek.versions if version in project.scripts.by_id]
+    if not peek.versions:
         if not project.scripts.by_id:
             return Position.AT_HEAD  # of a project that has no revision yet
-        others = seen.tables - {table.name, history.NAME}
+        others = peek.tables - {table.name, history.NAME}
         # Another program's tables in the same database are no reason to refuse: only those
         # that our own scripts would make are.
         ours = any(project.scripts.names(name) for name in others)
         return Position.UNSTAMPED if ours else Position.EMPTY
-    if len(known) < len(seen.versions):
-        if known:
+    if len(recognized) < len(peek.versions):
+        if recognized:
             return Position.DIVERGED
-        others = seen.tables - {table.name, history.NAME}
+        others = peek.tables - {table.name, history.NAME}
         ours = any(project.scripts.names(name) for name in others)
         return Position.AHEAD if ours else Position.FOREIGN
-    return Position.BEHIND if pending(project, seen.versions) else Position.AT_HEAD
+    return Position.BEHIND if pending(project, peek.versions) else Position.AT_HEAD
 
 
-def refusal(address: Address, seen: Status) -> HeadwayError | None:
+def refusal(address: Address, status: Status) -> HeadwayError | None:
     """Why this database must not be moved; None if it may be."""
-    unknown = ", ".join(seen.newer)
-    if seen.position is Position.TORN:
+    unknown = ", ".join(status.newer)
+    if status.position is Position.TORN:
         what = (
-            f"revision {seen.torn} began and never ended, so half of it may be there"
-            if seen.torn
-            else f"a batch operation of another tool broke and left {', '.join(seen.leftovers)}"
+            f"revision {status.torn} began and never ended, so half of it may be there"
+            if status.torn
+            else f"a batch operation of another tool broke and left {', '.join(status.leftovers)}"
         )
         return DatabaseTorn(
             f"{address}: {what}. Nothing was changed. `{command('status')}` shows what is there; "
             f"`{command('repair')}` mends it.",
-            revision=seen.torn,
+            revision=status.torn,
         )
-    if seen.position is Position.FOREIGN:
+    if status.position is Position.FOREIGN:
         return DatabaseForeign(
             f"{address} is at {unknown}, which these scripts do not have, and none of its tables "
             "is one that they make: it is another project's. Nothing was changed. Check the URL "
             "and the scripts.",
-            current=seen.current,
+            current=status.current,
         )
-    if seen.position in (Position.AHEAD, Position.DIVERGED):
+    if status.position in (Position.AHEAD, Position.DIVERGED):
         return DatabaseAhead(
             f"{address} is at {unknown}, which these scripts do not have: a newer release was "
             "here. Nothing was changed. Use that release, or its downgrade.",
-            current=seen.current,
+            current=status.current,
         )
-    if seen.position is Position.UNSTAMPED:
+    if status.position is Position.UNSTAMPED:
         return DatabaseUnstamped(
             f"{address} has tables of this project and no version. Nothing was changed. `adopt` "
             "finds the revision it is and stamps it; `stamp` takes your word.",
@@ -285,6 +285,6 @@ def _out_of_order(
     """
     if not rows:
         return ()
-    vouched = {row.revision for row in rows.values() if row.action in ("stamp", "adopt")}
-    known = scripts.ancestors(vouched) | rows.keys()
-    return tuple(sorted(scripts.ancestors(current) & scripts.by_id.keys() - known))
+    stamped = {row.revision for row in rows.values() if row.action in ("stamp", "adopt")}
+    applied = scripts.ancestors(stamped) | rows.keys()
+    return tuple(sorted(scripts.ancestors(current) & scripts.by_id.keys() - applied))

@@ -9,21 +9,21 @@ from typing import Any
 import click
 from sqlalchemy import MetaData
 
-from headway.cli.group import Standalone
+from headway.cli.group import ErrorGroup
 from headway.cli.options import careful, on_any_database, on_database
 from headway.cli.output import Exit, as_json, print_json, print_table
 from headway.cli.repair import agree, repairing
 from headway.cli.scripts import history, merge, revise, validate
 from headway.database import Database
 from headway.execution.repair import Verdict
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.isolation.modules import Modules
 from headway.plan.plans import Plan, direction_of
 from headway.plan.sql import Span, render
 from headway.types import Outcome, Position, Status
 
 
-@click.group("migrate", cls=Standalone)
+@click.group("migrate", cls=ErrorGroup)
 @click.version_option(package_name="headway", prog_name="headway")
 def migrate() -> None:
     """Any database, any Alembic script directory; no catalog is needed.
@@ -48,26 +48,26 @@ for command in (history, validate, revise, merge):
 @click.option("--check", is_flag=True, help="Exit with 3 unless it is at head.")
 def status(database: Database, as_json: bool, check: bool) -> None:
     """Show where a database stands and what to do next."""
-    seen = database.status()
+    found = database.status()
     if as_json:
-        print_json(asdict(seen) | {"direction": seen.direction, "next": seen.next_step})
+        print_json(asdict(found) | {"direction": found.direction, "next": found.next_step})
     else:
-        _show(seen)
-    if check and seen.position is not Position.AT_HEAD:
+        _show_status(found)
+    if check and found.position is not Position.AT_HEAD:
         raise click.exceptions.Exit(Exit.FOUND)
 
 
-def _show(seen: Status) -> None:
+def _show_status(found: Status) -> None:
     rows = [
-        ("position", seen.position.value.replace("_", " ")),
-        ("current", ", ".join(seen.current) or "none"),
-        ("head", ", ".join(seen.heads) or "none"),
-        ("pending", str(len(seen.pending))),
+        ("position", found.position.value.replace("_", " ")),
+        ("current", ", ".join(found.current) or "none"),
+        ("head", ", ".join(found.heads) or "none"),
+        ("pending", str(len(found.pending))),
     ]
-    if seen.milliseconds is not None:
-        rows.append(("answered in", f"{seen.milliseconds:.1f} ms"))
+    if found.milliseconds is not None:
+        rows.append(("answered in", f"{found.milliseconds:.1f} ms"))
     print_table(("", ""), rows)
-    for line in (seen.reason, seen.next_step):
+    for line in (found.reason, found.next_step):
         if line:
             click.echo(line)
 
@@ -172,7 +172,7 @@ def check(database: Database, as_json: bool) -> None:
 @as_json
 def upgrade(database: Database, target: str, as_json: bool) -> None:
     """Bring a database to a target: all of the steps or, where it can, none."""
-    _told(database.upgrade(target, **_progress(as_json)), as_json=as_json)
+    _show_outcome(database.upgrade(target, **_progress(as_json)), as_json=as_json)
 
 
 @migrate.command()
@@ -182,7 +182,7 @@ def upgrade(database: Database, target: str, as_json: bool) -> None:
 @as_json
 def downgrade(database: Database, target: str, as_json: bool) -> None:
     """Take a database back to a target: -1 (after --), base, a revision."""
-    _told(database.downgrade(target, **_progress(as_json)), as_json=as_json)
+    _show_outcome(database.downgrade(target, **_progress(as_json)), as_json=as_json)
 
 
 @migrate.command()
@@ -191,7 +191,7 @@ def downgrade(database: Database, target: str, as_json: bool) -> None:
 @as_json
 def stamp(database: Database, target: str, as_json: bool) -> None:
     """Say that a database is at a target, and run nothing."""
-    _told(database.stamp(target), as_json=as_json)
+    _show_outcome(database.stamp(target), as_json=as_json)
 
 
 @migrate.command()
@@ -200,7 +200,7 @@ def stamp(database: Database, target: str, as_json: bool) -> None:
 @as_json
 def create(database: Database, target: str, as_json: bool) -> None:
     """Make a new database, at a target."""
-    _stands(database, database.create(target), as_json=as_json, how="is made, at")
+    _show_current(database, database.create(target), as_json=as_json, how="is made, at")
 
 
 @migrate.command()
@@ -209,12 +209,12 @@ def create(database: Database, target: str, as_json: bool) -> None:
 def adopt(database: Database, as_json: bool) -> None:
     """Find the revision that a database without a version is, and stamp it."""
     match = database.adopt()
-    _stands(database, match.revisions, as_json=as_json)
+    _show_current(database, match.revisions, as_json=as_json)
     if match.says:
         click.echo(match.says, err=True)
 
 
-def _stands(
+def _show_current(
     database: Database, current: tuple[str, ...], *, as_json: bool, how: str = "is at"
 ) -> None:
     if as_json:
@@ -236,7 +236,7 @@ def _progress(as_json: bool) -> dict[str, Any]:
     return {"on_step": on_step, "waiting": waiting}
 
 
-def _told(outcome: Outcome, *, as_json: bool) -> None:
+def _show_outcome(outcome: Outcome, *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(outcome))
         return
@@ -273,7 +273,7 @@ def snapshot(database: Database, as_json: bool) -> None:
 def restore(database: Database, copy: Path, as_json: bool) -> None:
     """Put a snapshot in a SQLite file's place; what it held stays beside it."""
     database.restore(copy)
-    _stands(database, database.status().current, as_json=as_json)
+    _show_current(database, database.status().current, as_json=as_json)
 
 
 @migrate.command()
@@ -308,7 +308,7 @@ def _metadata(place: str) -> MetaData:
     module, _, name = place.partition(":")
     try:
         # From the folder where we are, as `python -m` would; their `app` is not ours.
-        with alone(Modules((str(Path.cwd()),))):
+        with isolated(Modules((str(Path.cwd()),))):
             found = getattr(importlib.import_module(module), name or "metadata")
     except (ImportError, AttributeError) as error:
         raise click.UsageError(f"--models {place}: {error}.") from error

@@ -15,7 +15,7 @@ PASSED_ON = (click.exceptions.Exit, click.Abort, KeyboardInterrupt, GeneratorExi
 """How a command ends that did not fail."""
 
 
-class Standalone(click.Group):
+class ErrorGroup(click.Group):
     """A group of commands that need no app and no settings, and fail in one sentence."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -32,10 +32,10 @@ class Standalone(click.Group):
         except BaseException as error:
             if _is_debugged():
                 raise
-            raise Refusal(_unforeseen(error)) from error
+            raise Refusal(_unexpected_error(error)) from error
 
 
-def _unforeseen(error: BaseException) -> HeadwayError:
+def _unexpected_error(error: BaseException) -> HeadwayError:
     """The sentence for what nothing below has words for: a driver, an env.py, or we are wrong."""
     if isinstance(error, SQLAlchemyError):
         return DatabaseRefused(

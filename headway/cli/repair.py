@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from headway.execution.repair import Repair, Verdict
+from headway.execution.repair import RepairPlan, Verdict
 
 
 def repairing(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,7 +27,9 @@ def repairing(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_verdict
 
 
-def agree(plan: Repair, do: Callable[[Repair], object], *, yes: bool, dry_run: bool) -> None:
+def agree(
+    plan: RepairPlan, do: Callable[[RepairPlan], object], *, yes: bool, dry_run: bool
+) -> None:
     """Show a repair, ask, and do it."""
     if plan.is_empty:
         click.echo("There is nothing to repair.")

@@ -39,8 +39,8 @@ def validate(project: Project, as_json: bool) -> None:
     found, environment = project.validate(), project.environment
     revisions = len(project.revisions)
     if as_json:
-        said = {"mode": environment.mode, "why": environment.why}
-        read = {"revisions": revisions, "heads": project.heads, "environment": said}
+        environment_json = {"mode": environment.mode, "why": environment.why}
+        read = {"revisions": revisions, "heads": project.heads, "environment": environment_json}
         print_json({"found": found} | read)
     else:
         heads = ", ".join(project.heads) or "none yet"

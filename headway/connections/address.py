@@ -68,10 +68,10 @@ class Address:
 
     def elsewhere(self, url: URL) -> "Address":
         """Another database that is to be opened and migrated as this one would be."""
-        return replace(self, url=url, engine=None, connection=None, stands_for=self.known_as)
+        return replace(self, url=url, engine=None, connection=None, stands_for=self.project_url)
 
     @property
-    def known_as(self) -> URL:
+    def project_url(self) -> URL:
         """The URL by which the project knows it."""
         return self.stands_for or self.url
 
@@ -81,7 +81,7 @@ class Address:
         return self.engine is not None or self.connection is not None
 
     def __str__(self) -> str:
-        return driver.shown(self.url)
+        return driver.display_url(self.url)
 
     @property
     def dialect(self) -> Dialect:
@@ -103,19 +103,19 @@ class Address:
         """The driver's connection: a new one, or the caller's, given back as it was."""
         with reaching(self.url, all=True):
             if self.connection is not None:
-                lent = driver.raw_of(self.connection)
-                with self.dialect.borrowed(lent, shared=self.is_shared) as raw:
+                lent = driver.dbapi_connection(self.connection)
+                with self.dialect.borrow(lent, shared=self.is_shared) as raw:
                     yield raw
             elif self.engine is not None:
                 pooled = self.engine.raw_connection()
                 try:
-                    with self.dialect.borrowed(pooled.dbapi_connection, shared=False) as raw:
+                    with self.dialect.borrow(pooled.dbapi_connection, shared=False) as raw:
                         yield raw
                 finally:
                     pooled.close()
             else:
                 raw, notes = self._opened()
-                with driver.closing(raw), driver.noted(raw, notes):
+                with driver.closing(raw), driver.listener_notes(raw, notes):
                     yield raw
 
     def open_raw(self) -> Raw:
@@ -130,17 +130,17 @@ class Address:
         if self.setup and settings.prepares:
             notes = self.setup.prepare(raw, self)
         keep_alive(raw, self.url)
-        self.dialect.settle(raw)
+        self.dialect.configure(raw)
         return raw, notes
 
     def peek(self, raw: Raw, table: VersionTable) -> Peek:
         """Where it stands, as far as the driver can tell. Writes nothing, ends nothing."""
         if self.connection is not None and self.is_shared:
-            seen = self.dialect.peek_within(self.connection, table)
+            peek = self.dialect.peek_within(self.connection, table)
         else:
-            seen = self.dialect.peek(raw, table)
-        refuse_no_version(table.name, seen.versions)
-        return seen
+            peek = self.dialect.peek(raw, table)
+        refuse_no_version(table.name, peek.versions)
+        return peek
 
     @contextmanager
     def connected(self, raw: Raw) -> Iterator[Connection]:
@@ -172,8 +172,10 @@ class Address:
                 made.append(self.own_engine())
             with made[0].connect() as connection:
                 if not in_memory:
-                    raw = driver.raw_of(connection)
-                    self.dialect.brake(raw, lock_seconds=BESIDE_SECONDS, statement_seconds=None)
+                    raw = driver.dbapi_connection(connection)
+                    self.dialect.set_timeouts(
+                        raw, lock_seconds=BESIDE_SECONDS, statement_seconds=None
+                    )
                 yield connection.execution_options(write=True)
                 connection.commit()
 
@@ -185,7 +187,7 @@ class Address:
 
     def own_engine(self) -> Engine:
         """An engine with sessions of its own on this database. The caller disposes of it."""
-        opened = {"creator": driver.there_already(self.open_raw), "pool_pre_ping": True}
-        engine = driver.own(create_engine(self.url, poolclass=QueuePool, **opened))
+        opened = {"creator": driver.existing_connection(self.open_raw), "pool_pre_ping": True}
+        engine = driver.register_engine(create_engine(self.url, poolclass=QueuePool, **opened))
         self.dialect.prepare(engine)
         return engine

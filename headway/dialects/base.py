@@ -40,11 +40,11 @@ class Dialect(ABC):
         `settled`: its connections are already, and have brakes that must stay.
         """
 
-    def settle(self, raw: Raw) -> None:  # noqa: B027  # most need nothing
+    def configure(self, raw: Raw) -> None:  # noqa: B027  # most need nothing
         """The same for a connection of the driver's that we opened."""
 
     @abstractmethod
-    def borrowed(self, raw: Raw, *, shared: bool) -> AbstractContextManager[Raw]:
+    def borrow(self, raw: Raw, *, shared: bool) -> AbstractContextManager[Raw]:
         """A connection of someone else's, settled for a while and given back as it was.
 
         With `shared` a transaction of theirs is open on it, and stays open.
@@ -73,18 +73,20 @@ class Dialect(ABC):
         return False
 
     @abstractmethod
-    def brake(self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None) -> None:
+    def set_timeouts(
+        self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None
+    ) -> None:
         """Give up on locks and statements that take longer. Set when our own lock is held."""
 
     @abstractmethod
-    def only_read(self, raw: Raw) -> None:
+    def set_read_only(self, raw: Raw) -> None:
         """From here on this session changes nothing, whatever it is sent."""
 
     @abstractmethod
-    def is_brake(self, error: BaseException) -> bool:
+    def is_timeout(self, error: BaseException) -> bool:
         """True if this error of the driver's says that a brake was pulled."""
 
-    def notice_pooler(self, raw: Raw, another: Callable[[], AbstractContextManager[Raw]]) -> None:  # noqa: B027
+    def check_pooler(self, raw: Raw, another: Callable[[], AbstractContextManager[Raw]]) -> None:  # noqa: B027
         """Raise PoolerInTheWay where a session is not ours alone, so that no lock would hold."""
 
     @abstractmethod
@@ -156,7 +158,7 @@ class Dialect(ABC):
         yield None
 
     @contextmanager
-    def joining(
+    def savepoint(
         self,
         connection: Connection,  # noqa: ARG002
         versions: VersionTable = VERSIONS,  # noqa: ARG002
@@ -231,11 +233,11 @@ class Dialect(ABC):
             key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)
         )
 
-    def subjects(self, key: str) -> tuple[str, ...]:
+    def object_names(self, key: str) -> tuple[str, ...]:
         """The bare names of what an entry of the image is about; () for the database itself."""
         return (key,)
 
-    def spoken(self, key: str) -> str:
+    def describe(self, key: str) -> str:
         """What an entry of the image is about, for people."""
         return key
 

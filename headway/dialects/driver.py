@@ -16,25 +16,25 @@ from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine
 from sqlalchemy.engine.interfaces import Dialect as SqlalchemyDialect
 from sqlalchemy.exc import NoSuchModuleError
 
-from headway.dialects.urls import SYNC, parse, shown
+from headway.dialects.urls import SYNC, display_url, parse
 from headway.errors import DriverMissing
 
 __all__ = [
     "SYNC",
     "Raw",
     "ask",
+    "autocommit",
     "closing",
+    "dbapi_connection",
     "dialect_for",
+    "display_url",
     "engine_on",
-    "noted",
+    "listener_notes",
     "notes_of",
-    "on_its_own",
     "open_raw",
-    "own",
     "own_engines",
     "parse",
-    "raw_of",
-    "shown",
+    "register_engine",
 ]
 
 Raw = Any
@@ -114,13 +114,15 @@ def _preferred_tls(dialect: SqlalchemyDialect) -> Any:
 
 def engine_on(raw: Raw, url: URL) -> Engine:
     """An engine whose only connection is this one. It is closed by whoever opened it."""
-    return own(create_engine(url, creator=there_already(lambda: raw), poolclass=StaticPool))
+    return register_engine(
+        create_engine(url, creator=existing_connection(lambda: raw), poolclass=StaticPool)
+    )
 
 
 THERE = "headway_there"
 
 
-def there_already(opened: Callable[[], Raw]) -> Callable[[Any], Raw]:
+def existing_connection(opened: Callable[[], Raw]) -> Callable[[Any], Raw]:
     """What gives a pool a connection that has been set up before: `is_there` tells."""
 
     def creator(record: Any) -> Raw:
@@ -130,18 +132,18 @@ def there_already(opened: Callable[[], Raw]) -> Callable[[Any], Raw]:
     return creator
 
 
-def is_there(record: Any) -> bool:
+def is_existing(record: Any) -> bool:
     """True if the connection of this record of a pool had been set up before the pool got it."""
     return THERE in record.info
 
 
-def own(engine: Engine) -> Engine:
+def register_engine(engine: Engine) -> Engine:
     """Note that an engine is ours: no env.py made it, so it leads where it says."""
     own_engines.add(engine)
     return engine
 
 
-def raw_of(connection: Connection) -> Raw:
+def dbapi_connection(connection: Connection) -> Raw:
     """The driver's connection below SQLAlchemy's."""
     return connection.connection.dbapi_connection
 
@@ -151,7 +153,7 @@ def ask(raw: Raw, query: str, values: Sequence[object] = ()) -> list[tuple[Any, 
 
     Ended at once: an open transaction would be what others wait for.
     """
-    with on_its_own(raw), contextlib.closing(raw.cursor()) as cursor:
+    with autocommit(raw), contextlib.closing(raw.cursor()) as cursor:
         try:
             cursor.execute(query, values) if values else cursor.execute(query)
             rows = cursor.fetchall()
@@ -163,7 +165,7 @@ def ask(raw: Raw, query: str, values: Sequence[object] = ()) -> list[tuple[Any, 
 
 
 @contextlib.contextmanager
-def on_its_own(raw: Raw) -> Iterator[None]:
+def autocommit(raw: Raw) -> Iterator[None]:
     """Without BEGIN and COMMIT around one query, where the driver can: two trips less of three."""
     before = getattr(raw, "autocommit", None)
     idle = before is False and getattr(getattr(raw, "info", None), "transaction_status", 1) == 0
@@ -183,7 +185,7 @@ _notes: dict[int, Mapping[Any, Any]] = {}
 
 
 @contextlib.contextmanager
-def noted(raw: Raw, notes: Mapping[Any, Any]) -> Iterator[None]:
+def listener_notes(raw: Raw, notes: Mapping[Any, Any]) -> Iterator[None]:
     """While this lasts, `notes_of(raw)` are what listeners noted of it when it was opened."""
     _notes[id(raw)] = notes
     try:

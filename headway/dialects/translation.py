@@ -8,7 +8,7 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
 from headway.dialects.base import Dialect
-from headway.dialects.driver import Raw, open_raw, shown
+from headway.dialects.driver import Raw, display_url, open_raw
 from headway.error_text import plain
 from headway.errors import (
     AddressInvalid,
@@ -54,7 +54,7 @@ def translating(dialect: Dialect, url: URL, *, all: bool = False) -> Iterator[No
         kind = dialect.refusal(said) or (DatabaseRefused if all else None)
         if kind is None:
             raise
-        place = shown(url)
+        place = display_url(url)
         statement = str(getattr(error, "statement", None) or "")
         words = ADVICE[kind]
         missing = dialect.missing_right(said, statement)
@@ -79,12 +79,13 @@ def opened(url: URL, more: Mapping[str, Any] | None = None) -> Raw:
         return open_raw(url, more)
     except (OSError, UnicodeError) as error:  # a name that is none, a socket that is not there
         raise DatabaseUnreachable(
-            ADVICE[DatabaseUnreachable].format(url=shown(url), reason=plain(error)), url=shown(url)
+            ADVICE[DatabaseUnreachable].format(url=display_url(url), reason=plain(error)),
+            url=display_url(url),
         ) from error
     except (TypeError, ValueError) as error:
         if _is_drivers(error):
             raise
-        raise AddressInvalid(f"{shown(url)} cannot be used: {plain(error)}.") from error
+        raise AddressInvalid(f"{display_url(url)} cannot be used: {plain(error)}.") from error
 
 
 def _is_drivers(error: BaseException) -> bool:

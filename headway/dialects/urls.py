@@ -264,7 +264,7 @@ def is_same(one: URL, other: URL) -> bool:
     return (place_of(one), one.database) == (place_of(other), other.database)
 
 
-def shown(url: URL) -> str:
+def display_url(url: URL) -> str:
     """The URL for people: its password, and any option that might be one, as `***`."""
     options = {name: _shown(url, name) for name in url.query}
     return url.set(query=options).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")

@@ -24,17 +24,17 @@ from headway.execution.templates import (
     Draft,
     Template,
     draft_url,
+    find_template,
     is_plain,
     keep,
-    known_template,
     template_name,
 )
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.plan import plans
 from headway.plan.plans import Direction
 from headway.proof.contents import contents
 from headway.proof.momentary import Trace
-from headway.proof.proof import imported_anew, noticing, reads_of
+from headway.proof.proof import imported_anew, reads_of, recording_config
 from headway.scripts.environment import Mode
 from headway.scripts.project import ScriptProject
 
@@ -69,7 +69,7 @@ def create(
         _run(built)
         return ends
     name = template_name(built)
-    template = known_template(built, name)
+    template = find_template(built, name)
     if isinstance(template, Template) and _copied(built, template):
         return ends
     if isinstance(template, str):  # why there is none
@@ -126,7 +126,7 @@ def _run_and_prove(move: Move, name: str) -> None:
     try:
         trace = Trace()
         _run(replace(move, listener=trace.watch))
-        if why := _unlike(draft, trace, move.address.url):
+        if why := _why_different(draft, trace, move.address.url):
             _remember_why(move, name, why)
         else:
             with contextlib.suppress(HeadwayError):  # the database is made; a template is no need
@@ -150,13 +150,13 @@ def _draft(move: Move, name: str) -> Draft | str | None:
     trace, reads = Trace(), reads_of(_steps(move), connected=True)
 
     def prepare(steps: list[Any]) -> list[Any]:
-        with alone(move.project.modules):
+        with isolated(move.project.modules):
             return imported_anew(steps, reads)
 
     def watch(migration: MigrationContext) -> None:
         trace.watch(migration)
         if migration.environment_context:
-            noticing(migration.environment_context.config, reads)
+            recording_config(migration.environment_context.config, reads)
 
     built = replace(
         move,
@@ -191,7 +191,7 @@ def _why_not(draft: Draft, dialect: str) -> str | None:
     return draft.trace.why_momentary(filled, dialect)
 
 
-def _unlike(draft: Draft, trace: Trace, url: URL) -> str | None:
+def _why_different(draft: Draft, trace: Trace, url: URL) -> str | None:
     """Why this second build is not what the draft is."""
     if trace.digest != draft.trace.digest:
         return "its statements differ from database to database"

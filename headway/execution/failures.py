@@ -17,7 +17,7 @@ Step = Any  # Alembic's RevisionStep or StampStep, which share `info` but no typ
 
 
 @dataclass(frozen=True, kw_only=True)
-class Care:
+class GuardOptions:
     """What a run takes care of. The catalog's own is the default; any other database has less."""
 
     history: bool = True
@@ -25,7 +25,7 @@ class Care:
     snapshot: bool = True
     """Take a snapshot first, where the database can."""
     torn: type[HeadwayError] = CatalogTorn
-    mend: str = "see `flask catalog status`, then `flask catalog repair`"
+    advice: str = "see `flask catalog status`, then `flask catalog repair`"
     beside: Beside | None = None
     """Opens another session on the same database; by default through the connection's engine."""
     on_ended: Callable[[str], None] | None = None
@@ -36,7 +36,7 @@ class Care:
     """The same env.py has migrated before it, another schema perhaps, and committed that."""
 
 
-CATALOGS = Care()
+CATALOG_OPTIONS = GuardOptions()
 SERVERS = ("gunicorn", "celery", "billiard")
 """Packages whose signal handlers raise SystemExit wherever the process happens to be."""
 

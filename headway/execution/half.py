@@ -39,7 +39,7 @@ class Half:
         source = Path(script).read_bytes().decode(errors="replace") if script else None
 
         def is_named(key: str) -> bool:
-            names = dialect.subjects(key)
+            names = dialect.object_names(key)
             return not names or source is None or any(_names(source, name) for name in names)
 
         others = [
@@ -61,14 +61,14 @@ class Half:
 
     def lines(self) -> tuple[str, ...]:
         """What a person has to look at, in words."""
-        told = [self.note] if self.note else []
+        lines = [self.note] if self.note else []
         if self.others:
-            names = ", ".join(map(self.dialect.spoken, self.others))
-            told.append(
+            names = ", ".join(map(self.dialect.describe, self.others))
+            lines.append(
                 "Made or changed since, and not named in the script, so it stays: "
                 f"{names}. See that none of it is the revision's."
             )
-        return tuple(told)
+        return tuple(lines)
 
     def check(self, connection: Connection) -> None:
         """After the way back: raise RepairFailed if not all is as it was before."""
@@ -76,7 +76,7 @@ class Half:
         _, found, _ = self.dialect.comparable(self.before, image)
         if not (left := self.dialect.differences(self.expected, found)):
             return
-        names = ", ".join(map(self.dialect.spoken, left))
+        names = ", ".join(map(self.dialect.describe, left))
         if self.dialect.transactional_ddl:
             after = "All of the repair was rolled back"
         else:
@@ -112,10 +112,10 @@ def rows_in(connection: Connection, statements: Iterable[str]) -> tuple[str, ...
     dropped = " ".join(
         s.removeprefix("DROP TABLE ") for s in statements if s.startswith("DROP TABLE ")
     )
-    told = []
+    lines = []
     for name in NAME.findall(dropped):
         query = f"SELECT count(*) FROM {name}"  # noqa: S608
         count = connection.exec_driver_sql(query, execution_options=AS_SPELLED).scalar()
         if count:
-            told.append(f"{name} holds {count} rows")
-    return tuple(told)
+            lines.append(f"{name} holds {count} rows")
+    return tuple(lines)

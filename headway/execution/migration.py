@@ -20,7 +20,7 @@ from headway.execution import python
 from headway.execution.python import Watch
 from headway.execution.replay import Recorder, Recording, replay
 from headway.execution.run import OnStep
-from headway.execution.statements import Sent, noting
+from headway.execution.statements import SentStatements, attach_sent
 from headway.isolation.running import from_outside
 from headway.plan import plans
 from headway.plan.plans import Direction, Plan
@@ -64,15 +64,15 @@ class Move:
     def _moved(self, raw: Raw) -> Outcome:
         began = time.monotonic()
         table = verdict.version_table(self.project, self.address, self.x)
-        seen = self._look(raw, table)
-        current = seen.current
+        status = self._status(raw, table)
+        current = status.current
         if self.expected and self.expected.current != current:
             raise DatabaseMoved(
                 f"{self.address} was at {', '.join(self.expected.current) or 'base'} when this was "
                 f"planned, and is at {', '.join(current) or 'base'} now. Plan again."
             )
-        if why_not := self._refusal(seen):
-            if seen.position is Position.AHEAD and self.policy.ahead == "ignore":
+        if why_not := self._refusal(status):
+            if status.position is Position.AHEAD and self.policy.ahead == "ignore":
                 return Outcome(before=current, after=current)
             raise why_not
         steps = plans.alembic_steps(self.project, self.direction, self.target, current)
@@ -90,7 +90,7 @@ class Move:
             raise
         return Outcome(
             before=current,
-            after=self._look(raw, table).current,
+            after=self._status(raw, table).current,
             applied=plans.step_names(steps, self.direction),
             replayed=replayed,
             seconds=time.monotonic() - began,
@@ -104,17 +104,17 @@ class Move:
         if path and path.exists() and not os.access(path, os.W_OK):
             raise DatabaseReadOnly(f"{path} cannot be written. Nothing was changed.")
 
-    def _refusal(self, seen: Status) -> HeadwayError | None:
+    def _refusal(self, status: Status) -> HeadwayError | None:
         """Why not. A person who stamps a database says what it is."""
-        stamping = self.direction is Direction.STAMP and seen.position is Position.UNSTAMPED
-        return None if stamping else verdict.refusal(self.address, seen)
+        stamping = self.direction is Direction.STAMP and status.position is Position.UNSTAMPED
+        return None if stamping else verdict.refusal(self.address, status)
 
-    def _look(self, raw: Raw, table: VersionTable) -> Status:
+    def _status(self, raw: Raw, table: VersionTable) -> Status:
         peek = self.address.peek(raw, table)
-        seen = verdict.judge(self.project, self.address, table, peek, raw)
-        if peek.has_history and not (seen.torn or self.policy.history or self.address.is_shared):
+        status = verdict.judge(self.project, self.address, table, peek, raw)
+        if peek.has_history and not (status.torn or self.policy.history or self.address.is_shared):
             self._sweep(raw)
-        return seen
+        return status
 
     def _sweep(self, raw: Raw) -> None:
         """Drop the notes of a run that was killed when all was done."""
@@ -134,20 +134,22 @@ class Move:
         self, raw: Raw, current: tuple[str, ...], steps: list[Any]
     ) -> tuple[bool, tuple[str, ...]]:
         """True if it was replayed, and what was sent."""
-        known = self.recording(current, steps)
-        if known and known.why_not is None:
-            replay(known, raw, self.address.dialect, self.on_step)
-            return True, known.readable
+        recording = self.recording(current, steps)
+        if recording and recording.why_not is None:
+            replay(recording, raw, self.address.dialect, self.on_step)
+            return True, recording.readable
         job = self._job(steps)
-        if known:
-            sent = Sent()
-            with noting(lambda: tuple(sent.statements)):
+        if recording:
+            sent = SentStatements()
+            with attach_sent(lambda: tuple(sent.statements)):
                 python.run(replace(job, watch=_both(sent.watch, job.watch)), raw)
             return False, tuple(sent.statements)
         recorder = Recorder(job)
-        with noting(lambda: recorder.readable):
-            care = replace(job.care, on_ended=recorder.on_ended)
-            recorded = replace(job, watch=recorder.watch, on_step=recorder.on_step, care=care)
+        with attach_sent(lambda: recorder.readable):
+            guard_options = replace(job.guard_options, on_ended=recorder.on_ended)
+            recorded = replace(
+                job, watch=recorder.watch, on_step=recorder.on_step, guard_options=guard_options
+            )
             python.run(recorded, raw)
         judged = self.project.memory[self._key(current)] = recorder.judge(current)
         return False, judged.readable or recorder.readable
@@ -157,9 +159,9 @@ class Move:
         why_not = self._cannot_replay(current, steps)
         if why_not:
             return Recording(why_not=why_not)
-        return self._known(self._key(current))
+        return self._cached_recording(self._key(current))
 
-    def _known(self, key: tuple[object, ...]) -> Recording | None:
+    def _cached_recording(self, key: tuple[object, ...]) -> Recording | None:
         found: Recording | None = self.project.memory.get(key)
         return found if found is None or found.files.hold() else None
 
@@ -198,7 +200,7 @@ class Move:
             target=self.target,
             steps=steps,
             me=self.policy.me,
-            care=python.care_for(self.address, history=self.policy.history),
+            guard_options=python.guard_options_for(self.address, history=self.policy.history),
             on_step=from_outside(self.on_step) if self.on_step else None,
             watch=self.listener,
             per_migration=self.direction is not Direction.STAMP and self._per_migration(steps),

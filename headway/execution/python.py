@@ -11,22 +11,22 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, event
 
 from headway.connections.address import Address
-from headway.dialects.driver import Raw, engine_on, notes_of, raw_of, shown
+from headway.dialects.driver import Raw, dbapi_connection, display_url, engine_on, notes_of
 from headway.dialects.urls import is_same
 from headway.errors import DatabaseTorn, EnvironmentFailed, command
-from headway.execution.failures import Care
+from headway.execution.failures import GuardOptions
 from headway.execution.guard import guarded
 from headway.execution.run import OnStep
 from headway.isolation.connecting import settings_of
 from headway.isolation.engines import (
-    below,
-    commits,
+    is_autocommit,
     is_memory,
     joined_engine,
-    leading_to,
-    mute_engine,
+    offline_engine,
+    redirect_engines,
+    unwrap,
 )
-from headway.isolation.isolated import alone, env_py
+from headway.isolation.isolated import env_py, isolated
 from headway.plan import plans
 from headway.plan.plans import Direction, StepsOf
 from headway.plan.sql import Span
@@ -55,7 +55,7 @@ class Job:
     steps: Sequence[Any]
     """Alembic's steps, as they were shown: what runs is what was planned."""
     me: Holder
-    care: Care = field(default_factory=Care)
+    guard_options: GuardOptions = field(default_factory=GuardOptions)
     on_step: OnStep | None = None
     per_migration: bool = False
     """Commit after each revision, whatever env.py says: one of them leaves its transaction."""
@@ -84,13 +84,13 @@ class Job:
         return self.project.environment_of(self.address, self.x)
 
 
-def care_for(address: Address, *, history: bool) -> Care:
+def guard_options_for(address: Address, *, history: bool) -> GuardOptions:
     """What a run on somebody's database takes care of."""
-    return Care(
+    return GuardOptions(
         history=history,
         snapshot=False,  # whoever moves a database takes it
         torn=DatabaseTorn,
-        mend=f"`{command('status')}` shows it, `{command('repair')}` takes the half back",
+        advice=f"`{command('status')}` shows it, `{command('repair')}` takes the half back",
         joins=address.is_shared,
     )
 
@@ -104,18 +104,18 @@ def run(job: Job, raw: Raw) -> None:
             "changed. Give the URL, or let env.py take `config.attributes['connection']`."
         )
     with (
-        alone(job.project.modules),
+        isolated(job.project.modules),
         address.connected(raw) as connection,
         address.beside() as beside,
     ):
-        job = replace(job, care=replace(job.care, beside=beside))
+        job = replace(job, guard_options=replace(job.guard_options, beside=beside))
         if environment.mode is Mode.EXECUTED:
             if address.is_shared:
                 raise EnvironmentFailed(CANNOT_JOIN.format(why=environment.why))
             _EnvPy(job, connection).run()
             return
         context = _context(job)
-        with context, _leading_revisions(job.address, connection):
+        with context, _redirected_revision_engines(job.address, connection):
             context.configure(connection=connection, **options_for(job, environment))
             _guarded(job, context, environment.run_arguments, context.run_migrations)
 
@@ -131,7 +131,7 @@ def options_for(job: Job, environment: Environment) -> dict[str, Any]:
 
 
 @contextmanager
-def _leading_revisions(address: Address, connection: Connection) -> Iterator[None]:
+def _redirected_revision_engines(address: Address, connection: Connection) -> Iterator[None]:
     """Lead the engines that revisions open themselves to the database that they run on.
 
     Into the run's own session where it is one transaction: another would not see what was just
@@ -139,13 +139,13 @@ def _leading_revisions(address: Address, connection: Connection) -> Iterator[Non
     """
     beside: dict[Engine, Engine] = {}
 
-    def lead(theirs: Engine) -> Engine:
+    def redirect(theirs: Engine) -> Engine:
         if is_memory(theirs.url):
             return theirs  # a database that nobody else sees
         if theirs.dialect.name != connection.dialect.name:
             raise EnvironmentFailed(
-                f"A revision connects to {shown(theirs.url)}, which is another kind of database "
-                f"than {address}. Its work on that is nothing that could be taken back."
+                f"A revision connects to {display_url(theirs.url)}, which is another kind of "
+                f"database than {address}. Its work on that is nothing that could be taken back."
             )
         if theirs not in beside:
             beside[theirs] = made(theirs)
@@ -153,12 +153,12 @@ def _leading_revisions(address: Address, connection: Connection) -> Iterator[Non
 
     def made(theirs: Engine) -> Engine:
         settings = settings_of(theirs)
-        if address.dialect.transactional_ddl and not commits(theirs):
+        if address.dialect.transactional_ddl and not is_autocommit(theirs):
             return settings.on(joined_engine(connection))
         return _isolated(settings.on(address.own_engine()), theirs)
 
     try:
-        with leading_to(lead):
+        with redirect_engines(redirect):
             yield
     finally:
         for engine in beside.values():
@@ -167,7 +167,7 @@ def _leading_revisions(address: Address, connection: Connection) -> Iterator[Non
 
 def _isolated(ours: Engine, theirs: Engine) -> Engine:
     """Ours, with the isolation level of theirs."""
-    level = "AUTOCOMMIT" if commits(theirs) else settings_of(theirs).isolation
+    level = "AUTOCOMMIT" if is_autocommit(theirs) else settings_of(theirs).isolation
     return ours.execution_options(isolation_level=level) if level else ours
 
 
@@ -197,7 +197,7 @@ def _guarded(
         scripts=job.project.scripts,
         me=job.me,
         on_step=job.on_step,
-        care=replace(job.care, joins=job.care.joins or joins, follows=follows),
+        options=replace(job.guard_options, joins=job.guard_options.joins or joins, follows=follows),
     ) as watched:
         migration._migrations_fn = watched  # noqa: SLF001  # FRAGILE: as Flask-Alembic does
         with migration.begin_transaction():
@@ -213,7 +213,7 @@ class _EnvPy:
         self.engine = connection.engine
         self.engines: dict[Engine, Engine] = {}
         """Ours in place of those that it connects with, set up as those are."""
-        self.known = job.project.databases_of(job.address.known_as, job.x)
+        self.known_urls = job.project.databases_of(job.address.project_url, job.x)
         self.context = context = _context(job)
         self.run_migrations, self.configure = context.run_migrations, context.configure
         self.reached, self.committed, self.is_open = False, False, False
@@ -226,10 +226,10 @@ class _EnvPy:
 
     def run(self) -> None:
         with ExitStack() as stack:
-            self._note_commits_of(self.engine, stack)
+            self._watch_commits(self.engine, stack)
             self.stack = stack
             stack.enter_context(self.context)
-            stack.enter_context(leading_to(self._lead))
+            stack.enter_context(redirect_engines(self._redirect))
             try:
                 env_py(self.job.project.modules, self.job.project.directory.run_env)
             except Exception as error:
@@ -238,39 +238,39 @@ class _EnvPy:
                 raise_failed(error, self.job.address.url)
         self._refuse_nothing_done()
 
-    def _note_commits_of(self, engine: Engine, stack: ExitStack) -> None:
-        event.listen(engine, "commit", self._noted)
-        stack.callback(event.remove, engine, "commit", self._noted)
+    def _watch_commits(self, engine: Engine, stack: ExitStack) -> None:
+        event.listen(engine, "commit", self._note_commit)
+        stack.callback(event.remove, engine, "commit", self._note_commit)
 
-    def _lead(self, engine: Engine) -> Engine:
+    def _redirect(self, engine: Engine) -> Engine:
         address = self.job.address
-        if engine.url in self.known and not is_same(engine.url, address.known_as):
-            return mute_engine(address.url)
+        if engine.url in self.known_urls and not is_same(engine.url, address.project_url):
+            return offline_engine(address.url)
         if engine not in self.engines:
-            self.engines[engine] = self._ours_for(engine)
+            self.engines[engine] = self._own_engine_for(engine)
         return self.engines[engine]
 
-    def _ours_for(self, theirs: Engine) -> Engine:
+    def _own_engine_for(self, theirs: Engine) -> Engine:
         """An engine on the run's session with all that env.py says of its own."""
-        address, heard = self.job.address, self.job.environment.settings
+        address, captured = self.job.address, self.job.environment.settings
         given = settings_of(theirs, address.url)
-        ours, settings = self.engine, replace(given, class_wide=heard.class_wide)
-        if settings.why or heard.class_wide:
-            if not alike(settings.arguments_for(address.url), heard.arguments_for(address.url)):
+        ours, settings = self.engine, replace(given, class_wide=captured.class_wide)
+        if settings.why or captured.class_wide:
+            if not alike(settings.arguments_for(address.url), captured.arguments_for(address.url)):
                 raise EnvironmentFailed(
                     "env.py connects with other arguments than when it was asked for this "
                     "database a moment ago. Nothing was changed. Let them depend on nothing else."
                 )
-            raw = raw_of(self.main)
+            raw = dbapi_connection(self.main)
             plain = engine_on(raw, address.url)
-            is_prepared = address.setup is not None and heard.begins
+            is_prepared = address.setup is not None and captured.begins
             ours = settings.on(plain, notes=notes_of(raw) if is_prepared else None)
             address.dialect.prepare(plain, settled=True)
-            self._note_commits_of(plain, self.stack)
+            self._watch_commits(plain, self.stack)
         return _isolated(ours, theirs)
 
     def _is_ours(self, engine: Engine) -> bool:
-        return below(engine) in {below(one) for one in (self.engine, *self.engines.values())}
+        return unwrap(engine) in {unwrap(one) for one in (self.engine, *self.engines.values())}
 
     def _configured(self, *args: Any, **options: Any) -> None:
         if self.job.per_migration:
@@ -306,7 +306,7 @@ class _EnvPy:
             migration._in_external_transaction = True  # noqa: SLF001
             migration._transaction = there.get_transaction()  # noqa: SLF001  # autocommit_block
         self._refuse_another_place(migration)
-        with _leading_revisions(self.job.address, there):
+        with _redirected_revision_engines(self.job.address, there):
             _guarded(
                 self.job, self.context, arguments, self.run_migrations, joins=joins, follows=follows
             )
@@ -328,7 +328,7 @@ class _EnvPy:
                 "Nothing was changed. Give `version_table_schema` to `context.configure`."
             )
 
-    def _noted(self, _connection: Connection) -> None:
+    def _note_commit(self, _connection: Connection) -> None:
         self.committed = True
 
     def _refuse_nothing_done(self) -> None:
@@ -342,9 +342,9 @@ class _EnvPy:
             raise EnvironmentFailed(self._missed())
 
     def _missed(self) -> str:
-        known = ", ".join(shown(url) for url in self.known)
+        urls = ", ".join(display_url(url) for url in self.known_urls)
         return f"env.py ran and did not touch {self.job.address}. " + (
-            f"It migrates the databases that it knows of itself: give the URL of one: {known}."
-            if known
+            f"It migrates the databases that it knows of itself: give the URL of one: {urls}."
+            if urls
             else "It called no `context.run_migrations`, or not on a connection of an engine."
         )

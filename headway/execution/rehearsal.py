@@ -17,7 +17,7 @@ from headway.connections.address import Address
 from headway.dialects import driver
 from headway.errors import HeadwayError
 from headway.execution.migration import Move
-from headway.execution.statements import Sent
+from headway.execution.statements import SentStatements
 
 TABLES = """
 SELECT c.oid, c.oid::regclass::text FROM pg_class c
@@ -46,8 +46,8 @@ class Rehearsal:
 
     def lines(self) -> list[str]:
         """The same for a person, without the statements."""
-        told = f"failed: {self.failed}" if self.failed else "went well"
-        found = [f"rehearsed on {self.place}: {told}", f"took {self.seconds:.2f} s"]
+        outcome = f"failed: {self.failed}" if self.failed else "went well"
+        found = [f"rehearsed on {self.place}: {outcome}", f"took {self.seconds:.2f} s"]
         return found + [f"locks: {lock}" for lock in self.locks]
 
 
@@ -55,7 +55,7 @@ class Rehearsal:
 class _Listener:
     """Notes what a run sends, and what it holds just before it ends."""
 
-    sent: Sent = field(default_factory=Sent)
+    sent: SentStatements = field(default_factory=SentStatements)
     locks: set[str] = field(default_factory=set)
     tables: dict[int, str] = field(default_factory=dict)
     """Those that were there before, by their numbers: nobody waits for a table that is new."""
@@ -65,21 +65,21 @@ class _Listener:
         assert connection is not None  # noqa: S101  # it runs online
         self.sent.watch(migration)
         if connection.dialect.name == "postgresql":
-            self.tables = dict(_asked(connection, TABLES))
-            event.listen(connection, "commit", self._look)
+            self.tables = dict(_query(connection, TABLES))
+            event.listen(connection, "commit", self._note_locks)
             migration.on_version_apply_callbacks = (
                 *migration.on_version_apply_callbacks,
-                lambda **_: self._look(connection),
+                lambda **_: self._note_locks(connection),
             )
 
-    def _look(self, connection: Connection) -> None:
-        held = _asked(connection, LOCKS)
+    def _note_locks(self, connection: Connection) -> None:
+        held = _query(connection, LOCKS)
         self.locks |= {f"{mode} on {self.tables[oid]}" for oid, mode in held if oid in self.tables}
 
 
-def _asked(connection: Connection, query: str) -> list[Any]:
+def _query(connection: Connection, query: str) -> list[Any]:
     """The rows, asked of the driver in the transaction that is open."""
-    with contextlib.closing(driver.raw_of(connection).cursor()) as cursor:
+    with contextlib.closing(driver.dbapi_connection(connection).cursor()) as cursor:
         cursor.execute(query)
         return list(cursor.fetchall())
 

@@ -19,7 +19,7 @@ from headway.dialects.sqlite.undo import put_right
 from headway.dialects.types import VERSIONS
 from headway.errors import RepairRefused, command
 from headway.execution.half import Half, rows_in, take_back
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.scripts.files import Scripts
 from headway.scripts.project import ScriptProject
 from headway.status import judge, version_table
@@ -34,7 +34,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Repair:
+class RepairPlan:
     """What a repair would do. Shown first, then done as shown."""
 
     torn: str | None = None
@@ -42,7 +42,7 @@ class Repair:
     """What takes the half of the torn revision back, or the copy of a broken batch operation."""
     rows: tuple[str, ...] = ()
     """Tables that go with them and hold rows, with how many."""
-    look: tuple[str, ...] = ()
+    to_review: tuple[str, ...] = ()
     """What a person has to look at, because the statements leave it as it is."""
     verdict: Verdict | None = None
     record: tuple[str, ...] = ()
@@ -59,8 +59,8 @@ class Repair:
     @property
     def is_empty(self) -> bool:
         """True if there is nothing to mend."""
-        mends = self.torn or self.record or self.forget or self.claim or self.leftovers
-        return not (mends or self.clears)
+        changes = self.torn or self.record or self.forget or self.claim or self.leftovers
+        return not (changes or self.clears)
 
     def lines(self) -> list[str]:
         """The same for a person."""
@@ -72,10 +72,14 @@ class Repair:
             lines.append(f"take torn {self.torn} for {self.verdict.value}")
         elif self.torn:
             lines.append(f"take the half of {self.torn} back:")
-            nothing = "  nothing that its script names" if self.look else "  nothing of it stayed"
+            nothing = (
+                "  nothing that its script names" if self.to_review else "  nothing of it stayed"
+            )
             lines += statements or [nothing]
-            lines += [f"  {told}, which go with it: see that they are copies" for told in self.rows]
-            lines += self.look
+            lines += [
+                f"  {table}, which go with it: see that they are copies" for table in self.rows
+            ]
+            lines += self.to_review
             lines.append("Rows that it changed before it broke stay changed.")
         if self.leftovers:
             lines.append("end the batch operation that another tool left half-way:")
@@ -86,7 +90,7 @@ class Repair:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mender:
+class Repairer:
     """What mending has to know of the project whose database it is."""
 
     scripts: Scripts
@@ -98,28 +102,28 @@ class Mender:
     keeps: bool = True
     """The database keeps a history."""
 
-    def plan(self, connection: Connection, seen: Status, verdict: Verdict | None) -> Repair:
+    def plan(self, connection: Connection, status: Status, verdict: Verdict | None) -> RepairPlan:
         """What a repair would do now. Changes nothing. Raises RepairRefused."""
         statements: list[str] = []
-        look: tuple[str, ...] = ()
-        if seen.torn and verdict is None:
-            half = self._half(connection, seen.torn)
-            statements, look = [*half.way_back(connection)], half.lines()
+        to_review: tuple[str, ...] = ()
+        if status.torn and verdict is None:
+            half = self._half(connection, status.torn)
+            statements, to_review = [*half.way_back(connection)], half.lines()
         rows = rows_in(connection, statements)
-        for leftover in seen.leftovers:
+        for leftover in status.leftovers:
             statements.append(put_right(connection, leftover))
         passing = history.is_passing(connection)
         connection.rollback()
-        return Repair(
-            torn=seen.torn,
+        return RepairPlan(
+            torn=status.torn,
             statements=tuple(statements),
             rows=rows,
-            look=look,
+            to_review=to_review,
             verdict=verdict,
-            record=() if passing else seen.edited,
-            forget=() if passing else seen.missing,
-            claim=seen.out_of_order if verdict is Verdict.APPLIED and not passing else (),
-            leftovers=seen.leftovers,
+            record=() if passing else status.edited,
+            forget=() if passing else status.missing,
+            claim=status.out_of_order if verdict is Verdict.APPLIED and not passing else (),
+            leftovers=status.leftovers,
             clears=passing and not self.keeps,
         )
 
@@ -133,7 +137,7 @@ class Mender:
         script = self.scripts.by_id.get(torn)
         return Half.found(connection, image, script.path if script else None)
 
-    def carry_out(self, connection: Connection, plan: Repair) -> None:
+    def carry_out(self, connection: Connection, plan: RepairPlan) -> None:
         """Do what the plan says, on a locked connection outside a transaction, and commit."""
         half = None
         if plan.torn and plan.verdict is None:
@@ -159,7 +163,7 @@ class Mender:
                 history.remove(writing)
                 writing.commit()
 
-    def _write_down(self, connection: Connection, plan: Repair) -> None:
+    def _write_down(self, connection: Connection, plan: RepairPlan) -> None:
         if plan.torn:
             row = _torn_row(connection)
             history.finish(connection, row.id, outcome="repaired", image=None)
@@ -208,7 +212,7 @@ def _torn_row(connection: Connection) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mending:
+class DatabaseRepair:
     """A database of a project that is to be mended."""
 
     project: ScriptProject
@@ -216,40 +220,40 @@ class Mending:
     x: Mapping[str, str]
     policy: Policy
 
-    def plan(self, verdict: Verdict | None = None) -> Repair:
+    def plan(self, verdict: Verdict | None = None) -> RepairPlan:
         """What a repair would do now. No lock, nothing written. Raises RepairRefused."""
         if self.address.path and not self.address.path.exists():  # connecting would make it
-            return Repair()
+            return RepairPlan()
         self._refuse_shared()
         with self.address.open() as raw:
             return self._planned(raw, verdict)
 
-    def do(self, what: Verdict | Repair | None) -> Repair:
+    def run(self, what: Verdict | RepairPlan | None) -> RepairPlan:
         """Repair it under the lock; what was done."""
-        expected = what if isinstance(what, Repair) else None
-        verdict = what.verdict if isinstance(what, Repair) else what
+        expected = what if isinstance(what, RepairPlan) else None
+        verdict = what.verdict if isinstance(what, RepairPlan) else what
         if expected is None and self.plan(verdict).is_empty:
-            return Repair()
+            return RepairPlan()
         with held(self.address, self.policy) as raw:
             plan = self._planned(raw, verdict)
             if expected is not None and plan != expected:
                 raise RepairRefused("The database changed since this was planned. Status again.")
-            with alone(self.project.modules), self.address.connected(raw) as connection:
-                self._mender().carry_out(connection, plan)
+            with isolated(self.project.modules), self.address.connected(raw) as connection:
+                self._repairer().carry_out(connection, plan)
         return plan
 
-    def _planned(self, raw: Raw, verdict: Verdict | None) -> Repair:
+    def _planned(self, raw: Raw, verdict: Verdict | None) -> RepairPlan:
         table = self._table()
         peek = self.address.peek(raw, table)
-        seen = judge(self.project, self.address, table, peek, raw)
+        status = judge(self.project, self.address, table, peek, raw)
         with self.address.connected(raw) as connection:
-            return self._mender().plan(connection, seen, verdict)
+            return self._repairer().plan(connection, status, verdict)
 
     def _table(self) -> VersionTable:
         return version_table(self.project, self.address, self.x)
 
-    def _mender(self) -> Mender:
-        return Mender(
+    def _repairer(self) -> Repairer:
+        return Repairer(
             scripts=self.project.scripts,
             directory=self.project.directory,
             me=self.policy.me,

@@ -23,9 +23,9 @@ from headway.errors import DatabaseMoved
 from headway.execution.failures import explained
 from headway.execution.python import Job
 from headway.execution.run import OnStep
-from headway.execution.statements import Sent, noting, readable
+from headway.execution.statements import SentStatements, attach_sent, readable
 from headway.isolation.files import Files
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.plan.announced import Announced, announced_by
 from headway.proof.proof import Rendering, reads_of, renderings
 
@@ -89,7 +89,7 @@ class Recorder:
     migration: MigrationContext | None = None
     why_not: str | None = None
     """Why nothing more is kept of it."""
-    sent: Sent = field(default_factory=Sent)
+    sent: SentStatements = field(default_factory=SentStatements)
     count: int = 0
     characters: int = 0
     _within: int = 0
@@ -103,12 +103,12 @@ class Recorder:
         """Hear every statement of this context's connection from now on."""
         self.migration = migration
         assert migration.connection is not None  # noqa: S101  # it runs online
-        event.listen(migration.connection, "before_cursor_execute", self._heard)
+        event.listen(migration.connection, "before_cursor_execute", self._on_statement)
         execute = migration.impl._exec  # noqa: SLF001  # FRAGILE: where all operations go through
 
         def rendered(construct: Any, *args: Any, **kwargs: Any) -> Any:
             if self.rendered and not self.why_not:
-                self.rendered[-1].append(_literally(construct, migration))
+                self.rendered[-1].append(_rendered_literally(construct, migration))
             self._within += 1
             self._moves = _moves(construct, migration)
             try:
@@ -127,14 +127,14 @@ class Recorder:
         if self.job.on_step:
             self.job.on_step(number, total, name)
 
-    def _heard(
+    def _on_statement(
         self,
         _connection: Connection,
         _cursor: Any,
         sql: str,
         parameters: Any,
         context: Any,
-        many: bool,
+        executemany: bool,
     ) -> None:
         if not self.steps:
             return
@@ -146,7 +146,7 @@ class Recorder:
         compiled = getattr(context, "compiled", None)
         if not self._within:
             self._stop(f"a revision asks the database: {' '.join(sql.split())[:80]}")
-        elif many:
+        elif executemany:
             self._stop("it sends rows as values, which are not rendered without a database")
         elif getattr(compiled, "insert_prefetch", None) or getattr(
             compiled, "update_prefetch", None
@@ -177,15 +177,17 @@ class Recorder:
         assert self.migration is not None  # noqa: S101  # judged after it ran
         reads = reads_of(self.job.steps)
         try:
-            with alone(self.job.project.modules):
+            with isolated(self.job.project.modules):
                 span, dialect = self.job.span(current), self.migration.dialect
                 found = renderings(span, dialect, self.job.steps, reads)
         except Exception as error:  # noqa: BLE001  # whatever a script says without a database
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            return Recording(why_not=f"it cannot be rendered without a database ({said[:120]})")
+            statement = " ".join(f"{type(error).__name__}: {error}".split())
+            return Recording(
+                why_not=f"it cannot be rendered without a database ({statement[:120]})"
+            )
         if reads.why:
             return Recording(why_not=f"{MAY_DEPEND}: {reads.why}")
-        online = [said for step in self.rendered for said in step]
+        online = [statement for step in self.rendered for statement in step]
         version_table = str(self.migration.version_table)
         if any(_only_steps(offline, version_table) != online for offline in found):
             return Recording(why_not="what it sends depends on the database or the moment")
@@ -214,7 +216,7 @@ def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | N
     Raises DatabaseMoved, with all of it rolled back, if the version was changed meanwhile.
     """
     sent: list[str] = []
-    with noting(lambda: readable(sent)), dialect.replaying(raw, recording.versions) as rows:
+    with attach_sent(lambda: readable(sent)), dialect.replaying(raw, recording.versions) as rows:
         for number, step in enumerate(recording.steps, 1):
             if on_step:
                 on_step(number, len(recording.steps), step.revision)
@@ -269,7 +271,7 @@ def _length(parameters: Any) -> int:
     return 8
 
 
-def _literally(construct: Any, migration: MigrationContext) -> str:
+def _rendered_literally(construct: Any, migration: MigrationContext) -> str:
     """As Alembic writes it without a database (`DefaultImpl._exec`)."""
     if isinstance(construct, str):
         construct = text(construct)
@@ -291,6 +293,6 @@ def _only_steps(rendering: Rendering, version_table: str) -> Rendering:
     ]
 
 
-def _makes(said: str, table: str) -> bool:
+def _makes(statement: str, table: str) -> bool:
     """Online the version table is made before the first step; offline within it."""
-    return said.startswith("CREATE TABLE") and f"{table} (" in said.partition("\n")[0]
+    return statement.startswith("CREATE TABLE") and f"{table} (" in statement.partition("\n")[0]

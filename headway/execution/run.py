@@ -15,10 +15,10 @@ from sqlalchemy import Connection
 
 from headway import history
 from headway.dialects import Dialect, RowGuard
-from headway.dialects.driver import raw_of
+from headway.dialects.driver import dbapi_connection
 from headway.errors import ForeignKeysBroken, HeadwayError, ObjectsLost, RowsLost
 from headway.execution.failures import (
-    Care,
+    GuardOptions,
     Step,
     action_of,
     explained,
@@ -52,7 +52,7 @@ class Run:
     steps: list[Step]
     rows: RowGuard | None
     on_step: OnStep | None
-    care: Care
+    options: GuardOptions
     done: list[str] = field(default_factory=list)
     running: int | None = None
     """The place of the step that is running, in `steps`."""
@@ -75,7 +75,7 @@ class Run:
             self.connection,
             self.dialect,
             self._beside,
-            self.care.joins,
+            self.options.joins,
             self.rows,
             self._note_half,
         )
@@ -97,10 +97,10 @@ class Run:
         except BaseException as error:  # `sys.exit` of a revision too
             if self.running is None or not (needs_words(error) or isinstance(error, GUARDS)):
                 raise
-            told = self._explained(error)
-            if told is error:
+            explained_error = self._explained(error)
+            if explained_error is error:
                 raise
-            raise told from error
+            raise explained_error from error
         else:
             self._tidy()
         finally:
@@ -109,7 +109,7 @@ class Run:
     @contextmanager
     def _savepoint(self) -> Iterator[None]:
         """In a transaction of somebody else's, what takes back a run that failed, and only that."""
-        if not (self.care.joins and self.dialect.transactional_ddl):
+        if not (self.options.joins and self.dialect.transactional_ddl):
             yield
             return
         savepoint = self.connection.begin_nested()
@@ -125,11 +125,11 @@ class Run:
     @property
     def records(self) -> bool:
         """True if each step is written down: to be kept, or to be found if we die half-way."""
-        return self.care.history or any(map(self._announces, self.steps))
+        return self.options.history or any(map(self._announces, self.steps))
 
     def _tidy(self) -> None:
         """Leave nothing of ours in a database that keeps no history of ours."""
-        if (self.records or self.noted) and not self.care.history and not self.torn:
+        if (self.records or self.noted) and not self.options.history and not self.torn:
             with self._beside() as other:
                 if history.is_passing(other):
                     history.remove(other)
@@ -143,12 +143,12 @@ class Run:
     def _baseline(self, connection: Connection, heads: tuple[str, ...]) -> None:
         """A database that came this far without a history starts one here."""
         if history.NAME in self.dialect.tables(connection):
-            if self.care.history:
+            if self.options.history:
                 history.keep(connection)
             if not history.is_empty(connection):
                 return
         history.ensure(connection)
-        if not self.care.history:
+        if not self.options.history:
             history.mark_passing(connection, by=self.me)
         for revision in heads:
             self._add(connection, revision, "adopt", "succeeded", duration_ms=0)
@@ -158,11 +158,11 @@ class Run:
             self._baseline(self.connection, self.context.get_current_heads())
         for place, step in enumerate(self.steps):
             self._begin(place, step)
-            yield self._asked_after(step)
+            yield self._checked_step(step)
         if self.rows and self.transaction.is_counted:
             self.rows.finish()
 
-    def _asked_after(self, step: Step) -> Step:
+    def _checked_step(self, step: Step) -> Step:
         """The same step, whose transaction is asked about before its version is written."""
         own, run = copy.copy(step), step.migration_fn
 
@@ -183,7 +183,7 @@ class Run:
         name = name_of(step.info)
         if self.on_step:
             self.on_step(place + 1, len(self.steps), name)
-        if self._announces(step) and not self.care.joins:
+        if self._announces(step) and not self.options.joins:
             self.connection.commit()  # what Alembic read, and the version table it may have made
         self.running = place
         self.began, self.started_at = time.monotonic(), datetime.now(UTC)
@@ -222,15 +222,17 @@ class Run:
         self._check(name)
         if self.row_id is None:
             if self.records:
-                self._add(self.connection, name, action_of(step), "succeeded", **self._took())
+                self._add(self.connection, name, action_of(step), "succeeded", **self._duration())
         else:
             # In the transaction of the version row: both are there or neither is. One that others
             # end would hold on to our table.
-            with self._beside() if self.care.joins else nullcontext(self.connection) as where:
-                history.finish(where, self.row_id, outcome="succeeded", image=None, **self._took())
+            with self._beside() if self.options.joins else nullcontext(self.connection) as where:
+                history.finish(
+                    where, self.row_id, outcome="succeeded", image=None, **self._duration()
+                )
             self.row_id = None
-        if self.transaction.committed and self.care.on_ended:
-            self.care.on_ended(name)
+        if self.transaction.committed and self.options.on_ended:
+            self.options.on_ended(name)
         self.transaction.close_step()
         self.done.append(name)
 
@@ -239,11 +241,11 @@ class Run:
         if not self.rows or not self.transaction.is_counted:
             return
         script = self.context.script.get_revision(name) if self.context.script else None
-        said = announced_by(getattr(script, "module", None))
+        announced = announced_by(getattr(script, "module", None))
         self.rows.check(
             name,
-            announced=said.rows,
-            loses=said.objects,
+            announced=announced.rows,
+            loses=announced.objects,
             statements=self.transaction.sent,
             script=script.path if script else None,
         )
@@ -254,14 +256,14 @@ class Run:
     def _failed(self, error: BaseException) -> None:
         """Write down what broke, beside the transaction that is gone."""
         stays = not self.dialect.transactional_ddl or self.transaction.has_stayed
-        if not self.care.joins:
+        if not self.options.joins:
             self._roll_back()
         elif self.transaction.is_lost:  # what is left is this step's, and locks our note out
-            raw_of(self.connection).rollback()
+            dbapi_connection(self.connection).rollback()
         self.torn = self.running is not None and stays and self._differs(error)
         if self.running is None or not self._announces(self.steps[self.running]):
             self._forget_undone()
-        within = self.care.joins and self.dialect.transactional_ddl and not self.torn
+        within = self.options.joins and self.dialect.transactional_ddl and not self.torn
         if self.running is None or not (self.records or self.torn or self.noted) or within:
             return
         try:
@@ -274,7 +276,9 @@ class Run:
     def _roll_back(self) -> None:
         self.connection.rollback()
         if self.dialect.transactional_ddl and not self.connection.invalidated:
-            raw_of(self.connection).rollback()  # one that a revision began with the driver
+            dbapi_connection(
+                self.connection
+            ).rollback()  # one that a revision began with the driver
             self.connection.rollback()
 
     def _differs(self, error: BaseException) -> bool:
@@ -293,7 +297,7 @@ class Run:
         try:
             self.heads = self.context.get_current_heads()
             there = self.scripts.ancestors(self.heads)
-            if not self.care.joins:
+            if not self.options.joins:
                 self.connection.rollback()
         except Exception:  # noqa: BLE001  # gone with its server, and the transaction with it
             self.done.clear()
@@ -306,20 +310,20 @@ class Run:
         script = None if step.info.is_stamp else self.scripts.by_id.get(name_of(step.info))
         return not self.dialect.transactional_ddl or bool(script and script.autocommits)
 
-    def _record_failure(self, connection: Connection, said: str) -> None:
+    def _record_failure(self, connection: Connection, message: str) -> None:
         outcome = "torn" if self.torn else "failed"
         if self.torn and not self.records:  # nobody knew beforehand that it would be wanted
             self._baseline(connection, self.heads)
         if history.NAME not in self.dialect.tables(connection):
             return  # an empty database stays empty
-        took = self._took()
+        duration = self._duration()
         if self.row_id is None or not history.finish(
-            connection, self.row_id, outcome=outcome, error=said, **took
+            connection, self.row_id, outcome=outcome, error=message, **duration
         ):
             info = self.steps[self.running or 0].info
             name, action = name_of(info), action_of(info)
             image = self._image_before() if self.torn else None
-            more = {"error": said, "image": image, **took}
+            more = {"error": message, "image": image, **duration}
             self._add(connection, name, action, outcome, **more)
 
     def _image_before(self) -> str | None:
@@ -331,7 +335,7 @@ class Run:
     def _explained(self, error: BaseException) -> HeadwayError:
         own = self.dialect.transactional_ddl
         why = "it left its transaction" if own else "this database commits each statement"
-        next_step = self.care.mend
+        next_step = self.options.advice
         if self.unnoted and self.row_id is None:  # else it is there as one that runs
             next_step = (
                 f"that could not be noted in the database ({self.unnoted}), so that its status "
@@ -339,30 +343,30 @@ class Run:
             )
         stays = f"Part of it stays, because {why}: {next_step}" if self.torn else None
         if isinstance(error, GUARDS):
-            return self._of_guard(error, stays)
-        told = explained(
+            return self._guard_error(error, stays)
+        failure = explained(
             error,
             names=[name_of(step.info) for step in self.steps],
             failed=self.running or 0,
             done=self.done,
             stays=stays,
-            follows=self.care.follows,
+            follows=self.options.follows,
         )
-        return self.care.torn(str(told), **told.context) if self.torn else told
+        return self.options.torn(str(failure), **failure.context) if self.torn else failure
 
-    def _of_guard(self, error: HeadwayError, stays: str | None) -> HeadwayError:
+    def _guard_error(self, error: HeadwayError, stays: str | None) -> HeadwayError:
         """A guard's refusal, with what is known of what stays."""
-        after = what_stays(self.done, stays, follows=self.care.follows)
+        after = what_stays(self.done, stays, follows=self.options.follows)
         if not after:
             return error
-        kind = self.care.torn if stays else type(error)
+        kind = self.options.torn if stays else type(error)
         return kind(str(error).replace(NOTHING, after), **error.context)
 
     @contextmanager
     def _beside(self) -> Iterator[Connection]:
         """Another connection, committed at the end."""
-        if self.care.beside:
-            with self.care.beside() as other:
+        if self.options.beside:
+            with self.options.beside() as other:
                 yield other
             return
         with self.connection.engine.connect() as other:
@@ -384,5 +388,5 @@ class Run:
             **more,
         )
 
-    def _took(self) -> dict[str, int]:
+    def _duration(self) -> dict[str, int]:
         return {"duration_ms": round((time.monotonic() - self.began) * 1000)}

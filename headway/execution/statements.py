@@ -17,7 +17,7 @@ MOST_CHARACTERS = 8_000_000
 
 
 @dataclass
-class Sent:
+class SentStatements:
     """Notes the statements of one run: as many as a person could read, and how many more."""
 
     kept: list[str] = field(default_factory=list)
@@ -43,14 +43,14 @@ class Sent:
     def watch(self, migration: MigrationContext) -> None:
         """Hear every statement of this context's connection from now on."""
         assert migration.connection is not None  # noqa: S101  # it runs online
-        event.listen(migration.connection, "before_cursor_execute", self._heard)
+        event.listen(migration.connection, "before_cursor_execute", self._on_statement)
 
-    def _heard(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def _on_statement(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         self.add(statement)
 
 
 @contextmanager
-def noting(sent: Callable[[], tuple[str, ...]]) -> Iterator[None]:
+def attach_sent(sent: Callable[[], tuple[str, ...]]) -> Iterator[None]:
     """An error of ours takes along what had been sent."""
     try:
         yield
@@ -61,7 +61,7 @@ def noting(sent: Callable[[], tuple[str, ...]]) -> Iterator[None]:
 
 def readable(statements: Iterable[str]) -> tuple[str, ...]:
     """Those that change something, without trailing blanks."""
-    sent = Sent()
+    sent = SentStatements()
     for statement in statements:
         sent.add(statement)
     return tuple(sent.statements)

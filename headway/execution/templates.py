@@ -76,7 +76,7 @@ def keep(move: Move, draft: Draft, name: str) -> Template:
     return Template(url=url)
 
 
-def known_template(move: Move, name: str) -> Template | str | None:
+def find_template(move: Move, name: str) -> Template | str | None:
     """The template, why there is none, or None where nobody knows yet."""
     memory, dialect = move.project.memory, move.address.dialect
     found: Template | str | None = memory.get(("template", name))

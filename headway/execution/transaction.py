@@ -12,7 +12,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 
 from headway.dialects import Beside, Dialect, RowGuard
-from headway.dialects.driver import raw_of
+from headway.dialects.driver import dbapi_connection
 from headway.dialects.transactions import Fate
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class Transaction:
         """
         if self.mark is None:
             return
-        fate = self.dialect.fate(raw_of(self.connection), self.mark)
+        fate = self.dialect.fate(dbapi_connection(self.connection), self.mark)
         if fate is Fate.ROLLED_BACK:
             self.is_lost = True
             raise RolledBack
@@ -119,7 +119,7 @@ class Transaction:
             self.is_lost = True
             self.committed, self.mark = True, None
             if not self.joins:
-                self.dialect.begin_again(raw_of(self.connection))
+                self.dialect.begin_again(dbapi_connection(self.connection))
 
     def close_step(self) -> None:
         """Its version is written. What goes on after a commit of its own is committed with it."""
@@ -133,7 +133,7 @@ class Transaction:
             self.connection.commit()
             self.context._transaction = self.connection.begin()  # noqa: SLF001
         elif self.mark is None:
-            raw = raw_of(self.connection)
+            raw = dbapi_connection(self.connection)
             raw.commit()
             self.dialect.begin_again(raw)
 
@@ -163,19 +163,19 @@ class Transaction:
 
     def _fate_after_failure(self) -> Fate:
         try:
-            return self.dialect.fate(raw_of(self.connection), self.mark, self.beside)
+            return self.dialect.fate(dbapi_connection(self.connection), self.mark, self.beside)
         except Exception:  # its session is lost
             log.debug("the session of a failed step does not answer", exc_info=True)
         try:
             with self.beside() as other:
-                return self.dialect.fate(raw_of(other), self.mark)
+                return self.dialect.fate(dbapi_connection(other), self.mark)
         except Exception:  # noqa: BLE001  # nor does its server
             return Fate.UNKNOWN
 
     def _ready(self) -> None:
         """In the transaction of a step, before anything of it runs."""
         if self.mark is None:
-            self.mark = self.dialect.mark(raw_of(self.connection))
+            self.mark = self.dialect.mark(dbapi_connection(self.connection))
         if self.rows and not self.is_counted:
             self.rows.start()
             self.is_counted = True

@@ -25,18 +25,20 @@ except ImportError:  # without greenlet there is no async env.py either
     AsyncEngine = None  # type: ignore[assignment,misc]
 
 
-class _Nobody:
+class _NullConnection:
     """A connection with nobody at the other end: takes everything and answers nothing."""
 
     description = (("nothing",) + (None,) * 6,)
     rowcount = 0
     lastrowid = 0
 
-    def __init__(self, heard: Callable[[str], None]) -> None:
-        self.heard = heard
+    def __init__(self, on_statement: Callable[[str], None]) -> None:
+        self.on_statement = on_statement
 
-    def execute(self, statement: object = "", values: Any = (), *_: Any, **__: Any) -> "_Nobody":
-        self.heard(_with_values(str(statement), values))
+    def execute(
+        self, statement: object = "", values: Any = (), *_: Any, **__: Any
+    ) -> "_NullConnection":
+        self.on_statement(_with_values(str(statement), values))
         return self
 
     executemany = execute
@@ -54,10 +56,10 @@ class _Nobody:
         # What SQLAlchemy asks of a driver means nothing; what env.py asks of it, `create_function`
         # and the like, means that it wants a real one.
         if not _caller().startswith("sqlalchemy."):
-            self.heard(f"{name} of the driver")
+            self.on_statement(f"{name} of the driver")
         return self
 
-    def __call__(self, *_: Any, **__: Any) -> "_Nobody":
+    def __call__(self, *_: Any, **__: Any) -> "_NullConnection":
         return self
 
 
@@ -75,30 +77,33 @@ def _with_values(statement: str, values: Any) -> str:
     return statement
 
 
-def mute_engine(url: URL, heard: Callable[[str], None] = lambda _: None) -> Engine:
+def offline_engine(url: URL, on_statement: Callable[[str], None] = lambda _: None) -> Engine:
     """An engine of this kind without a database. `heard` is told each statement."""
     # `_initialize`: SQLAlchemy would ask a new connection for its version.
     engine = create_engine(
-        driver.parse(url), creator=lambda: _Nobody(heard), poolclass=StaticPool, _initialize=False
+        driver.parse(url),
+        creator=lambda: _NullConnection(on_statement),
+        poolclass=StaticPool,
+        _initialize=False,
     )
 
     def options(_: object, given: Mapping[str, Any]) -> None:
         if "isolation_level" in given:
-            heard("")
+            on_statement("")
 
     event.listen(engine, "set_connection_execution_options", options)
-    _note_questions(engine.dialect, heard)
-    return driver.own(engine)
+    _report_server_attributes(engine.dialect, on_statement)
+    return driver.register_engine(engine)
 
 
-def _note_questions(dialect: Dialect, heard: Callable[[str], None]) -> None:
+def _report_server_attributes(dialect: Dialect, on_statement: Callable[[str], None]) -> None:
     """Let `heard` know when a project reads what a dialect only learns from its server."""
     kind = type(dialect)
 
     def answer(name: str) -> property:
         def read(self: Dialect) -> Any:
             if not _caller().startswith(("sqlalchemy.", "alembic.")):
-                heard(f"{name} of the server")
+                on_statement(f"{name} of the server")
             return vars(self).get(name)
 
         return property(read, lambda self, value: vars(self).update({name: value}))
@@ -108,63 +113,63 @@ def _note_questions(dialect: Dialect, heard: Callable[[str], None]) -> None:
     dialect.__class__ = type(kind.__name__, (kind,), body)
 
 
-def commits(engine: Engine) -> bool:
+def is_autocommit(engine: Engine) -> bool:
     """True if it was made without transactions: each statement is committed."""
     return isolation_of(engine) == "AUTOCOMMIT" or bool(
         settings_of(engine).arguments.get("autocommit")
     )
 
 
-def below(engine: Engine) -> Engine:
+def unwrap(engine: Engine) -> Engine:
     """The engine that `engine.execution_options()` was called on."""
     return getattr(engine, "_proxied", engine)  # FRAGILE: private in SQLAlchemy
 
 
-Lead = Callable[[Engine], Engine]
+Redirect = Callable[[Engine], Engine]
 """Gives the engine to connect with in place of a project's own. Raises what refuses it."""
 
-_leads: list[Lead] = []
+_redirects: list[Redirect] = []
 """The one in force is the last. Only one project's code runs at a time."""
 
 
 @contextlib.contextmanager
-def leading_to(lead: Lead) -> Iterator[None]:
-    """Within `led`: lead every engine that a project's code connects with this way."""
-    _leads.append(lead)
+def redirect_engines(redirect: Redirect) -> Iterator[None]:
+    """Within `redirected_engines`: decide what each engine of the project is replaced by."""
+    _redirects.append(redirect)
     try:
         yield
     finally:
-        _leads.pop()
+        _redirects.pop()
 
 
 @contextlib.contextmanager
-def led() -> Iterator[None]:
-    """While this lasts, the engines of a project's code connect where `leading_to` says.
+def redirected_engines() -> Iterator[None]:
+    """While this lasts, the engines of a project's code connect where `redirect_engines` says.
 
     Those for asyncio too. Where nothing says it, they are refused: scripts are only read then.
     """
     connect, raw_connection = Engine.connect, Engine.raw_connection
 
-    def instead(engine: Engine) -> Engine:
-        if not in_project() or below(engine) in driver.own_engines:
+    def target_of(engine: Engine) -> Engine:
+        if not in_project() or unwrap(engine) in driver.own_engines:
             return engine
-        return (_leads[-1] if _leads else refuse)(engine)
+        return (_redirects[-1] if _redirects else refuse_engine)(engine)
 
     with (
-        patched(Engine, "connect", lambda engine: connect(instead(engine))),
-        patched(Engine, "raw_connection", lambda engine: raw_connection(instead(engine))),
-        _async_engines_too(),
+        patched(Engine, "connect", lambda engine: connect(target_of(engine))),
+        patched(Engine, "raw_connection", lambda engine: raw_connection(target_of(engine))),
+        _redirected_async_engines(),
     ):
         yield
 
 
-def refuse(engine: Engine) -> Engine:
+def refuse_engine(engine: Engine) -> Engine:
     """Lead nowhere, but for a database in memory, which is nobody else's."""
     if is_memory(engine.url):
         return engine
     raise EnvironmentFailed(
-        f"The scripts connect to a database ({driver.shown(engine.url)}) while they are only read. "
-        "Nothing was sent to it. Let them connect in `upgrade()`, or in env.py."
+        f"The scripts connect to a database ({driver.display_url(engine.url)}) while they are only "
+        "read. Nothing was sent to it. Let them connect in `upgrade()`, or in env.py."
     )
 
 
@@ -173,7 +178,7 @@ def is_memory(url: URL) -> bool:
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
 
 
-class _Joined:
+class _SharedConnection:
     """The connection of a run, for an engine that a revision opens itself.
 
     The run's transaction is not its to end: its own is a savepoint in it.
@@ -193,9 +198,9 @@ class _Joined:
 
 def joined_engine(main: Connection) -> Engine:
     """An engine whose connections are this session, and their transactions savepoints in it."""
-    raw = driver.raw_of(main)
-    pool = StaticPool(lambda: _Joined(raw), dialect=main.dialect)
-    engine = driver.own(Engine(pool, main.dialect, main.engine.url))
+    raw = driver.dbapi_connection(main)
+    pool = StaticPool(lambda: _SharedConnection(raw), dialect=main.dialect)
+    engine = driver.register_engine(Engine(pool, main.dialect, main.engine.url))
     open_ones: list[str] = []
 
     def begin(connection: Connection) -> None:
@@ -220,7 +225,7 @@ def joined_engine(main: Connection) -> Engine:
 
 
 @contextlib.contextmanager
-def _async_engines_too() -> Iterator[None]:
+def _redirected_async_engines() -> Iterator[None]:
     """Let an async env.py wrap the driver that the URL names, though ours is not for asyncio."""
     if AsyncEngine is None:
         yield

@@ -17,7 +17,7 @@ from contextvars import copy_context
 from typing import Any, TypeVar
 
 from headway.isolation import running
-from headway.isolation.engines import led
+from headway.isolation.engines import redirected_engines
 from headway.isolation.modules import Modules, modules_in_force, one_at_a_time, working_directory
 from headway.isolation.process_settings import own_settings
 from headway.isolation.project_logging import own_logging
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def alone(modules: Modules) -> Iterator[None]:
+def isolated(modules: Modules) -> Iterator[None]:
     """Let a project's code run in this process: nobody else's runs meanwhile."""
     if in_project():  # called from within: the ground is laid
         yield
@@ -44,14 +44,14 @@ def alone(modules: Modules) -> Iterator[None]:
         _own_context(modules),
         own_logging(modules.logging, in_project),
         registered(modules.registered, in_project),
-        led(),
+        redirected_engines(),
         _output_to_stderr(),
     ):
         yield
 
 
 def env_py(modules: Modules, work: Callable[[], T]) -> T:
-    """Let an env.py run, within `alone`: what it sets up in this process is its own."""
+    """Let an env.py run, within `isolated`: what it sets up in this process is its own."""
     with running.outside():
         before = dict(os.environ)
         if modules.around and working_directory() != modules.around:

@@ -81,7 +81,7 @@ class Walk:
         try:
             return self._names_of(vars(module))
         except Exception as error:  # noqa: BLE001  # somebody's `__eq__`, or too deep
-            return self._not_known(f"{module.__name__} ({type(error).__name__})")
+            return self._note_unknown(f"{module.__name__} ({type(error).__name__})")
 
     def _names_of(self, names: Mapping[str, Any]) -> Any:
         return [
@@ -101,13 +101,13 @@ class Walk:
         self._numbers[id(value)] = len(self._numbers)
         self._looked_at.append(value)
         if len(self._looked_at) > MOST:
-            return self._not_known("more than can be compared")
+            return self._note_unknown("more than can be compared")
         way = self._ways.get(kind)
         if way is None:
             way = self._ways[kind] = _way(kind)
         return getattr(self, way)(value)
 
-    def _not_known(self, what: str) -> Any:
+    def _note_unknown(self, what: str) -> Any:
         self.unknown = self.unknown or what
         return ("unknown", what)
 
@@ -166,7 +166,7 @@ class Walk:
         elif info.currsize and not inspect.signature(value).parameters:
             kept = self.value(value())  # which is there
         elif info.currsize:
-            return self._not_known(f"what {value.__name__}() has in its cache")
+            return self._note_unknown(f"what {value.__name__}() has in its cache")
         return ("cache", info.currsize, kept, self.value(value.__wrapped__))
 
     def _descriptor(self, value: Any) -> Any:
@@ -207,7 +207,7 @@ class Walk:
     def _stream(self, value: Any) -> Any:
         if value in (sys.stdin, sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
             return "stream"
-        return self._not_known("an open file")
+        return self._note_unknown("an open file")
 
     def _enum(self, value: Any) -> Any:
         return (type(value).__qualname__, value.name)
@@ -229,7 +229,7 @@ class Walk:
         top = kind.__module__.partition(".")[0]
         if top not in sys.stdlib_module_names and not hasattr(kind, "__len__"):
             return self._same(value)  # compiled, and no container
-        return self._not_known(f"a {kind.__qualname__}")
+        return self._note_unknown(f"a {kind.__qualname__}")
 
     def _attributes(self, value: Any) -> Any:
         """What is in its `__dict__` and slots; None for an object that has neither."""

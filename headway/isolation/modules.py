@@ -28,7 +28,7 @@ NEVER_HIDDEN = sys.stdlib_module_names | {
 }
 
 
-def _ours() -> frozenset[str]:
+def _own_top_level_names() -> frozenset[str]:
     """The top-level names that Headway takes from projects.
 
     Installed, that is its own. From its source tree the service runs too, whose folders lie
@@ -41,7 +41,7 @@ def _ours() -> frozenset[str]:
     return frozenset(folders | {file.stem for file in tree.glob("*.py")})
 
 
-OURS = _ours()
+OURS = _own_top_level_names()
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Modules:
     def forget(self) -> None:
         """Let its modules be imported anew, and its env.py run again that has set them up."""
         tops = {name.partition(".")[0] for name in self.own.forget()}
-        _take(tops)
+        _take_out(tops)
         for name in [name for name in self.hidden if name.partition(".")[0] in tops]:
             del self.hidden[name]
         self.registered.reset()
@@ -122,8 +122,8 @@ def modules_in_force(modules: Modules) -> Iterator[None]:
         return
     before = list(sys.path)
     sys.path[:0] = [path for path in modules.paths if path not in sys.path]
-    tops = _strangers(modules)
-    others = _take(tops)
+    tops = _modules_to_hide(modules)
+    others = _take_out(tops)
     loaded = set(_tops())
     if not modules.own.is_current(modules._variable):  # noqa: SLF001  # ours
         modules.forget()
@@ -147,7 +147,7 @@ def modules_in_force(modules: Modules) -> Iterator[None]:
         }
         away = [path for path in modules.paths if path not in shared]
         tops |= {top for top in _tops() - loaded if _is_in(sys.modules[top], away)}
-        modules.hidden = _take(tops)
+        modules.hidden = _take_out(tops)
         sys.modules.update(others)
         # What an env.py adds to the path, its revisions will want too.
         added = [path for path in sys.path if path not in before and path not in modules.paths]
@@ -173,7 +173,7 @@ def _tops() -> set[str]:
     return {name for name in sys.modules if "." not in name}
 
 
-def _strangers(modules: Modules) -> set[str]:
+def _modules_to_hide(modules: Modules) -> set[str]:
     """Loaded top-level modules that are not the project's, and stand where its own would."""
     # Names first: a run on a small file takes a few milliseconds, and so do a thousand `stat`.
     names = {*modules.hidden, *_names_in(modules.paths)}
@@ -203,7 +203,7 @@ def _real(folder: str) -> str:
     return os.path.realpath(folder)
 
 
-def _take(tops: set[str]) -> dict[str, ModuleType]:
+def _take_out(tops: set[str]) -> dict[str, ModuleType]:
     names = [name for name in sys.modules if name.partition(".")[0] in tops] if tops else []
     return {name: sys.modules.pop(name) for name in names}
 

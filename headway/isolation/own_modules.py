@@ -26,7 +26,7 @@ from headway.isolation.module_state import Walk
 from headway.isolation.running import in_project, patched
 
 INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-ASKS = {
+NONDETERMINISTIC = {
     "time": {"time", "time_ns", "gmtime", "localtime", "strftime", "ctime", "asctime"},
     "posix": {"urandom", "getrandom"},
     "_uuid": {"generate_time_safe"},
@@ -35,7 +35,15 @@ ASKS = {
 OF_NOW = {"now", "today", "utcnow"}
 OF_THE_RUN = ("alembic.config", "alembic.runtime.environment", "alembic.runtime.migration")
 """Modules whose functions say which database it is."""
-UNHEARD = {"sqlalchemy", "alembic", "logging", "warnings", "threading", "importlib", "headway"}
+IGNORED_CALLERS = {
+    "sqlalchemy",
+    "alembic",
+    "logging",
+    "warnings",
+    "threading",
+    "importlib",
+    "headway",
+}
 """What asks for the clock to measure itself."""
 
 
@@ -51,7 +59,7 @@ class OwnModules:
     """Their source."""
     variables: dict[str, str | None] = field(default_factory=dict)
     """The variables of the environment that they read when they were imported."""
-    asks: str | None = None
+    nondeterministic: str | None = None
     """What they asked for when they were imported that is another the next time."""
     _kept: dict[str, tuple[ModuleType, Any]] = field(default_factory=dict)
     _tables: list[tuple[str, int]] = field(default_factory=list)
@@ -72,14 +80,14 @@ class OwnModules:
 
     def settle(self) -> None:
         """What they keep now is what every database begins with."""
-        kept, self._walk = self._look()
+        kept, self._walk = self._walk_modules()
         self._kept.update(kept)
         self._tables = list(self._walk.tables)
 
     def settle_tables(self) -> None:
         """The tables that models have declared by now are those that every database begins with."""
         if self._kept:
-            self._tables = self._look()[1].tables
+            self._tables = self._walk_modules()[1].tables
 
     def left(self) -> str | None:
         """The first module that keeps another thing than when it was imported; None if none does.
@@ -95,10 +103,10 @@ class OwnModules:
         why, tables = self._left()
         if why is None and tables != self._tables:
             why = "its tables"
-        return why or self.asks
+        return why or self.nondeterministic
 
     def _left(self) -> tuple[str | None, list[tuple[str, int]]]:
-        kept, walk = self._look()
+        kept, walk = self._walk_modules()
         for name, (module, before) in self._kept.items():
             if kept[name][1] != before or sys.modules.get(name) is not module:
                 return name, walk.tables
@@ -109,7 +117,7 @@ class OwnModules:
         walk = Walk(self._kept, by_value=True)
         return {name: walk.module(one) for name, (one, _) in self._kept.items()}, walk.unknown
 
-    def _look(self) -> tuple[dict[str, tuple[ModuleType, Any]], Walk]:
+    def _walk_modules(self) -> tuple[dict[str, tuple[ModuleType, Any]], Walk]:
         walk = Walk(self._kept)
         kept = {name: (one, walk.module(one)) for name, (one, _) in self._kept.items()}
         return kept, walk
@@ -134,7 +142,7 @@ class OwnModules:
             yield
 
     def _executing(self, execute: Callable[..., None]) -> Callable[..., None]:
-        def execute_and_look(loader: Any, module: ModuleType) -> None:
+        def execute_and_record(loader: Any, module: ModuleType) -> None:
             if not in_project() or not self._is_own(module):
                 with _unwatched(is_needed=self._importing is not None):
                     execute(loader, module)
@@ -145,13 +153,13 @@ class OwnModules:
                 return
             self._importing = [module.__name__]
             try:
-                with self._watching(), reading(self.variables):
+                with self._watching(), recorded_variables(self.variables):
                     execute(loader, module)
             finally:
                 names, self._importing = self._importing, None
             self._mark(names)
 
-        return execute_and_look
+        return execute_and_record
 
     def _is_own(self, module: ModuleType) -> bool:
         """True for what is imported from the project's folders; a revision is no module."""
@@ -184,27 +192,27 @@ class OwnModules:
             sys.setprofile(None)
 
     def _event(self, frame: FrameType, event: str, function: Any) -> None:
-        if self.asks is not None:
+        if self.nondeterministic is not None:
             return
-        if event == "c_call" and _asks(function):
-            self._asked(frame, function.__name__)
+        if event == "c_call" and _is_nondeterministic(function):
+            self._note_read(frame, function.__name__)
         elif event == "call" and frame.f_globals.get("__name__") in OF_THE_RUN:
-            self._asked(frame.f_back, f"{frame.f_code.co_name}()")
+            self._note_read(frame.f_back, f"{frame.f_code.co_name}()")
 
-    def _asked(self, frame: FrameType | None, what: str) -> None:
+    def _note_read(self, frame: FrameType | None, what: str) -> None:
         while frame is not None:
             file = frame.f_code.co_filename
             if self._is_own_file(file):
-                self.asks = f"{Path(file).name}, line {frame.f_lineno}, reads {what}"
+                self.nondeterministic = f"{Path(file).name}, line {frame.f_lineno}, reads {what}"
                 return
-            if str(frame.f_globals.get("__name__")).partition(".")[0] in UNHEARD:
+            if str(frame.f_globals.get("__name__")).partition(".")[0] in IGNORED_CALLERS:
                 return
             frame = frame.f_back
 
 
-def _asks(function: Any) -> bool:
+def _is_nondeterministic(function: Any) -> bool:
     name, owner = function.__name__, getattr(function, "__self__", None)
-    if name in ASKS.get(str(getattr(function, "__module__", None)), ()):
+    if name in NONDETERMINISTIC.get(str(getattr(function, "__module__", None)), ()):
         return True
     if name in OF_NOW:
         return isinstance(owner, type) and issubclass(owner, date)
@@ -241,12 +249,12 @@ def _undeclare(module: ModuleType, own: Mapping[str, ModuleType]) -> None:
 
 
 @contextmanager
-def reading(variables: dict[str, str | None]) -> Iterator[None]:
+def recorded_variables(variables: dict[str, str | None]) -> Iterator[None]:
     """Note the variables of the environment that a project's code reads."""
     cls: Any = type(os.environ)
     read = cls.__getitem__
 
-    def noting(environ: Any, name: str) -> str:
+    def recorded_read(environ: Any, name: str) -> str:
         if not in_project():
             return str(read(environ, name))
         try:
@@ -257,5 +265,5 @@ def reading(variables: dict[str, str | None]) -> Iterator[None]:
         variables.setdefault(name, value)
         return str(value)
 
-    with patched(cls, "__getitem__", noting):
+    with patched(cls, "__getitem__", recorded_read):
         yield

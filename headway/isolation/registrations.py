@@ -64,7 +64,7 @@ class Listener:
     """It was registered by code of env.py, which registers it again when it is run again."""
 
     @property
-    def hears_connections(self) -> bool:
+    def is_for_connections(self) -> bool:
         """True if it is told what any engine or connection does."""
         return isinstance(self.on, type) and issubclass(self.on, CONNECTING)
 
@@ -76,7 +76,7 @@ class Registrations:
     package: str | None = None
     """The folder of the package that its scripts are in, where that is installed."""
     listeners: list[Listener] = field(default_factory=list)
-    passing: list[Listener] = field(default_factory=list)
+    temporary: list[Listener] = field(default_factory=list)
     """Listeners on its own engines and tables, from code that will be run again."""
     by_env: list[Listener] = field(default_factory=list)
     """Those of its env.py, which are there for its revisions until it is run again."""
@@ -113,8 +113,8 @@ class Registrations:
 
     def end_env(self) -> None:
         """It has run, and its revisions may run later."""
-        self.by_env += self.passing
-        self.passing.clear()
+        self.by_env += self.temporary
+        self.temporary.clear()
         self.in_env = False
 
     def owns(self, function: Any) -> bool:
@@ -137,7 +137,7 @@ class Registrations:
 # --- listeners --------------------------------------------------------------------------------
 
 
-class _Noting:
+class _RecordedEventKey:
     """SQLAlchemy's key of a listener, which notes that it was registered, or removed."""
 
     def __init__(self, key: Any, target: Any, kept: list[Listener], *, by_env: bool) -> None:
@@ -154,7 +154,7 @@ class _Noting:
             options,
             self._by_env,
         )
-        _listen(key, one)
+        _register(key, one)
         self._kept.append(one)
 
     def remove(self) -> None:
@@ -168,13 +168,13 @@ class _Noting:
         return getattr(self._key, name)
 
 
-def _listen(key: Any, one: Listener) -> None:
-    if one.hears_connections and one.identifier in ("connect", "first_connect"):
-        key = key.with_wrapper(_for_new_ones(one.function))  # FRAGILE: private in SQLAlchemy
+def _register(key: Any, one: Listener) -> None:
+    if one.is_for_connections and one.identifier in ("connect", "first_connect"):
+        key = key.with_wrapper(_for_new_connections(one.function))  # FRAGILE: private in SQLAlchemy
     key.listen(*one.arguments, **one.options)
 
 
-def _for_new_ones(function: Callable[..., Any]) -> Callable[..., Any]:
+def _for_new_connections(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same listener, not called where an engine is put on a connection that is there already.
 
     It was called when that was opened: ATTACH, or `once`, is for one time.
@@ -182,7 +182,7 @@ def _for_new_ones(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def listener(*arguments: Any, **named: Any) -> None:
         record = named["connection_record"] if named else arguments[1]
-        if not driver.is_there(record):
+        if not driver.is_existing(record):
             function(*arguments, **named)
 
     return listener
@@ -192,7 +192,7 @@ def _for_new_ones(function: Callable[..., Any]) -> Callable[..., Any]:
 def listeners_in_force(kept: Registrations, is_projects: Callable[[], bool]) -> Iterator[None]:
     make = api._event_key  # noqa: SLF001  # FRAGILE: what `listen` and `listens_for` go through
 
-    def noting(target: Any, identifier: str, function: Any) -> Any:
+    def recorded_key(target: Any, identifier: str, function: Any) -> Any:
         key = make(target, identifier, function)
         shared = isinstance(key.dispatch_target, type) and is_shared_class(key.dispatch_target)
         if not (is_projects() and kept.owns(function)):
@@ -200,19 +200,19 @@ def listeners_in_force(kept: Registrations, is_projects: Callable[[], bool]) -> 
         again = _runs_again(sys._getframe(1))  # noqa: SLF001
         if not (shared or again):
             return key
-        where = kept.listeners if shared else kept.passing
-        return _Noting(key, target, where, by_env=again and kept.in_env)
+        where = kept.listeners if shared else kept.temporary
+        return _RecordedEventKey(key, target, where, by_env=again and kept.in_env)
 
     for one in kept.listeners:
-        _listen(make(one.target, one.identifier, one.function), one)
-    api._event_key = noting  # type: ignore[assignment]  # noqa: SLF001
+        _register(make(one.target, one.identifier, one.function), one)
+    api._event_key = recorded_key  # type: ignore[assignment]  # noqa: SLF001
     try:
         yield
     finally:
         api._event_key = make  # noqa: SLF001
         _stop_listening(kept.listeners)
-        _stop_listening(kept.passing)
-        kept.passing.clear()
+        _stop_listening(kept.temporary)
+        kept.temporary.clear()
 
 
 def _stop_listening(listeners: list[Listener]) -> None:

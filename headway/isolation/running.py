@@ -64,7 +64,7 @@ def in_project() -> bool:
 
 @contextmanager
 def outside() -> Iterator[None]:
-    """Within `alone`: call the program around it, which is not the project."""
+    """Within `isolated`: call the program around it, which is not the project."""
     token = session.set(None)
     try:
         yield

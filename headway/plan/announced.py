@@ -20,5 +20,5 @@ def announced_by(module: object) -> Announced:
     return Announced(rows=_several(rows), objects=_several(objects))
 
 
-def _several(said: Any) -> tuple[str, ...]:
-    return (said,) if isinstance(said, str) else tuple(said)
+def _several(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)

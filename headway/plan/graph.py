@@ -17,7 +17,7 @@ from headway.errors import PreviewImpossible, TargetInvalid
 from headway.plan import plans
 from headway.plan.plans import Direction
 from headway.plan.sql import Offline, Statements
-from headway.scripts.unsaid import unsaid
+from headway.scripts.alembic_log import silence_alembic_log
 
 SQL_OPTIONS = ("version_table", "version_table_schema", "transaction_per_migration")
 """What of an env.py's options the SQL around the revisions depends on."""
@@ -121,7 +121,7 @@ class Graph:
             opts["transactional_ddl"] = True
         connection: Any = Offline(kind(paramstyle="named"))
         try:
-            with unsaid():
+            with silence_alembic_log():
                 context = MigrationContext.configure(connection, opts=opts)
                 with context.begin_transaction():
                     context.run_migrations(write=lambda name: buffer.found.append(texts[name]))

@@ -11,7 +11,7 @@ from alembic.operations.batch import BatchOperationsImpl
 from alembic.runtime.environment import EnvironmentContext
 
 from headway.dialects import driver
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.isolation.running import patched
 from headway.plan import plans
 from headway.plan.announced import Announced, announced_by
@@ -39,21 +39,21 @@ class Rebuild:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
+class RecordedOperations:
     """The operations of a plan, in order."""
 
     operations: tuple[Operation, ...]
     rebuilds: tuple[Rebuild, ...]
     """Tables that are made anew to be changed."""
-    unheard: tuple[str, ...]
+    incomplete: tuple[str, ...]
     """Revisions that ask the database half-way: what they do after that is not known."""
 
 
-def hear(span: Span) -> Heard:
+def record_operations(span: Span) -> RecordedOperations:
     """Call every revision of a plan with operations that only note what they are told."""
     project, environment = span.project, span.project.environment_for(span.address.url, span.x)
     found: list[Operation] = []
-    unheard: list[str] = []
+    incomplete: list[str] = []
     dialect: Any = type(driver.dialect_for(span.address.url.drivername))
     context = EnvironmentContext(
         project.config_for(span.address.url, span.x),
@@ -62,7 +62,7 @@ def hear(span: Span) -> Heard:
         as_sql=True,
         destination_rev=span.target,
     )
-    options = environment.untold
+    options = environment.options_without_callbacks
     running: list[str] = []
     rebuilds: list[Rebuild] = []
     invoke = AbstractOperations.invoke
@@ -89,7 +89,7 @@ def hear(span: Span) -> Heard:
             )
 
     with (
-        alone(project.modules),
+        isolated(project.modules),
         context,
         patched(AbstractOperations, "invoke", note),
         patched(BatchOperationsImpl, "flush", flush),
@@ -106,5 +106,7 @@ def hear(span: Span) -> Heard:
                 with Operations.context(migration):
                     step.migration_fn(**environment.run_arguments)
             except (Exception, SystemExit):  # noqa: BLE001  # it wanted an answer, and there is nobody
-                unheard.append(running[-1])
-    return Heard(operations=tuple(found), rebuilds=tuple(rebuilds), unheard=tuple(unheard))
+                incomplete.append(running[-1])
+    return RecordedOperations(
+        operations=tuple(found), rebuilds=tuple(rebuilds), incomplete=tuple(incomplete)
+    )

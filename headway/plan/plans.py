@@ -15,7 +15,7 @@ from alembic.util import CommandError
 from alembic.util.pyfiles import load_python_file
 
 from headway.errors import HeadwayError, RevisionNotFound, SeveralHeads, TargetInvalid
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.scripts.project import ScriptProject
 from headway.scripts.script import Script, checksum
 
@@ -125,7 +125,7 @@ def alembic_steps(
     """Alembic's steps from here to there. Raises RevisionNotFound, SeveralHeads, TargetInvalid."""
     key = ("steps", direction, target, tuple(current))
     if key not in project.memory:
-        with alone(project.modules):
+        with isolated(project.modules):
             project.memory[key] = list(steps_of(project, direction, target)(tuple(current)))
     return list(project.memory[key])
 
@@ -135,7 +135,7 @@ def fresh(project: ScriptProject, steps: Sequence[Any]) -> list[Any]:
 
     So no variable of theirs holds what an earlier run left there, or what the environment was
     then. A file that was edited since the steps were shown is left as it was shown. The caller
-    has called `alone`.
+    has called `isolated`.
     """
     return [step if step.info.is_stamp else _fresh(project, step) for step in steps]
 
@@ -196,7 +196,7 @@ def step_names(steps: Sequence[Any], direction: Direction = Direction.UPGRADE) -
 
 def described(project: ScriptProject, names: Sequence[str]) -> tuple[Step, ...]:
     """The same for a person."""
-    with alone(project.modules):
+    with isolated(project.modules):
         scripts = [project.directory.get_revision(name) for name in names]
     return tuple(
         Step(revision=script.revision, message=script.doc or "", path=script.path)

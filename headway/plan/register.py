@@ -12,10 +12,10 @@ from sqlalchemy import URL
 
 from headway.dialects import driver
 from headway.errors import DriverMissing, EnvironmentFailed
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.plan.sql import Offline, Statements, dialect_of
+from headway.scripts.alembic_log import silence_alembic_log
 from headway.scripts.project import ScriptProject
-from headway.scripts.unsaid import unsaid
 
 DIALECTS = tuple(driver.SYNC)
 Sql = dict[str, dict[str, str | None]]
@@ -44,7 +44,7 @@ def address_of(dialect: str) -> URL:
 def records(project: ScriptProject) -> list[Record]:
     """Every revision, oldest first. Raises ScriptsUnreadable where one cannot be imported."""
     found = project.revisions
-    with alone(project.modules):
+    with isolated(project.modules):
         labels = {one.id: _labels_of(project, one.id) for one in found}
     return [
         Record(
@@ -100,22 +100,25 @@ def _texts(
         as_sql=True,
         destination_rev="heads",
     )
-    options = environment.untold | {"literal_binds": True, "output_buffer": buffer}
+    options = environment.options_without_callbacks | {
+        "literal_binds": True,
+        "output_buffer": buffer,
+    }
     options["transactional_ddl"] = url.get_backend_name() != "mysql"
     connection: Any = Offline(dialect_of(url, environment))
-    with alone(project.modules), context, unsaid():
+    with isolated(project.modules), context, silence_alembic_log():
         context.configure(connection=connection, **options)
         with Operations.context(context.get_context()):
             return {
                 name: {
-                    way: _said(project, name, way, buffer, environment.run_arguments)
+                    way: _rendered(project, name, way, buffer, environment.run_arguments)
                     for way in ("upgrade", "downgrade")
                 }
                 for name in ids
             }
 
 
-def _said(
+def _rendered(
     project: ScriptProject, name: str, way: str, buffer: Statements, arguments: Mapping[str, Any]
 ) -> str | None:
     buffer.found.clear()
@@ -128,8 +131,8 @@ def _said(
 
 
 def _labels_of(project: ScriptProject, name: str) -> tuple[str, ...]:
-    said = getattr(project.directory.get_revision(name).module, "branch_labels", None)
-    return (said,) if isinstance(said, str) else tuple(said or ())
+    labels = getattr(project.directory.get_revision(name).module, "branch_labels", None)
+    return (labels,) if isinstance(labels, str) else tuple(labels or ())
 
 
 def keep(folder: Path, texts: Mapping[str, str]) -> None:

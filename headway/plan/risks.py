@@ -13,7 +13,7 @@ from alembic.operations import ops
 from sqlalchemy import Column, Connection, MetaData, Table, and_, func, inspect, select
 from sqlalchemy.exc import NoSuchTableError
 
-from headway.plan.operations import Heard, Operation, Rebuild
+from headway.plan.operations import Operation, Rebuild, RecordedOperations
 from headway.plan.rebuilds import lost_by
 
 SQUAWK_SECONDS = 20
@@ -33,12 +33,12 @@ class Risk:
     """True if it will fail, or lose rows, with the rows that are in the database now."""
 
 
-def notes(heard: Heard, dialect: str) -> tuple[Risk, ...]:
+def notes(recorded: RecordedOperations, dialect: str) -> tuple[Risk, ...]:
     """The risks that the operations carry in themselves."""
-    made = {o.op.table_name for o in heard.operations if isinstance(o.op, ops.CreateTableOp)}
+    made = {o.op.table_name for o in recorded.operations if isinstance(o.op, ops.CreateTableOp)}
     found = [
         Risk(revision=operation.revision, kind=kind, says=says)
-        for operation in heard.operations
+        for operation in recorded.operations
         if getattr(operation.op, "table_name", None) not in made
         for kind, says in _of(operation.op, dialect)
     ]
@@ -48,7 +48,7 @@ def notes(heard: Heard, dialect: str) -> tuple[Risk, ...]:
             kind="unheard",
             says="asks the database, so what it does is seen only when it runs: rehearse it",
         )
-        for revision in heard.unheard
+        for revision in recorded.incomplete
     ]
     return tuple(found)
 
@@ -88,14 +88,14 @@ def _of_change(op: ops.AlterColumnOp, *, postgresql: bool) -> Iterator[tuple[str
         yield "fill", f"makes {where} not null"
 
 
-def predict(heard: Heard, connection: Connection) -> tuple[Risk, ...]:
+def predict(recorded: RecordedOperations, connection: Connection) -> tuple[Risk, ...]:
     """The operations that would fail, or lose rows, with what is in this database now.
 
     Reads; writes nothing. What an earlier operation of the same plan mends is not foreseen.
     """
     made: set[str] = set()
     found = []
-    for operation in heard.operations:
+    for operation in recorded.operations:
         table = getattr(operation.op, "table_name", None) or getattr(
             operation.op, "source_table", None
         )
@@ -106,7 +106,7 @@ def predict(heard: Heard, connection: Connection) -> tuple[Risk, ...]:
             if says:
                 found.append(Risk(revision=operation.revision, kind="fill", says=says, fails=True))
     if connection.dialect.name == "sqlite":
-        found += [risk for risk in map(partial(_lost, connection), heard.rebuilds) if risk]
+        found += [risk for risk in map(partial(_lost, connection), recorded.rebuilds) if risk]
     connection.rollback()
     return tuple(found)
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from headway.connections.address import Address
 from headway.dialects import driver
 from headway.errors import HeadwayError, PreviewImpossible
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.plan import plans
 from headway.plan.plans import Direction
 from headway.scripts.environment import Environment
@@ -59,16 +59,16 @@ def render(span: Span) -> str:
             "it sent."
         )
     buffer = Statements()
-    with alone(span.project.modules):
+    with isolated(span.project.modules):
         try:
             write(span, dialect_of(span.address.url, environment), buffer)
         except HeadwayError:
             raise
         except (Exception, SystemExit) as error:
-            said = " ".join(f"{type(error).__name__}: {error}".split())
+            message = " ".join(f"{type(error).__name__}: {error}".split())
             raise PreviewImpossible(
                 f"The SQL cannot be shown without running it: a revision asks the database "
-                f"({said[:200]}). `--rehearse` runs it on a copy and shows what it sent."
+                f"({message[:200]}). `--rehearse` runs it on a copy and shows what it sent."
             ) from error
     return note(environment.unwritten) + "\n\n".join(buffer.found) + "\n"
 
@@ -104,7 +104,7 @@ def write(
     config: Config | None = None,
     steps: Sequence[Any] | None = None,
 ) -> MigrationContext:
-    """Write the statements to a buffer, one `write` each. The caller has called `alone`.
+    """Write the statements to a buffer, one `write` each. The caller has called `isolated`.
 
     With `config` its revisions see another configuration, and with `steps` others run.
     """
@@ -113,12 +113,12 @@ def write(
     context = EnvironmentContext(
         config or project.config_for(span.address.url, span.x),
         project.directory,
-        fn=lambda *asked: plans.fresh(project, found(*asked)) if steps is None else steps,
+        fn=lambda *arguments: plans.fresh(project, found(*arguments)) if steps is None else steps,
         as_sql=True,
         starting_rev=tuple(span.start) or None,
         destination_rev=span.target,
     )
-    options = environment.untold
+    options = environment.options_without_callbacks
     options |= {"literal_binds": True, "output_buffer": buffer}
     if span.address.dialect.transactional_ddl:
         options["transactional_ddl"] = True

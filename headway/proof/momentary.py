@@ -71,14 +71,16 @@ class Trace:
         """Hear every statement of this context's connection from now on."""
         assert migration.connection is not None  # noqa: S101  # it runs online
         self.version_table = str(migration.version_table)
-        event.listen(migration.connection, "before_cursor_execute", self._heard)
+        event.listen(migration.connection, "before_cursor_execute", self._on_statement)
 
     @property
     def digest(self) -> str:
         """The same for a run that sent the same."""
         return str(self._digest.hexdigest())
 
-    def _heard(self, _connection: Any, _cursor: Any, sql: str, parameters: Any, *_: Any) -> None:
+    def _on_statement(
+        self, _connection: Any, _cursor: Any, sql: str, parameters: Any, *_: Any
+    ) -> None:
         self._digest.update(f"{sql}\n{parameters!r}\n".encode())
         self.moment = self.moment or _names_moment(parameters)
         self.characters += len(sql)

@@ -73,12 +73,12 @@ def _watched(work: Callable[..., None], module: ModuleType, reads: Reads) -> Cal
 
 
 def renderings(span: Span, dialect: Dialect, steps: Sequence[Any], reads: Reads) -> list[Rendering]:
-    """What these steps write in two other places. The caller has called `alone`."""
+    """What these steps write in two other places. The caller has called `isolated`."""
     again = imported_anew(steps, reads)
     found = []
     for place in _elsewhere(span.address.url):
         buffer = Statements()
-        config = noticing(span.project.config_for(place, span.x), reads)
+        config = recording_config(span.project.config_for(place, span.x), reads)
         migration = write(span, dialect, buffer, config=config, steps=again)
         end = migration.impl.command_terminator
         found.append([text.removesuffix(end).strip() for text in buffer.found])
@@ -94,13 +94,13 @@ def _elsewhere(url: URL) -> list[URL]:
     ]
 
 
-def noticing(config: Config, reads: Reads) -> Config:
+def recording_config(config: Config, reads: Reads) -> Config:
     """The same configuration, which notes that a revision asks it."""
 
-    class Noticing(Config):
+    class RecordingConfig(Config):
         def __getattribute__(self, name: str) -> Any:
             reads.note_use(sys._getframe(1), "the configuration")  # noqa: SLF001
             return super().__getattribute__(name)
 
-    config.__class__ = Noticing
+    config.__class__ = RecordingConfig
     return config

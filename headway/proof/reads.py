@@ -29,7 +29,7 @@ from headway.isolation.files import Files
 from headway.isolation.running import patched
 from headway.proof.names import LIBRARIES, unfixed
 
-ASKING = {
+NONDETERMINISTIC = {
     *("time", "posix", "nt", "_socket", "_ssl", "_posixsubprocess", "_winapi", "select", "_uuid"),
     *("_sqlite3", "sqlite3", "mmap", "fcntl", "resource", "pwd", "grp", "_locale", "_ctypes", "gc"),
     *("_thread", "_asyncio", "signal", "sys", "_io", "io", "_scproxy", "marshal", "_random"),
@@ -114,7 +114,7 @@ class Reads:
                 yield
             finally:
                 sys.setprofile(before)
-        self._look_at_names()
+        self._check_names()
 
     def note(self, what: str) -> None:
         """It read this."""
@@ -123,7 +123,7 @@ class Reads:
     def note_use(self, frame: FrameType, what: str) -> None:
         """This code uses something that is another for each database."""
         if self._kind(frame) is Kind.OWN:
-            self._asked(frame, what)
+            self._note_read(frame, what)
 
     def _event(self, frame: FrameType, event: str, function: Any) -> None:
         if self.why is not None:
@@ -131,17 +131,17 @@ class Reads:
         if event == "call":
             kind = self._kind(frame)
             if kind is Kind.ENVIRON:
-                self._asked(frame, "os.environ")
+                self._note_read(frame, "os.environ")
             elif kind is Kind.OWN or (kind is Kind.OTHER and self._is_construct(frame)):
                 self._codes.setdefault(id(frame.f_code), (frame.f_code, frame.f_globals, kind))
             elif kind is Kind.OTHER:
-                self._asked(frame, f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}")
-        elif event == "c_call" and self._asks(frame, function):
-            self._asked(frame, _name_of(function))
+                self._note_read(frame, f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}")
+        elif event == "c_call" and self._is_nondeterministic(frame, function):
+            self._note_read(frame, _name_of(function))
 
-    def _asks(self, frame: FrameType, function: Any) -> bool:
+    def _is_nondeterministic(self, frame: FrameType, function: Any) -> bool:
         name, module = function.__name__, getattr(function, "__module__", None)
-        if module in ASKING and name not in HARMLESS:
+        if module in NONDETERMINISTIC and name not in HARMLESS:
             return not (_resolves(frame, name) or self._measures(frame, name))
         if module == "builtins":
             return name in BY_REVISIONS and self._kind(frame) is Kind.OWN
@@ -154,7 +154,7 @@ class Reads:
         mine = frame.f_code.co_filename.startswith(_OURS)  # opening a file, which is noted
         return mine or (name in OF_LIBRARIES and self._kind(frame) is Kind.LIBRARY)
 
-    def _asked(self, frame: FrameType | None, what: str) -> None:
+    def _note_read(self, frame: FrameType | None, what: str) -> None:
         """Note it, unless it was asked on behalf of what does not show in the SQL."""
         while frame is not None:
             kind = self._kind(frame)
@@ -191,9 +191,9 @@ class Reads:
             noted = self.files.add(path)
             if noted:
                 return
-        self._asked(frame, f"the file {path or file!r}")
+        self._note_read(frame, f"the file {path or file!r}")
 
-    def _look_at_names(self) -> None:
+    def _check_names(self) -> None:
         for code, names, kind in list(self._codes.values()):
             own = kind is Kind.OWN
             if self.why is None and (

@@ -15,7 +15,7 @@ from headway.dialects import Ground, dialect_of
 from headway.dialects.facts import Facts
 from headway.errors import MigrationFailed
 from headway.schema import compare
-from headway.schema.build import Building
+from headway.schema.build import ReferenceBuilder
 from headway.schema.compare import Reference, Scope
 from headway.schema.differences import differences
 from headway.scripts.project import ScriptProject
@@ -56,7 +56,7 @@ class Match:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Seen:
+class _Candidate:
     heads: tuple[str, ...]
     count: int
     """How many facts differ."""
@@ -68,22 +68,22 @@ class _Seen:
 class Search:
     """Builds the schemas that a project's revisions can make, and finds a database's among them."""
 
-    building: Building
+    builder: ReferenceBuilder
     connection: Connection
     """The database's."""
     grounds: list[Ground]
     """What the empty databases may be like: the first on which all revisions can be run."""
     live: Facts
     scope: Scope
-    seen: dict[State, _Seen] = field(default_factory=dict)
+    candidates: dict[State, _Candidate] = field(default_factory=dict)
 
     def closest(self) -> Match:
         """The oldest revisions whose schema this database has, or those it is closest to."""
-        project = self.building.project
+        project = self.builder.project
         below = _below(project)
         states = _states(below, MOST + len(below))
         self._first_walk()
-        while left := [state for state in states or () if state not in self.seen]:
+        while left := [state for state in states or () if state not in self.candidates]:
             path = _path(min(left, key=lambda one: (len(one), sorted(one))), below)
             self._walk([*path, *_onwards(path, below, set(left))])
         untried = ""
@@ -92,13 +92,21 @@ class Search:
                 f" Its branches can stand at more than {MOST} places, of which only those on "
                 "Alembic's own way up were compared."
             )
-        return self._judged(below, untried)
+        return self._best_match(below, untried)
 
-    def _judged(self, below: dict[str, State], untried: str) -> Match:
-        fits = [state for state, seen in self.seen.items() if seen.differences == ()]
+    def _best_match(self, below: dict[str, State], untried: str) -> Match:
+        fits = [
+            state for state, candidate in self.candidates.items() if candidate.differences == ()
+        ]
         if not fits:
-            told = [seen for seen in self.seen.values() if seen.differences is not None]
-            best = min(told, key=lambda seen: (len(seen.differences or ()), seen.count))
+            compared = [
+                candidate
+                for candidate in self.candidates.values()
+                if candidate.differences is not None
+            ]
+            best = min(
+                compared, key=lambda candidate: (len(candidate.differences or ()), candidate.count)
+            )
             return Match(
                 revision=", ".join(best.heads),
                 revisions=best.heads,
@@ -107,8 +115,8 @@ class Search:
             )
         fits.sort(key=len)
         taken = self._widened(fits[0], fits, below)
-        heads = self.seen[taken].heads
-        others = [self.seen[one].heads for one in fits if not one <= taken]
+        heads = self.candidates[taken].heads
+        others = [self.candidates[one].heads for one in fits if not one <= taken]
         return Match(
             revision=", ".join(heads),
             revisions=heads,
@@ -123,8 +131,8 @@ class Search:
         A database that stood on each of them does again.
         """
         for name, parents in below.items():
-            beside = name not in state and not parents & set(self.seen[state].heads)
-            if beside and state | {name} in fits and _does_nothing(self.building.project, name):
+            beside = name not in state and not parents & set(self.candidates[state].heads)
+            if beside and state | {name} in fits and _does_nothing(self.builder.project, name):
                 state |= {name}
         return state
 
@@ -136,7 +144,7 @@ class Search:
             try:
                 return self._walk(["heads"])
             except MigrationFailed as failed:
-                self.seen.clear()
+                self.candidates.clear()
                 first = first or failed
         assert first is not None  # noqa: S101
         raise first
@@ -146,16 +154,18 @@ class Search:
         at, broken = [State()], list[Exception]()
 
         def watch(migration: MigrationContext) -> None:
-            options = {name: said for name, said in migration.opts.items() if said is not None}
+            options = {name: value for name, value in migration.opts.items() if value is not None}
             self.scope = replace(self.scope, options=options)
 
             def applied(*, step: Any, heads: Any, **_: Any) -> None:
                 at.append(at[-1] | {str(step.up_revision_id)})
-                if at[-1] in self.seen or broken:
+                if at[-1] in self.candidates or broken:
                     return
                 assert migration.connection is not None  # noqa: S101
                 try:
-                    self.seen[at[-1]] = self._look(migration.connection, tuple(sorted(heads)))
+                    self.candidates[at[-1]] = self._compare(
+                        migration.connection, tuple(sorted(heads))
+                    )
                 except Exception as error:  # noqa: BLE001  # it is no failure of the revision
                     broken.append(error)
 
@@ -164,26 +174,28 @@ class Search:
                 applied,
             )
 
-        with self.building.empty(self.connection, self.grounds[0]) as place:
-            self.building.upgrade(place, targets, watch)
+        with self.builder.empty(self.connection, self.grounds[0]) as place:
+            self.builder.upgrade(place, targets, watch)
         if broken:
             raise broken[0]
 
-    def _look(self, there: Connection, heads: tuple[str, ...]) -> _Seen:
+    def _compare(self, there: Connection, heads: tuple[str, ...]) -> _Candidate:
         dialect = dialect_of(there)
         facts = dialect.facts(there)
         plain = Reference(facts=facts, schema=compare.reflected(there, ()), scope=self.scope)
-        found = compare.apart(self.live, plain)
+        found = compare.compare_facts(self.live, plain)
         count = len(found.firm) + len(found.loose)
-        least = min((one.count for one in self.seen.values()), default=count + 1)
+        least = min((one.count for one in self.candidates.values()), default=count + 1)
         if found.firm and count >= least:
-            return _Seen(heads=heads, count=count, differences=None)
+            return _Candidate(heads=heads, count=count, differences=None)
         with dialect.looking_at(there, self._default):
             schema = compare.reflected(there, sorted(found.tables))
         wanted = Reference(facts=facts, schema=schema, scope=self.scope)
-        told = differences(self.connection, wanted, compare.apart(self.live, wanted), mends=False)
+        result = differences(
+            self.connection, wanted, compare.compare_facts(self.live, wanted), with_fixes=False
+        )
         self.connection.rollback()
-        return _Seen(heads=heads, count=count, differences=tuple(one.says for one in told))
+        return _Candidate(heads=heads, count=count, differences=tuple(one.says for one in result))
 
     @property
     def _default(self) -> str | None:

@@ -17,9 +17,9 @@ from sqlalchemy import URL, Connection, Engine
 
 from headway.connections.address import Address
 from headway.errors import EnvironmentFailed, ScriptsUnreadable
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.plan.plans import in_our_words
-from headway.schema.build import Building
+from headway.schema.build import ReferenceBuilder
 from headway.scripts.project import ScriptProject
 
 WIDTH = 32
@@ -51,7 +51,7 @@ def revise(
     """
     address = Address.of(against if against is not None else project.default_url)
     project = project.for_kind(address.url)
-    asked = {
+    requested = {
         "message": message,
         "autogenerate": not empty,
         "sql": False,
@@ -62,8 +62,8 @@ def revise(
         "rev_id": revision_id,
         "depends_on": list(depends_on) or None,
     }
-    with alone(project.modules):
-        return _written(project, address, asked, empty=empty)
+    with isolated(project.modules):
+        return _written(project, address, requested, empty=empty)
 
 
 def merge(
@@ -79,7 +79,7 @@ def merge(
         raise ScriptsUnreadable(
             f"There is no revision in {project.folder} to join: `revise` first."
         )
-    with alone(project.modules), _templated(project), _words(project, "heads"):
+    with isolated(project.modules), _templated(project), _words(project, "heads"):
         script = project.directory.generate_revision(
             revision_id or new_id(),
             message,
@@ -93,18 +93,18 @@ def merge(
 
 
 def _written(
-    project: ScriptProject, address: Address, asked: dict[str, Any], *, empty: bool
+    project: ScriptProject, address: Address, requested: dict[str, Any], *, empty: bool
 ) -> tuple[Path, ...]:
     config = project.config_for(address.url)
     environment = project.environment_for(address.url)
     if not empty and environment.options.get("target_metadata") is None:
         raise _no_models(project)
-    with _templated(project), _words(project, str(asked["head"])):
-        revisions = RevisionContext(config, project.directory, asked)
+    with _templated(project), _words(project, str(requested["head"])):
+        revisions = RevisionContext(config, project.directory, requested)
         if empty:
             context = EnvironmentContext(config, project.directory, fn=lambda *_: [])
             with context:
-                context.configure(dialect_name="sqlite", **environment.untold)
+                context.configure(dialect_name="sqlite", **environment.options_without_callbacks)
                 revisions.run_no_autogenerate(tuple(project.heads), context.get_context())
         else:
             _generate(project, address, revisions)
@@ -126,12 +126,12 @@ def _generate(project: ScriptProject, address: Address, revisions: RevisionConte
         if scripts and all(one.is_empty() for one in scripts[0].upgrade_ops_list):
             scripts.clear()  # nothing differs: no file that does nothing
 
-    building = Building(project=project, address=address, x={}, advice=GIVE_ANOTHER)
+    builder = ReferenceBuilder(project=project, address=address, x={}, advice=GIVE_ANOTHER)
     with address.open() as raw, address.connected(raw) as connection:
-        grounds = list(building.grounds(connection))
+        grounds = list(builder.grounds(connection))
         connection.rollback()
-        with building.first(connection, grounds, ("heads",)) as place:
-            building.ask(place, watch)
+        with builder.first(connection, grounds, ("heads",)) as place:
+            builder.ask(place, watch)
 
 
 def _no_models(project: ScriptProject) -> EnvironmentFailed:

@@ -39,7 +39,7 @@ ELSEWHERE = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Building:
+class ReferenceBuilder:
     """A project's revisions, to be run in empty databases beside one that is compared."""
 
     project: ScriptProject
@@ -136,7 +136,7 @@ class Building:
                 target="heads",
                 steps=(),
                 me=PLAIN.me,
-                care=runner.care_for(place, history=False),
+                guard_options=runner.guard_options_for(place, history=False),
                 watch=watch,
             )
             runner.run(job, raw)

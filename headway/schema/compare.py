@@ -72,7 +72,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Apart:
+class FactDifferences:
     """What differs between two schemas, fact by fact."""
 
     missing: tuple[Key, ...]
@@ -96,7 +96,7 @@ class Apart:
         return about & known
 
 
-def apart(live: Facts, reference: Reference) -> Apart:
+def compare_facts(live: Facts, reference: Reference) -> FactDifferences:
     """Compare a database's facts with those that it should have."""
     scope = reference.scope
     every = bool(scope.options.get("include_schemas"))
@@ -107,7 +107,7 @@ def apart(live: Facts, reference: Reference) -> Apart:
         if not one or scope.has_name(scope.name(one), "schema")
     }
     hidden = {key.name for key in (*live, *reference.facts) if key.kind == SHADOW}
-    leave = _left_out(reference)
+    leave = _excluded_tables(reference)
 
     def trimmed(facts: Facts) -> Facts:
         return {
@@ -117,13 +117,13 @@ def apart(live: Facts, reference: Reference) -> Apart:
             and key.name not in scope.ours
             and not (key.name in hidden and key.kind in {"table", SHADOW, *OF_A_TABLE})
             and not (key[1:3] in leave and key.kind in {"table", *OF_A_TABLE})
-            and _named(scope, key)
+            and _is_included(scope, key)
         }
 
     here, there = trimmed(live), trimmed(reference.facts)
     both = [key for key in there if key in here]
-    other = [key for key in both if _differ(here[key].firm, there[key].firm)]
-    return Apart(
+    other = [key for key in both if _is_different(here[key].firm, there[key].firm)]
+    return FactDifferences(
         missing=tuple(key for key in there if key not in here),
         extra=tuple(key for key in here if key not in there and key.kind not in ONLY_MISSING),
         other=tuple(other),
@@ -133,11 +133,11 @@ def apart(live: Facts, reference: Reference) -> Apart:
     )
 
 
-def _differ(one: str | None, other: str | None) -> bool:
+def _is_different(one: str | None, other: str | None) -> bool:
     return None not in (one, other) and one != other
 
 
-def _named(scope: Scope, key: Key) -> bool:
+def _is_included(scope: Scope, key: Key) -> bool:
     schema = scope.name(key.schema) or None
     if key.kind == "table":
         return scope.has_name(key.name, "table", schema_name=schema)
@@ -150,7 +150,7 @@ def _named(scope: Scope, key: Key) -> bool:
     return True
 
 
-def _left_out(reference: Reference) -> set[Place]:
+def _excluded_tables(reference: Reference) -> set[Place]:
     """Tables that `include_object` leaves out."""
     scope = reference.scope
     if scope.options.get("include_object") is None:

@@ -17,10 +17,10 @@ from headway.connections.address import Address
 from headway.dialects import Ground, dialect_of
 from headway.errors import DatabaseUnstamped, EnvironmentFailed, HeadwayError
 from headway.execution import failures
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.schema import adopt as adopting
 from headway.schema.adopt import Match
-from headway.schema.build import Building, targets_of
+from headway.schema.build import ReferenceBuilder, targets_of
 from headway.schema.compare import Reference, Scope, reflected
 from headway.schema.differences import differences, words
 from headway.scripts.project import ScriptProject
@@ -39,7 +39,7 @@ class Drift:
     models: tuple[str, ...] | None
     """How that differs from the project's models; None if env.py names none, or it is not at
     head."""
-    mends: tuple[str | None, ...] = ()
+    fixes: tuple[str | None, ...] = ()
     """The SQL that would take each of `differences` away; None where there is none for it."""
 
     @property
@@ -49,7 +49,7 @@ class Drift:
 
 
 @dataclass
-class _Asked:
+class _ModelCheck:
     """What env.py configures for a database, and what Alembic says of the models there."""
 
     project: ScriptProject
@@ -82,7 +82,7 @@ class _Asked:
                 f"Alembic cannot compare the models of {self.project.folder}: "
                 f"{failures.reason(error)}. Nothing was changed."
             ) from error
-        return tuple(sorted(said for diff in found for said in _each(diff)))
+        return tuple(sorted(text for diff in found for text in _each(diff)))
 
 
 def _each(diff: Any) -> Iterator[str]:
@@ -103,34 +103,34 @@ class Comparison:
 
     def drift(self, connection: Connection, current: tuple[str, ...]) -> Drift:
         """Compare a database with what its revisions make, and that with the models."""
-        with alone(self.project.modules):
+        with isolated(self.project.modules):
             with self._reading(connection) as default:
-                grounds = list(self.building.grounds(connection))
+                grounds = list(self.builder.grounds(connection))
             wanted = self._reference(connection, grounds, current, default)
-            with self._reading(connection), self._in_words():
+            with self._reading(connection), self._filter_errors():
                 found = differences(connection, wanted)
         return Drift(
             revision=current,
             differences=tuple(one.says for one in found),
             models=wanted.models,
-            mends=tuple(one.mend for one in found),
+            fixes=tuple(one.fix for one in found),
         )
 
     def closest(self, connection: Connection) -> Match:
         """The revisions that a database without a version is at, or is closest to."""
         dialect = dialect_of(connection)
-        with alone(self.project.modules):
+        with isolated(self.project.modules):
             with self._reading(connection) as default:
-                grounds = list(self.building.grounds(connection))
+                grounds = list(self.builder.grounds(connection))
                 live = dialect.facts(connection)
             search = adopting.Search(
-                building=replace(self.building, advice=STAMP),
+                builder=replace(self.builder, advice=STAMP),
                 connection=connection,
                 grounds=grounds,
                 live=live,
                 scope=Scope(default=default, ours=self.ours),
             )
-            with self._in_words():
+            with self._filter_errors():
                 return search.closest()
 
     def _reference(
@@ -158,16 +158,16 @@ class Comparison:
         current: tuple[str, ...],
         default: str,
     ) -> Reference:
-        asked = _Asked(self.project, not verdict.pending(self.project, current))
+        check = _ModelCheck(self.project, not verdict.pending(self.project, current))
         targets = targets_of(self.project, current)
-        with self.building.first(connection, grounds, targets) as place:
-            self.building.ask(place, asked.watch)
+        with self.builder.first(connection, grounds, targets) as place:
+            self.builder.ask(place, check.watch)
             with place.open() as raw, place.connected(raw) as own:
                 facts = place.dialect.facts(own)
                 tables = [key[1:3] for key in facts if key.kind == "table"]
                 schema = reflected(own, tables)
-        scope = Scope(default=default, ours=self.ours, options=asked.options)
-        return Reference(facts=facts, schema=schema, scope=scope, models=asked.models)
+        scope = Scope(default=default, ours=self.ours, options=check.options)
+        return Reference(facts=facts, schema=schema, scope=scope, models=check.models)
 
     @contextmanager
     def _reading(self, connection: Connection) -> Iterator[str]:
@@ -183,7 +183,7 @@ class Comparison:
                 connection.rollback()
 
     @contextmanager
-    def _in_words(self) -> Iterator[None]:
+    def _filter_errors(self) -> Iterator[None]:
         """What a project's own filters raise, as a sentence."""
         try:
             yield
@@ -196,9 +196,9 @@ class Comparison:
             ) from error
 
     @cached_property
-    def building(self) -> Building:
+    def builder(self) -> ReferenceBuilder:
         """What runs the revisions elsewhere."""
-        return Building(project=self.project, address=self.address, x=self.x)
+        return ReferenceBuilder(project=self.project, address=self.address, x=self.x)
 
     @property
     def ours(self) -> frozenset[str]:
@@ -207,7 +207,7 @@ class Comparison:
         return frozenset({table.name, history.NAME})
 
 
-def unlike(address: Address, match: Match) -> DatabaseUnstamped:
+def no_match_error(address: Address, match: Match) -> DatabaseUnstamped:
     """The refusal to adopt what is no revision's schema."""
     return DatabaseUnstamped(
         f"{address} is closest to revision {match.revision}, except: "

@@ -8,7 +8,7 @@ from headway.connections.address import Address
 from headway.dialects import driver
 from headway.dialects.driver import Raw
 from headway.isolation.connecting import Settings
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.scripts.environment import raise_failed
 from headway.scripts.project import ScriptProject
 
@@ -27,7 +27,7 @@ class ConnectionSetup:
     def prepare(self, raw: Raw, address: Address) -> Mapping[Any, Any]:
         """Let the listeners of its engine set up a connection that we opened; what they noted."""
         settings = self.settings_at(address)
-        with alone(self.project.modules):
+        with isolated(self.project.modules):
             try:
                 return settings.apply(raw, address.url)
             except driver.dialect_for(address.url.drivername).loaded_dbapi.Error:

@@ -26,7 +26,7 @@ class Directory(ScriptDirectory):
     """Alembic's, which says in words that a revision cannot be imported."""
 
     def _load_revisions(self) -> Iterator[AlembicScript]:  # FRAGILE: private in Alembic
-        with _broken_in_words(*(self.version_locations or [self.dir])):
+        with _import_errors(*(self.version_locations or [self.dir])):
             yield from super()._load_revisions()
 
 
@@ -40,7 +40,7 @@ def open_directory(
 ) -> ScriptDirectory:
     """Alembic's view of a script directory, with the options of its configuration."""
     option = config.get_alembic_option
-    with alembics_words(), quiet():
+    with alembic_errors(), without_deprecation_warnings():
         slug = option("truncate_slug_length")
         return Directory(
             str(folder),
@@ -65,7 +65,7 @@ def imported(paths: Sequence[str]) -> Iterator[Script]:
         return
     directory: Any = SimpleNamespace(sourceless=False)  # all that it asks of one
     for path in paths:
-        with alembics_words(), _broken_in_words(path):
+        with alembic_errors(), _import_errors(path):
             script = AlembicScript._from_path(directory, path)  # noqa: SLF001  # FRAGILE
             if script is not None:
                 yield _script(script)
@@ -107,7 +107,7 @@ def _script(script: AlembicScript) -> Script:
 
 
 @contextlib.contextmanager
-def _broken_in_words(*places: str) -> Iterator[None]:
+def _import_errors(*places: str) -> Iterator[None]:
     """Say which revision cannot be imported, and why."""
     try:
         yield
@@ -132,7 +132,7 @@ def _broken_at(error: BaseException, places: tuple[str, ...]) -> str:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def without_deprecation_warnings() -> Iterator[None]:
     """Without Alembic's advice on options of years ago: it is the project's business."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -140,12 +140,12 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alembics_words() -> Iterator[None]:
+def alembic_errors() -> Iterator[None]:
     """Say what Alembic refuses as an error of ours."""
     try:
         yield
     except CommandError as error:
         raise ScriptsUnreadable(f"{error}.") from error
     except (IniError, tomllib.TOMLDecodeError) as error:
-        said = " ".join(str(error).split())
-        raise ScriptsUnreadable(f"Alembic's options cannot be read: {said}.") from error
+        message = " ".join(str(error).split())
+        raise ScriptsUnreadable(f"Alembic's options cannot be read: {message}.") from error

@@ -101,7 +101,7 @@ class Environment:
         return all(os.environ.get(name) == value for name, value in self.variables.items())
 
     @property
-    def untold(self) -> dict[str, Any]:
+    def options_without_callbacks(self) -> dict[str, Any]:
         """The options for what is no upgrade of a database: env.py is not told of revisions."""
         return {k: v for k, v in self.options.items() if k != "on_version_apply"}
 
@@ -112,24 +112,26 @@ class Environment:
 
     def at(self, url: URL) -> "Environment":
         """How it is used for one database of several."""
-        found = (mine for known, mine in self.databases.items() if is_same(known, url))
-        return next(found, self)
+        match = (
+            environment for other, environment in self.databases.items() if is_same(other, url)
+        )
+        return next(match, self)
 
 
 def raise_failed(error: Exception, url: URL) -> NoReturn:
     """Raise an error of env.py's own as ours, in words and without passwords."""
     if isinstance(error, HeadwayError):
         raise error
-    words = _in_words(error)
-    said = _without_secrets(words, url)
-    ours = EnvironmentFailed(
-        f"env.py failed: {type(error).__name__}: {said}. {_advice(error)}", reason=said
+    message = _message_of(error)
+    text = _without_secrets(message, url)
+    failure = EnvironmentFailed(
+        f"env.py failed: {type(error).__name__}: {text}. {_advice(error)}", reason=text
     )
     # The cause would be shown with it, and says what we have just taken out.
-    raise ours from (error if said == words and said in plain(error) else None)
+    raise failure from (error if text == message and text in plain(error) else None)
 
 
-def _in_words(error: Exception) -> str:
+def _message_of(error: Exception) -> str:
     with contextlib.suppress(Exception):
         # pydantic's words quote all that it was given, which is where the secrets are.
         found = error.errors(include_input=False)  # type: ignore[attr-defined]
@@ -137,10 +139,10 @@ def _in_words(error: Exception) -> str:
     return plain(error)
 
 
-def _without_secrets(said: str, url: URL) -> str:
+def _without_secrets(text: str, url: URL) -> str:
     if url.password:
-        said = said.replace(str(url.password), "***")
-    return PASSWORD.sub(r"\1***@", said)
+        text = text.replace(str(url.password), "***")
+    return PASSWORD.sub(r"\1***@", text)
 
 
 def _advice(error: Exception) -> str:

@@ -22,8 +22,8 @@ def is_resource(location: str) -> bool:
 
 def folder_of(location: str) -> Path:
     """The folder of a location. Raises ScriptsUnreadable where there is none."""
-    if (said := RESOURCE.fullmatch(location)) and is_resource(location):
-        return _package_folder(said["package"], said["folder"], location)
+    if (match := RESOURCE.fullmatch(location)) and is_resource(location):
+        return _package_folder(match["package"], match["folder"], location)
     folder = Path(os.path.abspath(location))  # noqa: PTH100  # a link stays the name people gave
     if not folder.is_dir():
         raise ScriptsUnreadable(f"There is no script directory {folder}.")
@@ -32,8 +32,8 @@ def folder_of(location: str) -> Path:
 
 def version_folder(location: str) -> Path:
     """A folder of revisions, which need not be there yet."""
-    if (said := RESOURCE.fullmatch(location)) and is_resource(location):
-        return _package_folder(said["package"], said["folder"], location)
+    if (match := RESOURCE.fullmatch(location)) and is_resource(location):
+        return _package_folder(match["package"], match["folder"], location)
     return Path(os.path.abspath(location))  # noqa: PTH100  # a link stays the name people gave
 
 
@@ -92,12 +92,12 @@ def options_of(folder: Path) -> Path | None:
             file = parent / name
             if not file.is_file():
                 continue
-            if (parent == folder and name == "alembic.ini") or _belongs(file, folder):
+            if (parent == folder and name == "alembic.ini") or _belongs_to(file, folder):
                 return file
     return None
 
 
-def _belongs(file: Path, folder: Path) -> bool:
+def _belongs_to(file: Path, folder: Path) -> bool:
     place = location_in(file)
     if is_resource(place):
         place = place.replace(":", "/").replace(".", "/")
@@ -109,8 +109,8 @@ def location_in(file: Path) -> str:
     here = file.parent.as_posix()
     try:
         if file.suffix == ".toml":
-            said = tomllib.loads(file.read_text(encoding="utf-8"))
-            place = said.get("tool", {}).get("alembic", {}).get("script_location", "")
+            options = tomllib.loads(file.read_text(encoding="utf-8"))
+            place = options.get("tool", {}).get("alembic", {}).get("script_location", "")
         else:
             parser = ConfigParser({"here": here.replace("%", "%%")})
             parser.read(file, encoding="utf-8")

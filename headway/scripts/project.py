@@ -18,17 +18,17 @@ from sqlalchemy import URL
 from headway.connections.address import Address
 from headway.dialects import driver
 from headway.errors import EnvironmentFailed, HeadwayError
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.isolation.modules import Modules
-from headway.scripts.capture import listen, listen_again
+from headway.scripts.capture import capture_env, recapture_env
 from headway.scripts.configuration import base_folder, config_for, configuration
 from headway.scripts.directory import (
-    alembics_words,
+    alembic_errors,
     compiled,
     imported,
     open_directory,
-    quiet,
     revision_of,
+    without_deprecation_warnings,
 )
 from headway.scripts.environment import Environment, Mode
 from headway.scripts.files import Scripts
@@ -63,7 +63,7 @@ class ScriptProject:
         self.location = location if is_resource(location) else str(self.folder)
         self.ini = str(Path(ini).absolute()) if ini else None
         self.config = configuration(self.folder, ini)
-        with quiet(), alembics_words():
+        with without_deprecation_warnings(), alembic_errors():
             base = base_folder(self.folder, self.config)
             paths = [base / path for path in self.config.get_prepend_sys_paths_list() or []]
             # Where people run Alembic, though it does not look there itself: `python -m alembic`
@@ -104,16 +104,16 @@ class ScriptProject:
     @classmethod
     def shared(cls, location: str, ini: str | None = None) -> Self:
         """The same as `load`: once a process, and anew when a file changed."""
-        with _loading:
-            known = _known.get((cls, location, ini))
-            if known and known[0] == known[1].stamp():
-                return cast("Self", known[1])
+        with _shared_projects_lock:
+            cached = _shared_projects.get((cls, location, ini))
+            if cached and cached[0] == cached[1].stamp():
+                return cast("Self", cached[1])
             fresh = cls.load(location, ini)
-            _known[cls, location, ini] = (fresh.stamp(), fresh)
+            _shared_projects[cls, location, ini] = (fresh.stamp(), fresh)
             return fresh
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_revived, (type(self), self.location, self.ini, self.kind))
+        return (_unpickled, (type(self), self.location, self.ini, self.kind))
 
     def __repr__(self) -> str:
         return f"Project({self.location!r})"
@@ -136,7 +136,7 @@ class ScriptProject:
         )
 
     def _imported(self, paths: Sequence[str]) -> list[Script]:
-        with alone(self.modules):
+        with isolated(self.modules):
             return list(imported(paths))
 
     def for_kind(self, url: URL, x: Mapping[str, str] | None = None, *, ask: bool = False) -> Self:
@@ -149,15 +149,15 @@ class ScriptProject:
             return self
         key = (url.get_backend_name(), tuple(sorted((x or {}).items())))
         if key not in self._kinds:
-            self._kinds[key] = self._chosen(url, x or {})
+            self._kinds[key] = self._for_kind(url, x or {})
         return self._kinds[key]
 
-    def _chosen(self, url: URL, x: Mapping[str, str]) -> Self:
+    def _for_kind(self, url: URL, x: Mapping[str, str]) -> Self:
         if self is not self._base:
-            return cast("Self", self._base._chosen(url, x))  # noqa: SLF001  # ours
+            return cast("Self", self._base._for_kind(url, x))  # noqa: SLF001  # ours
         directory = self._directory(self.own_folders)
         before = list(directory.version_locations)
-        self._listen(url, x, directory)
+        self._capture(url, x, directory)
         if [*map(str, directory.version_locations)] == before:
             return self
         found = object.__new__(type(self))
@@ -184,16 +184,16 @@ class ScriptProject:
     @property
     def default_url(self) -> URL:
         """The database that its options name, or else SQLite: its kind, where none is given."""
-        said = self.config.get_main_option("sqlalchemy.url")
+        url = self.config.get_main_option("sqlalchemy.url")
         try:
-            return driver.parse(said or "sqlite://")
+            return driver.parse(url or "sqlite://")
         except HeadwayError:  # `driver://user:pass@localhost/dbname`, as Alembic's template has it
             return driver.parse("sqlite://")
 
     @cached_property
     def sourceless(self) -> bool:
         """True if compiled revisions count: the project says so, or there are no others."""
-        with alembics_words():
+        with alembic_errors():
             if self.config.get_alembic_boolean_option("sourceless"):
                 return True
         return only_compiled(self.version_folders)
@@ -248,47 +248,49 @@ class ScriptProject:
 
         `lent`: the program has a connection to it, and gives that.
         """
-        return self._heard(url, x or {}, lent=lent).at(url)
+        return self._environment(url, x or {}, lent=lent).at(url)
 
     def environment_of(self, address: Address, x: Mapping[str, str]) -> Environment:
         """The same for an address; a copy of a database is treated as the database is."""
-        return self.environment_for(address.known_as, x, lent=address.is_lent)
+        return self.environment_for(address.project_url, x, lent=address.is_lent)
 
     def databases_of(self, url: URL, x: Mapping[str, str] | None = None) -> Collection[URL]:
         """The databases that its env.py knows of itself, where it migrates several in one go."""
-        return self._heard(url, x or {}).databases.keys()
+        return self._environment(url, x or {}).databases.keys()
 
-    def _heard(self, url: URL, x: Mapping[str, str], *, lent: bool = False) -> Environment:
+    def _environment(self, url: URL, x: Mapping[str, str], *, lent: bool = False) -> Environment:
         given = tuple(sorted(x.items()))
         kind = f"{url.get_backend_name()} {lent}"
         self.modules.refresh()
-        again: Environment | None = None
+        previous: Environment | None = None
         for key in ((kind, ()), (kind, given), (kind, given, url)):
-            known = self._environments.get(key)
-            if known is None or not known.is_current or (known.per_database and url not in key):
+            cached = self._environments.get(key)
+            if cached is None or not cached.is_current or (cached.per_database and url not in key):
                 continue
-            if known.reads_x and given not in key:
+            if cached.reads_x and given not in key:
                 continue
-            if known.generation == self.modules.own.generation:
-                return known
-            again = known
-        with alone(self.modules):
+            if cached.generation == self.modules.own.generation:
+                return cached
+            previous = cached
+        with isolated(self.modules):
             directory = self.directory
-        heard = self._listen(url, x, directory, lent=lent, again=again)
-        heard = replace(heard, generation=self.modules.own.generation)
-        self._environments[(kind, given, url) if heard.per_database else (kind, given)] = heard
+        captured = self._capture(url, x, directory, lent=lent, previous=previous)
+        captured = replace(captured, generation=self.modules.own.generation)
+        self._environments[(kind, given, url) if captured.per_database else (kind, given)] = (
+            captured
+        )
         while len(self._environments) > MOST_ENVIRONMENTS:
             del self._environments[next(iter(self._environments))]
-        return heard
+        return captured
 
-    def _listen(
+    def _capture(
         self,
         url: URL,
         x: Mapping[str, str],
         directory: ScriptDirectory,
         *,
         lent: bool = False,
-        again: Environment | None = None,
+        previous: Environment | None = None,
     ) -> Environment:
         if not self.has_env_py:
             return Environment(mode=Mode.NONE, why=f"there is no env.py in {self.folder}")
@@ -296,9 +298,9 @@ class ScriptProject:
         def config_for(url: URL) -> Config:
             return self.config_for(url, x)
 
-        if again:
-            return listen_again(again, config_for, directory, url, self.modules)
-        return listen(config_for, directory, url, self.modules, lent=lent)
+        if previous:
+            return recapture_env(previous, config_for, directory, url, self.modules)
+        return capture_env(config_for, directory, url, self.modules, lent=lent)
 
     def config_for(self, url: URL, x: Mapping[str, str] | None = None) -> Config:
         """Alembic's configuration as its env.py sees it for one database."""
@@ -331,7 +333,7 @@ class ScriptProject:
                     yield from (os.path.join(place, name) for name in below)  # noqa: PTH118
 
     def _walk(self) -> Iterator[AlembicScript]:
-        with alone(self.modules), alembics_words():
+        with isolated(self.modules), alembic_errors():
             return iter(list(self.directory.walk_revisions()))
 
     @property
@@ -339,7 +341,7 @@ class ScriptProject:
         return self.config.get_alembic_boolean_option("recursive_version_locations")
 
 
-def _revived(
+def _unpickled(
     cls: type[ScriptProject], location: str, ini: str | None, kind: URL | None = None
 ) -> ScriptProject:
     """A project that came from another process."""
@@ -347,5 +349,7 @@ def _revived(
     return project.for_kind(kind, ask=True) if kind else project
 
 
-_known: dict[tuple[type[ScriptProject], str, str | None], tuple[object, ScriptProject]] = {}
-_loading = threading.Lock()
+_shared_projects: dict[
+    tuple[type[ScriptProject], str, str | None], tuple[object, ScriptProject]
+] = {}
+_shared_projects_lock = threading.Lock()

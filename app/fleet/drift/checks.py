@@ -27,7 +27,7 @@ def look_at(database: Database, member: RemoteDatabase) -> int:
     run on an empty database of the same kind.
     """
     drift = member.check()
-    return check(database, list(zip(drift.differences, drift.mends, strict=True)))
+    return check(database, list(zip(drift.differences, drift.fixes, strict=True)))
 
 
 @repeated

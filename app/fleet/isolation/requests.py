@@ -102,7 +102,7 @@ class Work:
         """The first row of a query that only reads; None if there is none."""
         address = _member(target).address
         with address.open() as raw:
-            address.dialect.only_read(raw)
+            address.dialect.set_read_only(raw)
             with address.connected(raw) as connection:
                 try:
                     row = connection.exec_driver_sql(query).first()
@@ -162,8 +162,10 @@ class Work:
 def _sql_options(environment: Environment) -> dict[str, str | bool]:
     """What the SQL around the revisions depends on, with the schema that a run would use."""
     name = "version_table_schema"
-    schema = environment.untold.get(name)
-    options = environment.untold | {name: environment.schemas.get(schema, schema)}
+    schema = environment.options_without_callbacks.get(name)
+    options = environment.options_without_callbacks | {
+        name: environment.schemas.get(schema, schema)
+    }
     return {
         name: options[name] for name in SQL_OPTIONS if isinstance(options.get(name), str | bool)
     }

@@ -17,7 +17,7 @@ from app.fleet.isolation.pool import SECONDS, Question, Round, Silence
 from app.fleet.isolation.remote import RemoteProject
 from app.models import BEGUN, Database, Run
 from headway.connections.sizes import sizes
-from headway.dialects.driver import shown
+from headway.dialects.driver import display_url
 from headway.errors import HeadwayError
 from headway.types import Position, Status
 
@@ -137,7 +137,7 @@ def _without_secrets(look: Status, asked: Asked) -> Status:
     """The same reason, with the address that people may see."""
     if not look.reason or asked.url is None:
         return look
-    said = look.reason.replace(shown(asked.url), asked.address)
+    said = look.reason.replace(display_url(asked.url), asked.address)
     if asked.url.password:
         said = said.replace(str(asked.url.password), "***")
     return replace(look, reason=said)

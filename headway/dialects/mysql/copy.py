@@ -71,7 +71,7 @@ def copy(raw: Raw, source: URL, target: URL) -> None:
     found = mysql_image.read(raw, there, without=())
     if other := mysql_undo.differences(wanted, found):
         raise CopyFailed(
-            f"{here} cannot be copied: {', '.join(map(mysql_undo.spoken, other))} would not be "
+            f"{here} cannot be copied: {', '.join(map(mysql_undo.describe, other))} would not be "
             "the same in the copy. Nothing was changed."
         )
 
@@ -88,13 +88,13 @@ def _refuse_unreadable(image: mysql_image.Image) -> None:
         if key not in unread and Table.parsed(image[key]).options.get("ENGINE") not in ENGINES
     ]
     if unread:
-        names = ", ".join(map(mysql_undo.spoken, unread))
+        names = ", ".join(map(mysql_undo.describe, unread))
         raise CopyFailed(
             f"A copy would lack {names}: this account may not read the definition, or it is "
             "broken. Nothing was changed. Give an account that may, or mend what is broken."
         )
     if windows:
-        names = ", ".join(map(mysql_undo.spoken, windows))
+        names = ", ".join(map(mysql_undo.describe, windows))
         raise CopyFailed(
             f"A copy of {names} would stand on the same rows as the original, because its engine "
             "keeps them elsewhere. Nothing was changed."
@@ -200,9 +200,9 @@ def _refuse_within(key: str, text: str, here: str, names: set[str]) -> None:
         after = QUALIFIER.match(text, found.end())
         if after and _is_one(after[1] or after[2] or after[3], names):
             raise CopyFailed(
-                f"{mysql_undo.spoken(key).capitalize()} names {here} within a text, so that a copy "
-                "of it may work on the original. Nothing was changed. Leave the database's name "
-                "out there."
+                f"{mysql_undo.describe(key).capitalize()} names {here} within a text, so that a "
+                "copy of it may work on the original. Nothing was changed. Leave the database's "
+                "name out there."
             )
 
 

@@ -8,7 +8,7 @@ from itertools import takewhile
 
 from sqlalchemy import Connection
 
-from headway.dialects.driver import raw_of
+from headway.dialects.driver import dbapi_connection
 from headway.dialects.mysql import definition
 from headway.dialects.mysql.alter import WayBack
 from headway.dialects.mysql.image import DATABASE, STORED, UNREADABLE, Image, key_of, quoted
@@ -59,7 +59,7 @@ def undo(connection: Connection, before: Image, now: Image) -> list[str]:
     remade += [key for key in bodies if key in before and key not in remade]
     remade += _out_of_order(before, now, remade)
     harmed = [
-        f"{spoken(key)}, which this account may not read"
+        f"{describe(key)}, which this account may not read"
         for key in remade
         if before[key].startswith(UNREADABLE)
     ]
@@ -103,21 +103,23 @@ def differences(expected: Image, found: Image) -> list[str]:
     return sorted(other) + _out_of_order(expected, found, other)
 
 
-def subjects(key: str) -> tuple[str, ...]:
+def object_names(key: str) -> tuple[str, ...]:
     """The bare name in a key. The database goes by many; each of its changes counts."""
     name = key.partition("\n")[2]
     return (name,) if name else ()
 
 
-def spoken(key: str) -> str:
+def describe(key: str) -> str:
     """What a key is about, for people."""
-    return f"the {_of(key)} {subjects(key)[0]}" if subjects(key) else "the database's charset"
+    return (
+        f"the {_of(key)} {object_names(key)[0]}" if object_names(key) else "the database's charset"
+    )
 
 
 @contextlib.contextmanager
 def undoing(connection: Connection) -> Iterator[None]:
     """Let the session change definitions without losing what they hold."""
-    raw = raw_of(connection)
+    raw = dbapi_connection(connection)
     with contextlib.closing(raw.cursor()) as cursor:
         names = ", ".join(f"'{name}'" for name in (*SETTINGS, *HEAD))
         cursor.execute(f"SHOW SESSION VARIABLES WHERE Variable_name IN ({names})")
@@ -185,7 +187,7 @@ def _alike(key: str, one: str | None, other: str | None) -> bool:
 def _gone(key: str, before: Image, now: Image) -> str:
     name = key.partition("\n")[2]
     other = definition.named(before, now, name) if _of(key) == "table" else None
-    return spoken(key) + (
+    return describe(key) + (
         f" (`{other}` is defined as it was: if that is it, rename it back and repair again)"
         if other
         else ""

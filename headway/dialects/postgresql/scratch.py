@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import URL, Connection
 
-from headway.dialects.driver import Raw, ask, closing, open_raw, shown
+from headway.dialects.driver import Raw, ask, closing, display_url, open_raw
 from headway.dialects.types import Ground
 from headway.errors import DatabaseDenied
 
@@ -81,8 +81,8 @@ def _options(database: dict[str, object]) -> str:
     return "".join(f" {name} {_literal(str(value))}" for name, value in told.items() if value)
 
 
-def _setting(said: str) -> str:
-    name, _, value = said.partition("=")
+def _setting(setting: str) -> str:
+    name, _, value = setting.partition("=")
     return f"SET {_quoted(name)} TO {value if name in LISTS else _literal(value)}"
 
 
@@ -115,9 +115,9 @@ def _create(raw: Raw, url: URL, name: str, like: Ground) -> None:
             raise
         role = ask(raw, "SELECT quote_ident(session_user)")[0][0]
         raise DatabaseDenied(
-            f"{shown(url)} is compared with a database of its own on the same server, which the "
-            f"revisions are run in, and the role {role} may make none. Nothing was changed. Let "
-            f"an administrator run ALTER ROLE {role} CREATEDB, or compare with a role that may."
+            f"{display_url(url)} is compared with a database of its own on the same server, which "
+            f"the revisions are run in, and the role {role} may make none. Nothing was changed. "
+            f"Let an administrator run ALTER ROLE {role} CREATEDB, or compare with a role that may."
         ) from error
 
 
@@ -158,5 +158,5 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _literal(said: str) -> str:
-    return "'" + said.replace("'", "''") + "'"
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

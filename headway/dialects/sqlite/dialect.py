@@ -16,7 +16,7 @@ from sqlalchemy import URL, Connection, Engine, event
 
 from headway import history
 from headway.dialects.base import Dialect
-from headway.dialects.driver import Raw, raw_of
+from headway.dialects.driver import Raw, dbapi_connection
 from headway.dialects.facts import Facts
 from headway.dialects.sqlite import facts as sqlite_facts
 from headway.dialects.sqlite import snapshots
@@ -61,18 +61,18 @@ class Sqlite(Dialect):
         event.listen(engine, "begin", _on_begin)
         event.listen(engine, "before_cursor_execute", _before_statement)
 
-    def settle(self, raw: Raw) -> None:
+    def configure(self, raw: Raw) -> None:
         _on_connect(raw, None)
 
     @contextmanager
-    def borrowed(self, raw: Raw, *, shared: bool) -> Iterator[Raw]:
+    def borrow(self, raw: Raw, *, shared: bool) -> Iterator[Raw]:
         pragmas = {
             name: raw.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("foreign_keys", "busy_timeout")
         }
         isolation = raw.isolation_level
         if not shared:
-            self.settle(raw)
+            self.configure(raw)
         elif not raw.in_transaction:
             # The driver begins one at the first INSERT and not at DDL, so the caller may have
             # none where they believe in one. (To set isolation_level would commit it.)
@@ -115,7 +115,9 @@ class Sqlite(Dialect):
             has_history=history.NAME in special,
         )
 
-    def brake(self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None) -> None:
+    def set_timeouts(
+        self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None
+    ) -> None:
         raw.execute(f"PRAGMA busy_timeout={round(lock_seconds * 1000)}")
         if statement_seconds:
             deadline = [time.monotonic() + statement_seconds]
@@ -130,10 +132,10 @@ class Sqlite(Dialect):
 
             raw.set_progress_handler(too_long, 10_000)
 
-    def only_read(self, raw: Raw) -> None:
+    def set_read_only(self, raw: Raw) -> None:
         raw.execute("PRAGMA query_only=ON")
 
-    def is_brake(self, error: BaseException) -> bool:
+    def is_timeout(self, error: BaseException) -> bool:
         return isinstance(error, sqlite3.OperationalError) and (
             "database is locked" in str(error) or "interrupted" in str(error)
         )
@@ -190,7 +192,7 @@ class Sqlite(Dialect):
     def migrating(
         self, connection: Connection, versions: VersionTable = VERSIONS
     ) -> Iterator[RowGuard | None]:
-        driver = raw_of(connection)
+        driver = dbapi_connection(connection)
         # A batch rebuild drops the parent table: with foreign keys on, ON DELETE CASCADE takes
         # the children along. The pragma is ignored inside a transaction, so: before it.
         driver.execute("PRAGMA foreign_keys=OFF")
@@ -203,10 +205,10 @@ class Sqlite(Dialect):
                 driver.execute("PRAGMA foreign_keys=ON")
 
     @contextmanager
-    def joining(
+    def savepoint(
         self, connection: Connection, versions: VersionTable = VERSIONS
     ) -> Iterator[RowGuard | None]:
-        yield SqliteRowGuard(raw_of(connection), versions)
+        yield SqliteRowGuard(dbapi_connection(connection), versions)
 
     @contextmanager
     def replaying(self, raw: Raw, versions: VersionTable = VERSIONS) -> Iterator[RowGuard | None]:
@@ -235,7 +237,7 @@ class Sqlite(Dialect):
             raw.execute("BEGIN IMMEDIATE")
 
     def unreadable(self, connection: Connection) -> frozenset[str]:
-        return unreadable(raw_of(connection))
+        return unreadable(dbapi_connection(connection))
 
     def snapshot(self, raw: Raw, url: URL, label: str) -> Path | None:
         path, named = file_of(url), Path(str(url.database))
@@ -253,10 +255,10 @@ class Sqlite(Dialect):
     def undo(self, connection: Connection, before: Image, now: Image) -> list[str]:  # noqa: ARG002
         return sqlite_undo.undo(before, now)
 
-    def subjects(self, key: str) -> tuple[str, ...]:
+    def object_names(self, key: str) -> tuple[str, ...]:
         return (key.partition(" ")[2],)
 
-    def spoken(self, key: str) -> str:
+    def describe(self, key: str) -> str:
         return f"the {key}"  # "table person", "pragma user_version"
 
     def facts(self, connection: Connection) -> Facts:
@@ -318,10 +320,10 @@ def _before_statement(connection: Connection, _cursor: object, statement: str, *
     if connection.get_execution_options().get("write") or not _wants_transaction(connection):
         return
     if not statement.lstrip()[:6].upper().startswith(("PRAGMA", "BEGIN", "ATTACH", "DETACH")):
-        raw_of(connection).execute("BEGIN")
+        dbapi_connection(connection).execute("BEGIN")
 
 
 def _wants_transaction(connection: Connection) -> bool:
     """False in an `autocommit_block`, and where a listener of the project's has begun one."""
     autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
-    return not autocommit and not raw_of(connection).in_transaction
+    return not autocommit and not dbapi_connection(connection).in_transaction

@@ -57,7 +57,7 @@ Schema = Mapping[str, Object]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lost:
+class LostObject:
     """One thing that was there before a revision and is not there after it."""
 
     name: str
@@ -66,7 +66,7 @@ class Lost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class Declared:
     """What a revision says of the things it means to lose."""
 
     loses: frozenset[str] = frozenset()
@@ -141,41 +141,41 @@ def image(schema: Schema) -> dict[str, str]:
     return {f"{o.kind} {name}": o.sql for name, o in schema.items() if o.table not in ours}
 
 
-def lost(before: Schema, after: Schema, said: Said) -> list[Lost]:
+def undeclared_losses(before: Schema, after: Schema, declared: Declared) -> list[LostObject]:
     """What a revision lost and neither named nor announced."""
-    return [*_objects(before, after, said), *_parts(before, after, said)]
+    return [*_objects(before, after, declared), *_parts(before, after, declared)]
 
 
 # --- triggers and indexes ---------------------------------------------------------------------
 
 
-def _objects(before: Schema, after: Schema, said: Said) -> Iterator[Lost]:
+def _objects(before: Schema, after: Schema, declared: Declared) -> Iterator[LostObject]:
     for name, one in before.items():
-        if one.kind not in ("trigger", "index") or said.names(name):
+        if one.kind not in ("trigger", "index") or declared.names(name):
             continue
         is_table = one.table in before and before[one.table].kind == "table"
-        if one.table not in after or (is_table and said.is_made_anew(one.table)):
+        if one.table not in after or (is_table and declared.is_made_anew(one.table)):
             continue  # it went with its table, which was dropped by name
         there = after.get(name)
         if one.kind == "trigger" and there is None:
-            yield Lost(name=name, says=f"trigger {name} of {one.table}")
+            yield LostObject(name=name, says=f"trigger {name} of {one.table}")
         elif one.kind == "index":
             yield from _index(name, before, after)
 
 
-def _index(name: str, before: Schema, after: Schema) -> Iterator[Lost]:
+def _index(name: str, before: Schema, after: Schema) -> Iterator[LostObject]:
     one, there = before[name], after.get(name)
     was = index_shape(one.sql)
     if there is not None:
         if there.sql != one.sql:
             says = _less(was, index_shape(there.sql))
-            yield from (Lost(name=name, says=f"{less} of index {name}") for less in says)
+            yield from (LostObject(name=name, says=f"{less} of index {name}") for less in says)
         return
     columns = _columns(before, one.table) - _columns(after, one.table)
     same = (o for o in after.values() if o.kind == "index" and o.table == one.table)
     if was.mentions(columns) or any(index_shape(other.sql) == was for other in same):
         return
-    yield Lost(name=name, says=f"index {name} of {one.table}")
+    yield LostObject(name=name, says=f"index {name} of {one.table}")
 
 
 def _less(was: IndexShape, now: IndexShape) -> Iterator[str]:
@@ -201,21 +201,21 @@ def _columns(schema: Schema, table: str) -> set[str]:
 # --- what stands inside of a table --------------------------------------------------------------
 
 
-def _parts(before: Schema, after: Schema, said: Said) -> Iterator[Lost]:
+def _parts(before: Schema, after: Schema, declared: Declared) -> Iterator[LostObject]:
     for name, one in before.items():
         there = after.get(name)
         if one.kind != "table" or there is None or there.sql == one.sql:
             continue
-        if name in said.loses or not said.is_batch(name):
+        if name in declared.loses or not declared.is_batch(name):
             continue
         was, now = table_shape(one.sql), table_shape(there.sql)
         names = _column_names(was, now)
         kept = {fact.under({}) for fact in now.facts}
         for fact in was.facts:
-            if fact.under(names) not in kept and not _is_meant(fact, was, now, names, said):
+            if fact.under(names) not in kept and not _is_meant(fact, was, now, names, declared):
                 place = f"{name}.{fact.columns[0]}" if fact.of_column else name
-                if place not in said.loses:
-                    yield Lost(name=place, says=f"{fact.says} of {place}")
+                if place not in declared.loses:
+                    yield LostObject(name=place, says=f"{fact.says} of {place}")
 
 
 def _column_names(was: TableShape, now: TableShape) -> dict[str, str]:
@@ -228,29 +228,29 @@ def _column_names(was: TableShape, now: TableShape) -> dict[str, str]:
 
 
 def _is_meant(
-    fact: Fact, was: TableShape, now: TableShape, names: Mapping[str, str], said: Said
+    fact: Fact, was: TableShape, now: TableShape, names: Mapping[str, str], declared: Declared
 ) -> bool:
     """True if a revision speaks of this part of a table, or changed what it stands on."""
     there = [names.get(column, column) for column in fact.columns]
     if any(column not in now.columns for column in there):
         return True  # it goes with its column
-    if fact.word and re.search(rf"(?<![a-z]){fact.word}", said.source.lower()):
-        return not fact.of_column or all(said.names(column) for column in fact.columns)
-    if fact.name and (said.names(fact.name) or said.drops_by_convention(fact.name)):
+    if fact.word and re.search(rf"(?<![a-z]){fact.word}", declared.source.lower()):
+        return not fact.of_column or all(declared.names(column) for column in fact.columns)
+    if fact.name and (declared.names(fact.name) or declared.drops_by_convention(fact.name)):
         return True
     # Which constraint a computed name means, only running it can tell.
-    computed = any(re.search(rf"\b{kind}\b", fact.says.lower()) for kind in said.computed)
-    return computed or (fact.is_constraint and _is_meant_by_name(fact, was, now, there, said))
+    computed = any(re.search(rf"\b{kind}\b", fact.says.lower()) for kind in declared.computed)
+    return computed or (fact.is_constraint and _is_meant_by_name(fact, was, now, there, declared))
 
 
 def _is_meant_by_name(
-    fact: Fact, was: TableShape, now: TableShape, there: list[str], said: Said
+    fact: Fact, was: TableShape, now: TableShape, there: list[str], declared: Declared
 ) -> bool:
     """True if a naming convention gave this constraint the name that a revision drops.
 
     Or if it is a CHECK on a column that has another type now.
     """
-    if any(set(re.split(r"\W|_", one)) & set(fact.columns) for one in said.constraints):
+    if any(set(re.split(r"\W|_", one)) & set(fact.columns) for one in declared.constraints):
         return True
     kinds = [(was.columns[a], now.columns[b]) for a, b in zip(fact.columns, there, strict=True)]
     return fact.says.startswith("CHECK") and any(a != b for a, b in kinds)

@@ -54,9 +54,9 @@ class SqliteRowGuard(RowGuard):
             if table in self.rows and self.rows[table] < count and table not in announced
         }
         if lost:
-            told = ", ".join(f"{count} of {table}" for table, count in lost.items())
+            text = ", ".join(f"{count} of {table}" for table, count in lost.items())
             raise RowsLost(
-                f"Revision {revision} loses rows: {told}. Nothing was changed. If it means to, "
+                f"Revision {revision} loses rows: {text}. Nothing was changed. If it means to, "
                 f"say so in the script: loses_rows = {tuple(lost)!r}",
                 revision=revision,
                 lost=lost,
@@ -64,8 +64,8 @@ class SqliteRowGuard(RowGuard):
         schema, self.schema = self.schema, objects.read(self.driver)
         if statements is None or schema == self.schema:
             return
-        said = objects.Said(loses=frozenset(loses), statements=statements, script=script)
-        if gone := objects.lost(schema, self.schema, said):
+        declared = objects.Declared(loses=frozenset(loses), statements=statements, script=script)
+        if gone := objects.undeclared_losses(schema, self.schema, declared):
             raise objects_lost(revision, gone)
 
     def finish(self) -> None:
@@ -119,12 +119,12 @@ class SqliteRowGuard(RowGuard):
             return []
 
 
-def objects_lost(revision: str, gone: Sequence[objects.Lost]) -> ObjectsLost:
+def objects_lost(revision: str, gone: Sequence[objects.LostObject]) -> ObjectsLost:
     """The refusal of a revision that loses parts of the schema without a word."""
-    told = ", ".join(one.says for one in gone)
+    text = ", ".join(one.says for one in gone)
     names = tuple(dict.fromkeys(one.name for one in gone))
     return ObjectsLost(
-        f"Revision {revision} loses: {told}. Nothing was changed. Make them again in the script "
+        f"Revision {revision} loses: {text}. Nothing was changed. Make them again in the script "
         "after the table is rebuilt; if it means to lose them, say so in the script: "
         f"loses = {names!r}",
         revision=revision,

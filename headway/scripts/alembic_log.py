@@ -5,21 +5,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_is_unsaid: ContextVar[bool] = ContextVar("is_unsaid", default=False)
+_is_silenced: ContextVar[bool] = ContextVar("is_silenced", default=False)
 
 
-def _is_said(_: logging.LogRecord) -> bool:
-    return not _is_unsaid.get()
+def _is_logged(_: logging.LogRecord) -> bool:
+    return not _is_silenced.get()
 
 
-logging.getLogger("alembic.runtime.migration").addFilter(_is_said)
+logging.getLogger("alembic.runtime.migration").addFilter(_is_logged)
 
 
 @contextmanager
-def unsaid() -> Iterator[None]:
+def silence_alembic_log() -> Iterator[None]:
     """Nothing that Alembic does in here, in this thread, is logged as done."""
-    token = _is_unsaid.set(True)
+    token = _is_silenced.set(True)
     try:
         yield
     finally:
-        _is_unsaid.reset(token)
+        _is_silenced.reset(token)
