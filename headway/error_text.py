@@ -1,4 +1,4 @@
-"""What an error says, as a line that can be shown: whatever was raised, by whomever."""
+"""An error's message as one printable line, without statements and their values."""
 
 from types import FrameType
 
@@ -6,11 +6,11 @@ from sqlalchemy.exc import NoSuchTableError
 
 LONGEST = 1000
 BARE = (LookupError, AttributeError, NameError, TypeError, AssertionError)
-"""Errors of Python's own, whose words are about names."""
+"""Python's own errors, whose messages are only names."""
 
 
 def plain(error: BaseException) -> str:
-    """Its words in one line of printable characters, without the statement; no full stop."""
+    """The error's message as one printable line, without the statement and the full stop."""
     found = getattr(error, "orig", None) or error
     said = _words(found).partition("\nLINE ")[0]  # where PostgreSQL shows the statement
     said = "".join(one if one.isprintable() else repr(one)[1:-1] for one in " ".join(said.split()))
@@ -28,7 +28,7 @@ def raised_in(error: BaseException) -> FrameType | None:
 
 
 def with_kind(error: BaseException) -> str:
-    """What an error says, with its kind where its words alone would tell little."""
+    """The error's message, with its class name if the message alone is not clear."""
     found = getattr(error, "orig", None) or error
     said, kind = plain(error), type(found).__name__
     if isinstance(found, NoSuchTableError):

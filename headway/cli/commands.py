@@ -1,4 +1,4 @@
-"""`flask migrate`: any database, any Alembic project; no catalog and no service are needed."""
+"""`headway …` and `flask migrate …`: commands for any database of any Alembic project."""
 
 import importlib
 import logging

@@ -1,4 +1,4 @@
-"""The options that name a project and a database, shared by commands."""
+"""Command options that name a project and a database."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,9 +18,9 @@ def _pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> di
 
 
 def on_project(command: Callable[..., Any], *, needed: bool = True) -> Callable[..., Any]:
-    """The options that name a project; the command gets it loaded.
+    """Add the options that name a project; the command gets it loaded.
 
-    If none is needed and none is named, it gets one that says nothing.
+    Unless `needed`, a command without `--scripts` gets an empty project.
     """
 
     @click.option(
@@ -43,7 +43,7 @@ def on_project(command: Callable[..., Any], *, needed: bool = True) -> Callable[
 
 @contextmanager
 def _no_scripts() -> Iterator[Path]:
-    """A script directory that says nothing; with none at all there is no project."""
+    """A temporary script directory with one empty revision, for commands without `--scripts`."""
     with TemporaryDirectory(prefix="headway") as place:
         folder = Path(place)
         (folder / "versions").mkdir()
@@ -53,7 +53,7 @@ def _no_scripts() -> Iterator[Path]:
 
 
 def on_database(command: Callable[..., Any], *, scripts: bool = True) -> Callable[..., Any]:
-    """The options that name one database of a project; the command gets it, unopened."""
+    """Add the options that name one database of a project; the command gets it, unconnected."""
 
     @partial(on_project, needed=scripts)
     @click.option("--url", envvar="HEADWAY_MIGRATE_URL", show_envvar=True, help="The database.")
@@ -86,14 +86,14 @@ def on_database(command: Callable[..., Any], *, scripts: bool = True) -> Callabl
 
 
 on_any_database = partial(on_database, scripts=False)
-"""The same for commands that need no revisions."""
+"""`on_database` for commands that need no revisions."""
 
 
 POLICY = ("snapshot", "no_replay", "lock_timeout", "statement_timeout", "history")
 
 
 def careful(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say how a run treats its database."""
+    """Add the options of a run: snapshot, replay, timeouts, history."""
     for option in (
         click.option("--snapshot", is_flag=True, help="Copy a SQLite file first."),
         click.option("--no-replay", is_flag=True, help="Run Python, even where SQL is proven."),

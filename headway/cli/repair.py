@@ -1,4 +1,4 @@
-"""Repairs: shown first, then done as shown."""
+"""Commands that repair: the plan is printed first, then confirmed and carried out."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -10,7 +10,7 @@ from headway.execution.repair import RepairPlan, Verdict
 
 
 def repairing(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a repair."""
+    """Add the options of a repair command: `--as`, `--yes`, `--dry-run`."""
 
     @click.option(
         "--as",
@@ -30,7 +30,7 @@ def repairing(command: Callable[..., Any]) -> Callable[..., Any]:
 def agree(
     plan: RepairPlan, do: Callable[[RepairPlan], object], *, yes: bool, dry_run: bool
 ) -> None:
-    """Show a repair, ask, and do it."""
+    """Print a repair plan, ask for confirmation, and carry it out with `do`."""
     if plan.is_empty:
         click.echo("There is nothing to repair.")
         return

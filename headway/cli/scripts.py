@@ -1,4 +1,4 @@
-"""`flask migrate`: what is asked of a project's scripts, with no database."""
+"""Commands on a project's scripts that need no database: history, validate, revise, merge."""
 
 from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""Hold one database: connect, see that no proxy is in the way, lock, put the brakes on."""
+"""A session on one database: connected, checked for a pooler, locked, with timeouts."""
 
 import contextlib
 import time
@@ -18,7 +18,7 @@ Waiting = Callable[[Holder | None], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """How a database is treated. The defaults are for people; a fleet says more."""
+    """How a run treats its database: lock wait, timeouts, replay, snapshot, history."""
 
     lock_wait: float = 60.0
     """Seconds to wait for another process that is migrating it."""

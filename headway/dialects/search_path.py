@@ -1,4 +1,4 @@
-"""The schema of a tenant, where many share one PostgreSQL database: what a URL's `options` say."""
+"""A tenant's schema in a shared PostgreSQL database, as the `options` of a URL name it."""
 
 import re
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ class Session:
     """What PostgreSQL's `options` ask of a session."""
 
     path: tuple[str, ...] = ()
-    """Its search_path; empty where that is not said."""
+    """The search_path; empty if the URL sets none."""
     settings: tuple[str, ...] = ()
     """The names of all other settings."""
 

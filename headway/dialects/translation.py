@@ -1,4 +1,4 @@
-"""The one seam where a driver's errors become ours: only those a person can mend, never bugs."""
+"""Translates driver errors into Headway's: only those that a person can resolve, never defects."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -40,10 +40,10 @@ RIGHT_MISSING = (
 
 @contextmanager
 def translating(dialect: Dialect, url: URL, *, all: bool = False) -> Iterator[None]:  # noqa: A002
-    """Turn "cannot connect", "wrong password" and "read-only" into errors of ours.
+    """Translate the driver's connection errors into ours.
 
-    With `all`, whatever else the driver says too: the database is somebody's, and no fault of it
-    is one of Headway's.
+    With `all`, every driver error: the database is the caller's, and its faults are no defects of
+    Headway.
     """
     try:
         yield
@@ -89,6 +89,6 @@ def opened(url: URL, more: Mapping[str, Any] | None = None) -> Raw:
 
 
 def _is_drivers(error: BaseException) -> bool:
-    """True for what PEP 249 says about a database. Drivers share names, no classes."""
+    """True for an error class of PEP 249. Drivers share the names, not the classes."""
     names = {cls.__name__ for cls in type(error).__mro__}
     return bool(names & {"DatabaseError", "InterfaceError"})

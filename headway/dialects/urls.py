@@ -28,7 +28,7 @@ HARMLESS = {
     *("keepalives_idle", "keepalives_interval", "read_timeout", "sslmode", "ssl_disabled"),
     *("target_session_attrs", "tcp_user_timeout", "timeout", "write_timeout"),
 }
-"""Options of URLs whose values people may see. Any other might be a secret."""
+"""URL options whose values may be displayed. Any other might be a secret."""
 
 VISIBLE = {
     "postgresql": {"host": "host", "port": "port", "user": "username", "password": "password"}
@@ -36,12 +36,12 @@ VISIBLE = {
     "mysql": {"host": "host", "port": "port", "user": "username", "username": "username"}
     | {"password": "password", "passwd": "password", "db": "database", "database": "database"},
 }
-"""Options that say what a URL says itself, and which part of it."""
+"""Options that duplicate a part of the URL, by that part."""
 LEADING = {
     "postgresql": {"conninfo", "dsn", "hostaddr", "service", "servicefile"},
     "mysql": set[str](),
 }
-"""Options that lead to another place than the URL says."""
+"""Options that redirect to another server or database than the URL names."""
 
 HOST = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?::([0-9]{1,5}))?")
 ONE_SET = re.compile(r"\s*set\s+(?!statement\b)[^;]*;?\s*", re.IGNORECASE)
@@ -110,7 +110,7 @@ def _is_async(url: URL) -> bool:
 
 
 def _plain(url: URL, kind: str) -> URL:
-    """A server's, with nothing said twice and nothing that leads elsewhere."""
+    """A server's URL, normalized: no option duplicates or contradicts a part of it."""
     if leading := sorted(set(url.query) & LEADING[kind]):
         raise AddressInvalid(
             f"The option {leading[0]} leads to another place than the URL says. Write the host, "
@@ -131,7 +131,7 @@ def _plain(url: URL, kind: str) -> URL:
 
 
 def _with_host(url: URL) -> URL:
-    """With the host that an option names; a folder of sockets, or a list, stays an option."""
+    """The URL with the host that an option names; a socket folder or a list stays an option."""
     said = url.query.get("host")
     found = HOST.fullmatch(said) if isinstance(said, str) and not url.host else None
     if not found or (found[2] and (url.port or "port" in url.query)):
@@ -141,7 +141,7 @@ def _with_host(url: URL) -> URL:
 
 
 def _moved(url: URL, option: str, part: str) -> URL:
-    """With what an option says in its own part of the URL."""
+    """The URL with an option moved to the part of the URL that it belongs to."""
     said = url.query[option]
     if getattr(url, part) not in (None, "") or (part == "database" and not isinstance(said, str)):
         raise AddressInvalid(
@@ -188,7 +188,7 @@ def file_of(url: URL) -> Path | None:
 
 
 def real_file_of(url: URL) -> Path | None:
-    """The same with all links followed, as SQLite does; there need not be a file yet."""
+    """The path of a SQLite database with all links resolved; the file need not exist."""
     path = file_of(url)
     return path and Path(os.path.realpath(path))
 
@@ -199,7 +199,10 @@ def _says_uri(url: URL) -> bool:
 
 
 def _by_path(url: URL) -> URL:
-    """With the path in the place of a `file:` URI; what else that asks for is not known to us."""
+    """The URL with a plain path instead of a `file:` URI.
+
+    Raises AddressInvalid for unknown parameters.
+    """
     is_file = str(url.database or "").startswith("file:")
     if not is_file and not _says_uri(url):
         return url

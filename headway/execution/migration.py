@@ -1,4 +1,4 @@
-"""Move one database: under the lock, from where it really stands, all of it or nothing."""
+"""One upgrade, downgrade or stamp: locked, checked against the plan, replayed or run."""
 
 import os
 import time
@@ -31,7 +31,7 @@ from headway.types import Outcome, Position, Status
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """A database on its way to a target."""
+    """One upgrade, downgrade or stamp of a database."""
 
     project: ScriptProject
     address: Address
@@ -44,12 +44,15 @@ class Move:
     on_step: OnStep | None = None
     waiting: Waiting | None = None
     listener: Watch | None = None
-    """Told the migration context before it runs; nothing is replayed then."""
+    """Called with the migration context before it runs; then nothing is replayed."""
     prepare: Callable[[list[Any]], list[Any]] | None = None
-    """Gives the steps to run in place of Alembic's: the same ones, watched."""
+    """Replaces the steps before they run, to watch them."""
 
     def make(self) -> Outcome:
-        """Do it. Raises the HeadwayError that says why not; the database is then as it was."""
+        """Run it.
+
+        Raises a HeadwayError with the reason; then the database is unchanged if it can be.
+        """
         path = self.address.path
         lent = self.address.engine or self.address.connection  # it has the file open
         is_new = path is not None and not path.exists() and lent is None
@@ -99,13 +102,16 @@ class Move:
         )
 
     def _refuse_read_only(self) -> None:
-        """SQLite would say so at the first statement, and then it looks like that one's fault."""
+        """Raise DatabaseReadOnly before the first statement would fail."""
         path = self.address.path
         if path and path.exists() and not os.access(path, os.W_OK):
             raise DatabaseReadOnly(f"{path} cannot be written. Nothing was changed.")
 
     def _refusal(self, status: Status) -> HeadwayError | None:
-        """Why not. A person who stamps a database says what it is."""
+        """Why the database must not be migrated; None if it may.
+
+        A stamp may be set on an unstamped one.
+        """
         stamping = self.direction is Direction.STAMP and status.position is Position.UNSTAMPED
         return None if stamping else verdict.refusal(self.address, status)
 
@@ -117,7 +123,7 @@ class Move:
         return status
 
     def _sweep(self, raw: Raw) -> None:
-        """Drop the notes of a run that was killed when all was done."""
+        """Remove the history of a run that was killed after its last step."""
         with self.address.connected(raw) as connection:
             writing = connection.execution_options(write=True)
             if history.is_passing(writing):
@@ -133,7 +139,7 @@ class Move:
     def _run(
         self, raw: Raw, current: tuple[str, ...], steps: list[Any]
     ) -> tuple[bool, tuple[str, ...]]:
-        """True if it was replayed, and what was sent."""
+        """Whether the steps were replayed, and the statements that were sent."""
         recording = self.recording(current, steps)
         if recording and recording.why_not is None:
             replay(recording, raw, self.address.dialect, self.on_step)
@@ -155,7 +161,7 @@ class Move:
         return False, judged.readable or recorder.readable
 
     def recording(self, current: tuple[str, ...], steps: list[Any]) -> Recording | None:
-        """What is known about replaying these steps; None if the next run will tell."""
+        """The recording for these steps; None if only the next run can tell."""
         why_not = self._cannot_replay(current, steps)
         if why_not:
             return Recording(why_not=why_not)

@@ -1,4 +1,4 @@
-"""Mend a database: the half of a torn revision, what a killed run left. Never by itself."""
+"""Repair a database: undo a torn revision, clean up after killed runs. Only on request."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from headway.types import Holder, Status
 
 
 class Verdict(StrEnum):
-    """What a person knows about revisions that a database cannot be sure of."""
+    """What a person says of a torn revision."""
 
     APPLIED = "applied"
     NOT_APPLIED = "not-applied"
@@ -35,35 +35,35 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RepairPlan:
-    """What a repair would do. Shown first, then done as shown."""
+    """What a repair would do; shown before it is done."""
 
     torn: str | None = None
     statements: tuple[str, ...] = ()
-    """What takes the half of the torn revision back, or the copy of a broken batch operation."""
+    """Statements that undo the torn revision, or end a broken batch operation."""
     rows: tuple[str, ...] = ()
-    """Tables that go with them and hold rows, with how many."""
+    """Tables that the statements drop and that hold rows, with their counts."""
     to_review: tuple[str, ...] = ()
-    """What a person has to look at, because the statements leave it as it is."""
+    """Sentences on what a person has to check, because the statements do not change it."""
     verdict: Verdict | None = None
     record: tuple[str, ...] = ()
-    """Revisions whose present script is to be taken for the applied one."""
+    """Revisions whose present checksum replaces the recorded one."""
     forget: tuple[str, ...] = ()
     """Applied revisions that have no script any more."""
     claim: tuple[str, ...] = ()
-    """Revisions below the current one that a person says are there."""
+    """Revisions below the current one that are recorded as applied."""
     leftovers: tuple[str, ...] = ()
-    """Copies of tables that a batch operation of another tool left."""
+    """Temporary tables of a broken batch operation."""
     clears: bool = False
-    """A history that was only for a run, which was killed, is dropped."""
+    """True if the history of a killed run is dropped."""
 
     @property
     def is_empty(self) -> bool:
-        """True if there is nothing to mend."""
+        """True if there is nothing to repair."""
         changes = self.torn or self.record or self.forget or self.claim or self.leftovers
         return not (changes or self.clears)
 
     def lines(self) -> list[str]:
-        """The same for a person."""
+        """The plan in lines of text."""
         lines = [f"accept the present script of {revision}" for revision in self.record]
         lines += [f"forget {revision}, which has no script" for revision in self.forget]
         lines += [f"take {revision} for applied" for revision in self.claim]
@@ -91,16 +91,16 @@ class RepairPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Repairer:
-    """What mending has to know of the project whose database it is."""
+    """Plans and carries out repairs with a project's scripts."""
 
     scripts: Scripts
     directory: ScriptDirectory
     me: Holder
     command: str
-    """The command that repairs, as a person types it."""
+    """The repair command as a person types it."""
     table: VersionTable = VERSIONS
     keeps: bool = True
-    """The database keeps a history."""
+    """True if the database keeps a history."""
 
     def plan(self, connection: Connection, status: Status, verdict: Verdict | None) -> RepairPlan:
         """What a repair would do now. Changes nothing. Raises RepairRefused."""
@@ -138,7 +138,7 @@ class Repairer:
         return Half.found(connection, image, script.path if script else None)
 
     def carry_out(self, connection: Connection, plan: RepairPlan) -> None:
-        """Do what the plan says, on a locked connection outside a transaction, and commit."""
+        """Carry out the plan on a locked connection outside a transaction, and commit."""
         half = None
         if plan.torn and plan.verdict is None:
             half = self._half(connection, plan.torn)
@@ -213,7 +213,7 @@ def _torn_row(connection: Connection) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseRepair:
-    """A database of a project that is to be mended."""
+    """Repairs of one project's database, with its lock."""
 
     project: ScriptProject
     address: Address
@@ -229,7 +229,7 @@ class DatabaseRepair:
             return self._planned(raw, verdict)
 
     def run(self, what: Verdict | RepairPlan | None) -> RepairPlan:
-        """Repair it under the lock; what was done."""
+        """Repair it under the lock; returns what was done."""
         expected = what if isinstance(what, RepairPlan) else None
         verdict = what.verdict if isinstance(what, RepairPlan) else what
         if expected is None and self.plan(verdict).is_empty:

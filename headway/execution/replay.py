@@ -40,47 +40,47 @@ MOST_CHARACTERS = 32_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """One statement, as the driver was given it."""
+    """One statement as the driver got it."""
 
     sql: str
     parameters: Any
     moves: bool = False
-    """True if it changes or removes a row of the version table: exactly one."""
+    """True if it updates or deletes a row of the version table: exactly one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """The statements of one revision."""
+    """The recorded statements of one revision."""
 
     revision: str
     statements: tuple[Statement, ...]
     may_lose_rows: bool
     announced: Announced
-    """What the script says that it means to lose."""
+    """Losses that the script declares."""
     script: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """What a run was found to be."""
+    """The recorded statements of a run, or why there are none."""
 
     steps: tuple[Recorded, ...] = ()
     versions: VersionTable = VERSIONS
-    """Where the project keeps the version."""
+    """The project's version table."""
     why_not: str | None = None
-    """Why it has to run as Python; None if it may be replayed."""
+    """Why the run cannot be replayed; None if it can."""
     files: Files = field(default_factory=Files)
-    """What else it was made from: another file, another recording."""
+    """Other files that the revisions read: if one changes, the recording is void."""
 
     @cached_property
     def readable(self) -> tuple[str, ...]:
-        """What it sends, for a person."""
+        """The statements for display."""
         return readable(one.sql for step in self.steps for one in step.statements)
 
 
 @dataclass
 class Recorder:
-    """Listens to one run, then says whether it may be replayed."""
+    """Records a run, then decides whether it may be replayed."""
 
     job: Job
     steps: list[list[Statement]] = field(default_factory=list)
@@ -88,7 +88,7 @@ class Recorder:
     names: list[str] = field(default_factory=list)
     migration: MigrationContext | None = None
     why_not: str | None = None
-    """Why nothing more is kept of it."""
+    """Why recording has stopped."""
     sent: SentStatements = field(default_factory=SentStatements)
     count: int = 0
     characters: int = 0
@@ -96,11 +96,11 @@ class Recorder:
     _moves: bool = False
 
     def on_ended(self, name: str) -> None:
-        """A revision ended its transaction itself, so that nothing makes the run one whole."""
+        """Stop recording: a revision ended its transaction itself, so a replay would differ."""
         self._stop(f"revision {name} ends its transaction itself")
 
     def watch(self, migration: MigrationContext) -> None:
-        """Hear every statement of this context's connection from now on."""
+        """Record every statement of this context's connection from now on."""
         self.migration = migration
         assert migration.connection is not None  # noqa: S101  # it runs online
         event.listen(migration.connection, "before_cursor_execute", self._on_statement)
@@ -158,7 +158,7 @@ class Recorder:
             self.steps[-1].append(Statement(sql=sql, parameters=parameters, moves=self._moves))
 
     def _stop(self, why_not: str) -> None:
-        """Keep no more of it: a run may send any number of rows."""
+        """Stop recording and drop what was recorded: a run may send any number of rows."""
         self.why_not = why_not
         for statements in self.steps:
             statements.clear()
@@ -167,11 +167,11 @@ class Recorder:
 
     @property
     def readable(self) -> tuple[str, ...]:
-        """What was sent, for a person."""
+        """The statements that were sent, for display."""
         return tuple(self.sent.statements)
 
     def judge(self, current: Sequence[str]) -> Recording:
-        """Compare with what Alembic renders offline for the same steps."""
+        """Compare the record with what Alembic renders offline for the same steps."""
         if self.why_not:
             return Recording(why_not=self.why_not)
         assert self.migration is not None  # noqa: S101  # judged after it ran
@@ -272,7 +272,7 @@ def _length(parameters: Any) -> int:
 
 
 def _rendered_literally(construct: Any, migration: MigrationContext) -> str:
-    """As Alembic writes it without a database (`DefaultImpl._exec`)."""
+    """The statement as Alembic's offline mode writes it (`DefaultImpl._exec`)."""
     if isinstance(construct, str):
         construct = text(construct)
     values = {} if isinstance(construct, DDLElement) else {"literal_binds": True}
@@ -294,5 +294,5 @@ def _only_steps(rendering: Rendering, version_table: str) -> Rendering:
 
 
 def _makes(statement: str, table: str) -> bool:
-    """Online the version table is made before the first step; offline within it."""
+    """True for the CREATE TABLE of the version table: it is rendered in another place offline."""
     return statement.startswith("CREATE TABLE") and f"{table} (" in statement.partition("\n")[0]

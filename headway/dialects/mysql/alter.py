@@ -1,4 +1,4 @@
-"""The way back of one table of MySQL or MariaDB: from its definition now to the one before."""
+"""ALTER clauses that take a MySQL or MariaDB table back to an earlier definition."""
 
 import re
 from collections.abc import Callable
@@ -34,7 +34,7 @@ Ask = Callable[[str], bool]
 
 @dataclass
 class WayBack:
-    """The clauses that lead one table back, and what none of them brings back."""
+    """The clauses that restore one table's definition, and what they cannot restore."""
 
     name: str
     old: Table
@@ -61,7 +61,7 @@ class WayBack:
         return way
 
     def statements(self) -> tuple[list[str], list[str], list[str]]:
-        """Those of the three times."""
+        """The statements in three groups: to run first, in the middle, and last."""
         alter = f"ALTER TABLE {quoted(self.name)}"
         main = [f"{alter} {', '.join(self.clauses)}"] if self.clauses else []
         main += self._partitions(alter)
@@ -131,7 +131,7 @@ class WayBack:
         return before != now or self.old.text_of(before) != self.new.text_of(now)
 
     def _with_charset(self, column: str) -> str:
-        """The column's line, with the character set that the table said for it."""
+        """The column's line, with the character set that it had from the table's default."""
         line = self.old.columns[column]
         _, charset, collation = self.old.text_of(line)
         found = TYPE.match(line)
@@ -141,7 +141,7 @@ class WayBack:
         return line[: found.end("type")] + said + line[found.end() :]
 
     def _retyped(self, column: str) -> None:
-        """Note a type whose values may not have come through the change whole."""
+        """Record a change of type in which values may have been cut or converted."""
         before, now = self.old.columns[column], self.new.columns[column]
         old, new = self.old.text_of(before), self.new.text_of(now)
         if old[0] == new[0] and old[1] == new[1] and not _is_generated(now):

@@ -1,4 +1,4 @@
-"""Copy a whole database on one server, for servers that know no templates.
+"""Copy a whole database on one MySQL or MariaDB server, which has no templates.
 
 All of it or nothing: what cannot be copied as it is, or would still work on the original from
 within the copy, is refused by name.
@@ -24,7 +24,7 @@ SETTINGS = (
     "sql_mode = 'NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES'"
 )
 ENGINES = KEEP_ROWS | {"BLACKHOLE", "CSV"}
-"""Those whose tables hold their own rows. Others are windows on the rows of somebody else."""
+"""Engines whose tables hold their own rows. Other engines show rows stored elsewhere."""
 TOKEN = re.compile(
     r"(?P<text>'(?:[^'\\]|''|\\.)*'|\"(?:[^\"\\]|\"\"|\\.)*\")"
     r"|(?P<comment>--\s[^\n]*|\#[^\n]*|/\*(?!M?!).*?\*/)"

@@ -1,4 +1,4 @@
-"""The way back from half of a revision on MySQL and MariaDB, object by object."""
+"""Undo the changes of a half-run revision on MySQL and MariaDB, object by object."""
 
 import contextlib
 import json

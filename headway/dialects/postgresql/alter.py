@@ -1,4 +1,4 @@
-"""What PostgreSQL's objects take on and off without being made again."""
+"""Properties of PostgreSQL objects that ALTER can change, so that they need not be recreated."""
 
 from headway.dialects.postgresql.image import Image
 from headway.errors import RepairRefused

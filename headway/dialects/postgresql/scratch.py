@@ -1,4 +1,4 @@
-"""Empty PostgreSQL databases beside another one, to compare it with."""
+"""Empty PostgreSQL databases on the same server, used for comparisons."""
 
 import contextlib
 import hashlib
@@ -20,7 +20,7 @@ LISTS = (
     *("search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"),
     "unix_socket_directories",
 )
-"""Settings whose values are lists of names, and are kept as they are typed."""
+"""Settings whose values are lists of names, and are stored unquoted."""
 DATABASE = """
 SELECT to_jsonb(d) || jsonb_build_object('charset', pg_encoding_to_char(d.encoding))
 FROM pg_database d WHERE datname = current_database()
@@ -65,7 +65,7 @@ def ground(connection: Connection, schemas: Collection[str], *, furnished: bool)
 
 
 def _options(database: dict[str, object]) -> str:
-    """As `pg_database` has them; its columns differ between releases."""
+    """CREATE DATABASE options copied from `pg_database`, whose columns differ between releases."""
     provider = {"i": "icu", "c": "libc", "b": "builtin"}[str(database.get("datlocprovider", "c"))]
     told = {
         "ENCODING": database["charset"],
@@ -122,7 +122,7 @@ def _create(raw: Raw, url: URL, name: str, like: Ground) -> None:
 
 
 def _tidy(raw: Raw) -> None:
-    """Drop what is left of comparisons whose process was killed."""
+    """Drop scratch databases of comparisons that were killed."""
     names = ask(raw, "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [SCRATCH])
     held = {
         key

@@ -1,4 +1,4 @@
-"""PostgreSQL's schema as the server spells it, and the way back from half of a revision.
+"""Undo the changes of a half-run revision on PostgreSQL.
 
 Wanted for revisions that leave their transaction (`autocommit_block`): only they can be left
 half-way. Nothing that holds data is ever taken back, only what the revision added.

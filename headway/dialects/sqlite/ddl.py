@@ -1,4 +1,4 @@
-"""SQLite's own words for a table or an index, taken apart as far as comparing needs it."""
+"""SQLite's CREATE statements, parsed as far as comparing needs it."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ class Term:
 
 @dataclass(frozen=True)
 class IndexShape:
-    """What an index is, without its name."""
+    """An index without its name."""
 
     unique: bool
     terms: tuple[Term, ...]
@@ -46,38 +46,38 @@ class IndexShape:
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """One thing that a table's definition says beside its columns and their types."""
+    """One clause of a table's definition beyond its columns and their types."""
 
     says: str
-    """As a person reads it: `ON DELETE CASCADE`."""
+    """The clause as a person reads it: `ON DELETE CASCADE`."""
     columns: tuple[str, ...] = ()
     of_column: bool = False
-    """It is said of one column."""
+    """True if the clause belongs to one column."""
     is_constraint: bool = False
     name: str = ""
     word: str = ""
-    """The word by which a script that means to change it would speak of it."""
+    """The keyword that a script uses if it means to change the clause."""
 
     def under(self, names: Mapping[str, str]) -> "Fact":
-        """The same where columns have other names."""
+        """This clause with its columns renamed."""
         says = WORD.sub(lambda found: names.get(found[0], found[0]), self.says)
         columns = tuple(names.get(column, column) for column in self.columns)
         return replace(self, says=says, columns=columns, name="")
 
     @property
     def bare(self) -> "Fact":
-        """The same by whatever name: a rebuild may name what had none."""
+        """This clause without its name: a rebuild may name a clause that had none."""
         return replace(self, name="")
 
 
 @dataclass(frozen=True)
 class TableShape:
-    """What a table's definition says."""
+    """A table's definition, parsed."""
 
     columns: Mapping[str, str]
-    """Its columns in their order, with their declared types."""
+    """Columns in their order, with their declared types."""
     facts: tuple[Fact, ...]
-    """What it says beside them."""
+    """All other clauses of the definition."""
 
 
 @lru_cache(maxsize=512)
@@ -113,7 +113,7 @@ def table_shape(sql: str) -> TableShape:
 
 
 def _tokens(sql: str) -> list[str]:
-    """Its words; names and keywords in small letters, and names without quotes they do not need."""
+    """The tokens of a statement: lower case, and without quotes where names need none."""
     found = []
     for word in TOKEN.findall(sql):
         if word.startswith(("--", "/*")):
@@ -277,7 +277,7 @@ def _options(tokens: Sequence[str]) -> Iterator[Fact]:
 
 
 def _with_columns(fact: Fact, columns: Mapping[str, str]) -> Fact:
-    """A check, with the columns that it speaks of."""
+    """A CHECK clause with the columns that it uses."""
     if not fact.says.startswith("CHECK"):
         return fact
     said = WORD.findall(fact.says)

@@ -1,4 +1,4 @@
-"""SQLite: one file, one writer, and a driver that must be told to keep transactions whole."""
+"""SQLite: one file, one writer, and a driver that has to be configured for real transactions."""
 
 import contextlib
 import os
@@ -283,7 +283,7 @@ def _file(url: URL) -> Path:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a closed database to a name that nobody has yet: whole and on disk, or not at all."""
+    """Copy a closed database file to a new name: complete and on disk, or not at all."""
     draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         shutil.copyfile(source, draft)  # in the kernel, where it can

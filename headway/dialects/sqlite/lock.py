@@ -1,4 +1,4 @@
-"""SQLite's migration lock: on the file itself, whatever it is called."""
+"""SQLite's migration lock: on the file itself, whatever its path or links are."""
 
 import contextlib
 import errno
@@ -22,11 +22,11 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 QUEUE = 128
-"""How many that wait may ask who has it, before they are told no name."""
+"""How many waiting processes may ask at once who holds the lock."""
 
 
 class FileLock(Lock):
-    """Two locks of the operating system's, which knows who died: nothing to clean up.
+    """Operating system locks, which are released when their process dies.
 
     One is a file beside the database, with all links followed (SQLite follows them too, so its
     journal is there as well): `flock`, on Windows a byte range. It is what other releases, other

@@ -1,4 +1,4 @@
-"""What a SQLite schema holds beside its columns, and what of it a revision lost without a word.
+"""Objects of a SQLite schema beyond columns, and which of them a revision lost undeclared.
 
 SQLite changes a table by rebuilding it, and a rebuild keeps what SQLAlchemy reflects: not the
 triggers, nor an index on an expression, nor much of what is said inside of the table.
@@ -15,7 +15,7 @@ from headway import history
 from headway.dialects.sqlite.ddl import Fact, IndexShape, TableShape, index_shape, table_shape
 
 CANNOT_ASK = re.compile(r"no such (collation|function|module|tokenizer)|unknown (function|tokeni)")
-"""What SQLite says of a part of the schema that another program's connection knows."""
+"""SQLite's errors for a part of the schema that only the application's connections support."""
 COPY = "_alembic_tmp_"
 QUERY = (
     "SELECT type, name, tbl_name, sql FROM main.sqlite_master "
@@ -58,7 +58,7 @@ Schema = Mapping[str, Object]
 
 @dataclass(frozen=True, kw_only=True)
 class LostObject:
-    """One thing that was there before a revision and is not there after it."""
+    """One object that was there before a revision and is missing after it."""
 
     name: str
     """What a script writes into `loses` to lose it."""
@@ -67,40 +67,40 @@ class LostObject:
 
 @dataclass(frozen=True, kw_only=True)
 class Declared:
-    """What a revision says of the things it means to lose."""
+    """What a revision declares, or shows in its source, that it means to lose."""
 
     loses: frozenset[str] = frozenset()
     statements: Sequence[str] = ()
-    """What it sent."""
+    """The statements that it sent."""
     script: str | None = None
-    """Its file."""
+    """The revision's file."""
 
     @cached_property
     def source(self) -> str:
-        """The text of it, or what can be read in one that is compiled."""
+        """The text of its file, or what can be read in a compiled one."""
         return Path(self.script).read_text("utf-8", "replace") if self.script else ""
 
     def names(self, name: str) -> bool:
-        """True if it speaks of this object: then it knows what it does to it."""
+        """True if it names this object: then the loss is intended."""
         if name in self.loses or name.lower() in self.dropped:
             return True
         return bool(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", self.source))
 
     @cached_property
     def dropped(self) -> set[str]:
-        """What it dropped by name."""
+        """Names of the objects that it dropped explicitly."""
         found = (DROPPED.match(one) for one in self.statements)
         return {_last(one, 2) for one in found if one}
 
     @cached_property
     def renames(self) -> dict[str, str]:
-        """The table that was given a name, by that name."""
+        """Old table names, by the new names that it gave."""
         found = (RENAMED.match(one) for one in self.statements)
         return {_last(one, 3): _last(one, 2) for one in found if one}
 
     @cached_property
     def constraints(self) -> tuple[str, ...]:
-        """The constraints that it drops."""
+        """Names of the constraints that it drops."""
         return tuple(CONSTRAINT_DROPPED.findall(self.source))
 
     def drops_by_convention(self, name: str) -> bool:
@@ -109,7 +109,7 @@ class Declared:
         return any(re.search(rf"{tail}\Z", name, re.IGNORECASE) for tail in tails)
 
     def is_batch(self, table: str) -> bool:
-        """True if Alembic rebuilt this table: nobody wrote its new definition."""
+        """True if Alembic rebuilt this table, so that its new definition is generated."""
         return self.renames.get(table.lower(), "").startswith(COPY)
 
     @cached_property
@@ -119,7 +119,7 @@ class Declared:
         return frozenset(CONSTRAINT_KINDS.values()) if "" in found else frozenset(found)
 
     def is_made_anew(self, table: str) -> bool:
-        """True if it dropped this table and made another, without bringing a copy into place."""
+        """True if it dropped this table and created another, instead of renaming a copy."""
         return table.lower() in self.dropped and table.lower() not in self.renames
 
 
@@ -136,13 +136,13 @@ def read(driver: sqlite3.Connection) -> dict[str, Object]:
 
 
 def image(schema: Schema) -> dict[str, str]:
-    """The same as a repair wants it: without what the migrator keeps for itself."""
+    """The schema as a repair compares it: without Headway's and Alembic's own tables."""
     ours = (history.NAME, "alembic_version")
     return {f"{o.kind} {name}": o.sql for name, o in schema.items() if o.table not in ours}
 
 
 def undeclared_losses(before: Schema, after: Schema, declared: Declared) -> list[LostObject]:
-    """What a revision lost and neither named nor announced."""
+    """Objects that a revision lost and neither named nor declared."""
     return [*_objects(before, after, declared), *_parts(before, after, declared)]
 
 
@@ -230,7 +230,7 @@ def _column_names(was: TableShape, now: TableShape) -> dict[str, str]:
 def _is_meant(
     fact: Fact, was: TableShape, now: TableShape, names: Mapping[str, str], declared: Declared
 ) -> bool:
-    """True if a revision speaks of this part of a table, or changed what it stands on."""
+    """True if a revision names this clause, or changed what it depends on."""
     there = [names.get(column, column) for column in fact.columns]
     if any(column not in now.columns for column in there):
         return True  # it goes with its column

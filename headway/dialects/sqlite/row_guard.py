@@ -1,4 +1,4 @@
-"""No row goes missing unannounced: SQLite's rows, counted before and after each revision.
+"""SQLite's row guard: rows counted before and after each revision.
 
 What cannot be counted on this connection is left out: virtual tables and what they keep their
 content in, and tables with a collation, a function or a module that only the application has.
@@ -133,7 +133,7 @@ def objects_lost(revision: str, gone: Sequence[objects.LostObject]) -> ObjectsLo
 
 
 def unreadable(driver: sqlite3.Connection) -> frozenset[str]:
-    """The virtual tables whose module this connection does not have."""
+    """Virtual tables whose module this connection does not have."""
     rows = driver.execute(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL%'"
     ).fetchall()
@@ -176,7 +176,7 @@ def _ordinary(driver: sqlite3.Connection) -> list[tuple[str, str]]:
 
 
 def _shadows(driver: sqlite3.Connection, schema: str, virtual: set[str]) -> set[str]:
-    """Where virtual tables keep their content: an index that is made anew has other rows."""
+    """Tables in which virtual tables store their content; a rebuilt index has other rows."""
     if sqlite3.sqlite_version_info >= (3, 37):
         rows = driver.execute(f"PRAGMA {_quoted(schema)}.table_list").fetchall()
         return {row[1] for row in rows if row[2] == "shadow"}

@@ -1,4 +1,4 @@
-"""SQLite's schema as it keeps it, and the way back from half of a revision.
+"""Undo the changes of a half-run revision on SQLite.
 
 Wanted for revisions that leave their transaction (`autocommit_block`): all others roll back.
 """
@@ -90,11 +90,7 @@ def _drop(key: str) -> str:
 
 
 def put_right(connection: Connection, leftover: str) -> str:
-    """The statement that ends a batch operation which broke: back, or forward.
-
-    It fills a copy, drops the table and gives the copy its name. While the table is there, the
-    copy is of no use; where it is gone, the copy holds the rows.
-    """
+    """The SQL that ends a broken batch operation: drop its copy, or rename it into place."""
     original = leftover.removeprefix(LEFTOVER)
     copy = _quoted(leftover)
     there = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
