@@ -67,8 +67,12 @@ class FileLock(Lock):
         except BaseException:
             self._let_go()
             raise
-        os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps(me.as_json()).encode(), 0)
+        note = json.dumps(me.as_json()).encode()
+        os.pwrite(file, note, 0)
+        # Cut only what a killed holder left, and never to nothing: ext4 writes a file that was
+        # emptied to the disk when it is closed, and the release would wait for that.
+        if os.fstat(file).st_size > len(note):
+            os.ftruncate(file, len(note))
         return True
 
     def _is_still(self, file: int) -> bool:
