@@ -167,7 +167,7 @@ class Database:
     def downgrade(
         self, target: str, *, on_step: OnStep | None = None, waiting: Waiting | None = None
     ) -> Outcome:
-        """Take it back to a target (`-1`, `base`, a revision). As careful as `upgrade`."""
+        """Take it back to a target (`-1`, `base`, a revision id), as safely as `upgrade`."""
         return self._move(Direction.DOWNGRADE, target, on_step, waiting).make()
 
     def apply(
@@ -219,10 +219,10 @@ class Database:
         return self._repair.plan(verdict)
 
     def repair(self, verdict: "Verdict | RepairPlan | None" = None) -> RepairPlan:
-        """Take back the half of a torn revision, and what killed runs left; what was done.
+        """Undo a torn revision's changes and clean up after killed runs; returns what was done.
 
-        Given a plan, it is done as shown. Raises RepairRefused if it would lose something, or if
-        another plan would be made by now.
+        Given a plan, exactly that is done. Raises RepairRefused if data would be lost, or if the
+        plan is out of date.
         """
         return self._repair.run(verdict)
 

@@ -116,7 +116,7 @@ def _run(move: Move) -> None:
 
 
 def _run_and_prove(move: Move, name: str) -> None:
-    """Make the database by running the revisions, and a template if that comes out the same."""
+    """Create the database by its revisions, and keep a template if the result is the same."""
     draft = _draft(move, name)
     if not isinstance(draft, Draft):
         if draft:

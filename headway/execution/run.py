@@ -108,7 +108,7 @@ class Run:
 
     @contextmanager
     def _savepoint(self) -> Iterator[None]:
-        """In a transaction of somebody else's, what takes back a run that failed, and only that."""
+        """Within the caller's transaction: a savepoint that takes back a failed run."""
         if not (self.options.joins and self.dialect.transactional_ddl):
             yield
             return

@@ -1,4 +1,4 @@
-"""What a rebuild of a SQLite table would lose of it, found by rebuilding an empty copy."""
+"""What a rebuild of a SQLite table would lose, found by rebuilding an empty copy."""
 
 import contextlib
 import sqlite3
@@ -29,7 +29,7 @@ def _empty() -> Iterator[Connection]:
 
 
 def lost_by(rebuild: Rebuild, connection: Connection) -> list[LostObject]:
-    """What the live table holds that the rebuild of a revision would leave out.
+    """Objects of the live table that a revision's rebuild would lose.
 
     Nothing is written: Alembic rebuilds a table of the same definition in an empty database.
     """

@@ -1,4 +1,4 @@
-"""What could go wrong with a plan, and whether this very database is why it would."""
+"""The risks of a plan, and which of them the rows in the database make certain."""
 
 import shutil
 import subprocess
@@ -23,18 +23,18 @@ OURS = "--exclude=prefer-robust-stmts,require-lock-timeout,require-statement-tim
 
 @dataclass(frozen=True, kw_only=True)
 class Risk:
-    """One thing to know before a revision runs."""
+    """One risk of one revision."""
 
     revision: str
     kind: str
     """`drop`, `rewrite`, `lock`, `fill`, `rename`, `loses`, `unheard` or `lint`."""
     says: str
     fails: bool = False
-    """True if it will fail, or lose rows, with the rows that are in the database now."""
+    """True if the revision will fail, or lose rows, with the rows that the database has now."""
 
 
 def notes(recorded: RecordedOperations, dialect: str) -> tuple[Risk, ...]:
-    """The risks that the operations carry in themselves."""
+    """The risks of operations, whatever the database holds."""
     made = {o.op.table_name for o in recorded.operations if isinstance(o.op, ops.CreateTableOp)}
     found = [
         Risk(revision=operation.revision, kind=kind, says=says)
@@ -89,9 +89,10 @@ def _of_change(op: ops.AlterColumnOp, *, postgresql: bool) -> Iterator[tuple[str
 
 
 def predict(recorded: RecordedOperations, connection: Connection) -> tuple[Risk, ...]:
-    """The operations that would fail, or lose rows, with what is in this database now.
+    """Operations that would fail or lose rows with what this database holds now.
 
-    Reads; writes nothing. What an earlier operation of the same plan mends is not foreseen.
+    Reads; writes nothing. That an earlier operation of the plan removes the cause is not
+    considered.
     """
     made: set[str] = set()
     found = []
@@ -112,7 +113,7 @@ def predict(recorded: RecordedOperations, connection: Connection) -> tuple[Risk,
 
 
 def _lost(connection: Connection, rebuild: Rebuild) -> Risk | None:
-    """What a rebuild would leave out, which is refused when it runs."""
+    """The risk of objects that a rebuild would lose, which is refused when it runs."""
     names = [one.says for one in lost_by(rebuild, connection)]
     says = f"rebuilds {rebuild.table} and loses: {', '.join(names)}"
     return Risk(revision=rebuild.revision, kind="loses", says=says, fails=True) if names else None
@@ -193,13 +194,13 @@ def _count(connection: Connection, query: Any) -> int:
 
 
 def squawk_program() -> str | None:
-    """Where squawk is: beside this Python, or anywhere on the path."""
+    """The path of squawk: beside this Python, or on PATH."""
     beside = str(Path(sys.executable).parent)
     return shutil.which("squawk", path=beside) or shutil.which("squawk")
 
 
 def squawk(sql: str) -> tuple[Risk, ...]:
-    """What squawk, the linter of PostgreSQL migrations, says; () where it is not installed."""
+    """Findings of squawk, the linter of PostgreSQL migrations; () if it is not installed."""
     program = squawk_program()
     if program is None or not sql.strip():
         return ()

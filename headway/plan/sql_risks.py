@@ -1,4 +1,4 @@
-"""What could go wrong with revisions of which only the SQL is at hand: no script is run."""
+"""The risks of revisions of which only the SQL is available: no script is run."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -73,13 +73,13 @@ RULES = (
         POSTGRESQL,
     ),
 )
-"""The start of a statement as Alembic writes it, and what it means; in the words of risks.py."""
+"""Beginnings of statements as Alembic writes them, and their risks, as in risks.py."""
 
 
 def notes(texts: Mapping[str, str | None], dialect: str) -> tuple[Risk, ...]:
-    """The risks of revisions in the order in which they run; a text of None asks the database.
+    """The risks of revisions in the order in which they run; None: the SQL is not available.
 
-    What a table goes through that the same revisions made is no risk: it has no rows.
+    Changes of a table that the same revisions create are no risk: it has no rows.
     """
     made: set[str] = set()
     found: list[Risk] = []
@@ -111,7 +111,7 @@ def _of(statement: str, dialect: str, made: set[str]) -> Iterator[tuple[str, str
 
 
 def _statements(text: str) -> Iterator[str]:
-    """One by one, on one line each, without comments."""
+    """The statements, each on one line, without comments."""
     for said in re.split(r";\s*(?:\n|$)", text):
         lines = (line for line in said.splitlines() if not line.lstrip().startswith("--"))
         if statement := " ".join(" ".join(lines).split()):

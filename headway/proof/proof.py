@@ -1,7 +1,7 @@
-"""Prove that revisions give the same SQL whatever the database, the moment and the surroundings.
+"""Proof that revisions send the same SQL whatever the database, time and environment.
 
-They are imported anew, so that nothing is left in their variables of an earlier run, and run
-without a database in two other places, while what they read is watched.
+The revisions are imported again, so that no variables are left of an earlier run, and run without a
+database for two other URLs, while what they read is watched.
 """
 
 import copy
@@ -26,18 +26,18 @@ Rendering = list[str]
 
 
 class Unproven(Exception):
-    """A build that was only to prove something has nothing more to prove."""
+    """Raised to end a build whose revisions have read something that may differ."""
 
 
 def reads_of(steps: Iterable[Any], *, connected: bool = False) -> Reads:
-    """What will watch these steps of Alembic's."""
+    """A watcher of what the revisions of these steps read."""
     paths = [str(step.revision.path) for step in steps]
     own = frozenset(paths) | frozenset(map(os.path.abspath, paths))
     return Reads(own, connected=connected)
 
 
 def imported_anew(steps: Sequence[Any], reads: Reads) -> list[Any]:
-    """The same steps from modules of their own, watched as they are imported and as they run."""
+    """Copies of the steps with freshly imported modules, watched at import and when they run."""
     return [_anew(step, reads) for step in steps]
 
 
@@ -73,7 +73,7 @@ def _watched(work: Callable[..., None], module: ModuleType, reads: Reads) -> Cal
 
 
 def renderings(span: Span, dialect: Dialect, steps: Sequence[Any], reads: Reads) -> list[Rendering]:
-    """What these steps write in two other places. The caller has called `isolated`."""
+    """The SQL of these steps for two other URLs. Call within `isolated`."""
     again = imported_anew(steps, reads)
     found = []
     for place in _elsewhere(span.address.url):
@@ -95,7 +95,7 @@ def _elsewhere(url: URL) -> list[URL]:
 
 
 def recording_config(config: Config, reads: Reads) -> Config:
-    """The same configuration, which notes that a revision asks it."""
+    """Make a configuration record each access by a revision; returns it."""
 
     class RecordingConfig(Config):
         def __getattribute__(self, name: str) -> Any:

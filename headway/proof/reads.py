@@ -1,8 +1,8 @@
-"""What the code of revisions reads beside its arguments, seen while it runs.
+"""What the code of revisions reads beside its arguments, recorded while it runs.
 
-What is recorded of one database serves another only if it would have come out the same there:
-whatever the URL, the environment, the clock, chance and the files say by then. The calls that ask
-for those are watched; what is not understood counts as one of them.
+A recording of one database serves another only if it would be the same there, whatever the URL, the
+environment, the clock, random numbers and files are. Calls that read those are watched; a call that
+is not understood counts as one of them.
 """
 
 import _random
@@ -34,7 +34,7 @@ NONDETERMINISTIC = {
     *("_sqlite3", "sqlite3", "mmap", "fcntl", "resource", "pwd", "grp", "_locale", "_ctypes", "gc"),
     *("_thread", "_asyncio", "signal", "sys", "_io", "io", "_scproxy", "marshal", "_random"),
 }
-"""Modules in C whose functions ask the machine."""
+"""Modules in C whose functions read the machine's state."""
 HARMLESS = {
     "_path_normpath",
     "fspath",
@@ -46,12 +46,12 @@ HARMLESS = {
     "text_encoding",
 }
 OF_LIBRARIES = {*HARMLESS, "perf_counter", "perf_counter_ns", "monotonic", "getpid"}
-"""What SQLAlchemy and Alembic ask for to measure themselves."""
+"""Functions that SQLAlchemy and Alembic call to measure themselves."""
 BY_REVISIONS = {
     *("id", "hash", "globals", "vars", "locals", "dir", "__import__", "exec", "eval", "compile"),
     *("input", "breakpoint"),
 }
-"""Built-in functions that may tell one run from another, where a revision calls them."""
+"""Built-in functions whose result may differ between runs."""
 CLOCK = {"now", "today", "utcnow", "fromtimestamp", "astimezone", "timestamp"}
 DRIVERS = ("psycopg", "psycopg2", "psycopg_binary", "psycopg_pool", "pymysql", "MySQLdb", "sqlite3")
 QUIET = ("logging", "warnings", "linecache", "traceback", "tracemalloc", "weakref")
@@ -81,23 +81,23 @@ _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 
 @dataclass
 class Reads:
-    """Watches the code of these files in this thread, and says what it read."""
+    """Watches code of these files in this thread, and records what it reads."""
 
     own: frozenset[str]
     connected: bool = False
-    """It runs on a database, and may ask that."""
+    """True if it runs on a database, which it may query."""
     why: str | None = None
-    """The first thing it read that may be another the next time."""
+    """The first value read that may differ the next time."""
     files: Files = field(default_factory=Files)
-    """What it read of files: the same as long as they are."""
+    """Files that it read: the result is valid while they are unchanged."""
     _kinds: dict[int, Kind] = field(default_factory=dict)
     _codes: dict[int, tuple[CodeType, dict[str, Any], Kind]] = field(default_factory=dict)
     _kept: list[CodeType] = field(default_factory=list)
-    """So that no other code gets the number of one that is known."""
+    """Keeps code objects alive, so that no other gets their id."""
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch what this thread does meanwhile."""
+        """Watch this thread meanwhile."""
         before, thread = sys.getprofile(), threading.get_ident()
 
         def opened(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -117,11 +117,11 @@ class Reads:
         self._check_names()
 
     def note(self, what: str) -> None:
-        """It read this."""
+        """Record the first read."""
         self.why = self.why or what
 
     def note_use(self, frame: FrameType, what: str) -> None:
-        """This code uses something that is another for each database."""
+        """Record that a revision uses something that differs for each database."""
         if self._kind(frame) is Kind.OWN:
             self._note_read(frame, what)
 
@@ -155,7 +155,7 @@ class Reads:
         return mine or (name in OF_LIBRARIES and self._kind(frame) is Kind.LIBRARY)
 
     def _note_read(self, frame: FrameType | None, what: str) -> None:
-        """Note it, unless it was asked on behalf of what does not show in the SQL."""
+        """Record a read, unless its result cannot show in the SQL."""
         while frame is not None:
             kind = self._kind(frame)
             if kind is Kind.OWN:
@@ -172,7 +172,7 @@ class Reads:
         return frame is not None and self._kind(frame) is Kind.LIBRARY
 
     def _is_construct(self, frame: FrameType) -> bool:
-        """True for a method of a type or construct for SQLAlchemy: its answer is in the SQL."""
+        """True for a method of a type or construct for SQLAlchemy: its result is in the SQL."""
         code, caller = frame.f_code, frame.f_back
         if code.co_name.startswith("<") and caller and id(caller.f_code) in self._codes:
             return True  # a comprehension in such a method
@@ -239,7 +239,7 @@ def _is_standard(file: str, module: str) -> bool:
 
 
 def _resolves(frame: FrameType, name: str) -> bool:
-    """True for the questions of `Path.resolve`: a script asks it where it lies itself."""
+    """True for calls of `Path.resolve`: a script may find its own path."""
     if frame.f_globals.get("__name__") == os.path.__name__:
         return name in ("lstat", "readlink")
     return name == "stat" and bool(frame.f_back and frame.f_back.f_code.co_name == "resolve")

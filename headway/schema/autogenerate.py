@@ -1,4 +1,4 @@
-"""Write a revision into the folder that the project really uses, ready to run."""
+"""Write revision files: from models (autogenerate), empty, or as a merge; validate them."""
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ from headway.schema.build import ReferenceBuilder
 from headway.scripts.project import ScriptProject
 
 WIDTH = 32
-"""Of `version_num` as Alembic makes it (alembic/ddl/impl.py)."""
+"""Width of the column `version_num` as Alembic creates it (alembic/ddl/impl.py)."""
 GIVE_ANOTHER = "Give a database of the kind that the project is for (`--against URL`)."
 GENERIC = Path(alembic.__file__).parent / "templates" / "generic" / "script.py.mako"
 
@@ -73,7 +73,7 @@ def merge(
     *,
     revision_id: str | None = None,
 ) -> Path:
-    """Write a revision that joins heads; its file."""
+    """Write a revision that joins heads; returns its file."""
     project = project.for_kind(project.default_url)
     if not project.heads:
         raise ScriptsUnreadable(
@@ -143,7 +143,7 @@ def _no_models(project: ScriptProject) -> EnvironmentFailed:
 
 @contextmanager
 def _templated(project: ScriptProject) -> Iterator[None]:
-    """Write with the project's `script.py.mako`, or with Alembic's own where it has none."""
+    """Use the project's `script.py.mako`, or Alembic's generic one if it has none."""
     directory = project.directory
     if (project.folder / "script.py.mako").is_file():
         yield
@@ -169,7 +169,7 @@ def _words(project: ScriptProject, target: str) -> Iterator[None]:
 
 
 def validate(project: ScriptProject) -> tuple[str, ...]:
-    """What is wrong with a project's scripts, in sentences; () if nothing is."""
+    """Problems of a project's scripts, in sentences; () if there are none."""
     found = []
     if len(project.heads) > 1:
         found.append(f"{len(project.heads)} heads: {', '.join(project.heads)}. Join them: `merge`.")

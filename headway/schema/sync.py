@@ -1,4 +1,4 @@
-"""Bring a schema to its models, with no revision files. Nothing is dropped unless told to."""
+"""Bring a schema to its models without revision files. Nothing is dropped unless requested."""
 
 import contextlib
 import re
@@ -26,7 +26,7 @@ HARMLESS = frozenset(
     | {"transaction_timestamp", "jsonb_build_object", "json_build_object", "char", "varchar"}
     | {"numeric", "varying", "decimal", "timestamp", "time", "bit", "interval"}
 )
-"""Functions that only answer, and types with a length."""
+"""Functions without side effects, and types with a length."""
 CALL, TEXT = re.compile(r"([\w.]+)\s*\("), re.compile(r"'(?:[^']|'')*'")
 CAST = re.compile(r"::[\w\". ]+(?:\([\d, ]+\))?(?:\[\])*")
 DROPS = (ops.DropTableOp, ops.DropColumnOp)
@@ -37,20 +37,20 @@ class Change:
     """One operation that brings the schema to the models."""
 
     says: str
-    """ "add column account.nickname"."""
+    """The change as text: "add column account.nickname"."""
     drops: bool
-    """True if rows or values would be gone."""
+    """True if rows or values would be lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sync:
-    """What was done, or would be."""
+    """The changes that were made, or would be."""
 
     changes: tuple[Change, ...]
     statements: tuple[str, ...]
     """The SQL that was sent."""
     left: tuple[Change, ...]
-    """What only a drop would bring about, and dropping was not allowed."""
+    """Changes that were not made because they drop something."""
 
 
 def sync(
@@ -116,10 +116,10 @@ def comparing(
 
 
 def _run_no_default(impl: Any) -> None:
-    """Alembic asks PostgreSQL whether two defaults are the same, by running them.
+    """Let Alembic evaluate a default on PostgreSQL only if that has no side effects.
 
-    That is left where it does no harm. A function that may do something, take a number of a
-    sequence for one, is compared as text.
+    It compares two defaults by running them. One that calls other functions, such as the next
+    number of a sequence, is compared as text.
     """
     ask = impl.compare_server_default
 
@@ -136,7 +136,7 @@ def _run_no_default(impl: Any) -> None:
 
 @contextlib.contextmanager
 def _writing(address: Address, connection: Connection, *, dry_run: bool) -> Iterator[list[str]]:
-    """A transaction whose statements are noted; rolled back after a dry run."""
+    """A transaction whose statements are recorded; rolled back after a dry run."""
     statements: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -172,7 +172,7 @@ def _wanted(context: MigrationContext, metadata: MetaData) -> list[ops.MigrateOp
 def _sorted(
     wanted: list[ops.MigrateOperation], *, drop: bool
 ) -> tuple[list[ops.MigrateOperation], list[ops.MigrateOperation]]:
-    """What may be done, and what is left because it drops."""
+    """The changes to make, and those that are left because they drop something."""
     may: list[ops.MigrateOperation] = []
     left: list[ops.MigrateOperation] = []
     for operation in wanted:
@@ -197,7 +197,7 @@ def _of_kept(operation: ops.MigrateOperation, kept: set[str]) -> bool:
 
 
 def _refuse_renames(changes: list[ops.MigrateOperation], left: list[ops.MigrateOperation]) -> None:
-    """A dropped and an added column of one table are most likely one column with a new name."""
+    """Refuse a dropped and an added column of one table, which are most likely a rename."""
     for gone in (o for o in left if isinstance(o, ops.DropColumnOp)):
         for new in (o for o in _flat(changes) if isinstance(o, ops.AddColumnOp)):
             if new.table_name == gone.table_name and _alike(new, gone):
@@ -232,7 +232,7 @@ def _apply(context: MigrationContext, changes: list[ops.MigrateOperation]) -> No
 
 
 def _with_a_name(operation: Any) -> Any:
-    """A rebuild cannot carry a constraint without a name; models often have none."""
+    """Name a constraint without a name: a rebuild could not carry it."""
     if isinstance(operation, ops.AddConstraintOp) and not operation.constraint_name:  # type: ignore[attr-defined]
         columns = getattr(operation, "columns", None) or getattr(operation, "local_cols", [])
         kind = "fk" if isinstance(operation, ops.CreateForeignKeyOp) else "uq"

@@ -39,7 +39,7 @@ MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What a revision file says of its place in the history."""
+    """The identifiers of a revision file."""
 
     id: str
     parents: tuple[str, ...]
@@ -89,7 +89,7 @@ def _literals(source: bytes) -> dict[bytes, bytes] | None:
 
 
 def _in_code(source: bytes) -> list[tuple[bytes, int]] | None:
-    """Where the names stand in the code; None if one is nested, or the code makes no sense."""
+    """Positions of the names in the code; None if one is nested, or the code cannot be parsed."""
     mentions = sorted(_mentions(source), reverse=True)
     found: list[tuple[bytes, int]] = []
     depth, end = 0, 0

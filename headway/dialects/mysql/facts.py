@@ -70,7 +70,7 @@ def _created(connection: Connection, kind: str, name: str) -> str:
 
 
 def _view(connection: Connection, name: str, here: str) -> Fact:
-    """An account that may not see how a view is made is told so, or that it is broken."""
+    """The fact of a view; unknown if the account may not see its definition."""
     try:
         made = DEFINER.sub("", _created(connection, "VIEW", name)).replace(here, "")
     except Exception:  # noqa: BLE001  # the drivers share no classes

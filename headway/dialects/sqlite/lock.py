@@ -22,7 +22,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 QUEUE = 128
-"""How many waiting processes may ask at once who holds the lock."""
+"""How many waiting processes may ask who holds the lock; further ones get no name."""
 
 
 class FileLock(Lock):
