@@ -107,7 +107,9 @@ class Database:
             steps=plans.described(self.project, plans.step_names(steps, way)),
             environment=f"{environment.mode}: {environment.why}",
             replays=None if recording is None else recording.why_not is None,
-            why=_why(recording.why_not) if recording else "the first run of this upgrade will tell",
+            why=_why(recording.why_not)
+            if recording
+            else "unknown until the first run of this upgrade",
         )
 
     def preview(self, plan: Plan) -> str:

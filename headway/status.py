@@ -36,8 +36,8 @@ def version_table(project: ScriptProject, address: Address, x: Mapping[str, str]
     environment = project.environment_of(address, x)
     if environment.elsewhere and not environment.version_schema:
         raise EnvironmentFailed(
-            f"env.py lets its session look somewhere else ({environment.elsewhere}), and where "
-            "cannot be told. Nothing was changed. Give `version_table_schema` to "
+            f"env.py changes the schema of its session ({environment.elsewhere}) in a way that is "
+            "not understood. Nothing was changed. Give `version_table_schema` to "
             "`context.configure`."
         )
     _refuse_two_schemas(
@@ -146,7 +146,7 @@ def refusal(address: Address, status: Status) -> HeadwayError | None:
         )
         return DatabaseTorn(
             f"{address}: {what}. Nothing was changed. `{command('status')}` shows what is there; "
-            f"`{command('repair')}` mends it.",
+            f"`{command('repair')}` fixes it.",
             revision=status.torn,
         )
     if status.position is Position.FOREIGN:

@@ -29,7 +29,7 @@ NEXT_STEPS = {
     Position.AHEAD: "A newer release was here: use that one, or its `downgrade`.",
     Position.DIVERGED: "It has what these scripts lack, and lacks what they have. Merge them.",
     Position.UNSTAMPED: "`adopt` finds the revision that it is.",
-    Position.TORN: "`repair` mends it.",
+    Position.TORN: "`repair` fixes it.",
     Position.FOREIGN: "It is another project's: check the URL and the scripts.",
     Position.UNREACHABLE: "Check the URL and the server.",
 }

@@ -16,10 +16,10 @@ def repairing(command: Callable[..., Any]) -> Callable[..., Any]:
         "--as",
         "verdict",
         type=click.Choice([verdict.value for verdict in Verdict]),
-        help="Your word on a torn or inserted revision that you have mended by hand.",
+        help="The state of a torn or inserted revision that you have fixed by hand.",
     )
     @click.option("--yes", is_flag=True, help="Do not ask.")
-    @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+    @click.option("--dry-run", is_flag=True, help="Show the repair without doing it.")
     @wraps(command)
     def with_verdict(*args: Any, verdict: str | None, **kwargs: Any) -> Any:
         return command(*args, verdict=Verdict(verdict) if verdict else None, **kwargs)

@@ -68,7 +68,7 @@ def session_of(url: URL) -> Session:
         if name != "search_path":
             settings.append(name)
         elif path is not None:
-            raise AddressInvalid("The options of this URL name search_path twice: say it once.")
+            raise AddressInvalid("The options of this URL set search_path twice: set it once.")
         else:
             path = _schemas(value)
     return Session(path=path or (), settings=tuple(settings))

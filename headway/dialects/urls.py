@@ -113,8 +113,8 @@ def _plain(url: URL, kind: str) -> URL:
     """A server's URL, normalized: no option duplicates or contradicts a part of it."""
     if leading := sorted(set(url.query) & LEADING[kind]):
         raise AddressInvalid(
-            f"The option {leading[0]} leads to another place than the URL says. Write the host, "
-            "port, user and database in the URL itself."
+            f"The option {leading[0]} names another server or database than the URL. Write the "
+            "host, port, user and database in the URL itself."
         )
     url = _with_host(url)
     for option, part in VISIBLE[kind].items():
@@ -125,7 +125,7 @@ def _plain(url: URL, kind: str) -> URL:
     elif not _only_sets(url.query.get("init_command", "")):
         raise AddressInvalid(
             "The option init_command may hold one SET statement and nothing else: any other could "
-            "lead to another database than the URL says."
+            "select another database than the URL names."
         )
     return url
 
@@ -145,8 +145,8 @@ def _moved(url: URL, option: str, part: str) -> URL:
     said = url.query[option]
     if getattr(url, part) not in (None, "") or (part == "database" and not isinstance(said, str)):
         raise AddressInvalid(
-            f"The option {option} says again what the URL says itself, and the driver would "
-            f"believe the option. Say it once: {option} in the URL itself."
+            f"The option {option} repeats a part of the URL, and the driver would prefer the "
+            f"option. Give it once: {option} in the URL itself."
         )
     if not isinstance(said, str) or option == "host":
         return url  # several hosts of one cluster, which libpq tries one after the other

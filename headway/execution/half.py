@@ -83,7 +83,7 @@ class Half:
             after = "What the repair did besides stays done"
         raise RepairFailed(
             f"The statements ran, and {names} would still not be as before the revision. {after}. "
-            "Mend that by hand, then repair with `--as applied` or `--as not-applied`."
+            "Fix that by hand, then repair with `--as applied` or `--as not-applied`."
         )
 
 
@@ -102,7 +102,7 @@ def take_back(connection: Connection, statements: Iterable[str]) -> None:
             else:
                 after = f"{done} statements before it are done and stay; repair again for the rest."
             raise RepairFailed(
-                f"The repair broke at `{statement}`: {reason(error)}. {after} Or mend it by hand, "
+                f"The repair broke at `{statement}`: {reason(error)}. {after} Or fix it by hand, "
                 "then repair with `--as applied` or `--as not-applied`."
             ) from error
 

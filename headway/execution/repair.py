@@ -131,7 +131,7 @@ class Repairer:
         image = _torn_row(connection).image
         if image is None:
             raise RepairRefused(
-                f"What was there before revision {torn} is not known. Mend it by hand, then run "
+                f"What was there before revision {torn} is not known. Fix it by hand, then run "
                 f"`{self.command} --as applied` or `--as not-applied`."
             )
         script = self.scripts.by_id.get(torn)

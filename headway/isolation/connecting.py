@@ -95,15 +95,15 @@ class Settings:
         """The arguments for our driver. Raises EnvironmentFailed if one cannot be translated."""
         if self.creator:
             raise EnvironmentFailed(
-                f"env.py connects by {self.creator}, so that it cannot be told to which database. "
-                "Nothing was changed. Let it take `config.attributes['connection']` where that is "
-                "given, or say the same by `connect_args` and the URL."
+                f"env.py connects by {self.creator}, which cannot be given the database. "
+                "Nothing was changed. Let it take `config.attributes['connection']` if that is "
+                "there, or use `connect_args` and the URL instead."
             )
         given = {name: value for name, value in self.arguments.items() if name != "autocommit"}
         if places := sorted(given.keys() & PLACES):
             raise EnvironmentFailed(
-                f"env.py says by connect_args where to connect ({', '.join(places)}), and the URL "
-                "that was given says it too. Nothing was changed. Leave that to the URL."
+                f"env.py names the server or database by connect_args ({', '.join(places)}), and "
+                "the URL names it too. Nothing was changed. Leave that to the URL."
             )
         for name in given.keys() & ACCOUNT:
             if getattr(url, ACCOUNT[name]) is not None:
@@ -126,7 +126,7 @@ class Settings:
             raise EnvironmentFailed(
                 f"env.py connects with {self.driver} and arguments that {ours} does not know "
                 f"({', '.join(sorted(others or {'ssl'}))}). Nothing was changed. Give them in the "
-                "URL, in the words of its driver."
+                "URL, as its driver spells them."
             )
         given.pop("ssl", None)
         return given

@@ -43,7 +43,7 @@ RULES = (
         "rewrite",
         "changes the type of {0}.{1}, and PostgreSQL may rewrite the table under an exclusive lock",
     ),
-    _rule(r"<table> MODIFY (?:COLUMN )?<name> ", "rewrite", "defines {0}.{1} anew"),
+    _rule(r"<table> MODIFY (?:COLUMN )?<name> ", "rewrite", "redefines {0}.{1}"),
     _rule(r"<table> ALTER COLUMN <name> SET NOT NULL", "fill", "makes {0}.{1} not null"),
     _rule(
         r"<table> ADD (?:COLUMN )?(?!CONSTRAINT|FOREIGN|UNIQUE|PRIMARY|CHECK)<name> .*NOT NULL",

@@ -88,8 +88,8 @@ class Search:
         untried = ""
         if states is None:
             untried = (
-                f" Its branches can stand at more than {MOST} places, of which only those on "
-                "Alembic's own way up were compared."
+                f" Its branches allow more than {MOST} sets of revisions, of which only those on "
+                "Alembic's upgrade path were compared."
             )
         return self._best_match(below, untried)
 

@@ -210,7 +210,7 @@ def no_match_error(address: Address, match: Match) -> DatabaseUnstamped:
     """The error of `adopt` if no revision has the database's schema."""
     return DatabaseUnstamped(
         f"{address} is closest to revision {match.revision}, except: "
-        f"{', '.join(match.differences)}. Nothing was changed.{match.untried} Mend that and adopt "
+        f"{', '.join(match.differences)}. Nothing was changed.{match.untried} Fix that and adopt "
         f"again, or, if you know better, stamp it with {match.revision}.",
         revision=match.revision,
         differences=match.differences,

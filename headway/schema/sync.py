@@ -205,7 +205,7 @@ def _refuse_renames(changes: list[ops.MigrateOperation], left: list[ops.MigrateO
                     f"{gone.table_name}.{gone.column_name} looks renamed to "
                     f"{new.table_name}.{new.column.name}: the new column would be empty beside "
                     "the old. Nothing was changed. Rename it with an operation of your own "
-                    "(`operations()`), or say drop=True if the old values may go.",
+                    "(`operations()`), or set drop=True if the old values may go.",
                     table=gone.table_name,
                 )
 

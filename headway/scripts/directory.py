@@ -118,7 +118,7 @@ def _import_errors(*places: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         raise ScriptsUnreadable(
             f"{_broken_at(error, places)} cannot be imported: {type(error).__name__}: "
-            f"{plain(error)}. Mend it, or install what it needs where Headway runs."
+            f"{plain(error)}. Fix it, or install what it needs where Headway runs."
         ) from error
 
 

@@ -162,7 +162,7 @@ class WayBack:
         ):
             self.lost.append(
                 f"characters of {column} of {self.name} that {new[1]} may lack: some of its "
-                "values hold a ?, and nobody knows whether they did before"
+                "values hold a ?, which may have been another character"
             )
 
     def _options(self) -> None:

@@ -91,7 +91,7 @@ def _refuse_unreadable(image: mysql_image.Image) -> None:
         names = ", ".join(map(mysql_undo.describe, unread))
         raise CopyFailed(
             f"A copy would lack {names}: this account may not read the definition, or it is "
-            "broken. Nothing was changed. Give an account that may, or mend what is broken."
+            "broken. Nothing was changed. Use an account that may, or repair what is broken."
         )
     if windows:
         names = ", ".join(map(mysql_undo.describe, windows))

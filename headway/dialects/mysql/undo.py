@@ -202,8 +202,8 @@ def _way(connection: Connection, key: str, before: Image, now: Image) -> WayBack
     name = key.partition("\n")[2]
     if UNREADABLE in (before[key][: len(UNREADABLE)], now[key][: len(UNREADABLE)]):
         raise RepairRefused(
-            f"The table {name} cannot be read ({now[key]}), so nobody knows what the failed "
-            "revision did to it. Mend it by hand, then repair with `--as applied` or "
+            f"The table {name} cannot be read ({now[key]}), so what the failed revision "
+            "did to it is unknown. Fix it by hand, then repair with `--as applied` or "
             "`--as not-applied`."
         )
     return WayBack.between(name, before[key], now[key], ask)

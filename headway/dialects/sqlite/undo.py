@@ -102,8 +102,8 @@ def put_right(connection: Connection, leftover: str) -> str:
     )
     if copied > held:
         raise RepairRefused(
-            f"{leftover} holds {copied} rows and {original} only {held}: someone made the table "
-            "anew. Bring the rows together by hand, then drop the copy."
+            f"{leftover} holds {copied} rows and {original} only {held}: the table was "
+            "created again meanwhile. Merge the rows by hand, then drop the copy."
         )
     return f"DROP TABLE {copy}"
 
