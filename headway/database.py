@@ -78,7 +78,7 @@ class Database:
             with self.address.open() as raw:
                 peek = self.address.peek(raw, table)
                 answered = (time.perf_counter() - began) * 1000
-                status = verdict.judge(self.project, self.address, table, peek, raw)
+                status = verdict.status_from_peek(self.project, self.address, table, peek, raw)
                 warning = pooler_in_the_way(self.address, raw) if status.pending else None
                 return replace(status, milliseconds=answered, reason=status.reason or warning)
         except (DatabaseUnreachable, DatabaseDenied, DatabaseDamaged, DatabaseInUse) as error:

@@ -12,7 +12,7 @@ BARE = (LookupError, AttributeError, NameError, TypeError, AssertionError)
 def plain(error: BaseException) -> str:
     """The error's message as one printable line, without the statement and the full stop."""
     found = getattr(error, "orig", None) or error
-    said = _words(found).partition("\nLINE ")[0]  # where PostgreSQL shows the statement
+    said = _message(found).partition("\nLINE ")[0]  # where PostgreSQL shows the statement
     said = "".join(one if one.isprintable() else repr(one)[1:-1] for one in " ".join(said.split()))
     if len(said) > LONGEST:
         said = f"{said[:LONGEST]} …"
@@ -36,7 +36,7 @@ def with_kind(error: BaseException) -> str:
     return f"{kind}: {said}" if isinstance(found, BARE) and said != kind else said
 
 
-def _words(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         inner = "; ".join(f"{type(one).__name__}: {plain(one)}" for one in error.exceptions)
         return f"{error.message} ({inner})"

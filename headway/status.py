@@ -61,7 +61,7 @@ def _refuse_two_schemas(address: Address, path: str | None, given: str | None) -
             )
 
 
-def judge(
+def status_from_peek(
     project: ScriptProject, address: Address, table: VersionTable, peek: Peek, raw: Raw
 ) -> Status:
     """The status of a database, from what the driver read of it."""

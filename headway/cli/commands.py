@@ -10,9 +10,9 @@ import click
 from sqlalchemy import MetaData
 
 from headway.cli.group import ErrorGroup
-from headway.cli.options import careful, on_any_database, on_database
+from headway.cli.options import on_any_database, on_database, run_options
 from headway.cli.output import Exit, as_json, print_json, print_table
-from headway.cli.repair import agree, repairing
+from headway.cli.repair import confirm, repair_options
 from headway.cli.scripts import history, merge, revise, validate
 from headway.database import Database
 from headway.execution.repair import Verdict
@@ -168,7 +168,7 @@ def check(database: Database, as_json: bool) -> None:
 @migrate.command()
 @on_database
 @click.argument("target", default="heads")
-@careful
+@run_options
 @as_json
 def upgrade(database: Database, target: str, as_json: bool) -> None:
     """Upgrade a database to a target: all steps or, if the database allows it, none."""
@@ -178,7 +178,7 @@ def upgrade(database: Database, target: str, as_json: bool) -> None:
 @migrate.command()
 @on_database
 @click.argument("target")
-@careful
+@run_options
 @as_json
 def downgrade(database: Database, target: str, as_json: bool) -> None:
     """Downgrade a database to a target: -1 (after --), base, a revision."""
@@ -278,10 +278,10 @@ def restore(database: Database, copy: Path, as_json: bool) -> None:
 
 @migrate.command()
 @on_database
-@repairing
+@repair_options
 def repair(database: Database, verdict: Verdict | None, yes: bool, dry_run: bool) -> None:
     """Undo the changes of a revision that began and never ended."""
-    agree(database.plan_repair(verdict), database.repair, yes=yes, dry_run=dry_run)
+    confirm(database.plan_repair(verdict), database.repair, yes=yes, dry_run=dry_run)
 
 
 @migrate.command()

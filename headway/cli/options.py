@@ -96,7 +96,7 @@ on_any_database = partial(on_database, scripts=False)
 POLICY = ("snapshot", "no_replay", "lock_timeout", "statement_timeout", "history")
 
 
-def careful(command: Callable[..., Any]) -> Callable[..., Any]:
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a run: snapshot, replay, timeouts, history."""
     for option in (
         click.option("--snapshot", is_flag=True, help="Copy a SQLite file first."),

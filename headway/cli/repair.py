@@ -9,7 +9,7 @@ import click
 from headway.execution.repair import RepairPlan, Verdict
 
 
-def repairing(command: Callable[..., Any]) -> Callable[..., Any]:
+def repair_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a repair command: `--as`, `--yes`, `--dry-run`."""
 
     @click.option(
@@ -27,8 +27,8 @@ def repairing(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_verdict
 
 
-def agree(
-    plan: RepairPlan, do: Callable[[RepairPlan], object], *, yes: bool, dry_run: bool
+def confirm(
+    plan: RepairPlan, repair: Callable[[RepairPlan], object], *, yes: bool, dry_run: bool
 ) -> None:
     """Print a repair plan, ask for confirmation, and carry it out with `do`."""
     if plan.is_empty:
@@ -40,5 +40,5 @@ def agree(
         return
     if not yes:
         click.confirm("Do this?", abort=True)
-    do(plan)
+    repair(plan)
     click.echo("Repaired.")

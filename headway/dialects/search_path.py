@@ -90,7 +90,7 @@ def refuse_schema(url: URL, what: str) -> None:
 
 def _assigned(options: str) -> Iterator[tuple[str, str]]:
     """The settings, as `-c name=value`, `-cname=value` or `--name=value`."""
-    words = iter(_words(options))
+    words = iter(_split_options(options))
     for word in words:
         if word == "-c":
             said = next(words, "")
@@ -107,7 +107,7 @@ def _assigned(options: str) -> Iterator[tuple[str, str]]:
         yield name.replace("-", "_").lower(), value
 
 
-def _words(text: str) -> list[str]:
+def _split_options(text: str) -> list[str]:
     """Blanks separate words, and a backslash takes the next character as it is."""
     words, word, escaped = [], "", False
     for character in text:

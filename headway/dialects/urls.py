@@ -82,7 +82,7 @@ def parse(url: str | URL | Path) -> URL:
         )
     if parsed.drivername == backend or _is_async(parsed):
         if parsed.drivername.endswith("+asyncpg"):
-            parsed = parsed.set(query=_of_psycopg(parsed.query))
+            parsed = parsed.set(query=_psycopg_options(parsed.query))
         parsed = parsed.set(drivername=SYNC[known])
     parsed = _by_path(parsed) if known == "sqlite" else _plain(parsed, known)
     if parsed.port is not None and not 0 < parsed.port <= LARGEST_PORT:
@@ -95,7 +95,7 @@ def _kind(url: URL) -> str:
     return "mysql" if backend == "mariadb" else backend
 
 
-def _of_psycopg(query: Mapping[str, Any]) -> dict[str, Any]:
+def _psycopg_options(query: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a URL for asyncpg as psycopg calls them, without its caches'."""
     names = {"ssl": "sslmode", "timeout": "connect_timeout"}
     kept = {name: value for name, value in query.items() if name not in ASYNCPGS_OWN}

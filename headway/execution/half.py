@@ -52,7 +52,7 @@ class Half:
         """The image after the undo: other people's changes stay."""
         return dict(self.before) | {key: self.now[key] for key in self.others}
 
-    def way_back(self, connection: Connection) -> tuple[str, ...]:
+    def undo_statements(self, connection: Connection) -> tuple[str, ...]:
         """The statements that undo the changes. Raises RepairRefused if data would be lost."""
         own = {key: value for key, value in self.now.items() if key not in self.others}
         own |= {key: self.before[key] for key in self.others if key in self.before}
@@ -91,7 +91,7 @@ def _names(source: str, name: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", source) is not None
 
 
-def take_back(connection: Connection, statements: Iterable[str]) -> None:
+def run_repair(connection: Connection, statements: Iterable[str]) -> None:
     """Run the statements of a repair. Raises RepairFailed if the server refuses one."""
     for done, statement in enumerate(statements):
         try:

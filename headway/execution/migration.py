@@ -117,7 +117,7 @@ class Move:
 
     def _status(self, raw: Raw, table: VersionTable) -> Status:
         peek = self.address.peek(raw, table)
-        status = verdict.judge(self.project, self.address, table, peek, raw)
+        status = verdict.status_from_peek(self.project, self.address, table, peek, raw)
         if peek.has_history and not (status.torn or self.policy.history or self.address.is_shared):
             self._sweep(raw)
         return status

@@ -21,12 +21,12 @@ from headway.execution.failures import (
     GuardOptions,
     Step,
     action_of,
+    describe_remains,
     explained,
     is_lost,
     name_of,
-    needs_words,
+    needs_message,
     reason,
-    what_stays,
 )
 from headway.execution.transaction import Transaction
 from headway.plan.announced import announced_by
@@ -95,7 +95,7 @@ class Run:
                     self._failed(error)
                     raise
         except BaseException as error:  # `sys.exit` of a revision too
-            if self.running is None or not (needs_words(error) or isinstance(error, GUARDS)):
+            if self.running is None or not (needs_message(error) or isinstance(error, GUARDS)):
                 raise
             explained_error = self._explained(error)
             if explained_error is error:
@@ -356,7 +356,7 @@ class Run:
 
     def _guard_error(self, error: HeadwayError, stays: str | None) -> HeadwayError:
         """A guard's error, with what is left in the database."""
-        after = what_stays(self.done, stays, follows=self.options.follows)
+        after = describe_remains(self.done, stays, follows=self.options.follows)
         if not after:
             return error
         kind = self.options.torn if stays else type(error)

@@ -232,23 +232,23 @@ def _redirected_async_engines() -> Iterator[None]:
         return
     strict = AsyncEngine.__init__
 
-    def lenient(engine: "AsyncEngine", sync_engine: Engine) -> None:
+    def init_sync_engine(engine: "AsyncEngine", sync_engine: Engine) -> None:
         if in_project():
             sync_engine.dialect.is_async = True
         strict(engine, sync_engine)
 
-    def patient(*args: Any, **options: Any) -> Any:
+    def spawn_without_await(*args: Any, **options: Any) -> Any:
         if in_project():  # ours answers without an await, and SQLAlchemy takes that for a mistake
             options["_require_await"] = False
         return greenlet_spawn(*args, **options)
 
-    async def as_it_is(result: Any, method: Any) -> Any:
+    async def unchecked_result(result: Any, method: Any) -> Any:
         return result if in_project() else await _ensure_sync_result(result, method)
 
     with ExitStack() as stack:
-        stack.enter_context(patched(AsyncEngine, "__init__", lenient))
+        stack.enter_context(patched(AsyncEngine, "__init__", init_sync_engine))
         for module in (engine, session):
             # FRAGILE: private in SQLAlchemy. What an AsyncConnection runs statements through.
-            stack.enter_context(patched(module, "greenlet_spawn", patient))
-            stack.enter_context(patched(module, "_ensure_sync_result", as_it_is))
+            stack.enter_context(patched(module, "greenlet_spawn", spawn_without_await))
+            stack.enter_context(patched(module, "_ensure_sync_result", unchecked_result))
         yield

@@ -24,7 +24,7 @@ GLOBALS = (
 """What the module `logging` keeps for all. FRAGILE: private."""
 
 
-class _OnEachSide:
+class _ProjectAttribute:
     """An attribute with one value in a project's threads and another in all others."""
 
     def __init__(self, name: str, is_projects: Callable[[], bool]) -> None:
@@ -58,9 +58,11 @@ def own_logging(kept: Kept, is_projects: Callable[[], bool]) -> Iterator[None]:
         vars(owner).update(values)
     with ExitStack() as stack:
         for name in ATTRIBUTES:
-            stack.enter_context(_replaced(logging.Logger, name, _OnEachSide(name, is_projects)))
+            stack.enter_context(
+                _replaced(logging.Logger, name, _ProjectAttribute(name, is_projects))
+            )
         stack.enter_context(
-            _replaced(logging.Manager, "_disable", _OnEachSide("_disable", is_projects))
+            _replaced(logging.Manager, "_disable", _ProjectAttribute("_disable", is_projects))
         )
         stack.enter_context(_own_globals())
         original = logging.config.fileConfig

@@ -89,7 +89,7 @@ def steps_of(project: History, direction: Direction, target: str | tuple[str, ..
         try:
             return way(target, heads)
         except CommandError as error:
-            raise in_our_words(project, error, target) from error
+            raise translated_error(project, error, target) from error
         except AttributeError as error:
             missing = _missing_function(error)
             if missing is None:
@@ -204,7 +204,7 @@ def described(project: ScriptProject, names: Sequence[str]) -> tuple[Step, ...]:
     )
 
 
-def in_our_words(
+def translated_error(
     project: History, error: CommandError, target: str | tuple[str, ...]
 ) -> HeadwayError:
     """Alembic's error as one of ours, which says what to do."""

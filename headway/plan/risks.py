@@ -40,7 +40,7 @@ def notes(recorded: RecordedOperations, dialect: str) -> tuple[Risk, ...]:
         Risk(revision=operation.revision, kind=kind, says=says)
         for operation in recorded.operations
         if getattr(operation.op, "table_name", None) not in made
-        for kind, says in _of(operation.op, dialect)
+        for kind, says in _operation_risks(operation.op, dialect)
     ]
     found += [
         Risk(
@@ -53,7 +53,7 @@ def notes(recorded: RecordedOperations, dialect: str) -> tuple[Risk, ...]:
     return tuple(found)
 
 
-def _of(op: Any, dialect: str) -> Iterator[tuple[str, str]]:
+def _operation_risks(op: Any, dialect: str) -> Iterator[tuple[str, str]]:
     postgresql = dialect == "postgresql"
     if isinstance(op, ops.DropTableOp):
         yield "drop", f"drops {op.table_name} with all its rows"
@@ -62,9 +62,9 @@ def _of(op: Any, dialect: str) -> Iterator[tuple[str, str]]:
     elif isinstance(op, ops.RenameTableOp):
         yield "rename", f"renames {op.table_name}: a release that runs now no longer finds it"
     elif isinstance(op, ops.AddColumnOp):
-        yield from _of_column(op.table_name, op.column)
+        yield from _column_risks(op.table_name, op.column)
     elif isinstance(op, ops.AlterColumnOp):
-        yield from _of_change(op, postgresql=postgresql)
+        yield from _change_risks(op, postgresql=postgresql)
     elif isinstance(op, ops.CreateIndexOp) and postgresql:
         if not op.kw.get("postgresql_concurrently"):
             yield "lock", f"blocks writes to {op.table_name} while {op.index_name} is built"
@@ -72,12 +72,12 @@ def _of(op: Any, dialect: str) -> Iterator[tuple[str, str]]:
         yield "lock", f"locks {op.source_table} and {op.referent_table} while all rows are checked"
 
 
-def _of_column(table: str, column: Column[Any]) -> Iterator[tuple[str, str]]:
+def _column_risks(table: str, column: Column[Any]) -> Iterator[tuple[str, str]]:
     if not column.nullable and column.server_default is None and column.computed is None:
         yield "fill", f"adds {table}.{column.name} not null and without a server default"
 
 
-def _of_change(op: ops.AlterColumnOp, *, postgresql: bool) -> Iterator[tuple[str, str]]:
+def _change_risks(op: ops.AlterColumnOp, *, postgresql: bool) -> Iterator[tuple[str, str]]:
     where = f"{op.table_name}.{op.column_name}"
     if op.modify_name:
         yield "rename", f"renames {where}: a release that runs now no longer finds it"
@@ -133,7 +133,7 @@ def _question(operation: Operation, connection: Connection, name: str) -> str | 
     if isinstance(op, ops.AddColumnOp):
         if connection.dialect.name in ("mysql", "mariadb"):
             return None  # which fill in a 0 or an empty text themselves
-        rows = _rows(connection, table) if list(_of_column(name, op.column)) else 0
+        rows = _rows(connection, table) if list(_column_risks(name, op.column)) else 0
         missing = f"and the new {op.column.name} no value for them"
         return f"{name} has {rows} rows, {missing}" if rows else None
     return _question_of_constraint(op, connection, table)

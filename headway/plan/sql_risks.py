@@ -93,12 +93,12 @@ def notes(texts: Mapping[str, str | None], dialect: str) -> tuple[Risk, ...]:
                 made.add(new[1].translate(QUOTES))
             found += [
                 Risk(revision=revision, kind=kind, says=says)
-                for kind, says in _of(statement, dialect, made)
+                for kind, says in _statement_risks(statement, dialect, made)
             ]
     return tuple(dict.fromkeys(found))
 
 
-def _of(statement: str, dialect: str, made: set[str]) -> Iterator[tuple[str, str]]:
+def _statement_risks(statement: str, dialect: str, made: set[str]) -> Iterator[tuple[str, str]]:
     for pattern, kind, says, only in RULES:
         if only and only != dialect:
             continue

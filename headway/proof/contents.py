@@ -66,9 +66,9 @@ def contents(url: URL) -> Contents:
     address = Address(url)
     with address.open() as raw:
         if address.dialect.name == "sqlite":
-            return _of_sqlite(raw)
+            return _sqlite_contents(raw)
         with address.connected(raw) as connection:
-            return _of_postgresql(connection)
+            return _postgresql_contents(connection)
 
 
 def surroundings(url: URL) -> str:
@@ -80,7 +80,7 @@ def surroundings(url: URL) -> str:
         return repr(driver.ask(raw, SURROUNDINGS))
 
 
-def _of_sqlite(raw: Any) -> Contents:
+def _sqlite_contents(raw: Any) -> Contents:
     found, filled = hashlib.sha256(), set()
     for name in PRAGMAS:
         found.update(repr(raw.execute(f"PRAGMA {name}").fetchall()).encode())
@@ -94,7 +94,7 @@ def _of_sqlite(raw: Any) -> Contents:
     return Contents(digest=found.hexdigest(), filled=frozenset(filled))
 
 
-def _of_postgresql(connection: Connection) -> Contents:
+def _postgresql_contents(connection: Connection) -> Contents:
     def ask(query: str) -> list[Any]:
         options = {"no_parameters": True}
         return list(connection.exec_driver_sql(query, execution_options=options))

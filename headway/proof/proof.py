@@ -36,12 +36,12 @@ def reads_of(steps: Iterable[Any], *, connected: bool = False) -> Reads:
     return Reads(own, connected=connected)
 
 
-def imported_anew(steps: Sequence[Any], reads: Reads) -> list[Any]:
+def freshly_imported(steps: Sequence[Any], reads: Reads) -> list[Any]:
     """Copies of the steps with freshly imported modules, watched at import and when they run."""
-    return [_anew(step, reads) for step in steps]
+    return [_fresh_step(step, reads) for step in steps]
 
 
-def _anew(step: Any, reads: Reads) -> Any:
+def _fresh_step(step: Any, reads: Reads) -> Any:
     with reads.watching():
         module = _imported(step)
     again = copy.copy(step)
@@ -74,7 +74,7 @@ def _watched(work: Callable[..., None], module: ModuleType, reads: Reads) -> Cal
 
 def renderings(span: Span, dialect: Dialect, steps: Sequence[Any], reads: Reads) -> list[Rendering]:
     """The SQL of these steps for two other URLs. Call within `isolated`."""
-    again = imported_anew(steps, reads)
+    again = freshly_imported(steps, reads)
     found = []
     for place in _elsewhere(span.address.url):
         buffer = Statements()

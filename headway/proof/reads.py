@@ -58,7 +58,7 @@ QUIET = ("logging", "warnings", "linecache", "traceback", "tracemalloc", "weakre
 READING = {"r", "rt", "tr", "rb", "br"}
 
 
-class Kind(enum.Enum):
+class CodeKind(enum.Enum):
     """Whose code runs."""
 
     OWN = enum.auto()  # a revision's
@@ -90,8 +90,8 @@ class Reads:
     """The first value read that may differ the next time."""
     files: Files = field(default_factory=Files)
     """Files that it read: the result is valid while they are unchanged."""
-    _kinds: dict[int, Kind] = field(default_factory=dict)
-    _codes: dict[int, tuple[CodeType, dict[str, Any], Kind]] = field(default_factory=dict)
+    _kinds: dict[int, CodeKind] = field(default_factory=dict)
+    _codes: dict[int, tuple[CodeType, dict[str, Any], CodeKind]] = field(default_factory=dict)
     _kept: list[CodeType] = field(default_factory=list)
     """Keeps code objects alive, so that no other gets their id."""
 
@@ -122,7 +122,7 @@ class Reads:
 
     def note_use(self, frame: FrameType, what: str) -> None:
         """Record that a revision uses something that differs for each database."""
-        if self._kind(frame) is Kind.OWN:
+        if self._kind(frame) is CodeKind.OWN:
             self._note_read(frame, what)
 
     def _event(self, frame: FrameType, event: str, function: Any) -> None:
@@ -130,11 +130,11 @@ class Reads:
             return
         if event == "call":
             kind = self._kind(frame)
-            if kind is Kind.ENVIRON:
+            if kind is CodeKind.ENVIRON:
                 self._note_read(frame, "os.environ")
-            elif kind is Kind.OWN or (kind is Kind.OTHER and self._is_construct(frame)):
+            elif kind is CodeKind.OWN or (kind is CodeKind.OTHER and self._is_construct(frame)):
                 self._codes.setdefault(id(frame.f_code), (frame.f_code, frame.f_globals, kind))
-            elif kind is Kind.OTHER:
+            elif kind is CodeKind.OTHER:
                 self._note_read(frame, f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}")
         elif event == "c_call" and self._is_nondeterministic(frame, function):
             self._note_read(frame, _name_of(function))
@@ -144,7 +144,7 @@ class Reads:
         if module in NONDETERMINISTIC and name not in HARMLESS:
             return not (_resolves(frame, name) or self._measures(frame, name))
         if module == "builtins":
-            return name in BY_REVISIONS and self._kind(frame) is Kind.OWN
+            return name in BY_REVISIONS and self._kind(frame) is CodeKind.OWN
         owner = getattr(function, "__self__", None)
         if name in CLOCK:
             return isinstance(owner, date) or (isinstance(owner, type) and issubclass(owner, date))
@@ -152,24 +152,24 @@ class Reads:
 
     def _measures(self, frame: FrameType, name: str) -> bool:
         mine = frame.f_code.co_filename.startswith(_OURS)  # opening a file, which is noted
-        return mine or (name in OF_LIBRARIES and self._kind(frame) is Kind.LIBRARY)
+        return mine or (name in OF_LIBRARIES and self._kind(frame) is CodeKind.LIBRARY)
 
     def _note_read(self, frame: FrameType | None, what: str) -> None:
         """Record a read, unless its result cannot show in the SQL."""
         while frame is not None:
             kind = self._kind(frame)
-            if kind is Kind.OWN:
+            if kind is CodeKind.OWN:
                 place = f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno}"
                 self.note(f"{place}, reads {what}")
                 return
-            if kind is Kind.QUIET or frame.f_code.co_name == "__del__":
+            if kind is CodeKind.QUIET or frame.f_code.co_name == "__del__":
                 return
-            if kind is Kind.DRIVER and self.connected and self._is_library(frame.f_back):
+            if kind is CodeKind.DRIVER and self.connected and self._is_library(frame.f_back):
                 return
             frame = frame.f_back
 
     def _is_library(self, frame: FrameType | None) -> bool:
-        return frame is not None and self._kind(frame) is Kind.LIBRARY
+        return frame is not None and self._kind(frame) is CodeKind.LIBRARY
 
     def _is_construct(self, frame: FrameType) -> bool:
         """True for a method of a type or construct for SQLAlchemy: its result is in the SQL."""
@@ -184,7 +184,7 @@ class Reads:
         return True
 
     def _opened(self, file: Any, mode: str, frame: FrameType) -> None:
-        if self._kind(frame) is Kind.QUIET:
+        if self._kind(frame) is CodeKind.QUIET:
             return
         path = os.fspath(file) if isinstance(file, str | os.PathLike) else None
         if mode in READING and isinstance(path, str) and Path(path).is_absolute():
@@ -195,14 +195,14 @@ class Reads:
 
     def _check_names(self) -> None:
         for code, names, kind in list(self._codes.values()):
-            own = kind is Kind.OWN
+            own = kind is CodeKind.OWN
             if self.why is None and (
                 name := unfixed(code, names, own=own, connected=self.connected and own)
             ):
                 place = f"{Path(code.co_filename).name}, line {code.co_firstlineno}"
                 self.note(f"{place}, uses {name}")
 
-    def _kind(self, frame: FrameType) -> Kind:
+    def _kind(self, frame: FrameType) -> CodeKind:
         code = frame.f_code
         known = self._kinds.get(id(code))
         if known is None:
@@ -210,25 +210,25 @@ class Reads:
             self._kept.append(code)
         return known
 
-    def _kind_of(self, code: CodeType, names: dict[str, Any]) -> Kind:
+    def _kind_of(self, code: CodeType, names: dict[str, Any]) -> CodeKind:
         file, module = code.co_filename, str(names.get("__name__", ""))
         top, is_made = module.partition(".")[0], file.startswith("<")  # `exec`, no file
         if file in self.own or (is_made and names.get("__file__") in self.own):
-            return Kind.OWN
+            return CodeKind.OWN
         if file.startswith(_LIBRARY) or (is_made and top in LIBRARIES):
-            return Kind.LIBRARY
+            return CodeKind.LIBRARY
         if top in DRIVERS:
-            return Kind.DRIVER
+            return CodeKind.DRIVER
         if _is_standard(file, module):
             return _kind_of_standard(code, file, top)
-        return Kind.OTHER
+        return CodeKind.OTHER
 
 
-def _kind_of_standard(code: CodeType, file: str, top: str) -> Kind:
+def _kind_of_standard(code: CodeType, file: str, top: str) -> CodeKind:
     if code.co_qualname.startswith("_Environ."):
-        return Kind.ENVIRON
+        return CodeKind.ENVIRON
     quiet = top in QUIET or file.startswith("<frozen importlib")
-    return Kind.QUIET if quiet else Kind.STANDARD
+    return CodeKind.QUIET if quiet else CodeKind.STANDARD
 
 
 def _is_standard(file: str, module: str) -> bool:

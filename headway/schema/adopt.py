@@ -187,7 +187,7 @@ class Search:
         least = min((one.count for one in self.candidates.values()), default=count + 1)
         if found.firm and count >= least:
             return _Candidate(heads=heads, count=count, differences=None)
-        with dialect.looking_at(there, self._default):
+        with dialect.default_schema_set(there, self._default):
             schema = compare.reflected(there, sorted(found.tables))
         wanted = Reference(facts=facts, schema=schema, scope=self.scope)
         result = differences(

@@ -18,7 +18,7 @@ from sqlalchemy import URL, Connection, Engine
 from headway.connections.address import Address
 from headway.errors import EnvironmentFailed, ScriptsUnreadable
 from headway.isolation.isolated import isolated
-from headway.plan.plans import in_our_words
+from headway.plan.plans import translated_error
 from headway.schema.build import ReferenceBuilder
 from headway.scripts.project import ScriptProject
 
@@ -79,7 +79,7 @@ def merge(
         raise ScriptsUnreadable(
             f"There is no revision in {project.folder} to join: `revise` first."
         )
-    with isolated(project.modules), _templated(project), _words(project, "heads"):
+    with isolated(project.modules), _templated(project), _translated_errors(project, "heads"):
         script = project.directory.generate_revision(
             revision_id or new_id(),
             message,
@@ -99,7 +99,7 @@ def _written(
     environment = project.environment_for(address.url)
     if not empty and environment.options.get("target_metadata") is None:
         raise _no_models(project)
-    with _templated(project), _words(project, str(requested["head"])):
+    with _templated(project), _translated_errors(project, str(requested["head"])):
         revisions = RevisionContext(config, project.directory, requested)
         if empty:
             context = EnvironmentContext(config, project.directory, fn=lambda *_: [])
@@ -161,11 +161,11 @@ def _templated(project: ScriptProject) -> Iterator[None]:
 
 
 @contextmanager
-def _words(project: ScriptProject, target: str) -> Iterator[None]:
+def _translated_errors(project: ScriptProject, target: str) -> Iterator[None]:
     try:
         yield
     except CommandError as error:
-        raise in_our_words(project, error, target) from error
+        raise translated_error(project, error, target) from error
 
 
 def validate(project: ScriptProject) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ def differences(
     facts = found.firm + (found.loose if changes is None else ())
     result = [
         Difference(
-            says=words(one.to_diff_tuple(), reference.scope.default),
+            says=describe(one.to_diff_tuple(), reference.scope.default),
             fix=fix_sql(connection, one) if with_fixes else None,
         )
         for one in changes or ()
@@ -188,13 +188,13 @@ def _difference_of_fact(
     return Difference(says=f"{side} {key.kind} {name}", fix=statement)
 
 
-def words(diff: Any, default: str = "") -> str:
+def describe(diff: Any, default: str = "") -> str:
     """A difference that Alembic found as text: "extra column account.nickname".
 
     A table's name includes its schema, unless that is the default.
     """
     if isinstance(diff, list):
-        return "; ".join(words(one, default) for one in diff)
+        return "; ".join(describe(one, default) for one in diff)
     if not (isinstance(diff, tuple) and diff and isinstance(diff[0], str)):
         return f"other {' '.join(str(diff).split())}"  # a plugin's own way to say it
     act, _, kind = diff[0].partition("_")

@@ -22,7 +22,7 @@ from headway.schema import adopt as adopting
 from headway.schema.adopt import Match
 from headway.schema.build import ReferenceBuilder, targets_of
 from headway.schema.compare import Reference, Scope, reflected
-from headway.schema.differences import differences, words
+from headway.schema.differences import describe, differences
 from headway.scripts.project import ScriptProject
 
 STAMP = "If you know which revision it is at, `stamp` it."
@@ -89,7 +89,7 @@ def _each(diff: Any) -> Iterator[str]:
         for one in diff:
             yield from _each(one)
     else:
-        yield words(diff)
+        yield describe(diff)
 
 
 @dataclass(frozen=True, kw_only=True)

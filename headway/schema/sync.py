@@ -189,10 +189,10 @@ def _sorted(
             may.append(operation)
     kept = {o.table_name for o in left if isinstance(o, ops.DropTableOp)}
     # An index goes with its table; where the table stays, it stays.
-    return [o for o in may if not _of_kept(o, kept)], left
+    return [o for o in may if not _is_index_of(o, kept)], left
 
 
-def _of_kept(operation: ops.MigrateOperation, kept: set[str]) -> bool:
+def _is_index_of(operation: ops.MigrateOperation, kept: set[str]) -> bool:
     return isinstance(operation, ops.DropIndexOp) and operation.table_name in kept
 
 
@@ -251,12 +251,12 @@ def _flat(operations: list[Any]) -> Iterator[Any]:
 
 def _named(operations: list[Any]) -> tuple[Change, ...]:
     return tuple(
-        Change(says=_words(operation), drops=isinstance(operation, DROPS))
+        Change(says=_describe(operation), drops=isinstance(operation, DROPS))
         for operation in _flat(operations)
     )
 
 
-def _words(operation: Any) -> str:
+def _describe(operation: Any) -> str:
     said = type(operation).__name__.removesuffix("Op")
     verb = "".join(f" {c.lower()}" if c.isupper() else c for c in said).strip()
     table = getattr(operation, "table_name", None) or getattr(operation, "source_table", None)

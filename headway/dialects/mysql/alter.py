@@ -33,7 +33,7 @@ Ask = Callable[[str], bool]
 
 
 @dataclass
-class WayBack:
+class TableUndo:
     """The clauses that restore one table's definition, and what they cannot restore."""
 
     name: str
@@ -49,7 +49,7 @@ class WayBack:
     """What looks at other columns or tables comes when they are as they were."""
 
     @classmethod
-    def between(cls, name: str, before: str, now: str, ask: Ask) -> "WayBack":
+    def between(cls, name: str, before: str, now: str, ask: Ask) -> "TableUndo":
         """The way from one definition to the other."""
         way = cls(name, Table.parsed(before), Table.parsed(now), ask)
         if way.old.alike() == way.new.alike():

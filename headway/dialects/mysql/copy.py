@@ -62,9 +62,9 @@ def copy(raw: Raw, source: URL, target: URL) -> None:
     _run(raw, SETTINGS)
     with contextlib.suppress(Exception):  # MySQL has none
         _run(raw, "SET check_constraint_checks = 0")
-    for key in _of(wanted, "sequence"):
+    for key in _names_of_kind(wanted, "sequence"):
         _sequence(raw, wanted[key], quoted(here), quoted(key.partition("\n")[2]))
-    for key in _of(wanted, "table"):
+    for key in _names_of_kind(wanted, "table"):
         _table(raw, here, key.partition("\n")[2], wanted[key])
     _stored(raw, wanted)
     raw.commit()
@@ -76,7 +76,7 @@ def copy(raw: Raw, source: URL, target: URL) -> None:
         )
 
 
-def _of(image: Iterable[str], kind: str) -> list[str]:
+def _names_of_kind(image: Iterable[str], kind: str) -> list[str]:
     return [key for key in image if key.startswith(f"{kind}\n")]
 
 
@@ -84,7 +84,7 @@ def _refuse_unreadable(image: mysql_image.Image) -> None:
     unread = [key for key, value in image.items() if value.startswith(UNREADABLE)]
     windows = [
         key
-        for key in _of(image, "table")
+        for key in _names_of_kind(image, "table")
         if key not in unread and Table.parsed(image[key]).options.get("ENGINE") not in ENGINES
     ]
     if unread:

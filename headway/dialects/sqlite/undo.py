@@ -89,7 +89,7 @@ def _drop(key: str) -> str:
     return f"DROP {kind.upper()} {_quoted(name)}"
 
 
-def put_right(connection: Connection, leftover: str) -> str:
+def leftover_sql(connection: Connection, leftover: str) -> str:
     """The SQL that ends a broken batch operation: drop its copy, or rename it into place."""
     original = leftover.removeprefix(LEFTOVER)
     copy = _quoted(leftover)
