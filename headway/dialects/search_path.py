@@ -59,12 +59,12 @@ def session_of(url: URL) -> Session:
 
     Read as the server reads them. Raises AddressInvalid for what is not understood exactly.
     """
-    said = url.query.get("options", "") if url.get_backend_name() == "postgresql" else ""
-    if not isinstance(said, str):
+    options = url.query.get("options", "") if url.get_backend_name() == "postgresql" else ""
+    if not isinstance(options, str):
         raise AddressInvalid(f"This URL has several options=. {ALLOWED_OPTIONS}.")
     path: tuple[str, ...] | None = None
     settings = []
-    for name, value in _assigned(said):
+    for name, value in _assigned(options):
         if name != "search_path":
             settings.append(name)
         elif path is not None:
@@ -93,12 +93,12 @@ def _assigned(options: str) -> Iterator[tuple[str, str]]:
     words = iter(_split_options(options))
     for word in words:
         if word == "-c":
-            said = next(words, "")
+            assignment = next(words, "")
         elif word.startswith(("-c", "--")):
-            said = word[2:]
+            assignment = word[2:]
         else:
-            said = ""
-        name, equals, value = said.partition("=")
+            assignment = ""
+        name, equals, value = assignment.partition("=")
         if not equals or not SETTING.fullmatch(name):
             raise AddressInvalid(
                 "The options of this URL are not understood, and could lead to another schema. "

@@ -132,8 +132,8 @@ def _plain(url: URL, kind: str) -> URL:
 
 def _with_host(url: URL) -> URL:
     """The URL with the host that an option names; a socket folder or a list stays an option."""
-    said = url.query.get("host")
-    found = HOST.fullmatch(said) if isinstance(said, str) and not url.host else None
+    host = url.query.get("host")
+    found = HOST.fullmatch(host) if isinstance(host, str) and not url.host else None
     if not found or (found[2] and (url.port or "port" in url.query)):
         return url
     port = int(found[2]) if found[2] else url.port
@@ -142,19 +142,19 @@ def _with_host(url: URL) -> URL:
 
 def _moved(url: URL, option: str, part: str) -> URL:
     """The URL with an option moved to the part of the URL that it belongs to."""
-    said = url.query[option]
-    if getattr(url, part) not in (None, "") or (part == "database" and not isinstance(said, str)):
+    given = url.query[option]
+    if getattr(url, part) not in (None, "") or (part == "database" and not isinstance(given, str)):
         raise AddressInvalid(
             f"The option {option} repeats a part of the URL, and the driver would prefer the "
             f"option. Give it once: {option} in the URL itself."
         )
-    if not isinstance(said, str) or option == "host":
+    if not isinstance(given, str) or option == "host":
         return url  # several hosts of one cluster, which libpq tries one after the other
     if option == "port" and "host" in url.query:
         return url  # theirs
-    if option == "port" and not said.isdecimal():
+    if option == "port" and not given.isdecimal():
         raise AddressInvalid(f"A port is a number from 1 to {LARGEST_PORT}.")
-    value = int(said) if option == "port" else said
+    value = int(given) if option == "port" else given
     return url.difference_update_query([option]).set(**{part: value})  # type: ignore[arg-type]
 
 
@@ -194,8 +194,8 @@ def real_file_of(url: URL) -> Path | None:
 
 
 def _says_uri(url: URL) -> bool:
-    said = str(url.query.get("uri", "")).strip().lower()
-    return said in ("true", "yes", "on", "y", "t", "1")
+    text = str(url.query.get("uri", "")).strip().lower()
+    return text in ("true", "yes", "on", "y", "t", "1")
 
 
 def _by_path(url: URL) -> URL:
@@ -251,8 +251,8 @@ def _uri(url: URL) -> tuple[str, dict[str, object]]:
 
 def place_of(url: URL) -> tuple[str, int]:
     """A server's host and port, in one spelling."""
-    said = url.host or url.query.get("host") or "localhost"
-    host = (said if isinstance(said, str) else ",".join(said)).lower().rstrip(".")
+    text = url.host or url.query.get("host") or "localhost"
+    host = (text if isinstance(text, str) else ",".join(text)).lower().rstrip(".")
     if host in ("127.0.0.1", "::1"):
         host = "localhost"
     return host, url.port or PORTS.get(_kind(url), 0)
@@ -284,8 +284,8 @@ def _shown(url: URL, name: str) -> str | tuple[str, ...]:
         return "***"
     path = ",".join(name if PLAIN.fullmatch(name) else _quoted(name) for name in session.path)
     escaped = re.sub(r"([\s\\])", r"\\\1", path)
-    said = [f"-csearch_path={escaped}"] if path else []
-    return " ".join(said + [f"-c{setting}=***" for setting in session.settings]) or "***"
+    text = [f"-csearch_path={escaped}"] if path else []
+    return " ".join(text + [f"-c{setting}=***" for setting in session.settings]) or "***"
 
 
 def _quoted(name: str) -> str:

@@ -119,8 +119,8 @@ class Settings:
             return given
         settings = given.pop("server_settings", None) if self.driver == "asyncpg" else None
         if settings and ours in LIBPQ:
-            said = (f"-c {name}={_escaped(str(value))}" for name, value in settings.items())
-            given["options"] = " ".join(said)
+            texts = (f"-c {name}={_escaped(str(value))}" for name, value in settings.items())
+            given["options"] = " ".join(texts)
         others = given.keys() - {"options", "ssl"} if settings else given.keys()
         if others or (given.get("ssl") not in (None, False)):
             raise EnvironmentFailed(

@@ -208,7 +208,7 @@ def translated_error(
     project: History, error: CommandError, target: str | tuple[str, ...]
 ) -> HeadwayError:
     """Alembic's error as one of ours, which says what to do."""
-    cause, said = error.__cause__, str(error).rstrip(".")
+    cause, message = error.__cause__, str(error).rstrip(".")
     heads = ", ".join(project.heads)
     if isinstance(cause, alembic_errors.MultipleHeads):
         return SeveralHeads(
@@ -216,8 +216,8 @@ def translated_error(
             "them, or name one.",
             heads=project.heads,
         )
-    if isinstance(cause, alembic_errors.ResolutionError) or "locate revision" in said:
+    if isinstance(cause, alembic_errors.ResolutionError) or "locate revision" in message:
         return RevisionNotFound(
-            f"{said}. The heads of {project.folder} are: {heads}.", target=target
+            f"{message}. The heads of {project.folder} are: {heads}.", target=target
         )
-    return TargetInvalid(f"{said}.", target=target)
+    return TargetInvalid(f"{message}.", target=target)

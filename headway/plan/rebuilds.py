@@ -40,7 +40,7 @@ def lost_by(rebuild: Rebuild, connection: Connection) -> list[LostObject]:
     # All tables, because its keys point at some.
     made = [one for one in schema.values() if one.kind == "table"]
     made += [one for one in schema.values() if one.kind != "table" and one.table == table]
-    said = Declared(
+    declared = Declared(
         loses=frozenset(rebuild.announced.objects),
         statements=(f'ALTER TABLE "{COPY}{table}" RENAME TO "{table}"',),
         script=rebuild.script,
@@ -56,4 +56,4 @@ def lost_by(rebuild: Rebuild, connection: Connection) -> list[LostObject]:
             operations = Operations(MigrationContext.configure(empty))
             with operations.batch_alter_table(table, recreate="always"):
                 pass
-        return objects.undeclared_losses(before, objects.read(raw), said)
+        return objects.undeclared_losses(before, objects.read(raw), declared)

@@ -170,8 +170,8 @@ def _duplicates(connection: Connection, table: Table, columns: list[str]) -> str
     full = and_(*(key.is_not(None) for key in keys))
     groups = select(*keys).where(full).group_by(*keys).having(func.count() > 1).subquery()
     rows = _count(connection, select(func.count()).select_from(groups))
-    said = ", ".join(columns)
-    return f"{rows} values of {table.name} ({said}) stand more than once" if rows else None
+    names = ", ".join(columns)
+    return f"{rows} values of {table.name} ({names}) stand more than once" if rows else None
 
 
 def _orphans(connection: Connection, table: Table, op: ops.CreateForeignKeyOp) -> str | None:

@@ -112,7 +112,7 @@ def _statement_risks(statement: str, dialect: str, made: set[str]) -> Iterator[t
 
 def _statements(text: str) -> Iterator[str]:
     """The statements, each on one line, without comments."""
-    for said in re.split(r";\s*(?:\n|$)", text):
-        lines = (line for line in said.splitlines() if not line.lstrip().startswith("--"))
+    for raw_statement in re.split(r";\s*(?:\n|$)", text):
+        lines = (line for line in raw_statement.splitlines() if not line.lstrip().startswith("--"))
         if statement := " ".join(" ".join(lines).split()):
             yield statement

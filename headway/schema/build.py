@@ -180,7 +180,7 @@ def targets_of(project: ScriptProject, current: Sequence[str]) -> tuple[str, ...
 
 
 def _reason(error: BaseException) -> str:
-    said = str(error).rstrip(".") if isinstance(error, HeadwayError) else care.reason(error)
-    if " " not in said:  # only the name of what is missing
-        said = f"{type(error).__name__}: {said}"
-    return f"{said[:LONGEST]}…" if len(said) > LONGEST else said
+    message = str(error).rstrip(".") if isinstance(error, HeadwayError) else care.reason(error)
+    if " " not in message:  # only the name of what is missing
+        message = f"{type(error).__name__}: {message}"
+    return f"{message[:LONGEST]}…" if len(message) > LONGEST else message

@@ -124,11 +124,13 @@ def _run_no_default(impl: Any) -> None:
     ask = impl.compare_server_default
 
     def differs(inspected: Any, model: Any, rendered: str | None, found: str | None) -> Any:
-        told = [str(found), str(rendered)]
-        called = {name for one in told for name in CALL.findall(TEXT.sub("", one.lower()))}
+        spellings = [str(found), str(rendered)]
+        called = {name for one in spellings for name in CALL.findall(TEXT.sub("", one.lower()))}
         if None in (found, rendered) or called <= HARMLESS:
             return ask(inspected, model, rendered, found)
-        texts = {plain(CAST.sub("", one)).removeprefix("( ").removesuffix(" )") for one in told}
+        texts = {
+            plain(CAST.sub("", one)).removeprefix("( ").removesuffix(" )") for one in spellings
+        }
         return len(texts) > 1
 
     impl.compare_server_default = differs
@@ -257,8 +259,8 @@ def _named(operations: list[Any]) -> tuple[Change, ...]:
 
 
 def _describe(operation: Any) -> str:
-    said = type(operation).__name__.removesuffix("Op")
-    verb = "".join(f" {c.lower()}" if c.isupper() else c for c in said).strip()
+    kind = type(operation).__name__.removesuffix("Op")
+    verb = "".join(f" {c.lower()}" if c.isupper() else c for c in kind).strip()
     table = getattr(operation, "table_name", None) or getattr(operation, "source_table", None)
     column = getattr(operation, "column", None)
     name = getattr(operation, "column_name", None) or getattr(column, "name", None)

@@ -137,8 +137,8 @@ class TableUndo:
         found = TYPE.match(line)
         if not charset or found is None or self.old.options == self.new.options:
             return line
-        said = f" CHARACTER SET {charset}" + (f" COLLATE {collation}" if collation else "")
-        return line[: found.end("type")] + said + line[found.end() :]
+        clause = f" CHARACTER SET {charset}" + (f" COLLATE {collation}" if collation else "")
+        return line[: found.end("type")] + clause + line[found.end() :]
 
     def _retyped(self, column: str) -> None:
         """Record a change of type in which values may have been cut or converted."""
@@ -173,8 +173,8 @@ class TableUndo:
         if old.get("DEFAULT CHARSET") != new.get("DEFAULT CHARSET") or (
             old.get("COLLATE") != new.get("COLLATE")
         ):
-            said = f" COLLATE={old['COLLATE']}" if "COLLATE" in old else ""
-            self.clauses.append(f"DEFAULT CHARSET={old.get('DEFAULT CHARSET')}{said}")
+            collate = f" COLLATE={old['COLLATE']}" if "COLLATE" in old else ""
+            self.clauses.append(f"DEFAULT CHARSET={old.get('DEFAULT CHARSET')}{collate}")
         for name in sorted(old.keys() | new.keys(), key=lambda name: (name != "ENGINE", name)):
             if name in ("DEFAULT CHARSET", "COLLATE") or old.get(name) == new.get(name):
                 continue

@@ -121,8 +121,8 @@ def _table(raw: Raw, here: str, name: str, definition: str) -> None:
         since = " FOR SYSTEM_TIME ALL"
         own = [c for c, line in parsed.columns.items() if " GENERATED ALWAYS AS ROW " in line]
         columns += own or ["`row_start`", "`row_end`"]
-    said = ", ".join(columns)
-    _run(raw, f"INSERT INTO {table} ({said}) SELECT {said} FROM {source}{since}")  # noqa: S608
+    text = ", ".join(columns)
+    _run(raw, f"INSERT INTO {table} ({text}) SELECT {text} FROM {source}{since}")  # noqa: S608
     spelled = str(ask(raw, f"SHOW CREATE TABLE {source}")[0][1])
     if counted := re.search(r"^\) .*? AUTO_INCREMENT=(\d+)", spelled, re.MULTILINE):
         _run(raw, f"ALTER TABLE {table} AUTO_INCREMENT = {counted[1]}")
@@ -177,16 +177,16 @@ def _renamed(key: str, statement: str, places: tuple[str, str], names: set[str])
         return statement
     parts: list[str] = []
     for token in TOKEN.finditer(statement):
-        said = token[0]
-        bare = said[1:-1].replace("``", "`") if said[0] in "`\"'" else said
+        text = token[0]
+        bare = text[1:-1].replace("``", "`") if text[0] in "`\"'" else text
         after = QUALIFIER.match(statement, token.end())
         name = after and (after[1] or after[2] or after[3])
-        is_here = bare.lower() == here.lower() and said[0] != "'"
+        is_here = bare.lower() == here.lower() and text[0] != "'"
         if is_here and name and _is_one(name, names):
-            said = quoted(there)
+            text = quoted(there)
         elif token["text"] and not key.startswith(("table\n", "view\n")):
             _refuse_within(key, bare, here, names)
-        parts.append(said)
+        parts.append(text)
     return "".join(parts)
 
 

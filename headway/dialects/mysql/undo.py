@@ -143,8 +143,8 @@ def made(key: str, value: str) -> list[str]:
     settings = {"sql_mode": mode, "character_set_client": client, "collation_connection": collation}
     if _kind_of(key) == "event":
         settings["time_zone"] = zone
-    said = ", ".join(f"{name} = '{setting}'" for name, setting in settings.items())
-    return [f"SET {said}", statement]
+    assignments = ", ".join(f"{name} = '{setting}'" for name, setting in settings.items())
+    return [f"SET {assignments}", statement]
 
 
 def by_dependency(keys: Iterable[str], image: Image) -> list[str]:

@@ -319,7 +319,7 @@ def _quoted(url: URL) -> str:
 def _set(raw: Raw, settings: Mapping[str, str]) -> None:
     """Set these for the session."""
     calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
-    ask(raw, f"SELECT {calls}", [said for pair in settings.items() for said in pair])
+    ask(raw, f"SELECT {calls}", [text for pair in settings.items() for text in pair])
 
 
 def _state(error: BaseException) -> str | None:

@@ -40,8 +40,8 @@ class IndexShape:
 
     def mentions(self, columns: set[str]) -> bool:
         """True if it stands on one of these columns."""
-        said = " ".join([*(term.expression for term in self.terms), self.where]).split()
-        return not columns.isdisjoint(said)
+        text = " ".join([*(term.expression for term in self.terms), self.where]).split()
+        return not columns.isdisjoint(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,8 +248,8 @@ def _names(tokens: list[str]) -> tuple[str, ...]:
 
 
 def _reference(tokens: list[str], columns: tuple[str, ...], name: str) -> Iterator[Clause]:
-    said = ", ".join(columns)
-    yield Clause(says=f"FOREIGN KEY ({said})", columns=columns, is_constraint=True, name=name)
+    text = ", ".join(columns)
+    yield Clause(says=f"FOREIGN KEY ({text})", columns=columns, is_constraint=True, name=name)
     for place, word in enumerate(tokens):
         rest = tokens[place + 1 :]
         if word == "on" and rest[:1] in (["delete"], ["update"]) and rest[1:2] != ["no"]:
@@ -261,7 +261,7 @@ def _reference(tokens: list[str], columns: tuple[str, ...], name: str) -> Iterat
         else:
             continue
         yield Clause(
-            says=f"{says} of foreign key ({said})",
+            says=f"{says} of foreign key ({text})",
             columns=columns,
             is_constraint=True,
             name=name,
@@ -269,8 +269,8 @@ def _reference(tokens: list[str], columns: tuple[str, ...], name: str) -> Iterat
 
 
 def _options(tokens: Sequence[str]) -> Iterator[Clause]:
-    said = " ".join(tokens)
-    if "without rowid" in said:
+    text = " ".join(tokens)
+    if "without rowid" in text:
         yield Clause(says="WITHOUT ROWID", word="rowid")
     if "strict" in tokens:
         yield Clause(says="STRICT", word="strict")
@@ -280,5 +280,5 @@ def _with_columns(fact: Clause, columns: Mapping[str, str]) -> Clause:
     """A CHECK clause with the columns that it uses."""
     if not fact.says.startswith("CHECK"):
         return fact
-    said = WORD.findall(fact.says)
-    return replace(fact, columns=tuple(name for name in columns if name in said))
+    text = WORD.findall(fact.says)
+    return replace(fact, columns=tuple(name for name in columns if name in text))
