@@ -27,6 +27,13 @@ def raised_in(error: BaseException) -> FrameType | None:
     return trace.tb_frame if trace else None
 
 
+def is_raised_by_sqlalchemy(error: BaseException) -> bool:
+    """True if SQLAlchemy's code raised it: its dialects query a server for what they need."""
+    frame = raised_in(error)
+    module = frame.f_globals.get("__name__") if frame else ""
+    return str(module).startswith("sqlalchemy.")
+
+
 def with_kind(error: BaseException) -> str:
     """The error's message, with its class name if the message alone is not clear."""
     found = getattr(error, "orig", None) or error

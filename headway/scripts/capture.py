@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine
 
 from headway.dialects.search_path import LOOKS_ELSEWHERE, SEARCH_PATH, SET_CONFIG, SET_ROLE
-from headway.error_text import raised_in
+from headway.error_text import is_raised_by_sqlalchemy
 from headway.isolation.connecting import PLAIN, Settings, listeners_of, settings_of
 from headway.isolation.engines import is_autocommit, offline_engine, redirect_engines, unwrap
 from headway.isolation.isolated import env_py, isolated
@@ -232,7 +232,7 @@ def _capture(
             env_py(modules, scripts.run_env)
     except Exception as error:  # noqa: BLE001  # it is not our code
         # Without an answer from its database it may go astray: the real run will tell.
-        if (captured.engines or captured.given) and _is_of_sqlalchemy(error):
+        if (captured.engines or captured.given) and is_raised_by_sqlalchemy(error):
             captured.note_need("it asks its connection what only a database can answer")
         if not captured.needs:
             captured.failed = error
@@ -246,13 +246,6 @@ def _capture(
         captured.kept, captured.unknown = modules.own.values()
         captured.unknown = captured.unknown or modules.own.nondeterministic
     return captured
-
-
-def _is_of_sqlalchemy(error: BaseException) -> bool:
-    """True if SQLAlchemy raised it: its dialects query a server for what they need."""
-    frame = raised_in(error)
-    module = frame.f_globals.get("__name__") if frame else ""
-    return str(module).startswith("sqlalchemy.")
 
 
 def _note_connection_settings(captured: EnvCapture) -> None:

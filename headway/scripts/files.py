@@ -4,9 +4,10 @@ A file whose header cannot be read for certain is imported by Alembic.
 """
 
 import hashlib
+import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -125,6 +126,18 @@ class Scripts:
         quoted = any(f"{mark}{name}{mark}" in self.source for mark in ('"', "'", "`"))
         made = re.compile(TABLE.format(re.escape(name)), re.IGNORECASE)
         return quoted or made.search(self.source) is not None
+
+
+def stamp_of(
+    folders: Iterable[Path], files: Iterable[Path] = (), *, recursive: bool = False
+) -> list[tuple[str, int, int]]:
+    """Name, time and size of these files and of all files in the folders that exist."""
+    places = [str(folder) for folder in dict.fromkeys(folders) if folder.is_dir()]
+    if recursive:
+        for place, names, _ in itertools.chain(*map(os.walk, places[:])):
+            places += (os.path.join(place, name) for name in names)  # noqa: PTH118
+    entries: Iterator[Path | os.DirEntry[str]] = itertools.chain(files, *map(os.scandir, places))
+    return [(one.name, one.stat().st_mtime_ns, one.stat().st_size) for one in entries]
 
 
 def _revision_files(folders: Iterable[Path], recursive: bool) -> Iterable[str]:

@@ -31,7 +31,7 @@ from headway.scripts.directory import (
     without_deprecation_warnings,
 )
 from headway.scripts.environment import Environment, Mode
-from headway.scripts.files import Scripts
+from headway.scripts.files import Scripts, stamp_of
 from headway.scripts.locations import (
     above_package,
     absolute,
@@ -316,21 +316,11 @@ class ScriptProject:
         """A value that changes when a file is added, removed or written. No file is read."""
         options = filter(None, (self.config.config_file_name, self.config.toml_file_name))
         files = [Path(file) for file in options if Path(file).is_file()]
-        return [
-            (entry.name, entry.stat().st_mtime_ns, entry.stat().st_size)
-            for folder in self._all_folders()
-            for entry in os.scandir(folder)
-        ] + [(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files]
-
-    def _all_folders(self) -> Iterator[str | Path]:
-        """The folders that its files are in."""
         kinds = [one.version_folders for one in self._kinds.values()]
-        folders = dict.fromkeys(itertools.chain(self.version_folders, *kinds, [self.folder]))
-        for folder in filter(Path.is_dir, folders):
-            yield folder
-            if self._recursive and folder != self.folder:
-                for place, below, _ in os.walk(folder):
-                    yield from (os.path.join(place, name) for name in below)  # noqa: PTH118
+        folders = [
+            one for one in itertools.chain(self.version_folders, *kinds) if one != self.folder
+        ]
+        return stamp_of([self.folder], files) + stamp_of(folders, recursive=self._recursive)
 
     def _walk(self) -> Iterator[AlembicScript]:
         with isolated(self.modules), alembic_errors():
