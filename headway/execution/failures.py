@@ -38,6 +38,8 @@ class GuardOptions:
 
 
 CATALOG_OPTIONS = GuardOptions()
+NOTHING = "Nothing was changed."
+"""Sentence in the messages of guards, true if the database was rolled back."""
 SERVERS = ("gunicorn", "celery", "billiard")
 """Servers whose signal handlers raise SystemExit wherever the process is."""
 
@@ -127,3 +129,10 @@ def describe_remains(done: Sequence[str], stays: str | None, *, follows: bool) -
     if follows:
         after += " What env.py had migrated before, in runs of its own, stays."
     return after
+
+
+def guard_error(error: HeadwayError, remains: str, kind: type[HeadwayError]) -> HeadwayError:
+    """A guard's error as `kind`, with what remains in the database; itself if nothing does."""
+    if not remains:
+        return error
+    return kind(str(error).replace(NOTHING, remains), **error.context)
