@@ -58,7 +58,7 @@ class Database:
     def __repr__(self) -> str:
         return f"Database({str(self.address)!r})"
 
-    # --- look -------------------------------------------------------------------------------
+    # --- status -----------------------------------------------------------------------------
 
     def status(self) -> Status:
         """Position, current and pending revisions: no lock, nothing written, no revision imported.
@@ -210,7 +210,7 @@ class Database:
             waiting=waiting,
         )
 
-    # --- mend -------------------------------------------------------------------------------
+    # --- repair -----------------------------------------------------------------------------
 
     def plan_repair(self, verdict: Verdict | None = None) -> RepairPlan:
         """What `repair` would do now. No lock, nothing written.

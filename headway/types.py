@@ -96,7 +96,7 @@ class Status:
 
     @property
     def direction(self) -> str | None:
-        """`up` if these scripts can bring it further, `down` if only a newer release can say."""
+        """`up` if there are pending revisions, `down` if only a newer release can downgrade."""
         if self.position in (Position.BEHIND, Position.EMPTY):
             return "up"
         return "down" if self.position is Position.AHEAD else None

@@ -1,8 +1,8 @@
 """The state of modules as comparable values: equal exactly if nothing changed.
 
 A walk goes from the variables of modules into containers, objects, classes, functions and caches.
-What belongs to a library is the same while it is the same object. What cannot be looked into, as
-where a generator stands, is named: nobody can say whether it changed.
+What belongs to a library is compared by identity. What cannot be inspected, such as the position of
+a generator, is reported: whether it changed is unknown.
 """
 
 import _thread

@@ -1,10 +1,10 @@
 """A project's own modules start each run in the state that they had when imported.
 
-`alembic` runs each database in a process of its own, where the helper modules of a project are
-imported anew: what a run for one database keeps in them never gets into the next one. Here they
-stay imported while that is the same, which is seen: each is looked at when it has been imported,
-and again when the project's code has run. Where a run has left another state, or an import has
-asked for what is another the next time, they are forgotten, and imported anew when they are needed.
+`alembic` runs each database in its own process, where a project's helper modules are imported
+again: what a run for one database stores in them never reaches the next one. Here they stay
+imported while their state is unchanged: it is recorded after the import, and compared after the
+project's code has run. If a run has changed it, or an import has read something that may differ the
+next time, such as the clock, the modules are forgotten and imported again.
 """
 
 import _random

@@ -131,11 +131,10 @@ def alembic_steps(
 
 
 def fresh(project: ScriptProject, steps: Sequence[Any]) -> list[Any]:
-    """The same steps from modules that are imported for this run, as each `alembic` imports them.
+    """Copies of the steps with modules imported for this run, as each `alembic` process has them.
 
-    So no variable of theirs holds what an earlier run left there, or what the environment was
-    then. A file that was edited since the steps were shown is left as it was shown. The caller
-    has called `isolated`.
+    So no variable of theirs holds what an earlier run left there, or an earlier environment. A file
+    that was edited since the plan was shown is run as it was shown. Call within `isolated`.
     """
     return [step if step.info.is_stamp else _fresh(project, step) for step in steps]
 

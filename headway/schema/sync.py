@@ -63,12 +63,12 @@ def sync(
     options: Mapping[str, Any] | None = None,
     ours: frozenset[str] = OURS,
 ) -> Sync:
-    """Make the database what the models say, in one transaction where it can.
+    """Bring a database to its models, in one transaction if the database allows it.
 
-    A table or column that the models do not have is left, and named in `left`, unless `drop`. A
-    rename looks like a drop and an add: it is refused without `drop`, because the new column
-    would be empty beside the old. `dry_run` shows the same and changes nothing. `ours` are
-    tables that are nobody's schema. `options` are Alembic's for comparing.
+    A table or column that the models do not have is kept, and named in `left`, unless `drop` is
+    set. A rename looks like a drop and an add: without `drop` it is refused, because the new column
+    would be empty beside the old. `dry_run` returns the same result and changes nothing. `ours` are
+    tables that are not compared. `options` are Alembic's for comparing.
     """
     with unwrapped(), held(address, policy) as raw, address.connected(raw) as connection:
         context = comparing(connection, ours=ours, options=options)
