@@ -58,7 +58,7 @@ class Database:
     def __repr__(self) -> str:
         return f"Database({str(self.address)!r})"
 
-    # --- look -------------------------------------------------------------------------------
+    # --- status -----------------------------------------------------------------------------
 
     def status(self) -> Status:
         """Position, current and pending revisions: no lock, nothing written, no revision imported.
@@ -78,7 +78,7 @@ class Database:
             with self.address.open() as raw:
                 peek = self.address.peek(raw, table)
                 answered = (time.perf_counter() - began) * 1000
-                status = verdict.judge(self.project, self.address, table, peek, raw)
+                status = verdict.status_from_peek(self.project, self.address, table, peek, raw)
                 warning = pooler_in_the_way(self.address, raw) if status.pending else None
                 return replace(status, milliseconds=answered, reason=status.reason or warning)
         except (DatabaseUnreachable, DatabaseDenied, DatabaseDamaged, DatabaseInUse) as error:
@@ -107,7 +107,9 @@ class Database:
             steps=plans.described(self.project, plans.step_names(steps, way)),
             environment=f"{environment.mode}: {environment.why}",
             replays=None if recording is None else recording.why_not is None,
-            why=_why(recording.why_not) if recording else "the first run of this upgrade will tell",
+            why=_why(recording.why_not)
+            if recording
+            else "unknown until the first run of this upgrade",
         )
 
     def preview(self, plan: Plan) -> str:
@@ -167,7 +169,7 @@ class Database:
     def downgrade(
         self, target: str, *, on_step: OnStep | None = None, waiting: Waiting | None = None
     ) -> Outcome:
-        """Take it back to a target (`-1`, `base`, a revision). As careful as `upgrade`."""
+        """Take it back to a target (`-1`, `base`, a revision id), as safely as `upgrade`."""
         return self._move(Direction.DOWNGRADE, target, on_step, waiting).make()
 
     def apply(
@@ -208,7 +210,7 @@ class Database:
             waiting=waiting,
         )
 
-    # --- mend -------------------------------------------------------------------------------
+    # --- repair -----------------------------------------------------------------------------
 
     def plan_repair(self, verdict: Verdict | None = None) -> RepairPlan:
         """What `repair` would do now. No lock, nothing written.
@@ -219,10 +221,10 @@ class Database:
         return self._repair.plan(verdict)
 
     def repair(self, verdict: "Verdict | RepairPlan | None" = None) -> RepairPlan:
-        """Take back the half of a torn revision, and what killed runs left; what was done.
+        """Undo a torn revision's changes and clean up after killed runs; returns what was done.
 
-        Given a plan, it is done as shown. Raises RepairRefused if it would lose something, or if
-        another plan would be made by now.
+        Given a plan, exactly that is done. Raises RepairRefused if data would be lost, or if the
+        plan is out of date.
         """
         return self._repair.run(verdict)
 

@@ -15,7 +15,7 @@ from app.fleet.core import key_rotation
 from app.fleet.reports import service
 from headway import history as records
 from headway.cli.output import Exit, as_json, paged, print_json, print_table, text
-from headway.cli.repair import agree, repairing
+from headway.cli.repair import confirm, repair_options
 from headway.errors import CatalogBehind, DatabaseUnreachable
 from headway.execution.repair import Verdict
 from headway.types import Position, Status
@@ -99,10 +99,10 @@ def _problems(seen: Status) -> list[str]:
 
 
 @catalog.command()
-@repairing
+@repair_options
 def repair(verdict: Verdict | None, yes: bool, dry_run: bool) -> None:
     """Take back the half of a torn revision; accept edited and missing scripts."""
-    agree(mending.plan_repair(verdict), mending.repair, yes=yes, dry_run=dry_run)
+    confirm(mending.plan_repair(verdict), mending.repair, yes=yes, dry_run=dry_run)
 
 
 @catalog.command("rotate-keys")

@@ -44,7 +44,7 @@ def _unexpected_error(error: BaseException) -> HeadwayError:
         )
     what = f"{type(error).__name__}: {plain(error)}"
     return HeadwayError(
-        f"It ended in an error that nobody foresaw ({what}). Nothing more was done. "
+        f"An unexpected error occurred ({what}). Nothing more was done. "
         f"`{command('status')}` shows where the database stands; with FLASK_DEBUG=1 the same "
         "command shows where it broke."
     )

@@ -127,7 +127,7 @@ def text(value: object) -> str:
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}={said}" for name, said in value.items())
+        return ", ".join(f"{name}={item}" for name, item in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(str(one) for one in value)
     return "" if value is None else str(value)

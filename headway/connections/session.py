@@ -96,11 +96,11 @@ def _timeouts(address: Address) -> Iterator[None]:
             cause = cause.__cause__
         if cause is None:
             raise
-        said = " ".join(str(getattr(cause, "orig", None) or cause).split())
-        told = f" {error}" if isinstance(error, HeadwayError) else ""
+        message = " ".join(str(getattr(cause, "orig", None) or cause).split())
+        detail = f" {error}" if isinstance(error, HeadwayError) else ""
         raise DatabaseInUse(
-            f"{address}: gave up after {time.monotonic() - began:.1f} s ({said}). Others hold what "
-            "the revision has to lock, or a statement took longer than allowed. Try again when "
-            f"they are done.{told}",
+            f"{address}: gave up after {time.monotonic() - began:.1f} s ({message}). Others hold "
+            "what the revision has to lock, or a statement took longer than allowed. Try again "
+            f"when they are done.{detail}",
             **getattr(error, "context", {}),
         ) from error

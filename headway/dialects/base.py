@@ -117,7 +117,7 @@ class Dialect(ABC):
         """True if the database's name is one that we give to temporary databases."""
         return str(url.database).startswith(OURS)
 
-    def neighbours(self, raw: Raw) -> tuple[str, ...]:  # noqa: ARG002
+    def other_schemas(self, raw: Raw) -> tuple[str, ...]:  # noqa: ARG002
         """Other schemas of this database that hold objects, as the server lists them."""
         return ()
 
@@ -248,7 +248,7 @@ class Dialect(ABC):
     def facts(self, connection: Connection) -> Facts:
         """The facts of the schema. Nothing in the database is evaluated."""
 
-    def looking_at(
+    def default_schema_set(
         self,
         connection: Connection,  # noqa: ARG002
         schema: str | None,  # noqa: ARG002

@@ -48,20 +48,20 @@ def translating(dialect: Dialect, url: URL, *, all: bool = False) -> Iterator[No
     try:
         yield
     except Exception as error:
-        said = error.orig if isinstance(error, DBAPIError) else error
-        if not said or not _is_drivers(said):
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if not cause or not _is_drivers(cause):
             raise
-        kind = dialect.refusal(said) or (DatabaseRefused if all else None)
+        kind = dialect.refusal(cause) or (DatabaseRefused if all else None)
         if kind is None:
             raise
         place = display_url(url)
         statement = str(getattr(error, "statement", None) or "")
         words = ADVICE[kind]
-        missing = dialect.missing_right(said, statement)
+        missing = dialect.missing_right(cause, statement)
         if kind is DatabaseDenied and missing:
             words = RIGHT_MISSING
-        told = words.format(url=place, reason=plain(said), missing=f"Grant it {missing}")
-        raise kind(told, url=place) from error
+        message = words.format(url=place, reason=plain(cause), missing=f"Grant it {missing}")
+        raise kind(message, url=place) from error
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from headway.plan import plans
 from headway.plan.plans import Direction
 from headway.proof.contents import contents
 from headway.proof.momentary import Trace
-from headway.proof.proof import imported_anew, reads_of, recording_config
+from headway.proof.proof import freshly_imported, reads_of, recording_config
 from headway.scripts.environment import Mode
 from headway.scripts.project import ScriptProject
 
@@ -116,7 +116,7 @@ def _run(move: Move) -> None:
 
 
 def _run_and_prove(move: Move, name: str) -> None:
-    """Make the database by running the revisions, and a template if that comes out the same."""
+    """Create the database by its revisions, and keep a template if the result is the same."""
     draft = _draft(move, name)
     if not isinstance(draft, Draft):
         if draft:
@@ -151,7 +151,7 @@ def _draft(move: Move, name: str) -> Draft | str | None:
 
     def prepare(steps: list[Any]) -> list[Any]:
         with isolated(move.project.modules):
-            return imported_anew(steps, reads)
+            return freshly_imported(steps, reads)
 
     def watch(migration: MigrationContext) -> None:
         trace.watch(migration)

@@ -38,6 +38,8 @@ class GuardOptions:
 
 
 CATALOG_OPTIONS = GuardOptions()
+NOTHING = "Nothing was changed."
+"""Sentence in the messages of guards, true if the database was rolled back."""
 SERVERS = ("gunicorn", "celery", "billiard")
 """Servers whose signal handlers raise SystemExit wherever the process is."""
 
@@ -68,7 +70,7 @@ def refuse_leaving(steps: Sequence[Step], scripts: Scripts) -> None:
             )
 
 
-def needs_words(error: BaseException) -> bool:
+def needs_message(error: BaseException) -> bool:
     """True if an error has no message of its own for people: not ours, and no stop signal."""
     if isinstance(error, SystemExit):
         return not is_signalled(error)
@@ -107,7 +109,7 @@ def explained(
     nothing does.
     """
     left = names[failed + 1 :]
-    after = what_stays(done, stays, follows=follows) or "The database is as it was."
+    after = describe_remains(done, stays, follows=follows) or "The database is as it was."
     return MigrationFailed(
         f"Revision {names[failed]} failed: {with_kind(error)}. {after}"
         + (f" Still to come: {', '.join(left)}." if left else ""),
@@ -117,7 +119,7 @@ def explained(
     )
 
 
-def what_stays(done: Sequence[str], stays: str | None, *, follows: bool) -> str:
+def describe_remains(done: Sequence[str], stays: str | None, *, follows: bool) -> str:
     """Sentences on what a failed run leaves in the database; "" if nothing."""
     if not (done or stays or follows):
         return ""
@@ -127,3 +129,10 @@ def what_stays(done: Sequence[str], stays: str | None, *, follows: bool) -> str:
     if follows:
         after += " What env.py had migrated before, in runs of its own, stays."
     return after
+
+
+def guard_error(error: HeadwayError, remains: str, kind: type[HeadwayError]) -> HeadwayError:
+    """A guard's error as `kind`, with what remains in the database; itself if nothing does."""
+    if not remains:
+        return error
+    return kind(str(error).replace(NOTHING, remains), **error.context)

@@ -52,7 +52,7 @@ class Half:
         """The image after the undo: other people's changes stay."""
         return dict(self.before) | {key: self.now[key] for key in self.others}
 
-    def way_back(self, connection: Connection) -> tuple[str, ...]:
+    def undo_statements(self, connection: Connection) -> tuple[str, ...]:
         """The statements that undo the changes. Raises RepairRefused if data would be lost."""
         own = {key: value for key, value in self.now.items() if key not in self.others}
         own |= {key: self.before[key] for key in self.others if key in self.before}
@@ -83,7 +83,7 @@ class Half:
             after = "What the repair did besides stays done"
         raise RepairFailed(
             f"The statements ran, and {names} would still not be as before the revision. {after}. "
-            "Mend that by hand, then repair with `--as applied` or `--as not-applied`."
+            "Fix that by hand, then repair with `--as applied` or `--as not-applied`."
         )
 
 
@@ -91,7 +91,7 @@ def _names(source: str, name: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", source) is not None
 
 
-def take_back(connection: Connection, statements: Iterable[str]) -> None:
+def run_repair(connection: Connection, statements: Iterable[str]) -> None:
     """Run the statements of a repair. Raises RepairFailed if the server refuses one."""
     for done, statement in enumerate(statements):
         try:
@@ -102,7 +102,7 @@ def take_back(connection: Connection, statements: Iterable[str]) -> None:
             else:
                 after = f"{done} statements before it are done and stay; repair again for the rest."
             raise RepairFailed(
-                f"The repair broke at `{statement}`: {reason(error)}. {after} Or mend it by hand, "
+                f"The repair broke at `{statement}`: {reason(error)}. {after} Or fix it by hand, "
                 "then repair with `--as applied` or `--as not-applied`."
             ) from error
 

@@ -117,7 +117,7 @@ class Move:
 
     def _status(self, raw: Raw, table: VersionTable) -> Status:
         peek = self.address.peek(raw, table)
-        status = verdict.judge(self.project, self.address, table, peek, raw)
+        status = verdict.status_from_peek(self.project, self.address, table, peek, raw)
         if peek.has_history and not (status.torn or self.policy.history or self.address.is_shared):
             self._sweep(raw)
         return status
@@ -181,7 +181,8 @@ class Move:
                 not self.address.dialect.transactional_ddl
             ),
             "env.py is executed for each database": environment.mode is Mode.EXECUTED,
-            "env.py wants to be told of each revision": "on_version_apply" in environment.options,
+            "env.py has a callback for each revision (on_version_apply)": "on_version_apply"
+            in environment.options,
             "each revision has a transaction of its own": self._per_migration(steps)
             or bool(environment.options.get("transaction_per_migration")),
             "a history is kept in it": self.policy.history,

@@ -323,9 +323,9 @@ class _EnvPy:
         names = [plans.step_names(steps, job.direction) for steps in (theirs, job.steps)]
         if names[0] != names[1]:
             raise EnvironmentFailed(
-                f"env.py finds this database at {', '.join(heads) or 'base'}, and it is elsewhere "
-                "as far as its `context.configure` tells: it lets its session look somewhere else. "
-                "Nothing was changed. Give `version_table_schema` to `context.configure`."
+                f"env.py finds this database at {', '.join(heads) or 'base'}, and by its "
+                "`context.configure` it is at other revisions: env.py changes the schema of its "
+                "session. Nothing was changed. Give `version_table_schema` to `context.configure`."
             )
 
     def _note_commit(self, _connection: Connection) -> None:

@@ -15,14 +15,14 @@ from headway.connections.address import Address
 from headway.connections.session import Policy, held
 from headway.dialects import VersionTable, dialect_of
 from headway.dialects.driver import Raw
-from headway.dialects.sqlite.undo import put_right
+from headway.dialects.sqlite.undo import leftover_sql
 from headway.dialects.types import VERSIONS
 from headway.errors import RepairRefused, command
-from headway.execution.half import Half, rows_in, take_back
+from headway.execution.half import Half, rows_in, run_repair
 from headway.isolation.isolated import isolated
 from headway.scripts.files import Scripts
 from headway.scripts.project import ScriptProject
-from headway.status import judge, version_table
+from headway.status import status_from_peek, version_table
 from headway.types import Holder, Status
 
 
@@ -108,10 +108,10 @@ class Repairer:
         to_review: tuple[str, ...] = ()
         if status.torn and verdict is None:
             half = self._half(connection, status.torn)
-            statements, to_review = [*half.way_back(connection)], half.lines()
+            statements, to_review = [*half.undo_statements(connection)], half.lines()
         rows = rows_in(connection, statements)
         for leftover in status.leftovers:
-            statements.append(put_right(connection, leftover))
+            statements.append(leftover_sql(connection, leftover))
         passing = history.is_passing(connection)
         connection.rollback()
         return RepairPlan(
@@ -131,7 +131,7 @@ class Repairer:
         image = _torn_row(connection).image
         if image is None:
             raise RepairRefused(
-                f"What was there before revision {torn} is not known. Mend it by hand, then run "
+                f"What was there before revision {torn} is not known. Fix it by hand, then run "
                 f"`{self.command} --as applied` or `--as not-applied`."
             )
         script = self.scripts.by_id.get(torn)
@@ -149,7 +149,7 @@ class Repairer:
             if rows:
                 rows.start()
             try:
-                take_back(writing, plan.statements)
+                run_repair(writing, plan.statements)
                 if half:
                     half.check(writing)
                 self._write_down(writing, plan)
@@ -245,7 +245,7 @@ class DatabaseRepair:
     def _planned(self, raw: Raw, verdict: Verdict | None) -> RepairPlan:
         table = self._table()
         peek = self.address.peek(raw, table)
-        status = judge(self.project, self.address, table, peek, raw)
+        status = status_from_peek(self.project, self.address, table, peek, raw)
         with self.address.connected(raw) as connection:
             return self._repairer().plan(connection, status, verdict)
 

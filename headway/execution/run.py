@@ -1,13 +1,11 @@
 """One guarded run of revisions: history rows, row guard, transactions, error messages."""
 
-import copy
 import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import wraps
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext, MigrationInfo
@@ -21,12 +19,13 @@ from headway.execution.failures import (
     GuardOptions,
     Step,
     action_of,
+    describe_remains,
     explained,
+    guard_error,
     is_lost,
     name_of,
-    needs_words,
+    needs_message,
     reason,
-    what_stays,
 )
 from headway.execution.transaction import Transaction
 from headway.plan.announced import announced_by
@@ -36,8 +35,6 @@ from headway.types import Holder
 StepsOf = Callable[[Any, MigrationContext], Any]
 OnStep = Callable[[int, int, str], None]
 GUARDS = (RowsLost, ObjectsLost, ForeignKeysBroken)
-NOTHING = "Nothing was changed."
-"""Sentence in the messages of guards, true if the database was rolled back."""
 
 
 @dataclass
@@ -89,13 +86,13 @@ class Run:
         try:
             with self.transaction.watched():
                 try:
-                    with self._savepoint():
+                    with self.transaction.savepoint():
                         yield lambda *_: self._watched()
                 except BaseException as error:
                     self._failed(error)
                     raise
         except BaseException as error:  # `sys.exit` of a revision too
-            if self.running is None or not (needs_words(error) or isinstance(error, GUARDS)):
+            if self.running is None or not (needs_message(error) or isinstance(error, GUARDS)):
                 raise
             explained_error = self._explained(error)
             if explained_error is error:
@@ -105,22 +102,6 @@ class Run:
             self._tidy()
         finally:
             self.context.on_version_apply_callbacks = callbacks
-
-    @contextmanager
-    def _savepoint(self) -> Iterator[None]:
-        """In a transaction of somebody else's, what takes back a run that failed, and only that."""
-        if not (self.options.joins and self.dialect.transactional_ddl):
-            yield
-            return
-        savepoint = self.connection.begin_nested()
-        try:
-            yield
-        except BaseException:
-            if not self.transaction.is_lost:
-                savepoint.rollback()
-            raise
-        if not self.transaction.is_lost:
-            savepoint.commit()
 
     @property
     def records(self) -> bool:
@@ -158,26 +139,9 @@ class Run:
             self._baseline(self.connection, self.context.get_current_heads())
         for place, step in enumerate(self.steps):
             self._begin(place, step)
-            yield self._checked_step(step)
+            yield self.transaction.checked(step)
         if self.rows and self.transaction.is_counted:
             self.rows.finish()
-
-    def _checked_step(self, step: Step) -> Step:
-        """A copy of a step that checks its transaction before the version is written."""
-        own, run = copy.copy(step), step.migration_fn
-
-        @wraps(run)  # Alembic logs its name: "Running upgrade"
-        def migrate(**arguments: Any) -> None:
-            try:
-                self.transaction.enter_step()
-                run(**arguments)
-                self.transaction.end_step()
-            except BaseException as error:
-                self.transaction.fail_step(error)
-                raise
-
-        own.migration_fn = migrate
-        return own
 
     def _begin(self, place: int, step: Step) -> None:
         name = name_of(step.info)
@@ -257,7 +221,7 @@ class Run:
         """Roll back and record the failure on another connection."""
         stays = not self.dialect.transactional_ddl or self.transaction.has_stayed
         if not self.options.joins:
-            self._roll_back()
+            self.transaction.roll_back()
         elif self.transaction.is_lost:  # what is left is this step's, and locks our note out
             dbapi_connection(self.connection).rollback()
         self.torn = self.running is not None and stays and self._differs(error)
@@ -272,14 +236,6 @@ class Run:
             self._tidy()
         except Exception as why:  # noqa: BLE001  # the cause matters more than the note about it
             self.unnoted = reason(why)
-
-    def _roll_back(self) -> None:
-        self.connection.rollback()
-        if self.dialect.transactional_ddl and not self.connection.invalidated:
-            dbapi_connection(
-                self.connection
-            ).rollback()  # one that a revision began with the driver
-            self.connection.rollback()
 
     def _differs(self, error: BaseException) -> bool:
         """True if a step that was not rolled back has changed the schema, or may have."""
@@ -343,7 +299,8 @@ class Run:
             )
         stays = f"Part of it stays, because {why}: {next_step}" if self.torn else None
         if isinstance(error, GUARDS):
-            return self._guard_error(error, stays)
+            remains = describe_remains(self.done, stays, follows=self.options.follows)
+            return guard_error(error, remains, self.options.torn if stays else type(error))
         failure = explained(
             error,
             names=[name_of(step.info) for step in self.steps],
@@ -353,14 +310,6 @@ class Run:
             follows=self.options.follows,
         )
         return self.options.torn(str(failure), **failure.context) if self.torn else failure
-
-    def _guard_error(self, error: HeadwayError, stays: str | None) -> HeadwayError:
-        """A guard's error, with what is left in the database."""
-        after = what_stays(self.done, stays, follows=self.options.follows)
-        if not after:
-            return error
-        kind = self.options.torn if stays else type(error)
-        return kind(str(error).replace(NOTHING, after), **error.context)
 
     @contextmanager
     def _beside(self) -> Iterator[Connection]:

@@ -102,7 +102,7 @@ def template_name(move: Move) -> str:
     place = project.memory[key]
     digest = sha256(f"{place} {parts}".encode()).hexdigest()[:20]
     where = sha256(place.encode()).hexdigest()[:8]
-    return f"{PREFIX}{_of_project(project)}{where}_{digest}"
+    return f"{PREFIX}{_project_digest(project)}{where}_{digest}"
 
 
 def _options(environment: Environment) -> list[str]:
@@ -161,7 +161,7 @@ def _locked(folder: Path) -> int | None:
     return None
 
 
-def _of_project(project: ScriptProject) -> str:
+def _project_digest(project: ScriptProject) -> str:
     """A digest of the project's first revisions: equal for all of its releases."""
     if "bases" not in project.memory:
         scripts = project.scripts.by_id.values()

@@ -1,10 +1,12 @@
 """The transaction of a run: whether each step is still in the one that was begun."""
 
+import copy
 import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext
@@ -14,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from headway.dialects import Beside, Dialect, RowGuard
 from headway.dialects.driver import dbapi_connection
 from headway.dialects.transactions import Fate
+from headway.execution.failures import Step
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +89,47 @@ class Transaction:
         finally:
             for name, listener in listeners.items():
                 event.remove(self.connection, name, listener)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Within the caller's transaction: a savepoint that takes back a failed run."""
+        if not (self.joins and self.dialect.transactional_ddl):
+            yield
+            return
+        savepoint = self.connection.begin_nested()
+        try:
+            yield
+        except BaseException:
+            if not self.is_lost:
+                savepoint.rollback()
+            raise
+        if not self.is_lost:
+            savepoint.commit()
+
+    def checked(self, step: Step) -> Step:
+        """A copy of a step that checks its transaction before the version is written."""
+        own, run = copy.copy(step), step.migration_fn
+
+        @wraps(run)  # Alembic logs its name: "Running upgrade"
+        def migrate(**arguments: Any) -> None:
+            try:
+                self.enter_step()
+                run(**arguments)
+                self.end_step()
+            except BaseException as error:
+                self.fail_step(error)
+                raise
+
+        own.migration_fn = migrate
+        return own
+
+    def roll_back(self) -> None:
+        """Roll back the connection's transaction, and the driver's."""
+        self.connection.rollback()
+        if self.dialect.transactional_ddl and not self.connection.invalidated:
+            # One that a revision began with the driver.
+            dbapi_connection(self.connection).rollback()
+            self.connection.rollback()
 
     def begin_step(self) -> None:
         """A step begins: in the transaction of the one before, or in its own, which follows."""

@@ -33,7 +33,7 @@ Ask = Callable[[str], bool]
 
 
 @dataclass
-class WayBack:
+class TableUndo:
     """The clauses that restore one table's definition, and what they cannot restore."""
 
     name: str
@@ -49,7 +49,7 @@ class WayBack:
     """What looks at other columns or tables comes when they are as they were."""
 
     @classmethod
-    def between(cls, name: str, before: str, now: str, ask: Ask) -> "WayBack":
+    def between(cls, name: str, before: str, now: str, ask: Ask) -> "TableUndo":
         """The way from one definition to the other."""
         way = cls(name, Table.parsed(before), Table.parsed(now), ask)
         if way.old.alike() == way.new.alike():
@@ -137,8 +137,8 @@ class WayBack:
         found = TYPE.match(line)
         if not charset or found is None or self.old.options == self.new.options:
             return line
-        said = f" CHARACTER SET {charset}" + (f" COLLATE {collation}" if collation else "")
-        return line[: found.end("type")] + said + line[found.end() :]
+        clause = f" CHARACTER SET {charset}" + (f" COLLATE {collation}" if collation else "")
+        return line[: found.end("type")] + clause + line[found.end() :]
 
     def _retyped(self, column: str) -> None:
         """Record a change of type in which values may have been cut or converted."""
@@ -162,7 +162,7 @@ class WayBack:
         ):
             self.lost.append(
                 f"characters of {column} of {self.name} that {new[1]} may lack: some of its "
-                "values hold a ?, and nobody knows whether they did before"
+                "values hold a ?, which may have been another character"
             )
 
     def _options(self) -> None:
@@ -173,8 +173,8 @@ class WayBack:
         if old.get("DEFAULT CHARSET") != new.get("DEFAULT CHARSET") or (
             old.get("COLLATE") != new.get("COLLATE")
         ):
-            said = f" COLLATE={old['COLLATE']}" if "COLLATE" in old else ""
-            self.clauses.append(f"DEFAULT CHARSET={old.get('DEFAULT CHARSET')}{said}")
+            collate = f" COLLATE={old['COLLATE']}" if "COLLATE" in old else ""
+            self.clauses.append(f"DEFAULT CHARSET={old.get('DEFAULT CHARSET')}{collate}")
         for name in sorted(old.keys() | new.keys(), key=lambda name: (name != "ENGINE", name)):
             if name in ("DEFAULT CHARSET", "COLLATE") or old.get(name) == new.get(name):
                 continue

@@ -117,8 +117,8 @@ def _attach(key: Key, old: str | None, new: str | None) -> list[str]:
     kind, name, part = key
     spelled = SPELLED.get(part, part.upper())
     if kind == "comment":
-        said = "'" + old.replace("'", "''") + "'" if old else "NULL"
-        return [f"COMMENT ON {spelled} {name} IS {said}"]
+        literal = "'" + old.replace("'", "''") + "'" if old else "NULL"
+        return [f"COMMENT ON {spelled} {name} IS {literal}"]
     if kind == "privileges":
         return _granted(key, set((old or "").split("\n")), set((new or "").split("\n")))
     if kind == "parameters":

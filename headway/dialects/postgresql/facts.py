@@ -113,7 +113,7 @@ def facts(connection: Connection) -> Facts:
 
 
 @contextlib.contextmanager
-def looking_at(connection: Connection, schema: str | None) -> Iterator[None]:
+def default_schema_set(connection: Connection, schema: str | None) -> Iterator[None]:
     """While this lasts, `schema` is the default schema, for SQLAlchemy and the server alike."""
     if schema is None:
         yield

@@ -59,7 +59,7 @@ def ground(connection: Connection, schemas: Collection[str], *, furnished: bool)
     return Ground(
         version=str(connection.dialect.server_version_info),
         options=_options(database),
-        settings=tuple(f"{whose} {_setting(said)}" for whose, said in settings),
+        settings=tuple(f"{whose} {_setting(setting)}" for whose, setting in settings),
         statements=tuple(statements),
     )
 
@@ -67,7 +67,7 @@ def ground(connection: Connection, schemas: Collection[str], *, furnished: bool)
 def _options(database: dict[str, object]) -> str:
     """CREATE DATABASE options copied from `pg_database`, whose columns differ between releases."""
     provider = {"i": "icu", "c": "libc", "b": "builtin"}[str(database.get("datlocprovider", "c"))]
-    told = {
+    options = {
         "ENCODING": database["charset"],
         "LC_COLLATE": database["datcollate"],
         "LC_CTYPE": database["datctype"],
@@ -78,7 +78,7 @@ def _options(database: dict[str, object]) -> str:
         "BUILTIN_LOCALE": database.get("datlocale") if provider == "builtin" else None,
         "ICU_RULES": database.get("daticurules"),
     }
-    return "".join(f" {name} {_literal(str(value))}" for name, value in told.items() if value)
+    return "".join(f" {name} {_literal(str(value))}" for name, value in options.items() if value)
 
 
 def _setting(setting: str) -> str:

@@ -161,11 +161,11 @@ class Sqlite(Dialect):
 
     def drop(self, url: URL) -> None:
         _file(url)  # refuses a memory
-        real, said = real_file_of(url), file_of(url)
+        real, path = real_file_of(url), file_of(url)
         for ending in ("", *snapshots.BESIDE):
             Path(f"{real}{ending}").unlink(missing_ok=True)
-        if said and said.is_symlink():
-            said.unlink()  # it leads nowhere now
+        if path and path.is_symlink():
+            path.unlink()  # it leads nowhere now
 
     def tables(self, connection: Connection) -> set[str]:
         # A boot asks this every time; the inspector takes four times as long.
@@ -178,13 +178,13 @@ class Sqlite(Dialect):
 
     def refusal(self, error: BaseException) -> type[HeadwayError] | None:
         text = str(error)
-        if any(said in text for said in ("readonly database", "unable to open", "disk is full")):
+        if any(part in text for part in ("readonly database", "unable to open", "disk is full")):
             return DatabaseReadOnly  # a file does not come up later: waiting is no answer
         if "disk I/O error" in text:
             return DatabaseUnreachable
-        if any(said in text for said in ("not a database", "malformed", "unsupported file format")):
+        if any(part in text for part in ("not a database", "malformed", "unsupported file format")):
             return DatabaseDamaged
-        if any(said in text for said in ("is locked", "interrupted", "locking protocol")):
+        if any(part in text for part in ("is locked", "interrupted", "locking protocol")):
             return DatabaseInUse
         return None
 

@@ -22,7 +22,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 QUEUE = 128
-"""How many waiting processes may ask at once who holds the lock."""
+"""How many waiting processes may ask who holds the lock; further ones get no name."""
 
 
 class FileLock(Lock):
@@ -84,10 +84,10 @@ class FileLock(Lock):
 
     def holder(self) -> Holder | None:
         try:
-            said = json.loads(self.path.read_text() if self.path else "")
+            stored = json.loads(self.path.read_text() if self.path else "")
         except (OSError, ValueError):
             return self.inode.holder(self.database) if self.database else None
-        return Holder(**said | {"since": datetime.fromisoformat(said["since"])})
+        return Holder(**stored | {"since": datetime.fromisoformat(stored["since"])})
 
     def release(self) -> None:
         self.inode.release()
@@ -142,8 +142,12 @@ class _Inode:
         with asking, contextlib.suppress(OSError):
             asking.setblocking(False)
             asking.connect(self._address(found))
-            told = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-            self.known = Holder(host=platform.node(), pid=struct.unpack("3i", told)[0] or None)
+            credentials = asking.getsockopt(
+                socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
+            )
+            self.known = Holder(
+                host=platform.node(), pid=struct.unpack("3i", credentials)[0] or None
+            )
         return self.known
 
     def release(self) -> None:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from headway import history
-from headway.dialects.sqlite.ddl import Fact, IndexShape, TableShape, index_shape, table_shape
+from headway.dialects.sqlite.ddl import Clause, IndexShape, TableShape, index_shape, table_shape
 
 CANNOT_ASK = re.compile(r"no such (collation|function|module|tokenizer)|unknown (function|tokeni)")
 """SQLite's errors for a part of the schema that only the application's connections support."""
@@ -118,7 +118,7 @@ class Declared:
         found = {CONSTRAINT_KINDS.get(kind, "") for kind in COMPUTED_DROP.findall(self.source)}
         return frozenset(CONSTRAINT_KINDS.values()) if "" in found else frozenset(found)
 
-    def is_made_anew(self, table: str) -> bool:
+    def is_recreated(self, table: str) -> bool:
         """True if it dropped this table and created another, instead of renaming a copy."""
         return table.lower() in self.dropped and table.lower() not in self.renames
 
@@ -154,7 +154,7 @@ def _objects(before: Schema, after: Schema, declared: Declared) -> Iterator[Lost
         if one.kind not in ("trigger", "index") or declared.names(name):
             continue
         is_table = one.table in before and before[one.table].kind == "table"
-        if one.table not in after or (is_table and declared.is_made_anew(one.table)):
+        if one.table not in after or (is_table and declared.is_recreated(one.table)):
             continue  # it went with its table, which was dropped by name
         there = after.get(name)
         if one.kind == "trigger" and there is None:
@@ -228,7 +228,7 @@ def _column_names(was: TableShape, now: TableShape) -> dict[str, str]:
 
 
 def _is_meant(
-    fact: Fact, was: TableShape, now: TableShape, names: Mapping[str, str], declared: Declared
+    fact: Clause, was: TableShape, now: TableShape, names: Mapping[str, str], declared: Declared
 ) -> bool:
     """True if a revision names this clause, or changed what it depends on."""
     there = [names.get(column, column) for column in fact.columns]
@@ -244,7 +244,7 @@ def _is_meant(
 
 
 def _is_meant_by_name(
-    fact: Fact, was: TableShape, now: TableShape, there: list[str], declared: Declared
+    fact: Clause, was: TableShape, now: TableShape, there: list[str], declared: Declared
 ) -> bool:
     """True if a naming convention gave this constraint the name that a revision drops.
 

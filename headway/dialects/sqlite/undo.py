@@ -89,7 +89,7 @@ def _drop(key: str) -> str:
     return f"DROP {kind.upper()} {_quoted(name)}"
 
 
-def put_right(connection: Connection, leftover: str) -> str:
+def leftover_sql(connection: Connection, leftover: str) -> str:
     """The SQL that ends a broken batch operation: drop its copy, or rename it into place."""
     original = leftover.removeprefix(LEFTOVER)
     copy = _quoted(leftover)
@@ -102,8 +102,8 @@ def put_right(connection: Connection, leftover: str) -> str:
     )
     if copied > held:
         raise RepairRefused(
-            f"{leftover} holds {copied} rows and {original} only {held}: someone made the table "
-            "anew. Bring the rows together by hand, then drop the copy."
+            f"{leftover} holds {copied} rows and {original} only {held}: the table was "
+            "created again meanwhile. Merge the rows by hand, then drop the copy."
         )
     return f"DROP TABLE {copy}"
 
