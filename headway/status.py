@@ -19,13 +19,18 @@ from headway.errors import (
     command,
 )
 from headway.look import look
+from headway.scripts.environment import Environment
 from headway.scripts.project import ScriptProject
 from headway.types import Look, Position
 
 
 def version_table(project: ScriptProject, address: Address, x: Mapping[str, str]) -> VersionTable:
     """Where this project keeps versions: env.py may say another name or schema."""
-    environment = project.environment_of(address, x)
+    return table_of(project.environment_of(address, x), address)
+
+
+def table_of(environment: Environment, address: Address) -> VersionTable:
+    """The same, where it is known how env.py is used."""
     if environment.elsewhere and not environment.version_schema:
         raise EnvironmentFailed(
             f"env.py lets its session look somewhere else ({environment.elsewhere}), and where "
@@ -43,6 +48,8 @@ def version_table(project: ScriptProject, address: Address, x: Mapping[str, str]
 
 def _refuse_two_schemas(address: Address, path: str | None, given: str | None) -> None:
     """Where the URL names a schema and env.py another, each would tell something else."""
+    if not (path or given):
+        return
     first = _first_schema(address)
     for what, schema in (("sets search_path to", path), ("keeps versions in the schema", given)):
         if first and schema and schema != first:

@@ -237,8 +237,13 @@ class Dialect(ABC):
         self,
         raw: Raw,
         versions: VersionTable = VERSIONS,  # noqa: ARG002
+        *,
+        counting: bool = True,  # noqa: ARG002
     ) -> Iterator["RowGuard | None"]:
-        """One transaction on the driver's connection: all of it or nothing. Its guard has begun."""
+        """One transaction on the driver's connection: all of it or nothing. Its guard has begun.
+
+        `counting`: see `RowGuard.start`.
+        """
         try:
             yield None
             raw.commit()
@@ -353,9 +358,18 @@ class RowGuard(ABC):
     image: dict[str, str] | None = None
     """The schema before the revision that runs, as `Dialect.image` has it."""
 
+    reacts: bool = True
+    """True if a statement that only adds rows may take others away: by a trigger, say."""
+    refers: bool = True
+    """True if there is a foreign key. Found out by `start`, as `reacts` is."""
+
     @abstractmethod
-    def start(self) -> None:
-        """Count what is there now. To be called in the transaction that is watched."""
+    def start(self, *, counting: bool = True) -> None:
+        """Count what is there now. To be called in the transaction that is watched.
+
+        Without `counting` rows are not counted where nothing reacts: for statements that take
+        none away themselves. `check` is not to be called then.
+        """
 
     @abstractmethod
     def check(
