@@ -23,6 +23,7 @@ from headway.errors import (
     HeadwayError,
     command,
 )
+from headway.scripts.environment import Environment
 from headway.scripts.files import Scripts
 from headway.scripts.project import ScriptProject
 from headway.types import Position, Status
@@ -33,7 +34,11 @@ APPLIES = {"upgrade", "adopt", "repair"}
 
 def version_table(project: ScriptProject, address: Address, x: Mapping[str, str]) -> VersionTable:
     """The project's version table: env.py may set its name and schema."""
-    environment = project.environment_of(address, x)
+    return version_table_of(project.environment_of(address, x), address)
+
+
+def version_table_of(environment: Environment, address: Address) -> VersionTable:
+    """The version table that this env.py names, of this database."""
     if environment.elsewhere and not environment.version_schema:
         raise EnvironmentFailed(
             f"env.py changes the schema of its session ({environment.elsewhere}) in a way that is "
@@ -51,6 +56,8 @@ def version_table(project: ScriptProject, address: Address, x: Mapping[str, str]
 
 def _refuse_two_schemas(address: Address, path: str | None, given: str | None) -> None:
     """Raise EnvironmentFailed if the URL names a schema and env.py another."""
+    if not (path or given):
+        return
     first = _first_schema(address)
     for what, schema in (("sets search_path to", path), ("keeps versions in the schema", given)):
         if first and schema and schema != first:

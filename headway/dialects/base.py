@@ -171,10 +171,12 @@ class Dialect(ABC):
         self,
         raw: Raw,
         versions: VersionTable = VERSIONS,  # noqa: ARG002
+        *,
+        counting: bool = True,  # noqa: ARG002
     ) -> Iterator["RowGuard | None"]:
         """One transaction on the driver connection: all statements or none.
 
-        Its row guard has started.
+        Its row guard has started; `counting`: see `RowGuard.start`.
         """
         try:
             yield None

@@ -98,10 +98,18 @@ class RowGuard(ABC):
 
     image: dict[str, str] | None = None
     """The schema before the revision that runs, as `Dialect.image` has it."""
+    reacts: bool = True
+    """True if a statement that only adds rows may remove others, by a trigger for example."""
+    refers: bool = True
+    """True if there is a foreign key. `start` sets both."""
 
     @abstractmethod
-    def start(self) -> None:
-        """Count the rows. To be called in the transaction that is guarded."""
+    def start(self, *, counting: bool = True) -> None:
+        """Count the rows. To be called in the transaction that is guarded.
+
+        Without `counting`, for statements that remove no rows themselves, rows are counted only
+        where a statement may cause others; if they are not, `check` must not be called.
+        """
 
     @abstractmethod
     def check(

@@ -83,7 +83,8 @@ def parse(url: str | URL | Path) -> URL:
     if parsed.drivername == backend or _is_async(parsed):
         if parsed.drivername.endswith("+asyncpg"):
             parsed = parsed.set(query=_psycopg_options(parsed.query))
-        parsed = parsed.set(drivername=SYNC[known])
+        if parsed.drivername != SYNC[known]:
+            parsed = parsed.set(drivername=SYNC[known])
     parsed = _by_path(parsed) if known == "sqlite" else _plain(parsed, known)
     if parsed.port is not None and not 0 < parsed.port <= LARGEST_PORT:
         raise AddressInvalid(f"A port is a number from 1 to {LARGEST_PORT}.")

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from headway.execution.statements import SentStatements, attach_sent
 from headway.isolation.running import from_outside
 from headway.plan import plans
 from headway.plan.plans import Direction, Plan
-from headway.scripts.environment import Mode
+from headway.scripts.environment import Environment, Mode
 from headway.scripts.project import ScriptProject
 from headway.types import Outcome, Position, Status
 
@@ -53,9 +54,8 @@ class Move:
 
         Raises a HeadwayError with the reason; then the database is unchanged if it can be.
         """
-        path = self.address.path
-        lent = self.address.engine or self.address.connection  # it has the file open
-        is_new = path is not None and not path.exists() and lent is None
+        path, lent = self.path, self.address.is_lent  # then it has the file open
+        is_new = path is not None and not path.exists() and not lent
         try:
             with held(self.address, self.policy, self.waiting) as raw:
                 return self._moved(raw)
@@ -64,9 +64,19 @@ class Move:
                 path.unlink()  # connecting made it, and nothing came into it
             raise
 
+    @cached_property
+    def path(self) -> Path | None:
+        """The file of a SQLite database."""
+        return self.address.path
+
+    @cached_property
+    def environment(self) -> Environment:
+        """How env.py is used here. First asked under the lock, which may have been waited for."""
+        return self.project.environment_of(self.address, self.x)
+
     def _moved(self, raw: Raw) -> Outcome:
         began = time.monotonic()
-        table = verdict.version_table(self.project, self.address, self.x)
+        table = verdict.version_table_of(self.environment, self.address)
         status = self._status(raw, table)
         current = status.current
         if self.expected and self.expected.current != current:
@@ -103,9 +113,8 @@ class Move:
 
     def _refuse_read_only(self) -> None:
         """Raise DatabaseReadOnly before the first statement would fail."""
-        path = self.address.path
-        if path and path.exists() and not os.access(path, os.W_OK):
-            raise DatabaseReadOnly(f"{path} cannot be written. Nothing was changed.")
+        if self.path and not os.access(self.path, os.W_OK) and self.path.exists():
+            raise DatabaseReadOnly(f"{self.path} cannot be written. Nothing was changed.")
 
     def _refusal(self, status: Status) -> HeadwayError | None:
         """Why the database must not be migrated; None if it may.
@@ -172,7 +181,7 @@ class Move:
         return found if found is None or found.files.hold() else None
 
     def _cannot_replay(self, current: tuple[str, ...], steps: list[Any]) -> str | None:
-        environment = self.project.environment_of(self.address, self.x)
+        environment = self.environment
         reasons = {
             "replaying is switched off": not self.policy.replay or self.listener is not None,
             "a stamp runs nothing": self.direction is Direction.STAMP,

@@ -6,6 +6,7 @@ in other places without a database, while what the revisions read is watched (se
 depends on its database, on the moment or on its surroundings goes on being run as Python.
 """
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,10 +30,14 @@ from headway.isolation.isolated import isolated
 from headway.plan.announced import Announced, announced_by
 from headway.proof.proof import Rendering, reads_of, renderings
 
-# What cannot take a row away: the guard need not count after these.
+# What takes no row away itself: the guard need not count after these, unless something reacts.
 HARMLESS = re.compile(
     r"\s*(CREATE|INSERT INTO|ALTER TABLE \S+ ADD|UPDATE \S*alembic_version)", re.IGNORECASE
 )
+REACTS = re.compile(r"\s*CREATE\b.*\b(TRIGGER|REPLACE)\b", re.IGNORECASE | re.DOTALL)
+"""What makes something that may react to them."""
+REFERS = re.compile(r"REFERENCES|WRITABLE_SCHEMA|SQLITE_(MASTER|SCHEMA)", re.IGNORECASE)
+"""What makes a foreign key, or writes a schema in another way."""
 MAY_DEPEND = "it may depend on the database, the moment or its surroundings"
 MOST_STATEMENTS = 10_000
 MOST_CHARACTERS = 32_000_000
@@ -71,6 +76,16 @@ class Recording:
     """Why the run cannot be replayed; None if it can."""
     files: Files = field(default_factory=Files)
     """Other files that the revisions read: if one changes, the recording is void."""
+
+    @cached_property
+    def may_lose_rows(self) -> bool:
+        """True if rows have to be counted for any of it."""
+        return any(step.may_lose_rows for step in self.steps)
+
+    @cached_property
+    def refers(self) -> bool:
+        """True if any of it may make a foreign key."""
+        return any(REFERS.search(one.sql) for step in self.steps for one in step.statements)
 
     @cached_property
     def readable(self) -> tuple[str, ...]:
@@ -199,12 +214,16 @@ class Recorder:
         steps = tuple(map(self._recorded, self.names, self.steps))
         return Recording(steps=steps, versions=versions, files=reads.files)
 
+    @cached_property
+    def _reacts(self) -> bool:
+        return any(REACTS.match(one.sql) for step in self.steps for one in step)
+
     def _recorded(self, name: str, statements: list[Statement]) -> Recorded:
         script = self.job.project.directory.get_revision(name)
         return Recorded(
             revision=name,
             statements=tuple(statements),
-            may_lose_rows=not all(HARMLESS.match(one.sql) for one in statements),
+            may_lose_rows=self._reacts or not all(HARMLESS.match(one.sql) for one in statements),
             announced=announced_by(script.module),
             script=script.path,
         )
@@ -216,14 +235,19 @@ def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | N
     Raises DatabaseMoved, with all of it rolled back, if the version was changed meanwhile.
     """
     sent: list[str] = []
-    with attach_sent(lambda: readable(sent)), dialect.replaying(raw, recording.versions) as rows:
+    counting = recording.may_lose_rows
+    with (
+        attach_sent(lambda: readable(sent)),
+        dialect.replaying(raw, recording.versions, counting=counting) as rows,
+        contextlib.closing(raw.cursor()) as cursor,
+    ):
         for number, step in enumerate(recording.steps, 1):
             if on_step:
                 on_step(number, len(recording.steps), step.revision)
             try:
                 for one in step.statements:
                     sent.append(one.sql)
-                    _execute(raw, one, step.revision)
+                    _execute(cursor, one, step.revision)
             except DatabaseMoved:
                 raise
             except Exception as error:
@@ -231,7 +255,7 @@ def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | N
                 raise explained(
                     error, names=names, failed=number - 1, done=(), stays=None
                 ) from error
-            if rows and step.may_lose_rows:
+            if rows and (step.may_lose_rows or rows.reacts):
                 rows.check(
                     step.revision,
                     announced=step.announced.rows,
@@ -239,12 +263,11 @@ def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | N
                     statements=[one.sql for one in step.statements],
                     script=step.script,
                 )
-        if rows:
+        if rows and (rows.refers or recording.refers):
             rows.finish()
 
 
-def _execute(raw: Raw, statement: Statement, revision: str) -> None:
-    cursor = raw.cursor()
+def _execute(cursor: Any, statement: Statement, revision: str) -> None:
     cursor.execute(statement.sql, statement.parameters)
     if statement.moves and cursor.rowcount != 1:
         raise DatabaseMoved(

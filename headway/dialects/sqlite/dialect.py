@@ -211,12 +211,14 @@ class Sqlite(Dialect):
         yield SqliteRowGuard(dbapi_connection(connection), versions)
 
     @contextmanager
-    def replaying(self, raw: Raw, versions: VersionTable = VERSIONS) -> Iterator[RowGuard | None]:
+    def replaying(
+        self, raw: Raw, versions: VersionTable = VERSIONS, *, counting: bool = True
+    ) -> Iterator[RowGuard | None]:
         raw.execute("PRAGMA foreign_keys=OFF")
         raw.execute("BEGIN IMMEDIATE")
         try:
             guard = SqliteRowGuard(raw, versions)
-            guard.start()
+            guard.start(counting=counting)
             yield guard
             raw.execute("COMMIT")
         except BaseException:

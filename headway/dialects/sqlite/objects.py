@@ -6,10 +6,11 @@ triggers, nor an index on an expression, nor much of what is said inside of the 
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from headway import history
 from headway.dialects.sqlite.ddl import Clause, IndexShape, TableShape, index_shape, table_shape
@@ -19,7 +20,7 @@ CANNOT_ASK = re.compile(r"no such (collation|function|module|tokenizer)|unknown 
 COPY = "_alembic_tmp_"
 QUERY = (
     "SELECT type, name, tbl_name, sql FROM main.sqlite_master "
-    "WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+    r"WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\_%' ESCAPE '\'"
 )
 NAME = r"(?:\"([^\"]+)\"|`([^`]+)`|\[([^\]]+)\]|'([^']+)'|([^\W\d]\w*))"
 DROPPED = re.compile(
@@ -43,8 +44,7 @@ CONSTRAINT_KINDS = {
 CONSTRAINT_DROPPED = re.compile(r"drop_constraint\(\s*(?:\w+\.)?(?:f\()?\s*[\"']([^\"']+)")
 
 
-@dataclass(frozen=True)
-class Object:
+class Object(NamedTuple):
     """One entry of `sqlite_master`."""
 
     kind: str
@@ -54,6 +54,9 @@ class Object:
 
 Schema = Mapping[str, Object]
 """Every object by its name."""
+
+Entry = tuple[str, str, str, str]
+"""A row of `sqlite_master`: the kind, the name, the table it stands on, and the statement."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,9 +132,18 @@ def _last(found: re.Match[str], number: int) -> str:
     return next(name for name in written if name).lower()
 
 
+def entries(driver: sqlite3.Connection) -> list[Entry]:
+    """The schema as it is now, row by row: a trigger may be called like a table."""
+    return driver.execute(QUERY).fetchall()
+
+
 def read(driver: sqlite3.Connection) -> dict[str, Object]:
-    """The schema as it is now."""
-    rows = driver.execute(QUERY).fetchall()
+    """The same by name."""
+    return by_name(entries(driver))
+
+
+def by_name(rows: Iterable[Entry]) -> dict[str, Object]:
+    """These rows as a schema."""
     return {name: Object(kind, table, sql) for kind, name, table, sql in rows}
 
 
