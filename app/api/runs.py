@@ -82,7 +82,7 @@ def csv(query: ExportQuery) -> Any:
 
 def _export(
     query: ExportQuery,
-    form: Callable[[Iterable[export.Row]], Iterator[str]],
+    form: Callable[[Iterable[export.RunRow]], Iterator[str]],
     mimetype: str,
 ) -> Response:
     rows = export.rows(access.actor(), **query.model_dump())

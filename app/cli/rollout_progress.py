@@ -36,7 +36,7 @@ STATES = ("running", "failed", "lost", "cancelled")
 class Screen(Protocol):
     """Where it is shown."""
 
-    def show(self, told: fleet.Progress) -> None:
+    def show(self, told: fleet.RolloutProgress) -> None:
         """Show how far it is now."""
 
     def warn(self, words: str) -> None:
@@ -58,7 +58,7 @@ def watch(actor: Actor, rollout_id: int, *, as_json: bool = False) -> Exit:
     return verdict(told)
 
 
-def verdict(told: fleet.Progress) -> Exit:
+def verdict(told: fleet.RolloutProgress) -> Exit:
     """What a rollout that has settled means to the shell."""
     failed = sum(wave.failed for wave in told.waves)
     if told.stage == Stage.SUCCEEDED:
@@ -68,7 +68,7 @@ def verdict(told: fleet.Progress) -> Exit:
     return Exit.OK if told.stage == Stage.UNDONE else Exit.FAILED
 
 
-def line(told: fleet.Progress) -> str:
+def line(told: fleet.RolloutProgress) -> str:
     """How far it is, in a line."""
     said = [told.stage]
     if told.undo:
@@ -86,7 +86,7 @@ def line(told: fleet.Progress) -> str:
     return ", ".join(said)
 
 
-def _goes_on(told: fleet.Progress) -> bool:
+def _goes_on(told: fleet.RolloutProgress) -> bool:
     if told.stage == Stage.PENDING:
         return told.rehearsal is not None and told.rehearsal.done < told.rehearsal.total
     return told.stage in (Stage.RUNNING, Stage.UNDOING)
@@ -114,7 +114,7 @@ def plain(value: Any) -> Any:
 # --- the loop ------------------------------------------------------------------------------------
 
 
-def _watched(actor: Actor, rollout_id: int, screen: Screen) -> fleet.Progress:
+def _watched(actor: Actor, rollout_id: int, screen: Screen) -> fleet.RolloutProgress:
     warned, heard = False, time.monotonic()
     while True:
         try:
@@ -149,7 +149,7 @@ def _leaving(rollout_id: int) -> Iterator[None]:
         raise SystemExit(INTERRUPTED) from error
 
 
-def _end(rollout_id: int, told: fleet.Progress) -> str:
+def _end(rollout_id: int, told: fleet.RolloutProgress) -> str:
     if told.stage == Stage.PENDING and not told.rehearsal:
         return f"Rollout {rollout_id} has not started: `flask rollouts start {rollout_id}`."
     said = [f"Rollout {rollout_id}: {line(told)}."]
@@ -170,7 +170,7 @@ def _end(rollout_id: int, told: fleet.Progress) -> str:
     return "\n".join(said)
 
 
-def _counts(told: fleet.Progress) -> dict[str, int]:
+def _counts(told: fleet.RolloutProgress) -> dict[str, int]:
     parts = [told.undo] if told.undo else list(told.waves)
     totals = {state: sum(getattr(part, state) for part in parts) for state in STATES}
     if not parts and told.rehearsal:
@@ -195,7 +195,7 @@ class JsonLines:
         self.rollout_id = rollout_id
         self.last = ""
 
-    def show(self, told: fleet.Progress) -> None:
+    def show(self, told: fleet.RolloutProgress) -> None:
         text = json.dumps({"id": self.rollout_id} | plain(told))
         if text != self.last:
             click.echo(text)
@@ -219,7 +219,7 @@ class Lines(JsonLines):
         self.said_at = 0.0
         self.known: object = None
 
-    def show(self, told: fleet.Progress) -> None:
+    def show(self, told: fleet.RolloutProgress) -> None:
         news = (told.stage, told.wave, told.reason, _counts(told).get("failed"))
         late = time.monotonic() - self.said_at >= QUIET_SECONDS
         text = line(told) + (f". {told.reason}" if told.reason else "")
@@ -243,7 +243,7 @@ class Bars:
         self.words = Text()
         self.live = Live(console=console, refresh_per_second=4)
 
-    def show(self, told: fleet.Progress) -> None:
+    def show(self, told: fleet.RolloutProgress) -> None:
         for wave in told.waves:
             self._bar(f"wave {wave.number}", wave)
         if told.undo:

@@ -209,7 +209,7 @@ def _show_preview(told: fleet.Preview, as_json: bool, *, sql: bool) -> None:
             click.echo(group.sql or f"-- no SQL: {group.why or 'nothing is sent'}")
 
 
-def _group(group: fleet.Group) -> tuple[str, ...]:
+def _group(group: fleet.PreviewGroup) -> tuple[str, ...]:
     steps = " ".join(step.revision for step in group.steps)
     return (
         *(f"{group.databases:,}", group.dialect or "?", group.current or "nothing"),

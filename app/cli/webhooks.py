@@ -42,7 +42,7 @@ webhooks = Group("webhooks", help="Addresses that are told what happened.")
     "--event",
     "events",
     multiple=True,
-    type=click.Choice([event.value for event in fleet.Happening]),
+    type=click.Choice([event.value for event in fleet.EventType]),
     help="What it is told; may be given again. All if none is.",
 )
 @as_json

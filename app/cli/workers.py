@@ -66,14 +66,14 @@ def list_(check: bool, as_json: bool, **query: Any) -> None:
 
 def _once() -> None:
     # Every `flask` command loads this module, and only one of them works.
-    from app.fleet.workers.worker import Hand, work_once  # noqa: PLC0415
+    from app.fleet.workers.worker import WorkerProcess, work_once  # noqa: PLC0415
     from app.processes.worker import quiet, stop_when_told  # noqa: PLC0415
 
     command_line()  # a catalog that is not at head would be waited for
     quiet()
     app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
     stop = stop_when_told()
-    hand = Hand(app, engine=fleet.EMBEDDED, state=boot.state, outdated=stop.set, chores=())
+    hand = WorkerProcess(app, engine=fleet.EMBEDDED, state=boot.state, outdated=stop.set, tasks=())
     hand.start()
     done = work_once(hand, stop)
     hand.end()

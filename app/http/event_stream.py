@@ -26,7 +26,7 @@ RETRY_MILLISECONDS = 1000
 LEAVING = "headway.leaving"
 """Set by the server in `app.extensions`: true once it was told to stop."""
 
-Shown = Callable[[watch.Seen], str]
+Shown = Callable[[watch.WatchedRollout], str]
 """What a face says of a rollout as it was seen, in one line; another line is another event."""
 
 
@@ -71,7 +71,7 @@ def follow(app: Flask, token: str, rollout_id: int, seen: str, shown: Shown) -> 
         time.sleep(POLL_SECONDS)
 
 
-def is_over(looked: watch.Seen, seen: str, shown: Shown) -> bool:
+def is_over(looked: watch.WatchedRollout, seen: str, shown: Shown) -> bool:
     """True if the client saw the end, and nothing has happened since."""
     return looked.settled and seen == _end_of(_tag_of(shown(looked)))
 
@@ -81,7 +81,7 @@ def _event(name: str, data: str, tag: str) -> str:
     return f"event: {name}\nid: {tag}\ndata: {data}\n\n"
 
 
-def _ended(looked: watch.Seen) -> str:
+def _ended(looked: watch.WatchedRollout) -> str:
     """Why nothing more comes."""
     return json.dumps({"stage": looked.progress.stage, "reason": looked.progress.reason})
 
@@ -96,7 +96,7 @@ def _end_of(tag: str) -> str:
     return f"{tag}-end"
 
 
-def _look(app: Flask, token: str, rollout_id: int) -> watch.Seen | None:
+def _look(app: Flask, token: str, rollout_id: int) -> watch.WatchedRollout | None:
     """None while the catalog is busy or away: it is asked again in a moment."""
     with suppress(CatalogBusy, DBAPIError, PoolTimeout), app.app_context():
         actor, _ = authenticate(token, request_id=None, ip=None)

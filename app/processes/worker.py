@@ -53,13 +53,13 @@ def work(app: Flask, stop: threading.Event, *, name: str | None, replaces: str |
     """Take runs and do them until told to stop."""
     # Only where it works: a boot in this process has no use for them.
     from app.fleet.workers import EMBEDDED  # noqa: PLC0415
-    from app.fleet.workers.worker import Hand, Loop  # noqa: PLC0415
+    from app.fleet.workers.worker import WorkerLoop, WorkerProcess  # noqa: PLC0415
 
-    hand = Hand(
+    hand = WorkerProcess(
         app, engine=EMBEDDED, name=name, replaces=replaces, state=boot.state, outdated=stop.set
     )
     hand.start()
-    Loop(hand, stop).run()
+    WorkerLoop(hand, stop).run()
     hand.end()
 
 

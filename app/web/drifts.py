@@ -41,7 +41,7 @@ def list_() -> str:
         ignored=ignored,
         project=project_id(),
         projects={one.id: one.name for one in known},
-        checked=fleet.checked(actor, project_id()),
+        checked=fleet.drift_coverage(actor, project_id()),
     )
 
 
@@ -96,7 +96,7 @@ def _page(in_project: int, said: str, refused: HeadwayError | None = None) -> st
 
 
 @bp.app_template_filter()
-def by_table(found: list[fleet.Differs]) -> dict[str, list[dict[str, Any]]]:
+def by_table(found: list[fleet.DatabaseDifference]) -> dict[str, list[dict[str, Any]]]:
     """Differences under the table that they are about, each with its sign and its words."""
     tables: dict[str, list[dict[str, Any]]] = {}
     for one in found:

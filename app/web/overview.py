@@ -10,7 +10,7 @@ from app.errors import InputInvalid
 from app.fleet import projects, rollouts, workers
 from app.fleet.reports import overview as fleet
 from app.fleet.reports import revision_chart
-from app.fleet.reports.overview import OfProject
+from app.fleet.reports.overview import ProjectOverview
 from app.fleet.reports.revision_chart import Chart
 from app.fleet.rollouts.progress import failed_of, progress
 from app.models import Stage
@@ -34,7 +34,7 @@ SECONDS = 15
 class Shown:
     """One project on this page."""
 
-    project: OfProject
+    project: ProjectOverview
     chart: Chart
     drawing: Drawing
 
@@ -70,7 +70,7 @@ def show() -> str:
     )
 
 
-def _drawn(project: OfProject, *, alone: bool) -> Shown:
+def _drawn(project: ProjectOverview, *, alone: bool) -> Shown:
     chart = revision_chart.chart(access.actor(), project.id)
     drawing = draw(chart, stood_on=50, limit=100) if alone else draw(chart, stood_on=8, limit=16)
     return Shown(project=project, chart=chart, drawing=drawing)

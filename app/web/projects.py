@@ -77,7 +77,7 @@ def show(project_id: int) -> str:
         counts=overview.overview(actor, project_id=project_id),
         chart=chart,
         drawing=drawing,
-        entries=revision_chart.entries(actor, project_id, shown),
+        entries=revision_chart.details_of(actor, project_id, shown),
         edited=revision_chart.edited(actor, project_id),
         missing=[row for row in missing if row.revision not in chart.nodes],
         folded=any(row.is_folded for row in drawing.rows),
@@ -140,7 +140,7 @@ def revision(project_id: int, revision: str) -> str:
         row=row,
         chart=chart,
         above=sorted(chart.children.get(row.revision, ())),
-        entry=revision_chart.entries(actor, project_id, [row.revision]).get(row.revision),
+        entry=revision_chart.details_of(actor, project_id, [row.revision]).get(row.revision),
         sql=[(NAMES[name], _sql(row, name)) for name in DIALECTS if name in row.sql],
         edits=[(old, _difference(old, new)) for new, old in pairwise([row, *former])],
     )

@@ -7,7 +7,7 @@ from math import ceil, sqrt
 from typing import Any
 
 from app.fleet.rollouts.gates import Check
-from app.fleet.rollouts.progress import Cells, Wave
+from app.fleet.rollouts.progress import RunStates, Wave
 from app.web.template_filters import lasted
 
 STATES = ("succeeded", "running", "lost", "failed", "cancelled", "pending")
@@ -109,7 +109,7 @@ def gate_marks(gate: dict[str, Any]) -> list[str]:
     return [mark for mark, value in given.items() if value]
 
 
-def grid(cells: Cells) -> Grid:
+def grid(cells: RunStates) -> Grid:
     """The cells in rows, those of one state as one path, however many there are."""
     columns = max(1, ceil(sqrt(len(cells.states) * ACROSS)))
     paths: dict[str, list[str]] = {}

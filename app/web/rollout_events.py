@@ -39,7 +39,7 @@ def events(rollout_id: int) -> Any:
     return response
 
 
-def shown(looked: watch.Seen) -> str:
+def shown(looked: watch.WatchedRollout) -> str:
     """Enough to see that something changed; what changed is on the page."""
     told = looked.progress
     rehearsed = told.rehearsal

@@ -11,9 +11,9 @@ from app.fleet import projects, runs, workers
 from app.fleet import rollouts as fleet
 from app.fleet.core.selectors import POSITIONS
 from app.fleet.databases import find_database
-from app.fleet.rollouts import preview, verbs
+from app.fleet.rollouts import allowed_actions, preview
 from app.fleet.rollouts.gates import Gate
-from app.fleet.rollouts.progress import Progress, cells, failed_of, progress, retrying
+from app.fleet.rollouts.progress import RolloutProgress, failed_of, progress, retrying, run_states
 from app.fleet.rollouts.windows import DAYS
 from app.models import Kind, Rollout, Stage, State
 from app.web import access, rollout_charts, rollout_form
@@ -148,9 +148,9 @@ def _as_it_goes(rollout: Rollout, *, held: bool) -> dict[str, Any]:
     done_at = rollout.wave_done_at if stage is Stage.SOAKING else None
     return {
         "progress": told,
-        "verbs": [
+        "actions": [
             (verb, WORDS[verb][0], verb in HEAVY)
-            for verb in verbs(actor, rollout)
+            for verb in allowed_actions(actor, rollout)
             if not (held and verb in BEGINS)
         ],
         "bars": rollout_charts.bars(told.waves, told.wave),
@@ -167,7 +167,7 @@ def _as_it_goes(rollout: Rollout, *, held: bool) -> dict[str, Any]:
     }
 
 
-def _grids(rollout: Rollout, told: Progress) -> list[tuple[Kind, rollout_charts.Grid]]:
+def _grids(rollout: Rollout, told: RolloutProgress) -> list[tuple[Kind, rollout_charts.Grid]]:
     """The databases as cells: as they are rehearsed, done, taken back; what goes on now first."""
     drawn = [Kind.UNDO] if told.undo else []
     if told.waves:
@@ -175,7 +175,7 @@ def _grids(rollout: Rollout, told: Progress) -> list[tuple[Kind, rollout_charts.
     elif told.rehearsal:
         drawn.append(Kind.REHEARSE)
     actor = access.actor()
-    return [(kind, rollout_charts.grid(cells(actor, rollout.id, kind))) for kind in drawn]
+    return [(kind, rollout_charts.grid(run_states(actor, rollout.id, kind))) for kind in drawn]
 
 
 @bp.get("/<int:rollout_id>/databases")
@@ -238,7 +238,7 @@ def act(rollout_id: int, verb: str) -> Any:
         verb=verb,
         word=WORDS[verb][0],
         heavy=verb in HEAVY,
-        open=verb in verbs(actor, rollout) and (foreseen is None or foreseen.is_possible),
+        open=verb in allowed_actions(actor, rollout) and (foreseen is None or foreseen.is_possible),
         progress=progress(actor, rollout_id),
         preview=foreseen,
         gate=rollout_charts.gate_words(rollout.gate),

@@ -151,14 +151,16 @@ def test_the_snapshots_that_are_there(fleet: Fleet) -> None:
 def test_differences_of_one_and_how_many_were_looked_at(fleet: Fleet) -> None:
     one, two = fleet.add("one"), fleet.add("two")
     fleet.add("three")
-    drift.check(one, [("extra index t1.ix", "DROP INDEX ix;"), ("missing column t1.name", None)])
-    drift.check(two, [])
+    drift.store_differences(
+        one, [("extra index t1.ix", "DROP INDEX ix;"), ("missing column t1.name", None)]
+    )
+    drift.store_differences(two, [])
     drift.ignore(ROOT, fleet.project_id, drift.digest_of("extra index t1.ix"), "wanted")
-    assert [(d.says, d.mend, d.ignored) for d in drift.differences_of(ROOT, one.id)] == [
+    assert [(d.says, d.fix_sql, d.ignored) for d in drift.differences_of(ROOT, one.id)] == [
         ("extra index t1.ix", "DROP INDEX ix;", "wanted"),
         ("missing column t1.name", None, None),
     ]
-    told = drift.checked(ROOT, fleet.project_id)
+    told = drift.drift_coverage(ROOT, fleet.project_id)
     assert (told.databases, told.checked, told.drifted) == (3, 2, 1)
     everywhere, _ = drift.list_groups(ROOT, None, limit=9)
     assert {(one.says, one.project_id) for one in everywhere} == {

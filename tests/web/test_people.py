@@ -31,7 +31,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits: neither for the limiter, nor for hashes as slow as they should be."""
     limiter.reset()
     monkeypatch.setattr(passwords, "hasher", PasswordHasher(time_cost=1, memory_cost=64))
-    passwords._nobodys.cache_clear()
+    passwords._dummy_hash.cache_clear()
 
 
 def somebody(name: str, role: Role = Role.VIEWER, password: str | None = RIGHT) -> Account:

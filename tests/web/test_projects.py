@@ -16,12 +16,12 @@ from app.models import (
     Database,
     Difference,
     Event,
+    PositionCount,
     Project,
     Revision,
     Role,
     Rollout,
     Run,
-    Standing,
     Worker,
 )
 from tests.fleet.fleets import ME, ROOT, Fleet, broken, fresh
@@ -39,7 +39,7 @@ def only_the_shop(fleet: Fleet) -> Iterator[None]:
     yield
     fresh()
     with db.engine.begin() as connection:
-        for model in (Run, Rollout, Difference, Standing, Database):
+        for model in (Run, Rollout, Difference, PositionCount, Database):
             connection.execute(sa.delete(model))
         connection.execute(sa.delete(Project).where(Project.id != fleet.project_id))
         connection.execute(sa.delete(Revision))
@@ -130,7 +130,7 @@ def test_what_is_wrong_is_on_the_first_page(fleet: Fleet, viewer: Browser) -> No
     broken(fleet, members[1])
     rollout = fleet.start(waves=["100%"], title="to the third")
     fleet.drain()
-    drift.check(members[0], [("extra index t1.ix", "DROP INDEX ix;")])
+    drift.store_differences(members[0], [("extra index t1.ix", "DROP INDEX ix;")])
     fresh()
     page = viewer.get("/").text
     assert "halted" in page

@@ -15,7 +15,7 @@ from app.errors import DatabaseNotFound, InputInvalid
 from app.extensions import db, limiter
 from app.fleet import databases, rollouts
 from app.fleet.accounts import tokens
-from app.fleet.rollouts import OPERATIONS, VERBS, progress, verbs
+from app.fleet.rollouts import ACTIONS, OPERATIONS, allowed_actions, progress
 from app.fleet.rollouts.gates import Check
 from app.http import event_stream
 from app.models import Database, Kind, Role, Rollout, Run, Stage, State
@@ -467,15 +467,15 @@ def test_what_is_offered_is_what_is_taken(place: Place) -> None:
     for step in steps:
         rollout = rollouts.get_rollout(ROOT, made.id)
         seen.add(rollout.stage)
-        offered = verbs(actor, rollout)
+        offered = allowed_actions(actor, rollout)
         if step == "drain":
             place.fleet.drain()
             continue
         assert step in offered
         use_cases[step](actor, made.id)
-    assert verbs(actor, rollouts.get_rollout(ROOT, made.id)) == ()
+    assert allowed_actions(actor, rollouts.get_rollout(ROOT, made.id)) == ()
     assert seen >= {"pending", "running", "paused", "succeeded", "undoing"}
-    assert set(VERBS) == set(Stage)
+    assert set(ACTIONS) == set(Stage)
 
 
 # --- one, live -------------------------------------------------------------------------------
@@ -599,7 +599,7 @@ def covered(path: str) -> set[tuple[int, int]]:
 @pytest.mark.parametrize("count", [1, 2, 7, 40, 997, 10_000])
 def test_every_database_has_its_cell(count: int) -> None:
     states = tuple(rollout_charts.STATES[(n * n // 11) % 6 if n % 5 else 0] for n in range(count))
-    grid = rollout_charts.grid(progress.Cells(states=states, each=1, total=count))
+    grid = rollout_charts.grid(progress.RunStates(states=states, each=1, total=count))
     places = {state: set[tuple[int, int]]() for state in grid.paths}
     for n, state in enumerate(states):
         places[state].add((n % grid.columns, n // grid.columns))
@@ -617,7 +617,7 @@ def test_of_more_than_can_be_read_a_cell_shows_what_matters(
     number = place.asks(ada, label, waves="100%", failures="1")
     press(ada, f"/rollouts/{number}/start")
     place.fleet.drain()
-    found = progress.cells(ROOT, number)
+    found = progress.run_states(ROOT, number)
     assert (found.each, found.total) == (2, 7)
     assert found.states == ("succeeded", "failed", "succeeded", "succeeded")
     assert "One cell is 2 databases" in words(ada.get(f"/rollouts/{number}").text)

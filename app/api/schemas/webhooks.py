@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from app.api.schemas.common import AFTER, LARGEST_EVENT, In, Name, Out, Page
-from app.fleet.webhooks import LONGEST_URL, Happening
+from app.fleet.webhooks import LONGEST_URL, EventType
 from app.fleet.webhooks.deliveries import DeliveryState
 
 PORT = r"(:([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}))?"
@@ -23,7 +23,7 @@ class WebhookIn(In):
         examples=["https://example.org/hook"],
         description="http or https. It may hold a token: it is a secret, and not shown again.",
     )
-    events: list[Happening] | None = Field(
+    events: list[EventType] | None = Field(
         None, description="What it is told; all of them if it is not there or empty."
     )
 

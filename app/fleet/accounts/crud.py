@@ -43,7 +43,7 @@ def create_account(
             session.flush()
             request.remember(session, account.id)
             audit.record(
-                session, actor, "account.created", ("account", account.id), **_plain(values)
+                session, actor, "account.created", ("account", account.id), **_json_values(values)
             )
         return account
 
@@ -111,7 +111,7 @@ def change_account(
         before = {name: getattr(account, name) for name in values}
         changed = {name: value for name, value in values.items() if before[name] != value}
         if changed.keys() & {"role", "disabled"}:
-            _allow_standing(session, actor, account)
+            _require_may_change_access(session, actor, account)
         if "email" in changed and actor.id != account.id and account.role == actor.role:
             # Who has the address signs in: nobody becomes one of their equals by changing it.
             actor.require("accounts.set_role")
@@ -124,7 +124,7 @@ def change_account(
                 actor,
                 "account.changed",
                 ("account", account.id),
-                **_plain({name: [before[name], value] for name, value in changed.items()}),
+                **_json_values({name: [before[name], value] for name, value in changed.items()}),
             )
     return account
 
@@ -159,7 +159,7 @@ def _find(session: CatalogSession, account_id: int, version: int | None = None) 
     return account
 
 
-def _allow_standing(session: CatalogSession, actor: Actor, account: Account) -> None:
+def _require_may_change_access(session: CatalogSession, actor: Actor, account: Account) -> None:
     actor.require("accounts.set_role")
     if actor.id == account.id:
         raise RoleInsufficient("Nobody changes their own role, or disables it. Ask another admin.")
@@ -179,7 +179,7 @@ def _with_origin(actor: Actor, values: dict[str, Any], country: str | None) -> d
     return values | {"ip_source": actor.ip, "location": values.get("location") or country}
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
+def _json_values(values: dict[str, Any]) -> dict[str, Any]:
     """Values as JSON can hold them: dates as text."""
 
     def one(value: Any) -> Any:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.extensions import db
 from app.fleet.core.transactions import CatalogSession
-from app.models import Database, Rollout, Stage, Standing
+from app.models import Database, PositionCount, Rollout, Stage
 from headway.types import Look, Position
 
 Place = tuple[int, str, str]
@@ -19,7 +19,7 @@ Place = tuple[int, str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Count:
+class DatabaseCount:
     """So many databases of a project stand here."""
 
     project_id: int
@@ -50,18 +50,18 @@ def shift(
 
 def _add(session: CatalogSession, place: Place, delta: int) -> None:
     here = (
-        Standing.project_id == place[0],
-        Standing.position == place[1],
-        Standing.current == place[2],
+        PositionCount.project_id == place[0],
+        PositionCount.position == place[1],
+        PositionCount.current == place[2],
     )
-    more = update(Standing).where(*here).values(databases=Standing.databases + delta)
+    more = update(PositionCount).where(*here).values(databases=PositionCount.databases + delta)
     done = session.execute(more.execution_options(synchronize_session=False))
     if done.rowcount:  # type: ignore[attr-defined]
         return
     try:
         with session.begin_nested():
             session.execute(
-                insert(Standing).values(
+                insert(PositionCount).values(
                     project_id=place[0], position=place[1], current=place[2], databases=delta
                 )
             )
@@ -69,16 +69,16 @@ def _add(session: CatalogSession, place: Place, delta: int) -> None:
         session.execute(more.execution_options(synchronize_session=False))
 
 
-def counts(project_id: int | None = None) -> list[Count]:
+def counts(project_id: int | None = None) -> list[DatabaseCount]:
     """Where the databases of one project, or of all, stand."""
-    query = select(Standing).where(Standing.databases != 0)
+    query = select(PositionCount).where(PositionCount.databases != 0)
     if project_id is not None:
-        query = query.where(Standing.project_id == project_id)
+        query = query.where(PositionCount.project_id == project_id)
     found = db.session.scalars(
-        query.order_by(Standing.project_id, Standing.position, Standing.current)
+        query.order_by(PositionCount.project_id, PositionCount.position, PositionCount.current)
     )
     return [
-        Count(
+        DatabaseCount(
             project_id=one.project_id,
             position=one.position or "unknown",
             current=one.current,
@@ -99,15 +99,21 @@ def at_revisions(project_id: int) -> dict[str, int]:
 
 def recount(session: CatalogSession, projects: Sequence[int]) -> None:
     """Count these projects' databases anew: after many were changed at once."""
-    session.execute(delete(Standing).where(Standing.project_id.in_(projects)))
+    session.execute(delete(PositionCount).where(PositionCount.project_id.in_(projects)))
     groups = (
         select(Database.project_id, Database.position, Database.current, func.count())
         .where(Database.project_id.in_(projects), Database.retired_at.is_(None))
         .group_by(Database.project_id, Database.position, Database.current)
     )
     session.execute(
-        insert(Standing).from_select(
-            [Standing.project_id, Standing.position, Standing.current, Standing.databases], groups
+        insert(PositionCount).from_select(
+            [
+                PositionCount.project_id,
+                PositionCount.position,
+                PositionCount.current,
+                PositionCount.databases,
+            ],
+            groups,
         )
     )
 

@@ -83,8 +83,8 @@ class Selector:
         if self.ids is not None:
             found.append(Database.id.in_(self.ids))
         if self.positions:
-            said = ["" if position == "unknown" else position for position in self.positions]
-            found.append(Database.position.in_(said))
+            positions = ["" if position == "unknown" else position for position in self.positions]
+            found.append(Database.position.in_(positions))
         found += [_labelled(name, value) for name, value in self.labels.items()]
         if self.search:
             pattern = func.lower(_pattern(self.search))  # by the catalog, as `sought` was made

@@ -131,14 +131,14 @@ def _code(error: DBAPIError) -> object:
 
 
 def _translate(error: DBAPIError) -> None:
-    said = str(error.orig)
+    message = str(error.orig)
     if isinstance(error, IntegrityError):
         for names, (refusal, words) in TAKEN.items():
-            if any(name in said for name in names):
+            if any(name in message for name in names):
                 raise refusal(words) from error
-        if "foreign key" in said.lower() and "project" in said:
+        if "foreign key" in message.lower() and "project" in message:
             raise ProjectNotFound("The project was deleted in this very moment.") from error
-        if "foreign key" in said.lower():
+        if "foreign key" in message.lower():
             raise AccountNotFound("The account was deleted in this very moment.") from error
     elif is_contended(error):
         raise CatalogBusy("Others change the same at once. Try again in a moment.") from error

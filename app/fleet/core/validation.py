@@ -30,19 +30,19 @@ def fitting(model: type[Base], values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def quoted(said: str) -> str:
+def quoted(text: str) -> str:
     """What somebody typed, to be said again; not where it may be a URL with its password."""
-    return "This" if "://" in said or "@" in said else repr(said)
+    return "This" if "://" in text or "@" in text else repr(text)
 
 
-def address(said: str) -> str | None:
+def address(text: str) -> str | None:
     """An e-mail address as it is kept: trimmed, in lower case; None for an empty one."""
-    if not said.strip():
+    if not text.strip():
         return None
     try:
-        return validate_email(said.strip(), check_deliverability=False).normalized.lower()
+        return validate_email(text.strip(), check_deliverability=False).normalized.lower()
     except EmailNotValidError as error:
-        raise InputInvalid(f"{said.strip()!r} is no e-mail address: {error}") from error
+        raise InputInvalid(f"{text.strip()!r} is no e-mail address: {error}") from error
 
 
 def _check(name: str, value: str, longest: int | None) -> None:
@@ -86,8 +86,8 @@ def labels_of(labels: Mapping[str, str | None]) -> dict[str, str | None]:
     return dict(labels)
 
 
-def strategy_of(said: str) -> str:
+def strategy_of(value: str) -> str:
     """`wave` or `on_open`. Raises InputInvalid."""
-    if said not in list(Strategy):
-        raise InputInvalid(f"There is no strategy {said!r}. There are: {', '.join(Strategy)}.")
-    return str(said)
+    if value not in list(Strategy):
+        raise InputInvalid(f"There is no strategy {value!r}. There are: {', '.join(Strategy)}.")
+    return str(value)

@@ -12,26 +12,26 @@ from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.isolation.remote import RemoteDatabase
 from app.models import Database, Difference, Ignored, Project
 
-Found = tuple[str, str | None]
+FoundDifference = tuple[str, str | None]
 """What differs, in words, and the SQL that would mend it."""
 
 
-TOLD = 20
+MOST_NAMED = 20
 """So many differences are named in an announcement."""
 
 
-def look_at(database: Database, member: RemoteDatabase) -> int:
+def compare_and_store(database: Database, member: RemoteDatabase) -> int:
     """Compare a database with what its revisions make, and keep what differs.
 
     How many differences, without those that are ignored. For workers: the project's revisions are
     run on an empty database of the same kind.
     """
     drift = member.check()
-    return check(database, list(zip(drift.differences, drift.mends, strict=True)))
+    return store_differences(database, list(zip(drift.differences, drift.mends, strict=True)))
 
 
 @repeated
-def check(database: Database, found: Sequence[Found]) -> int:
+def store_differences(database: Database, found: Sequence[FoundDifference]) -> int:
     """Keep what a check found of a database, in place of what the last one did.
 
     How many differences, without those that are ignored. `drift.found` is announced where there
@@ -86,7 +86,7 @@ def _announce(session: CatalogSession, database_id: int, fresh: Sequence[str], c
         "project": {"id": row[1], "name": row[2]},
         "database": {"id": database_id, "name": row[0]},
         "differences": count,
-        "new": list(fresh[:TOLD]),
+        "new": list(fresh[:MOST_NAMED]),
     }
     webhooks.announce(session, "drift.found", body)
 

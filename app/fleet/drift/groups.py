@@ -22,7 +22,7 @@ HEX = re.compile(r"[0-9a-f]{1,64}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mend:
+class Fix:
     """The SQL that would take a difference away, on one kind of database."""
 
     dialect: str | None
@@ -30,14 +30,14 @@ class Mend:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class DifferenceGroup:
     """One difference, and how many databases share it."""
 
     project_id: int
     digest: str
     says: str
     databases: int
-    mends: tuple[Mend, ...]
+    mends: tuple[Fix, ...]
     ignored: Ignored | None
 
 
@@ -52,7 +52,7 @@ def list_groups(
     after: int | None = None,
     ignored: bool | None = None,
     digest: str | None = None,
-) -> tuple[list[Group], int | None]:
+) -> tuple[list[DifferenceGroup], int | None]:
     """The differences of a project, or of each; those that most databases share first.
 
     The second is what comes next: `after` is how many came before. `ignored` is for those that
@@ -81,25 +81,25 @@ def list_groups(
     return found, start + limit if len(rows) > limit else None
 
 
-def _groups(rows: Sequence[Any]) -> list[Group]:
+def _groups(rows: Sequence[Any]) -> list[DifferenceGroup]:
     ids, digests = {row.project_id for row in rows}, {row.digest for row in rows}
-    mends: dict[tuple[int, str], list[Mend]] = {}
+    fixes: dict[tuple[int, str], list[Fix]] = {}
     here = (Difference.project_id, Difference.digest, Database.dialect)
     query = select(*here, func.min(Difference.mend))
     query = query.join(Database, Database.id == Difference.database_id)
     query = query.where(Difference.project_id.in_(ids), Difference.digest.in_(digests))
     query = query.where(Difference.mend.is_not(None)).group_by(*here).order_by(Database.dialect)
     for project_id, digest, dialect, sql in db.session.execute(query):
-        mends.setdefault((project_id, digest), []).append(Mend(dialect=dialect, sql=str(sql)))
+        fixes.setdefault((project_id, digest), []).append(Fix(dialect=dialect, sql=str(sql)))
     marks = select(Ignored).where(Ignored.project_id.in_(ids), Ignored.digest.in_(digests))
     accepted = {(one.project_id, one.digest): one for one in db.session.scalars(marks)}
     return [
-        Group(
+        DifferenceGroup(
             project_id=row.project_id,
             digest=row.digest,
             says=row.says,
             databases=row.many,
-            mends=tuple(mends.get((row.project_id, row.digest), ())),
+            mends=tuple(fixes.get((row.project_id, row.digest), ())),
             ignored=accepted.get((row.project_id, row.digest)),
         )
         for row in rows
@@ -254,19 +254,19 @@ MOST = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class Differs:
+class DatabaseDifference:
     """One difference of a database."""
 
     digest: str
     says: str
-    mend: str | None
+    fix_sql: str | None
     """The SQL that would take it away; None where there is none."""
     ignored: str | None
     """Why it is accepted; None if it counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked:
+class DriftCoverage:
     """How far drift was looked for."""
 
     databases: int
@@ -274,7 +274,7 @@ class Checked:
     drifted: int
 
 
-def differences_of(actor: Actor, database_id: int) -> list[Differs]:
+def differences_of(actor: Actor, database_id: int) -> list[DatabaseDifference]:
     """What the last check of a database found, in the order of the words; at most 500."""
     actor.require("databases.read")
     accepted = and_(
@@ -288,12 +288,12 @@ def differences_of(actor: Actor, database_id: int) -> list[Differs]:
         .limit(MOST)
     )
     return [
-        Differs(digest=row.digest, says=row.says, mend=row.mend, ignored=row.reason)
+        DatabaseDifference(digest=row.digest, says=row.says, fix_sql=row.mend, ignored=row.reason)
         for row in db.session.execute(query)
     ]
 
 
-def checked(actor: Actor, project_id: int | None = None) -> Checked:
+def drift_coverage(actor: Actor, project_id: int | None = None) -> DriftCoverage:
     """How many databases of a project, or of all, were ever compared with their revisions."""
     actor.require("databases.read")
     here: list[ColumnElement[bool]] = [Database.retired_at.is_(None)]
@@ -306,4 +306,4 @@ def checked(actor: Actor, project_id: int | None = None) -> Checked:
             func.count(case((Database.drift > 0, 1))),
         ).where(*here)
     ).one()
-    return Checked(databases=row[0], checked=row[1], drifted=row[2])
+    return DriftCoverage(databases=row[0], checked=row[1], drifted=row[2])

@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from app.fleet.isolation.requests import Work
+from app.fleet.isolation.requests import Requests
 from headway.errors import DiskFull, HeadwayError, MigrationFailed, ScriptsUnreadable
 from headway.execution.failures import reason
 from headway.scripts.environment import PASSWORD
@@ -35,7 +35,7 @@ FIRST_TO_KILL = "600"
 MAIN, BESIDE = b"m", b"b"
 NO_ROOM = re.compile(r"disk is full|No space left on device|[Dd]isk full", re.ASCII)
 """What SQLite, PostgreSQL and MariaDB say."""
-READING = ("describe", "hear", "records", "sql")
+READING = ("describe", "environment_uses", "records", "sql")
 """Requests about the scripts themselves."""
 
 
@@ -52,7 +52,7 @@ class Channel:
                 name, arguments = self.connection.recv()
             except (EOFError, OSError):
                 return
-            answer = self._done(name, arguments)
+            answer = self._execute(name, arguments)
             try:
                 self.send(*answer)
             except OSError:  # whoever asked does not listen any more
@@ -72,33 +72,33 @@ class Channel:
         if error is not None:
             raise error
 
-    def _done(self, name: str, arguments: Sequence[Any]) -> tuple[str, object]:
+    def _execute(self, name: str, arguments: Sequence[Any]) -> tuple[str, object]:
         try:
-            return "done", getattr(Work(self), name)(*arguments)
+            return "done", getattr(Requests(self), name)(*arguments)
         except HeadwayError as error:
-            return "failed", _portable(_full(error) or error)
+            return "failed", _picklable(_as_disk_full(error) or error)
         except (Exception, SystemExit) as error:  # a project's code may raise anything
             log.exception("%s failed", name)
             if name in READING:
-                return "failed", ScriptsUnreadable(_in_words(error))
-            full = _full(error)
+                return "failed", ScriptsUnreadable(_describe_unreadable(error))
+            full = _as_disk_full(error)
             return "failed", full or MigrationFailed(f"{type(error).__name__}: {reason(error)}.")
 
 
-def _full(error: BaseException) -> DiskFull | None:
+def _as_disk_full(error: BaseException) -> DiskFull | None:
     """The same as an error of its own, where the cause is that there is no room."""
     cause: BaseException | None = error
     while cause is not None:
         if NO_ROOM.search(str(getattr(cause, "orig", None) or cause)):
-            said = str(error) if isinstance(error, HeadwayError) else f"{reason(error)}."
-            found = DiskFull(f"There is no room left where the database is. {said}")
-            found.sent = getattr(error, "sent", ())
-            return found
+            sentence = str(error) if isinstance(error, HeadwayError) else f"{reason(error)}."
+            disk_full = DiskFull(f"There is no room left where the database is. {sentence}")
+            disk_full.sent = getattr(error, "sent", ())
+            return disk_full
         cause = cause.__cause__ or cause.__context__
     return None
 
 
-def _portable(error: HeadwayError) -> HeadwayError:
+def _picklable(error: HeadwayError) -> HeadwayError:
     """The same, or what of it can travel."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301  # our own
@@ -109,12 +109,12 @@ def _portable(error: HeadwayError) -> HeadwayError:
     return error
 
 
-def _in_words(error: BaseException) -> str:
+def _describe_unreadable(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"A script ended the program ({error.code}). A revision must only define things."
     words = " ".join(str(error).split()).rstrip(".")
-    said = f"The scripts cannot be read: {type(error).__name__}: {words}."
-    return PASSWORD.sub(r"\1***@", said)
+    sentence = f"The scripts cannot be read: {type(error).__name__}: {words}."
+    return PASSWORD.sub(r"\1***@", sentence)
 
 
 def main() -> None:

@@ -8,18 +8,18 @@ from typing import Any
 
 from sqlalchemy import URL
 
-from app.fleet.isolation.pool import Silence
+from app.fleet.isolation.pool import TimedOut
 from headway.errors import HeadwayError
 from headway.types import Look
 
 
 @dataclass(frozen=True)
-class Place:
+class ScriptLocation:
     """Where a project's scripts are."""
 
     folder: str
     ini: str | None = None
-    beside: str | None = None
+    extra_folder: str | None = None
     """A folder with more revisions, from the register."""
 
 
@@ -27,7 +27,7 @@ class Place:
 class Version:
     """A project's scripts as they were when they were described."""
 
-    place: Place
+    place: ScriptLocation
     digest: str
 
 
@@ -47,14 +47,14 @@ class Facts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
+class EnvironmentUse:
     """How a project's env.py is used for one kind of database."""
 
     mode: str
     why: str
     options: Mapping[str, str | bool]
     """Those that change what SQL is made."""
-    unwritten: str | None
+    missing_offline: str | None
     """What a run has, and SQL that is only written has not."""
 
 
@@ -69,7 +69,7 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class ProbeResult:
     """What one look found."""
 
     at: datetime
@@ -78,4 +78,4 @@ class Seen:
     size: int | None = None
 
 
-Answer = Seen | Silence | HeadwayError
+Answer = ProbeResult | TimedOut | HeadwayError

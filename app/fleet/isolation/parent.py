@@ -39,8 +39,8 @@ AFTER_KILL_SECONDS = 5.0
 def call(
     name: str,
     *arguments: object,
-    beside: bool = False,
-    patience: float | None = None,
+    concurrent: bool = False,
+    timeout: float | None = None,
     answers: Mapping[str, Callback] = NOTHING,
 ) -> Any:
     """Have the child do something (`requests.Work`), and give what it gave.
@@ -50,15 +50,15 @@ def call(
     being migrated, and is asked once more where the process ended meanwhile. `answers` are
     for what it asks; what one raises is raised there, and comes back from there.
     """
-    if not beside:
+    if not concurrent:
         with _main, _child.channel(MAIN) as channel:
-            return _exchange(channel, name, arguments, answers, patience)
+            return _exchange(channel, name, arguments, answers, timeout)
     try:
         with _child.channel(BESIDE) as channel:
-            return _exchange(channel, name, arguments, answers, patience)
+            return _exchange(channel, name, arguments, answers, timeout)
     except ProcessEnded:
         with _child.channel(BESIDE) as channel:
-            return _exchange(channel, name, arguments, answers, patience)
+            return _exchange(channel, name, arguments, answers, timeout)
 
 
 def stream(name: str, *arguments: object) -> Iterator[tuple[str, Any]]:
@@ -96,20 +96,20 @@ class _Channel:
         try:
             self.connection.send(message)
         except OSError:
-            raise ProcessEnded(self.process.epitaph()) from None
+            raise ProcessEnded(self.process.describe_end()) from None
 
-    def receive(self, patience: float | None = None) -> tuple[str, Any]:
+    def receive(self, timeout: float | None = None) -> tuple[str, Any]:
         """The next message. Raises ProcessEnded."""
         try:
-            if patience is not None and not self.connection.poll(patience):
+            if timeout is not None and not self.connection.poll(timeout):
                 self.process.kill()
                 raise ProcessEnded(
-                    f"It was not done within {patience:g} s, and the process that ran the "
+                    f"It was not done within {timeout:g} s, and the process that ran the "
                     "project's code was ended."
                 )
             kind, value = self.connection.recv()
         except (EOFError, OSError):
-            raise ProcessEnded(self.process.epitaph()) from None
+            raise ProcessEnded(self.process.describe_end()) from None
         return kind, value
 
 
@@ -118,11 +118,11 @@ def _exchange(
     name: str,
     arguments: tuple[object, ...],
     answers: Mapping[str, Callback],
-    patience: float | None,
+    timeout: float | None,
 ) -> Any:
     channel.send((name, arguments))
     while True:
-        kind, value = channel.receive(patience)
+        kind, value = channel.receive(timeout)
         if kind == "failed":
             raise value
         if kind == "done":
@@ -147,12 +147,12 @@ class _Process:
         self.control, self.theirs = socket.socketpair()
         self.environment, self.arguments = _environment(), _arguments()
         # The kernel ends the child when the *thread* that started it ends.
-        threading.Thread(target=self._tend, name="project-process", daemon=True).start()
+        threading.Thread(target=self._start_and_wait, name="project-process", daemon=True).start()
         self.began.wait()
         if self.failure:
             raise self.failure
 
-    def _tend(self) -> None:
+    def _start_and_wait(self) -> None:
         """Start it, and stay until it has ended."""
         try:
             self.popen = subprocess.Popen(  # noqa: S603  # ourselves
@@ -179,14 +179,14 @@ class _Process:
                 socket.send_fds(self.control, [kind], [theirs.fileno()])
         except OSError:
             ours.close()
-            raise ProcessEnded(self.epitaph()) from None
+            raise ProcessEnded(self.describe_end()) from None
         return _Channel(Connection(ours.detach()), self)
 
     def kill(self) -> None:
         if self.popen:
             self.popen.kill()
 
-    def epitaph(self) -> str:
+    def describe_end(self) -> str:
         """How it ended, in a sentence."""
         self.ended.wait(AFTER_KILL_SECONDS)
         code = self.popen.returncode if self.popen else None

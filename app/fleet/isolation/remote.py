@@ -12,7 +12,14 @@ from typing import Any
 from sqlalchemy import URL
 
 from app.fleet.isolation import parent
-from app.fleet.isolation.messages import Answer, Facts, Heard, Place, Target, Version
+from app.fleet.isolation.messages import (
+    Answer,
+    EnvironmentUse,
+    Facts,
+    ScriptLocation,
+    Target,
+    Version,
+)
 from headway.connections.address import Address
 from headway.connections.session import Waiting
 from headway.execution.rehearsal import Rehearsal
@@ -30,14 +37,16 @@ CREATE_SECONDS = 300
 class RemoteProject:
     """The scripts of a project as they are now, or were when they were described."""
 
-    place: Place
+    place: ScriptLocation
     facts: Facts
 
     @classmethod
-    def at_place(cls, place: Place) -> "RemoteProject":
+    def at_place(cls, place: ScriptLocation) -> "RemoteProject":
         """Its scripts as its files are now. Raises ScriptsUnreadable."""
         known = _known.get(place)
-        fresh = parent.call("describe", place, known.facts.digest if known else None, beside=True)
+        fresh = parent.call(
+            "describe", place, known.facts.digest if known else None, concurrent=True
+        )
         if fresh is not None or known is None:
             known = _known[place] = cls(place, fresh)
         return known
@@ -78,9 +87,11 @@ class RemoteProject:
                 todo += self.facts.parents.get(name, ())
         return found
 
-    def hear(self, dialects: Collection[str], x: Mapping[str, str]) -> list[Heard]:
+    def environment_uses(
+        self, dialects: Collection[str], x: Mapping[str, str]
+    ) -> list[EnvironmentUse]:
         """How its env.py is used for each kind of database. Raises EnvironmentFailed."""
-        return parent.call("hear", self.version, tuple(dialects), dict(x))  # type: ignore[no-any-return]
+        return parent.call("environment_uses", self.version, tuple(dialects), dict(x))  # type: ignore[no-any-return]
 
     def records(self) -> tuple[Record, ...]:
         """Every revision, oldest first. Raises ScriptsUnreadable where one cannot be imported."""
@@ -90,11 +101,11 @@ class RemoteProject:
         """What each of these revisions sends to each kind of database."""
         return parent.call("sql", self.version, tuple(names), dict(x))  # type: ignore[no-any-return]
 
-    def look(
+    def probe(
         self,
-        asked: Sequence[tuple[int, str | None, URL]],
+        targets: Sequence[tuple[int, str | None, URL]],
         x: Mapping[str, str],
-        silent: dict[str, int],
+        timeouts: dict[str, int],
         seconds: float,
     ) -> Iterator[tuple[int, Answer]]:
         """Where many stand: each key once. Notes the servers that are silent.
@@ -102,12 +113,12 @@ class RemoteProject:
         Each is waited for so many seconds.
         """
         for kind, value in parent.stream(
-            "look", self.version, dict(x), list(asked), dict(silent), seconds
+            "probe", self.version, dict(x), list(targets), dict(timeouts), seconds
         ):
             if kind == "one":
                 yield value
             else:
-                silent.update(value)
+                timeouts.update(value)
 
     def at(
         self, database: str | URL, x: Mapping[str, str] | None = None, **policy: Any
@@ -131,11 +142,11 @@ class RemoteDatabase:
 
     def status(self) -> Look:
         """Where it stands: no lock, nothing written."""
-        return parent.call("do", self.target, "status", beside=True)  # type: ignore[no-any-return]
+        return parent.call("do", self.target, "status", concurrent=True)  # type: ignore[no-any-return]
 
     def wait_for_lock(self, seconds: float) -> None:
         """Come back once nobody migrates it. Raises DatabaseLocked after so long."""
-        parent.call("wait_for_lock", self.target, seconds, beside=True)
+        parent.call("wait_for_lock", self.target, seconds, concurrent=True)
 
     def upgrade(
         self,
@@ -157,8 +168,8 @@ class RemoteDatabase:
         self, way: Direction, to: str, on_step: OnStep | None, waiting: Waiting | None
     ) -> Outcome:
         answers: dict[str, parent.Callback] = {
-            "step": on_step or _nothing,
-            "waiting": waiting or _nothing,
+            "step": on_step or _ignore_callback,
+            "waiting": waiting or _ignore_callback,
         }
         return parent.call("move", self.target, way.value, to, answers=answers)  # type: ignore[no-any-return]
 
@@ -184,7 +195,7 @@ class RemoteDatabase:
 
     def create(self, target: str) -> Look:
         """Make the database itself, at a target; where it stands then."""
-        return parent.call("create", self.target, target, patience=CREATE_SECONDS)  # type: ignore[no-any-return]
+        return parent.call("create", self.target, target, timeout=CREATE_SECONDS)  # type: ignore[no-any-return]
 
     def query(self, query: str) -> tuple[bool, str] | None:
         """Whether the first value of a query is true, and how it is shown; None without a row."""
@@ -194,8 +205,8 @@ class RemoteDatabase:
         return parent.call("do", self.target, what, *arguments)
 
 
-def _nothing(*_: object) -> None:
+def _ignore_callback(*_: object) -> None:
     """Nobody wants to know."""
 
 
-_known: dict[Place, RemoteProject] = {}
+_known: dict[ScriptLocation, RemoteProject] = {}

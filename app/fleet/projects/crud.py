@@ -15,7 +15,7 @@ from app.fleet.core.paths import inside, settings
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import LARGEST_ID, fitting
-from app.fleet.isolation.messages import Place
+from app.fleet.isolation.messages import ScriptLocation
 from app.fleet.isolation.remote import RemoteProject
 from app.fleet.projects import discovery
 from app.models import Database, Loading, Project, Rollout
@@ -36,7 +36,7 @@ def create_project(
     """
     actor.require("projects.change")
     request = idempotency.Request(actor=actor, key=key, about=("projects", values))
-    values = _fit(values)
+    values = _validated(values)
 
     def make() -> Project:
         _require_places(values["location"], values.get("ini"))
@@ -91,7 +91,7 @@ def change_project(
     InputInvalid or NameTaken.
     """
     actor.require("projects.change")
-    values = _fit(values)
+    values = _validated(values)
     with writing() as session:
         project = _find(session, project_id, version)
         before = {name: getattr(project, name) for name in values}
@@ -105,8 +105,8 @@ def change_project(
             setattr(project, name, value)
         if changed:
             session.flush()
-            told = {name: [before[name], value] for name, value in changed.items()}
-            audit.record(session, actor, "project.changed", ("project", project.id), **told)
+            changes = {name: [before[name], value] for name, value in changed.items()}
+            audit.record(session, actor, "project.changed", ("project", project.id), **changes)
     return project
 
 
@@ -145,7 +145,7 @@ def scripts_of(project: Project) -> RemoteProject:
 
     Raises OutsideRoots or ScriptsUnreadable.
     """
-    scripts = RemoteProject.at_place(Place(*places_of(project)))
+    scripts = RemoteProject.at_place(ScriptLocation(*places_of(project)))
     for place in scripts.version_folders:
         inside(place, settings().project_roots, roots_of="PROJECT")
     return scripts
@@ -171,7 +171,7 @@ def _find(session: CatalogSession, project_id: int, version: int | None = None) 
     return project
 
 
-def _fit(values: dict[str, Any]) -> dict[str, Any]:
+def _validated(values: dict[str, Any]) -> dict[str, Any]:
     values = fitting(Project, values)
     name = values.get("name", "")
     if name.isdecimal() or "/" in name:
@@ -219,16 +219,16 @@ def _check_places(location: str, ini: str | None) -> tuple[Path, Path | None]:
 
 def _folder_of(location: str) -> Path:
     """Where `package:folder` is. Alembic would import the packages above it to find out."""
-    said = RESOURCE.fullmatch(location)
-    if not said or not is_resource(location):
+    match = RESOURCE.fullmatch(location)
+    if not match or not is_resource(location):
         return Path(location)
-    top, *below = said["package"].split(".")
+    top, *below = match["package"].split(".")
     try:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):
         spec = None
     for place in (spec.submodule_search_locations or []) if spec else []:
-        if (folder := Path(place, *below, said["folder"])).is_dir():
+        if (folder := Path(place, *below, match["folder"])).is_dir():
             return folder
     raise ScriptsUnreadable(f"There is no script directory {location}.")
 

@@ -14,7 +14,7 @@ from app.fleet.core.permissions import Actor
 from app.models import Project
 from app.settings import MIGRATIONS
 
-MOST_LOOKED_AT = 500
+MOST_FOLDERS = 500
 """Folders; the nearest to the roots first. A page waits for this."""
 OPTIONS = ("alembic.ini", "pyproject.toml")
 """A folder with one of these may name its script directory there."""
@@ -49,7 +49,7 @@ def found_below(folder: Path) -> Path | None:
 
 def _folders(roots: tuple[Path, ...]) -> Iterator[Path]:
     todo, seen = deque(Path(os.path.realpath(root)) for root in roots), 0
-    while todo and seen < MOST_LOOKED_AT:
+    while todo and seen < MOST_FOLDERS:
         folder = todo.popleft()
         seen += 1
         yield folder

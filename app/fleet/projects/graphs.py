@@ -62,7 +62,7 @@ def _remembered(project: Project, loaded_at: datetime) -> Known:
 
 def _read(project: Project, loaded_at: datetime) -> Known:
     rows = newest(project.id)
-    folders = project.heard.get("folders", [])
+    folders = project.environment_facts.get("folders", [])
 
     def order(row: Revision) -> tuple[int, str]:
         # Alembic's own: of branches side by side it takes the file that it finds first.
@@ -96,15 +96,15 @@ def _node(row: Revision) -> Node:
     )
 
 
-def names_something(known: Known, target: str) -> bool:
+def is_known_target(known: Known, target: str) -> bool:
     """True if a target is of any release: `r003`, `r003-1`, `shop@head`, `base`."""
     nodes = [*known.nodes.values(), *known.others.values()]
     branches = {label for node in nodes for label in node.labels}
     branch, _, name = target.rpartition("@")
     name = RELATIVE.sub("", name)
 
-    def is_known(said: str) -> bool:
-        return said in branches or any(node.id.startswith(said) for node in nodes)
+    def is_known(label_or_id: str) -> bool:
+        return label_or_id in branches or any(node.id.startswith(label_or_id) for node in nodes)
 
     is_there = name in ("", "base", "head", "heads") or is_known(name)
     return is_there and (not branch or is_known(branch))

@@ -14,7 +14,7 @@ from app.extensions import db
 from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.validation import LARGEST_ID, UNFIT
-from app.fleet.isolation.messages import Place
+from app.fleet.isolation.messages import ScriptLocation
 from app.fleet.isolation.remote import RemoteProject
 from app.fleet.projects import crud, graphs
 from app.fleet.projects.scripts import due, load
@@ -26,7 +26,7 @@ from headway.plan.risks import Risk
 from headway.plan.sql import note
 
 __all__ = [
-    "asking",
+    "data_dependent",
     "due",
     "ends",
     "get_revision",
@@ -79,7 +79,7 @@ def sql_of(
 ) -> str | None:
     """The SQL of these steps as one script, the way Alembic would write it.
 
-    None where a revision asks the database: `asking` tells which. `current` is where the
+    None where a revision asks the database: `data_dependent` tells which. `current` is where the
     database stands; without it, where the steps begin.
     """
     way = WAYS.get(kind)
@@ -94,18 +94,18 @@ def sql_of(
     project = db.session.get_one(Project, project_id)
     start = graph.start(names, way) if current is None else tuple(current)
     try:
-        return note(project.heard.get("unwritten")) + graph.sql(
+        return note(project.environment_facts.get("unwritten")) + graph.sql(
             graph.through(names, way, start),
             start,
             dialect=_dialect(dialect),
             texts={name: text or "" for name, text in texts.items()},
-            options=project.heard.get("options", {}),
+            options=project.environment_facts.get("options", {}),
         )
     except PreviewImpossible:
         return None
 
 
-def asking(steps: Sequence[Revision], dialect: str, kind: Kind) -> tuple[str, ...]:
+def data_dependent(steps: Sequence[Revision], dialect: str, kind: Kind) -> tuple[str, ...]:
     """The revisions among these whose SQL depends on what is in the database."""
     way = WAYS.get(kind, Direction.STAMP)
     texts = {} if way is Direction.STAMP else texts_of(steps, dialect, way)
@@ -147,7 +147,7 @@ def scripts_with(project: Project, needed: Collection[str]) -> RemoteProject:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         texts = {row.revision: row.script or "" for row in rows}
         register.keep(folder, texts)
-        place = Place(own.place.folder, own.place.ini, str(folder))
+        place = ScriptLocation(own.place.folder, own.place.ini, str(folder))
         known[key] = RemoteProject.at_place(place)
     return known[key]
 

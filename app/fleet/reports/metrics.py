@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from app.extensions import db
 from app.fleet.core.leases import clock
-from app.fleet.core.positions import Count, counts
+from app.fleet.core.positions import DatabaseCount, counts
 from app.fleet.core.selectors import POSITIONS
 from app.fleet.reports import run_counts
 from app.fleet.reports.run_counts import Tally
@@ -43,7 +43,7 @@ def measure() -> Measures:
     pending = select(func.count()).where(Delivery.state == DeliveryState.PENDING)
     return Measures(
         runs=_with_zeros(run_counts.runs()),
-        databases=_standing(here, names),
+        databases=_by_position(here, names),
         oldest_behind=_waiting(here, names, now),
         workers=db.session.scalar(select(func.count()).select_from(Worker).where(*alive)) or 0,
         rollouts=_staged(),
@@ -68,14 +68,16 @@ def _with_zeros(tally: Tally) -> Tally:
     )
 
 
-def _standing(here: Iterable[Count], names: dict[int, str]) -> Counter[tuple[str, str]]:
+def _by_position(here: Iterable[DatabaseCount], names: dict[int, str]) -> Counter[tuple[str, str]]:
     found = Counter({(name, position): 0 for name in names.values() for position in POSITIONS})
     for count in here:
         found[names[count.project_id], count.position] += count.databases
     return found
 
 
-def _waiting(here: Iterable[Count], names: dict[int, str], now: datetime) -> dict[str, float]:
+def _waiting(
+    here: Iterable[DatabaseCount], names: dict[int, str], now: datetime
+) -> dict[str, float]:
     """How long the oldest revision that somebody lacks has been known, by project."""
     since: dict[int, datetime] = {}
     behind = [count for count in here if count.position == Position.BEHIND]
@@ -99,8 +101,8 @@ def _first_seen(project_id: int) -> dict[str, datetime]:
     return {revision: _moment(at) for revision, at in db.session.execute(ordered)}
 
 
-def _moment(said: datetime) -> datetime:
-    return said if said.tzinfo else said.replace(tzinfo=UTC)
+def _moment(value: datetime) -> datetime:
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def _next(first_seen: dict[str, datetime], current: str) -> datetime | None:

@@ -16,7 +16,7 @@ from app.extensions import db
 from app.fleet import projects
 from app.fleet.core import positions as core_positions
 from app.fleet.core.permissions import Actor
-from app.fleet.core.positions import Count
+from app.fleet.core.positions import DatabaseCount
 from app.fleet.projects import graphs
 from app.models import Project, Revision, Rollout
 from headway.plan.graph import Node
@@ -83,7 +83,7 @@ class Chart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class RevisionDetails:
     """What the register tells of a revision beyond its place."""
 
     row: Revision
@@ -120,7 +120,7 @@ def chart(actor: Actor, project_id: int) -> Chart:
     )
 
 
-def entries(actor: Actor, project_id: int, names: Collection[str]) -> dict[str, Entry]:
+def details_of(actor: Actor, project_id: int, names: Collection[str]) -> dict[str, RevisionDetails]:
     """What the register tells of these revisions of a project that was read."""
     project = projects.get_project(actor, project_id)
     known = graphs.last_known(project)
@@ -138,7 +138,7 @@ def entries(actor: Actor, project_id: int, names: Collection[str]) -> dict[str, 
     found = {}
     for row in rows:
         rollout = by.get(row.rollout_id)
-        found[row.revision] = Entry(
+        found[row.revision] = RevisionDetails(
             row=row,
             texts=texts[row.revision],
             by_name=rollout.by_name if rollout else None,
@@ -188,7 +188,7 @@ def _texts(project: Project, names: Collection[str]) -> Counter[str]:
     return Counter({row.revision: row.texts for row in db.session.execute(query)})
 
 
-def _stands(counts: Iterable[Count]) -> dict[str, Stand]:
+def _stands(counts: Iterable[DatabaseCount]) -> dict[str, Stand]:
     found: dict[str, dict[str, int]] = defaultdict(dict)
     for count in counts:
         found[count.current][count.position] = count.databases

@@ -16,7 +16,7 @@ from headway.dialects import driver
 
 
 @dataclass(frozen=True)
-class InForce:
+class SettingInForce:
     """A setting as it is now, fit to be read by anybody."""
 
     variable: str
@@ -25,12 +25,14 @@ class InForce:
     """False where it is the default."""
 
 
-def settings_in_force(actor: Actor) -> list[InForce]:
+def settings_in_force(actor: Actor) -> list[SettingInForce]:
     """All settings. Of a secret only whether there is one, of an address all but its password."""
     actor.require("service.read")
     settings: Settings = current_app.extensions["headway"]
     return [
-        InForce(f"HEADWAY_{field.name.upper()}", *_shown(settings, field.name, _default(field)))
+        SettingInForce(
+            f"HEADWAY_{field.name.upper()}", *_displayed(settings, field.name, _default(field))
+        )
         for field in fields(Settings)
     ]
 
@@ -50,14 +52,14 @@ def _default(field: Any) -> Any:
     return field.default_factory() if field.default is MISSING else field.default
 
 
-def _shown(settings: Settings, name: str, default: Any) -> tuple[str, bool]:
+def _displayed(settings: Settings, name: str, default: Any) -> tuple[str, bool]:
     value = getattr(settings, name)
     if name in OWN_FILE and not value and settings.sqlite_path:
         return "its own, in a file beside the catalog", False
-    return (SHOW[name](value) if name in SHOW else _plain(value)), value != default
+    return (SHOW[name](value) if name in SHOW else _value_text(value)), value != default
 
 
-def _plain(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):

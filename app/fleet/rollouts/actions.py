@@ -27,7 +27,7 @@ def start_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> R
     def start(session: CatalogSession, rollout: Rollout) -> None:
         _expect(rollout, "start", Stage.PENDING)
         rollouts_start.start(session, rollout)
-        webhooks.announce(session, "rollout.started", advance.told(rollout))
+        webhooks.announce(session, "rollout.started", advance.announcement_of(rollout))
 
     return _change(actor, rollout_id, "started", start, key)
 
@@ -55,10 +55,10 @@ def resume_rollout(
         rollout.stage = _resumed(paused, to)
         rollout.reason, rollout.wave_done_at = None, None if not paused else rollout.wave_done_at
         if rollout.stage == Stage.UNDOING:
-            retries.again_back(session, rollout)
+            retries.retry_undo(session, rollout)
         elif skip_failed:
             retries.leave_out(session, rollout)
-        elif retries.again_forward(session, rollout):
+        elif retries.retry_failed(session, rollout):
             # Where a wave soaked or waited, it has something to do again.
             rollout.stage, rollout.wave_done_at = Stage.RUNNING, None
 
@@ -73,9 +73,9 @@ def retry_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> R
         if rollout.resumes_as == Stage.UNDOING:
             rollout.resumes_as = None
             rollout.stage, rollout.reason = Stage.UNDOING, None
-            retries.again_back(session, rollout)
+            retries.retry_undo(session, rollout)
             return
-        if not retries.again_forward(session, rollout):
+        if not retries.retry_failed(session, rollout):
             raise RolloutRefused(f"Nothing failed in rollout {rollout.id}.")
         rollout.stage, rollout.reason = Stage.RUNNING, None
         rollout.wave_done_at = rollout.finished_at = None
@@ -105,7 +105,7 @@ def undo_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> Ro
             raise RolloutRefused(f"A {rollout.kind} changes no revision: nothing to take back.")
         retries.cancel_pending(session, rollout)
         back = rollouts_undo.take_back(session, rollout, again=True)
-        back += retries.again_back(session, rollout)
+        back += retries.retry_undo(session, rollout)
         if not back and not retries.count(session, rollout, Run.state.in_(BEGUN)):
             raise RolloutRefused("No database was moved by it, or all were taken back.")
         rollouts_start.hold(session, rollout)
@@ -213,7 +213,7 @@ def _resumed(paused: bool, to: str | None) -> Stage:
     return Stage.UNDOING if to == Stage.UNDOING else Stage.RUNNING
 
 
-VERBS = {
+ACTIONS = {
     Stage.PENDING: ("start", "rehearse", "cancel"),
     Stage.RUNNING: ("pause", "cancel"),
     Stage.SOAKING: ("pause", "cancel", "undo"),
@@ -229,11 +229,11 @@ VERBS = {
 REHEARSED = (Kind.UPGRADE, Kind.DOWNGRADE)
 
 
-def verbs(actor: Actor, rollout: Rollout) -> tuple[str, ...]:
+def allowed_actions(actor: Actor, rollout: Rollout) -> tuple[str, ...]:
     """What this account can do to it at this stage; the use cases refuse all the rest."""
     if not actor.may("rollouts.change"):
         return ()
-    return tuple(verb for verb in VERBS[Stage(rollout.stage)] if _is_open(actor, rollout, verb))
+    return tuple(verb for verb in ACTIONS[Stage(rollout.stage)] if _is_open(actor, rollout, verb))
 
 
 def _is_open(actor: Actor, rollout: Rollout, verb: str) -> bool:

@@ -79,10 +79,10 @@ def finish(session: CatalogSession, rollout: Rollout, stage: Stage, reason: str 
         .execution_options(synchronize_session=False)
     )
     if rollout.started_at is not None:
-        webhooks.announce(session, ENDED[stage], told(rollout))
+        webhooks.announce(session, ENDED[stage], announcement_of(rollout))
 
 
-def told(rollout: Rollout) -> dict[str, object]:
+def announcement_of(rollout: Rollout) -> dict[str, object]:
     """What a webhook is told of a rollout."""
     return {
         "rollout": rollout.id,
@@ -117,7 +117,7 @@ def _halt_if_too_many(session: CatalogSession, rollout: Rollout) -> bool:
         f"{failed} failed in wave {rollout.wave + 1} of {len(rollout.sizes)}, "
         f"{allowed or 'none'} may. {_first_failure(session, *retries.latest(rollout))}"
     )
-    webhooks.announce(session, "rollout.halted", told(rollout))
+    webhooks.announce(session, "rollout.halted", announcement_of(rollout))
     return True
 
 
@@ -134,7 +134,7 @@ def _first_failure(session: CatalogSession, *runs: ColumnElement[bool]) -> str:
 
 def _step_on(session: CatalogSession, rollout: Rollout) -> None:
     if _goes_on(session, rollout, *retries.latest(rollout), Run.wave <= rollout.wave):
-        rollout.reason = windows.said(rollout.window, datetime.now(UTC))
+        rollout.reason = windows.closed_reason(rollout.window, datetime.now(UTC))
         return
     now = datetime.now(UTC)
     rollout.wave_done_at = rollout.wave_done_at or now
@@ -167,7 +167,7 @@ def _wait(session: CatalogSession, rollout: Rollout) -> None:
         f"Wave {rollout.wave + 1} is done. Another account than {rollout.by_name} has to approve "
         "the next one."
     )
-    webhooks.announce(session, "rollout.waiting", told(rollout))
+    webhooks.announce(session, "rollout.waiting", announcement_of(rollout))
 
 
 def _goes_on(session: CatalogSession, rollout: Rollout, *runs: ColumnElement[bool]) -> bool:
@@ -225,13 +225,13 @@ def _step_back(session: CatalogSession, rollout: Rollout) -> None:
     if rollout.resumes_as == Stage.HALTED:
         rollout.stage, rollout.resumes_as = Stage.HALTED, None
         rollout.reason = f"{rollout.reason or 'It halted.'} {left}"
-        webhooks.announce(session, "rollout.halted", told(rollout))
+        webhooks.announce(session, "rollout.halted", announcement_of(rollout))
     elif failed:
         rollout.stage, rollout.resumes_as, rollout.reason = Stage.HALTED, Stage.UNDOING, left
-        webhooks.announce(session, "rollout.halted", told(rollout))
+        webhooks.announce(session, "rollout.halted", announcement_of(rollout))
     else:
-        alone = select(func.count()).where(*undo, Run.state == State.CANCELLED)
-        some = session.scalar(alone)
+        cancelled = select(func.count()).where(*undo, Run.state == State.CANCELLED)
+        some = session.scalar(cancelled)
         why = f"{some} left alone: pinned or retired since." if some else None
         finish(session, rollout, Stage.UNDONE, why)
 

@@ -12,7 +12,7 @@ from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import LARGEST_ID
-from app.fleet.rollouts.request import drafted
+from app.fleet.rollouts.request import new_rollout
 from app.models import Rollout
 
 
@@ -31,7 +31,7 @@ def create_rollout(
     request = idempotency.Request(actor=actor, key=key, about=("rollouts", asked))
 
     def make() -> Rollout:
-        rollout = drafted(actor, asked)
+        rollout = new_rollout(actor, asked)
         with writing() as session:
             session.add(rollout)
             session.flush()

@@ -14,14 +14,14 @@ from app.fleet.core.positions import split
 from app.fleet.projects import revisions
 from app.fleet.projects.revisions import risks_of
 from app.fleet.rollouts import crud, start, waves
-from app.fleet.rollouts.request import drafted
+from app.fleet.rollouts.request import new_rollout
 from app.models import Kind, Revision, Rollout
 from headway.errors import HeadwayError
 from headway.types import Position
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class PreviewStep:
     """One revision of a plan."""
 
     revision: str
@@ -31,7 +31,7 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class PreviewGroup:
     """Databases that stand at the same revision of the same kind: one plan for all of them."""
 
     dialect: str | None
@@ -40,7 +40,7 @@ class Group:
     databases: int
     ends: str | None
     """Where they end, joined by `+`; None if they cannot go there: `why` says so."""
-    steps: tuple[Step, ...]
+    steps: tuple[PreviewStep, ...]
     sql: str | None
     why: str | None
     """Why there is no plan, or no SQL."""
@@ -60,7 +60,7 @@ class Skipped:
 class Preview:
     """What a rollout would do."""
 
-    groups: tuple[Group, ...]
+    groups: tuple[PreviewGroup, ...]
     skipped: tuple[Skipped, ...]
     waves: tuple[int, ...]
     """How many databases each wave would have."""
@@ -80,7 +80,9 @@ FIRST = 20
 def preview(actor: Actor, asked: int | Mapping[str, Any]) -> Preview:
     """What a rollout that was made, or one of these values, would do now."""
     actor.require("rollouts.read")
-    rollout = crud.get_rollout(actor, asked) if isinstance(asked, int) else drafted(actor, asked)
+    rollout = (
+        crud.get_rollout(actor, asked) if isinstance(asked, int) else new_rollout(actor, asked)
+    )
     chosen = start.choose(db.session, rollout)
     plans = Counter((one.dialect, one.current) for one in chosen.members)
     return Preview(
@@ -95,10 +97,10 @@ def preview(actor: Actor, asked: int | Mapping[str, Any]) -> Preview:
     )
 
 
-def _group(rollout: Rollout, dialect: str | None, current: str, databases: int) -> Group:
+def _group(rollout: Rollout, dialect: str | None, current: str, databases: int) -> PreviewGroup:
     kind = Kind(rollout.kind)
     ends = sql = why = None
-    steps: tuple[Step, ...] = ()
+    steps: tuple[PreviewStep, ...] = ()
     if kind in (Kind.UPGRADE, Kind.DOWNGRADE, Kind.STAMP):
         asked = (rollout.project_id, split(current), rollout.target, kind)
         try:
@@ -110,7 +112,7 @@ def _group(rollout: Rollout, dialect: str | None, current: str, databases: int) 
                 why = None if sql is not None else "a revision asks the database: rehearse it"
         except HeadwayError as error:
             why = str(error)
-    return Group(
+    return PreviewGroup(
         dialect=dialect,
         current=current,
         databases=databases,
@@ -121,10 +123,10 @@ def _group(rollout: Rollout, dialect: str | None, current: str, databases: int) 
     )
 
 
-def _steps(path: Sequence[Revision], dialect: str | None, kind: Kind) -> tuple[Step, ...]:
+def _steps(path: Sequence[Revision], dialect: str | None, kind: Kind) -> tuple[PreviewStep, ...]:
     risks = risks_of(path, dialect, kind) if dialect else ()
     return tuple(
-        Step(
+        PreviewStep(
             revision=one.revision,
             message=one.message,
             risks=tuple(risk.says for risk in risks if risk.revision == one.revision),

@@ -16,7 +16,7 @@ from app.models import Approval, Database, Kind, Rollout, Run, Stage, State
 
 RECENT = timedelta(seconds=60)
 """What the speed is measured over."""
-LOOKED_AT = 50
+MOST_WAITING = 50
 """Those that are tried again stand before those that were never begun: so many are looked at."""
 
 
@@ -36,7 +36,7 @@ class Wave:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
+class FirstFailure:
     """The first that failed."""
 
     run_id: int
@@ -70,11 +70,11 @@ class Rehearsed:
     seconds_ahead: float | None
     """What the rollout will take at this pace, plan by plan, with the soaking between its waves;
     approvals not counted. None before the rehearsal has ended, and once the rollout has begun."""
-    first_error: Failure | None
+    first_error: FirstFailure | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class RolloutProgress:
     """How far a rollout is."""
 
     stage: str
@@ -89,12 +89,12 @@ class Progress:
     per_second: float | None
     seconds_left: float | None
     """At the present speed, soaking and approvals not counted; None if nothing is to be said."""
-    first_error: Failure | None
+    first_error: FirstFailure | None
     rehearsal: Rehearsed | None
     approvals: tuple[Approval, ...]
 
 
-def progress(actor: Actor, rollout_id: int) -> Progress:
+def progress(actor: Actor, rollout_id: int) -> RolloutProgress:
     """How far it is, or RolloutNotFound."""
     rollout = crud.get_rollout(actor, rollout_id)
     states = _states(rollout)
@@ -109,7 +109,7 @@ def progress(actor: Actor, rollout_id: int) -> Progress:
     speed, ahead = _speed(rollout), left
     if back and rollout.stage == Stage.UNDOING:
         ahead = back.pending + back.running + back.lost
-    return Progress(
+    return RolloutProgress(
         stage=rollout.stage,
         reason=rollout.reason,
         wave=rollout.wave + 1 if rollout.sizes else 0,
@@ -136,7 +136,7 @@ def retrying(actor: Actor, rollout_id: int) -> list[Retry]:
         select(Run.id)
         .where(Run.rollout_id == rollout.id, Run.state == State.PENDING)
         .order_by(Run.wave, Run.seq)
-        .limit(LOOKED_AT)
+        .limit(MOST_WAITING)
         .subquery()
     )
     rows = db.session.execute(
@@ -199,8 +199,8 @@ def _total(states: dict[tuple[str, int], dict[str, int]], kind: Kind) -> dict[st
 
 def _speed(rollout: Rollout) -> float | None:
     """Databases a second, over the last minute in which one was done."""
-    doing = {Stage.PENDING: Kind.REHEARSE, Stage.UNDOING: Kind.UNDO}
-    kind = doing.get(Stage(rollout.stage), rollout.kind)
+    kinds = {Stage.PENDING: Kind.REHEARSE, Stage.UNDOING: Kind.UNDO}
+    kind = kinds.get(Stage(rollout.stage), rollout.kind)
     done = (Run.rollout_id == rollout.id, Run.kind == kind, Run.state == State.SUCCEEDED)
     last = db.session.scalar(select(func.max(Run.finished_at)).where(*done))
     if last is None or datetime.now(UTC) - last > RECENT:
@@ -213,7 +213,7 @@ def _speed(rollout: Rollout) -> float | None:
     return (count - 1) / seconds if seconds > 0 else None
 
 
-def _first_error(rollout: Rollout, kind: str) -> Failure | None:
+def _first_error(rollout: Rollout, kind: str) -> FirstFailure | None:
     row = db.session.execute(
         select(Run.id, Run.database_id, Database.name, Run.error)
         .join(Database, Database.id == Run.database_id)
@@ -229,7 +229,7 @@ def _first_error(rollout: Rollout, kind: str) -> Failure | None:
     return (
         None
         if row is None
-        else Failure(run_id=row[0], database_id=row[1], database=row[2], error=row[3])
+        else FirstFailure(run_id=row[0], database_id=row[1], database=row[2], error=row[3])
     )
 
 
@@ -293,7 +293,7 @@ WORST_FIRST = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cells:
+class RunStates:
     """The databases of a rollout, in the order in which they are begun."""
 
     states: tuple[str, ...]
@@ -303,7 +303,7 @@ class Cells:
     total: int
 
 
-def cells(actor: Actor, rollout_id: int, kind: Kind | None = None) -> Cells:
+def run_states(actor: Actor, rollout_id: int, kind: Kind | None = None) -> RunStates:
     """How each one is, by the last attempt on it; of its rehearsal or its undo, by `kind`.
 
     Raises RolloutNotFound.
@@ -319,10 +319,10 @@ def cells(actor: Actor, rollout_id: int, kind: Kind | None = None) -> Cells:
     each = -(-total // MOST) or 1
     if each == 1:
         found = db.session.scalars(select(Run.state).where(*runs).order_by(place))
-        return Cells(states=tuple(found), each=1, total=total)
+        return RunStates(states=tuple(found), each=1, total=total)
     ranks = {state: rank for rank, state in enumerate(WORST_FIRST)}
     cell = (place // each).label("cell")
     worst = select(cell, func.min(case(ranks, value=Run.state, else_=0))).where(*runs)
     ranked = db.session.execute(worst.group_by(cell).order_by(cell))
     states = tuple(WORST_FIRST[rank].value for _, rank in ranked)
-    return Cells(states=states, each=each, total=total)
+    return RunStates(states=states, each=each, total=total)

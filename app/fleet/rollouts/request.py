@@ -28,7 +28,7 @@ UP, DOWN = re.compile(r"\+\d+"), re.compile(r"base|-\d+")
 """Targets that lead one way, wherever a database stands."""
 
 
-def drafted(actor: Actor, values: Mapping[str, Any]) -> Rollout:
+def new_rollout(actor: Actor, values: Mapping[str, Any]) -> Rollout:
     """The rollout that these values ask for, in no session. Raises what `create_rollout` does."""
     asked = {name: value for name, value in values.items() if value is not None}
     project = _ready(asked.get("project_id"))
@@ -72,39 +72,39 @@ def _ready(project_id: Any) -> Project:
     return project
 
 
-def _kind(said: str) -> Kind:
-    if said not in OPERATIONS:
-        raise InputInvalid(f"A rollout cannot {said!r}: it can {', '.join(OPERATIONS)}.")
-    return Kind(said)
+def _kind(value: str) -> Kind:
+    if value not in OPERATIONS:
+        raise InputInvalid(f"A rollout cannot {value!r}: it can {', '.join(OPERATIONS)}.")
+    return Kind(value)
 
 
-def _target(kind: Kind, said: str | None, project: Project) -> str:
+def _target(kind: Kind, target: str | None, project: Project) -> str:
     if kind in (Kind.CHECK, Kind.SNAPSHOT):
         return ""
     if kind is Kind.RESTORE:
-        return said or ""
-    if not said and kind is Kind.DOWNGRADE:
+        return target or ""
+    if not target and kind is Kind.DOWNGRADE:
         raise InputInvalid("A downgrade needs its target: a revision, `base` or `-1`.")
-    said = said or "heads"
+    target = target or "heads"
     # What is the head today may not be tomorrow: what was shown is what is rolled out.
-    if said in ("head", "heads") and len(project.heads) == 1:
+    if target in ("head", "heads") and len(project.heads) == 1:
         return project.heads[0]
-    if kind is Kind.UPGRADE and DOWN.fullmatch(said):
+    if kind is Kind.UPGRADE and DOWN.fullmatch(target):
         raise InputInvalid(
-            f"An upgrade does not lead to {said}: ask for a downgrade, or name a newer revision.",
+            f"An upgrade does not lead to {target}: ask for a downgrade, or name a newer revision.",
             field="target",
         )
-    if kind is Kind.DOWNGRADE and UP.fullmatch(said):
+    if kind is Kind.DOWNGRADE and UP.fullmatch(target):
         raise InputInvalid(
-            f"A downgrade does not lead to {said}: ask for an upgrade, or for `base` or `-1`.",
+            f"A downgrade does not lead to {target}: ask for an upgrade, or for `base` or `-1`.",
             field="target",
         )
-    if not graphs.names_something(graphs.known_of(project.id), said):
+    if not graphs.is_known_target(graphs.known_of(project.id), target):
         heads = ", ".join(project.heads) or "none"
         raise RevisionNotFound(
-            f"{project.name} has no revision {said}. Its newest: {heads}.", field="target"
+            f"{project.name} has no revision {target}. Its newest: {heads}.", field="target"
         )
-    return said
+    return target
 
 
 def _gate(values: Mapping[str, Any]) -> Gate:

@@ -24,15 +24,15 @@ def count(session: CatalogSession, rollout: Rollout, *which: ColumnElement[bool]
     return session.scalar(select(func.count()).where(*latest(rollout), *which)) or 0
 
 
-def again_forward(session: CatalogSession, rollout: Rollout) -> int:
+def retry_failed(session: CatalogSession, rollout: Rollout) -> int:
     """The failed ones once more, and those of a canary that was taken back."""
     some = (Run.state == State.FAILED) | _taken_back(rollout)
-    return _again(session, rollout, *latest(rollout), some)
+    return _replace(session, rollout, *latest(rollout), some)
 
 
-def again_back(session: CatalogSession, rollout: Rollout) -> int:
+def retry_undo(session: CatalogSession, rollout: Rollout) -> int:
     """Those once more that could not be taken back."""
-    return _again(session, rollout, *latest(rollout, Kind.UNDO), Run.state == State.FAILED)
+    return _replace(session, rollout, *latest(rollout, Kind.UNDO), Run.state == State.FAILED)
 
 
 def _taken_back(rollout: Rollout) -> ColumnElement[bool]:
@@ -42,7 +42,7 @@ def _taken_back(rollout: Rollout) -> ColumnElement[bool]:
     return Run.id.in_(undo.scalar_subquery())
 
 
-def _again(session: CatalogSession, rollout: Rollout, *which: ColumnElement[bool]) -> int:
+def _replace(session: CatalogSession, rollout: Rollout, *which: ColumnElement[bool]) -> int:
     """New attempts in the place of these runs, which stay as they ended; how many."""
     old = session.scalars(select(Run).where(*which)).all()
     for run in old:
@@ -92,7 +92,7 @@ def leave_out(session: CatalogSession, rollout: Rollout) -> None:
     failed = count(session, rollout, Run.state == State.FAILED)
     rollout.gate = rollout.gate | {"failures": max(rollout.gate["failures"], failed)}
     well = (Run.state == State.SUCCEEDED, _taken_back(rollout))
-    _again(session, rollout, *latest(rollout), *well)
+    _replace(session, rollout, *latest(rollout), *well)
 
 
 def cancel_pending(session: CatalogSession, rollout: Rollout) -> None:

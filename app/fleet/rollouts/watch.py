@@ -8,38 +8,38 @@ from dataclasses import dataclass
 from app.extensions import db
 from app.fleet.core.permissions import Actor
 from app.fleet.rollouts import crud, undo
-from app.fleet.rollouts.progress import Progress, progress
+from app.fleet.rollouts.progress import RolloutProgress, progress
 from app.models import Stage
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class WatchedRollout:
     """A rollout, as it was just seen."""
 
-    progress: Progress
+    progress: RolloutProgress
     settled: bool
     """True if nothing more happens unless a person does something: it ended, halted, is paused."""
 
 
-def look(actor: Actor, rollout_id: int) -> Seen:
+def look(actor: Actor, rollout_id: int) -> WatchedRollout:
     """How far it is, read anew, or RolloutNotFound."""
     db.session.expunge_all()
     db.session.rollback()
     try:
-        told = progress(actor, rollout_id)
-        return Seen(progress=told, settled=_settled(actor, rollout_id, told))
+        current = progress(actor, rollout_id)
+        return WatchedRollout(progress=current, settled=_settled(actor, rollout_id, current))
     finally:
         db.session.expunge_all()  # what was seen stays readable
         db.session.rollback()
 
 
-def _settled(actor: Actor, rollout_id: int, told: Progress) -> bool:
-    stage = Stage(told.stage)
-    parts = [*told.waves, *([told.undo] if told.undo else [])]
+def _settled(actor: Actor, rollout_id: int, current: RolloutProgress) -> bool:
+    stage = Stage(current.stage)
+    parts = [*current.waves, *([current.undo] if current.undo else [])]
     if any(part.running for part in parts):
         return False
     if stage is Stage.PENDING:
-        rehearsal = told.rehearsal
+        rehearsal = current.rehearsal
         return rehearsal is None or rehearsal.done >= rehearsal.total
     if stage is Stage.HALTED:
         lost = any(part.lost for part in parts)  # a worker will look what became of it

@@ -21,16 +21,16 @@ def parse(waves: Sequence[str]) -> tuple[str, ...]:
     Each says how many databases are through when it is: `1`, `5%`, `100%`. The last one takes
     the rest, said or not.
     """
-    said = tuple(wave.strip() for wave in waves)
-    if not said or len(said) > MOST:
+    parsed = tuple(wave.strip() for wave in waves)
+    if not parsed or len(parsed) > MOST:
         raise InputInvalid(f"A rollout has 1 to {MOST} waves: {', '.join(DEFAULT)} for example.")
-    for wave in said:
+    for wave in parsed:
         found = WAVE.fullmatch(wave)
         number = float(found[1] or found[2]) if found else 0
         if not found or not number or (found[2] and number > 100):  # noqa: PLR2004
             raise InputInvalid(f"{wave!r} is no wave: give a number (`10`) or a part (`25%`).")
     for unit in (False, True):
-        same = [wave for wave in said if wave.endswith("%") is unit]
+        same = [wave for wave in parsed if wave.endswith("%") is unit]
         for before, wave in pairwise(same):
             if float(wave.rstrip("%")) < float(before.rstrip("%")):
                 raise InputInvalid(
@@ -38,7 +38,7 @@ def parse(waves: Sequence[str]) -> tuple[str, ...]:
                     f"each: {', '.join(DEFAULT)} for example.",
                     field="waves",
                 )
-    return said
+    return parsed
 
 
 def sizes(waves: Sequence[str], total: int) -> list[int]:

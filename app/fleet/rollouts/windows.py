@@ -80,9 +80,9 @@ class Window:
         raise AssertionError(self)  # a window has a day, so it opens within eight
 
 
-def said(window: Mapping[str, Any] | None, now: datetime) -> str | None:
+def closed_reason(window: Mapping[str, Any] | None, now: datetime) -> str | None:
     """Why nothing begins now, in a sentence; None if it may."""
-    found = Window.of(window)
-    if found is None or found.is_open(now):
+    parsed = Window.of(window)
+    if parsed is None or parsed.is_open(now):
         return None
-    return f"Outside its window: opens at {found.opens_at(now):%Y-%m-%d %H:%M} UTC."
+    return f"Outside its window: opens at {parsed.opens_at(now):%Y-%m-%d %H:%M} UTC."

@@ -47,7 +47,7 @@ def claim(worker: str, limit: int) -> list[int]:
     with writing() as session:
         _one_at_a_time(session)
         chosen = _due(session, limit)
-        return [run for run in chosen if _won(session, run, worker)]
+        return [run for run in chosen if _claim_row(session, run, worker)]
 
 
 @repeated
@@ -63,7 +63,7 @@ def take(run_id: int, worker: str) -> bool:
             return False
         if run.id not in _due_of(session, rollout, _running(session), 1, Run.id == run.id):
             return False
-        return _won(session, run_id, worker)
+        return _claim_row(session, run_id, worker)
 
 
 def next_ids(limit: int) -> list[int]:
@@ -74,7 +74,7 @@ def next_ids(limit: int) -> list[int]:
 
 
 @repeated
-def hand_back(worker: str, runs: Sequence[int] | None = None) -> int:
+def release(worker: str, runs: Sequence[int] | None = None) -> int:
     """Make runs that a worker claimed and has not begun pending again: these, or all it has."""
     mine = [Run.worker == worker, Run.state == State.RUNNING]
     if runs is not None:
@@ -145,7 +145,7 @@ def _due_of(
     *only: ColumnElement[bool],
 ) -> list[int]:
     now = datetime.now(UTC)
-    if windows.said(rollout.window, now):
+    if windows.closed_reason(rollout.window, now):
         return []
     running = session.scalar(
         select(func.count()).where(Run.rollout_id == rollout.id, Run.state == State.RUNNING)
@@ -193,7 +193,7 @@ def _running(session: CatalogSession) -> _Room:
     return _Room(Counter({str(server): count for server, count in rows}))
 
 
-def _won(session: CatalogSession, run_id: int, worker: str) -> bool:
+def _claim_row(session: CatalogSession, run_id: int, worker: str) -> bool:
     done = session.execute(
         update(Run)
         .where(Run.id == run_id, Run.state == State.PENDING)

@@ -29,7 +29,7 @@ PAUSES = (2, 10, 30, 120, 300)
 
 
 @dataclass(frozen=True)
-class InHand:
+class CurrentRun:
     """The run that this process does now, for whoever watches the clock."""
 
     run_id: int
@@ -38,26 +38,26 @@ class InHand:
     """On the monotonic clock: when it has taken longer than its rollout allows."""
 
 
-in_hand: InHand | None = None
+current_run: CurrentRun | None = None
 
 
-def perform(run_id: int, worker: str) -> None:
+def execute(run_id: int, worker: str) -> None:
     """Do a claimed run. What the database says never raises: it is how the run ended."""
-    global in_hand  # noqa: PLW0603  # a process does one at a time
+    global current_run  # noqa: PLW0603  # a process does one at a time
     task = Task.of(run_id, worker)
     if task is None:
         return  # it was taken back
     if _stopped(task):
         return
-    in_hand = InHand(run_id, worker, time.monotonic() + task.rollout.timeout_seconds)
+    current_run = CurrentRun(run_id, worker, time.monotonic() + task.rollout.timeout_seconds)
     try:
-        ended = _operated(task)
+        ended = _run_operation(task)
     except ProcessEnded as error:
         log.warning("run %s of %s: %s", run_id, task.database.name, error)
         note_lost(run_id, worker, problem=error.slug(), error=str(error))
         return
     finally:
-        in_hand = None
+        current_run = None
     _finish(task, ended)
 
 
@@ -98,7 +98,7 @@ def _held_back(task: Task) -> bool:
     """True if its database was pinned, or the window closed, while it waited for its turn."""
     now, until = datetime.now(UTC), task.database.pin_until
     pinned = until is not None and until > now and not task.rollout.by_hand
-    return pinned or windows.said(task.rollout.window, now) is not None
+    return pinned or windows.closed_reason(task.rollout.window, now) is not None
 
 
 @repeated
@@ -111,7 +111,7 @@ def _give_up(task: Task, state: State) -> None:
         )
 
 
-def _operated(task: Task) -> Ended:
+def _run_operation(task: Task) -> Ended:
     task.say(f"{task.kind} of {task.database.address} by {task.worker}")
     began = time.monotonic()
     try:
@@ -120,12 +120,12 @@ def _operated(task: Task) -> Ended:
     except ProcessEnded:
         raise
     except HeadwayError as error:
-        told = _failed(task, error)
+        result = _failed(task, error)
     except Exception as error:
         log.exception("run %s of %s failed", task.run.id, task.database.name)
-        said = f"{type(error).__name__}: {reason(error)}"
-        told = Ended(state=State.FAILED, error=said, problem="headway-error")
-    return _looked(task, replace(told, seconds=time.monotonic() - began))
+        message = f"{type(error).__name__}: {reason(error)}"
+        result = Ended(state=State.FAILED, error=message, problem="headway-error")
+    return _with_status(task, replace(result, seconds=time.monotonic() - began))
 
 
 def _failed(task: Task, error: HeadwayError) -> Ended:
@@ -139,18 +139,18 @@ def _failed(task: Task, error: HeadwayError) -> Ended:
     )
 
 
-def _looked(task: Task, ended: Ended) -> Ended:
+def _with_status(task: Task, ended: Ended) -> Ended:
     """With what is there now: a run that failed may have moved its database."""
     if ended.problem == DatabaseMissing.slug():
         return ended  # a file that is away is not an empty one
     try:
-        seen = task.member().status()
+        status = task.member().status()
     except HeadwayError:
         return ended
-    after = joined(seen.current) if seen.reason is None else None
+    after = joined(status.current) if status.reason is None else None
     # Not what the catalog believed: undo would go back to there, further than this rollout came.
     before = after if task.found is None else task.found
-    return replace(ended, look=seen, before=before, after=after)
+    return replace(ended, look=status, before=before, after=after)
 
 
 def _finish(task: Task, ended: Ended) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from app.fleet.core.permissions import Actor
 from app.fleet.runs import queries
 
-Row = Mapping[str, Any]
+RunRow = Mapping[str, Any]
 
 LONG = ("log", "sql")
 """What no cell of a spreadsheet holds."""
@@ -20,7 +20,7 @@ FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 def rows(
     actor: Actor, *, rollout_id: int | None = None, database_id: int | None = None
-) -> Iterator[Row]:
+) -> Iterator[RunRow]:
     """Every run, oldest first, with its SQL and log; waves are counted from 1."""
     found = queries.export(actor, rollout_id=rollout_id, database_id=database_id)
     return ({**row, "wave": wave_of(row["wave"])} for row in found)
@@ -31,13 +31,13 @@ def wave_of(number: int) -> int | None:
     return number + 1 if number >= 0 else None
 
 
-def as_json_lines(found: Iterable[Row]) -> Iterator[str]:
+def as_json_lines(found: Iterable[RunRow]) -> Iterator[str]:
     """A line of JSON for each."""
     for row in found:
         yield json.dumps(row, default=_iso, ensure_ascii=False) + "\n"
 
 
-def as_csv(found: Iterable[Row]) -> Iterator[str]:
+def as_csv(found: Iterable[RunRow]) -> Iterator[str]:
     """A line of names, then one for each, without SQL and log. RFC 4180; formulas are text."""
     names = [name for name in COLUMNS if name not in LONG]
     yield _line(names)
@@ -48,12 +48,15 @@ def as_csv(found: Iterable[Row]) -> Iterator[str]:
 COLUMNS = ("database", "rollout", "by", *(column.key for column in queries.EXPORTED), "sql")
 
 
-FORMS: dict[str, Callable[[Iterable[Row]], Iterator[str]]] = {"jsonl": as_json_lines, "csv": as_csv}
+FORMS: dict[str, Callable[[Iterable[RunRow]], Iterator[str]]] = {
+    "jsonl": as_json_lines,
+    "csv": as_csv,
+}
 
 
-def _line(cells: list[Any]) -> str:
+def _line(values: list[Any]) -> str:
     text = io.StringIO()
-    csv.writer(text, quoting=csv.QUOTE_NONNUMERIC).writerow(cells)
+    csv.writer(text, quoting=csv.QUOTE_NONNUMERIC).writerow(values)
     return text.getvalue()
 
 

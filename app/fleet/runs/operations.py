@@ -119,7 +119,7 @@ def _check(task: Task) -> Ended:
     began = time.monotonic()
     member = task.member()
     seen = member.status()
-    found = drift.look_at(task.database, member)
+    found = drift.compare_and_store(task.database, member)
     task.say(f"{found} differences" if found else "no drift")
     current = joined(seen.current)
     return Ended(
@@ -221,7 +221,7 @@ def _checked(task: Task, member: RemoteDatabase, ended: Ended) -> Ended:
         return ended
     try:
         if gate.check == Check.DRIFT:
-            if found := drift.look_at(task.database, member):
+            if found := drift.compare_and_store(task.database, member):
                 many = "a difference" if found == 1 else f"{found} differences"
                 raise CheckFailed(
                     f"It has {many} from what its revisions make: `flask drifts list`."

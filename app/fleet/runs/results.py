@@ -20,39 +20,39 @@ log = logging.getLogger(__name__)
 @repeated
 def finish(task: Task, ended: Ended) -> bool:
     """Write how a run ended; False if it is not this worker's any more."""
-    standing = _standing(task, ended)
+    position_values = _position_values(task, ended)
     with writing() as session:
         values = {
             "state": ended.state,
             "finished_at": datetime.now(UTC),
             "sql_digest": queries.keep_sql(session, ended.statements),
-            **_told(task, ended),
+            **_result_values(task, ended),
         }
         if not _write(session, task, values):
             log.warning("run %s was given to another; what it did is not recorded", task.run.id)
             return False
         if ended.state is State.SUCCEEDED and task.kind is Kind.UPGRADE:
             _note_origin(session, task, ended)
-        place(session, task.rollout, task.database.id, standing)
+        place(session, task.rollout, task.database.id, position_values)
     return True
 
 
 @repeated
 def put_off(task: Task, ended: Ended, until: datetime) -> None:
     """Make a run pending again, not before a moment: its database was away or busy."""
-    standing = _standing(task, ended)
+    position_values = _position_values(task, ended)
     with writing() as session:
-        values = _told(task, ended) | {
+        values = _result_values(task, ended) | {
             "state": State.PENDING,
             "attempt": task.run.attempt + 1,
             "retry_at": until,
             "worker": None,
         }
         if _write(session, task, values):
-            place(session, task.rollout, task.database.id, standing)
+            place(session, task.rollout, task.database.id, position_values)
 
 
-def _told(task: Task, ended: Ended) -> dict[str, Any]:
+def _result_values(task: Task, ended: Ended) -> dict[str, Any]:
     earlier = task.run.log or ""
     return {
         **_way(task, ended),
@@ -86,7 +86,7 @@ def _write(session: CatalogSession, task: Task, values: dict[str, Any]) -> bool:
     return bool(done.rowcount == 1)  # type: ignore[attr-defined]
 
 
-def _standing(task: Task, ended: Ended) -> dict[str, Any]:
+def _position_values(task: Task, ended: Ended) -> dict[str, Any]:
     """The columns that say where it stands; {} if nobody knows."""
     now, seen = datetime.now(UTC), ended.look
     if task.kind is Kind.REHEARSE or (seen is None and ended.after is None):

@@ -21,7 +21,7 @@ from app.fleet.webhooks.deliveries import TEST, DeliveryState, deliver, send_tes
 from app.models import Delivery, Webhook
 
 
-class Happening(StrEnum):
+class EventType(StrEnum):
     """What can be listened to."""
 
     ROLLOUT_STARTED = "rollout.started"
@@ -33,12 +33,12 @@ class Happening(StrEnum):
     DRIFT_FOUND = "drift.found"
 
 
-EVENTS = tuple(event.value for event in Happening)
+EVENTS = tuple(event.value for event in EventType)
 LONGEST_URL = 2000
 
 
 @dataclass(frozen=True)
-class Made:
+class CreatedWebhook:
     """A new webhook and its secret, which nobody can read again and which is not in its `repr`."""
 
     webhook: Webhook
@@ -51,7 +51,7 @@ class Made:
 @repeated
 def create_webhook(
     actor: Actor, values: dict[str, Any], *, key: str | None = None
-) -> tuple[Made, bool]:
+) -> tuple[CreatedWebhook, bool]:
     """A new webhook, and whether it was there already for the same idempotency key.
 
     `values`: `name`, `url`, and `events`, which is all of them if it is not there. One that was
@@ -64,7 +64,7 @@ def create_webhook(
     address = _address_of(values["url"])
     request = idempotency.Request(actor=actor, key=key, about=("webhooks", values))
 
-    def make() -> Made:
+    def make() -> CreatedWebhook:
         secret = send.new_secret()
         with writing() as session:
             webhook = Webhook(
@@ -74,9 +74,9 @@ def create_webhook(
             session.flush()
             request.remember(session, webhook.id)
             _record(session, actor, "webhook.created", webhook)
-        return Made(webhook, secret)
+        return CreatedWebhook(webhook, secret)
 
-    return request.once(make, lambda made: Made(get_webhook(actor, made), None))
+    return request.once(make, lambda made: CreatedWebhook(get_webhook(actor, made), None))
 
 
 def get_webhook(actor: Actor, webhook_id: int) -> Webhook:
@@ -207,8 +207,8 @@ def _record(session: CatalogSession, actor: Actor, action: str, webhook: Webhook
 __all__ = [
     "EVENTS",
     "TEST",
-    "Happening",
-    "Made",
+    "CreatedWebhook",
+    "EventType",
     "announce",
     "create_webhook",
     "delete_webhook",

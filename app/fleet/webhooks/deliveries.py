@@ -39,7 +39,7 @@ class DeliveryState(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parcel:
+class Batch:
     """What is to be sent to one webhook, and where to."""
 
     url: str
@@ -57,11 +57,11 @@ def deliver() -> int:
     due = select(Delivery.webhook_id).where(*_due(clock(db.session.connection()))).distinct()
     waiting = list(db.session.scalars(due))
     db.session.rollback()  # nothing is held while others are waited for
-    parcels = [parcel for webhook_id in waiting if (parcel := _claim(webhook_id))]
-    if not parcels:
+    batches = [batch for webhook_id in waiting if (batch := _claim(webhook_id))]
+    if not batches:
         return 0
-    with ThreadPoolExecutor(min(len(parcels), THREADS)) as pool:
-        answers = list(pool.map(_hand_over, parcels))
+    with ThreadPoolExecutor(min(len(batches), THREADS)) as pool:
+        answers = list(pool.map(_send, batches))
     tried = 0
     for found in answers:
         _note(found)
@@ -85,14 +85,14 @@ def send_test(webhook_id: int) -> Delivery:
         url, secret = _address_of(session, webhook_id)
     answer = send(url, secret, _message(delivery))
     _note([(delivery.id, answer)], again=False)
-    told = db.session.get(Delivery, delivery.id, populate_existing=True)
-    if told is None:
+    sent = db.session.get(Delivery, delivery.id, populate_existing=True)
+    if sent is None:
         raise WebhookNotFound(f"Webhook {webhook_id} was deleted in this very moment.")
-    return told
+    return sent
 
 
 @repeated
-def _claim(webhook_id: int) -> Parcel | None:
+def _claim(webhook_id: int) -> Batch | None:
     """What one webhook is to be told now, kept from others for a minute; None if they have it."""
     with writing() as session:
         now = clock(session.connection())
@@ -109,7 +109,7 @@ def _claim(webhook_id: int) -> Parcel | None:
             _write(session, [(one.id, Answer(error=str(error))) for one in mine], now, again=True)
             return None
         messages = tuple((one.id, _message(one)) for one in mine)
-    return Parcel(url=url, secret=secret, messages=messages)
+    return Batch(url=url, secret=secret, messages=messages)
 
 
 def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
@@ -144,16 +144,16 @@ def _message(delivery: Delivery) -> Message:
     return Message(id=message_id, body=body)
 
 
-def _hand_over(parcel: Parcel) -> list[tuple[int, Answer]]:
+def _send(batch: Batch) -> list[tuple[int, Answer]]:
     """Send one after the other, for a while, and as long as anybody answers."""
     answers: list[tuple[int, Answer]] = []
     until = datetime.now(UTC) + timedelta(seconds=TIMEOUT)
-    for delivery_id, message in parcel.messages:
-        answer = send(parcel.url, parcel.secret, message)
+    for delivery_id, message in batch.messages:
+        answer = send(batch.url, batch.secret, message)
         answers.append((delivery_id, answer))
         if answer.status is None:
             # The rest would wait as long for the same: they share its pause.
-            rest = parcel.messages[len(answers) :]
+            rest = batch.messages[len(answers) :]
             return answers + [(other, answer) for other, _ in rest]
         if datetime.now(UTC) > until:
             break
@@ -170,11 +170,15 @@ def _note(answers: Sequence[tuple[int, Answer]], *, again: bool = True) -> None:
 def _write(
     session: CatalogSession, answers: Sequence[tuple[int, Answer]], now: datetime, *, again: bool
 ) -> None:
-    said = dict(answers)
-    rows = select(Delivery).where(Delivery.id.in_(said)).execution_options(populate_existing=True)
+    answers_by_id = dict(answers)
+    rows = (
+        select(Delivery)
+        .where(Delivery.id.in_(answers_by_id))
+        .execution_options(populate_existing=True)
+    )
     found = session.scalars(rows.order_by(Delivery.id)).all()
     for delivery in found:
-        _judge(delivery, said[delivery.id], now, again=again)
+        _judge(delivery, answers_by_id[delivery.id], now, again=again)
     session.flush()
     for webhook_id in sorted({delivery.webhook_id for delivery in found}):
         _forget_old(session, webhook_id)
@@ -183,7 +187,7 @@ def _write(
 def _judge(delivery: Delivery, answer: Answer, now: datetime, *, again: bool) -> None:
     delivery.attempts += 1
     delivery.status, delivery.error = answer.status, answer.error
-    if answer.was_heard:
+    if answer.ok:
         delivery.state, delivery.delivered_at = DeliveryState.DELIVERED, now
     elif not again or now - delivery.created_at >= GIVEN_UP:
         delivery.state = DeliveryState.FAILED

@@ -68,7 +68,7 @@ class Answer:
     error: str | None = None
 
     @property
-    def was_heard(self) -> bool:
+    def ok(self) -> bool:
         """True if the receiver took the message."""
         return self.error is None
 
@@ -81,15 +81,15 @@ def new_secret() -> str:
 def signature(secret: str, message_id: str, timestamp: int, payload: bytes) -> str:
     """What `webhook-signature` holds: docs/watching.md says how a receiver checks it."""
     key = b64decode(secret.removeprefix(PREFIX))
-    said = f"{message_id}.{timestamp}.".encode() + payload
-    return "v1," + b64encode(hmac.new(key, said, hashlib.sha256).digest()).decode()
+    signed = f"{message_id}.{timestamp}.".encode() + payload
+    return "v1," + b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
 def send(url: str, secret: str, message: Message) -> Answer:
     """Send it once. Never raises for what the other side does, and never shows the URL."""
     try:
         with _opener().open(_request(url, secret, message), timeout=TIMEOUT) as response:
-            return _judged(response.status)
+            return _answer_for(response.status)
     except (OSError, HTTPException, ValueError) as error:
         return Answer(error=_why(error))
 
@@ -111,7 +111,7 @@ def _request(url: str, secret: str, message: Message) -> Request:
     return Request(url, data=payload, headers=headers, method="POST")  # noqa: S310  # http(s) only
 
 
-def _judged(status: int) -> Answer:
+def _answer_for(status: int) -> Answer:
     if status in OK:
         return Answer(status=status)
     if status in REDIRECTS:

@@ -25,8 +25,8 @@ from app.extensions import db
 from app.fleet.projects import scripts
 from app.fleet.runs import claims
 from app.fleet.workers import registry
-from app.fleet.workers.periodic import CHORES, LOAD, Chore, load_due
-from app.fleet.workers.worker import Hand
+from app.fleet.workers.periodic import LOAD, PERIODIC_TASKS, PeriodicTask, load_due
+from app.fleet.workers.worker import WorkerProcess
 from app.settings import Settings
 from headway.errors import HeadwayError
 from headway.parent import when_orphaned
@@ -40,10 +40,10 @@ AHEAD = 200
 """How many runs may be on their way at once."""
 AGAIN_SECONDS = 30.0
 """After so long a run that nobody took is sent again."""
-LOST_SECONDS = 3.0
+RESEND_SECONDS = 3.0
 """The same while the queue is empty: whatever carried it is gone."""
 BURST_SECONDS, FOLLOW_SECONDS = 1.0, 0.05
-PATIENCE = 20.0
+NAME_SECONDS = 20.0
 """How long a process that has a message waits to be heard by the catalog."""
 
 
@@ -57,19 +57,19 @@ def celery_for(app: Flask, *, state: Callable[[], str]) -> Celery:
         )
     celery = Celery("headway", broker=settings.broker_url, set_as_current=False)
     celery.conf.update(CONFIGURATION)
-    crew = _Crew(app, celery, state)
+    worker = _CeleryWorker(app, celery, state)
 
     @celery.task(name=TASK)  # type: ignore[untyped-decorator]
     def run(run_id: int) -> None:
-        crew.run(run_id)
+        worker.run(run_id)
 
     @celery.task(name=LOAD_TASK)  # type: ignore[untyped-decorator]
     def load() -> None:
-        crew.load()
+        worker.load()
 
-    signals.worker_process_init.connect(crew.begin, weak=False)
+    signals.worker_process_init.connect(worker.begin, weak=False)
     for ended in (signals.worker_process_shutdown, signals.worker_shutdown):
-        ended.connect(crew.end, weak=False)
+        ended.connect(worker.end, weak=False)
     signals.worker_init.connect(_refuse_threads, weak=False)
     return celery
 
@@ -101,62 +101,62 @@ CONFIGURATION: dict[str, Any] = {
 }
 
 
-class _Crew:
+class _CeleryWorker:
     """What the children of one Celery worker share: how each becomes a hand."""
 
     def __init__(self, app: Flask, celery: Celery, state: Callable[[], str]) -> None:
         self.app, self.celery, self.state = app, celery, state
-        self.hand: Hand | None = None
+        self.process: WorkerProcess | None = None
 
     def begin(self, **_: object) -> None:
         """In a new child: connections of its own, and a pulse."""
         with self.app.app_context():
             db.engine.dispose(close=False)  # those of the parent are not ours to close
         publisher = Publisher(self.celery)
-        self.hand = Hand(
+        self.process = WorkerProcess(
             self.app,
             engine=registry.CELERY,
             state=self.state,
             outdated=_end_all,
-            chores=(
-                *CHORES,
-                Chore("publish", 0.25, publisher.publish),
-                Chore("publish load", 2.0, publisher.publish_load),
+            tasks=(
+                *PERIODIC_TASKS,
+                PeriodicTask("publish", 0.25, publisher.publish),
+                PeriodicTask("publish load", 2.0, publisher.publish_load),
             ),
         )
-        self.hand.start()
+        self.process.start()
         if current_process().daemon:
-            _outlive(self.hand)
+            _outlive(self.process)
 
     def end(self, **_: object) -> None:
         """In a child that ends, with nothing in its hands."""
-        if self.hand:
-            self.hand.end()
+        if self.process:
+            self.process.end()
 
     def load(self) -> None:
         """Read the scripts of the projects that are due, where no migration runs beside it."""
-        assert self.hand is not None  # noqa: S101  # the child has begun
-        with self.app.app_context(), self.hand.pulse.keeping(LOAD) as held:
+        assert self.process is not None  # noqa: S101  # the child has begun
+        with self.app.app_context(), self.process.heartbeat.keeping(LOAD) as held:
             if held:
                 load_due()
 
     def run(self, run_id: int) -> None:
         """Do a run, if it is still there to be done."""
-        hand = self.hand
-        assert hand is not None  # noqa: S101  # the child has begun
-        deadline = time.monotonic() + PATIENCE
-        while (name := hand.name) is None and time.monotonic() < deadline:
+        process = self.process
+        assert process is not None  # noqa: S101  # the child has begun
+        deadline = time.monotonic() + NAME_SECONDS
+        while (name := process.name) is None and time.monotonic() < deadline:
             time.sleep(0.1)
         if name is None:
             return  # it is sent again
         try:
-            with hand.unsure(), self.app.app_context():
+            with process.rename_on_failure(), self.app.app_context():
                 taken = claims.take(run_id, name)
         except (HeadwayError, SQLAlchemyError) as error:
             log.warning("run %s cannot be taken: %s", run_id, error)
             return
         if taken:
-            hand.do(run_id, name)
+            process.execute(run_id, name)
 
 
 class Publisher:
@@ -195,7 +195,7 @@ class Publisher:
         now = time.monotonic()
         self.sent = {run: at for run, at in self.sent.items() if now - at < AGAIN_SECONDS}
         fresh = [run for run in due if run not in self.sent]
-        overdue = [run for run in due if now - self.sent.get(run, now) > LOST_SECONDS]
+        overdue = [run for run in due if now - self.sent.get(run, now) > RESEND_SECONDS]
         if not fresh and not overdue:
             return
         connection.ensure_connection(max_retries=1, timeout=5)  # type: ignore[no-untyped-call]
@@ -230,7 +230,7 @@ def _end_all() -> None:
     os.kill(os.getppid() if current_process().daemon else os.getpid(), signal.SIGTERM)
 
 
-def _outlive(hand: Hand) -> None:
+def _outlive(process: WorkerProcess) -> None:
     """In a child: whatever happens to its Celery, the run that it is at is finished."""
     # Whoever tells the whole group to stop means its main process, which tells us.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -238,9 +238,9 @@ def _outlive(hand: Hand) -> None:
         set_pdeathsig(signal.SIGTERM)  # Celery has its children killed when it is
 
     def end() -> None:
-        while hand.busy:
+        while process.busy:
             time.sleep(0.1)
-        hand.end()
+        process.end()
         os._exit(0)
 
     when_orphaned(os.getppid(), end)

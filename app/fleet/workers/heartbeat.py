@@ -27,7 +27,7 @@ def seconds() -> float:
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
-class Pulse(threading.Thread):
+class Heartbeat(threading.Thread):
     """Registers this process as a worker once the catalog is at head, and beats until it ends.
 
     `state` says where the catalog is, or raises. If that is no longer at the head of this release,
@@ -44,7 +44,7 @@ class Pulse(threading.Thread):
         state: Callable[[], str],
         outdated: Callable[[], object],
     ) -> None:
-        super().__init__(name="pulse", daemon=True)
+        super().__init__(name="heartbeat", daemon=True)
         self.app, self.engine, self.state, self.outdated = app, engine, state, outdated
         self.worker = name
         self.replaces = replaces
@@ -52,16 +52,16 @@ class Pulse(threading.Thread):
         """How many runs this process has done."""
         self.ended = threading.Event()
         self.registered = False
-        self.heard = float("-inf")
-        self.kept: set[str] = set()
-        self.silent = False
-        self.told = AT_HEAD
+        self.last_beat_at = float("-inf")
+        self.leases: set[str] = set()
+        self.is_unreachable = False
+        self.last_state = AT_HEAD
         self._naming = threading.Lock()
 
     @property
-    def fresh(self) -> bool:
+    def is_recent(self) -> bool:
         """True while nobody can believe that this worker is gone: only then it begins anything."""
-        return self.registered and seconds() - self.heard < registry.FRESH_SECONDS
+        return self.registered and seconds() - self.last_beat_at < registry.FRESH_SECONDS
 
     def run(self) -> None:
         """Beat until `end`."""
@@ -70,9 +70,9 @@ class Pulse(threading.Thread):
             try:
                 with self.app.app_context():
                     pause = self._beat()
-                self._is_heard(True)
+                self._log_contact(True)
             except (HeadwayError, SQLAlchemyError) as error:
-                self._is_heard(False, error)
+                self._log_contact(False, error)
                 pause = AGAIN_SECONDS
 
     def end(self) -> None:
@@ -82,7 +82,7 @@ class Pulse(threading.Thread):
         if self.registered:
             registry.stop(self.worker, self.done)
 
-    def reborn(self) -> None:
+    def rename(self) -> None:
         """Go on under another name: what the old one had in its hands is to be looked at."""
         with self._naming:
             if self.registered:  # else nothing was ever done under this name
@@ -92,35 +92,35 @@ class Pulse(threading.Thread):
     @contextmanager
     def keeping(self, lease: str) -> Iterator[bool]:
         """True if this worker has the lease, which it then keeps for as long as this takes."""
-        held = self.fresh and leases.hold(lease, self.worker, LEASE_SECONDS)
+        held = self.is_recent and leases.hold(lease, self.worker, LEASE_SECONDS)
         if held:
-            self.kept.add(lease)
+            self.leases.add(lease)
         try:
             yield held
         finally:
-            self.kept.discard(lease)
+            self.leases.discard(lease)
 
     def _beat(self) -> float:
         if (state := self.state()) == AT_HEAD:
-            self.told = state
+            self.last_state = state
         if not self.registered:
             return self._register(state)
         if state != AT_HEAD:
-            self._say("the catalog is not at the head of this release any more: %s", state)
+            self._log_state("the catalog is not at the head of this release any more: %s", state)
             self.outdated()
         now = seconds()
         if not registry.beat(self.worker, self.done):
             log.warning("worker %s was believed to be gone", self.worker)
-            self.reborn()
+            self.rename()
             return 0.0
-        self.heard = now
-        for lease in tuple(self.kept):
+        self.last_beat_at = now
+        for lease in tuple(self.leases):
             leases.hold(lease, self.worker, LEASE_SECONDS)
         return registry.BEAT_SECONDS
 
     def _register(self, state: str) -> float:
         if state != AT_HEAD:
-            self._say("waiting for the catalog, which is %s", state)
+            self._log_state("waiting for the catalog, which is %s", state)
             return AGAIN_SECONDS * 2
         with self._naming:
             now = seconds()
@@ -129,21 +129,25 @@ class Pulse(threading.Thread):
             except IntegrityError:  # it was written, and only the answer was lost
                 self.worker = registry.new_name()
                 return AGAIN_SECONDS
-            self.heard, self.registered, self.replaces = now, True, None
+            self.last_beat_at, self.registered, self.replaces = now, True, None
         log.info("worker %s is ready", self.worker)
         return registry.BEAT_SECONDS
 
-    def _say(self, words: str, state: str) -> None:
+    def _log_state(self, words: str, state: str) -> None:
         """Log where the catalog is, once."""
-        if state != self.told:
-            self.told = state
+        if state != self.last_state:
+            self.last_state = state
             log.warning(words, state)
 
-    def _is_heard(self, heard: bool, error: Exception | None = None) -> None:
+    def _log_contact(self, reached: bool, error: Exception | None = None) -> None:
         """Log the first silence, and its end."""
-        if error and not self.silent and seconds() - self.heard > registry.BEAT_SECONDS * 2:
-            self.silent = True
+        if (
+            error
+            and not self.is_unreachable
+            and seconds() - self.last_beat_at > registry.BEAT_SECONDS * 2
+        ):
+            self.is_unreachable = True
             log.warning("the catalog does not hear this worker: %s", type(error).__name__)
-        if heard and self.silent:
-            self.silent = False
+        if reached and self.is_unreachable:
+            self.is_unreachable = False
             log.info("the catalog hears this worker again")

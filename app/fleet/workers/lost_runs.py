@@ -27,7 +27,7 @@ LOCK_SECONDS = 0.2
 MOVES = (Kind.UPGRADE, Kind.DOWNGRADE, Kind.STAMP, Kind.UNDO)
 
 
-def look_after() -> None:
+def resolve_lost() -> None:
     """Find the runs whose worker is gone, and see what became of them."""
     _declare()
     query = select(Run.id).where(Run.state == State.LOST).order_by(Run.id).limit(AT_ONCE)
@@ -64,8 +64,8 @@ def _examine(run_id: int) -> None:
         return
     try:
         member = task.member()
-        seen = _seen(member)
-        verdict = _verdict(task, seen)
+        seen = _status_once_unlocked(member)
+        verdict = _resolution(task, seen)
     except HeadwayError as error:
         if error.kind in (ErrorKind.BUSY, ErrorKind.UNREACHABLE):
             return  # somebody is still in there, or it is away: look again later
@@ -75,13 +75,13 @@ def _examine(run_id: int) -> None:
         _write(task, verdict, seen)
 
 
-def _seen(member: RemoteDatabase) -> Look:
+def _status_once_unlocked(member: RemoteDatabase) -> Look:
     """Where it stands, once nobody holds it any more: a server may go on after its client."""
     member.wait_for_lock(LOCK_SECONDS)
     return member.status()
 
 
-def _verdict(task: Task, seen: Look) -> dict[str, Any]:
+def _resolution(task: Task, seen: Look) -> dict[str, Any]:
     """What the run is now; {} to leave it lost."""
     run, now = task.run, datetime.now(UTC)
     if seen.position is Position.UNREACHABLE:
@@ -106,7 +106,7 @@ def _verdict(task: Task, seen: Look) -> dict[str, Any]:
         return known | {
             "state": State.FAILED,
             "after": current,
-            "error": _given_up(run),
+            "error": _why_not_retried(run),
             "problem": run.problem or ProcessEnded.slug(),
             "finished_at": now,
         }
@@ -126,7 +126,7 @@ def _ended_in_words(run: Run) -> str:
     return (run.error or "").rstrip(".") if run.problem else "its worker ended"
 
 
-def _given_up(run: Run) -> str:
+def _why_not_retried(run: Run) -> str:
     """Why a run that was lost is not tried once more."""
     if run.problem == "run-timed-out":
         return run.error or ""

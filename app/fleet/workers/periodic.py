@@ -18,7 +18,7 @@ from app.fleet.projects import scripts
 from app.fleet.refresh import refresh
 from app.fleet.rollouts import advance
 from app.fleet.workers import lost_runs
-from app.fleet.workers.heartbeat import Pulse
+from app.fleet.workers.heartbeat import Heartbeat
 from headway.errors import HeadwayError
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ LOAD = "load"
 
 
 @dataclass(frozen=True)
-class Chore:
+class PeriodicTask:
     """Something to do every so often."""
 
     name: str
@@ -42,7 +42,7 @@ class Chore:
 def advance_rollouts() -> None:
     """Find out what became of the runs whose worker is gone, then take each rollout a step on."""
     db.session.rollback()  # what was read before is not what is there now
-    lost_runs.look_after()
+    lost_runs.resolve_lost()
     advance.advance()
 
 
@@ -50,7 +50,7 @@ def refresh_due() -> None:
     """Ask the databases of each project that is due where they stand, and those that are new."""
     for project_id in refresh.due():
         refresh.refresh(project_id)
-    for project_id, ids in refresh.newcomers().items():
+    for project_id, ids in refresh.never_probed().items():
         refresh.refresh(project_id, ids)
 
 
@@ -63,20 +63,20 @@ def load_due() -> None:
         scripts.load(project_id)
 
 
-CHORES = (
-    Chore("tick", 0.5, advance_rollouts),
-    Chore("refresh", 2.0, refresh_due),
-    Chore("webhooks", 2.0, webhooks.deliver),
+PERIODIC_TASKS = (
+    PeriodicTask("tick", 0.5, advance_rollouts),
+    PeriodicTask("refresh", 2.0, refresh_due),
+    PeriodicTask("webhooks", 2.0, webhooks.deliver),
 )
 
 
-class Doing(threading.Thread):
+class PeriodicThread(threading.Thread):
     """Does one chore again and again while this worker has the lease."""
 
-    def __init__(self, chore: Chore, pulse: Pulse, ended: threading.Event) -> None:
-        super().__init__(name=chore.name, daemon=True)
-        self.chore, self.pulse, self.ended = chore, pulse, ended
-        self.said = ""
+    def __init__(self, task: PeriodicTask, heartbeat: Heartbeat, ended: threading.Event) -> None:
+        super().__init__(name=task.name, daemon=True)
+        self.chore, self.pulse, self.ended = task, heartbeat, ended
+        self.last_problem = ""
 
     def run(self) -> None:
         """Until this process ends."""
@@ -85,21 +85,21 @@ class Doing(threading.Thread):
             try:
                 with self.pulse.app.app_context():
                     pause = self._once()
-                self._say("")
+                self._log_problem("")
             except (HeadwayError, SQLAlchemyError) as error:
-                self._say(str(error))
+                self._log_problem(str(error))
                 pause = AWAY_SECONDS
             except Exception:
                 log.exception("%s failed; tried again", self.chore.name)
                 pause = AWAY_SECONDS
 
-    def _say(self, words: str) -> None:
+    def _log_problem(self, words: str) -> None:
         """Log what is in the way once, and when it no longer is."""
-        if words and words != self.said:
+        if words and words != self.last_problem:
             log.warning("%s: %s Tried again until it goes well.", self.chore.name, words)
-        elif self.said and not words:
+        elif self.last_problem and not words:
             log.info("%s goes well again", self.chore.name)
-        self.said = words
+        self.last_problem = words
 
     def _once(self) -> float:
         with self.pulse.keeping(self.chore.name) as held:
@@ -109,8 +109,8 @@ class Doing(threading.Thread):
         return self.chore.every
 
 
-def give_back(chores: tuple[Chore, ...], worker: str) -> None:
+def give_back(tasks: tuple[PeriodicTask, ...], worker: str) -> None:
     """Let another worker do them at once."""
-    for chore in chores:
-        leases.give_back(chore.name, worker)
+    for task in tasks:
+        leases.give_back(task.name, worker)
     leases.give_back(LOAD, worker)

@@ -37,7 +37,7 @@ class Life(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class WorkerInfo:
     """A worker, as it was just seen."""
 
     id: int
@@ -53,7 +53,7 @@ class Seen:
     beat_at: datetime
 
     @classmethod
-    def of(cls, worker: Worker, since: datetime) -> "Seen":
+    def of(cls, worker: Worker, since: datetime) -> "WorkerInfo":
         """Alive if it was heard since."""
         ended = Life.STOPPED if worker.stopped_at else Life.SILENT
         return cls(
@@ -99,12 +99,12 @@ def register(name: str, engine: str, *, replaces: str | None = None) -> None:
 def beat(name: str, done: int = 0) -> bool:
     """Say that this worker is alive, and how many runs it has done. False if nobody knows it."""
     with in_passing() as connection:
-        heard = connection.execute(
+        updated = connection.execute(
             update(Worker)
             .where(Worker.name == name, Worker.stopped_at.is_(None))
             .values(beat_at=clock(connection), done=done)
         )
-        return bool(heard.rowcount)
+        return bool(updated.rowcount)
 
 
 def stop(name: str, done: int = 0) -> None:
@@ -118,36 +118,36 @@ def stop(name: str, done: int = 0) -> None:
 def gone(names: Collection[str]) -> list[str]:
     """Those of these workers that have ended, have not been heard for long, or are not known."""
     alive = select(Worker.name).where(
-        Worker.name.in_(names), Worker.stopped_at.is_(None), Worker.beat_at >= _heard_since()
+        Worker.name.in_(names), Worker.stopped_at.is_(None), Worker.beat_at >= _alive_since()
     )
     return sorted(set(names) - set(db.session.scalars(alive)))
 
 
 def list_workers(
     actor: Actor, *, limit: int, after: int | None = None, gone: bool = False
-) -> tuple[list[Seen], int | None]:
+) -> tuple[list[WorkerInfo], int | None]:
     """A page of those that are alive, and what to send as `after` for the next one.
 
     With `gone`, also those that were, for a week.
     """
     actor.require("workers.read")
-    since = _heard_since()
+    since = _alive_since()
     query = select(Worker).order_by(Worker.id)
     if after is not None:
         query = query.where(Worker.id > after)
     if not gone:
         query = query.where(Worker.stopped_at.is_(None), Worker.beat_at >= since)
     found, following = page_of(query, limit)
-    return [Seen.of(one, since) for one in found], following
+    return [WorkerInfo.of(one, since) for one in found], following
 
 
 def count_alive() -> int:
     """How many there are, for the metrics."""
     query = select(func.count()).where(
-        Worker.stopped_at.is_(None), Worker.beat_at >= _heard_since()
+        Worker.stopped_at.is_(None), Worker.beat_at >= _alive_since()
     )
     return db.session.scalar(query) or 0
 
 
-def _heard_since() -> datetime:
+def _alive_since() -> datetime:
     return clock(db.session.connection()) - timedelta(seconds=LOST_SECONDS)

@@ -31,27 +31,27 @@ class Watchdog(threading.Thread):
     """Watches the runs that this process does, until it has done its last."""
 
     def __init__(
-        self, app: Flask, ended: threading.Event, hand_back: Callable[[str], object]
+        self, app: Flask, ended: threading.Event, release: Callable[[str], object]
     ) -> None:
         super().__init__(name="watchdog", daemon=True)
-        self.app, self.ended, self.hand_back = app, ended, hand_back
+        self.app, self.ended, self.hand_back = app, ended, release
 
     def run(self) -> None:
         """Look, again and again."""
         while not self.ended.wait(LOOK_SECONDS):
-            now = execute.in_hand
+            now = execute.current_run
             if now is not None and time.monotonic() > now.ends_at:
                 self._end(now)
 
-    def _end(self, over: execute.InHand) -> None:
+    def _end(self, over: execute.CurrentRun) -> None:
         log.error("run %s takes longer than its rollout allows: ending it", over.run_id)
         # In a thread: a catalog that does not answer must not keep the run alive.
         self._tell(lambda: execute.note_timeout(over.run_id, over.worker))
-        if execute.in_hand is not over:
+        if execute.current_run is not over:
             return  # it has just ended by itself
         parent.end()
         patience = time.monotonic() + END_SECONDS
-        while execute.in_hand is over:
+        while execute.current_run is over:
             if time.monotonic() > patience:  # it does not wait for the process that was ended
                 self._tell(lambda: self._leave(over.worker))
                 os._exit(EXIT)

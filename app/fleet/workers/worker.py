@@ -12,8 +12,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.fleet.isolation import parent
 from app.fleet.runs import claims, execute
 from app.fleet.workers import registry
-from app.fleet.workers.heartbeat import Pulse
-from app.fleet.workers.periodic import CHORES, LOAD, Chore, Doing, give_back, load_due
+from app.fleet.workers.heartbeat import Heartbeat
+from app.fleet.workers.periodic import (
+    LOAD,
+    PERIODIC_TASKS,
+    PeriodicTask,
+    PeriodicThread,
+    give_back,
+    load_due,
+)
 from app.fleet.workers.watchdog import Watchdog
 from headway.errors import HeadwayError
 
@@ -25,11 +32,11 @@ BATCH = 10
 BATCH_SECONDS = 1.0
 """How much work one claim may take, by what the last runs took."""
 GOODBYES = 3
-QUIET_ROUNDS = 3
+IDLE_PASSES = 3
 LOAD_SECONDS = 2.0
 
 
-class Hand:
+class WorkerProcess:
     """This process as a worker: it beats, watches the clock, and does its share of the chores."""
 
     def __init__(
@@ -41,10 +48,10 @@ class Hand:
         outdated: Callable[[], object],
         name: str | None = None,
         replaces: str | None = None,
-        chores: Sequence[Chore] = CHORES,
+        tasks: Sequence[PeriodicTask] = PERIODIC_TASKS,
     ) -> None:
         self.app = app
-        self.pulse = Pulse(
+        self.heartbeat = Heartbeat(
             app,
             engine=engine,
             name=name or registry.new_name(),
@@ -52,7 +59,7 @@ class Hand:
             state=state,
             outdated=outdated,
         )
-        self.chores = tuple(chores)
+        self.chores = tuple(tasks)
         self.waiting: list[int] = []
         """Runs that were taken and not begun."""
         self.busy = False
@@ -60,56 +67,56 @@ class Hand:
         self._ending = threading.RLock()
 
     def start(self) -> None:
-        """Begin to beat. It may take nothing before it is `fresh`."""
+        """Begin to beat. It may take nothing before its name is set."""
         with self.app.app_context():
             parent.start()
-        self.pulse.start()
-        Watchdog(self.app, self.ended, self.hand_back).start()
-        for chore in self.chores:
-            Doing(chore, self.pulse, self.ended).start()
+        self.heartbeat.start()
+        Watchdog(self.app, self.ended, self.release).start()
+        for task in self.chores:
+            PeriodicThread(task, self.heartbeat, self.ended).start()
 
     @property
     def name(self) -> str | None:
         """The name to take runs by; None while nothing may be taken."""
-        name = self.pulse.worker
-        return name if self.pulse.fresh and name == self.pulse.worker else None
+        name = self.heartbeat.worker
+        return name if self.heartbeat.is_recent and name == self.heartbeat.worker else None
 
-    def do(self, run_id: int, name: str) -> bool:
+    def execute(self, run_id: int, name: str) -> bool:
         """Do a run that was taken by this name. False if it is not known how that ended."""
         self.busy = True
         try:
             with self.app.app_context():
-                execute.perform(run_id, name)
+                execute.execute(run_id, name)
         except Exception:
             # Whoever looks at the database finds out; under this name nobody would.
             log.exception("run %s was left in the middle", run_id)
-            self.pulse.reborn()
+            self.heartbeat.rename()
             return False
         finally:
             self.busy = False
-        self.pulse.done += 1
+        self.heartbeat.done += 1
         return True
 
     def take(self, name: str, limit: int) -> list[int]:
         """Take up to so many runs. Raises what the catalog does."""
-        with self.unsure(), self.app.app_context():
+        with self.rename_on_failure(), self.app.app_context():
             self.waiting = claims.claim(name, limit)
         return self.waiting
 
     @contextmanager
-    def unsure(self) -> Iterator[None]:
+    def rename_on_failure(self) -> Iterator[None]:
         """If this fails, we may have runs of which we do not know: whoever looks finds out."""
         try:
             yield
         except BaseException:
             self.waiting = []
-            self.pulse.reborn()
+            self.heartbeat.rename()
             raise
 
-    def hand_back(self, name: str) -> None:
+    def release(self, name: str) -> None:
         """Let others do what was taken by this name and not begun."""
         if self.waiting:
-            claims.hand_back(name, self.waiting)
+            claims.release(name, self.waiting)
         self.waiting = []
 
     def end(self) -> None:
@@ -122,19 +129,19 @@ class Hand:
     def _say_goodbye(self) -> None:
         for _ in range(GOODBYES):
             with suppress(HeadwayError, SQLAlchemyError), self.app.app_context():
-                self.hand_back(self.pulse.worker)
-                give_back(self.chores, self.pulse.worker)
-                self.pulse.end()
+                self.release(self.heartbeat.worker)
+                give_back(self.chores, self.heartbeat.worker)
+                self.heartbeat.end()
                 return
             time.sleep(0.5)
-        log.warning("the catalog could not be told that worker %s has ended", self.pulse.worker)
+        log.warning("the catalog could not be told that worker %s has ended", self.heartbeat.worker)
 
 
-class Loop:
+class WorkerLoop:
     """An embedded worker's main thread."""
 
-    def __init__(self, hand: Hand, stop: threading.Event) -> None:
-        self.hand, self.stop = hand, stop
+    def __init__(self, process: WorkerProcess, stop: threading.Event) -> None:
+        self.hand, self.stop = process, stop
         self.average = BATCH_SECONDS
         self.away = 0
         self.load_at = 0.0
@@ -144,7 +151,7 @@ class Loop:
         while not self.stop.is_set():
             pause = IDLE_SECONDS
             try:
-                if (name := self.hand.name) and self.round(name):
+                if (name := self.hand.name) and self.take_and_run(name):
                     pause = 0.0
                 self.away = 0
             except (HeadwayError, SQLAlchemyError) as error:
@@ -154,19 +161,19 @@ class Loop:
                 self.away += 1
             self.stop.wait(pause)
 
-    def round(self, name: str) -> bool:
+    def take_and_run(self, name: str) -> bool:
         """Take some runs and do them; False if there was nothing to do."""
-        hand = self.hand
-        with hand.app.app_context():
+        process = self.hand
+        with process.app.app_context():
             self._load_due()
-        some = bool(hand.take(name, self._size()))
-        while hand.waiting and not self.stop.is_set() and hand.name == name:
+        some = bool(process.take(name, self._size()))
+        while process.waiting and not self.stop.is_set() and process.name == name:
             began = time.monotonic()
-            hand.do(hand.waiting.pop(0), name)
+            process.execute(process.waiting.pop(0), name)
             self.average += (time.monotonic() - began - self.average) * 0.3
-        if hand.waiting:
-            with hand.unsure(), hand.app.app_context():
-                hand.hand_back(name)
+        if process.waiting:
+            with process.rename_on_failure(), process.app.app_context():
+                process.release(name)
         return some
 
     def _size(self) -> int:
@@ -175,21 +182,21 @@ class Loop:
     def _load_due(self) -> None:
         if time.monotonic() < self.load_at:
             return
-        with self.hand.pulse.keeping(LOAD) as held:
+        with self.hand.heartbeat.keeping(LOAD) as held:
             if held:
                 load_due()
         self.load_at = time.monotonic() + LOAD_SECONDS
 
 
-def work_once(hand: Hand, stop: threading.Event) -> int:
+def work_once(process: WorkerProcess, stop: threading.Event) -> int:
     """Do what can be done now, chores too, and come back; how many runs that were."""
-    loop, quiet = Loop(hand, stop), 0
-    while quiet < QUIET_ROUNDS and not stop.is_set():
-        if (name := hand.name) is None:
+    loop, quiet = WorkerLoop(process, stop), 0
+    while quiet < IDLE_PASSES and not stop.is_set():
+        if (name := process.name) is None:
             stop.wait(0.05)
             continue
-        with hand.app.app_context():
-            for work in (load_due, *(chore.work for chore in CHORES)):
+        with process.app.app_context():
+            for work in (load_due, *(chore.work for chore in PERIODIC_TASKS)):
                 work()
-        quiet = 0 if loop.round(name) else quiet + 1
-    return hand.pulse.done
+        quiet = 0 if loop.take_and_run(name) else quiet + 1
+    return process.heartbeat.done
