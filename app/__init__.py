@@ -25,7 +25,7 @@ def create_app(settings: "Settings | None" = None, *, migrate: bool | None = Non
     with cli.refusals():
         settings = settings or Settings.from_env()
         logs.configure(settings)
-        served = not cli.is_looked_for()
+        served = not cli.is_command_lookup()
         app = _with_description() if served else Flask(__name__)
         app.config.from_mapping(settings.for_flask())
         app.extensions["headway"] = settings

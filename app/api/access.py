@@ -53,8 +53,8 @@ def _only_json() -> None:
         raise BadRequest("The body is nested too deeply.") from error
     if not body and not isinstance(body, dict):  # APIFlask would take it for {}
         words = "must be an object; `{}` if there is nothing to say"
-        told = [{"in": "body", "pointer": "", "detail": words}]
-        raise InputInvalid(f"The body {words}.", errors=told)
+        errors = [{"in": "body", "pointer": "", "detail": words}]
+        raise InputInvalid(f"The body {words}.", errors=errors)
 
 
 def _was_refused(response: Response) -> bool:

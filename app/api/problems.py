@@ -53,15 +53,15 @@ Path = tuple[str | int, ...]
 
 def init_app(app: APIFlask) -> None:
     """Answer every error under /api/ as a problem, and ours everywhere."""
-    app.register_error_handler(HeadwayError, of_ours)
-    app.register_error_handler(HTTPException, of_http)
-    app.register_error_handler(DBAPIError, of_database)
-    app.register_error_handler(PoolTimeout, of_crowd)
-    app.register_error_handler(Exception, of_anything)
-    app.register_error_handler(HTTPError, of_validation)
+    app.register_error_handler(HeadwayError, handle_headway_error)
+    app.register_error_handler(HTTPException, handle_http_error)
+    app.register_error_handler(DBAPIError, handle_database_error)
+    app.register_error_handler(PoolTimeout, handle_pool_timeout)
+    app.register_error_handler(Exception, handle_unexpected_error)
+    app.register_error_handler(HTTPError, handle_validation_error)
 
 
-def of_ours(error: HeadwayError) -> Response:
+def handle_headway_error(error: HeadwayError) -> Response:
     """One of our errors: its title, its sentence, its context."""
     status = STATUS_OF.get(type(error), STATUS[error.kind])
     response = problem(
@@ -80,7 +80,7 @@ def of_ours(error: HeadwayError) -> Response:
     return response
 
 
-def of_http(error: HTTPException) -> Response | HTTPException:
+def handle_http_error(error: HTTPException) -> Response | HTTPException:
     """Routing's and Werkzeug's own: 404, 405, 413, 415, 429, a body that is no JSON."""
     if not _is_api() or error.code is None:
         return error
@@ -93,7 +93,7 @@ def of_http(error: HTTPException) -> Response | HTTPException:
     return response
 
 
-def of_validation(error: HTTPError) -> Response:
+def handle_validation_error(error: HTTPError) -> Response:
     """APIFlask's: what is wrong with which field, as JSON pointers."""
     detail = error.detail if isinstance(error.detail, dict) else {}
     errors = [
@@ -101,34 +101,40 @@ def of_validation(error: HTTPError) -> Response:
         for place, fields in detail.items()
         for where, text in _faults(error, fields)
     ]
-    told = "; ".join(f"{one['pointer'][1:]}: {one['detail']}" for one in errors[:3])
+    summary = "; ".join(f"{one['pointer'][1:]}: {one['detail']}" for one in errors[:3])
     return problem(
         error.status_code,
         title="The request says something that cannot be used",
         type="/problems/input-invalid",
-        detail=told or error.message or "",
+        detail=summary or error.message or "",
         errors=errors,
     )
 
 
-def of_database(error: DBAPIError) -> Response:
+def handle_database_error(error: DBAPIError) -> Response:
     """The catalog's: busy, gone for a moment, or a bug."""
     if is_contended(error):
-        return of_ours(CatalogBusy("Others use the same at once. Try again in a moment."))
+        return handle_headway_error(
+            CatalogBusy("Others use the same at once. Try again in a moment.")
+        )
     if error.connection_invalidated or dialect_of(db.engine).refusal(error):
         log.error("the catalog cannot be used: %s", error.orig)
-        return of_ours(DatabaseUnreachable("The catalog does not answer. Try again in a moment."))
+        return handle_headway_error(
+            DatabaseUnreachable("The catalog does not answer. Try again in a moment.")
+        )
     if behind := boot.behind():
-        return of_ours(behind)
-    return of_anything(error)
+        return handle_headway_error(behind)
+    return handle_unexpected_error(error)
 
 
-def of_crowd(_: PoolTimeout) -> Response:
+def handle_pool_timeout(_: PoolTimeout) -> Response:
     """No connection to the catalog was free in time."""
-    return of_ours(CatalogBusy("All connections to the catalog are in use. Try again later."))
+    return handle_headway_error(
+        CatalogBusy("All connections to the catalog are in use. Try again later.")
+    )
 
 
-def of_anything(error: Exception) -> Response:
+def handle_unexpected_error(error: Exception) -> Response:
     """A bug: told to the log in full, to the caller by its number only."""
     log.error("request failed", exc_info=error)
     return problem(500, title="Internal error", detail=f"See the log, id {g.get('request_id')}.")

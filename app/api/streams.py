@@ -24,6 +24,6 @@ def stream(
     return response
 
 
-def shown(looked: watch.WatchedRollout) -> str:
+def progress_json(watched: watch.WatchedRollout) -> str:
     """Progress as the JSON that `readProgress` answers."""
-    return ProgressOut.model_validate(looked.progress).model_dump_json()
+    return ProgressOut.model_validate(watched.progress).model_dump_json()

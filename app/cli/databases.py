@@ -9,7 +9,7 @@ import click
 
 from app.cli.actor import command_line
 from app.cli.databases_import import import_
-from app.cli.groups import Group
+from app.cli.groups import CommandGroup
 from app.cli.selector_options import chosen, labels_of, located, row_of
 from app.errors import InputInvalid
 from app.fleet import accounts, projects
@@ -23,7 +23,7 @@ from headway.cli.output import Exit, as_json, counted, paged, print_json, print_
 
 SHORT = ("id", "project", "name", "position", "current", "labels", "address")
 
-databases = Group("databases", help="The members of the fleet.")
+databases = CommandGroup("databases", help="The members of the fleet.")
 databases.add_command(import_)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.cli.groups import Group
+from app.cli.groups import CommandGroup
 from app.fleet import drift as fleet
 from app.fleet import projects
 from app.fleet.drift import DifferenceGroup
@@ -15,7 +15,7 @@ from headway.cli.output import as_json, counted, paged, print_json, print_table
 SHORTEST = 12
 """So much of a digest is shown: no two differences of a fleet begin like each other."""
 
-drifts = Group("drifts", help="What databases differ in from what their revisions make.")
+drifts = CommandGroup("drifts", help="What databases differ in from what their revisions make.")
 
 
 @drifts.command("list")

@@ -376,7 +376,7 @@ def test_every_word_of_the_form_arrives(place: Place, ada: Visitor) -> None:
     assert f"behind; at head; group={label}; 2 that were named; of account {account.id};" in page
     assert "2 may fail, or 2.5 % of those begun; a query checks each; 1.5 s to wait" in page
     with place.fleet.app.test_request_context():
-        again = rollout_form.asked(ROOT, rollout_form.like(made))
+        again = rollout_form.rollout_values(ROOT, rollout_form.like(made))
     assert again["selector"] == {k: v for k, v in made.selector.items() if k != "project_id"}
     assert again["gate"] | {"check": "sql"} == {k: v for k, v in made.gate.items() if v is not None}
     assert again["window"] == made.window

@@ -130,7 +130,7 @@ class DatabaseOut(Out):
 
     @field_validator("labels", mode="before")
     @classmethod
-    def _plain(cls, value: Any) -> Any:
+    def _labels_as_dict(cls, value: Any) -> Any:
         return value if isinstance(value, dict) else {label.name: label.value for label in value}
 
     @field_validator("position", mode="before")
@@ -211,7 +211,7 @@ class Drop(In):
     confirm: str = Field(max_length=128, description="The name of the database.")
 
 
-class Dropped(BaseModel):
+class DroppedOut(BaseModel):
     """What is left of it."""
 
     database: DatabaseOut
@@ -219,7 +219,7 @@ class Dropped(BaseModel):
     note: str
 
 
-class Files(In):
+class FileSource(In):
     """SQLite files."""
 
     pattern: str = Field(min_length=1, max_length=1024, pattern=NO_CONTROL, examples=["/data/*.db"])
@@ -228,7 +228,7 @@ class Files(In):
     )
 
 
-class Server(In):
+class ServerSource(In):
     """A server's list of databases."""
 
     url: Url
@@ -240,8 +240,8 @@ class ImportIn(In):
     """Many at once, from one source."""
 
     project_id: Id
-    files: Files | None = None
-    server: Server | None = None
+    files: FileSource | None = None
+    server: ServerSource | None = None
     csv: str | None = Field(None, examples=["name,url,label.tier\n"])
     json_lines: str | None = None
 
@@ -270,7 +270,7 @@ class OverviewQuery(In):
     )
 
 
-class OfProjectOut(Out):
+class ProjectOverviewOut(Out):
     """One project's databases."""
 
     id: int
@@ -281,7 +281,7 @@ class OfProjectOut(Out):
     revisions: dict[str, int]
 
 
-class GroupOut(Out):
+class OverviewGroupOut(Out):
     """So many of one owner or label."""
 
     value: str
@@ -296,6 +296,6 @@ class OverviewOut(Out):
     drifted: int
     pinned: int
     retired: int
-    projects: list[OfProjectOut]
+    projects: list[ProjectOverviewOut]
     by: str | None
-    groups: list[GroupOut]
+    groups: list[OverviewGroupOut]

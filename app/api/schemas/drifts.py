@@ -20,7 +20,7 @@ Key = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 Digest = Annotated[str, Field(min_length=4, max_length=64, pattern=r"^[0-9a-f]+$")]
 
 
-class MendOut(Out):
+class FixOut(Out):
     """The SQL that would take a difference away."""
 
     dialect: str | None
@@ -42,7 +42,7 @@ class DriftOut(Out):
     digest: str
     says: str = Field(examples=["extra index note.ix_note_title"])
     databases: int
-    mends: list[MendOut]
+    mends: list[FixOut]
     ignored: IgnoredOut | None
 
 

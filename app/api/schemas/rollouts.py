@@ -20,7 +20,7 @@ Clock = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 WaveIn = Annotated[
     str, Field(pattern=r"^([1-9][0-9]{0,8}|([1-9][0-9]?(\.[0-9]{1,3})?|0\.[0-9]{0,2}[1-9]|100)%)$")
 ]
-Revision = Annotated[str, Field(min_length=1, max_length=255, pattern=NO_CONTROL)]
+TargetText = Annotated[str, Field(min_length=1, max_length=255, pattern=NO_CONTROL)]
 LabelName = Annotated[str, Field(min_length=1, max_length=64, pattern=NO_CONTROL)]
 LabelValue = Annotated[str, Field(max_length=128, pattern=NO_CONTROL)]
 MOST_IDS = 10_000
@@ -79,7 +79,7 @@ class RolloutIn(In):
 
     project_id: Id
     kind: Operation = "upgrade"
-    target: Revision | None = Field(
+    target: TargetText | None = Field(
         None, description="`heads` if it is not there; a downgrade needs one.", examples=["heads"]
     )
     title: Annotated[str, Field(max_length=200, pattern=NO_CONTROL)] | None = None
@@ -192,7 +192,7 @@ class StepOut(Out):
     risks: list[str] = Field(description="What to know before it runs.")
 
 
-class GroupOut(Out):
+class PreviewGroupOut(Out):
     """Databases that share one plan."""
 
     dialect: str | None
@@ -215,7 +215,7 @@ class SkippedOut(Out):
 class PreviewOut(Out):
     """What a rollout would do to whom."""
 
-    groups: list[GroupOut]
+    groups: list[PreviewGroupOut]
     skipped: list[SkippedOut]
     waves: list[int]
     total: int

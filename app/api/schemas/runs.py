@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, StrictBool
 
 from app.api.schemas.common import AFTER, LARGEST_EVENT, LARGEST_INTEGER, In, Out, Page
 from app.api.schemas.databases import PositionName
-from app.api.schemas.rollouts import Operation, Real, Revision, RolloutOut
+from app.api.schemas.rollouts import Operation, Real, RolloutOut, TargetText
 from app.fleet.databases import Opened
 from app.fleet.rollouts import LONGEST_RUN
 from app.fleet.runs.export import wave_of
@@ -18,7 +18,7 @@ class RunIn(In):
     """One operation on one database, now."""
 
     kind: Operation = "upgrade"
-    target: Revision | None = Field(
+    target: TargetText | None = Field(
         None, description="`heads` if it is not there; a downgrade needs one.", examples=["heads"]
     )
     snapshot: StrictBool = False
@@ -55,14 +55,14 @@ class RunOut(Out):
     created_at: datetime
 
 
-class RunRead(RunOut):
+class RunDetail(RunOut):
     """The same, with its log and the SQL that it sent."""
 
     log: str | None
     sql: str | None
 
 
-def told(run: Run, names: dict[int, str]) -> dict[str, object]:
+def run_values(run: Run, names: dict[int, str]) -> dict[str, object]:
     """A run as it is shown; waves are counted from 1."""
     own = set(RunOut.model_fields) - {"database", "wave"}
     shown = {name: getattr(run, name) for name in own}

@@ -142,7 +142,7 @@ def _is_right(known: str, password: str) -> bool:
 @cache
 def _dummy_hash() -> str:
     """What is compared where there is nothing to compare: the time taken tells nothing."""
-    return _hash("nobody's")
+    return _hash("no password")
 
 
 def _stored_hash(session: CatalogSession, account_id: int) -> str | None:

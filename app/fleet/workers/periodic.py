@@ -75,7 +75,7 @@ class PeriodicThread(threading.Thread):
 
     def __init__(self, task: PeriodicTask, heartbeat: Heartbeat, ended: threading.Event) -> None:
         super().__init__(name=task.name, daemon=True)
-        self.chore, self.pulse, self.ended = task, heartbeat, ended
+        self.task, self.heartbeat, self.ended = task, heartbeat, ended
         self.last_problem = ""
 
     def run(self) -> None:
@@ -83,30 +83,30 @@ class PeriodicThread(threading.Thread):
         pause = 0.1
         while not self.ended.wait(pause):
             try:
-                with self.pulse.app.app_context():
+                with self.heartbeat.app.app_context():
                     pause = self._once()
                 self._log_problem("")
             except (HeadwayError, SQLAlchemyError) as error:
                 self._log_problem(str(error))
                 pause = AWAY_SECONDS
             except Exception:
-                log.exception("%s failed; tried again", self.chore.name)
+                log.exception("%s failed; tried again", self.task.name)
                 pause = AWAY_SECONDS
 
     def _log_problem(self, words: str) -> None:
         """Log what is in the way once, and when it no longer is."""
         if words and words != self.last_problem:
-            log.warning("%s: %s Tried again until it goes well.", self.chore.name, words)
+            log.warning("%s: %s Tried again until it goes well.", self.task.name, words)
         elif self.last_problem and not words:
-            log.info("%s goes well again", self.chore.name)
+            log.info("%s goes well again", self.task.name)
         self.last_problem = words
 
     def _once(self) -> float:
-        with self.pulse.keeping(self.chore.name) as held:
+        with self.heartbeat.keeping(self.task.name) as held:
             if not held:
                 return ELSEWHERE_SECONDS
-            self.chore.work()
-        return self.chore.every
+            self.task.work()
+        return self.task.every
 
 
 def give_back(tasks: tuple[PeriodicTask, ...], worker: str) -> None:

@@ -34,7 +34,7 @@ class Watchdog(threading.Thread):
         self, app: Flask, ended: threading.Event, release: Callable[[str], object]
     ) -> None:
         super().__init__(name="watchdog", daemon=True)
-        self.app, self.ended, self.hand_back = app, ended, release
+        self.app, self.ended, self.release = app, ended, release
 
     def run(self) -> None:
         """Look, again and again."""
@@ -67,5 +67,5 @@ class Watchdog(threading.Thread):
         last.join(LAST_WORDS)
 
     def _leave(self, worker: str) -> None:
-        self.hand_back(worker)
+        self.release(worker)
         registry.stop(worker)

@@ -59,7 +59,7 @@ class WorkerProcess:
             state=state,
             outdated=outdated,
         )
-        self.chores = tuple(tasks)
+        self.tasks = tuple(tasks)
         self.waiting: list[int] = []
         """Runs that were taken and not begun."""
         self.busy = False
@@ -72,7 +72,7 @@ class WorkerProcess:
             parent.start()
         self.heartbeat.start()
         Watchdog(self.app, self.ended, self.release).start()
-        for task in self.chores:
+        for task in self.tasks:
             PeriodicThread(task, self.heartbeat, self.ended).start()
 
     @property
@@ -130,7 +130,7 @@ class WorkerProcess:
         for _ in range(GOODBYES):
             with suppress(HeadwayError, SQLAlchemyError), self.app.app_context():
                 self.release(self.heartbeat.worker)
-                give_back(self.chores, self.heartbeat.worker)
+                give_back(self.tasks, self.heartbeat.worker)
                 self.heartbeat.end()
                 return
             time.sleep(0.5)
@@ -141,7 +141,7 @@ class WorkerLoop:
     """An embedded worker's main thread."""
 
     def __init__(self, process: WorkerProcess, stop: threading.Event) -> None:
-        self.hand, self.stop = process, stop
+        self.process, self.stop = process, stop
         self.average = BATCH_SECONDS
         self.away = 0
         self.load_at = 0.0
@@ -151,7 +151,7 @@ class WorkerLoop:
         while not self.stop.is_set():
             pause = IDLE_SECONDS
             try:
-                if (name := self.hand.name) and self.take_and_run(name):
+                if (name := self.process.name) and self.take_and_run(name):
                     pause = 0.0
                 self.away = 0
             except (HeadwayError, SQLAlchemyError) as error:
@@ -163,7 +163,7 @@ class WorkerLoop:
 
     def take_and_run(self, name: str) -> bool:
         """Take some runs and do them; False if there was nothing to do."""
-        process = self.hand
+        process = self.process
         with process.app.app_context():
             self._load_due()
         some = bool(process.take(name, self._size()))
@@ -182,7 +182,7 @@ class WorkerLoop:
     def _load_due(self) -> None:
         if time.monotonic() < self.load_at:
             return
-        with self.hand.heartbeat.keeping(LOAD) as held:
+        with self.process.heartbeat.keeping(LOAD) as held:
             if held:
                 load_due()
         self.load_at = time.monotonic() + LOAD_SECONDS
