@@ -1,4 +1,4 @@
-"""Who may come in: a bearer token for everything, unless it is named here."""
+"""Authentication of the API: every endpoint needs a bearer token, except those in OPEN."""
 
 from apiflask import APIBlueprint
 from flask import Response, g, request
@@ -21,12 +21,12 @@ def protect(api: APIBlueprint) -> None:
 
 
 def actor() -> Actor:
-    """The account that asks."""
+    """The account that sent this request."""
     return g.actor  # type: ignore[no-any-return]
 
 
 def token() -> str:
-    """Its token, to be shown again: a long answer asks now and then whether it still holds."""
+    """The token of this request. A long response checks now and then that it is still valid."""
     return g.token  # type: ignore[no-any-return]
 
 

@@ -175,7 +175,7 @@ def _source(body: ImportIn) -> Any:
 
 
 def _labels(text: str | None) -> dict[str, str]:
-    """`tier=gold,region=eu` as pairs."""
+    """`tier=gold,region=eu` as a dictionary; {} for None."""
     pairs = (pair.partition("=") for pair in (text or "").split(",") if pair)
     return {name: value for name, _, value in pairs}
 

@@ -1,4 +1,4 @@
-"""`/api/v1/projects/{id}/revisions`, and to ask for a refresh."""
+"""`/api/v1/projects/{id}/revisions` and `/api/v1/projects/{id}/refresh`."""
 
 from typing import Any
 

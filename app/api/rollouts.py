@@ -114,7 +114,7 @@ def approve(rollout_id: int, body: Approve, idempotent: Idempotent) -> Any:
 
 
 def _step(verb: str, summary: str, use_case: Callable[..., Rollout]) -> None:
-    """An operation that takes nothing but the rollout."""
+    """Register an endpoint for an action whose only argument is the rollout."""
 
     @bp.post(f"/<int:rollout_id>/{verb}", endpoint=verb)
     @bp.input(Nothing, arg_name="body")

@@ -1,4 +1,4 @@
-"""`/api/v1/runs`, and what is done to one database at once."""
+"""`/api/v1/runs`, and runs on one database that start at once."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Drift: databases compared with what their revisions make, and what is accepted of it."""
+"""Drift: differences between databases and their revisions, and which of them are accepted."""
 
 from app.fleet.drift.checks import compare_and_store, digest_of, store_differences
 from app.fleet.drift.groups import (

@@ -1,4 +1,4 @@
-"""Drift of the fleet: which databases differ, in what, how many share it, and what is accepted."""
+"""Differences of the fleet, grouped by what differs; and which of them are ignored."""
 
 import re
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ HEX = re.compile(r"[0-9a-f]{1,64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Fix:
-    """The SQL that would take a difference away, on one kind of database."""
+    """The SQL that would remove a difference, on one kind of database."""
 
     dialect: str | None
     sql: str
@@ -31,7 +31,7 @@ class Fix:
 
 @dataclass(frozen=True, kw_only=True)
 class DifferenceGroup:
-    """One difference, and how many databases share it."""
+    """A difference, and how many databases have it."""
 
     project_id: int
     digest: str
@@ -53,10 +53,10 @@ def list_groups(
     ignored: bool | None = None,
     digest: str | None = None,
 ) -> tuple[list[DifferenceGroup], int | None]:
-    """The differences of a project, or of each; those that most databases share first.
+    """A page of the differences of one project, or of all; the most frequent first.
 
-    The second is what comes next: `after` is how many came before. `ignored` is for those that
-    are accepted, or are not; `digest` for one of them.
+    Also returns the `after` of the next page: the number of differences before it. `ignored`
+    selects differences that are accepted (True) or not (False); `digest` selects one.
     """
     actor.require("databases.read")
     if project_id is not None:
@@ -107,7 +107,7 @@ def _groups(rows: Sequence[Any]) -> list[DifferenceGroup]:
 
 
 def find_digest(actor: Actor, project_id: int, digest: str) -> str:
-    """The whole of a digest of which a beginning is given, or DifferenceNotFound."""
+    """The full digest that begins like this, or DifferenceNotFound."""
     project = projects.get_project(actor, project_id)
     found: set[str] = set()
     for model in (Difference, Ignored) if HEX.fullmatch(digest) else ():
@@ -116,7 +116,7 @@ def find_digest(actor: Actor, project_id: int, digest: str) -> str:
         )
         found |= set(db.session.scalars(query.distinct().limit(2)))
     if len(found) != 1:
-        why = "may be several: say more of it" if found else "is no difference that was found"
+        why = "is ambiguous: give more of it" if found else "is not a known difference"
         raise DifferenceNotFound(
             f"{digest} {why} in {project.name}. `flask drifts list {project.name}` shows all."
         )
@@ -132,7 +132,7 @@ def list_differences(
     database_id: int | None = None,
     digest: str | None = None,
 ) -> tuple[list[Difference], int | None]:
-    """A page of single differences: of one database, or all that share one."""
+    """A page of differences of single databases, filtered by project, database or digest."""
     actor.require("databases.read")
     query = select(Difference).order_by(Difference.id)
     if after is not None:
@@ -150,7 +150,7 @@ def list_differences(
 def list_members(
     actor: Actor, project_id: int, digest: str, *, limit: int, after: int | None = None
 ) -> tuple[list[Database], int | None]:
-    """A page of the databases that share a difference, and what to send as `after`."""
+    """A page of the databases that have a difference, and the `after` of the next page."""
     actor.require("databases.read")
     sharing = select(Difference.database_id).where(
         Difference.project_id == project_id, Difference.digest == digest
@@ -163,9 +163,10 @@ def list_members(
 
 @repeated
 def ignore(actor: Actor, project_id: int, digest: str, reason: str) -> Ignored:
-    """Accept a difference, for all databases of the project; the reason is kept.
+    """Accept a difference for all databases of the project, with a reason.
 
-    Raises DifferenceNotFound, or InputInvalid without a reason. Again: another reason.
+    Accepting it again replaces the reason. Raises DifferenceNotFound, or InputInvalid without a
+    reason.
     """
     actor.require("databases.change")
     digest = find_digest(actor, project_id, digest)
@@ -174,7 +175,7 @@ def ignore(actor: Actor, project_id: int, digest: str, reason: str) -> Ignored:
         raise InputInvalid("Say why this difference is accepted.", field="reason")
     try:
         return _ignore(actor, project_id, digest, values["reason"])
-    except IntegrityError:  # another did in this very moment: then it is only another reason
+    except IntegrityError:  # another request did at the same time: replace its reason
         return _ignore(actor, project_id, digest, values["reason"])
 
 
@@ -209,7 +210,7 @@ def _ignore(actor: Actor, project_id: int, digest: str, reason: str) -> Ignored:
 
 @repeated
 def unignore(actor: Actor, project_id: int, digest: str) -> None:
-    """Accept a difference no more. Raises DifferenceNotFound if it was not accepted."""
+    """Stop accepting a difference. Raises DifferenceNotFound if it was not accepted."""
     actor.require("databases.change")
     digest = find_digest(actor, project_id, digest)
     with writing() as session:
@@ -231,7 +232,7 @@ def unignore(actor: Actor, project_id: int, digest: str) -> None:
 
 
 def _recount(session: CatalogSession, project_id: int, digest: str) -> None:
-    """Count anew what differs in every database that has this difference."""
+    """Recount the differences of every database that has this one."""
     accepted = select(Ignored.digest).where(Ignored.project_id == project_id)
     count = (
         select(func.count())
@@ -255,19 +256,19 @@ MOST = 500
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseDifference:
-    """One difference of a database."""
+    """A difference of one database."""
 
     digest: str
     says: str
     fix_sql: str | None
-    """The SQL that would take it away; None where there is none."""
+    """The SQL that would remove it; None if Headway has none."""
     ignored: str | None
     """Why it is accepted; None if it counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DriftCoverage:
-    """How far drift was looked for."""
+    """How many databases there are, how many were compared, and how many of these differ."""
 
     databases: int
     checked: int
@@ -275,7 +276,7 @@ class DriftCoverage:
 
 
 def differences_of(actor: Actor, database_id: int) -> list[DatabaseDifference]:
-    """What the last check of a database found, in the order of the words; at most 500."""
+    """The differences that the last check of a database found, in order; at most 500."""
     actor.require("databases.read")
     accepted = and_(
         Ignored.project_id == Difference.project_id, Ignored.digest == Difference.digest
@@ -294,7 +295,7 @@ def differences_of(actor: Actor, database_id: int) -> list[DatabaseDifference]:
 
 
 def drift_coverage(actor: Actor, project_id: int | None = None) -> DriftCoverage:
-    """How many databases of a project, or of all, were ever compared with their revisions."""
+    """Counts of the databases of a project, or of all: in total, compared, and with drift."""
     actor.require("databases.read")
     here: list[ColumnElement[bool]] = [Database.retired_at.is_(None)]
     if project_id is not None:

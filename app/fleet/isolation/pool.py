@@ -1,7 +1,7 @@
-"""Asking many at once, in threads: whoever does not answer in time is left alone.
+"""A thread pool whose calls time out.
 
-Knows nothing of databases. A thread that hangs cannot be ended; it is left behind, and another
-takes its place, so that the others never wait for it.
+A thread that hangs cannot be ended; it is abandoned and another takes its place, so that other
+calls never wait for it. The pool knows nothing about databases.
 """
 
 import threading
@@ -17,53 +17,53 @@ T = TypeVar("T")
 AT_ONCE = 16
 PER_SERVER = 4
 SECONDS = 10.0
-"""How long one may take to answer."""
+"""How long a call may take."""
 SLOW = 0.4
-"""Who takes this part of it counts as silent when its server is given up on."""
+"""Share of SECONDS from which a call counts as a timeout when its server is judged."""
 STRIKES = 3
-"""So many silent ones, with no answer between them, and the rest of a server is not asked."""
+"""After this many consecutive timeouts of a server, its remaining calls are skipped."""
 HANDFUL = 8
-"""So many without a server (files) are handed to a thread at a time."""
+"""How many calls without a server (files) a thread gets at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call(Generic[T]):
-    """Somebody to be asked."""
+    """A function to call in a thread."""
 
     key: int
     server: str | None
-    """Those with the same one are not asked all at once; None for a file."""
+    """Calls with the same server are limited by `per_server`; None for a file."""
     function: Callable[[], T]
 
 
 @dataclass(frozen=True)
 class TimedOut:
-    """Nobody answered."""
+    """The result of a call that did not return in time."""
 
     seconds: float
     was_called: bool
-    """False if the server had been given up on before."""
+    """False if the call was skipped because its server did not answer others."""
 
 
 Answer = tuple[int, T | TimedOut | Exception]
 
 
 class Pool(Generic[T]):
-    """Threads, and what is known about servers; good for many calls of `ask`."""
+    """Worker threads, and the timeouts of each server. `run` may be called repeatedly."""
 
     def __init__(
         self, *, at_once: int = AT_ONCE, per_server: int = PER_SERVER, seconds: float = SECONDS
     ) -> None:
         self.at_once, self.per_server, self.seconds = at_once, per_server, seconds
         self.timeouts: dict[str, int] = {}
-        """Server -> how many were silent since it last answered."""
+        """Server -> the number of timeouts since it last answered."""
         self._idle: list[_WorkerThread[T]] = []
         self._busy: dict[_WorkerThread[T], _Assignment[T]] = {}
         self._queues: dict[str | None, deque[Call[T]]] = {}
         self._answers: SimpleQueue[tuple[_WorkerThread[T], T | Exception]] = SimpleQueue()
 
     def run(self, calls: Iterable[Call[T]]) -> Iterator[Answer[T]]:
-        """Each key once, with what was answered, the error that was raised, or Silence."""
+        """Yield each key once, with the result, the exception that was raised, or TimedOut."""
         for call in calls:
             self._queues.setdefault(call.server, deque()).append(call)
         try:
@@ -109,7 +109,7 @@ class Pool(Generic[T]):
             yield from self._time_out()
             return
         if (job := self._busy.get(thread)) is None:
-            return  # it was left behind
+            return  # it was abandoned
         call, took = job.left.popleft(), time.monotonic() - job.began
         job.began = time.monotonic()
         if not job.left:
@@ -136,7 +136,7 @@ class Pool(Generic[T]):
             self.timeouts[server] = self.timeouts.get(server, 0) + 1 if timed_out else 0
 
     def _skip_silent_servers(self) -> Iterator[Answer[T]]:
-        """Those on servers that nobody hears anything from."""
+        """Yield TimedOut for the waiting calls of servers that do not answer."""
         for server in [name for name, count in self.timeouts.items() if count >= STRIKES]:
             for call in self._queues.pop(server, ()):
                 yield call.key, TimedOut(self.seconds, was_called=False)
@@ -157,7 +157,7 @@ class _Assignment(Generic[T]):
 
 
 class _WorkerThread(threading.Thread, Generic[T]):
-    """One thread. A daemon: what hangs must not keep the process from ending."""
+    """One thread. A daemon, so that a call that hangs does not keep the process from ending."""
 
     def __init__(self, answers: "SimpleQueue[tuple[_WorkerThread[T], T | Exception]]") -> None:
         super().__init__(name="pool-worker", daemon=True)
@@ -167,7 +167,7 @@ class _WorkerThread(threading.Thread, Generic[T]):
         self.start()
 
     def run(self) -> None:
-        """Until it is given nothing, or left behind."""
+        """Work until the thread gets an empty list, or is abandoned."""
         while calls := self.jobs.get():
             for call in calls:
                 if self.is_abandoned:

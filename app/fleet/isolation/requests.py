@@ -1,6 +1,6 @@
-"""What a child process is asked to do with a project's scripts and the databases of it.
+"""The requests that a child process serves, on a project's scripts and its databases.
 
-Runs in the child alone, which knows no catalog: see `child`.
+Runs only in the child, which has no access to the catalog: see `child`.
 """
 
 import logging
@@ -42,23 +42,23 @@ METHODS = ("status", "stamp", "check", "snapshot", "restore")
 
 
 class ParentChannel(Protocol):
-    """The way back to whoever made a request."""
+    """The connection back to the parent process."""
 
     def send(self, kind: str, value: object) -> None:
-        """A part of the answer."""
+        """Send a part of the answer."""
 
     def ask(self, name: str, *arguments: object) -> None:
-        """A question in the middle of it. Raises what the other side raises."""
+        """Call back into the parent during a request. Raises what the parent raises."""
 
 
 class Requests:
-    """What the parent may ask for; each method is one request."""
+    """The requests that the parent can send; each method is one."""
 
     def __init__(self, channel: ParentChannel) -> None:
         self.channel = channel
 
     def describe(self, place: ScriptLocation, known: str | None) -> Facts | None:
-        """The facts of a project's scripts; None if they are those that are known."""
+        """The facts of a project's scripts; None if their digest is still `known`."""
         project = _projects.newest(place)
         if project.digest == known:
             return None
@@ -74,7 +74,7 @@ class Requests:
         )
 
     def move(self, target: Target, way: str, to: str) -> Any:
-        """Upgrade or downgrade; the parent is asked before the first step, and told of each."""
+        """Upgrade or downgrade. The parent is called back before each step, and may refuse."""
         member = _database(target)
         go = member.downgrade if way == "downgrade" else member.upgrade
         on_step, waiting = partial(self.channel.ask, "step"), partial(self.channel.ask, "waiting")
@@ -87,19 +87,19 @@ class Requests:
         return getattr(_database(target), what)(*arguments)
 
     def rehearse(self, target: Target, to: str, direction: str) -> Any:
-        """The revisions that a move would run, and how it went on a copy."""
+        """The revisions that a migration would run, and its outcome on a copy."""
         member = _database(target)
         plan = member.plan(to, direction)
         return tuple(step.revision for step in plan.steps), member.rehearse(plan)
 
     def create(self, target: Target, to: str) -> Look:
-        """Make the database at a revision; where it stands then."""
+        """Create the database at a revision, and return its status."""
         member = _database(target)
         member.create(to)
         return member.status()
 
     def wait_for_lock(self, target: Target, seconds: float) -> None:
-        """Come back once nobody migrates it. Raises DatabaseLocked after so long."""
+        """Return once no process migrates the database. Raises DatabaseLocked after `seconds`."""
         member = _database(target)
         path = member.address.path
         if path is None or path.exists():
@@ -128,7 +128,10 @@ class Requests:
         timeouts: dict[str, int],
         seconds: float,
     ) -> dict[str, int]:
-        """Look at many at once; what is found is sent as it comes. The servers that are silent."""
+        """Probe many databases at once and send each result as it comes.
+
+        Returns the timeouts of each server.
+        """
         project = _projects.get(scripts)
         ask = partial(probe_database, project, x=dict(x))
         pool = Pool[ProbeResult](seconds=seconds)
@@ -143,7 +146,7 @@ class Requests:
     def environment_uses(
         self, scripts: Version, dialects: Collection[str], x: Mapping[str, str]
     ) -> list[EnvironmentUse]:
-        """How env.py is used for each kind of database. Runs it where that is not known yet."""
+        """How env.py is used for each kind of database. Runs env.py if that is not known yet."""
         project = _projects.get(scripts)
         environments = [project.environment_for(register.address_of(name), x) for name in dialects]
         return [
@@ -163,12 +166,12 @@ class Requests:
     def sql(
         self, scripts: Version, names: Sequence[str], x: Mapping[str, str]
     ) -> dict[str, register.Sql]:
-        """What each of these revisions sends to each kind of database."""
+        """Revision -> the SQL that it sends to each kind of database."""
         return register.sql_of(_projects.get(scripts), names, x)
 
 
 def _sql_options(environment: Environment) -> dict[str, str | bool]:
-    """What the SQL around the revisions depends on, with the schema that a run would use."""
+    """The options that affect the SQL around the revisions, with the schema that a run uses."""
     name = "version_table_schema"
     schema = environment.untold.get(name)
     options = environment.untold | {name: environment.schemas.get(schema, schema)}
@@ -178,7 +181,7 @@ def _sql_options(environment: Environment) -> dict[str, str | bool]:
 
 
 def probe_database(project: Project, url: URL, x: dict[str, str]) -> ProbeResult:
-    """Where one database stands. A file that is not there is no empty database: it is missing."""
+    """The status of one database. A file that does not exist is unreachable, not empty."""
     began = datetime.now(UTC)
     database = project.at(url, x)
     path = database.address.path
@@ -197,15 +200,15 @@ def _sendable_answer(key: int, answer: ProbeResult | TimedOut | Exception) -> An
 
 
 class _Projects:
-    """The projects that were asked for, as they were read: what was planned is what runs."""
+    """The projects that were read, kept by digest so that what was planned is what runs."""
 
     def __init__(self) -> None:
         self.known: dict[ScriptLocation, dict[str, Project]] = {}
         self.reading = threading.Lock()
 
     def newest(self, place: ScriptLocation) -> Project:
-        """As its files are now."""
-        beside = place.extra_folder  # a folder of our own, which nobody changes
+        """The project as its files are now."""
+        beside = place.extra_folder  # a folder of our own, which does not change
         project = self._extended(place) if beside else Project.shared(place.folder, place.ini)
         digest = project.digest
         with self.reading:
@@ -216,7 +219,7 @@ class _Projects:
         return project
 
     def get(self, scripts: Version) -> Project:
-        """As it was described. Raises ProjectNotReady where its files are others by now."""
+        """The project at a digest. Raises ProjectNotReady if its files have changed since."""
         known = self.known.get(scripts.place, {}).get(scripts.digest)
         known = known or self.newest(scripts.place)
         if known.digest != scripts.digest:

@@ -1,4 +1,4 @@
-"""Looks: databases of the fleet are asked where they stand, each in a thread, none waited for."""
+"""Probe databases of the fleet in threads, each with a timeout."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,36 +24,36 @@ from headway.types import Look, Position
 PAGE = 2000
 BATCH = 500
 CONNECT_SECONDS = 5
-"""A server that swallows packets is given up on before the thread that asks is."""
+"""The driver's timeout. It is shorter than that of a pool's call, which abandons its thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeRequest:
-    """A database that is to be asked."""
+    """A database to probe."""
 
     id: int
     address: str
     server: str | None
     url: URL | None
     why_not: str | None = None
-    """Why it cannot even be asked."""
+    """The reason if its URL cannot be read."""
 
 
 @dataclass(kw_only=True)
 class RefreshBatch:
-    """One refresh of one project."""
+    """The state of one refresh of one project."""
 
     project_id: int
     scripts: RemoteProject
     x: dict[str, str]
     timeouts: dict[str, int] = field(default_factory=dict)
-    """Server -> how many were silent since it last answered."""
+    """Server -> the number of timeouts since it last answered."""
     seconds: float = SECONDS
-    """How long one may take to answer."""
+    """How long a database may take to answer."""
 
 
 def pages(project_id: int, ids: Iterable[int] | None) -> Iterator[list[ProbeRequest]]:
-    """The databases, some thousand at a time. Those that a run has in its hands are left out."""
+    """The databases to probe, PAGE at a time. Databases with an active run are left out."""
     running = select(Run.database_id).where(Run.state.in_(BEGUN))
     query = select(Database).where(
         Database.project_id == project_id,
@@ -72,12 +72,12 @@ def pages(project_id: int, ids: Iterable[int] | None) -> Iterator[list[ProbeRequ
 
 
 def _page(query: Any) -> list[ProbeRequest]:
-    with Session(db.engine) as session:  # its rows are nobody else's, and gone at once
+    with Session(db.engine) as session:  # its own, so that the rows are released at once
         try:
             return [
                 _request_for(row) for row in session.scalars(query.options(undefer(Database.url)))
             ]
-        except HeadwayError:  # one of them cannot be decrypted: the others are asked
+        except HeadwayError:  # one of them cannot be decrypted: probe the others
             session.expunge_all()
             return [_request_for(row) for row in session.scalars(query)]
 
@@ -93,7 +93,7 @@ def _request_for(row: Database) -> ProbeRequest:
 
 
 def _with_timeouts(url: URL | None) -> URL | None:
-    """The same, for a driver that must not wait for ever: each has its own words for it."""
+    """The URL with the driver's own options for timeouts, unless it has them already."""
     if url is None or url.get_backend_name() == "sqlite":
         return url
     options = {"connect_timeout": str(CONNECT_SECONDS)}
@@ -110,7 +110,7 @@ def _with_timeouts(url: URL | None) -> URL | None:
 def probe_page(
     batch: RefreshBatch, page: Sequence[ProbeRequest]
 ) -> Iterator[tuple[int, ProbeResult]]:
-    """Each database's id, and what a look at it found."""
+    """Probe these databases: yields the id of each with its result."""
     by_id = {one.id: one for one in page}
     now = datetime.now(UTC)
     for one in page:
@@ -133,7 +133,7 @@ def _result_of(answer: Answer, request: ProbeRequest) -> ProbeResult:
         reason = f"It did not answer within {answer.seconds:g} seconds."
         if not answer.was_called:
             reason = (
-                f"Its server, {request.server}, does not answer: others on it were asked in vain."
+                f"Its server, {request.server}, does not answer: other databases on it timed out."
             )
         return ProbeResult(at=now - timedelta(seconds=answer.seconds), look=_unreachable(reason))
     return ProbeResult(at=now, look=_without_secrets(_unreachable(str(answer)), request))
@@ -144,7 +144,7 @@ def _unreachable(why: str) -> Look:
 
 
 def _without_secrets(look: Look, request: ProbeRequest) -> Look:
-    """The same reason, with the address that people may see."""
+    """The status with the URL in its reason replaced by the address, which has no password."""
     if not look.reason or request.url is None:
         return look
     reason = look.reason.replace(shown(request.url), request.address)
@@ -154,7 +154,7 @@ def _without_secrets(look: Look, request: ProbeRequest) -> Look:
 
 
 def measure_sizes(batch: RefreshBatch, page: Sequence[ProbeRequest]) -> dict[int, int]:
-    """The sizes of databases on servers that answer: one question for each server and user."""
+    """Database id -> size in bytes, for servers that answer: one query per server and user."""
     groups: dict[tuple[str, str | None], list[ProbeRequest]] = {}
     for one in page:
         if one.url is not None and one.server is not None and not batch.timeouts.get(one.server):

@@ -1,4 +1,4 @@
-"""Refresh: all databases of a project are asked where they stand. Nothing of theirs is changed."""
+"""Refresh the catalog's view of a project's databases. The databases are only read."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -30,10 +30,11 @@ ProgressCallback = Callable[[int], None]
 def refresh(
     project_id: int, ids: Iterable[int] | None = None, *, progress: ProgressCallback | None = None
 ) -> int:
-    """Ask the project's databases, or these of them, where they stand; how many were noted.
+    """Probe the project's databases, or those with these ids, and store what was found.
 
-    No revision runs. One that does not answer keeps what was last known of it. `progress` is
-    told how many are done. Raises ProjectNotReady while the scripts cannot be used.
+    Returns the number of databases stored. No revision runs. A database that does not answer
+    keeps its last known revision. `progress` is called with the number of databases done. Raises
+    ProjectNotReady while the scripts cannot be used.
     """
     refresh_batch = _refresh_batch(project_id)
     if ids is None:
@@ -49,7 +50,7 @@ def refresh(
 
 
 def due() -> list[int]:
-    """The projects whose databases are to be asked: it is time, or somebody wants it."""
+    """The projects whose databases should be refreshed: by their interval, or on request."""
     db.session.rollback()
     query = select(
         Project.id, Project.refresh_seconds, Project.refresh_asked_at, Project.refreshed_at
@@ -62,7 +63,7 @@ def due() -> list[int]:
 
 
 def never_probed() -> dict[int, list[int]]:
-    """The databases that nobody has asked yet, by project: whoever registers one wants to know."""
+    """The ready projects' databases that were never probed, by project; at most MOST_NEW."""
     db.session.rollback()
     query = (
         select(Database.project_id, Database.id)
@@ -101,7 +102,7 @@ def _refresh_batch(project_id: int) -> RefreshBatch:
         try:
             return _prepared(project)
         except HeadwayError:
-            project = load(project_id)  # which says what is wrong
+            project = load(project_id)  # stores the reason in `problem`
     raise ProjectNotReady(
         f"The scripts of {project.name} cannot be used"
         + (f": {project.problem}" if project.problem else " yet: they have not been read."),
@@ -110,7 +111,7 @@ def _refresh_batch(project_id: int) -> RefreshBatch:
 
 
 def _prepared(project: Project) -> RefreshBatch:
-    """All that needs the project's code is found out now, once, and not in the threads."""
+    """A batch for this project. Runs env.py now, once, and not in the threads."""
     scripts = projects.scripts_of(project)
     query = select(Database.id).where(
         Database.project_id == project.id, Database.retired_at.is_(None)
@@ -140,7 +141,7 @@ def _begin(project_id: int) -> None:
 
 @repeated
 def _store_results(results: Sequence[tuple[int, ProbeResult]]) -> int:
-    """Write what was seen, but for databases that a run has moved since, or is moving."""
+    """Store results, except for databases that a run has migrated since, or migrates now."""
     by_id = dict(results)
     with writing() as session:
         columns = (
@@ -192,7 +193,7 @@ def _write(session: CatalogSession, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _update(values: dict[str, Any]) -> Any:
-    """A look is no change by a person: neither the version nor the time of change moves."""
+    """An update that keeps `updated_at` and the version: a probe is not a change by a user."""
     named: dict[str, Any] = {name: bindparam(name) for name in values if name != "b_id"}
     return (
         update(TABLE)

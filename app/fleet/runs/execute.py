@@ -1,7 +1,7 @@
-"""Perform a run: begin, do what it says, write down how it ended.
+"""Execute a run and store its result.
 
-What is written holds only if the run is still this worker's: one that was taken for lost may
-have been given to another meanwhile.
+The result is stored only if the run still belongs to this worker: a run that was reported lost
+may have been given to another.
 """
 
 import logging
@@ -25,28 +25,28 @@ log = logging.getLogger(__name__)
 
 TRANSIENT = (Kind.BUSY, Kind.UNREACHABLE)
 PAUSES = (2, 10, 30, 120, 300)
-"""Seconds before a database that was away or busy is tried again; then the run has failed."""
+"""Seconds before each retry of a busy or unreachable database; after the last the run fails."""
 
 
 @dataclass(frozen=True)
 class CurrentRun:
-    """The run that this process does now, for whoever watches the clock."""
+    """The run that this process executes now, for the watchdog."""
 
     run_id: int
     worker: str
     ends_at: float
-    """On the monotonic clock: when it has taken longer than its rollout allows."""
+    """The deadline of the run, on the monotonic clock."""
 
 
 current_run: CurrentRun | None = None
 
 
 def execute(run_id: int, worker: str) -> None:
-    """Do a claimed run. What the database says never raises: it is how the run ended."""
+    """Execute a claimed run. An error of the database is its result, and is not raised."""
     global current_run  # noqa: PLW0603  # a process does one at a time
     task = Task.of(run_id, worker)
     if task is None:
-        return  # it was taken back
+        return  # it is not this worker's any more
     if _stopped(task):
         return
     current_run = CurrentRun(run_id, worker, time.monotonic() + task.rollout.timeout_seconds)
@@ -62,18 +62,18 @@ def execute(run_id: int, worker: str) -> None:
 
 
 def note_timeout(run_id: int, worker: str) -> None:
-    """Say that a run took too long, just before the process that does it is ended."""
+    """Mark a run as lost because it took too long, before its process is ended."""
     note_lost(
         run_id,
         worker,
         problem="run-timed-out",
-        error="It took longer than its rollout allows, and was ended.",
+        error="It took longer than its rollout allows, and was stopped.",
     )
 
 
 @repeated
 def note_lost(run_id: int, worker: str, *, problem: str, error: str) -> None:
-    """Say that a run was left in the middle: what it left is seen by looking at the database."""
+    """Mark a run as lost, so that its outcome is decided by inspecting the database."""
     with writing() as session:
         session.execute(
             update(Run)
@@ -83,7 +83,7 @@ def note_lost(run_id: int, worker: str, *, problem: str, error: str) -> None:
 
 
 def _stopped(task: Task) -> bool:
-    """True if its rollout was paused, halted or cancelled since it was claimed."""
+    """Give the run up, and return True, if its rollout does not allow it to begin any more."""
     stage = Stage(task.rollout.stage)
     goes_on = stage in (Stage.RUNNING, Stage.PENDING)
     if stage is Stage.UNDOING:
@@ -95,7 +95,7 @@ def _stopped(task: Task) -> bool:
 
 
 def _held_back(task: Task) -> bool:
-    """True if its database was pinned, or the window closed, while it waited for its turn."""
+    """True if its database was pinned or the window closed since the run was claimed."""
     now, until = datetime.now(UTC), task.database.pin_until
     pinned = until is not None and until > now and not task.rollout.by_hand
     return pinned or windows.closed_reason(task.rollout.window, now) is not None
@@ -140,9 +140,9 @@ def _failed(task: Task, error: HeadwayError) -> Ended:
 
 
 def _with_status(task: Task, ended: Ended) -> Ended:
-    """With what is there now: a run that failed may have moved its database."""
+    """The result with the status read now: a run that failed may have migrated its database."""
     if ended.problem == DatabaseMissing.slug():
-        return ended  # a file that is away is not an empty one
+        return ended  # a missing file is not an empty database
     try:
         status = task.member().status()
     except HeadwayError:

@@ -1,4 +1,4 @@
-"""What a run does to its database: one function a kind, each answers how it ended."""
+"""The operations of runs: one function for each kind, which returns the result of the run."""
 
 import time
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from headway.types import Look, Outcome, Position
 
 
 def operate(task: Task) -> Ended:
-    """Do what the run says. Raises the HeadwayError that says why not."""
+    """Execute the operation of a run. Raises the HeadwayError of a refusal or failure."""
     path = task.member().address.path
     if path is not None and not path.exists():
         raise DatabaseMissing(

@@ -1,4 +1,4 @@
-"""Workers: the loop that takes runs, its heartbeat, periodic work, and runs that were lost."""
+"""Workers: their loop, heartbeat and periodic tasks, and the recovery of lost runs."""
 
 from app.fleet.workers.registry import (
     CELERY,

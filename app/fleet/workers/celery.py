@@ -1,7 +1,7 @@
-"""The same work at scale: Celery carries the runs to any number of machines.
+"""Workers on Celery: a broker distributes the runs to any number of machines.
 
-A message is the number of a run and nothing else. What is due, and whose it is, the catalog
-alone knows: a message that is lost is sent again, one that comes twice finds the run taken.
+A message holds only the id of a run. The catalog decides what is due and which worker has it: a
+lost message is sent again, and a repeated one finds that the run is taken.
 """
 
 import logging
@@ -37,23 +37,26 @@ QUEUE = "headway"
 TASK = "headway.run"
 LOAD_TASK = "headway.load"
 AHEAD = 200
-"""How many runs may be on their way at once."""
+"""How many runs are sent at once."""
 AGAIN_SECONDS = 30.0
-"""After so long a run that nobody took is sent again."""
+"""A run that no worker took is sent again after this time."""
 RESEND_SECONDS = 3.0
-"""The same while the queue is empty: whatever carried it is gone."""
+"""A run that no worker took is sent again after this time if the queue is empty."""
 BURST_SECONDS, FOLLOW_SECONDS = 1.0, 0.05
 NAME_SECONDS = 20.0
-"""How long a process that has a message waits to be heard by the catalog."""
+"""How long a process that has a message waits for its registration as a worker."""
 
 
 def celery_for(app: Flask, *, state: Callable[[], str]) -> Celery:
-    """The Celery app of a Flask app: its broker, its tasks, and a hand in each child."""
+    """The Celery app of a Flask app: its broker, its tasks, and a worker in each child process.
+
+    Raises SettingInvalid if there is no broker.
+    """
     settings: Settings = app.extensions["headway"]
     if not settings.broker_url:
         raise SettingInvalid(
-            "HEADWAY_BROKER_URL is not set, so that there is nothing to take runs from. Set it "
-            "to Redis or RabbitMQ: redis://host:6379/0, amqp://user:password@host:5672/"
+            "HEADWAY_BROKER_URL is not set. Set it to the URL of Redis or RabbitMQ: "
+            "redis://host:6379/0, amqp://user:password@host:5672/"
         )
     celery = Celery("headway", broker=settings.broker_url, set_as_current=False)
     celery.conf.update(CONFIGURATION)
@@ -102,14 +105,14 @@ CONFIGURATION: dict[str, Any] = {
 
 
 class _CeleryWorker:
-    """What the children of one Celery worker share: how each becomes a hand."""
+    """The signal handlers and tasks of one Celery worker; each child has a copy of this."""
 
     def __init__(self, app: Flask, celery: Celery, state: Callable[[], str]) -> None:
         self.app, self.celery, self.state = app, celery, state
         self.process: WorkerProcess | None = None
 
     def begin(self, **_: object) -> None:
-        """In a new child: connections of its own, and a pulse."""
+        """In a new child: open its own connections and start its heartbeat."""
         with self.app.app_context():
             db.engine.dispose(close=False)  # those of the parent are not ours to close
         publisher = Publisher(self.celery)
@@ -129,19 +132,19 @@ class _CeleryWorker:
             _outlive(self.process)
 
     def end(self, **_: object) -> None:
-        """In a child that ends, with nothing in its hands."""
+        """In a child that ends and has no run."""
         if self.process:
             self.process.end()
 
     def load(self) -> None:
-        """Read the scripts of the projects that are due, where no migration runs beside it."""
+        """Read the scripts of the projects that are due. No migration runs in this child now."""
         assert self.process is not None  # noqa: S101  # the child has begun
         with self.app.app_context(), self.process.heartbeat.keeping(LOAD) as held:
             if held:
                 load_due()
 
     def run(self, run_id: int) -> None:
-        """Do a run, if it is still there to be done."""
+        """Execute a run, if it is still pending."""
         process = self.process
         assert process is not None  # noqa: S101  # the child has begun
         deadline = time.monotonic() + NAME_SECONDS
@@ -160,7 +163,7 @@ class _CeleryWorker:
 
 
 class Publisher:
-    """Sends what is due to the broker; remembers what it sent, which nobody else needs to."""
+    """Sends the runs that are due to the broker, and remembers what it sent."""
 
     def __init__(self, celery: Celery) -> None:
         self.celery = celery
@@ -168,7 +171,7 @@ class Publisher:
         self.load_at = 0.0
 
     def publish_load(self) -> None:
-        """Ask for the scripts to be read where they changed. Raises BrokerUnreachable."""
+        """Send a task that reads changed scripts, if there are any. Raises BrokerUnreachable."""
         now = time.monotonic()
         if now < self.load_at or not scripts.due():
             return
@@ -178,10 +181,10 @@ class Publisher:
         self.load_at = now + AGAIN_SECONDS
 
     def publish(self) -> None:
-        """Send each run that is due and not on its way, and those that follow within a second.
+        """Send each run that is due and not sent yet, and those that become due within a second.
 
-        No more are due than may run at once, so workers that are quick want the next ones soon.
-        Raises BrokerUnreachable.
+        No more runs are due than may run at once, so fast workers need the next ones soon. Raises
+        BrokerUnreachable.
         """
         until = time.monotonic() + BURST_SECONDS
         with self.celery.connection_for_write() as connection, _reaching(connection):
@@ -217,7 +220,7 @@ def _reaching(connection: Connection) -> Iterator[None]:
 
 
 def _waiting(connection: Connection) -> int:
-    """How many messages are in the queue."""
+    """The number of messages in the queue."""
     with connection.channel() as channel:  # type: ignore[no-untyped-call]
         try:
             return int(channel.queue_declare(QUEUE, passive=True).message_count)
@@ -226,13 +229,13 @@ def _waiting(connection: Connection) -> int:
 
 
 def _end_all() -> None:
-    """The release has had its day: the whole worker ends, and whatever keeps it starts the next."""
+    """A newer release is deployed: end this worker; its supervisor starts the new one."""
     os.kill(os.getppid() if current_process().daemon else os.getpid(), signal.SIGTERM)
 
 
 def _outlive(process: WorkerProcess) -> None:
-    """In a child: whatever happens to its Celery, the run that it is at is finished."""
-    # Whoever tells the whole group to stop means its main process, which tells us.
+    """In a child: finish the current run even if the main process of Celery ends."""
+    # A signal to the whole process group is meant for the main process, which informs us.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with suppress(OSError):  # not on Linux
         set_pdeathsig(signal.SIGTERM)  # Celery has its children killed when it is

@@ -1,4 +1,4 @@
-"""A worker's pulse: it says that it is alive, and knows how long ago it was last heard."""
+"""A worker's heartbeat: it registers the worker and keeps it known as alive in the catalog."""
 
 import logging
 import threading
@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 
 AT_HEAD = "head"
 AGAIN_SECONDS = 0.5
-"""After a beat that was not heard."""
+"""Pause after a heartbeat that failed."""
 LEASE_SECONDS = 10.0
 
 
 def seconds() -> float:
-    """A clock that nobody sets, and that goes on while the machine sleeps, where there is one."""
+    """A monotonic clock that also runs while the machine sleeps, where the system has one."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 
@@ -30,8 +30,8 @@ def seconds() -> float:
 class Heartbeat(threading.Thread):
     """Registers this process as a worker once the catalog is at head, and beats until it ends.
 
-    `state` says where the catalog is, or raises. If that is no longer at the head of this release,
-    `outdated` is called: another process with the release of the day should take over.
+    `state` returns the state of the catalog, or raises. If it is not at the head of this release
+    any more, `outdated` is called: a process of the new release should take over.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Heartbeat(threading.Thread):
         self.worker = name
         self.replaces = replaces
         self.done = 0
-        """How many runs this process has done."""
+        """The number of runs that this process has finished."""
         self.ended = threading.Event()
         self.registered = False
         self.last_beat_at = float("-inf")
@@ -60,11 +60,11 @@ class Heartbeat(threading.Thread):
 
     @property
     def is_recent(self) -> bool:
-        """True while nobody can believe that this worker is gone: only then it begins anything."""
+        """True while this worker cannot be reported lost; only then may it begin a run."""
         return self.registered and seconds() - self.last_beat_at < registry.FRESH_SECONDS
 
     def run(self) -> None:
-        """Beat until `end`."""
+        """Send heartbeats until `end` is called."""
         pause = 0.0
         while not self.ended.wait(pause):
             try:
@@ -76,22 +76,22 @@ class Heartbeat(threading.Thread):
                 pause = AGAIN_SECONDS
 
     def end(self) -> None:
-        """Say that this worker has ended. Raises if the catalog cannot be told."""
+        """Record that this worker has ended. Raises if the catalog cannot be reached."""
         self.ended.set()
         self.join(5)
         if self.registered:
             registry.stop(self.worker, self.done)
 
     def rename(self) -> None:
-        """Go on under another name: what the old one had in its hands is to be looked at."""
+        """Continue under a new name, so that the runs of the old name are inspected as lost."""
         with self._naming:
-            if self.registered:  # else nothing was ever done under this name
+            if self.registered:  # else no run was taken under this name
                 self.registered = False
                 self.replaces, self.worker = self.worker, registry.new_name()
 
     @contextmanager
     def keeping(self, lease: str) -> Iterator[bool]:
-        """True if this worker has the lease, which it then keeps for as long as this takes."""
+        """Take a lease and renew it until the block ends. False if another worker has it."""
         held = self.is_recent and leases.hold(lease, self.worker, LEASE_SECONDS)
         if held:
             self.leases.add(lease)
@@ -110,7 +110,7 @@ class Heartbeat(threading.Thread):
             self.outdated()
         now = seconds()
         if not registry.beat(self.worker, self.done):
-            log.warning("worker %s was believed to be gone", self.worker)
+            log.warning("worker %s was reported lost", self.worker)
             self.rename()
             return 0.0
         self.last_beat_at = now
@@ -134,20 +134,20 @@ class Heartbeat(threading.Thread):
         return registry.BEAT_SECONDS
 
     def _log_state(self, words: str, state: str) -> None:
-        """Log where the catalog is, once."""
+        """Log a state of the catalog once."""
         if state != self.last_state:
             self.last_state = state
             log.warning(words, state)
 
     def _log_contact(self, reached: bool, error: Exception | None = None) -> None:
-        """Log the first silence, and its end."""
+        """Log when the catalog cannot be reached, and when it can again."""
         if (
             error
             and not self.is_unreachable
             and seconds() - self.last_beat_at > registry.BEAT_SECONDS * 2
         ):
             self.is_unreachable = True
-            log.warning("the catalog does not hear this worker: %s", type(error).__name__)
+            log.warning("this worker cannot reach the catalog: %s", type(error).__name__)
         if reached and self.is_unreachable:
             self.is_unreachable = False
-            log.info("the catalog hears this worker again")
+            log.info("this worker reaches the catalog again")

@@ -1,7 +1,7 @@
-"""Chores: what has to be done for the whole fleet, by one worker at a time.
+"""Periodic tasks for the whole fleet, each done by one worker at a time.
 
-Every worker does them in threads of its own, under a lease each: where one dies in the middle,
-another goes on some seconds later.
+Every worker has a thread for each task, and a lease decides which worker does it. If that worker
+dies, another takes over some seconds later.
 """
 
 import logging
@@ -24,15 +24,15 @@ from headway.errors import HeadwayError
 log = logging.getLogger(__name__)
 
 ELSEWHERE_SECONDS = 1.0
-"""How often to ask whether the one that does it has stopped."""
+"""How often to try for the lease while another worker has it."""
 AWAY_SECONDS = 5.0
-"""How long to leave it alone after an error."""
+"""Pause after an error."""
 LOAD = "load"
 
 
 @dataclass(frozen=True)
 class PeriodicTask:
-    """Something to do every so often."""
+    """A function to call every `every` seconds."""
 
     name: str
     every: float
@@ -40,14 +40,14 @@ class PeriodicTask:
 
 
 def advance_rollouts() -> None:
-    """Find out what became of the runs whose worker is gone, then take each rollout a step on."""
-    db.session.rollback()  # what was read before is not what is there now
+    """Recover lost runs, then advance each rollout one step."""
+    db.session.rollback()  # read fresh data
     lost_runs.resolve_lost()
     advance.advance()
 
 
 def refresh_due() -> None:
-    """Ask the databases of each project that is due where they stand, and those that are new."""
+    """Refresh the databases of each project that is due, and those that were never probed."""
     for project_id in refresh.due():
         refresh.refresh(project_id)
     for project_id, ids in refresh.never_probed().items():
@@ -57,7 +57,7 @@ def refresh_due() -> None:
 def load_due() -> None:
     """Read the scripts of each project whose files changed.
 
-    Not in a thread: the project's code runs, and that happens where the migrations do.
+    Not in a thread: it runs the project's code, which must not run beside a migration.
     """
     for project_id in scripts.due():
         scripts.load(project_id)
@@ -71,7 +71,7 @@ PERIODIC_TASKS = (
 
 
 class PeriodicThread(threading.Thread):
-    """Does one chore again and again while this worker has the lease."""
+    """Repeats one task while this worker has its lease."""
 
     def __init__(self, task: PeriodicTask, heartbeat: Heartbeat, ended: threading.Event) -> None:
         super().__init__(name=task.name, daemon=True)
@@ -79,7 +79,7 @@ class PeriodicThread(threading.Thread):
         self.last_problem = ""
 
     def run(self) -> None:
-        """Until this process ends."""
+        """Repeat the task until this process ends."""
         pause = 0.1
         while not self.ended.wait(pause):
             try:
@@ -94,11 +94,11 @@ class PeriodicThread(threading.Thread):
                 pause = AWAY_SECONDS
 
     def _log_problem(self, words: str) -> None:
-        """Log what is in the way once, and when it no longer is."""
+        """Log a problem once, and when it is over."""
         if words and words != self.last_problem:
-            log.warning("%s: %s Tried again until it goes well.", self.task.name, words)
+            log.warning("%s: %s It is tried again.", self.task.name, words)
         elif self.last_problem and not words:
-            log.info("%s goes well again", self.task.name)
+            log.info("%s succeeds again", self.task.name)
         self.last_problem = words
 
     def _once(self) -> float:
@@ -110,7 +110,7 @@ class PeriodicThread(threading.Thread):
 
 
 def give_back(tasks: tuple[PeriodicTask, ...], worker: str) -> None:
-    """Let another worker do them at once."""
+    """Release the leases of these tasks, so that another worker can take them at once."""
     for task in tasks:
         leases.give_back(task.name, worker)
     leases.give_back(LOAD, worker)

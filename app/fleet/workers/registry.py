@@ -1,4 +1,4 @@
-"""Workers: the processes that take runs. Each says that it is alive, or is believed to be gone."""
+"""The register of workers: which processes take runs, and which of them are alive."""
 
 import os
 import platform
@@ -21,24 +21,24 @@ from app.settings import RELEASE
 EMBEDDED, CELERY = "embedded", "celery"
 BEAT_SECONDS = 3.0
 LOST_SECONDS = 20.0
-"""After so long without a beat a worker is gone, and what it was doing is looked at."""
+"""A worker without a heartbeat for this time is lost, and its runs are inspected."""
 FRESH_SECONDS = LOST_SECONDS / 2
-"""A worker that has not been heard for so long begins nothing new."""
+"""A worker whose last heartbeat is older begins no run."""
 KEPT = timedelta(days=7)
-"""How long a worker that is gone stays in the list."""
+"""How long an ended worker stays in the list."""
 
 
 class Life(StrEnum):
-    """What is known of a worker."""
+    """The state of a worker."""
 
     ALIVE = "alive"
-    SILENT = "silent"  # nobody knows why; what it had in its hands is looked at
+    SILENT = "silent"  # no heartbeat for LOST_SECONDS; its runs are inspected
     STOPPED = "stopped"
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerInfo:
-    """A worker, as it was just seen."""
+    """A worker and its state at the moment of the query."""
 
     id: int
     name: str
@@ -47,14 +47,14 @@ class WorkerInfo:
     release: str
     engine: str
     done: int
-    """How many runs it has done."""
+    """The number of runs it has finished."""
     state: Life
     started_at: datetime
     beat_at: datetime
 
     @classmethod
     def of(cls, worker: Worker, since: datetime) -> "WorkerInfo":
-        """Alive if it was heard since."""
+        """From a row: alive if its last heartbeat is not older than `since`."""
         ended = Life.STOPPED if worker.stopped_at else Life.SILENT
         return cls(
             id=worker.id,
@@ -71,12 +71,12 @@ class WorkerInfo:
 
 
 def new_name() -> str:
-    """A name for this process that no other has, or will have."""
+    """A unique name for a worker in this process."""
     return f"{platform.node()[:100] or 'localhost'}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 def register(name: str, engine: str, *, replaces: str | None = None) -> None:
-    """This process is a worker from now on; the one it replaces is known to be dead."""
+    """Register this process as a worker; the one that it replaces is marked as stopped."""
     with in_passing() as connection:
         now = clock(connection)
         if replaces:
@@ -97,7 +97,7 @@ def register(name: str, engine: str, *, replaces: str | None = None) -> None:
 
 
 def beat(name: str, done: int = 0) -> bool:
-    """Say that this worker is alive, and how many runs it has done. False if nobody knows it."""
+    """Store a heartbeat and the number of finished runs. False if the worker is not registered."""
     with in_passing() as connection:
         updated = connection.execute(
             update(Worker)
@@ -108,7 +108,7 @@ def beat(name: str, done: int = 0) -> bool:
 
 
 def stop(name: str, done: int = 0) -> None:
-    """This worker has ended, on purpose: nothing is left in its hands."""
+    """Record that this worker has ended and has no run."""
     with in_passing() as connection:
         now = clock(connection)
         ended = update(Worker).where(Worker.name == name, Worker.stopped_at.is_(None))
@@ -116,7 +116,7 @@ def stop(name: str, done: int = 0) -> None:
 
 
 def gone(names: Collection[str]) -> list[str]:
-    """Those of these workers that have ended, have not been heard for long, or are not known."""
+    """Which of these workers have stopped, are lost, or are not registered; sorted."""
     alive = select(Worker.name).where(
         Worker.name.in_(names), Worker.stopped_at.is_(None), Worker.beat_at >= _alive_since()
     )
@@ -126,9 +126,9 @@ def gone(names: Collection[str]) -> list[str]:
 def list_workers(
     actor: Actor, *, limit: int, after: int | None = None, gone: bool = False
 ) -> tuple[list[WorkerInfo], int | None]:
-    """A page of those that are alive, and what to send as `after` for the next one.
+    """A page of the workers that are alive, and the `after` of the next page.
 
-    With `gone`, also those that were, for a week.
+    With `gone`, also those that ended within the last week.
     """
     actor.require("workers.read")
     since = _alive_since()
@@ -142,7 +142,7 @@ def list_workers(
 
 
 def count_alive() -> int:
-    """How many there are, for the metrics."""
+    """The number of workers that are alive."""
     query = select(func.count()).where(
         Worker.stopped_at.is_(None), Worker.beat_at >= _alive_since()
     )

@@ -1,8 +1,8 @@
-"""The watchdog: a run that takes longer than its rollout allows is ended, with its process.
+"""The watchdog ends a run that takes longer than its rollout allows.
 
-Nothing less ends it for sure: a revision may wait for ever, in Python or in a driver. That is the
-process that runs the project's code; the worker goes on. What the run left is then seen by
-looking at the database.
+It ends the child process that runs the project's code, because a revision may wait for ever in
+Python or in a driver. The worker continues, and the lost run is then recovered by inspecting its
+database.
 """
 
 import logging
@@ -21,14 +21,14 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25
 LAST_WORDS = 5.0
-"""How long the catalog may take to be told."""
+"""How long a last write to the catalog may take."""
 END_SECONDS = 10.0
-"""How long the worker may take to go on, once what it waits for was ended."""
+"""How long the worker may take to continue after the child was ended."""
 EXIT = 1
 
 
 class Watchdog(threading.Thread):
-    """Watches the runs that this process does, until it has done its last."""
+    """Watches the runs of this process until it ends."""
 
     def __init__(
         self, app: Flask, ended: threading.Event, release: Callable[[str], object]
@@ -37,7 +37,7 @@ class Watchdog(threading.Thread):
         self.app, self.ended, self.release = app, ended, release
 
     def run(self) -> None:
-        """Look, again and again."""
+        """Check the current run every LOOK_SECONDS."""
         while not self.ended.wait(LOOK_SECONDS):
             now = execute.current_run
             if now is not None and time.monotonic() > now.ends_at:
@@ -52,7 +52,7 @@ class Watchdog(threading.Thread):
         parent.end()
         patience = time.monotonic() + END_SECONDS
         while execute.current_run is over:
-            if time.monotonic() > patience:  # it does not wait for the process that was ended
+            if time.monotonic() > patience:  # it hangs elsewhere
                 self._tell(lambda: self._leave(over.worker))
                 os._exit(EXIT)
             time.sleep(LOOK_SECONDS / 5)

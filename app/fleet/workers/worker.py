@@ -1,4 +1,4 @@
-"""The work of a worker: take runs, do them one after the other, until it is told to end."""
+"""A worker: it takes runs and executes them one after the other until it is stopped."""
 
 import logging
 import threading
@@ -30,14 +30,14 @@ IDLE_SECONDS = 0.25
 AWAY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 BATCH = 10
 BATCH_SECONDS = 1.0
-"""How much work one claim may take, by what the last runs took."""
+"""How much work one claim takes, estimated from the duration of recent runs."""
 GOODBYES = 3
 IDLE_PASSES = 3
 LOAD_SECONDS = 2.0
 
 
 class WorkerProcess:
-    """This process as a worker: it beats, watches the clock, and does its share of the chores."""
+    """This process as a worker: its heartbeat, its watchdog and its periodic tasks."""
 
     def __init__(
         self,
@@ -61,13 +61,13 @@ class WorkerProcess:
         )
         self.tasks = tuple(tasks)
         self.waiting: list[int] = []
-        """Runs that were taken and not begun."""
+        """Runs that are claimed and not begun."""
         self.busy = False
         self.ended = threading.Event()
         self._ending = threading.RLock()
 
     def start(self) -> None:
-        """Begin to beat. It may take nothing before its name is set."""
+        """Start the threads. Runs can be taken once `name` is not None."""
         with self.app.app_context():
             parent.start()
         self.heartbeat.start()
@@ -77,18 +77,19 @@ class WorkerProcess:
 
     @property
     def name(self) -> str | None:
-        """The name to take runs by; None while nothing may be taken."""
+        """The name under which to claim runs; None while none may be claimed."""
         name = self.heartbeat.worker
         return name if self.heartbeat.is_recent and name == self.heartbeat.worker else None
 
     def execute(self, run_id: int, name: str) -> bool:
-        """Do a run that was taken by this name. False if it is not known how that ended."""
+        """Execute a claimed run. False if its outcome is unknown."""
         self.busy = True
         try:
             with self.app.app_context():
                 execute.execute(run_id, name)
         except Exception:
-            # Whoever looks at the database finds out; under this name nobody would.
+            # The outcome is unknown. Take a new worker name, so that the old one is reported lost
+            # and its run is inspected.
             log.exception("run %s was left in the middle", run_id)
             self.heartbeat.rename()
             return False
@@ -98,14 +99,14 @@ class WorkerProcess:
         return True
 
     def take(self, name: str, limit: int) -> list[int]:
-        """Take up to so many runs. Raises what the catalog does."""
+        """Claim up to `limit` runs. Raises the errors of the catalog."""
         with self.rename_on_failure(), self.app.app_context():
             self.waiting = claims.claim(name, limit)
         return self.waiting
 
     @contextmanager
     def rename_on_failure(self) -> Iterator[None]:
-        """If this fails, we may have runs of which we do not know: whoever looks finds out."""
+        """Take a new worker name if the block fails: it may have claimed runs unnoticed."""
         try:
             yield
         except BaseException:
@@ -114,14 +115,14 @@ class WorkerProcess:
             raise
 
     def release(self, name: str) -> None:
-        """Let others do what was taken by this name and not begun."""
+        """Release the runs that are claimed and not begun."""
         if self.waiting:
             claims.release(name, self.waiting)
         self.waiting = []
 
     def end(self) -> None:
-        """Hand back what was not begun, and say that this worker has ended."""
-        with self._ending:  # who comes second must not leave while the first still says it
+        """Release the runs that are not begun, and record that this worker has ended."""
+        with self._ending:  # a second caller waits until the first is done
             if not self.ended.is_set():
                 self.ended.set()
                 self._say_goodbye()
@@ -134,11 +135,11 @@ class WorkerProcess:
                 self.heartbeat.end()
                 return
             time.sleep(0.5)
-        log.warning("the catalog could not be told that worker %s has ended", self.heartbeat.worker)
+        log.warning("the end of worker %s could not be recorded", self.heartbeat.worker)
 
 
 class WorkerLoop:
-    """An embedded worker's main thread."""
+    """The loop of an embedded worker."""
 
     def __init__(self, process: WorkerProcess, stop: threading.Event) -> None:
         self.process, self.stop = process, stop
@@ -147,7 +148,7 @@ class WorkerLoop:
         self.load_at = 0.0
 
     def run(self) -> None:
-        """Take runs and do them until told to stop."""
+        """Claim and execute runs until `stop` is set."""
         while not self.stop.is_set():
             pause = IDLE_SECONDS
             try:
@@ -162,7 +163,7 @@ class WorkerLoop:
             self.stop.wait(pause)
 
     def take_and_run(self, name: str) -> bool:
-        """Take some runs and do them; False if there was nothing to do."""
+        """Claim some runs and execute them; False if none was due."""
         process = self.process
         with process.app.app_context():
             self._load_due()
@@ -189,7 +190,7 @@ class WorkerLoop:
 
 
 def work_once(process: WorkerProcess, stop: threading.Event) -> int:
-    """Do what can be done now, chores too, and come back; how many runs that were."""
+    """Do all that is due now, periodic tasks too. Returns the number of finished runs."""
     loop, quiet = WorkerLoop(process, stop), 0
     while quiet < IDLE_PASSES and not stop.is_set():
         if (name := process.name) is None:
