@@ -1,4 +1,4 @@
-"""Projects: script directories that many databases share. Registering one runs none of its code."""
+"""Projects: create, read, change, delete. None of this runs a project's code."""
 
 import importlib.util
 from datetime import UTC, datetime
@@ -29,10 +29,10 @@ DAY = 24 * 3600
 def create_project(
     actor: Actor, values: dict[str, Any], *, key: str | None = None
 ) -> tuple[Project, bool]:
-    """A new project, and whether it was there already for the same idempotency key.
+    """Create a project. Returns it, and True if an equal request with this key made it before.
 
-    `location` is a folder, or `package:folder`; `ini` its file of options. A worker reads its
-    scripts; nothing of it is run or imported here. Raises OutsideRoots, InputInvalid or NameTaken.
+    `location` is a folder, or `package:folder`; `ini` is its alembic.ini or pyproject.toml. A
+    worker reads the scripts later. Raises OutsideRoots, InputInvalid or NameTaken.
     """
     actor.require("projects.change")
     request = idempotency.Request(actor=actor, key=key, about=("projects", values))
@@ -58,7 +58,7 @@ def get_project(actor: Actor, project_id: int) -> Project:
 
 
 def find_project(actor: Actor, name: str) -> Project:
-    """The project with this name or id, or ProjectNotFound. A name that is a number is a name."""
+    """The project with this name or id, or ProjectNotFound. Names have precedence."""
     actor.require("projects.read")
     project = db.session.scalar(select(Project).where(Project.name == name))
     if project is None and name.isdecimal():
@@ -71,7 +71,7 @@ def find_project(actor: Actor, name: str) -> Project:
 def list_projects(
     actor: Actor, *, limit: int, after: int | None = None, search: str | None = None
 ) -> tuple[list[Project], int | None]:
-    """A page of projects in the order they were made, and what to send as `after` for the next."""
+    """A page of projects in the order of creation, and the `after` of the next page."""
     actor.require("projects.read")
     query = select(Project).order_by(Project.id)
     if after is not None:
@@ -85,10 +85,10 @@ def list_projects(
 def change_project(
     actor: Actor, project_id: int, values: dict[str, Any], *, version: int | None
 ) -> Project:
-    """The project with new values, if it still is the version that was read.
+    """Change a project, if it still has the version that was read. Returns the project.
 
-    Other places or arguments are read anew by a worker. Raises RecordChanged, OutsideRoots,
-    InputInvalid or NameTaken.
+    With a new location, options file or arguments, a worker reads the scripts again. Raises
+    RecordChanged, OutsideRoots, InputInvalid or NameTaken.
     """
     actor.require("projects.change")
     values = _validated(values)
@@ -112,7 +112,7 @@ def change_project(
 
 @repeated
 def delete_project(actor: Actor, project_id: int, *, version: int | None) -> None:
-    """The project and its register are gone. Raises StillNeeded while it has databases or runs."""
+    """Delete a project and its register. Raises StillNeeded if it has databases or rollouts."""
     actor.require("projects.change")
     with writing() as session:
         project = _find(session, project_id, version)
@@ -130,7 +130,7 @@ def delete_project(actor: Actor, project_id: int, *, version: int | None) -> Non
 
 @repeated
 def ask_refresh(actor: Actor, project_id: int) -> Project:
-    """Ask that all its databases are looked at soon; a worker does it."""
+    """Request a refresh of all databases of a project; a worker does it."""
     actor.require("databases.change")
     with writing() as session:
         project = _find(session, project_id)
@@ -141,7 +141,7 @@ def ask_refresh(actor: Actor, project_id: int) -> Project:
 
 
 def scripts_of(project: Project) -> RemoteProject:
-    """Its scripts, as its files are now. None of its code runs in this process.
+    """The scripts of a project as its files are now. None of its code runs in this process.
 
     Raises OutsideRoots or ScriptsUnreadable.
     """
@@ -152,7 +152,7 @@ def scripts_of(project: Project) -> RemoteProject:
 
 
 def places_of(project: Project) -> tuple[str, str | None]:
-    """The real folder of its scripts and its file of options. Imports nothing.
+    """The real paths of its scripts folder and its options file, if any. Imports nothing.
 
     Raises OutsideRoots or ScriptsUnreadable.
     """
@@ -176,7 +176,7 @@ def _validated(values: dict[str, Any]) -> dict[str, Any]:
     name = values.get("name", "")
     if name.isdecimal() or "/" in name:
         raise InputInvalid(
-            "The name of a project is no number, which would be taken for its id, and holds no /.",
+            "The name of a project cannot be a number, which is an id, and cannot contain `/`.",
             field="name",
         )
     if "location" in values and not values["location"]:
@@ -185,7 +185,7 @@ def _validated(values: dict[str, Any]) -> dict[str, Any]:
         )
     for name in ("location", "ini"):
         if values.get(name) and not is_resource(values[name]):
-            # As it is kept: another process may have another working directory.
+            # Stored as an absolute path: other processes may have another working directory.
             values[name] = str(Path.cwd() / Path(values[name]).expanduser())
     if not 0 <= values.get("refresh_seconds", 0) <= DAY:
         raise InputInvalid(f"Refresh every 0 (never) to {DAY} seconds.", field="refresh_seconds")
@@ -193,23 +193,25 @@ def _validated(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _require_places(location: str, ini: str | None) -> None:
-    """Raise InputInvalid where somebody names what is not there."""
+    """Raise InputInvalid if the folder does not exist or has no scripts."""
     try:
         folder, _ = _check_places(location, ini)
     except ScriptsUnreadable as error:
         raise InputInvalid(str(error), field="location") from error
     if meant := discovery.found_below(folder):
-        raise InputInvalid(f"{location} holds no env.py, and {meant} does.", field="location")
+        raise InputInvalid(
+            f"There is no env.py in {location}, but there is one in {meant}.", field="location"
+        )
 
 
 def _check_places(location: str, ini: str | None) -> tuple[Path, Path | None]:
-    """The real folder of the scripts and the real file of options. Imports nothing."""
+    """The real paths of the scripts folder and the options file. Imports nothing."""
     roots = settings().project_roots
     try:
         folder = inside(_folder_of(location), roots, roots_of="PROJECT")
         options = inside(ini, roots, roots_of="PROJECT") if ini else None
     except ValueError as error:  # a NUL in a path
-        raise ScriptsUnreadable(f"{location!r} is no folder.") from error
+        raise ScriptsUnreadable(f"{location!r} is not a folder.") from error
     if not folder.is_dir():
         raise ScriptsUnreadable(f"There is no script directory {location}.")
     if options and not options.is_file():
@@ -218,7 +220,7 @@ def _check_places(location: str, ini: str | None) -> tuple[Path, Path | None]:
 
 
 def _folder_of(location: str) -> Path:
-    """Where `package:folder` is. Alembic would import the packages above it to find out."""
+    """The path of `package:folder`, without importing the package as Alembic would."""
     match = RESOURCE.fullmatch(location)
     if not match or not is_resource(location):
         return Path(location)

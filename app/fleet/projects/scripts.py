@@ -1,4 +1,4 @@
-"""Reading a project's scripts into the register: in a worker or a command, never in a request."""
+"""Read a project's scripts into the register: in a worker or a command, never in a request."""
 
 import hashlib
 import logging
@@ -27,29 +27,29 @@ log = logging.getLogger(__name__)
 
 READER = Actor(id=None, name="worker", role=Role.ADMIN)
 RENDERING = "2"
-"""Another number renders all SQL anew."""
+"""Change this number to render all SQL again."""
 MOVABLE = (Position.AT_HEAD, Position.BEHIND, Position.AHEAD, Position.DIVERGED)
-"""Positions that follow from the version and the scripts alone."""
+"""Positions that depend only on the current revisions and the scripts."""
 AGAIN = timedelta(minutes=5)
-"""A project that is broken is tried again after so long, though no file changed."""
+"""A broken project is read again after this time, even if no file changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedScripts:
-    """What was read of a project's scripts."""
+    """The scripts of a project, their revisions, and new SQL."""
 
     scripts: RemoteProject
     records: tuple[Record, ...]
     environment_facts: dict[str, Any]
     sql: dict[tuple[str, str], Sql]
-    """Of those revisions whose SQL is not kept yet."""
+    """(Revision, checksum) -> SQL, for revisions whose SQL is not stored yet."""
 
 
 def load(project_id: int) -> Project:
-    """Read the project's scripts and keep what they say; the project, `ready` or `broken`.
+    """Read a project's scripts into the register. Returns the project, `ready` or `broken`.
 
-    Runs code of the project: its env.py, and every revision against no database. Raises
-    ProjectNotFound alone; what is wrong with the scripts is kept in `problem`.
+    Runs code of the project: its env.py, and every revision without a database. Raises only
+    ProjectNotFound; an error in the scripts is stored in `problem`.
     """
     db.session.rollback()
     project = db.session.get(Project, project_id, populate_existing=True)
@@ -69,10 +69,10 @@ def load(project_id: int) -> Project:
 
 
 def due() -> list[int]:
-    """The projects that wait to be read, or whose files are not those that were read last.
+    """The ids of projects that wait to be read, or whose files have changed since.
 
-    A project that is broken is tried again when a file changes, when somebody asks to refresh it,
-    and now and then.
+    A broken project is read again when a file changes, when a refresh is requested, and every few
+    minutes.
     """
     db.session.rollback()
     found = list(db.session.scalars(select(Project).order_by(Project.id)))
@@ -98,14 +98,14 @@ def _is_due(project: Project) -> bool:
 
 
 _tried: dict[tuple[int, str], tuple[object, datetime]] = {}
-"""What a broken project's files were when they were last tried in this process."""
+"""Broken projects: the digest or error, and the time, of the last attempt in this process."""
 
 
 def _read(project: Project) -> LoadedScripts:
     scripts = crud.scripts_of(project)
     if not scripts.heads:  # a mistake in its location looks the same
         raise ScriptsUnreadable(
-            f"There is no revision in {project.location} yet. Write the first, then load it again."
+            f"There is no revision in {project.location} yet. Write one, then load it again."
         )
     environment_facts = _environment_facts(project, scripts)
     found = scripts.records()
@@ -121,7 +121,7 @@ def _read(project: Project) -> LoadedScripts:
 
 
 def _environment_facts(project: Project, scripts: RemoteProject) -> dict[str, Any]:
-    """How its env.py is used, and what of it the SQL depends on."""
+    """How its env.py is used, and the options that its SQL depends on."""
     query = select(Database.dialect).where(
         Database.project_id == project.id, Database.dialect.is_not(None)
     )
@@ -141,7 +141,7 @@ def _environment_facts(project: Project, scripts: RemoteProject) -> dict[str, An
 
 
 def _options_digest(project: Project, scripts: RemoteProject) -> str:
-    """Changes when the same revisions may give other SQL."""
+    """A digest of all that affects the SQL besides the revisions."""
     found = hashlib.sha256(f"{RENDERING} {sorted(project.x.items())}".encode())
     for file in (scripts.facts.folder / "env.py", *scripts.facts.options):
         if file.is_file():
@@ -152,7 +152,7 @@ def _options_digest(project: Project, scripts: RemoteProject) -> str:
 def _revisions_with_sql(
     project: Project, environment_facts: dict[str, Any]
 ) -> set[tuple[str, str]]:
-    """The revisions whose SQL is kept, and still holds."""
+    """(Revision, checksum) of revisions whose stored SQL is still valid."""
     if project.environment_facts.get("rendered") != environment_facts["rendered"]:
         return set()
     query = select(Revision.revision, Revision.checksum).where(Revision.project_id == project.id)
@@ -167,7 +167,7 @@ def _store(project_id: int, version: int, found: LoadedScripts) -> None:
     with writing() as session:
         project = _locked(session, project_id, version)
         if project is None:
-            return  # it was changed meanwhile: it is due again
+            return  # it was changed since, and is due again
         new, gone = _store_revisions(session, project_id, found, now)
         changed = project.digest != found.scripts.digest
         values: dict[str, Any] = {
@@ -216,15 +216,15 @@ def _store_broken(project_id: int, version: int, problem: str) -> None:
 
 
 def _locked(session: CatalogSession, project_id: int, version: int) -> Project | None:
-    """The project, for this transaction alone, if it still is the version that was read."""
+    """The project, locked, if it still has the version that was read; else None."""
     query = select(Project).where(Project.id == project_id).with_for_update()
     project = session.scalar(query.execution_options(populate_existing=True))
     return project if project is not None and project.version == version else None
 
 
 def _update(session: CatalogSession, project_id: int, values: dict[str, Any]) -> None:
-    # Not through the row itself: what a worker finds out must not be in the way of a person who
-    # has read the project and changes it.
+    # Not through the row itself, so that its version stays: a worker must not cause a conflict
+    # for a user who is changing the project.
     session.execute(
         update(Project)
         .where(Project.id == project_id)
@@ -236,7 +236,7 @@ def _update(session: CatalogSession, project_id: int, values: dict[str, Any]) ->
 def _store_revisions(
     session: CatalogSession, project_id: int, found: LoadedScripts, now: datetime
 ) -> tuple[list[str], list[str]]:
-    """Write the register; the revisions that came, and those that went."""
+    """Store the register. Returns the ids of new revisions, and of those that are gone."""
     rows = session.scalars(select(Revision).where(Revision.project_id == project_id))
     known = {(row.revision, row.checksum): row for row in rows}
     before = {row.revision for row in known.values() if row.present}
@@ -276,7 +276,7 @@ def _in_order(records: Iterable[Record], names: set[str]) -> list[str]:
 
 
 def _move(session: CatalogSession, project_id: int, scripts: RemoteProject) -> None:
-    """Say anew where databases stand, as far as their versions tell: the scripts are others."""
+    """Update the positions of databases after a change of the scripts."""
     query = select(PositionCount.current).where(
         PositionCount.project_id == project_id,
         PositionCount.position.in_(MOVABLE),
@@ -299,7 +299,7 @@ def _move(session: CatalogSession, project_id: int, scripts: RemoteProject) -> N
 
 
 def stands(scripts: RemoteProject, current: tuple[str, ...]) -> tuple[Position, int]:
-    """Where a database with this version stands, and how many steps it lacks."""
+    """The position of a database with these revisions, and its number of pending steps."""
     known = [revision for revision in current if revision in scripts.revisions]
     pending = len(set(scripts.revisions) - scripts.ancestors(current))
     if len(known) < len(current):

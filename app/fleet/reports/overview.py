@@ -1,7 +1,7 @@
-"""The fleet at a glance: how many databases stand where, and whose they are.
+"""The overview: counts of databases by position, project and owner.
 
-Counts are kept with each move (standings), so a glance costs the same for a thousand databases
-and for a hundred thousand.
+The counts are updated with each change (`core.positions`), so the cost does not grow with the
+number of databases.
 """
 
 from collections import defaultdict
@@ -28,7 +28,7 @@ ORDER = (*(position.value for position in Position), "unknown")
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectOverview:
-    """One project's databases."""
+    """The databases of one project, counted."""
 
     id: int
     name: str
@@ -36,12 +36,12 @@ class ProjectOverview:
     databases: int
     positions: dict[str, int]
     revisions: dict[str, int]
-    """By current: its revisions joined by `+`, "" for none."""
+    """Current revisions joined by `+` ("" for none) -> number of databases."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OverviewGroup:
-    """So many databases of one owner, or with one value of a label."""
+    """The number of databases of one owner, or with one value of a label."""
 
     value: str
     databases: int
@@ -49,7 +49,7 @@ class OverviewGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """Where the fleet stands."""
+    """The databases of the fleet, counted."""
 
     databases: int
     positions: dict[str, int]
@@ -58,14 +58,14 @@ class Overview:
     retired: int
     projects: tuple[ProjectOverview, ...]
     by: str | None = None
-    """`owner` or `label.<name>`, as asked for."""
+    """`owner` or `label.<name>`: what `groups` counts by."""
     groups: tuple[OverviewGroup, ...] = ()
     """The largest first, at most 200."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecentFailure:
-    """A run that failed, and nothing has succeeded on its database since."""
+    """A run that failed, without a later success on its database."""
 
     run_id: int
     rollout_id: int
@@ -79,7 +79,7 @@ class RecentFailure:
 def failed_lately(
     actor: Actor, *, limit: int, project_id: int | None = None
 ) -> list[RecentFailure]:
-    """What failed within a week and is not mended, newest first."""
+    """Runs that failed within a week, with no later success on the same database; newest first."""
     actor.require("rollouts.read")
     later = aliased(Run)
     since = exists().where(
@@ -115,9 +115,9 @@ def failed_lately(
 
 
 def overview(actor: Actor, *, project_id: int | None = None, by: str | None = None) -> Overview:
-    """How many databases there are, by position, project and revision; retired ones apart.
+    """Count the databases by position, project and revision; retired ones separately.
 
-    `by` also counts them by `owner` or by the value of `label.<name>`.
+    `by` adds counts by `owner` or by the value of `label.<name>`. Raises InputInvalid.
     """
     actor.require("databases.read")
     counts = core_positions.counts(project_id)

@@ -1,4 +1,4 @@
-"""The service itself: the settings that it runs with, and each start that it remembers."""
+"""The service itself: its settings, and the history of its starts."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -17,16 +17,16 @@ from headway.dialects import driver
 
 @dataclass(frozen=True)
 class SettingInForce:
-    """A setting as it is now, fit to be read by anybody."""
+    """The current value of a setting, for display: secrets are not shown."""
 
     variable: str
     value: str
     given: bool
-    """False where it is the default."""
+    """False if it is the default."""
 
 
 def settings_in_force(actor: Actor) -> list[SettingInForce]:
-    """All settings. Of a secret only whether there is one, of an address all but its password."""
+    """All settings. Of a secret only whether it is set; of a URL all but the password."""
     actor.require("service.read")
     settings: Settings = current_app.extensions["headway"]
     return [
@@ -40,7 +40,7 @@ def settings_in_force(actor: Actor) -> list[SettingInForce]:
 def list_boots(
     actor: Actor, *, limit: int, after: int | None = None
 ) -> tuple[list[Boot], int | None]:
-    """A page of the starts that went well, newest first, and what to send as `after`."""
+    """A page of the successful starts, newest first, and the `after` of the next page."""
     actor.require("service.read")
     query = select(Boot).order_by(Boot.id.desc())
     if after is not None:
@@ -74,7 +74,7 @@ def _secret(value: Any) -> str:
 
 
 def _broker(value: str | None) -> str:
-    """Where it is, without the user and the password; several are separated by semicolons."""
+    """Broker URLs without user and password; several are separated by semicolons."""
     return ";".join(_place(one) for one in value.split(";")) if value else "none"
 
 
@@ -92,4 +92,4 @@ SHOW: Mapping[str, Any] = {
     "encryption_keys": _secret,
     "oidc_client_secret": _secret,
 }
-"""How those are told that hold a secret."""
+"""How settings that hold a secret are displayed."""
