@@ -306,7 +306,7 @@ def test_two_that_enter_a_place_at_once_are_both_counted(
 
 def test_an_approval_needs_a_wave_to_approve(fleet: Fleet) -> None:
     fleet.add("a")
-    with pytest.raises(RolloutRefused, match="It has one wave"):
+    with pytest.raises(RolloutRefused, match="has only one wave"):
         fleet.start(waves=["1", "100%"], gate={"approval": True})
 
 

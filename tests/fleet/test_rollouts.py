@@ -160,7 +160,7 @@ def test_a_canary_that_fails_its_check_retreats_by_itself(fleet: Fleet, snapshot
     assert fleet.stage(rollout) is Stage.HALTED
     reason = rollouts.get_rollout(ROOT, rollout.id).reason or ""
     assert "The query of the check gave 0, not a true value." in reason
-    assert reason.endswith("The canary was taken back.")
+    assert reason.endswith("The canary was undone.")
     assert [fleet.at(one) for one in members] == ["r001"] * 4
     kinds = [(run.kind, run.state) for run in fleet.runs_of(rollout) if run.wave == 0]
     assert kinds == [
@@ -308,7 +308,7 @@ def test_undo_leaves_a_database_alone_that_somebody_moved_since(fleet: Fleet, ve
     assert fleet.at(second) == "r001"
     assert fleet.stage(rollout) is Stage.HALTED
     reason = rollouts.get_rollout(ROOT, rollout.id).reason or ""
-    assert reason.startswith("1 of 2 could not be taken back. First a: The rollout left a at r002")
+    assert reason.startswith("1 of 2 could not be undone. First a: The rollout left a at r002")
     Scripts.load(fleet.scripts).at(first.address).downgrade("r002")
     getattr(actions, f"{verb}_rollout")(ROOT, rollout.id)
     fleet.drain()
@@ -366,7 +366,9 @@ def test_nothing_begins_outside_the_window(fleet: Fleet) -> None:
     rollout = fleet.start(window=window)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.RUNNING
-    assert "Outside its window: opens at" in (rollouts.get_rollout(ROOT, rollout.id).reason or "")
+    assert "Outside its window, which opens at" in (
+        rollouts.get_rollout(ROOT, rollout.id).reason or ""
+    )
     assert fleet.at(member) == "r001"
 
 

@@ -416,7 +416,7 @@ def test_what_is_kept_of_it_is_changed(fleet: Fleet, operator: Browser) -> None:
     assert stale.status_code == 409
     assert 'value="acme3"' in stale.text
     bad = operator.post(f"{here}/change", **form | {"labels": "!=1"})
-    assert (bad.status_code, "no name of a label" in bad.text) == (422, True)
+    assert (bad.status_code, "not a valid name of a label" in bad.text) == (422, True)
 
 
 def test_labels_are_given_to_those_that_were_ticked(fleet: Fleet, operator: Browser) -> None:

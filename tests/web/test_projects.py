@@ -252,7 +252,7 @@ def test_a_project_is_made_read_changed_and_deleted(fleet: Fleet, admin: Browser
     ("wrong", "said", "field"),
     [
         ({"name": "shop"}, "There is a project of this name already", None),
-        ({"name": "7"}, "is no number", "name"),
+        ({"name": "7"}, "cannot be a number", "name"),
         ({"location": "/etc"}, "HEADWAY_PROJECT_ROOTS", None),
         ({"location": " "}, "Say where the scripts are", "location"),
         ({"location": "nowhere"}, "There is no script directory", "location"),
@@ -354,7 +354,7 @@ def test_folders_of_scripts_are_offered(fleet: Fleet, admin: Browser) -> None:
     form = {"name": "offered", "refresh_seconds": "60"}
     above = admin.post("/projects/new", **form, location=str(scripts.parent))
     assert above.status_code == 422
-    assert f"{scripts.parent} holds no env.py, and {scripts} does." in above.text
+    assert f"There is no env.py in {scripts.parent}, but there is one in {scripts}." in above.text
     wrong = admin.post("/projects/new", **form, location=str(scripts), x="garbage")
     assert wrong.status_code == 422
     assert "&#39;garbage&#39; has no =." in wrong.text

@@ -273,7 +273,7 @@ def test_what_was_typed_is_still_there_after_a_mistake(place: Place, ada: Visito
     assert re.search(r'name="title"[^>]*value="careful"', page)
     assert re.search(r'name="soak"[^>]*value="soon"[^>]*aria-invalid="true"', page)
     project = place.fleet.project_id
-    assert "is no wave" in refusal(ada, project=project, waves="some")
+    assert "is not a wave" in refusal(ada, project=project, waves="some")
     assert "needs its query" in refusal(ada, project=project, check="sql")
     times = "From and until are times like 22:00; give both."
     for window in ({"window_from": "22:00"}, {"window_zone": "Mars"}, {"window_day": "sun"}):
@@ -295,9 +295,9 @@ def test_what_makes_no_sense_is_refused_with_what_to_type(place: Place, ada: Vis
         "shop has no revision nonsense. Its newest: r003."
     )
     assert "ask for a downgrade" in refusal(ada, project=project, target="base")
-    assert "waves grow" in refusal(ada, project=project, waves="50%, 10%")
-    assert "begins with SELECT" in refusal(ada, project=project, check="sql", sql="DROP TABLE x")
-    assert "'!!' is no name of a label" in refusal(ada, project=project, label="!!")
+    assert "waves must grow" in refusal(ada, project=project, waves="50%, 10%")
+    assert "begin with SELECT" in refusal(ada, project=project, check="sql", sql="DROP TABLE x")
+    assert "'!!' is not a valid name of a label" in refusal(ada, project=project, label="!!")
 
 
 def test_what_would_come_to_nothing_cannot_be_started(place: Place, ada: Visitor) -> None:

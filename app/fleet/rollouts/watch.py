@@ -1,6 +1,6 @@
-"""Watch a rollout: look again and again, and know when nothing more happens by itself.
+"""Watch a rollout: read its progress, and whether anything more happens without a user.
 
-Nothing is held between two looks: no transaction, no connection.
+No transaction or connection stays open between two reads.
 """
 
 from dataclasses import dataclass
@@ -14,22 +14,22 @@ from app.models import Stage
 
 @dataclass(frozen=True, kw_only=True)
 class WatchedRollout:
-    """A rollout, as it was just seen."""
+    """The progress of a rollout at one moment."""
 
     progress: RolloutProgress
     settled: bool
-    """True if nothing more happens unless a person does something: it ended, halted, is paused."""
+    """True if nothing more happens without a user's action: it ended, halted or is paused."""
 
 
 def look(actor: Actor, rollout_id: int) -> WatchedRollout:
-    """How far it is, read anew, or RolloutNotFound."""
+    """Read the progress of a rollout afresh, or raise RolloutNotFound."""
     db.session.expunge_all()
     db.session.rollback()
     try:
         current = progress(actor, rollout_id)
         return WatchedRollout(progress=current, settled=_settled(actor, rollout_id, current))
     finally:
-        db.session.expunge_all()  # what was seen stays readable
+        db.session.expunge_all()  # the result stays readable
         db.session.rollback()
 
 
@@ -42,7 +42,7 @@ def _settled(actor: Actor, rollout_id: int, current: RolloutProgress) -> bool:
         rehearsal = current.rehearsal
         return rehearsal is None or rehearsal.done >= rehearsal.total
     if stage is Stage.HALTED:
-        lost = any(part.lost for part in parts)  # a worker will look what became of it
+        lost = any(part.lost for part in parts)  # a worker will decide their outcome
         rollout = crud.get_rollout(actor, rollout_id)
         return not lost and not undo.retreats(db.session, rollout)
     return stage.is_final or stage is Stage.PAUSED

@@ -1,4 +1,4 @@
-"""Webhooks: who is told of what happens, and the deliveries with their retries."""
+"""Webhooks: addresses that receive events, and the deliveries with their retries."""
 
 from app.fleet.webhooks.crud import (
     EVENTS,
