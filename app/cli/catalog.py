@@ -10,7 +10,7 @@ from app import boot
 from app.boot import repair as mending
 from app.boot.readiness import position
 from app.cli.actor import command_line
-from app.cli.groups import Group
+from app.cli.groups import CommandGroup
 from app.fleet.core import key_rotation
 from app.fleet.reports import service
 from headway import history as records
@@ -34,7 +34,7 @@ NEXT_STEP = {
 
 BOOT = ("id", "at", "release", "revision_from", "revision_to", "state", "seconds", "host", "pid")
 
-catalog = Group("catalog", help="Show and mend Headway's own database.")
+catalog = CommandGroup("catalog", help="Show and mend Headway's own database.")
 
 
 @catalog.command()

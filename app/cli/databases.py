@@ -9,21 +9,21 @@ import click
 
 from app.cli.actor import command_line
 from app.cli.databases_import import import_
-from app.cli.groups import Group
+from app.cli.groups import CommandGroup
 from app.cli.selector_options import chosen, labels_of, located, row_of
 from app.errors import InputInvalid
 from app.fleet import accounts, projects
 from app.fleet import databases as fleet
 from app.fleet.core import positions as core_positions
 from app.fleet.core.selectors import Selector
-from app.fleet.refresh import refresh as looking
+from app.fleet.refresh import refresh as fleet_refresh
 from app.fleet.reports import overview
 from app.models import Database, Strategy
 from headway.cli.output import Exit, as_json, counted, paged, print_json, print_record, print_table
 
 SHORT = ("id", "project", "name", "position", "current", "labels", "address")
 
-databases = Group("databases", help="The members of the fleet.")
+databases = CommandGroup("databases", help="The members of the fleet.")
 databases.add_command(import_)
 
 
@@ -219,9 +219,9 @@ def refresh(project: str, later: bool, as_json: bool) -> None:
         projects.ask_refresh(actor, found.id)
     elif sys.stderr.isatty():
         with click.progressbar(length=total, label="Asked", file=sys.stderr) as bar:
-            noted = looking.refresh(found.id, progress=bar.update)
+            noted = fleet_refresh.refresh(found.id, progress=bar.update)
     else:
-        noted = looking.refresh(found.id)
+        noted = fleet_refresh.refresh(found.id)
     if as_json:
         print_json({"project": found.name, "databases": total, "asked": noted, "later": later})
     elif later:

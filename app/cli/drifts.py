@@ -6,16 +6,16 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.cli.groups import Group
+from app.cli.groups import CommandGroup
 from app.fleet import drift as fleet
 from app.fleet import projects
-from app.fleet.drift import Group as Shared
+from app.fleet.drift import DifferenceGroup
 from headway.cli.output import as_json, counted, paged, print_json, print_table
 
 SHORTEST = 12
 """So much of a digest is shown: no two differences of a fleet begin like each other."""
 
-drifts = Group("drifts", help="What databases differ in from what their revisions make.")
+drifts = CommandGroup("drifts", help="What databases differ in from what their revisions make.")
 
 
 @drifts.command("list")
@@ -102,7 +102,7 @@ def unignore(project: str, difference: str, as_json: bool) -> None:
     click.echo("It counts again.")
 
 
-def _print_sql(found: list[Shared]) -> None:
+def _print_sql(found: list[DifferenceGroup]) -> None:
     for one in found:
         many = counted(one.databases, "database")
         for mend in one.mends:
@@ -111,7 +111,7 @@ def _print_sql(found: list[Shared]) -> None:
             click.echo(f"-- {one.says} ({many}): there is no SQL for it\n")
 
 
-def _row(one: Shared) -> dict[str, Any]:
+def _row(one: DifferenceGroup) -> dict[str, Any]:
     accepted = one.ignored
     return {
         "digest": one.digest,

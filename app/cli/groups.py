@@ -27,7 +27,7 @@ def refusals() -> Iterator[None]:
         raise Refusal(error) from error
 
 
-class Group(AppGroup):
+class CommandGroup(AppGroup):
     """A group of commands that run in an app context and fail in one sentence."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -38,13 +38,15 @@ class Group(AppGroup):
         except CommandError as error:  # Alembic's: "Can't locate revision …"
             raise click.ClickException(str(error)) from error
         except (OperationalError, InterfaceError) as error:
-            said = " ".join(str(error.orig).split())
+            message = " ".join(str(error.orig).split())
             raise Refusal(
-                DatabaseUnreachable(f"The catalog does not answer: {said}. Try again in a moment.")
+                DatabaseUnreachable(
+                    f"The catalog does not answer: {message}. Try again in a moment."
+                )
             ) from error
 
     @classmethod
-    def around(cls, group: click.Group) -> "Group":
+    def around(cls, group: click.Group) -> "CommandGroup":
         """The same commands as another group's, failing our way."""
         return cls(
             group.name,
@@ -61,7 +63,7 @@ def is_management_command() -> bool:
     return _under_flask() and context is not None and context.info_name != "run"
 
 
-def is_looked_for() -> bool:
+def is_command_lookup() -> bool:
     """True while `flask` loads the app to find a command that is not Flask's own."""
     context = click.get_current_context(silent=True)
     return _under_flask() and context is not None and context.parent is None

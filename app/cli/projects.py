@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.cli.groups import Group
+from app.cli.groups import CommandGroup
 from app.fleet import projects as fleet
 from app.models import Project
 from headway.cli.output import as_json, paged, print_json, print_record, print_table
@@ -17,12 +17,12 @@ COLUMNS = (
 )
 SHORT = ("id", "name", "state", "heads", "location")
 
-projects = Group("projects", help="Script directories that many databases share.")
+projects = CommandGroup("projects", help="Script directories that many databases share.")
 
 
-def _arguments(_: click.Context, __: click.Parameter, said: tuple[str, ...]) -> dict[str, str]:
+def _arguments(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """Alembic's -x arguments: `k=v`, or `k` alone for an empty value."""
-    return {name: value for name, _, value in (given.partition("=") for given in said)}
+    return {name: value for name, _, value in (given.partition("=") for given in values)}
 
 
 def _fields(command: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.cli.groups import Group
+from app.cli.groups import CommandGroup
 from app.cli.projects import projects
 from app.fleet import projects as known
 from app.fleet.core import positions
@@ -28,7 +28,7 @@ COLUMNS = (
 )
 DIALECTS = ("sqlite", "postgresql", "mysql")
 
-revisions = Group("revisions", help="Every revision that any release of a project brought.")
+revisions = CommandGroup("revisions", help="Every revision that any release of a project brought.")
 
 
 @revisions.command("list")
@@ -79,9 +79,9 @@ def show(project: str, revision: str, sql: str | None, script: bool, as_json: bo
     elif script:
         click.echo(row.script if row.script is not None else "It came without its source.")
     else:
-        told = _row(row, positions.at_revisions(found.id)) | {"edited": len(former)}
+        values = _row(row, positions.at_revisions(found.id)) | {"edited": len(former)}
         more = {"script": row.script, "sql": row.sql} if as_json else {}
-        print_record(told | more, as_json=as_json)
+        print_record(values | more, as_json=as_json)
 
 
 @projects.command()

@@ -95,14 +95,14 @@ GATE = ("failures", "failures_percent", "soak_seconds", "approval", "check", "sq
 SELECTOR = ("labels", "owner", "positions", "names")
 
 
-def asking(command: Callable[..., Any]) -> Callable[..., Any]:
+def with_rollout_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a new rollout."""
     for option in reversed(OPTIONS):
         command = option(command)
     return command
 
 
-def asked_for(actor: Actor, options: dict[str, Any]) -> dict[str, Any]:
+def rollout_values(actor: Actor, options: dict[str, Any]) -> dict[str, Any]:
     """What these options say, as the fleet takes it. Raises what it does for names unknown."""
     options = dict(options)
     gate = {name: options.pop(name) for name in GATE}

@@ -8,8 +8,8 @@ import click
 
 from app.cli import rollout_progress
 from app.cli.actor import command_line
-from app.cli.groups import Group
-from app.cli.rollout_options import asked_for, asking
+from app.cli.groups import CommandGroup
+from app.cli.rollout_options import rollout_values, with_rollout_options
 from app.fleet import projects
 from app.fleet import rollouts as fleet
 from app.fleet.core.permissions import Actor
@@ -23,14 +23,14 @@ COLUMNS = (
 )
 SHORT = ("id", "title", "kind", "target", "stage", "wave", "databases", "by")
 
-rollouts = Group("rollouts", help="One target for many databases, in waves.")
+rollouts = CommandGroup("rollouts", help="One target for many databases, in waves.")
 
 the_rollout = click.argument("rollout", type=Number(1))
 and_watch = click.option("--watch", is_flag=True, help="Show how far it is until it ends.")
 
 
 @rollouts.command()
-@asking
+@with_rollout_options
 @click.option("--dry-run", is_flag=True, help="Show what it would do; nothing is made.")
 @click.option("--start", is_flag=True, help="Start it at once.")
 @click.option("--watch", is_flag=True, help="Start it, and show how far it is until it ends.")
@@ -38,7 +38,7 @@ and_watch = click.option("--watch", is_flag=True, help="Show how far it is until
 def create(dry_run: bool, start: bool, watch: bool, as_json: bool, **options: Any) -> None:
     """Create a rollout. Nothing is started, unless --start or --watch."""
     actor = command_line()
-    values = asked_for(actor, options)
+    values = rollout_values(actor, options)
     if dry_run:
         _show_preview(fleet.preview(actor, values), as_json, sql=False)
         return
@@ -166,8 +166,8 @@ def _go(actor: Actor, rollout: Rollout, watch: bool, as_json: bool) -> None:
 def _short(rollout: Rollout) -> list[str]:
     size = f"{sum(rollout.sizes):,}" if rollout.sizes else ""
     wave = f"{rollout.wave + 1} of {len(rollout.sizes)}" if rollout.sizes else ""
-    said = (rollout.id, rollout.title or "", rollout.kind, rollout.target, rollout.stage)
-    return [*(str(one) for one in said), wave, size, rollout.by_name]
+    values = (rollout.id, rollout.title or "", rollout.kind, rollout.target, rollout.stage)
+    return [*(str(one) for one in values), wave, size, rollout.by_name]
 
 
 def _show(rollout: Rollout, as_json: bool) -> None:
@@ -186,30 +186,30 @@ def _text(value: object) -> str:
 # --- preview -------------------------------------------------------------------------------------
 
 
-def _show_preview(told: fleet.Preview, as_json: bool, *, sql: bool) -> None:
+def _show_preview(found: fleet.Preview, as_json: bool, *, sql: bool) -> None:
     if as_json:
-        print_json(rollout_progress.plain(told))
+        print_json(rollout_progress.json_of(found))
         return
-    print_table(("databases", "dialect", "current", "ends", "steps"), map(_group, told.groups))
-    for group in told.groups:
+    print_table(("databases", "dialect", "current", "ends", "steps"), map(_group, found.groups))
+    for group in found.groups:
         if group.why:
             where = f"{group.dialect or 'unknown'} at {group.current or 'nothing'}"
             click.echo(f"{where}: {group.why}")
-    for step in dict.fromkeys(step for group in told.groups for step in group.steps):
+    for step in dict.fromkeys(step for group in found.groups for step in group.steps):
         for risk in step.risks:
             click.echo(f"! {step.revision} {risk}")
-    for skipped in told.skipped:
+    for skipped in found.skipped:
         click.echo(f"Left out: {skipped.databases:,}, {skipped.why}")
-    waves = ", ".join(f"{size:,}" for size in told.waves)
-    how = "in one wave" if len(told.waves) == 1 else f"in waves of {waves}"
-    click.echo(f"{counted(told.total, 'database')}, {how}" if waves else "No database.")
+    waves = ", ".join(f"{size:,}" for size in found.waves)
+    how = "in one wave" if len(found.waves) == 1 else f"in waves of {waves}"
+    click.echo(f"{counted(found.total, 'database')}, {how}" if waves else "No database.")
     if sql:
-        for group in told.groups:
+        for group in found.groups:
             click.echo(f"\n-- {group.dialect} at {group.current or 'nothing'}: {group.databases:,}")
             click.echo(group.sql or f"-- no SQL: {group.why or 'nothing is sent'}")
 
 
-def _group(group: fleet.Group) -> tuple[str, ...]:
+def _group(group: fleet.PreviewGroup) -> tuple[str, ...]:
     steps = " ".join(step.revision for step in group.steps)
     return (
         *(f"{group.databases:,}", group.dialect or "?", group.current or "nothing"),

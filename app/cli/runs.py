@@ -6,7 +6,7 @@ import click
 
 from app.cli import rollout_progress
 from app.cli.actor import command_line
-from app.cli.groups import Group
+from app.cli.groups import CommandGroup
 from app.cli.rollouts import row as rollout_row
 from app.fleet import databases
 from app.fleet import runs as fleet
@@ -24,7 +24,7 @@ COLUMNS = (
 SHORT = ("id", "rollout", "database", "kind", "state", "before", "after", "seconds", "error")
 LONGEST_ERROR = 80
 
-runs = Group("runs", help="What was done to which database, and how it went.")
+runs = CommandGroup("runs", help="What was done to which database, and how it went.")
 
 wait = click.option("--wait", is_flag=True, help="Until it has ended.")
 
@@ -130,8 +130,8 @@ def open_(database: str, wait: bool, as_json: bool) -> None:
     if as_json:
         print_json({"ready": opened.ready, "position": position, "rollout": None})
     else:
-        said = "" if opened.ready else ", and nothing was begun: it is brought along in waves"
-        click.echo(f"{opened.database.name} is {position.replace('_', ' ')}{said}.")
+        note = "" if opened.ready else ", and nothing was begun: it is brought along in waves"
+        click.echo(f"{opened.database.name} is {position.replace('_', ' ')}{note}.")
 
 
 def _go(actor: Actor, rollout: Rollout, wait: bool, as_json: bool) -> None:

@@ -21,9 +21,9 @@ COLUMNS = (
 )
 
 
-def labels_of(_: click.Context, __: click.Parameter, said: tuple[str, ...]) -> dict[str, str]:
+def labels_of(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """`--label tier=gold`; `tier` alone is any value where databases are chosen."""
-    return {name: value for name, _, value in (given.partition("=") for given in said)}
+    return {name: value for name, _, value in (given.partition("=") for given in values)}
 
 
 def chosen(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.cli.groups import Group
+from app.cli.groups import CommandGroup
 from app.fleet import accounts
 from app.fleet.accounts import tokens as fleet
 from app.models import Token
@@ -16,7 +16,7 @@ COLUMNS = (
     *("created_at", "expires_at", "last_used_at", "revoked_at"),
 )
 
-tokens = Group("tokens", help="How accounts sign in.")
+tokens = CommandGroup("tokens", help="How accounts sign in.")
 
 
 @tokens.command()

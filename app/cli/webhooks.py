@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.cli.groups import Group
+from app.cli.groups import CommandGroup
 from app.fleet import webhooks as fleet
 from app.fleet.webhooks.deliveries import DeliveryState
 from app.models import Delivery, Webhook
@@ -21,13 +21,13 @@ from headway.cli.output import (
 )
 
 COLUMNS = ("id", "name", "address", "events", "by_name", "created_at")
-TOLD = (
+DELIVERY_COLUMNS = (
     *("id", "event", "state", "attempts", "status", "error"),
     *("next_at", "created_at", "delivered_at"),
 )
 SHORT = ("id", "event", "state", "attempts", "status", "error")
 
-webhooks = Group("webhooks", help="Addresses that are told what happened.")
+webhooks = CommandGroup("webhooks", help="Addresses that are told what happened.")
 
 
 @webhooks.command()
@@ -42,7 +42,7 @@ webhooks = Group("webhooks", help="Addresses that are told what happened.")
     "--event",
     "events",
     multiple=True,
-    type=click.Choice([event.value for event in fleet.Happening]),
+    type=click.Choice([event.value for event in fleet.EventType]),
     help="What it is told; may be given again. All if none is.",
 )
 @as_json
@@ -102,9 +102,9 @@ def deliveries(
         command_line(), webhook, limit=limit, after=after, state=state
     )
     if as_json:
-        print_json({"items": [_told(one) for one in found], "next": following})
+        print_json({"items": [_delivery_row(one) for one in found], "next": following})
         return
-    rows = [_told(one) for one in found]
+    rows = [_delivery_row(one) for one in found]
     print_table(SHORT, [[text(row[c]) for c in SHORT] for row in rows])
     _more(following)
 
@@ -115,14 +115,14 @@ def deliveries(
 def test(webhook: int, as_json: bool) -> None:
     """Tell a webhook `webhook.test` now, and say how that went."""
     with without_log("app.fleet.webhooks.deliveries"):
-        told = fleet.try_webhook(command_line(), webhook)
+        delivery = fleet.try_webhook(command_line(), webhook)
     if as_json:
-        print_json(_told(told))
-    elif told.error is None:
-        click.echo(f"It answered {told.status}.")
+        print_json(_delivery_row(delivery))
+    elif delivery.error is None:
+        click.echo(f"It answered {delivery.status}.")
     else:
-        click.echo(f"Not heard. {told.error}", err=True)
-    if told.error is not None:
+        click.echo(f"Not heard. {delivery.error}", err=True)
+    if delivery.error is not None:
         raise SystemExit(Exit.FAILED)
 
 
@@ -130,8 +130,8 @@ def _row(webhook: Webhook) -> dict[str, Any]:
     return {name: getattr(webhook, name) for name in COLUMNS}
 
 
-def _told(delivery: Delivery) -> dict[str, Any]:
-    return {name: getattr(delivery, name) for name in TOLD} | {"body": delivery.body}
+def _delivery_row(delivery: Delivery) -> dict[str, Any]:
+    return {name: getattr(delivery, name) for name in DELIVERY_COLUMNS} | {"body": delivery.body}
 
 
 def _more(following: int | None) -> None:

@@ -11,7 +11,7 @@ from flask import current_app
 
 from app import boot
 from app.cli.actor import command_line
-from app.cli.groups import Group
+from app.cli.groups import CommandGroup
 from app.errors import SettingInvalid
 from app.fleet import workers as fleet
 from app.settings import Settings
@@ -19,7 +19,7 @@ from headway.cli.output import Exit, as_json, counted, paged, print_json, print_
 
 SHORT = ("name", "pid", "engine", "release", "done", "state")
 
-workers = Group("workers", help="The processes that migrate databases.")
+workers = CommandGroup("workers", help="The processes that migrate databases.")
 
 
 @workers.command()
@@ -66,17 +66,19 @@ def list_(check: bool, as_json: bool, **query: Any) -> None:
 
 def _once() -> None:
     # Every `flask` command loads this module, and only one of them works.
-    from app.fleet.workers.worker import Hand, work_once  # noqa: PLC0415
-    from app.processes.worker import quiet, stop_when_told  # noqa: PLC0415
+    from app.fleet.workers.worker import WorkerProcess, work_once  # noqa: PLC0415
+    from app.processes.worker import quiet_alembic_log, stop_on_signal  # noqa: PLC0415
 
     command_line()  # a catalog that is not at head would be waited for
-    quiet()
+    quiet_alembic_log()
     app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-    stop = stop_when_told()
-    hand = Hand(app, engine=fleet.EMBEDDED, state=boot.state, outdated=stop.set, chores=())
-    hand.start()
-    done = work_once(hand, stop)
-    hand.end()
+    stop = stop_on_signal()
+    process = WorkerProcess(
+        app, engine=fleet.EMBEDDED, state=boot.state, outdated=stop.set, tasks=()
+    )
+    process.start()
+    done = work_once(process, stop)
+    process.end()
     click.echo(f"Done: {counted(done, 'run')}.")
 
 

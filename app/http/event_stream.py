@@ -26,7 +26,7 @@ RETRY_MILLISECONDS = 1000
 LEAVING = "headway.leaving"
 """Set by the server in `app.extensions`: true once it was told to stop."""
 
-Shown = Callable[[watch.Seen], str]
+ProgressText = Callable[[watch.WatchedRollout], str]
 """What a face says of a rollout as it was seen, in one line; another line is another event."""
 
 
@@ -45,35 +45,37 @@ def until_the_end(lines: Iterable[str], place: ExitStack) -> Iterator[str]:
         yield from lines
 
 
-def follow(app: Flask, token: str, rollout_id: int, seen: str, shown: Shown) -> Iterator[str]:
+def follow(
+    app: Flask, token: str, rollout_id: int, seen: str, progress_text: ProgressText
+) -> Iterator[str]:
     """The progress of a rollout as server-sent events, from what the client saw last.
 
     It ends after a while, or when nothing more happens by itself, or when the token is refused.
     """
     yield f"retry: {RETRY_MILLISECONDS}\n\n"
-    began = said_at = time.monotonic()
+    began = sent_at = time.monotonic()
     while time.monotonic() - began < SECONDS and not _leaving(app):
         try:
-            looked = _look(app, token, rollout_id)
+            watched = _look(app, token, rollout_id)
         except HeadwayError:
             return  # whoever comes back is told why
-        if looked is not None:
-            text = shown(looked)
+        if watched is not None:
+            text = progress_text(watched)
             if (tag := _tag_of(text)) != seen:
                 yield _event("progress", text, tag)
-                seen, said_at = tag, time.monotonic()
-            if looked.settled:
-                yield _event("end", _ended(looked), _end_of(tag))
+                seen, sent_at = tag, time.monotonic()
+            if watched.settled:
+                yield _event("end", _ended(watched), _end_of(tag))
                 return
-        if time.monotonic() - said_at >= HEARTBEAT_SECONDS:
+        if time.monotonic() - sent_at >= HEARTBEAT_SECONDS:
             yield ": still here\n\n"
-            said_at = time.monotonic()
+            sent_at = time.monotonic()
         time.sleep(POLL_SECONDS)
 
 
-def is_over(looked: watch.Seen, seen: str, shown: Shown) -> bool:
+def is_over(watched: watch.WatchedRollout, seen: str, progress_text: ProgressText) -> bool:
     """True if the client saw the end, and nothing has happened since."""
-    return looked.settled and seen == _end_of(_tag_of(shown(looked)))
+    return watched.settled and seen == _end_of(_tag_of(progress_text(watched)))
 
 
 def _event(name: str, data: str, tag: str) -> str:
@@ -81,9 +83,9 @@ def _event(name: str, data: str, tag: str) -> str:
     return f"event: {name}\nid: {tag}\ndata: {data}\n\n"
 
 
-def _ended(looked: watch.Seen) -> str:
+def _ended(watched: watch.WatchedRollout) -> str:
     """Why nothing more comes."""
-    return json.dumps({"stage": looked.progress.stage, "reason": looked.progress.reason})
+    return json.dumps({"stage": watched.progress.stage, "reason": watched.progress.reason})
 
 
 def _tag_of(text: str) -> str:
@@ -96,7 +98,7 @@ def _end_of(tag: str) -> str:
     return f"{tag}-end"
 
 
-def _look(app: Flask, token: str, rollout_id: int) -> watch.Seen | None:
+def _look(app: Flask, token: str, rollout_id: int) -> watch.WatchedRollout | None:
     """None while the catalog is busy or away: it is asked again in a moment."""
     with suppress(CatalogBusy, DBAPIError, PoolTimeout), app.app_context():
         actor, _ = authenticate(token, request_id=None, ip=None)

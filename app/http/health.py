@@ -14,7 +14,7 @@ from prometheus_client import (
 
 from app import boot
 from app.extensions import limiter
-from app.http.metrics import of_fleet
+from app.http.metrics import fleet_metrics
 
 bp = Blueprint("health", __name__)
 limiter.exempt(bp)
@@ -47,7 +47,7 @@ def metrics() -> Response:
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    text = generate_latest(registry) + (of_fleet() if ready else b"")
+    text = generate_latest(registry) + (fleet_metrics() if ready else b"")
     return _fresh(Response(text, content_type=CONTENT_TYPE_LATEST))
 
 

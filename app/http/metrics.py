@@ -18,7 +18,7 @@ from headway.errors import HeadwayError
 log = logging.getLogger(__name__)
 
 
-def of_fleet() -> bytes:
+def fleet_metrics() -> bytes:
     """The fleet's part of the page; empty where the catalog cannot be read just now."""
     registry = CollectorRegistry()
     try:

@@ -88,10 +88,10 @@ def _log(status: int, seconds: float) -> None:
     )
 
 
-def _address(said: str | None) -> str | None:
+def _address(text: str | None) -> str | None:
     """An address as one spells it, or None: a proxy may add a port, a client any words."""
     try:
-        address = ipaddress.ip_address((said or "").partition("%")[0])
+        address = ipaddress.ip_address((text or "").partition("%")[0])
     except ValueError:
         return None
     return str(getattr(address, "ipv4_mapped", None) or address)

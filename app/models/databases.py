@@ -115,7 +115,7 @@ class Label(Base):
     value: Mapped[str] = mapped_column(exact_string(128))
 
 
-class Standing(Base):
+class PositionCount(Base):
     """How many databases of a project stand at one place, so that nobody has to count them.
 
     Kept in the transaction that moves one. Retired databases stand nowhere.

@@ -36,7 +36,7 @@ class Project(Base):
     heads: Mapped[list[str]] = mapped_column(JSON, default=list)
     digest: Mapped[str | None] = mapped_column(String(64))
     """Of all scripts, env.py and options, as they were last read."""
-    heard: Mapped[dict[str, Any]] = mapped_column("environment", JSON, default=dict)
+    environment_facts: Mapped[dict[str, Any]] = mapped_column("environment", JSON, default=dict)
     """What its env.py said when it was last asked: `environment`, and what its SQL depends on."""
     loaded_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     refresh_seconds: Mapped[int] = mapped_column(server_default="300")
@@ -56,4 +56,8 @@ class Project(Base):
     @property
     def environment(self) -> dict[str, str]:
         """`mode` and `why`: how its env.py is used; nothing until it was read."""
-        return {name: self.heard[name] for name in ("mode", "why") if name in self.heard}
+        return {
+            name: self.environment_facts[name]
+            for name in ("mode", "why")
+            if name in self.environment_facts
+        }

@@ -43,7 +43,7 @@ class Workers:
         It ends when this process does, at the latest.
         """
         self.patience = patience
-        self.told = 0.0
+        self.stop_sent_at = 0.0
         self.owner = os.getpid()
         self.command = [sys.executable, "-m", "app.processes.supervisor", str(count)]
         self.command += ["--parent", str(self.owner), "--after", str(after)]
@@ -55,7 +55,7 @@ class Workers:
 
     def revive(self) -> None:
         """Start it again if something killed it. A signal handler may call this."""
-        if self.told or os.getpid() != self.owner or self.process.poll() is None:
+        if self.stop_sent_at or os.getpid() != self.owner or self.process.poll() is None:
             return
         if time.monotonic() - self.began > LIVED_SECONDS:
             say("warning", f"the workers' supervisor {_ended(self.process.returncode)}: another")
@@ -64,7 +64,7 @@ class Workers:
     def stop(self) -> None:
         """Tell it to end, and its workers with it. A signal handler may call this."""
         if os.getpid() == self.owner:  # and not a fork that has the handler still
-            self.told = self.told or time.monotonic()
+            self.stop_sent_at = self.stop_sent_at or time.monotonic()
             self.process.terminate()
 
     def renew(self) -> None:
@@ -75,7 +75,7 @@ class Workers:
         """Until all have ended, or for as long as there is patience since they were told."""
         self.stop()
         try:
-            self.process.wait(max(self.told + self.patience - time.monotonic(), 0))
+            self.process.wait(max(self.stop_sent_at + self.patience - time.monotonic(), 0))
         except subprocess.TimeoutExpired:
             say("warning", "workers are still migrating; they end after the database they are at")
 

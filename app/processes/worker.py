@@ -32,20 +32,20 @@ def catalog_app(settings: Settings) -> Flask:
     return app
 
 
-def quiet() -> None:
+def quiet_alembic_log() -> None:
     """What Alembic says of each migration is in the log of its run."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-def stop_when_told() -> threading.Event:
+def stop_on_signal() -> threading.Event:
     """Set by a signal to stop. What runs then runs to its end."""
     stop = threading.Event()
 
-    def told(_number: int, _frame: FrameType | None) -> None:
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
     for number in (*STOPS, signal.SIGHUP):
-        signal.signal(number, told)
+        signal.signal(number, on_signal)
     return stop
 
 
@@ -53,14 +53,14 @@ def work(app: Flask, stop: threading.Event, *, name: str | None, replaces: str |
     """Take runs and do them until told to stop."""
     # Only where it works: a boot in this process has no use for them.
     from app.fleet.workers import EMBEDDED  # noqa: PLC0415
-    from app.fleet.workers.worker import Hand, Loop  # noqa: PLC0415
+    from app.fleet.workers.worker import WorkerLoop, WorkerProcess  # noqa: PLC0415
 
-    hand = Hand(
+    process = WorkerProcess(
         app, engine=EMBEDDED, name=name, replaces=replaces, state=boot.state, outdated=stop.set
     )
-    hand.start()
-    Loop(hand, stop).run()
-    hand.end()
+    process.start()
+    WorkerLoop(process, stop).run()
+    process.end()
 
 
 def main(arguments: Sequence[str] | None = None) -> Exit:
@@ -70,13 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> Exit:
     parser.add_argument("--name", help="What this worker is called; no other ever was.")
     parser.add_argument("--replaces", help="The worker whose place it takes, which is dead.")
     given = parser.parse_args(arguments)
-    stop = stop_when_told()
+    stop = stop_on_signal()
     if given.parent:
         when_orphaned(given.parent, stop.set)
     try:
         settings = Settings.from_env()
         logs.configure(settings)
-        quiet()
+        quiet_alembic_log()
         work(catalog_app(settings), stop, name=given.name, replaces=given.replaces)
     except HeadwayError as error:
         sys.stderr.write(f"Error: {error}\n")

@@ -34,7 +34,7 @@ def init_app(app: Flask) -> None:
         static_url_path="/assets",
     )
     access.protect(web)
-    problems.explain(web)
+    problems.register_handlers(web)
     people = (access, oidc, accounts, tokens, audit, service)
     for part in (
         *people,

@@ -57,7 +57,7 @@ REFUSALS = (TokenRefused, PasswordRefused, SignInRefused)
 """Of a sign-in: the page to try again."""
 
 
-class _Sessions(SecureCookieSessionInterface):
+class _SecureSessions(SecureCookieSessionInterface):
     """What Flask keeps for a form is sent back over TLS only, where there is TLS."""
 
     def get_cookie_secure(self, app: Flask) -> bool:  # noqa: ARG002
@@ -66,7 +66,7 @@ class _Sessions(SecureCookieSessionInterface):
 
 def init_app(app: Flask) -> None:
     """Set the cookies' rules, and the check of each form."""
-    app.session_interface = _Sessions()
+    app.session_interface = _SecureSessions()
     app.config.update(
         SESSION_COOKIE_SAMESITE="Lax",
         WTF_CSRF_CHECK_DEFAULT=False,  # the API has tokens, and no cookies
@@ -88,8 +88,8 @@ def cookie() -> str:
 
 def once() -> str | None:
     """The number of the form that was sent: who sends the same again does nothing again."""
-    said = request.form.get("once", "")
-    return f"form {said}" if ONCE.fullmatch(said) else None
+    number = request.form.get("once", "")
+    return f"form {number}" if ONCE.fullmatch(number) else None
 
 
 def protect(web: Blueprint) -> None:
@@ -186,7 +186,7 @@ def favicon() -> tuple[str, int]:
     return "", 204
 
 
-def of_ours(error: HeadwayError) -> Any:
+def show_error(error: HeadwayError) -> Any:
     """An error as a page that says what to do; after a form, on the page that it came from."""
     if request.endpoint in OPEN and isinstance(error, REFUSALS):
         return _form(error), 401
@@ -197,7 +197,7 @@ def of_ours(error: HeadwayError) -> Any:
     return page, STATUS.get(error.kind, 409)
 
 
-def of_forgery(_: CSRFError) -> Any:
+def show_csrf_error(_: CSRFError) -> Any:
     """The form is older than the session, or from elsewhere."""
     detail = "This form is too old, or was not ours. Nothing was done. Go back and send it again."
     return render_template("problem.html", title="Not sent by this page", detail=detail, of=""), 400

@@ -21,7 +21,7 @@ LATELY = 20
 
 
 @dataclass(frozen=True)
-class Verb:
+class AccountAction:
     """Something to do to an account: what will happen, said before it is done, and who may."""
 
     word: str
@@ -29,43 +29,43 @@ class Verb:
     says: str
 
 
-VERBS = {
-    "invite": Verb(
+ACTIONS = {
+    "invite": AccountAction(
         "Invite",
         "tokens.any",
         "A one-time token is made and shown once. Whoever has it signs in as this account within "
         "24 hours, and can then set a password. An older invitation is good no more.",
     ),
-    "disable": Verb(
+    "disable": AccountAction(
         "Disable",
         "accounts.set_role",
         "It can no longer sign in, its browsers are out at once and its tokens are refused, until "
         "it is enabled again. What it started goes on.",
     ),
-    "enable": Verb(
+    "enable": AccountAction(
         "Enable",
         "accounts.set_role",
         "It can sign in again, and those of its tokens that have not expired are good again.",
     ),
-    "forget-provider": Verb(
+    "forget-provider": AccountAction(
         "Untie from the provider",
         "accounts.set_role",
         "Its next sign-in by the provider is matched by its e-mail address again. Its browsers "
         "are signed out.",
     ),
-    "remove-password": Verb(
+    "remove-password": AccountAction(
         "Remove the password",
         "tokens.any",
         "It signs in by a token or by the provider only. Its browsers are signed out.",
     ),
-    "delete": Verb(
+    "delete": AccountAction(
         "Delete",
         "accounts.delete",
         "The account and its tokens are gone for good. What it did stays in the audit trail, "
         "under its name.",
     ),
 }
-ANY = ",".join(f'"{verb}"' for verb in VERBS)
+ANY = ",".join(f'"{verb}"' for verb in ACTIONS)
 
 
 @bp.get("/")
@@ -89,7 +89,7 @@ def new() -> Any:
     actor = access.actor()
     actor.require("accounts.create")
     if request.method == "POST":
-        account, _ = fleet.create_account(actor, _asked())
+        account, _ = fleet.create_account(actor, _account_values())
         flash(f"Account {account.id} is made. Invite its person, so that they can sign in.", "good")
         return redirect(url_for("web.accounts.show", account_id=account.id))
     return render_template("account_new.html", roles=_roles())
@@ -111,7 +111,7 @@ def show(account_id: int) -> str:
         account=account,
         trail=trail,
         tokens=live,
-        verbs={verb: VERBS[verb] for verb in _possible(account)},
+        verbs={verb: ACTIONS[verb] for verb in _possible(account)},
         may_change=actor.may("accounts.change") and actor.role.includes(Role(account.role)),
         roles=_roles() if account_id != actor.id else [],
     )
@@ -123,7 +123,7 @@ def change(account_id: int) -> Any:
     version = request.form.get("version", "")
     if not version.isdecimal():
         raise InputInvalid("Open the page of the account, and send its form.")
-    fleet.change_account(access.actor(), account_id, _asked(), version=int(version[:9]))
+    fleet.change_account(access.actor(), account_id, _account_values(), version=int(version[:9]))
     flash("Changed.", "good")
     return redirect(url_for("web.accounts.show", account_id=account_id))
 
@@ -133,18 +133,18 @@ def act(account_id: int, verb: str) -> Any:
     """Say what will happen, then do it."""
     actor = access.actor()
     account = fleet.get_account(actor, account_id)
-    actor.require(VERBS[verb].right)
+    actor.require(ACTIONS[verb].right)
     if verb not in _possible(account):
         raise InputInvalid("This cannot be done to the account as it is, or not by yourself.")
     issued = None
     if request.method == "POST":
         issued = _do(account, verb)
         if issued is None:
-            flash(f"{VERBS[verb].word}: done.", "good")
+            flash(f"{ACTIONS[verb].word}: done.", "good")
             if verb == "delete":
                 return redirect(url_for("web.accounts.list_"))
             return redirect(url_for("web.accounts.show", account_id=account_id))
-    return render_template("account_act.html", account=account, verb=VERBS[verb], issued=issued)
+    return render_template("account_act.html", account=account, verb=ACTIONS[verb], issued=issued)
 
 
 def _do(account: Account, verb: str) -> tokens.Issued | None:
@@ -175,7 +175,7 @@ def _possible(account: Account) -> list[str]:
         "remove-password": account.password_set_at is not None,
         "delete": other,
     }
-    return [verb for verb, sense in makes_sense.items() if sense and actor.may(VERBS[verb].right)]
+    return [verb for verb, sense in makes_sense.items() if sense and actor.may(ACTIONS[verb].right)]
 
 
 def _roles() -> list[Role]:
@@ -183,13 +183,13 @@ def _roles() -> list[Role]:
     return list(Role) if access.actor().may("accounts.set_role") else []
 
 
-def _asked() -> dict[str, Any]:
+def _account_values() -> dict[str, Any]:
     """What the form says; an empty field is cleared, one that is not there stays."""
     form = request.form
     fields = ("name", "email", "description", "role")
-    asked: dict[str, Any] = {name: form[name].strip() or None for name in fields if name in form}
-    if asked.get("role") is None:
-        asked.pop("role", None)
-    elif asked["role"] not in list(Role):
+    values: dict[str, Any] = {name: form[name].strip() or None for name in fields if name in form}
+    if values.get("role") is None:
+        values.pop("role", None)
+    elif values["role"] not in list(Role):
         raise InputInvalid("There is no such role.")
-    return asked
+    return values

@@ -43,7 +43,7 @@ def list_() -> str:
     )
 
 
-def _number(said: str | None) -> int | None:
-    if said and not (said.isdecimal() and len(said) < 10):  # noqa: PLR2004
+def _number(text: str | None) -> int | None:
+    if text and not (text.isdecimal() and len(text) < 10):  # noqa: PLR2004
         raise InputInvalid("An account, a database or whatever it is has a whole number here.")
-    return int(said) if said else None
+    return int(text) if text else None

@@ -27,7 +27,7 @@ PIN_DAYS = 7
 
 
 @dataclass(frozen=True, kw_only=True)
-class Action:
+class DatabaseAction:
     """A button on the page of a database."""
 
     verb: str
@@ -37,30 +37,30 @@ class Action:
 
 
 RUNS = {
-    Kind.UPGRADE: Action(
+    Kind.UPGRADE: DatabaseAction(
         verb="upgrade", word="Upgrade", says="Apply the revisions that it still lacks."
     ),
-    Kind.DOWNGRADE: Action(
+    Kind.DOWNGRADE: DatabaseAction(
         verb="downgrade", word="Downgrade", says="Take revisions back; what they hold may be lost."
     ),
-    Kind.STAMP: Action(
+    Kind.STAMP: DatabaseAction(
         verb="stamp",
         word="Stamp",
         says="Write down that it stands at a revision. Nothing else of it changes, and nobody "
         "checks that it is true.",
     ),
-    Kind.CHECK: Action(
+    Kind.CHECK: DatabaseAction(
         verb="check",
         word="Check",
         says="Ask it where it stands, and compare its schema with what its revisions make. "
         "Nothing of it changes.",
     ),
-    Kind.SNAPSHOT: Action(
+    Kind.SNAPSHOT: DatabaseAction(
         verb="snapshot",
         word="Snapshot",
         says="Copy its file, as it is now, beside it. The newest three copies are kept.",
     ),
-    Kind.RESTORE: Action(
+    Kind.RESTORE: DatabaseAction(
         verb="restore",
         word="Restore",
         says="Put a copy in its place. What it holds now stays beside it as .replaced; what was "
@@ -69,22 +69,24 @@ RUNS = {
     ),
 }
 """What a worker does."""
-PIN = Action(verb="pin", word="Pin", says="Rollouts leave it alone until a day.")
-UNPIN = Action(verb="unpin", word="Unpin", says="Rollouts take it along again.")
-CHANGE = Action(verb="change", word="Change", says="Its name, labels, owner, notes, address.")
-RETIRE = Action(
+PIN = DatabaseAction(verb="pin", word="Pin", says="Rollouts leave it alone until a day.")
+UNPIN = DatabaseAction(verb="unpin", word="Unpin", says="Rollouts take it along again.")
+CHANGE = DatabaseAction(
+    verb="change", word="Change", says="Its name, labels, owner, notes, address."
+)
+RETIRE = DatabaseAction(
     verb="retire",
     word="Retire",
     says="Take it out of the fleet. The database itself is left alone, and its history stays.",
 )
-DROP = Action(
+DROP = DatabaseAction(
     verb="drop", word="Drop", says="Remove the real database, with all its rows.", is_heavy=True
 )
 
 
-def actions_for(actor: Actor, database: Database) -> list[Action]:
+def actions_for(actor: Actor, database: Database) -> list[DatabaseAction]:
     """What this account can do to it."""
-    found: list[Action] = []
+    found: list[DatabaseAction] = []
     if database.retired_at is not None:
         return found
     if actor.may("rollouts.change"):
@@ -131,12 +133,12 @@ def pin(database_id: int) -> Any:
     """Not for rollouts, until a day."""
 
     def do(actor: Actor) -> str:
-        reason, until = request.form.get("reason", "").strip(), _day(filters.given("until"))
+        reason, until = request.form.get("reason", "").strip(), _day(filters.form_value("until"))
         fleet.pin_database(actor, database_id, reason=reason, until=until)
         return "Pinned: rollouts leave it alone."
 
     usual = (datetime.now(UTC) + timedelta(days=PIN_DAYS)).date().isoformat()
-    return _asked(database_id, PIN, do, usual=usual)
+    return _confirmed_action(database_id, PIN, do, usual=usual)
 
 
 @bp.route("/unpin", methods=["GET", "POST"])
@@ -147,7 +149,7 @@ def unpin(database_id: int) -> Any:
         fleet.unpin_database(actor, database_id)
         return "Unpinned: rollouts take it along again."
 
-    return _asked(database_id, UNPIN, do)
+    return _confirmed_action(database_id, UNPIN, do)
 
 
 @bp.route("/change", methods=["GET", "POST"])
@@ -155,13 +157,13 @@ def change(database_id: int) -> Any:
     """What is kept of it; labels too."""
 
     def do(actor: Actor) -> str:
-        version = filters.whole(request.form.get("version", ""))
+        version = filters.parse_whole(request.form.get("version", ""))
         database = fleet.get_database(actor, database_id)
         fleet.change_database(actor, database_id, _values(database), version=version)
         return "Changed."
 
     owners, _ = accounts.list_accounts(access.actor(), limit=MOST_OWNERS)
-    return _asked(database_id, CHANGE, do, owners=owners, strategies=list(Strategy))
+    return _confirmed_action(database_id, CHANGE, do, owners=owners, strategies=list(Strategy))
 
 
 @bp.route("/retire", methods=["GET", "POST"])
@@ -169,11 +171,11 @@ def retire(database_id: int) -> Any:
     """No member any more."""
 
     def do(actor: Actor) -> str:
-        version = filters.whole(request.form.get("version", ""))
+        version = filters.parse_whole(request.form.get("version", ""))
         gone = fleet.retire_database(actor, database_id, version=version)
         return f"Retired. {gone.address} is as it was."
 
-    return _asked(database_id, RETIRE, do)
+    return _confirmed_action(database_id, RETIRE, do)
 
 
 @bp.route("/drop", methods=["GET", "POST"])
@@ -184,11 +186,16 @@ def drop(database_id: int) -> Any:
         confirm = request.form.get("confirm", "")
         return f"Dropped. {fleet.drop_database(actor, database_id, confirm=confirm).note}"
 
-    return _asked(database_id, DROP, do, right="databases.drop")
+    return _confirmed_action(database_id, DROP, do, right="databases.drop")
 
 
-def _asked(
-    database_id: int, action: Action, do: Any, *, right: str = "databases.change", **more: Any
+def _confirmed_action(
+    database_id: int,
+    action: DatabaseAction,
+    do: Any,
+    *,
+    right: str = "databases.change",
+    **more: Any,
 ) -> Any:
     """The page that says what will happen; sent back, it is done, or told why not."""
     actor = access.actor()
@@ -216,7 +223,7 @@ def _asked(
 
 def _look_again(database_id: int, verb: str) -> Any:
     """The page of what was typed, where that is not what it has shown; None where it is."""
-    target = filters.given("target") or ""
+    target = filters.form_value("target") or ""
     asked = bool(request.form.get("look"))
     if not asked and target == request.form.get("shown", target):
         return None
@@ -235,7 +242,7 @@ def _begin(actor: Actor, database: Database, kind: Kind) -> Any:
             f"{database.name} is at {database.current or 'no revision'} now: it has moved since "
             "this page was shown. Nothing was done; look again."
         )
-    target = filters.given("planned") or filters.given("target") or ""
+    target = filters.form_value("planned") or filters.form_value("target") or ""
     snapshot = True if request.form.get("snapshot") else None
     return fleet.run_one(actor, database.id, kind, target, snapshot=snapshot)
 
@@ -261,20 +268,20 @@ def _values(database: Database) -> dict[str, Any]:
     """What the form says, but for a place that is to stay."""
     labels = filters.labels_in(request.form.get("labels", ""))
     gone = {label.name for label in database.labels} - labels.keys()
-    place = {name: filters.given(name) for name in ("url", "reference")}
+    place = {name: filters.form_value(name) for name in ("url", "reference")}
     return {
-        "name": filters.given("name"),
-        "notes": filters.given("notes"),
-        "strategy": filters.given("strategy") or database.strategy,
-        "owner_id": filters.whole(request.form.get("owner", "")),
+        "name": filters.form_value("name"),
+        "notes": filters.form_value("notes"),
+        "strategy": filters.form_value("strategy") or database.strategy,
+        "owner_id": filters.parse_whole(request.form.get("owner", "")),
         "labels": {**labels, **dict.fromkeys(gone)},
         **(place if any(place.values()) else {}),
     }
 
 
-def _day(said: str | None) -> datetime:
+def _day(text: str | None) -> datetime:
     try:
-        day = datetime.combine(date.fromisoformat(said or ""), time(), UTC)
+        day = datetime.combine(date.fromisoformat(text or ""), time(), UTC)
     except ValueError:
         raise InputInvalid("Until which day? Write it as 2030-01-31.", field="until") from None
     if day <= datetime.now(UTC):

@@ -15,7 +15,7 @@ from app.fleet.core import paths
 from app.fleet.core.permissions import Actor
 from app.fleet.databases import foresee, import_sources
 from app.models import Database, Strategy
-from app.web import access, filters, sealed_form
+from app.web import access, encrypted_form, filters
 from headway.errors import HeadwayError
 
 bp = APIBlueprint("registering", __name__, enable_openapi=False, url_prefix="/databases")
@@ -69,8 +69,11 @@ def _form(actor: Actor, way: str, refused: HeadwayError | None) -> Any:
 def _one(actor: Actor) -> Any:
     values = {
         "project_id": _into(),
-        **{name: filters.given(name) for name in ("name", "url", "reference", "owner", "notes")},
-        "strategy": filters.given("strategy") or Strategy.WAVE,
+        **{
+            name: filters.form_value(name)
+            for name in ("name", "url", "reference", "owner", "notes")
+        },
+        "strategy": filters.form_value("strategy") or Strategy.WAVE,
         "labels": filters.labels_in(request.form.get("labels", "")),
     }
     make = fleet.create_database if request.form.get("make") else fleet.register_database
@@ -84,22 +87,24 @@ def _preview(actor: Actor, way: str) -> Any:
     into = _into()
     rows = import_sources.at_most(MOST_ROWS, _rows(way))
     if not rows and way == "files":
-        raise InputInvalid(f"No SQLite file matches {filters.given('pattern')}.", field="pattern")
-    told, fresh = foresee(actor, into, rows)
+        raise InputInvalid(
+            f"No SQLite file matches {filters.form_value('pattern')}.", field="pattern"
+        )
+    foreseen, fresh = foresee(actor, into, rows)
     return render_template(
         "databases_preview.html",
         way=way,
         project=projects.get_project(actor, into),
-        told=told,
+        foreseen=foreseen,
         fresh=fresh[:SHOWN],
-        refused=told.refused[:SHOWN],
-        sealed=sealed_form.seal(actor, [into, rows]),
+        refused=foreseen.refused[:SHOWN],
+        sealed=encrypted_form.encrypt_values(actor, [into, rows]),
     )
 
 
 def _import(actor: Actor) -> Any:
     """Register what a preview has shown."""
-    into, rows = sealed_form.unseal(actor, request.form["sealed"])
+    into, rows = encrypted_form.decrypt_values(actor, request.form["sealed"])
     done = fleet.register_many(actor, into, rows)
     if done.refused:
         project = projects.get_project(actor, into)
@@ -112,14 +117,14 @@ def _import(actor: Actor) -> Any:
 
 
 def _rows(way: str) -> Any:
-    labels = filters.given("expression")
+    labels = filters.form_value("expression")
     if way == "files":
-        pattern = filters.given("pattern")
+        pattern = filters.form_value("pattern")
         if not pattern:
             raise InputInvalid(f"Which files? Example: {paths.data_folder()}/*.db", field="pattern")
         return import_sources.from_files(pattern, labels=labels)
     if way == "server":
-        names = filters.given("names") or "*"
+        names = filters.form_value("names") or "*"
         return import_sources.from_server(request.form.get("url", ""), names=names, labels=labels)
     lines, is_json = _lines()
     return import_sources.from_json_lines(lines) if is_json else import_sources.from_csv(lines)
@@ -140,7 +145,7 @@ def _lines() -> tuple[list[str], bool]:
 
 
 def _into() -> int:
-    found = filters.whole(request.form.get("project", ""))
+    found = filters.parse_whole(request.form.get("project", ""))
     if found is None:
         raise InputInvalid("Into which project?", field="project")
     return found

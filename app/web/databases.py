@@ -78,7 +78,7 @@ def label() -> Any:
     if request.method == "POST":
         try:
             number = fleet.change_many(
-                actor, selector, labels=_labels(), strategy=filters.given("strategy")
+                actor, selector, labels=_labels(), strategy=filters.form_value("strategy")
             )
         except HeadwayError as error:
             refused = error
@@ -100,7 +100,7 @@ def show(database_id: int) -> str:
     """Where it stands, what is still to come, how it differs, what was done to it."""
     actor = access.actor()
     database = fleet.get_database(actor, database_id)
-    before = filters.whole(request.args.get("before", ""))
+    before = filters.parse_whole(request.args.get("before", ""))
     history, older = runs.list_runs(
         actor, limit=RUNS, after=before, database_id=database_id, newest=True, replaced=True
     )

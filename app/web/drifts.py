@@ -30,7 +30,7 @@ def list_() -> str:
         actor,
         project_id(),
         limit=PAGE,
-        after=filters.whole(request.args.get("after", "")),
+        after=filters.parse_whole(request.args.get("after", "")),
         ignored={"1": True, "": False}.get(ignored),
     )
     known, _ = projects.list_projects(actor, limit=MOST_PROJECTS)
@@ -41,7 +41,7 @@ def list_() -> str:
         ignored=ignored,
         project=project_id(),
         projects={one.id: one.name for one in known},
-        checked=fleet.checked(actor, project_id()),
+        checked=fleet.drift_coverage(actor, project_id()),
     )
 
 
@@ -70,9 +70,9 @@ def unignore(in_project: int, digest: str) -> Any:
     return redirect(url_for("web.drifts.show", in_project=in_project, digest=digest))
 
 
-def _page(in_project: int, said: str, refused: HeadwayError | None = None) -> str:
+def _page(in_project: int, digest_text: str, refused: HeadwayError | None = None) -> str:
     actor = access.actor()
-    digest = fleet.find_digest(actor, in_project, said)
+    digest = fleet.find_digest(actor, in_project, digest_text)
     found, _ = fleet.list_groups(actor, in_project, limit=1, digest=digest)
     if not found:
         raise DifferenceNotFound(
@@ -83,7 +83,7 @@ def _page(in_project: int, said: str, refused: HeadwayError | None = None) -> st
         in_project,
         digest,
         limit=PAGE,
-        after=filters.whole(request.args.get("after", "")),
+        after=filters.parse_whole(request.args.get("after", "")),
     )
     return render_template(
         "drift.html",
@@ -96,14 +96,14 @@ def _page(in_project: int, said: str, refused: HeadwayError | None = None) -> st
 
 
 @bp.app_template_filter()
-def by_table(found: list[fleet.Differs]) -> dict[str, list[dict[str, Any]]]:
+def by_table(found: list[fleet.DatabaseDifference]) -> dict[str, list[dict[str, Any]]]:
     """Differences under the table that they are about, each with its sign and its words."""
     tables: dict[str, list[dict[str, Any]]] = {}
     for one in found:
-        said = WORDS.match(one.says)
-        side = said[1] if said else "other"
-        table, _, rest = said[3].partition(".") if said else ("", "", "")
-        words = f"{side} {said[2]} {rest}".rstrip() if said and table else one.says
+        match = WORDS.match(one.says)
+        side = match[1] if match else "other"
+        table, _, rest = match[3].partition(".") if match else ("", "", "")
+        words = f"{side} {match[2]} {rest}".rstrip() if match and table else one.says
         tables.setdefault(table or "the schema", []).append(
             {"sign": SIGNS[side], "side": side, "words": words, "of": one}
         )

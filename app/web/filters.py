@@ -41,10 +41,10 @@ def link(**changes: str | None) -> str:
 
 def order() -> tuple[Order, bool]:
     """What the list is ordered by, and whether backwards."""
-    said = request.args.get("order") or Order.REGISTERED
-    if said not in list(Order):
+    name = request.args.get("order") or Order.REGISTERED
+    if name not in list(Order):
         raise InputInvalid(f"Databases are ordered by {', '.join(Order)}.")
-    return Order(said), request.args.get("down") == YES
+    return Order(name), request.args.get("down") == YES
 
 
 def selector() -> Selector:
@@ -58,7 +58,7 @@ def selector() -> Selector:
             "current": given.get("current") or None,
             "search": given.get("search", "").strip()[:128] or None,
             "labels": labels_in(given.get("label", "")),
-            "owner_id": whole(given.get("owner", "")),
+            "owner_id": parse_whole(given.get("owner", "")),
             "drifted": True if given.get("drifted") else None,
             "pinned": True if given.get("pinned") else None,
             "strategy": given.get("strategy") or None,
@@ -68,20 +68,20 @@ def selector() -> Selector:
 
 def ids() -> list[int]:
     """The databases that were ticked."""
-    return [number for said in request.args.getlist("database") if (number := whole(said))]
+    return [number for said in request.args.getlist("database") if (number := parse_whole(said))]
 
 
-def labels_in(said: str) -> dict[str, str]:
+def labels_in(text: str) -> dict[str, str]:
     """Labels as people write them: `tier=gold`, on lines or with commas; without a value any."""
-    pairs = (one.partition("=") for one in re.split(r"[\n,]", said) if one.strip())
+    pairs = (one.partition("=") for one in re.split(r"[\n,]", text) if one.strip())
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def whole(said: str) -> int | None:
+def parse_whole(text: str) -> int | None:
     """A whole number, None for nothing. Raises InputInvalid."""
-    if said and not (said.isdecimal() and len(said) < 10):  # noqa: PLR2004
-        raise InputInvalid(f"{said!r} is no whole number.")
-    return int(said) if said else None
+    if text and not (text.isdecimal() and len(text) < 10):  # noqa: PLR2004
+        raise InputInvalid(f"{text!r} is no whole number.")
+    return int(text) if text else None
 
 
 def retyped() -> dict[str, str]:
@@ -93,6 +93,6 @@ def retyped() -> dict[str, str]:
     }
 
 
-def given(name: str) -> Any:
+def form_value(name: str) -> Any:
     """What was typed into a field of a form, trimmed; None for nothing."""
     return request.form.get(name, "").strip() or None

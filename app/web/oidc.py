@@ -49,7 +49,7 @@ def init_app(app: Flask) -> None:
 @limiter.limit("20/minute")
 def begin() -> Any:
     """To the provider, with what proves that the answer is to this browser."""
-    with _asking() as client:
+    with _client() as client:
         _metadata(client)
         session[FOLLOWING] = access.here(request.args.get("next", ""))
         return client.authorize_redirect(url_for("web.oidc.back", _external=True))
@@ -59,7 +59,7 @@ def begin() -> Any:
 @limiter.limit("20/minute")
 def back() -> Any:
     """Back from it: prove what it says, and find the account."""
-    with _asking() as client:
+    with _client() as client:
         issuer, claims = _proven(client)
     following = access.here(session.get(FOLLOWING, ""))
     issued = fleet.sign_in(issuer, claims, request_id=g.request_id, ip=g.ip)
@@ -67,7 +67,7 @@ def back() -> Any:
 
 
 @contextmanager
-def _asking() -> Iterator[Any]:
+def _client() -> Iterator[Any]:
     """The client; whatever goes wrong with it is told in our words, and in full to the log."""
     client = current_app.extensions.get(CLIENT)
     if client is None:
@@ -95,28 +95,28 @@ def _asking() -> Iterator[Any]:
 def _metadata(client: Any) -> Mapping[str, Any]:
     """What the provider says of itself, if it is the one that was named."""
     settings: Settings = current_app.extensions["headway"]
-    said: dict[str, Any] = client.load_server_metadata()
-    if said["issuer"].rstrip("/") != str(settings.oidc_issuer).rstrip("/"):
-        raise ValueError(f"it calls itself {said['issuer']}")
+    metadata: dict[str, Any] = client.load_server_metadata()
+    if metadata["issuer"].rstrip("/") != str(settings.oidc_issuer).rstrip("/"):
+        raise ValueError(f"it calls itself {metadata['issuer']}")
     # Signed by its own key only: never by nobody, nor by a secret that we know as well.
-    known = said.get("id_token_signing_alg_values_supported") or ["RS256"]
-    said["id_token_signing_alg_values_supported"] = [
+    known = metadata.get("id_token_signing_alg_values_supported") or ["RS256"]
+    metadata["id_token_signing_alg_values_supported"] = [
         name for name in known if name != "none" and not name.startswith("HS")
     ]
-    return said
+    return metadata
 
 
 def _proven(client: Any) -> tuple[str, Mapping[str, Any]]:
     """The issuer, and what it says of the person; each claim is checked, or taken from it anew."""
-    said = _metadata(client)
+    metadata = _metadata(client)
     options = {
-        "iss": {"essential": True, "values": [said["issuer"]]},
+        "iss": {"essential": True, "values": [metadata["issuer"]]},
         "aud": {"essential": True, "value": client.client_id},
     }
     token = client.authorize_access_token(claims_options=options)
     claims = dict(token["userinfo"])
-    if "email" not in claims and "userinfo_endpoint" in said:
+    if "email" not in claims and "userinfo_endpoint" in metadata:
         more = client.userinfo(token=token)
         # Of somebody else if the access token was swapped
         claims |= more if more.get("sub") == claims["sub"] else {}
-    return said["issuer"], claims
+    return metadata["issuer"], claims

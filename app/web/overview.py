@@ -10,7 +10,7 @@ from app.errors import InputInvalid
 from app.fleet import projects, rollouts, workers
 from app.fleet.reports import overview as fleet
 from app.fleet.reports import revision_chart
-from app.fleet.reports.overview import OfProject
+from app.fleet.reports.overview import ProjectOverview
 from app.fleet.reports.revision_chart import Chart
 from app.fleet.rollouts.progress import failed_of, progress
 from app.models import Stage
@@ -31,10 +31,10 @@ SECONDS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class DrawnProject:
     """One project on this page."""
 
-    project: OfProject
+    project: ProjectOverview
     chart: Chart
     drawing: Drawing
 
@@ -55,7 +55,7 @@ def show() -> str:
         fleet=found,
         narrowed=narrowed,
         choice=() if is_part else projects.list_projects(actor, limit=DRAWN + NAMED)[0],
-        drawn=[_drawn(one, alone=len(several) == 1) for one in several[:DRAWN]],
+        drawn=[_drawn(one, is_only=len(several) == 1) for one in several[:DRAWN]],
         named=several[DRAWN : DRAWN + NAMED],
         left=max(0, len(several) - DRAWN - NAMED),
         current=current,
@@ -70,15 +70,15 @@ def show() -> str:
     )
 
 
-def _drawn(project: OfProject, *, alone: bool) -> Shown:
+def _drawn(project: ProjectOverview, *, is_only: bool) -> DrawnProject:
     chart = revision_chart.chart(access.actor(), project.id)
-    drawing = draw(chart, stood_on=50, limit=100) if alone else draw(chart, stood_on=8, limit=16)
-    return Shown(project=project, chart=chart, drawing=drawing)
+    drawing = draw(chart, stood_on=50, limit=100) if is_only else draw(chart, stood_on=8, limit=16)
+    return DrawnProject(project=project, chart=chart, drawing=drawing)
 
 
 def project_id() -> int | None:
     """The project that a page is narrowed to."""
-    said = request.args.get("project", "")
-    if said and not (said.isdecimal() and len(said) < 10):  # noqa: PLR2004
+    text = request.args.get("project", "")
+    if text and not (text.isdecimal() and len(text) < 10):  # noqa: PLR2004
         raise InputInvalid("A project is named by its number here.")
-    return int(said) if said else None
+    return int(text) if text else None

@@ -34,23 +34,23 @@ def init_app(app: Flask) -> None:
     others: Handler = app.error_handler_spec[None][None][HTTPException]
 
     def of_routing(error: HTTPException) -> Any:
-        return others(error) if request.path.startswith("/api/") else of_http(error)
+        return others(error) if request.path.startswith("/api/") else handle_http_error(error)
 
     for code in (404, 405):
         app.register_error_handler(code, of_routing)
 
 
-def explain(web: Blueprint) -> None:
+def register_handlers(web: Blueprint) -> None:
     """Show what goes wrong on this blueprint, and on all below it, as a page."""
-    web.register_error_handler(HeadwayError, access.of_ours)
-    web.register_error_handler(CSRFError, access.of_forgery)
-    web.register_error_handler(HTTPException, of_http)
-    web.register_error_handler(DBAPIError, of_database)
-    web.register_error_handler(PoolTimeout, of_crowd)
-    web.register_error_handler(Exception, of_anything)
+    web.register_error_handler(HeadwayError, access.show_error)
+    web.register_error_handler(CSRFError, access.show_csrf_error)
+    web.register_error_handler(HTTPException, handle_http_error)
+    web.register_error_handler(DBAPIError, handle_database_error)
+    web.register_error_handler(PoolTimeout, handle_pool_timeout)
+    web.register_error_handler(Exception, handle_unexpected_error)
 
 
-def of_http(error: HTTPException) -> Any:
+def handle_http_error(error: HTTPException) -> Any:
     """Flask's and Werkzeug's own: no such page, too many tries, too large a form."""
     if error.code is None or error.code < 400:  # noqa: PLR2004  # a redirect is one, too
         return error
@@ -60,24 +60,28 @@ def of_http(error: HTTPException) -> Any:
     return page, error.code, headers
 
 
-def of_database(error: DBAPIError) -> Any:
+def handle_database_error(error: DBAPIError) -> Any:
     """The catalog's: busy, gone for a moment, or a bug."""
     if is_contended(error):
-        return access.of_ours(CatalogBusy("Others use the same at once. Try again in a moment."))
+        return access.show_error(CatalogBusy("Others use the same at once. Try again in a moment."))
     if error.connection_invalidated or dialect_of(db.engine).refusal(error):
         log.error("the catalog cannot be used: %s", error.orig)
-        return access.of_ours(DatabaseUnreachable("The catalog does not answer. Try again soon."))
+        return access.show_error(
+            DatabaseUnreachable("The catalog does not answer. Try again soon.")
+        )
     if behind := boot.behind():
-        return access.of_ours(behind)
-    return of_anything(error)
+        return access.show_error(behind)
+    return handle_unexpected_error(error)
 
 
-def of_crowd(_: PoolTimeout) -> Any:
+def handle_pool_timeout(_: PoolTimeout) -> Any:
     """No connection to the catalog was free in time."""
-    return access.of_ours(CatalogBusy("All connections to the catalog are in use. Try again soon."))
+    return access.show_error(
+        CatalogBusy("All connections to the catalog are in use. Try again soon.")
+    )
 
 
-def of_anything(error: Exception) -> Any:
+def handle_unexpected_error(error: Exception) -> Any:
     """A bug: told to the log in full, to the person by its number only."""
     log.error("request failed", exc_info=error)
     detail = f"This is a mistake of ours. The log says more: look for {g.get('request_id')}."

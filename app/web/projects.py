@@ -53,7 +53,7 @@ def new() -> Any:
     if request.method == "GET":
         return _form(None, {"refresh_seconds": "300", **request.args})
     try:
-        project, _ = fleet.create_project(actor, _asked())
+        project, _ = fleet.create_project(actor, _project_values())
     except RoleInsufficient:
         raise
     except HeadwayError as error:
@@ -77,7 +77,7 @@ def show(project_id: int) -> str:
         counts=overview.overview(actor, project_id=project_id),
         chart=chart,
         drawing=drawing,
-        entries=revision_chart.entries(actor, project_id, shown),
+        entries=revision_chart.details_of(actor, project_id, shown),
         edited=revision_chart.edited(actor, project_id),
         missing=[row for row in missing if row.revision not in chart.nodes],
         folded=any(row.is_folded for row in drawing.rows),
@@ -93,9 +93,9 @@ def change(project_id: int) -> Any:
     actor.require("projects.change")
     project = fleet.get_project(actor, project_id)
     if request.method == "GET":
-        return _form(project, _said(project))
+        return _form(project, _form_values(project))
     try:
-        fleet.change_project(actor, project_id, _asked(), version=_version())
+        fleet.change_project(actor, project_id, _project_values(), version=_version())
     except RoleInsufficient:
         raise
     except HeadwayError as error:
@@ -140,7 +140,7 @@ def revision(project_id: int, revision: str) -> str:
         row=row,
         chart=chart,
         above=sorted(chart.children.get(row.revision, ())),
-        entry=revision_chart.entries(actor, project_id, [row.revision]).get(row.revision),
+        entry=revision_chart.details_of(actor, project_id, [row.revision]).get(row.revision),
         sql=[(NAMES[name], _sql(row, name)) for name in DIALECTS if name in row.sql],
         edits=[(old, _difference(old, new)) for new, old in pairwise([row, *former])],
     )
@@ -188,7 +188,7 @@ def _name_for(folder: str) -> str:
     return names[-1][:64] if names else ""
 
 
-def _asked() -> dict[str, Any]:
+def _project_values() -> dict[str, Any]:
     form = request.form
     seconds = form.get("refresh_seconds", "").strip()
     if not seconds.isdecimal() or len(seconds) > 6:  # noqa: PLR2004
@@ -207,17 +207,17 @@ def _asked() -> dict[str, Any]:
     }
 
 
-def _said(project: Project) -> dict[str, str]:
+def _form_values(project: Project) -> dict[str, str]:
     """A project as the form shows it."""
-    said = {name: str(getattr(project, name) or "") for name in FIELDS}
-    return said | {
+    values = {name: str(getattr(project, name) or "") for name in FIELDS}
+    return values | {
         "x": "\n".join(f"{name}={value}" for name, value in project.x.items()),
         "refresh_seconds": str(project.refresh_seconds),
     }
 
 
 def _version() -> int:
-    said = request.form.get("version", "")
-    if not said.isdecimal() or len(said) > 9:  # noqa: PLR2004
+    text = request.form.get("version", "")
+    if not text.isdecimal() or len(text) > 9:  # noqa: PLR2004
         raise InputInvalid("This form does not say which version of the project it was made for.")
-    return int(said)
+    return int(text)

@@ -23,7 +23,7 @@ is known to the browser alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class GraphRow:
     """One revision; or several, from the newest to the oldest, that are folded into one row."""
 
     revisions: tuple[str, ...]
@@ -41,7 +41,7 @@ class Row:
 class Drawing:
     """What a page shows of a history."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[GraphRow, ...]
     width: int
     """Of the lines, in pixels: the same for every row."""
     most: int
@@ -177,7 +177,7 @@ class _Lanes:
         return [lane for lane, to in enumerate(self.to) if to is not None]
 
 
-def _with_lines(chart: Chart, stretches: Iterable[tuple[str, ...]]) -> list[Row]:
+def _with_lines(chart: Chart, stretches: Iterable[tuple[str, ...]]) -> list[GraphRow]:
     lanes = _Lanes()
     found = []
     for names in stretches:
@@ -191,7 +191,7 @@ def _with_lines(chart: Chart, stretches: Iterable[tuple[str, ...]]) -> list[Row]
             *(_line(other, 0, lane, MIDDLE) for other in came),
             *(_line(lane, MIDDLE, other, BOTTOM) for other in leave),
         ]
-        found.append(Row(revisions=names, x=_x(lane), lines=tuple(dict.fromkeys(lines))))
+        found.append(GraphRow(revisions=names, x=_x(lane), lines=tuple(dict.fromkeys(lines))))
     return found
 
 

@@ -7,7 +7,7 @@ from math import ceil, sqrt
 from typing import Any
 
 from app.fleet.rollouts.gates import Check
-from app.fleet.rollouts.progress import Cells, Wave
+from app.fleet.rollouts.progress import RunStates, Wave
 from app.web.template_filters import lasted
 
 STATES = ("succeeded", "running", "lost", "failed", "cancelled", "pending")
@@ -85,18 +85,22 @@ def _parts(wave: Wave, x: float, width: float) -> tuple[tuple[str, float, float]
 
 def gate_words(gate: dict[str, Any]) -> list[str]:
     """What has to hold between two waves."""
-    said = []
+    conditions = []
     failures, percent = gate.get("failures") or 0, gate.get("failures_percent")
     some = f"{failures:,}" if failures else "none"
-    said.append(f"{some} may fail" + (f", or {percent:g} % of those begun" if percent else ""))
+    conditions.append(
+        f"{some} may fail" + (f", or {percent:g} % of those begun" if percent else "")
+    )
     if check := gate.get("check"):
-        said.append("each is checked for drift" if check == Check.DRIFT else "a query checks each")
+        conditions.append(
+            "each is checked for drift" if check == Check.DRIFT else "a query checks each"
+        )
     if seconds := gate.get("soak_seconds"):
         while_ = lasted(seconds) if seconds >= A_WHILE else f"{seconds:g} s"
-        said.append(f"{while_} to wait and see")
+        conditions.append(f"{while_} to wait and see")
     if gate.get("approval"):
-        said.append("another account approves")
-    return said
+        conditions.append("another account approves")
+    return conditions
 
 
 def gate_marks(gate: dict[str, Any]) -> list[str]:
@@ -109,23 +113,23 @@ def gate_marks(gate: dict[str, Any]) -> list[str]:
     return [mark for mark, value in given.items() if value]
 
 
-def grid(cells: Cells) -> Grid:
+def grid(run_states: RunStates) -> Grid:
     """The cells in rows, those of one state as one path, however many there are."""
-    columns = max(1, ceil(sqrt(len(cells.states) * ACROSS)))
+    columns = max(1, ceil(sqrt(len(run_states.states) * ACROSS)))
     paths: dict[str, list[str]] = {}
     counts: dict[str, int] = {}
     start = 0
-    for state, row in groupby(cells.states):
+    for state, row in groupby(run_states.states):
         end = start + len(list(row))
         paths.setdefault(state, []).extend(_outline(start, end, columns))
         counts[state] = counts.get(state, 0) + end - start
         start = end
     return Grid(
         columns=columns,
-        rows=ceil(len(cells.states) / columns),
+        rows=ceil(len(run_states.states) / columns),
         paths={state: "".join(paths[state]) for state in STATES if state in paths},
         counts=counts,
-        each=cells.each,
+        each=run_states.each,
     )
 
 

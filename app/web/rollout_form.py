@@ -57,7 +57,7 @@ def empty(chosen: Mapping[str, Any]) -> Given:
 def like(rollout: Rollout) -> Given:
     """The form as it was when this rollout was asked for."""
     selector, gate, window = rollout.selector, rollout.gate, rollout.window or {}
-    said = {
+    values = {
         "project": rollout.project_id,
         "kind": rollout.kind,
         "target": rollout.target,
@@ -86,13 +86,13 @@ def like(rollout: Rollout) -> Given:
         "snapshot": _yes(rollout.snapshot),
         "stay": _yes(not rollout.retreat),
     }
-    given: Given = MultiDict({name: str(value) for name, value in said.items() if value})
+    given: Given = MultiDict({name: str(value) for name, value in values.items() if value})
     given.setlist("position", list(selector.get("positions", ())))
     given.setlist("window_day", list(window.get("days", ())) if window else [])
     return given
 
 
-def asked(actor: Actor, given: Given) -> dict[str, Any]:
+def rollout_values(actor: Actor, given: Given) -> dict[str, Any]:
     """What a form says, as the fleet takes it. Raises InputInvalid or DatabaseNotFound."""
     project_id = _whole(given, "project", "The project")
     gate = {
@@ -137,9 +137,9 @@ def _selector(actor: Actor, given: Given, project_id: int | None) -> dict[str, A
     return {name: value for name, value in chosen.items() if value is not None}
 
 
-def _lines(said: str) -> list[str]:
+def _lines(text: str) -> list[str]:
     """Names as people paste them: a line each, or with commas between them."""
-    return [name.strip() for name in re.split(r"[\n,;]", said) if name.strip()]
+    return [name.strip() for name in re.split(r"[\n,;]", text) if name.strip()]
 
 
 def _window(given: Given) -> dict[str, Any] | None:
@@ -152,39 +152,39 @@ def _window(given: Given) -> dict[str, Any] | None:
 
 
 def _whole(given: Given, name: str, words: str) -> int | None:
-    said = given.get(name, "").strip()
-    if said and not (said.isdecimal() and len(said) < 10):  # noqa: PLR2004
-        raise InputInvalid(f"{words} is a whole number: {said!r} is none.", field=name)
-    return int(said) if said else None
+    text = given.get(name, "").strip()
+    if text and not (text.isdecimal() and len(text) < 10):  # noqa: PLR2004
+        raise InputInvalid(f"{words} is a whole number: {text!r} is none.", field=name)
+    return int(text) if text else None
 
 
 def _number(given: Given, name: str, words: str) -> float | None:
-    said = given.get(name, "").strip()
-    if said and not re.fullmatch(r"\d{1,9}(\.\d{1,3})?", said):
-        raise InputInvalid(f"{words} is a number: {said!r} is none.", field=name)
-    return float(said) if said else None
+    text = given.get(name, "").strip()
+    if text and not re.fullmatch(r"\d{1,9}(\.\d{1,3})?", text):
+        raise InputInvalid(f"{words} is a number: {text!r} is none.", field=name)
+    return float(text) if text else None
 
 
 def _yes(value: object) -> str:
     return "1" if value else ""
 
 
-def whom(selector: Mapping[str, Any]) -> list[str]:
+def describe_selection(selector: Mapping[str, Any]) -> list[str]:
     """Which databases a rollout was asked for, in words."""
-    said = [position.replace("_", " ") for position in selector.get("positions", ())]
-    said += [f"{name}={value}" if value else name for name, value in _labels_of(selector)]
+    words = [position.replace("_", " ") for position in selector.get("positions", ())]
+    words += [f"{name}={value}" if value else name for name, value in _labels_of(selector)]
     if ids := selector.get("ids"):
-        said.append(f"{len(ids):,} that were named")
-    for name, words in (
+        words.append(f"{len(ids):,} that were named")
+    for name, template in (
         ("owner_id", "of account {}"),
         ("current", "at {}"),
         ("search", "called like “{}”"),
         ("strategy", "migrated by {}"),
     ):
         if value := selector.get(name):
-            said.append(words.format(value))
-    said += [name for name in ("drifted", "pinned") if selector.get(name)]
-    return said or ["all of the project"]
+            words.append(template.format(value))
+    words += [name for name in ("drifted", "pinned") if selector.get(name)]
+    return words or ["all of the project"]
 
 
 def _labels_of(selector: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -11,9 +11,9 @@ from app.fleet import projects, runs, workers
 from app.fleet import rollouts as fleet
 from app.fleet.core.selectors import POSITIONS
 from app.fleet.databases import find_database
-from app.fleet.rollouts import preview, verbs
+from app.fleet.rollouts import allowed_actions, preview
 from app.fleet.rollouts.gates import Gate
-from app.fleet.rollouts.progress import Progress, cells, failed_of, progress, retrying
+from app.fleet.rollouts.progress import RolloutProgress, failed_of, progress, retrying, run_states
 from app.fleet.rollouts.windows import DAYS
 from app.models import Kind, Rollout, Stage, State
 from app.web import access, rollout_charts, rollout_form
@@ -78,7 +78,7 @@ def new() -> Any:
         return _form(rollout_form.like(rollout) if rollout else rollout_form.empty(request.args))
     given, instead = request.form, request.form.get("instead", "")
     try:
-        made, _ = fleet.create_rollout(actor, rollout_form.asked(actor, given))
+        made, _ = fleet.create_rollout(actor, rollout_form.rollout_values(actor, given))
         if instead.isdecimal():
             fleet.cancel_rollout(actor, int(instead))
     except RoleInsufficient:
@@ -107,11 +107,11 @@ def _form(given: rollout_form.Given, error: HeadwayError | None = None) -> str:
     )
 
 
-def _name_of(said: str) -> str:
+def _name_of(name: str) -> str:
     try:
-        return find_database(access.actor(), said).name
+        return find_database(access.actor(), name).name
     except HeadwayError:
-        return said
+        return name
 
 
 @bp.get("/<int:rollout_id>")
@@ -130,7 +130,7 @@ def show(rollout_id: int) -> str:
         foreseen=rollout_charts.bars(rollout_charts.waves_of(foreseen.waves), 0)
         if foreseen
         else (),
-        whom=rollout_form.whom(rollout.selector),
+        whom=rollout_form.describe_selection(rollout.selector),
         held=is_held,
         **_as_it_goes(rollout, held=is_held and before),
     )
@@ -139,25 +139,25 @@ def show(rollout_id: int) -> str:
 def _as_it_goes(rollout: Rollout, *, held: bool) -> dict[str, Any]:
     """What changes on the page while it goes on; `held` if nothing would come of its start."""
     actor = access.actor()
-    told, stage = progress(actor, rollout.id), Stage(rollout.stage)
-    rehearsing = told.rehearsal is not None and told.rehearsal.done < told.rehearsal.total
+    current, stage = progress(actor, rollout.id), Stage(rollout.stage)
+    rehearsing = current.rehearsal is not None and current.rehearsal.done < current.rehearsal.total
     is_live = stage in LIVE or (stage is Stage.PENDING and rehearsing)
-    rehearsed = told.rehearsal if stage is Stage.PENDING else None
-    failure = rehearsed.first_error if rehearsed else told.first_error
+    rehearsed = current.rehearsal if stage is Stage.PENDING else None
+    failure = rehearsed.first_error if rehearsed else current.first_error
     run = runs.get_run(actor, failure.run_id) if failure else None
     done_at = rollout.wave_done_at if stage is Stage.SOAKING else None
     return {
-        "progress": told,
-        "verbs": [
+        "progress": current,
+        "actions": [
             (verb, WORDS[verb][0], verb in HEAVY)
-            for verb in verbs(actor, rollout)
+            for verb in allowed_actions(actor, rollout)
             if not (held and verb in BEGINS)
         ],
-        "bars": rollout_charts.bars(told.waves, told.wave),
+        "bars": rollout_charts.bars(current.waves, current.wave),
         "gate": rollout_charts.gate_words(rollout.gate),
         "marks": rollout_charts.gate_marks(rollout.gate),
         "soaks_until": Gate.of(rollout.gate).soaks_until(done_at) if done_at else None,
-        "grids": _grids(rollout, told),
+        "grids": _grids(rollout, current),
         "failure": failure,
         "run": run,
         "sql": runs.sql_of(run) if run else None,
@@ -167,15 +167,15 @@ def _as_it_goes(rollout: Rollout, *, held: bool) -> dict[str, Any]:
     }
 
 
-def _grids(rollout: Rollout, told: Progress) -> list[tuple[Kind, rollout_charts.Grid]]:
+def _grids(rollout: Rollout, current: RolloutProgress) -> list[tuple[Kind, rollout_charts.Grid]]:
     """The databases as cells: as they are rehearsed, done, taken back; what goes on now first."""
-    drawn = [Kind.UNDO] if told.undo else []
-    if told.waves:
+    drawn = [Kind.UNDO] if current.undo else []
+    if current.waves:
         drawn.append(Kind(rollout.kind))
-    elif told.rehearsal:
+    elif current.rehearsal:
         drawn.append(Kind.REHEARSE)
     actor = access.actor()
-    return [(kind, rollout_charts.grid(cells(actor, rollout.id, kind))) for kind in drawn]
+    return [(kind, rollout_charts.grid(run_states(actor, rollout.id, kind))) for kind in drawn]
 
 
 @bp.get("/<int:rollout_id>/databases")
@@ -209,9 +209,9 @@ def _after(rollout: Rollout) -> tuple[int, int] | None:
     wave, _, place = request.args.get("after", "").partition(".")
     if wave.lstrip("-").isdecimal() and place.lstrip("-").isdecimal():
         return int(wave), int(place)
-    if (said := request.args.get("place", "")).isdecimal():
+    if (place_text := request.args.get("place", "")).isdecimal():
         ends = [sum(rollout.sizes[: n + 1]) for n in range(len(rollout.sizes))]
-        return sum(int(said) >= end for end in ends), int(said) - 1
+        return sum(int(place_text) >= end for end in ends), int(place_text) - 1
     return None
 
 
@@ -238,7 +238,7 @@ def act(rollout_id: int, verb: str) -> Any:
         verb=verb,
         word=WORDS[verb][0],
         heavy=verb in HEAVY,
-        open=verb in verbs(actor, rollout) and (foreseen is None or foreseen.is_possible),
+        open=verb in allowed_actions(actor, rollout) and (foreseen is None or foreseen.is_possible),
         progress=progress(actor, rollout_id),
         preview=foreseen,
         gate=rollout_charts.gate_words(rollout.gate),

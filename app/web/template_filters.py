@@ -36,7 +36,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(coded)
     app.add_template_filter(lasted)
     app.add_template_filter(number)
-    app.add_template_filter(told)
+    app.add_template_filter(event_details)
     app.add_template_global(data_folder)
     app.context_processor(lambda: {"once": lambda: secrets.token_hex(16)})
     app.add_template_global(data_folder)
@@ -78,16 +78,16 @@ def lasted(seconds: float | None) -> str:
 
 def badge(word: str | None) -> Markup:
     """A position, a stage or a state: its word in its colour, with what to do on hover."""
-    said = word or "unknown"
-    help_ = NEXT_STEPS[Position(said)].replace("`", "") if said in list(Position) else ""
+    name = word or "unknown"
+    help_ = NEXT_STEPS[Position(name)].replace("`", "") if name in list(Position) else ""
     return Markup('<span class="badge {}" title="{}">{}</span>').format(
-        LOOKS.get(said, "calm"), help_, said.replace("_", " ")
+        LOOKS.get(name, "calm"), help_, name.replace("_", " ")
     )
 
 
-def coded(said: object) -> Markup:
+def coded(text: object) -> Markup:
     """What an error says, with what it quotes as `code` in a fixed width."""
-    parts = CODE.split(str(said))  # every second one was quoted
+    parts = CODE.split(str(text))  # every second one was quoted
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts)
     )
@@ -98,7 +98,7 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
-def told(detail: dict[str, Any]) -> str:
+def event_details(detail: dict[str, Any]) -> str:
     """What an event of the audit trail says beside its words: `role: viewer → admin`."""
 
     def one(value: Any) -> str:

@@ -100,7 +100,7 @@ def test_drift_is_listed_mended_and_ignored(
         made, _ = databases.register_database(
             ROOT, {"project_id": shop, "name": "a", "url": f"sqlite:///{tmp_path}/a.db"}
         )
-        assert drift.look_at(made, scripts.at(url)) == 1
+        assert drift.compare_and_store(made, scripts.at(url)) == 1
     row = says(runner, "drifts", "list", "shop").stdout.splitlines()[1].split("\t")
     assert row[1:3] == ["1", "extra index t1.ix_more"]
     sql = says(runner, "drifts", "list", "shop", "--sql").stdout

@@ -92,15 +92,15 @@ def test_a_window_needs_neither_days_nor_zone(flask: Shell) -> None:
     [
         (("--project", "nobody"), "no project nobody"),
         (("--project", "shop", "--kind", "undo"), "'undo' is not one of"),
-        (("--project", "shop", "--wave", "0"), "'0' is no wave"),
+        (("--project", "shop", "--wave", "0"), "'0' is not a wave"),
         (("--project", "shop", "--window", "late"), "Example: 22:00-04:00"),
         (("--project", "shop", "--window", "22:00-04:00 Mars/Olympus"), "Mars/Olympus"),
         (("--project", "shop", "--kind", "downgrade"), "needs its target"),
         (("--project", "shop", "--target", "nowhere"), "shop has no revision nowhere"),
         (("--project", "shop", "--target", "base"), "An upgrade does not lead to base"),
         (("--project", "shop", "--wave", "50%", "--wave", "10%"), "50% through, then 10%"),
-        (("--project", "shop", "--check-sql", "DROP TABLE x"), "begins with SELECT"),
-        (("--project", "shop", "--label", "!!"), "'!!' is no name of a label"),
+        (("--project", "shop", "--check-sql", "DROP TABLE x"), "begin with SELECT"),
+        (("--project", "shop", "--label", "!!"), "'!!' is not a valid name of a label"),
         (("--project", "shop", "--check", "drift", "--check-sql", "SELECT 1"), "One check"),
         (("--project", "shop", "--soak", "nan"), "soaks for 0 to"),
         (("--project", "shop", "--timeout", "0"), "timeout_seconds is a number from"),
@@ -292,7 +292,7 @@ def test_the_command_line_approves_nothing(flask: Shell, fleet: Fleet) -> None:
     flask("rollouts", "create", *words)
     fleet.drain()
     refused = flask("rollouts", "approve", "1", code=77)
-    assert "send it with a token" in refused.stderr
+    assert "with a token" in refused.stderr
     _, other = person(Role.OPERATOR)
     rollouts.approve_rollout(other, 1)
     fleet.drain()

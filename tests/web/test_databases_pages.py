@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from app.extensions import db, limiter
 from app.fleet import databases, drift, rollouts
-from app.models import Database, Difference, Ignored, Label, Role, Rollout, Run, Standing
+from app.models import Database, Difference, Ignored, Label, PositionCount, Role, Rollout, Run
 from tests.fleet.fleets import ROOT, Fleet, fresh
 from tests.web.browser import FORGERY, Browser
 
@@ -26,7 +26,7 @@ def nothing_kept(fleet: Fleet) -> Iterator[None]:
     yield
     fresh()
     with db.engine.begin() as connection:
-        for model in (Run, Rollout, Difference, Ignored, Label, Standing, Database):
+        for model in (Run, Rollout, Difference, Ignored, Label, PositionCount, Database):
             connection.execute(sa.delete(model))
     fresh()
     for file in fleet.folder.glob("*.db*"):
@@ -220,7 +220,7 @@ def test_a_page_tells_all_of_one(fleet: Fleet, operator: Browser) -> None:
     for said in ("2 revisions to", "revision r002", "CREATE TABLE t2", "Nobody has compared"):
         assert said in page
     assert "<script" not in page.replace('<script src="/assets/headway.js" defer></script>', "")
-    drift.check(member, [INDEX, COLUMN])
+    drift.store_differences(member, [INDEX, COLUMN])
     page = operator.get(f"/databases/{member.id}").text
     for said in (
         "extra index ix_more",
@@ -416,7 +416,7 @@ def test_what_is_kept_of_it_is_changed(fleet: Fleet, operator: Browser) -> None:
     assert stale.status_code == 409
     assert 'value="acme3"' in stale.text
     bad = operator.post(f"{here}/change", **form | {"labels": "!=1"})
-    assert (bad.status_code, "no name of a label" in bad.text) == (422, True)
+    assert (bad.status_code, "not a valid name of a label" in bad.text) == (422, True)
 
 
 def test_labels_are_given_to_those_that_were_ticked(fleet: Fleet, operator: Browser) -> None:
@@ -498,8 +498,8 @@ def test_a_viewer_does_nothing(fleet: Fleet, verb: str) -> None:
 def test_drift_is_grouped_ignored_and_counted_again(fleet: Fleet, operator: Browser) -> None:
     some = [fleet.add(name) for name in "abc"]
     assert "Nothing was compared yet" in operator.get("/drifts/").text
-    drift.check(some[0], [INDEX, COLUMN])
-    drift.check(some[1], [INDEX])
+    drift.store_differences(some[0], [INDEX, COLUMN])
+    drift.store_differences(some[1], [INDEX])
     page = operator.get("/drifts/").text
     assert "2 of 3 databases were compared" in page
     assert page.index(INDEX[0]) < page.index(COLUMN[0])

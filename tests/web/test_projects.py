@@ -16,12 +16,12 @@ from app.models import (
     Database,
     Difference,
     Event,
+    PositionCount,
     Project,
     Revision,
     Role,
     Rollout,
     Run,
-    Standing,
     Worker,
 )
 from tests.fleet.fleets import ME, ROOT, Fleet, broken, fresh
@@ -39,7 +39,7 @@ def only_the_shop(fleet: Fleet) -> Iterator[None]:
     yield
     fresh()
     with db.engine.begin() as connection:
-        for model in (Run, Rollout, Difference, Standing, Database):
+        for model in (Run, Rollout, Difference, PositionCount, Database):
             connection.execute(sa.delete(model))
         connection.execute(sa.delete(Project).where(Project.id != fleet.project_id))
         connection.execute(sa.delete(Revision))
@@ -130,7 +130,7 @@ def test_what_is_wrong_is_on_the_first_page(fleet: Fleet, viewer: Browser) -> No
     broken(fleet, members[1])
     rollout = fleet.start(waves=["100%"], title="to the third")
     fleet.drain()
-    drift.check(members[0], [("extra index t1.ix", "DROP INDEX ix;")])
+    drift.store_differences(members[0], [("extra index t1.ix", "DROP INDEX ix;")])
     fresh()
     page = viewer.get("/").text
     assert "halted" in page
@@ -252,7 +252,7 @@ def test_a_project_is_made_read_changed_and_deleted(fleet: Fleet, admin: Browser
     ("wrong", "said", "field"),
     [
         ({"name": "shop"}, "There is a project of this name already", None),
-        ({"name": "7"}, "is no number", "name"),
+        ({"name": "7"}, "cannot be a number", "name"),
         ({"location": "/etc"}, "HEADWAY_PROJECT_ROOTS", None),
         ({"location": " "}, "Say where the scripts are", "location"),
         ({"location": "nowhere"}, "There is no script directory", "location"),
@@ -354,7 +354,7 @@ def test_folders_of_scripts_are_offered(fleet: Fleet, admin: Browser) -> None:
     form = {"name": "offered", "refresh_seconds": "60"}
     above = admin.post("/projects/new", **form, location=str(scripts.parent))
     assert above.status_code == 422
-    assert f"{scripts.parent} holds no env.py, and {scripts} does." in above.text
+    assert f"There is no env.py in {scripts.parent}, but there is one in {scripts}." in above.text
     wrong = admin.post("/projects/new", **form, location=str(scripts), x="garbage")
     assert wrong.status_code == 422
     assert "&#39;garbage&#39; has no =." in wrong.text

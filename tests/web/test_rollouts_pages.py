@@ -15,7 +15,7 @@ from app.errors import DatabaseNotFound, InputInvalid
 from app.extensions import db, limiter
 from app.fleet import databases, rollouts
 from app.fleet.accounts import tokens
-from app.fleet.rollouts import OPERATIONS, VERBS, progress, verbs
+from app.fleet.rollouts import ACTIONS, OPERATIONS, allowed_actions, progress
 from app.fleet.rollouts.gates import Check
 from app.http import event_stream
 from app.models import Database, Kind, Role, Rollout, Run, Stage, State
@@ -273,7 +273,7 @@ def test_what_was_typed_is_still_there_after_a_mistake(place: Place, ada: Visito
     assert re.search(r'name="title"[^>]*value="careful"', page)
     assert re.search(r'name="soak"[^>]*value="soon"[^>]*aria-invalid="true"', page)
     project = place.fleet.project_id
-    assert "is no wave" in refusal(ada, project=project, waves="some")
+    assert "is not a wave" in refusal(ada, project=project, waves="some")
     assert "needs its query" in refusal(ada, project=project, check="sql")
     times = "From and until are times like 22:00; give both."
     for window in ({"window_from": "22:00"}, {"window_zone": "Mars"}, {"window_day": "sun"}):
@@ -295,9 +295,9 @@ def test_what_makes_no_sense_is_refused_with_what_to_type(place: Place, ada: Vis
         "shop has no revision nonsense. Its newest: r003."
     )
     assert "ask for a downgrade" in refusal(ada, project=project, target="base")
-    assert "waves grow" in refusal(ada, project=project, waves="50%, 10%")
-    assert "begins with SELECT" in refusal(ada, project=project, check="sql", sql="DROP TABLE x")
-    assert "'!!' is no name of a label" in refusal(ada, project=project, label="!!")
+    assert "waves must grow" in refusal(ada, project=project, waves="50%, 10%")
+    assert "begin with SELECT" in refusal(ada, project=project, check="sql", sql="DROP TABLE x")
+    assert "'!!' is not a valid name of a label" in refusal(ada, project=project, label="!!")
 
 
 def test_what_would_come_to_nothing_cannot_be_started(place: Place, ada: Visitor) -> None:
@@ -376,7 +376,7 @@ def test_every_word_of_the_form_arrives(place: Place, ada: Visitor) -> None:
     assert f"behind; at head; group={label}; 2 that were named; of account {account.id};" in page
     assert "2 may fail, or 2.5 % of those begun; a query checks each; 1.5 s to wait" in page
     with place.fleet.app.test_request_context():
-        again = rollout_form.asked(ROOT, rollout_form.like(made))
+        again = rollout_form.rollout_values(ROOT, rollout_form.like(made))
     assert again["selector"] == {k: v for k, v in made.selector.items() if k != "project_id"}
     assert again["gate"] | {"check": "sql"} == {k: v for k, v in made.gate.items() if v is not None}
     assert again["window"] == made.window
@@ -467,15 +467,15 @@ def test_what_is_offered_is_what_is_taken(place: Place) -> None:
     for step in steps:
         rollout = rollouts.get_rollout(ROOT, made.id)
         seen.add(rollout.stage)
-        offered = verbs(actor, rollout)
+        offered = allowed_actions(actor, rollout)
         if step == "drain":
             place.fleet.drain()
             continue
         assert step in offered
         use_cases[step](actor, made.id)
-    assert verbs(actor, rollouts.get_rollout(ROOT, made.id)) == ()
+    assert allowed_actions(actor, rollouts.get_rollout(ROOT, made.id)) == ()
     assert seen >= {"pending", "running", "paused", "succeeded", "undoing"}
-    assert set(VERBS) == set(Stage)
+    assert set(ACTIONS) == set(Stage)
 
 
 # --- one, live -------------------------------------------------------------------------------
@@ -599,7 +599,7 @@ def covered(path: str) -> set[tuple[int, int]]:
 @pytest.mark.parametrize("count", [1, 2, 7, 40, 997, 10_000])
 def test_every_database_has_its_cell(count: int) -> None:
     states = tuple(rollout_charts.STATES[(n * n // 11) % 6 if n % 5 else 0] for n in range(count))
-    grid = rollout_charts.grid(progress.Cells(states=states, each=1, total=count))
+    grid = rollout_charts.grid(progress.RunStates(states=states, each=1, total=count))
     places = {state: set[tuple[int, int]]() for state in grid.paths}
     for n, state in enumerate(states):
         places[state].add((n % grid.columns, n // grid.columns))
@@ -617,7 +617,7 @@ def test_of_more_than_can_be_read_a_cell_shows_what_matters(
     number = place.asks(ada, label, waves="100%", failures="1")
     press(ada, f"/rollouts/{number}/start")
     place.fleet.drain()
-    found = progress.cells(ROOT, number)
+    found = progress.run_states(ROOT, number)
     assert (found.each, found.total) == (2, 7)
     assert found.states == ("succeeded", "failed", "succeeded", "succeeded")
     assert "One cell is 2 databases" in words(ada.get(f"/rollouts/{number}").text)

@@ -22,7 +22,7 @@ MOST = 400_000
 SMALL = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**21}]
 
 
-def seal(actor: Actor, values: Any) -> str:
+def encrypt_values(actor: Actor, values: Any) -> str:
     """The values as a text for a hidden field, good for an hour. InputInvalid if it is too long."""
     plain = json.dumps([actor.id, values]).encode()
     text = _key().encrypt(lzma.compress(plain, filters=SMALL)).decode()
@@ -33,7 +33,7 @@ def seal(actor: Actor, values: Any) -> str:
     return text
 
 
-def unseal(actor: Actor, text: str) -> Any:
+def decrypt_values(actor: Actor, text: str) -> Any:
     """The values again. Raises InputInvalid if they are older than an hour, or another's."""
     try:
         owner, values = json.loads(lzma.decompress(_key().decrypt(text.encode(), ttl=LASTS)))
