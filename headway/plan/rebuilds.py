@@ -35,7 +35,7 @@ def lost_by(rebuild: Rebuild, connection: Connection) -> list[LostObject]:
     """
     schema = objects.read(dbapi_connection(connection))
     table = rebuild.table
-    if table not in schema:
+    if (False, table) not in schema:
         return []
     # All tables, because its keys point at some.
     made = [one for one in schema.values() if one.kind == "table"]

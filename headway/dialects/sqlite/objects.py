@@ -48,12 +48,18 @@ class Object(NamedTuple):
     """One entry of `sqlite_master`."""
 
     kind: str
+    name: str
     table: str
     sql: str
 
+    @property
+    def key(self) -> tuple[bool, str]:
+        """What no two objects of a schema share: a trigger may be called like a table."""
+        return self.kind == "trigger", self.name
 
-Schema = Mapping[str, Object]
-"""Every object by its name."""
+
+Schema = Mapping[tuple[bool, str], Object]
+"""Every object by its key."""
 
 Entry = tuple[str, str, str, str]
 """A row of `sqlite_master`: the kind, the name, the table it stands on, and the statement."""
@@ -95,6 +101,14 @@ class Declared:
         found = (DROPPED.match(one) for one in self.statements)
         return {_last(one, 2) for one in found if one}
 
+    def drops_trigger(self, name: str) -> bool:
+        """True if it drops a trigger of this name itself, or declares the name as lost."""
+        rows = (
+            one for one in self.statements if re.match(r"\s*DROP\s+TRIGGER\b", one, re.IGNORECASE)
+        )
+        found = filter(None, map(DROPPED.match, rows))
+        return name in self.loses or name.lower() in {_last(one, 2) for one in found}
+
     @cached_property
     def renames(self) -> dict[str, str]:
         """Old table names, by the new names that it gave."""
@@ -133,24 +147,24 @@ def _last(found: re.Match[str], number: int) -> str:
 
 
 def entries(driver: sqlite3.Connection) -> list[Entry]:
-    """The schema as it is now, row by row: a trigger may be called like a table."""
+    """The schema as it is now, row by row."""
     return driver.execute(QUERY).fetchall()
 
 
-def read(driver: sqlite3.Connection) -> dict[str, Object]:
-    """The same by name."""
-    return by_name(entries(driver))
+def read(driver: sqlite3.Connection) -> Schema:
+    """The schema as it is now, by key."""
+    return by_key(entries(driver))
 
 
-def by_name(rows: Iterable[Entry]) -> dict[str, Object]:
-    """These rows as a schema."""
-    return {name: Object(kind, table, sql) for kind, name, table, sql in rows}
+def by_key(rows: Iterable[Entry]) -> Schema:
+    """Rows of `sqlite_master` as a schema."""
+    return {one.key: one for one in map(Object._make, rows)}
 
 
 def image(schema: Schema) -> dict[str, str]:
     """The schema as a repair compares it: without Headway's and Alembic's own tables."""
     ours = (history.NAME, "alembic_version")
-    return {f"{o.kind} {name}": o.sql for name, o in schema.items() if o.table not in ours}
+    return {f"{o.kind} {o.name}": o.sql for o in schema.values() if o.table not in ours}
 
 
 def undeclared_losses(before: Schema, after: Schema, declared: Declared) -> list[LostObject]:
@@ -162,21 +176,25 @@ def undeclared_losses(before: Schema, after: Schema, declared: Declared) -> list
 
 
 def _objects(before: Schema, after: Schema, declared: Declared) -> Iterator[LostObject]:
-    for name, one in before.items():
-        if one.kind not in ("trigger", "index") or declared.names(name):
+    for one in before.values():
+        if one.kind not in ("trigger", "index"):
             continue
-        is_table = one.table in before and before[one.table].kind == "table"
-        if one.table not in after or (is_table and declared.is_recreated(one.table)):
+        # A table of this name stands in every script that changes it: that is no word on the other.
+        is_shared = one.kind == "trigger" and (False, one.name) in before
+        if declared.drops_trigger(one.name) if is_shared else declared.names(one.name):
+            continue
+        table = before.get((False, one.table))
+        is_table = table is not None and table.kind == "table"
+        if (False, one.table) not in after or (is_table and declared.is_recreated(one.table)):
             continue  # it went with its table, which was dropped by name
-        there = after.get(name)
-        if one.kind == "trigger" and there is None:
-            yield LostObject(name=name, says=f"trigger {name} of {one.table}")
+        if one.kind == "trigger" and one.key not in after:
+            yield LostObject(name=one.name, says=f"trigger {one.name} of {one.table}")
         elif one.kind == "index":
-            yield from _index(name, before, after)
+            yield from _index(one, before, after)
 
 
-def _index(name: str, before: Schema, after: Schema) -> Iterator[LostObject]:
-    one, there = before[name], after.get(name)
+def _index(one: Object, before: Schema, after: Schema) -> Iterator[LostObject]:
+    name, there = one.name, after.get(one.key)
     was = index_shape(one.sql)
     if there is not None:
         if there.sql != one.sql:
@@ -206,7 +224,7 @@ def _less(was: IndexShape, now: IndexShape) -> Iterator[str]:
 
 
 def _columns(schema: Schema, table: str) -> set[str]:
-    one = schema.get(table)
+    one = schema.get((False, table))
     return set(table_shape(one.sql).columns) if one and one.kind == "table" else set()
 
 
@@ -214,8 +232,8 @@ def _columns(schema: Schema, table: str) -> set[str]:
 
 
 def _parts(before: Schema, after: Schema, declared: Declared) -> Iterator[LostObject]:
-    for name, one in before.items():
-        there = after.get(name)
+    for one in before.values():
+        name, there = one.name, after.get(one.key)
         if one.kind != "table" or there is None or there.sql == one.sql:
             continue
         if name in declared.loses or not declared.is_batch(name):

@@ -32,7 +32,7 @@ class SqliteRowGuard(RowGuard):
 
     def start(self, *, counting: bool = True) -> None:
         entries = objects.entries(self.driver)
-        self.tables, self.schema = _tables(entries), objects.by_name(entries)
+        self.tables, self.schema = _tables(entries), objects.by_key(entries)
         text = _text(entries)
         self.reacts, self.refers = self._reacts(entries, text), "REFERENCES" in text
         self.rows = self._count() if counting or self.reacts else None
