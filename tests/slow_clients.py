@@ -48,6 +48,7 @@ async def be_slow(port: int, kind: str) -> None:
                     break
                 await asyncio.sleep(PAUSE)
             ended = asyncio.ensure_future(loop.sock_recv(client, 1))
+            ended.add_done_callback(lambda done: done.cancelled() or done.exception())
             while kind not in READING and not ended.done():
                 await loop.sock_sendall(client, b"a")
                 await asyncio.wait({ended}, timeout=PAUSE)

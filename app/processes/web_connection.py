@@ -123,6 +123,7 @@ class Connection(asyncio.StreamReaderProtocol):
                 goes_on = await self.worker.answer(self)
                 self.received, self.unreader.parts = 0, []
                 await self.drain()
+                self.sock.ahead = 0
                 if not goes_on:
                     break
             await self._close_gently()
