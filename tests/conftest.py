@@ -5,7 +5,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from zlib import crc32
 
@@ -19,9 +18,9 @@ from app import create_app
 from app.extensions import db
 from app.settings import MIGRATIONS, RELEASE, Settings
 from headway import Project
-from headway.pytest_plugin import Template
 from tests import servers
 from tests.migrator.scripts import write_project
+from tests.support.templates import Template, Templates
 
 BACKENDS = ("sqlite", "postgresql", "mariadb")
 SETTINGS = ("DATABASE_URL", "HOST", "PORT", "WEB_CONCURRENCY", "PROMETHEUS_MULTIPROC_DIR")
@@ -211,22 +210,47 @@ def environment_for(url: URL, **more: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def template(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], Template]]:
-    """One catalog of each kind a session, made by the migrations when first asked for."""
-    with ExitStack() as stack:
-        folder = tmp_path_factory.mktemp("template")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Templates]:
+    """Databases that are made once, for all processes of this run."""
+    base = tmp_path_factory.getbasetemp()
+    made = Templates(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+    yield made
+    made.end()
 
-        @cache
-        def make(backend: str) -> Template:
-            server = URL.create("sqlite")
-            if backend != "sqlite":
-                server = request.getfixturevalue(f"{backend}_server")
-            project = Project.load(MIGRATIONS)
-            made = Template(project, server, folder, history=True, release=RELEASE)
-            stack.callback(made.drop)
-            return made
+
+@pytest.fixture(scope="session")
+def server_of(request: pytest.FixtureRequest) -> Callable[[str], URL]:
+    """Where databases of each kind are made."""
+
+    def find(backend: str) -> URL:
+        if backend == "sqlite":
+            return URL.create("sqlite")
+        return request.getfixturevalue(f"{backend}_server")
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def template(templates: Templates, server_of: Callable[[str], URL]) -> Callable[[str], Template]:
+    """A catalog of each kind at head, made by the migrations."""
+
+    def migrate(url: URL) -> None:
+        Project.load(MIGRATIONS).at(url, history=True, release=RELEASE).upgrade()
+
+    return lambda backend: Template(templates.get(server_of(backend), "head", migrate))
+
+
+@pytest.fixture
+def booted(
+    templates: Templates, server_of: Callable[[str], URL], tmp_path: Path
+) -> Iterator[Callable[[str], URL]]:
+    """Makes catalogs that a service has started on, files in the folder of the test."""
+    with ExitStack() as stack:
+
+        def make(backend: str) -> URL:
+            found = Template(templates.get(server_of(backend), "booted", boot))
+            place = _file_in(tmp_path) if backend == "sqlite" else None
+            return stack.enter_context(found.copy(place))
 
         yield make
 

@@ -12,11 +12,11 @@ from app import create_app
 from app.extensions import db, limiter
 from app.fleet import tokens
 from app.models import Role
-from headway.pytest_plugin import Template
 from tests.browser.people import Person
 from tests.conftest import settings_for
 from tests.fleet.conftest import ROOT, person
 from tests.fleet.sites import Site, answers
+from tests.support.templates import Template
 from tests.web import walking
 from tests.web.furnished import Furnished, furnish
 from tests.web.walking import Visitor

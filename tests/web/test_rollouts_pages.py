@@ -20,9 +20,9 @@ from app.fleet.verbs import VERBS, verbs
 from app.models import Database, Kind, Role, Rollout, Run, Stage, State
 from app.web import asking, figures
 from headway import Project as Scripts
-from headway.pytest_plugin import Template
 from tests.fleet.conftest import person
 from tests.fleet.fleets import ROOT, Fleet, broken, fleet_on, fresh, mended
+from tests.support.templates import Template
 from tests.web.walking import FORGERY, Visitor
 
 REFRESH = 'http-equiv="refresh"'
