@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,7 @@ from app.settings import MIGRATIONS, RELEASE, Settings
 from headway import Project
 from tests import servers
 from tests.migrator.scripts import write_project
+from tests.support.shared import folder_of_run, memory
 from tests.support.templates import Template, Templates
 
 BACKENDS = ("sqlite", "postgresql", "mariadb")
@@ -36,6 +38,9 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if name.startswith(("HEADWAY_", "FLASK_", "GUNICORN_")) or name in SETTINGS:
             del os.environ[name]
+    if folder := memory():
+        os.environ.setdefault("TMPDIR", folder)
+        tempfile.tempdir = None  # asked for again
 
 
 LONGEST = (
@@ -101,8 +106,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[URL]:
-    with servers.postgresql() as url:
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
+    with servers.postgresql(folder_of_run(tmp_path_factory.getbasetemp())) as url:
         yield url
 
 
@@ -212,8 +217,7 @@ def environment_for(url: URL, **more: str) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Templates]:
     """Databases that are made once, for all processes of this run."""
-    base = tmp_path_factory.getbasetemp()
-    made = Templates(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+    made = Templates(folder_of_run(tmp_path_factory.getbasetemp()))
     yield made
     made.end()
 

@@ -1,7 +1,6 @@
 """Databases that are made once a run and copied for each test."""
 
 import contextlib
-import fcntl
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -11,20 +10,18 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from headway.dialects import dialect_of
+from tests.support.shared import Shared
 
 _numbers = itertools.count(1)
 
 
 class Templates:
-    """Templates that all processes of a run share; each is made by the process that asks first.
-
-    A folder that they share says which there are and who uses them: the last one drops them.
-    """
+    """Templates that all processes of a run share."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "templates"
         self.folder.mkdir(exist_ok=True)
-        self.used: dict[str, URL] = {}
+        self.used: dict[str, tuple[Shared, URL]] = {}
 
     def get(self, server: URL, key: str, make: Callable[[URL], None]) -> URL:
         """The template of this key on a server (`sqlite://` for a file), made if it is not there.
@@ -32,38 +29,30 @@ class Templates:
         `make` is given the URL of an empty database, and must leave no connection to it.
         """
         run = sha256(f"{self.folder}{server}".encode()).hexdigest()[:12]
-        name = f"headway_template_{run}_{key}"
+        name = f"headway_pytest_{run}_{key}"
         if name in self.used:
-            return self.used[name]
+            return self.used[name][1]
         is_file = server.get_backend_name() == "sqlite"
         url = server.set(database=str(self.folder / f"{name}.sqlite") if is_file else name)
-        with self._locked(name):
-            made = self.folder / f"{name}.made"
-            if not made.exists():
-                dialect = dialect_of(url)
-                dialect.drop(url)  # half of one, of a process that was killed
-                dialect.make(url)
-                make(url)
-                made.touch()
-            (self.folder / f"{name}.user.{os.getpid()}").touch()
-        self.used[name] = url
+
+        def fresh() -> str:
+            dialect_of(url).drop(url)  # half of one, of a process that was killed
+            dialect_of(url).make(url)
+            make(url)
+            return name
+
+        shared = Shared(self.folder, name)
+        shared.use(fresh)
+        self.used[name] = (shared, url)
         return url
 
     def end(self) -> None:
         """Drop what no other process uses."""
-        for name, url in self.used.items():
-            with self._locked(name):
-                (self.folder / f"{name}.user.{os.getpid()}").unlink()
-                if not list(self.folder.glob(f"{name}.user.*")):
-                    (self.folder / f"{name}.made").unlink()
-                    dialect_of(url).drop(url)
+        for shared, url in self.used.values():
+            # A server of our own may have ended already, and its databases with it.
+            with contextlib.suppress(Exception):
+                shared.end(lambda url=url: dialect_of(url).drop(url))  # type: ignore[misc]
         self.used.clear()
-
-    @contextlib.contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        with (self.folder / f"{name}.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
 
 class Template:
@@ -84,7 +73,7 @@ class Template:
             self.dialect.drop(mine)
 
     def _place(self) -> URL:
-        name = f"headway_copy_{os.getpid()}_{next(_numbers)}"
+        name = f"headway_pytest_{os.getpid()}_{next(_numbers)}"
         if self.dialect.name == "sqlite":
             return self.url.set(database=str(Path(str(self.url.database)).with_name(name)))
         return self.url.set(database=name)
