@@ -73,8 +73,11 @@ LONGEST = (
 """Files by how long they take; each is run by one process, so these are begun first."""
 
 
+RELEASED = sorted(path.name.partition("_")[0] for path in MIGRATIONS.glob("c*.py"))[:-1]
+"""The catalog's revisions but the newest, which nobody edits any more."""
 ON_ONE_SERVER = (
     *("tests/boot/", "tests/fleet/", "tests/migrator/"),
+    *(f"tests/migrations/test_data.py::test_{revision}_" for revision in RELEASED),
     "tests/migrations/test_schema.py::test_a_downgrade_leaves",
 )
 """Tests whose cases run on one server each, another one for each case, so that every run is on all
@@ -86,9 +89,26 @@ ON_EACH_SERVER = (
 """Modules of theirs about what servers do differently: locks, claims, uniqueness, transactions."""
 
 
+FEW = {
+    "tests/boot/": 3,
+    "tests/examples/": 1,
+    "tests/objects/": 10,
+    "tests/api/test_faces.py": 25,
+    "tests/packaging/test_wheel.py": 2,
+    "tests/migrator/test_ended_transactions.py": 12,
+    "tests/migrator/test_graphs.py": 2,
+    "tests/migrator/test_half_mariadb.py": 20,
+    "tests/migrator/test_half_postgresql.py": 15,
+    "tests/migrator/test_own_state.py": 6,
+    "tests/migrator/test_proof.py": 15,
+}
+"""Of each function of these, an ordinary run tries so many cases: each takes long, or there are
+many of a kind. `make thorough` runs all."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first; cases that are the same everywhere on one server each."""
+    """The longest files first; the cases that `make thorough` alone runs are marked."""
     last = len(LONGEST)
     rank = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, last))
@@ -103,6 +123,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for backend, item in found:
             if backend != chosen:
                 item.add_marker(pytest.mark.thorough)
+    _keep_few(items)
+
+
+def _keep_few(items: list[pytest.Item]) -> None:
+    functions: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if not item.get_closest_marker("thorough"):
+            functions.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for name, found in functions.items():
+        few = next((count for path, count in FEW.items() if name.startswith(path)), len(found))
+        # By their names: the same ones each time, in no order that somebody wrote them in.
+        for item in sorted(found, key=lambda item: crc32(item.nodeid.encode()))[few:]:
+            item.add_marker(pytest.mark.thorough)
 
 
 @pytest.fixture(scope="session")
