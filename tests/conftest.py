@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,6 +22,7 @@ from app.settings import MIGRATIONS, RELEASE, Settings
 from headway import Project
 from tests import servers
 from tests.migrator.scripts import write_project
+from tests.support.routing import remember_routes
 from tests.support.shared import folder_of_run, memory
 from tests.support.templates import Template, Templates
 
@@ -41,6 +43,13 @@ def pytest_configure() -> None:
     if folder := memory():
         os.environ.setdefault("TMPDIR", folder)
         tempfile.tempdir = None  # asked for again
+    remember_routes()
+    sys.dont_write_bytecode = False  # until the tests are imported: next time that is quicker
+
+
+def pytest_collection_finish() -> None:
+    """Scripts that tests write are compiled as the person who runs them wants it."""
+    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 
 
 LONGEST = (
