@@ -53,31 +53,14 @@ def pytest_collection_finish() -> None:
 
 
 LONGEST = (
-    *("test_schemathesis", "test_schemathesis_rollouts", "test_broken", "test_probes"),
-    *("test_distributed", "test_embedded", "test_commands", "test_race", "test_rollouts_page"),
-    *(
-        "test_every_page",
-        "test_story",
-        "test_docs",
-        "test_desktop",
-        "test_frozen",
-        "test_schema",
-        "test_chaos",
-        "test_kills",
-        "test_many_projects",
-        "test_pieces",
-        "test_objects_postgresql",
-        "test_objects_mariadb",
-        "test_objects_sqlite",
-        "test_fuzz",
-        "test_environments",
-        "test_half_mariadb",
-        "test_dialects",
-        "test_references",
-        "test_proof",
-        "test_graphs",
-        "test_connections",
-    ),
+    *("test_schemathesis", "test_broken", "test_embedded", "test_distributed", "test_every_page"),
+    *("test_probes", "test_commands", "test_rollouts", "test_race", "test_schemathesis_rollouts"),
+    *("test_story", "test_rollouts_page", "test_desktop", "test_own_state", "test_chaos"),
+    *("test_kills", "test_wheel", "test_schema", "test_data", "test_metrics", "test_rolling"),
+    *("test_objects_postgresql", "test_objects_mariadb", "test_objects_sqlite", "test_faces"),
+    *("test_connections", "test_proof", "test_graphs", "test_environments", "test_half_mariadb"),
+    *("test_dialects", "test_references", "test_real_projects", "test_docs", "test_fuzz"),
+    *("test_many_projects", "test_pieces", "test_frozen"),
 )
 """Files by how long they take; each is run by one process, so these are begun first."""
 
