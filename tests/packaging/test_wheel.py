@@ -130,9 +130,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `bin` of an environment with the wheel, Flask-Migrate and pytest; without our extras."""
     place = tmp_path_factory.mktemp("environment")
-    do([sys.executable, "-m", "venv", place / "venv"], place)
+    do([sys.executable, "-m", "venv", "--without-pip", place / "venv"], place)
     python = place / "venv" / "bin" / "python"
-    do([python, "-m", "pip", "install", "--quiet", wheel, "flask-migrate", "pytest"], place)
+    pip = (sys.executable, "-m", "pip", "--python", python)
+    do([*pip, "install", "--quiet", wheel, "flask-migrate", "pytest"], place)
     return python.parent
 
 
