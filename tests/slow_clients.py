@@ -18,11 +18,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAUSE = 0.1
 """Seconds between two bytes."""
+FORM = b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
 SENT = {
     "silent": b"",
     "head": b"GET /sign-in HTTP/1.1\r\nHost: x\r\nX-Padding: ",
-    "body": b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n",
-    "chunks": b"POST /sign-in HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n",
+    "body": FORM + b"Content-Length: 90000\r\n\r\n",
+    "chunks": FORM + b"Transfer-Encoding: chunked\r\n\r\nffff\r\n",
     "answer": b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n",
     "file": b"GET /api/docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n",
 }
