@@ -50,12 +50,12 @@ def test_a_project_is_loaded_and_its_databases_asked(
             ROOT, {"project_id": shop, "name": "a", "url": f"sqlite:///{tmp_path}/a.db"}
         )
     asked = says(runner, "databases", "refresh", "--project", "shop")
-    assert "Asked 1 of 1 database." in asked.stdout
+    assert "Checked 1 of 1 database." in asked.stdout
     rows = says(runner, "revisions", "list", "shop").stdout.splitlines()
-    assert rows[0].split("\t")[:3] == ["revision", "stands on", "databases"]
+    assert rows[0].split("\t")[:3] == ["revision", "parents", "databases"]
     assert rows[2].split("\t")[:3] == ["r002", "r001", "1"]
     later = says(runner, "databases", "refresh", "--project", "shop", "--later")
-    assert "will be asked" in later.stdout
+    assert "will check the databases" in later.stdout
 
 
 def test_a_project_that_cannot_be_loaded_says_why_and_once(

@@ -224,7 +224,7 @@ def test_with_no_workers_or_with_a_broker_none_is_beside_the_server(quick: Site)
 def test_once_does_what_can_be_done_and_ends(quick: Site) -> None:
     rollout = quick.begin(5, waves=["1", "100%"])
     done = quick.flask("workers", "run", "--once")
-    assert (done.returncode, done.stdout) == (0, "Done: 5 runs.\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "Finished 5 runs.\n"), done.stderr
     assert quick.fleet.stage(rollout) == "succeeded"
     assert quick.found() == {"r002+r003": 5}
     assert quick.alive() == []
