@@ -65,7 +65,7 @@ def register(ada: Person, pattern: Path) -> None:
     """All files of a folder; what would be registered is shown first."""
     ada.press("Databases")
     ada.press("Register databases")
-    ada.press("Files, by a pattern")
+    ada.press("Files, by pattern")
     ada.page.get_by_label("Pattern").fill(str(pattern))
     ada.press("Show which")
     expect(ada.page.get_by_role("heading", level=1)).to_have_text(f"Register {COUNT} databases?")

@@ -117,7 +117,7 @@ def test_drift_is_listed_mended_and_ignored(
     back = json.loads(says(runner, "drifts", "unignore", "shop", row[0], "--json").stdout)
     assert back == {"digest": told["digest"], "ignored": None}
     says(runner, "drifts", "ignore", "shop", row[0], "--reason", "ours")
-    assert "counts again" in says(runner, "drifts", "unignore", "shop", row[0]).stdout
+    assert "counts as drift again" in says(runner, "drifts", "unignore", "shop", row[0]).stdout
     assert says(runner, "drifts", "unignore", "shop", row[0], exits=1)
     assert "(1 database, sqlite)" in sql
     unknown = says(runner, "drifts", "databases", "shop", "abc", exits=1).stderr

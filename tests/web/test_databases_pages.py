@@ -106,7 +106,7 @@ def test_one_is_registered_by_its_url(fleet: Fleet, operator: Browser) -> None:
         "/databases/new", **form, url=f"sqlite:///{fleet.folder}/acme.db", notes="<i>first</i>"
     )
     page = operator.get(made.location).text
-    assert "Registered. A worker looks at it." in page
+    assert "Registered. A worker checks it." in page
     for said in ("acme", "tier=gold", "region=eu", "&lt;i&gt;first", "Nobody has looked at it yet"):
         assert said in page
     again = operator.post("/databases/new", **form, url=f"sqlite:///{fleet.folder}/acme.db")
@@ -151,7 +151,7 @@ def test_one_is_made_at_head(fleet: Fleet, operator: Browser) -> None:
     form = {"from": "one", "project": fleet.project_id, "url": f"sqlite:///{fleet.folder}/new.db"}
     made = operator.post("/databases/new", **form, make="1")
     page = operator.get(made.location).text
-    assert "Made, at head." in page
+    assert "Created, at head." in page
     assert "at head</span>" in page
     assert (fleet.folder / "new.db").exists()
 
@@ -323,7 +323,7 @@ def test_what_has_moved_since_it_was_shown_is_left_alone(fleet: Fleet, operator:
     here = f"/databases/{member.id}"
     answer = operator.post(f"{here}/upgrade", target="r003", current="r000", back=here)
     assert answer.location == here
-    assert "it has moved since" in operator.get(here).text
+    assert "it has changed since" in operator.get(here).text
     assert retaken(member).rollout_id is None
     head = fleet.add("head", "r003")
     page = operator.get(f"/databases/{head.id}/upgrade").text
@@ -347,7 +347,7 @@ def test_a_target_that_was_changed_is_shown_before_it_is_done(
         answer = operator.client.post(there, data=form)
         assert answer.location == f"{there}?target={target}", verb
         page = operator.get(answer.location).text
-        assert "You changed the target: this is what it would do now." in page
+        assert "You changed the target. This is the new plan." in page
         assert f'name="target" value="{target}"' in page
     assert db.session.scalar(sa.select(sa.func.count()).select_from(Rollout)) == 0
     there = f"/databases/{member.id}/upgrade"
@@ -428,7 +428,7 @@ def test_labels_are_given_to_those_that_were_ticked(fleet: Fleet, operator: Brow
     assert rollout.startswith("/rollouts/new?ticked=1&")
     for to, words in (("rollout", "Roll out to all"), ("label", "Label all")):
         none = operator.get(f"/databases/?to={to}&label=tier%3Dgold&order=name")
-        assert f"Tick at least one, or use {words}." in none.text
+        assert f"Select at least one database, or use {words}." in none.text
         assert (none.status_code, names(none.text)) == (422, ["a", "b", "c"])
     assert "Label 2 databases" in operator.get(ticked).text
     done = operator.post(ticked, labels="wave=late", gone="tier")

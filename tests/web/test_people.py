@@ -87,7 +87,7 @@ def test_who_is_refused_is_told_the_same_whatever_is_wrong(
         crud.change_account(ROOT, out.id, {"disabled": True}, version=None)
     answer = Browser(fleet, None).post("/sign-in", email=email, password=password)
     assert answer.status_code == 401
-    assert "The e-mail address and the password do not go together" in answer.text
+    assert "The e-mail address or the password is wrong" in answer.text
     assert "headway_session" not in str(answer.headers)
 
 
@@ -269,7 +269,7 @@ def test_a_disabled_account_is_out_at_once_and_comes_back(fleet: Fleet) -> None:
     browser, admin = Browser(fleet, name="doomed"), Browser(fleet, Role.ADMIN, "boss")
     at = f"/accounts/{browser.actor.id}"
     page = admin.get(f"{at}/disable").text
-    assert "its browsers are out at once" in page
+    assert "its browsers are signed out" in page
     admin.post(f"{at}/disable")
     assert browser.get("/").status_code == 302
     assert Browser(fleet, None).post("/sign-in", token=browser.token).status_code == 401
@@ -310,7 +310,7 @@ def test_an_admin_stays(fleet: Fleet) -> None:
 def test_an_admin_makes_an_account_and_its_person_comes_in_by_an_invitation(fleet: Fleet) -> None:
     admin = Browser(fleet, Role.ADMIN, "inviter")
     made = admin.post("/accounts/new", name="Grace", email="Grace@example.org", role="operator")
-    assert "Invite its person" in admin.get(made.location).text
+    assert "Invite the person" in admin.get(made.location).text
     assert "within 24 hours" in admin.get(f"{made.location}/invite").text
     older = TEXT.search(admin.post(f"{made.location}/invite").text)
     answer = admin.post(f"{made.location}/invite")

@@ -373,7 +373,7 @@ def test_every_word_of_the_form_arrives(place: Place, ada: Visitor) -> None:
     assert (made.concurrency, made.per_server, made.timeout_seconds) == (3, 2, 9.5)
     assert (made.snapshot, made.retreat, made.target) == (True, False, "r002")
     page = words(ada.get(f"/rollouts/{number}").text)
-    assert f"behind; at head; group={label}; 2 that were named; of account {account.id};" in page
+    assert f"behind; at head; group={label}; 2 selected databases; of account {account.id};" in page
     assert "2 may fail, or 2.5 % of those begun; a query checks each; 1.5 s to wait" in page
     with place.fleet.app.test_request_context():
         again = rollout_form.rollout_values(ROOT, rollout_form.like(made))
