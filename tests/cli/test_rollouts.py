@@ -262,7 +262,7 @@ def test_nobody_waits_for_workers_that_are_not_there_without_being_told(
     lose_worker()
     with Working(fleet, pause=0.5):
         done = flask("rollouts", "create", "--project", "shop", "--watch")
-    assert "No worker is alive" in done.stderr
+    assert "No worker is running" in done.stderr
 
 
 def test_ctrl_c_leaves_it_running_and_says_so(fleet: Fleet) -> None:

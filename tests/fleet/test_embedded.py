@@ -57,7 +57,7 @@ def test_a_server_brings_its_workers_and_they_do_what_is_asked(quick: Site) -> N
     assert quick.alive() == []
     listed = quick.flask("workers", "list", "--check")
     assert listed.returncode == 3
-    assert "No worker is alive" in listed.stderr
+    assert "No worker is running" in listed.stderr
 
 
 def test_told_to_stop_each_finishes_its_database_and_hands_the_rest_back(slow: Site) -> None:

@@ -71,7 +71,7 @@ def test_a_list_is_searched_filtered_and_sorted_by_links(fleet: Fleet, operator:
     assert names(page) == ["hers"]
     assert f"owner {operator.actor.name} <" in page
     nothing = operator.get("/databases/?position=behind&label=tier%3Dtin").text
-    assert "None is like that" in nothing
+    assert "No database matches" in nothing
     assert 'href="/databases/?position=behind"' in nothing  # each filter is taken away by its link
     for wrong in ("order=size", "owner=x", "after=x", "position=nowhere", "project=x"):
         assert operator.get(f"/databases/?{wrong}").status_code == 422, wrong
@@ -107,7 +107,7 @@ def test_one_is_registered_by_its_url(fleet: Fleet, operator: Browser) -> None:
     )
     page = operator.get(made.location).text
     assert "Registered. A worker checks it." in page
-    for said in ("acme", "tier=gold", "region=eu", "&lt;i&gt;first", "Nobody has looked at it yet"):
+    for said in ("acme", "tier=gold", "region=eu", "&lt;i&gt;first", "Its status is not known yet"):
         assert said in page
     again = operator.post("/databases/new", **form, url=f"sqlite:///{fleet.folder}/acme.db")
     assert again.status_code == 409
@@ -217,7 +217,12 @@ def test_a_list_is_uploaded_and_its_passwords_are_never_shown(
 def test_a_page_tells_all_of_one(fleet: Fleet, operator: Browser) -> None:
     member = fleet.add("acme", notes="<script>alert(1)</script>")
     page = operator.get(f"/databases/{member.id}").text
-    for said in ("2 revisions to", "revision r002", "CREATE TABLE t2", "Nobody has compared"):
+    for said in (
+        "2 revisions to",
+        "revision r002",
+        "CREATE TABLE t2",
+        "Its schema has not been compared",
+    ):
         assert said in page
     assert "<script" not in page.replace('<script src="/assets/headway.js" defer></script>', "")
     drift.store_differences(member, [INDEX, COLUMN])
@@ -256,10 +261,10 @@ def test_what_is_not_known_is_not_said(fleet: Fleet, operator: Browser) -> None:
     member = fleet.register("never", "postgresql://u:p@127.0.0.1:1/never")
     page = operator.get(f"/databases/{member.id}").text
     assert "not known: it never answered" in page
-    assert "Nobody knows: it never answered." in page
+    assert "Unknown: it never answered." in page
     assert "revision r002" not in page
     overview = operator.get("/").text
-    assert "Not known where: " in overview
+    assert "Position unknown: " in overview
     assert "At no revision" not in overview
 
 
@@ -298,7 +303,7 @@ def test_it_is_upgraded_taken_back_and_its_copy_restored(fleet: Fleet, operator:
     fleet.drain()
     assert fleet.at(member) == "r003"
     page = operator.get(here).text
-    assert "Nothing: it is where its project is." in page
+    assert "None: it is at head." in page
     copy = re.search(r'target=([^"&]+snapshot)"', page)
     assert copy
     page = operator.get(f"{here}/downgrade?target=r002").text
@@ -311,7 +316,7 @@ def test_it_is_upgraded_taken_back_and_its_copy_restored(fleet: Fleet, operator:
     fleet.drain()
     assert fleet.at(member) == "r001"
     stamp = operator.get(f"{here}/stamp").text
-    assert "Not one statement" in stamp
+    assert "No statement of a revision" in stamp
     run = db.session.scalar(sa.select(Run.id).where(Run.database_id == member.id).limit(1))
     page = operator.get(f"{here}/runs/{run}").text
     assert "CREATE TABLE t2" in page
@@ -444,7 +449,7 @@ def test_labels_are_given_to_those_that_were_ticked(fleet: Fleet, operator: Brow
 def test_retired_and_dropped_are_gone_as_was_said(fleet: Fleet, admin: Browser) -> None:
     one, two = fleet.add("one"), fleet.add("two")
     page = admin.get(f"/databases/{one.id}/retire").text
-    assert "itself is left as it is" in page
+    assert "itself is not changed" in page
     admin.post(f"/databases/{one.id}/retire", version=one.version)
     page = admin.get(f"/databases/{one.id}").text
     assert "<h1>one, retired</h1>" in page

@@ -113,7 +113,7 @@ def test_a_wrong_token_is_told_and_slowed_down(fleet: Fleet) -> None:
     for _ in range(10):
         answer = browser.post("/sign-in", token="hw_abcdef_" + "x" * 43)
         assert answer.status_code == 401
-        assert "not known, has expired" in answer.text
+        assert "unknown, expired" in answer.text
     assert browser.post("/sign-in", token="no").status_code == 429
 
 

@@ -350,7 +350,7 @@ def test_a_viewer_sees_accounts_and_may_do_nothing_to_them(fleet: Fleet) -> None
     other = somebody("seen")
     page = viewer.get(f"/accounts/{other.id}").text
     assert "seen@example.org" in page
-    for word in ("/disable", "/invite", "<h2>Change", "hw_", "What it did"):
+    for word in ("/disable", "/invite", "<h2>Change", "hw_", "Recent actions"):
         assert word not in page
     for verb in ("disable", "invite", "remove-password", "delete"):
         answer = viewer.post(f"/accounts/{other.id}/{verb}", at="/tokens/")
@@ -393,7 +393,7 @@ def test_a_form_that_is_sent_again_makes_nothing_again(fleet: Fleet) -> None:
     )
     assert TEXT.search(first)
     assert not TEXT.search(again)
-    assert "was made already" in again
+    assert "was created and shown before" in again
     assert admin.get("/tokens/").text.count("<td>deploy</td>") == 1
     account = somebody("reloaded")
     path = f"/accounts/{account.id}/invite"
@@ -401,7 +401,7 @@ def test_a_form_that_is_sent_again_makes_nothing_again(fleet: Fleet) -> None:
     invited = TEXT.search(told[0])
     assert invited
     assert not TEXT.search(told[1])
-    assert "was made already" in told[1]
+    assert "was created and shown before" in told[1]
     assert Browser(fleet, None).post("/sign-in", token=invited[0]).status_code == 302
 
 
@@ -429,7 +429,7 @@ def test_the_trail_is_filtered_by_links_and_goes_on(fleet: Fleet) -> None:
     assert "token.signed_in" in mine
     assert "account.created" not in mine
     assert "done by account" in mine
-    assert "Nothing is like that" in operator.get("/audit/?action=nothing").text
+    assert "No entry matches" in operator.get("/audit/?action=nothing").text
     assert operator.get("/audit/?actor=x").status_code == 422
 
 
@@ -459,7 +459,7 @@ def test_the_service_tells_its_settings_and_no_secret(template_copy: URL, tmp_pa
     assert "HEADWAY_ENCRYPTION_KEYS" in page
     assert "1 set" in page
     assert not [secret for secret in ("hunter", KEY) if secret in page]
-    assert "No worker is alive" in page
+    assert "No worker is running" in page
 
 
 class Here:
