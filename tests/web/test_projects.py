@@ -145,7 +145,7 @@ def test_what_is_wrong_is_on_the_first_page(fleet: Fleet, viewer: Browser) -> No
     assert 'http-equiv="refresh"' in page
     part = viewer.get("/?part=live").text
     assert "<html" not in part
-    assert 'data-stage="1" data-says="1 rollout is under way."' in part
+    assert 'data-stage="1" data-says="1 active rollout."' in part
     assert all(f'id="live-{name}" data-part' in part for name in ("stand", "now", "failed"))
 
 
@@ -380,7 +380,7 @@ def test_a_revision_shows_its_text_its_sql_and_who_has_it(fleet: Fleet, viewer: 
     page = viewer.get(f"{at(fleet)}/revisions/r002").text
     words = " ".join(TAG.sub(" ", page).split())
     assert "r002 revision r002" in words
-    assert "Stands on r001 Then come r003" in words
+    assert "Parents r001 Next r003" in words
     assert "op.create_table(&#34;t2&#34;" in page
     assert "ALTER TABLE t1 ADD COLUMN extra INTEGER" in page
     assert "CREATE TABLE t2" in page
@@ -396,9 +396,9 @@ def test_how_many_databases_have_a_revision(fleet: Fleet, viewer: Browser) -> No
     fleet.add_many(2)
     fleet.add("high", "r003")
     words = " ".join(TAG.sub(" ", viewer.get(f"{at(fleet)}/revisions/r002").text).split())
-    assert "Stand here no database Have it 1 of 3 databases" in words
+    assert "Databases at it no database Databases with it 1 of 3 databases" in words
     words = " ".join(TAG.sub(" ", viewer.get(f"{at(fleet)}/revisions/r001").text).split())
-    assert "Stand here 2 databases Have it 3 of 3 databases" in words
+    assert "Databases at it 2 databases Databases with it 3 of 3 databases" in words
 
 
 def test_an_edited_script_is_seen_and_shown_beside_the_one_before(

@@ -177,7 +177,7 @@ def test_what_could_not_be_taken_back_is_tried_again(place: Place, ada: Visitor)
     assert "Taken back 1 of 2" in words(page)
     assert "Not taken back 1" in words(page)
     assert SENT.findall(page) == ["retry", "cancel", "undo"]
-    assert "1 that could not be taken back are tried again" in words(ada.get(f"{at}/retry").text)
+    assert "1 databases that could not be undone are tried again" in words(ada.get(f"{at}/retry").text)
     moved.downgrade("r002")
     press(ada, f"{at}/retry")
     place.fleet.drain()
