@@ -19,7 +19,7 @@ from app import create_app
 from app.extensions import db
 from app.settings import MIGRATIONS, RELEASE, Settings
 from headway import Project
-from headway.pytest_plugin import Template
+from headway.pytest_plugin import DatabaseTemplate
 from tests import servers
 from tests.migrator.scripts import write_project
 
@@ -213,18 +213,18 @@ def environment_for(url: URL, **more: str) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def template(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], Template]]:
+) -> Iterator[Callable[[str], DatabaseTemplate]]:
     """One catalog of each kind a session, made by the migrations when first asked for."""
     with ExitStack() as stack:
         folder = tmp_path_factory.mktemp("template")
 
         @cache
-        def make(backend: str) -> Template:
+        def make(backend: str) -> DatabaseTemplate:
             server = URL.create("sqlite")
             if backend != "sqlite":
                 server = request.getfixturevalue(f"{backend}_server")
             project = Project.load(MIGRATIONS)
-            made = Template(project, server, folder, history=True, release=RELEASE)
+            made = DatabaseTemplate(project, server, folder, history=True, release=RELEASE)
             stack.callback(made.drop)
             return made
 
@@ -232,7 +232,7 @@ def template(
 
 
 @pytest.fixture
-def migrated(template: Callable[[str], Template]) -> Iterator[Callable[[str], URL]]:
+def migrated(template: Callable[[str], DatabaseTemplate]) -> Iterator[Callable[[str], URL]]:
     """Makes catalogs at head of any kind: copies of the template."""
     with ExitStack() as stack:
         yield lambda backend: stack.enter_context(template(backend).copy())

@@ -28,7 +28,7 @@ HARMLESS = {
     *("keepalives_idle", "keepalives_interval", "read_timeout", "sslmode", "ssl_disabled"),
     *("target_session_attrs", "tcp_user_timeout", "timeout", "write_timeout"),
 }
-"""Options of URLs whose values people may see. Any other might be a secret."""
+"""URL options whose values may be displayed. Any other might be a secret."""
 
 VISIBLE = {
     "postgresql": {"host": "host", "port": "port", "user": "username", "password": "password"}
@@ -36,12 +36,12 @@ VISIBLE = {
     "mysql": {"host": "host", "port": "port", "user": "username", "username": "username"}
     | {"password": "password", "passwd": "password", "db": "database", "database": "database"},
 }
-"""Options that say what a URL says itself, and which part of it."""
+"""Options that duplicate a part of the URL, by that part."""
 LEADING = {
     "postgresql": {"conninfo", "dsn", "hostaddr", "service", "servicefile"},
     "mysql": set[str](),
 }
-"""Options that lead to another place than the URL says."""
+"""Options that redirect to another server or database than the URL names."""
 
 HOST = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?::([0-9]{1,5}))?")
 ONE_SET = re.compile(r"\s*set\s+(?!statement\b)[^;]*;?\s*", re.IGNORECASE)
@@ -82,8 +82,9 @@ def parse(url: str | URL | Path) -> URL:
         )
     if parsed.drivername == backend or _is_async(parsed):
         if parsed.drivername.endswith("+asyncpg"):
-            parsed = parsed.set(query=_of_psycopg(parsed.query))
-        parsed = parsed.set(drivername=SYNC[known])
+            parsed = parsed.set(query=_psycopg_options(parsed.query))
+        if parsed.drivername != SYNC[known]:
+            parsed = parsed.set(drivername=SYNC[known])
     parsed = _by_path(parsed) if known == "sqlite" else _plain(parsed, known)
     if parsed.port is not None and not 0 < parsed.port <= LARGEST_PORT:
         raise AddressInvalid(f"A port is a number from 1 to {LARGEST_PORT}.")
@@ -95,7 +96,7 @@ def _kind(url: URL) -> str:
     return "mysql" if backend == "mariadb" else backend
 
 
-def _of_psycopg(query: Mapping[str, Any]) -> dict[str, Any]:
+def _psycopg_options(query: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a URL for asyncpg as psycopg calls them, without its caches'."""
     names = {"ssl": "sslmode", "timeout": "connect_timeout"}
     kept = {name: value for name, value in query.items() if name not in ASYNCPGS_OWN}
@@ -110,11 +111,11 @@ def _is_async(url: URL) -> bool:
 
 
 def _plain(url: URL, kind: str) -> URL:
-    """A server's, with nothing said twice and nothing that leads elsewhere."""
+    """A server's URL, normalized: no option duplicates or contradicts a part of it."""
     if leading := sorted(set(url.query) & LEADING[kind]):
         raise AddressInvalid(
-            f"The option {leading[0]} leads to another place than the URL says. Write the host, "
-            "port, user and database in the URL itself."
+            f"The option {leading[0]} names another server or database than the URL. Write the "
+            "host, port, user and database in the URL itself."
         )
     url = _with_host(url)
     for option, part in VISIBLE[kind].items():
@@ -125,15 +126,15 @@ def _plain(url: URL, kind: str) -> URL:
     elif not _only_sets(url.query.get("init_command", "")):
         raise AddressInvalid(
             "The option init_command may hold one SET statement and nothing else: any other could "
-            "lead to another database than the URL says."
+            "select another database than the URL names."
         )
     return url
 
 
 def _with_host(url: URL) -> URL:
-    """With the host that an option names; a folder of sockets, or a list, stays an option."""
-    said = url.query.get("host")
-    found = HOST.fullmatch(said) if isinstance(said, str) and not url.host else None
+    """The URL with the host that an option names; a socket folder or a list stays an option."""
+    host = url.query.get("host")
+    found = HOST.fullmatch(host) if isinstance(host, str) and not url.host else None
     if not found or (found[2] and (url.port or "port" in url.query)):
         return url
     port = int(found[2]) if found[2] else url.port
@@ -141,20 +142,20 @@ def _with_host(url: URL) -> URL:
 
 
 def _moved(url: URL, option: str, part: str) -> URL:
-    """With what an option says in its own part of the URL."""
-    said = url.query[option]
-    if getattr(url, part) not in (None, "") or (part == "database" and not isinstance(said, str)):
+    """The URL with an option moved to the part of the URL that it belongs to."""
+    given = url.query[option]
+    if getattr(url, part) not in (None, "") or (part == "database" and not isinstance(given, str)):
         raise AddressInvalid(
-            f"The option {option} says again what the URL says itself, and the driver would "
-            f"believe the option. Say it once: {option} in the URL itself."
+            f"The option {option} repeats a part of the URL, and the driver would prefer the "
+            f"option. Give it once: {option} in the URL itself."
         )
-    if not isinstance(said, str) or option == "host":
+    if not isinstance(given, str) or option == "host":
         return url  # several hosts of one cluster, which libpq tries one after the other
     if option == "port" and "host" in url.query:
         return url  # theirs
-    if option == "port" and not said.isdecimal():
+    if option == "port" and not given.isdecimal():
         raise AddressInvalid(f"A port is a number from 1 to {LARGEST_PORT}.")
-    value = int(said) if option == "port" else said
+    value = int(given) if option == "port" else given
     return url.difference_update_query([option]).set(**{part: value})  # type: ignore[arg-type]
 
 
@@ -188,18 +189,21 @@ def file_of(url: URL) -> Path | None:
 
 
 def real_file_of(url: URL) -> Path | None:
-    """The same with all links followed, as SQLite does; there need not be a file yet."""
+    """The path of a SQLite database with all links resolved; the file need not exist."""
     path = file_of(url)
     return path and Path(os.path.realpath(path))
 
 
 def _says_uri(url: URL) -> bool:
-    said = str(url.query.get("uri", "")).strip().lower()
-    return said in ("true", "yes", "on", "y", "t", "1")
+    text = str(url.query.get("uri", "")).strip().lower()
+    return text in ("true", "yes", "on", "y", "t", "1")
 
 
 def _by_path(url: URL) -> URL:
-    """With the path in the place of a `file:` URI; what else that asks for is not known to us."""
+    """The URL with a plain path instead of a `file:` URI.
+
+    Raises AddressInvalid for unknown parameters.
+    """
     is_file = str(url.database or "").startswith("file:")
     if not is_file and not _says_uri(url):
         return url
@@ -248,8 +252,8 @@ def _uri(url: URL) -> tuple[str, dict[str, object]]:
 
 def place_of(url: URL) -> tuple[str, int]:
     """A server's host and port, in one spelling."""
-    said = url.host or url.query.get("host") or "localhost"
-    host = (said if isinstance(said, str) else ",".join(said)).lower().rstrip(".")
+    text = url.host or url.query.get("host") or "localhost"
+    host = (text if isinstance(text, str) else ",".join(text)).lower().rstrip(".")
     if host in ("127.0.0.1", "::1"):
         host = "localhost"
     return host, url.port or PORTS.get(_kind(url), 0)
@@ -264,7 +268,7 @@ def is_same(one: URL, other: URL) -> bool:
     return (place_of(one), one.database) == (place_of(other), other.database)
 
 
-def shown(url: URL) -> str:
+def display_url(url: URL) -> str:
     """The URL for people: its password, and any option that might be one, as `***`."""
     options = {name: _shown(url, name) for name in url.query}
     return url.set(query=options).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
@@ -281,8 +285,8 @@ def _shown(url: URL, name: str) -> str | tuple[str, ...]:
         return "***"
     path = ",".join(name if PLAIN.fullmatch(name) else _quoted(name) for name in session.path)
     escaped = re.sub(r"([\s\\])", r"\\\1", path)
-    said = [f"-csearch_path={escaped}"] if path else []
-    return " ".join(said + [f"-c{setting}=***" for setting in session.settings]) or "***"
+    text = [f"-csearch_path={escaped}"] if path else []
+    return " ".join(text + [f"-c{setting}=***" for setting in session.settings]) or "***"
 
 
 def _quoted(name: str) -> str:

@@ -105,16 +105,16 @@ def test_locks_brakes_and_reading_only(project: Project, url: URL) -> None:
             project.at(url, lock_wait=0.0).stamp("a")
         assert ask(raw, "SELECT 1") == [(1,)]
     with Address.of(url).open() as raw:
-        dialect_of(url).only_read(raw)
+        dialect_of(url).set_read_only(raw)
         with pytest.raises(Exception, match=r"(?i)read.?only"):
             raw.cursor().execute("INSERT INTO person (id) VALUES (1)")
         raw.rollback()
     if url.get_backend_name() == "postgresql":
         with Address.of(url).open() as raw:
-            dialect_of(url).brake(raw, lock_seconds=1, statement_seconds=0.2)
+            dialect_of(url).set_timeouts(raw, lock_seconds=1, statement_seconds=0.2)
             with pytest.raises(Exception, match="statement timeout") as ended:
                 ask(raw, "SELECT pg_sleep(5)")
-            assert dialect_of(url).is_brake(ended.value)
+            assert dialect_of(url).is_timeout(ended.value)
             assert dialect_of(url).refusal(ended.value) is errors.DatabaseInUse
 
 

@@ -14,7 +14,7 @@ from headway.connections.address import Address
 from headway.dialects import dialect_of
 from headway.dialects.driver import ask
 from headway.dialects.search_path import schema_of, session_of
-from headway.dialects.urls import file_of, is_same, parse, shown
+from headway.dialects.urls import display_url, file_of, is_same, parse
 from headway.errors import AddressInvalid, StillNeeded
 from headway.project import Project
 from headway.types import Position
@@ -137,7 +137,7 @@ def test_options_are_read_as_the_server_reads_them(postgresql_url: URL, options:
         seen = tuple(ask(raw, "SELECT current_schemas(false)")[0][0])
     assert seen == (SPELLINGS[options] or ("public",))
     if schema := schema_of(url):
-        again = parse(shown(url).replace("***", "1"))
+        again = parse(display_url(url).replace("***", "1"))
         assert schema_of(again) == schema
 
 
@@ -162,7 +162,7 @@ def test_options_that_are_not_understood_are_refused(options: str) -> None:
     url = URL.create("postgresql", host="h", database="d", query={"options": options})
     with pytest.raises(AddressInvalid):
         parse(url)
-    assert shown(url.set(drivername="postgresql+psycopg")).endswith("options=***")
+    assert display_url(url.set(drivername="postgresql+psycopg")).endswith("options=***")
 
 
 def test_the_users_own_schema_is_no_tenants() -> None:
@@ -222,7 +222,7 @@ def test_a_tenants_database_is_neither_made_nor_dropped(
             refused()
     assert not dialect.exists(fresh)
     with Address.of(tenant).open() as raw:
-        assert dialect.neighbours(raw) == ("b",)
+        assert dialect.other_schemas(raw) == ("b",)
 
 
 def test_only_what_was_made_for_a_while_is_discarded(

@@ -13,7 +13,8 @@ from sqlalchemy.engine import URL
 from app import create_app
 from app.errors import InputInvalid, PasswordRefused, RoleInsufficient, TokenRefused
 from app.extensions import db, limiter
-from app.fleet.accounts import crud, invitations, passwords, sessions, tokens
+from app.fleet import accounts
+from app.fleet.accounts import invitations, passwords, sessions, tokens
 from app.fleet.core import audit
 from app.models import Account, Boot, Role, Token
 from tests.conftest import KEY, settings_for
@@ -35,7 +36,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def somebody(name: str, role: Role = Role.VIEWER, password: str | None = RIGHT) -> Account:
-    made, _ = crud.create_account(
+    made, _ = accounts.create_account(
         ROOT, {"name": name, "email": f"{name}@example.org", "role": role}
     )
     if password:
@@ -84,7 +85,7 @@ def test_who_is_refused_is_told_the_same_whatever_is_wrong(
         somebody("bob")
         somebody("without", password=None)
         out = somebody("out")
-        crud.change_account(ROOT, out.id, {"disabled": True}, version=None)
+        accounts.change_account(ROOT, out.id, {"disabled": True}, version=None)
     answer = Browser(fleet, None).post("/sign-in", email=email, password=password)
     assert answer.status_code == 401
     assert "The e-mail address or the password is wrong" in answer.text
@@ -141,7 +142,7 @@ def test_a_hash_of_yesterday_is_renewed_when_it_is_used(
     assert "m=64," in (before or "")
     assert "m=65536,t=3,p=4" in (hash_of(old) or ""), "as RFC 9106 recommends"
     db.session.expire_all()
-    assert crud.get_account(ROOT, old.id).version == version, "nobody sees a difference"
+    assert accounts.get_account(ROOT, old.id).version == version, "nobody sees a difference"
     enter("old@example.org")
 
 
@@ -195,7 +196,7 @@ def test_nobody_sets_the_password_of_others_but_an_admin(fleet: Fleet) -> None:
             use_case(operator, ada.id)
     with pytest.raises(RoleInsufficient):
         passwords.set_password(operator, ada.id, RIGHT)
-    programs, _ = crud.create_account(ROOT, {"name": "program"})
+    programs, _ = accounts.create_account(ROOT, {"name": "program"})
     with pytest.raises(InputInvalid, match="no e-mail address"):
         passwords.set_password(ROOT, programs.id, RIGHT)
 
@@ -288,10 +289,10 @@ def test_nobody_becomes_an_equal_by_their_address(fleet: Fleet) -> None:
     equal, below = somebody("equal", Role.OPERATOR), somebody("below")
     mallory, actor = person(Role.OPERATOR, "mallory")
     with pytest.raises(RoleInsufficient):
-        crud.change_account(actor, equal.id, {"email": "mallory@example.org"}, version=None)
-    crud.change_account(actor, below.id, {"email": "below2@example.org"}, version=None)
-    crud.change_account(actor, mallory.id, {"email": "mallory@example.org"}, version=None)
-    crud.change_account(ROOT, equal.id, {"email": "equal2@example.org"}, version=None)
+        accounts.change_account(actor, equal.id, {"email": "mallory@example.org"}, version=None)
+    accounts.change_account(actor, below.id, {"email": "below2@example.org"}, version=None)
+    accounts.change_account(actor, mallory.id, {"email": "mallory@example.org"}, version=None)
+    accounts.change_account(ROOT, equal.id, {"email": "equal2@example.org"}, version=None)
 
 
 def test_an_admin_stays(fleet: Fleet) -> None:
@@ -435,7 +436,7 @@ def test_the_trail_is_filtered_by_links_and_goes_on(fleet: Fleet) -> None:
 
 def test_a_change_is_told_from_what_to_what(fleet: Fleet) -> None:
     ada = somebody("promoted", password=None)
-    crud.change_account(ROOT, ada.id, {"role": Role.OPERATOR}, version=None)
+    accounts.change_account(ROOT, ada.id, {"role": Role.OPERATOR}, version=None)
     page = Browser(fleet, Role.ADMIN, "reader").get(f"/audit/?type=account&id={ada.id}").text
     assert "role: viewer → operator" in page
 
@@ -493,8 +494,8 @@ def test_nobody_is_invited_who_can_sign_in_otherwise(template_copy: URL) -> None
     with app.app_context():
         db.session.execute(sa.delete(Token))
         db.session.commit()
-        (admin,), _ = crud.list_accounts(ROOT, limit=2)
-        crud.change_account(ROOT, admin.id, {"email": "a@example.org"}, version=None)
+        (admin,), _ = accounts.list_accounts(ROOT, limit=2)
+        accounts.change_account(ROOT, admin.id, {"email": "a@example.org"}, version=None)
         passwords.set_password(ROOT, admin.id, RIGHT)
         assert invitations.invite_first_admin() is None
         passwords.remove_password(ROOT, admin.id)
@@ -527,7 +528,7 @@ def test_a_mistake_of_ours_is_a_page_with_a_number(
         raise RuntimeError("boom")
 
     browser = Browser(fleet, Role.VIEWER, "unlucky")
-    monkeypatch.setattr(crud, "list_accounts", broken)
+    monkeypatch.setattr(accounts, "list_accounts", broken)
     answer = browser.get("/accounts/")
     assert answer.status_code == 500
     assert "boom" not in answer.text

@@ -21,7 +21,7 @@ from app.http import event_stream
 from app.models import Database, Kind, Role, Rollout, Run, Stage, State
 from app.web import rollout_charts, rollout_form
 from headway import Project as Scripts
-from headway.pytest_plugin import Template
+from headway.pytest_plugin import DatabaseTemplate
 from tests.fleet.conftest import person
 from tests.fleet.fleets import ROOT, Fleet, broken, fleet_on, fresh, mended
 from tests.web.walking import FORGERY, Visitor
@@ -65,7 +65,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(
-    template: Callable[[str], Template], tmp_path_factory: pytest.TempPathFactory
+    template: Callable[[str], DatabaseTemplate], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("fleet")
     with template("sqlite").copy() as url, fleet_on(url, folder) as fleet:
@@ -177,7 +177,9 @@ def test_what_could_not_be_taken_back_is_tried_again(place: Place, ada: Visitor)
     assert "Taken back 1 of 2" in words(page)
     assert "Not taken back 1" in words(page)
     assert SENT.findall(page) == ["retry", "cancel", "undo"]
-    assert "1 databases that could not be undone are tried again" in words(ada.get(f"{at}/retry").text)
+    assert "1 databases that could not be undone are tried again" in words(
+        ada.get(f"{at}/retry").text
+    )
     moved.downgrade("r002")
     press(ada, f"{at}/retry")
     place.fleet.drain()

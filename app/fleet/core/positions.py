@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from app.extensions import db
 from app.fleet.core.transactions import CatalogSession
 from app.models import Database, PositionCount, Rollout, Stage
-from headway.types import Look, Position
+from headway.types import Position, Status
 
 Place = tuple[int, str, str]
 """Project, position, current."""
@@ -148,7 +148,7 @@ def place(
         shift(session, left=[before], entered=[after])
 
 
-def found_at(seen: Look, why: str | None = None, *, at: datetime | None = None) -> dict[str, Any]:
+def found_at(seen: Status, why: str | None = None, *, at: datetime | None = None) -> dict[str, Any]:
     """A status, read at a time or now, as values of the columns of a database.
 
     `why` replaces the reason of a torn database.

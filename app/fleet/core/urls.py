@@ -20,7 +20,7 @@ from app.models import Database
 from app.settings import DRIVERS
 from headway.dialects import dialect_of, driver
 from headway.dialects.search_path import schema_of
-from headway.dialects.urls import is_same, place_of, real_file_of, shown
+from headway.dialects.urls import display_url, is_same, place_of, real_file_of
 from headway.errors import AddressInvalid, DatabaseUnreachable, DriverMissing
 
 LONGEST = 1024
@@ -120,7 +120,7 @@ def described(url: URL) -> Described:
     """What may be said of a URL."""
     dialect = dialect_of(url).name
     host, port = place_of(url)
-    address = shown(url)
+    address = display_url(url)
     if len(address) > LONGEST:
         raise AddressInvalid(f"This URL is longer than the {LONGEST} characters that are kept.")
     return Described(

@@ -27,7 +27,7 @@ def compare_and_store(database: Database, member: RemoteDatabase) -> int:
     are run on an empty database of the same kind.
     """
     drift = member.check()
-    return store_differences(database, list(zip(drift.differences, drift.mends, strict=True)))
+    return store_differences(database, list(zip(drift.differences, drift.fixes, strict=True)))
 
 
 @repeated

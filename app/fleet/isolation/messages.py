@@ -10,7 +10,7 @@ from sqlalchemy import URL
 
 from app.fleet.isolation.pool import TimedOut
 from headway.errors import HeadwayError
-from headway.types import Look
+from headway.types import Status
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class ProbeResult:
 
     at: datetime
     """When the probe began; the result of a run that ended later is newer."""
-    look: Look
+    look: Status
     size: int | None = None
 
 

@@ -28,7 +28,7 @@ from headway.execution.run import OnStep
 from headway.plan.plans import Direction
 from headway.plan.register import Record, Sql
 from headway.schema.drift import Drift
-from headway.types import Look, Outcome
+from headway.types import Outcome, Status
 
 CREATE_SECONDS = 300
 """How long the creation of a database may take."""
@@ -141,7 +141,7 @@ class RemoteDatabase:
         """The address of the database."""
         return Address(self.target.url)
 
-    def status(self) -> Look:
+    def status(self) -> Status:
         """The status of the database. Takes no lock and writes nothing."""
         return parent.call("do", self.target, "status", concurrent=True)  # type: ignore[no-any-return]
 
@@ -194,7 +194,7 @@ class RemoteDatabase:
         """The revisions that a migration would run, and its outcome on a copy."""
         return parent.call("rehearse", self.target, target, direction)  # type: ignore[no-any-return]
 
-    def create(self, target: str) -> Look:
+    def create(self, target: str) -> Status:
         """Create the database at a target, and return its status."""
         return parent.call("create", self.target, target, timeout=CREATE_SECONDS)  # type: ignore[no-any-return]
 

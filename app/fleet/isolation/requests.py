@@ -34,7 +34,7 @@ from headway.plan import register
 from headway.plan.graph import SQL_OPTIONS
 from headway.project import Extended, Project
 from headway.scripts.environment import Environment
-from headway.types import Look, Position
+from headway.types import Position, Status
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Requests:
         plan = member.plan(to, direction)
         return tuple(step.revision for step in plan.steps), member.rehearse(plan)
 
-    def create(self, target: Target, to: str) -> Look:
+    def create(self, target: Target, to: str) -> Status:
         """Create the database at a revision, and return its status."""
         member = _database(target)
         member.create(to)
@@ -110,7 +110,7 @@ class Requests:
         """The first row of a query that only reads; None if there is none."""
         address = _database(target).address
         with address.open() as raw:
-            address.dialect.only_read(raw)
+            address.dialect.set_read_only(raw)
             with address.connected(raw) as connection:
                 try:
                     row = connection.exec_driver_sql(query).first()
@@ -173,8 +173,10 @@ class Requests:
 def _sql_options(environment: Environment) -> dict[str, str | bool]:
     """The options that affect the SQL around the revisions, with the schema that a run uses."""
     name = "version_table_schema"
-    schema = environment.untold.get(name)
-    options = environment.untold | {name: environment.schemas.get(schema, schema)}
+    schema = environment.options_without_callbacks.get(name)
+    options = environment.options_without_callbacks | {
+        name: environment.schemas.get(schema, schema)
+    }
     return {
         name: options[name] for name in SQL_OPTIONS if isinstance(options.get(name), str | bool)
     }
@@ -187,7 +189,7 @@ def probe_database(project: Project, url: URL, x: dict[str, str]) -> ProbeResult
     path = database.address.path
     if path is not None and not path.exists():
         why = f"There is no file {path}."
-        return ProbeResult(at=began, look=Look(position=Position.UNREACHABLE, reason=why))
+        return ProbeResult(at=began, look=Status(position=Position.UNREACHABLE, reason=why))
     return ProbeResult(at=began, look=database.status(), size=size_of(url) if path else None)
 
 
@@ -196,7 +198,7 @@ def _sendable_answer(key: int, answer: ProbeResult | TimedOut | Exception) -> An
         return answer
     log.error("database %s cannot be looked at", key, exc_info=answer)
     why = f"It cannot be looked at: {type(answer).__name__}."
-    return ProbeResult(at=datetime.now(UTC), look=Look(position=Position.UNREACHABLE, reason=why))
+    return ProbeResult(at=datetime.now(UTC), look=Status(position=Position.UNREACHABLE, reason=why))
 
 
 class _Projects:

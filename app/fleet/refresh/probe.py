@@ -17,9 +17,9 @@ from app.fleet.isolation.pool import SECONDS, Call, Pool, TimedOut
 from app.fleet.isolation.remote import RemoteProject
 from app.models import BEGUN, Database, Run
 from headway.connections.sizes import sizes
-from headway.dialects.driver import shown
+from headway.dialects.urls import display_url
 from headway.errors import HeadwayError
-from headway.types import Look, Position
+from headway.types import Position, Status
 
 PAGE = 2000
 BATCH = 500
@@ -139,15 +139,15 @@ def _result_of(answer: Answer, request: ProbeRequest) -> ProbeResult:
     return ProbeResult(at=now, look=_without_secrets(_unreachable(str(answer)), request))
 
 
-def _unreachable(why: str) -> Look:
-    return Look(position=Position.UNREACHABLE, reason=why)
+def _unreachable(why: str) -> Status:
+    return Status(position=Position.UNREACHABLE, reason=why)
 
 
-def _without_secrets(look: Look, request: ProbeRequest) -> Look:
+def _without_secrets(look: Status, request: ProbeRequest) -> Status:
     """The status with the URL in its reason replaced by the address, which has no password."""
     if not look.reason or request.url is None:
         return look
-    reason = look.reason.replace(shown(request.url), request.address)
+    reason = look.reason.replace(display_url(request.url), request.address)
     if request.url.password:
         reason = reason.replace(str(request.url.password), "***")
     return replace(look, reason=reason)

@@ -86,7 +86,7 @@ def _place(url: str) -> str:
 
 OWN_FILE = ("secret_key", "encryption_keys")
 SHOW: Mapping[str, Any] = {
-    "database_url": driver.shown,
+    "database_url": driver.display_url,
     "broker_url": _broker,
     "secret_key": _secret,
     "encryption_keys": _secret,

@@ -20,7 +20,7 @@ from app.fleet.workers import registry
 from app.models import Kind, Rollout, Run, Stage, State
 from headway.errors import HeadwayError, ProcessEnded
 from headway.errors import Kind as ErrorKind
-from headway.types import Look, Position
+from headway.types import Position, Status
 
 AT_ONCE = 50
 ATTEMPTS = 5
@@ -76,13 +76,13 @@ def _examine(run_id: int) -> None:
         _write(task, verdict, seen)
 
 
-def _status_once_unlocked(member: RemoteDatabase) -> Look:
+def _status_once_unlocked(member: RemoteDatabase) -> Status:
     """Its status once it is not locked any more: a server may continue after its client ended."""
     member.wait_for_lock(LOCK_SECONDS)
     return member.status()
 
 
-def _resolution(task: Task, seen: Look) -> dict[str, Any]:
+def _resolution(task: Task, seen: Status) -> dict[str, Any]:
     """The new values of the run; {} if it stays lost for now."""
     run, now = task.run, datetime.now(UTC)
     if seen.position is Position.UNREACHABLE:
@@ -145,7 +145,7 @@ def _unchecked(task: Task) -> bool:
 
 
 @repeated
-def _write(task: Task, values: dict[str, Any], seen: Look | None) -> None:
+def _write(task: Task, values: dict[str, Any], seen: Status | None) -> None:
     log = (task.run.log or "") + "\n".join(task.lines) + "\n"
     with writing() as session:
         done = session.execute(
