@@ -105,7 +105,7 @@ def handle_validation_error(error: HTTPError) -> Response:
     summary = "; ".join(f"{one['pointer'][1:]}: {one['detail']}" for one in errors[:3])
     return problem(
         error.status_code,
-        title="The request says something that cannot be used",
+        title="A value in the request is invalid",
         type="/problems/input-invalid",
         detail=summary or error.message or "",
         errors=errors,
@@ -116,7 +116,7 @@ def handle_database_error(error: DBAPIError) -> Response:
     """A driver error of the catalog as a problem: busy (409), unreachable (503) or a bug (500)."""
     if is_contended(error):
         return handle_headway_error(
-            CatalogBusy("Others use the same at once. Try again in a moment.")
+            CatalogBusy("Another request uses the same data. Try again in a moment.")
         )
     if error.connection_invalidated or dialect_of(db.engine).refusal(error):
         log.error("the catalog cannot be used: %s", error.orig)

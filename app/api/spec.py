@@ -243,9 +243,9 @@ PROBLEM = {
     "examples": [
         {
             "type": "/problems/token-refused",
-            "title": "A token that is valid is needed",
+            "title": "A valid token is needed",
             "status": 401,
-            "detail": "A token that is valid is needed",
+            "detail": "A valid token is needed",
             "instance": "urn:request:5c2a7e0f9d1b4e36",
         }
     ],

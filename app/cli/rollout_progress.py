@@ -1,4 +1,4 @@
-"""A rollout watched: bars on a terminal, plain lines elsewhere, JSON lines for programs."""
+"""Watch a rollout: bars on a terminal, plain lines elsewhere, JSON lines for programs."""
 
 import json
 import time
@@ -25,22 +25,22 @@ from headway.cli.output import Exit
 
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0
-"""How long the catalog may be away: the rollout goes on without us."""
+"""How long the catalog may be unreachable before watching ends; the rollout continues."""
 QUIET_SECONDS = 10.0
-"""Elsewhere than on a terminal, a line says so often how far it is."""
+"""Without a terminal: the pause between two lines if nothing changes."""
 INTERRUPTED = 130
-"""What a shell says of a program that was ended by Ctrl-C."""
+"""The exit code of a program that Ctrl-C ended."""
 STATES = ("running", "failed", "lost", "cancelled")
 
 
 class Screen(Protocol):
-    """Where it is shown."""
+    """A way to show progress."""
 
     def show(self, progress: fleet.RolloutProgress) -> None:
-        """Show how far it is now."""
+        """Show the present progress."""
 
     def warn(self, words: str) -> None:
-        """Say something once."""
+        """Show a warning."""
 
     def __enter__(self) -> Self: ...
 
@@ -50,7 +50,7 @@ class Screen(Protocol):
 
 
 def watch(actor: Actor, rollout_id: int, *, as_json: bool = False) -> Exit:
-    """Show how far a rollout is until nothing more happens by itself; what to tell the shell."""
+    """Show the progress of a rollout until nothing more happens. Returns the exit code."""
     with _screen(rollout_id, as_json=as_json) as screen, _leaving(rollout_id):
         progress = _watched(actor, rollout_id, screen)
     if not as_json:
@@ -59,7 +59,7 @@ def watch(actor: Actor, rollout_id: int, *, as_json: bool = False) -> Exit:
 
 
 def exit_code_of(progress: fleet.RolloutProgress) -> Exit:
-    """What a rollout that has settled means to the shell."""
+    """The exit code for a rollout that has ended, halted or is paused."""
     failed = sum(wave.failed for wave in progress.waves)
     if progress.stage == Stage.SUCCEEDED:
         return Exit.PARTLY if failed else Exit.OK
@@ -69,10 +69,10 @@ def exit_code_of(progress: fleet.RolloutProgress) -> Exit:
 
 
 def line(progress: fleet.RolloutProgress) -> str:
-    """How far it is, in a line."""
+    """The progress in one line."""
     parts = [progress.stage]
     if progress.undo:
-        parts.append(f"{progress.undo.succeeded:,} of {progress.undo.size:,} taken back")
+        parts.append(f"{progress.undo.succeeded:,} of {progress.undo.size:,} undone")
     elif progress.waves:
         parts.append(f"wave {progress.wave} of {len(progress.waves)}")
         parts.append(f"{progress.done:,} of {progress.total:,} done")
@@ -100,7 +100,7 @@ def duration(seconds: float) -> str:
 
 
 def json_of(value: Any) -> Any:
-    """Progress as JSON can hold it, the same as the API's. Waves are counted from 1."""
+    """Dataclasses as JSON values, as the API shows them. Waves are counted from 1."""
     if isinstance(value, Approval):
         names = ("account_id", "account_name", "at")
         return {"wave": value.wave + 1} | {name: json_of(getattr(value, name)) for name in names}
@@ -130,20 +130,20 @@ def _watched(actor: Actor, rollout_id: int, screen: Screen) -> fleet.RolloutProg
         if seen.settled:
             return seen.progress
         if no_worker:
-            screen.warn("No worker is alive, so nothing goes on: `flask workers run` starts some.")
+            screen.warn("No worker is running. Start one with `flask workers run`.")
             warned = True
         time.sleep(POLL_SECONDS)
 
 
 @contextmanager
 def _leaving(rollout_id: int) -> Iterator[None]:
-    """Ctrl-C ends the watching, and nothing else."""
+    """Ctrl-C ends only the watching."""
     try:
         yield
     except KeyboardInterrupt as error:
         click.echo(
-            f"Rollout {rollout_id} goes on. `flask rollouts watch {rollout_id}` shows it again, "
-            f"`flask rollouts pause {rollout_id}` holds it.",
+            f"Rollout {rollout_id} continues. `flask rollouts watch {rollout_id}` shows it again, "
+            f"`flask rollouts pause {rollout_id}` pauses it.",
             err=True,
         )
         raise SystemExit(INTERRUPTED) from error
@@ -151,7 +151,9 @@ def _leaving(rollout_id: int) -> Iterator[None]:
 
 def _end(rollout_id: int, progress: fleet.RolloutProgress) -> str:
     if progress.stage == Stage.PENDING and not progress.rehearsal:
-        return f"Rollout {rollout_id} has not started: `flask rollouts start {rollout_id}`."
+        return (
+            f"Rollout {rollout_id} has not started. `flask rollouts start {rollout_id}` starts it."
+        )
     parts = [f"Rollout {rollout_id}: {line(progress)}."]
     first = (
         progress.rehearsal.first_error
@@ -164,13 +166,13 @@ def _end(rollout_id: int, progress: fleet.RolloutProgress) -> str:
         parts.append(f"First {first.database}: {first.error}")
     if progress.rehearsal and progress.rehearsal.seconds_ahead is not None:
         ahead = max(1.0, progress.rehearsal.seconds_ahead)
-        parts.append(f"At this pace the rollout takes about {duration(ahead)}.")
+        parts.append(f"At this speed the rollout takes about {duration(ahead)}.")
     if progress.stage == Stage.HALTED:
         ended = all(wave.pending + wave.running + wave.lost == 0 for wave in progress.waves)
         verb = "retry" if ended and progress.undo and progress.undo.failed else "resume"
-        parts.append(f"When it is mended: `flask rollouts {verb} {rollout_id}`.")
+        parts.append(f"When the cause is fixed: `flask rollouts {verb} {rollout_id}`.")
     if progress.stage == Stage.PAUSED:
-        parts.append(f"`flask rollouts resume {rollout_id}` goes on.")
+        parts.append(f"`flask rollouts resume {rollout_id}` continues it.")
     return "\n".join(parts)
 
 
@@ -193,7 +195,7 @@ def _screen(rollout_id: int, *, as_json: bool) -> Screen:
 
 
 class JsonLines:
-    """A line of JSON for each change, with the rollout's id: a script may want to resume it."""
+    """A line of JSON for each change, with the id of the rollout."""
 
     def __init__(self, rollout_id: int) -> None:
         self.rollout_id = rollout_id
@@ -216,7 +218,7 @@ class JsonLines:
 
 
 class Lines(JsonLines):
-    """A line when something happens that a person wants to know, and now and then."""
+    """A line for each important change, and at least every QUIET_SECONDS."""
 
     def __init__(self, rollout_id: int) -> None:
         super().__init__(rollout_id)
@@ -233,7 +235,7 @@ class Lines(JsonLines):
 
 
 class Bars:
-    """A bar for each wave, and a line below."""
+    """A bar for each wave, and a line of text."""
 
     def __init__(self, console: Console) -> None:
         self.bars = Progress(
@@ -251,7 +253,7 @@ class Bars:
         for wave in progress.waves:
             self._bar(f"wave {wave.number}", wave)
         if progress.undo:
-            self._bar("taken back", progress.undo)
+            self._bar("undone", progress.undo)
         if progress.rehearsal and not progress.waves:
             size, done = progress.rehearsal.total, progress.rehearsal.done
             self._draw("rehearsal", size, done, f"{progress.rehearsal.failed} failed")

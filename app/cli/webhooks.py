@@ -27,37 +27,37 @@ DELIVERY_COLUMNS = (
 )
 SHORT = ("id", "event", "state", "attempts", "status", "error")
 
-webhooks = CommandGroup("webhooks", help="Addresses that are told what happened.")
+webhooks = CommandGroup("webhooks", help="Manage webhooks: addresses that receive events.")
 
 
 @webhooks.command()
 @click.argument("name")
-@click.option("--url", help="Where to. Others may see it in the list of processes: --url-file.")
+@click.option("--url", help="Other users of the machine may see it; better use --url-file.")
 @click.option(
     "--url-file",
     type=click.File(encoding="utf-8"),
-    help="A file that holds the URL; - for what is typed or piped in.",
+    help="A file with the URL; - for standard input.",
 )
 @click.option(
     "--event",
     "events",
     multiple=True,
     type=click.Choice([event.value for event in fleet.EventType]),
-    help="What it is told; may be given again. All if none is.",
+    help="An event to send; may be repeated.  [default: all]",
 )
 @as_json
 def create(
     name: str, url: str | None, url_file: Any, events: tuple[str, ...], as_json: bool
 ) -> None:
-    """Create a webhook and print its secret, this once."""
+    """Create a webhook and print its secret, which is shown only once."""
     if (url is None) == (url_file is None):
-        raise click.UsageError("Where to? Give --url or --url-file.")
+        raise click.UsageError("Give one of --url and --url-file.")
     values = {"name": name, "url": url_file.read() if url is None else url, "events": list(events)}
     made, _ = fleet.create_webhook(command_line(), values)
     if as_json:
         print_json(_row(made.webhook) | {"secret": made.secret})
         return
-    click.echo(f"Webhook {made.webhook.id}. Its secret is shown only now:", err=True)
+    click.echo(f"Webhook {made.webhook.id}. Its secret is shown only once:", err=True)
     click.echo(made.secret)
 
 
@@ -65,7 +65,7 @@ def create(
 @paged
 @as_json
 def list_(limit: int, after: int | None, as_json: bool) -> None:
-    """List webhooks, never their URL or secret."""
+    """List webhooks, without their URL and secret."""
     found, following = fleet.list_webhooks(command_line(), limit=limit, after=after)
     rows = [_row(webhook) for webhook in found]
     if as_json:
@@ -78,9 +78,9 @@ def list_(limit: int, after: int | None, as_json: bool) -> None:
 
 @webhooks.command()
 @click.argument("webhook", type=Number(1))
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def delete(webhook: int, yes: bool) -> None:
-    """Delete a webhook by its id, and what it was told."""
+    """Delete a webhook, given by its id, and its deliveries."""
     actor = command_line()
     found = fleet.get_webhook(actor, webhook)
     if not yes:
@@ -97,7 +97,7 @@ def delete(webhook: int, yes: bool) -> None:
 def deliveries(
     webhook: int, state: str | None, limit: int, after: int | None, as_json: bool
 ) -> None:
-    """List what a webhook was told or is to be told, newest first."""
+    """List the deliveries of a webhook, newest first."""
     found, following = fleet.list_deliveries(
         command_line(), webhook, limit=limit, after=after, state=state
     )
@@ -113,7 +113,7 @@ def deliveries(
 @click.argument("webhook", type=Number(1))
 @as_json
 def test(webhook: int, as_json: bool) -> None:
-    """Tell a webhook `webhook.test` now, and say how that went."""
+    """Send `webhook.test` to a webhook now, and show the result."""
     with without_log("app.fleet.webhooks.deliveries"):
         delivery = fleet.try_webhook(command_line(), webhook)
     if as_json:
@@ -121,7 +121,7 @@ def test(webhook: int, as_json: bool) -> None:
     elif delivery.error is None:
         click.echo(f"It answered {delivery.status}.")
     else:
-        click.echo(f"Not heard. {delivery.error}", err=True)
+        click.echo(f"Not delivered. {delivery.error}", err=True)
     if delivery.error is not None:
         raise SystemExit(Exit.FAILED)
 

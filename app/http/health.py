@@ -1,4 +1,4 @@
-"""Probes and metrics: open, not limited, never cached."""
+"""Probes and metrics, without authentication, rate limit or caching."""
 
 import os
 
@@ -26,13 +26,13 @@ READY = Gauge(
 
 @bp.get("/healthz")
 def healthz() -> Response:
-    """Alive. Touches nothing."""
+    """Liveness: the process answers. Uses no database."""
     return _fresh(jsonify(state="alive"))
 
 
 @bp.get("/readyz")
 def readyz() -> tuple[Response, int]:
-    """Ready: the catalog is reachable and at head, or newer and served degraded."""
+    """Readiness: the catalog is reachable and at head, or newer and served degraded."""
     ready, body = boot.readiness()
     READY.set(ready)
     return _fresh(jsonify(body)), 200 if ready else 503
@@ -40,7 +40,7 @@ def readyz() -> tuple[Response, int]:
 
 @bp.get("/metrics")
 def metrics() -> Response:
-    """Prometheus; all workers of this server together, and the fleet as the catalog has it."""
+    """Prometheus metrics of all processes of this server, and of the fleet from the catalog."""
     ready, _ = boot.readiness()
     READY.set(ready)
     registry = REGISTRY

@@ -1,4 +1,4 @@
-"""What the catalog remembers. Importing this package registers every table."""
+"""The models of the catalog. Importing this package registers every table."""
 
 from app.models.accounts import Account, Role
 from app.models.boots import Boot

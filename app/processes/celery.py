@@ -1,4 +1,4 @@
-"""`celery -A app.processes.celery …`: this release's Celery app, with the catalog behind it."""
+"""`celery -A app.processes.celery …`: the Celery app of this release."""
 
 from app import boot, logs
 from app.fleet.workers.celery import celery_for

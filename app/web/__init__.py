@@ -1,4 +1,4 @@
-"""The pages: the fleet at a glance, its databases, its rollouts. Without a script, and no CDN."""
+"""The web pages, rendered on the server. They work without JavaScript and use no CDN."""
 
 from apiflask import APIBlueprint
 from flask import Flask

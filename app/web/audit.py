@@ -1,4 +1,4 @@
-"""`/audit`: the trail of who did what."""
+"""`/audit`: the audit trail."""
 
 from urllib.parse import urlencode
 
@@ -17,7 +17,7 @@ FILTERS = ("actor", "action", "type", "id")
 
 @bp.get("/")
 def list_() -> str:
-    """Events, those that the filters choose, newest first."""
+    """A page of events, filtered, newest first."""
     chosen = {name: value for name, value in request.args.items() if value and name in FILTERS}
     found, following = fleet.list_events(
         access.actor(),
@@ -45,5 +45,5 @@ def list_() -> str:
 
 def _number(text: str | None) -> int | None:
     if text and not (text.isdecimal() and len(text) < 10):  # noqa: PLR2004
-        raise InputInvalid("An account, a database or whatever it is has a whole number here.")
+        raise InputInvalid("An id must be a whole number.")
     return int(text) if text else None

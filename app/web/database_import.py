@@ -1,6 +1,6 @@
-"""`/databases/new`: one by its URL, files by a pattern, a server's databases, a list of them.
+"""`/databases/new`: register one database by URL, or many from files, a server or a list.
 
-Many are shown before they are registered, and what was shown is what is registered.
+Many databases are shown before they are registered, and exactly those are registered.
 """
 
 from typing import Any
@@ -21,25 +21,25 @@ from headway.errors import HeadwayError
 bp = APIBlueprint("registering", __name__, enable_openapi=False, url_prefix="/databases")
 
 WAYS = {
-    "one": "One, by its URL",
-    "files": "Files, by a pattern",
-    "server": "A server's databases",
+    "one": "One database, by URL",
+    "files": "Files, by pattern",
+    "server": "All databases of a server",
     "list": "A list: CSV or JSON lines",
 }
 MOST_ROWS = 10_000
 MOST_PROJECTS = 200
 SHOWN = 100
-"""Rows of a preview; the rest is counted."""
+"""How many rows a preview shows; the others are counted."""
 
 
 @bp.route("/new", methods=["GET", "POST"])
 def new() -> Any:
-    """Forms for each way; sent, one is registered, and many are shown first."""
+    """Show a form (GET), or register one database or preview many (POST)."""
     actor = access.actor()
     actor.require("databases.change")
     way = request.values.get("from", "one")
     if way not in WAYS:
-        raise InputInvalid(f"Databases come {', '.join(WAYS)}.")
+        raise InputInvalid(f"There is no such form. There are: {', '.join(WAYS)}.")
     refused = None
     if request.method == "POST":
         try:
@@ -78,7 +78,7 @@ def _one(actor: Actor) -> Any:
     }
     make = fleet.create_database if request.form.get("make") else fleet.register_database
     database: Database = make(actor, values)[0]
-    done = "Made, at head." if request.form.get("make") else "Registered. A worker looks at it."
+    done = "Created, at head." if request.form.get("make") else "Registered. A worker checks it."
     flash(done, "good")
     return redirect(url_for("web.databases.show", database_id=database.id))
 
@@ -103,7 +103,7 @@ def _preview(actor: Actor, way: str) -> Any:
 
 
 def _import(actor: Actor) -> Any:
-    """Register what a preview has shown."""
+    """Register the databases that a preview has shown."""
     into, rows = encrypted_form.decrypt_values(actor, request.form["sealed"])
     done = fleet.register_many(actor, into, rows)
     if done.refused:
@@ -111,8 +111,8 @@ def _import(actor: Actor) -> Any:
         return render_template(
             "databases_imported.html", project=project, done=done, shown=done.refused[:SHOWN]
         )
-    known = f"; {done.known:,} {'was' if done.known == 1 else 'were'} known" if done.known else ""
-    flash(f"Registered {done.added:,}{known}. A worker looks at them.", "good")
+    known = f"; {done.known:,} registered already" if done.known else ""
+    flash(f"Registered {done.added:,}{known}. A worker checks them.", "good")
     return redirect(url_for("web.databases.list_", project=into, order="registered", down="1"))
 
 
@@ -131,14 +131,14 @@ def _rows(way: str) -> Any:
 
 
 def _lines() -> tuple[list[str], bool]:
-    """The file's lines, or those that were pasted; and whether they are JSON."""
+    """The lines of the file or of the text field, and whether they are JSON."""
     file = request.files.get("file")
     text = request.form.get("text", "")
     if file and file.filename:
         try:
             text = file.read().decode("utf-8-sig")
         except UnicodeDecodeError:
-            raise InputInvalid("This file is no text in UTF-8. Save it as CSV UTF-8.") from None
+            raise InputInvalid("This file is not UTF-8 text. Save it as CSV UTF-8.") from None
     if not text.strip():
         raise InputInvalid("Choose a file, or paste its lines.", field="text")
     return text.splitlines(keepends=True), text.lstrip().startswith("{")
@@ -147,5 +147,5 @@ def _lines() -> tuple[list[str], bool]:
 def _into() -> int:
     found = filters.parse_whole(request.form.get("project", ""))
     if found is None:
-        raise InputInvalid("Into which project?", field="project")
+        raise InputInvalid("Choose a project.", field="project")
     return found

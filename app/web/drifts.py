@@ -1,4 +1,4 @@
-"""`/drifts`: how databases differ from what their revisions make, and what of it is accepted."""
+"""`/drifts`: differences between databases and their revisions, and which are ignored."""
 
 import re
 from typing import Any
@@ -23,7 +23,7 @@ WORDS = re.compile(r"(missing|extra|other) (\w+) (.+)", re.DOTALL)
 
 @bp.get("/")
 def list_() -> str:
-    """Each difference once, those that most databases share first."""
+    """A page of differences, the most frequent first."""
     actor = access.actor()
     ignored = request.args.get("ignored", "")
     found, following = fleet.list_groups(
@@ -47,26 +47,26 @@ def list_() -> str:
 
 @bp.get("/<int:in_project>-<string:digest>")
 def show(in_project: int, digest: str) -> str:
-    """One difference: who shares it, what mends it, and whether it is accepted."""
+    """The page of a difference: its databases, SQL that fixes it, and whether it is ignored."""
     return _page(in_project, digest)
 
 
 @bp.post("/<int:in_project>-<string:digest>/ignore")
 def ignore(in_project: int, digest: str) -> Any:
-    """Accept it, for all databases of the project."""
+    """Ignore a difference in all databases of the project."""
     try:
         fleet.ignore(access.actor(), in_project, digest, request.form.get("reason", ""))
     except InputInvalid as error:
         return _page(in_project, digest, error), 422
-    flash("Ignored: it no longer counts as drift, for a gate neither.", "good")
+    flash("Ignored: it no longer counts as drift, also not for a gate.", "good")
     return redirect(url_for("web.drifts.show", in_project=in_project, digest=digest))
 
 
 @bp.post("/<int:in_project>-<string:digest>/unignore")
 def unignore(in_project: int, digest: str) -> Any:
-    """Accept it no more."""
+    """Stop ignoring a difference."""
     fleet.unignore(access.actor(), in_project, digest)
-    flash("It counts again.", "good")
+    flash("It counts as drift again.", "good")
     return redirect(url_for("web.drifts.show", in_project=in_project, digest=digest))
 
 
@@ -75,9 +75,7 @@ def _page(in_project: int, digest_text: str, refused: HeadwayError | None = None
     digest = fleet.find_digest(actor, in_project, digest_text)
     found, _ = fleet.list_groups(actor, in_project, limit=1, digest=digest)
     if not found:
-        raise DifferenceNotFound(
-            "No database has this difference any more: the last checks did not find it."
-        )
+        raise DifferenceNotFound("No database has this difference any more.")
     members, following = fleet.list_members(
         actor,
         in_project,
@@ -97,7 +95,7 @@ def _page(in_project: int, digest_text: str, refused: HeadwayError | None = None
 
 @bp.app_template_filter()
 def by_table(found: list[fleet.DatabaseDifference]) -> dict[str, list[dict[str, Any]]]:
-    """Differences under the table that they are about, each with its sign and its words."""
+    """Template filter: table -> its differences, each with a sign and words."""
     tables: dict[str, list[dict[str, Any]]] = {}
     for one in found:
         match = WORDS.match(one.says)

@@ -1,4 +1,4 @@
-"""`/`: where the fleet stands, what goes on, what is wrong, what to press."""
+"""`/`: the overview of the fleet: positions, active rollouts, failures, projects."""
 
 from dataclasses import dataclass
 
@@ -23,16 +23,16 @@ bp = APIBlueprint("overview", __name__, enable_openapi=False)
 GOING_ON = [stage for stage in Stage if not stage.is_final and stage is not Stage.PENDING]
 ENDED = [stage for stage in Stage if stage.is_final]
 FOLLOWED = 3
-"""Of so many rollouts the runs are counted; of the others the wave is enough."""
+"""For how many rollouts the runs are counted; the others show only the wave."""
 DRAWN, NAMED = 6, 40
-"""Of many projects, so many are drawn, and so many more named: those with the most databases."""
+"""How many projects are drawn, and how many more are listed; the largest first."""
 SECONDS = 15
-"""How often the page asks again while a rollout goes on, without a script."""
+"""The reload interval without JavaScript, while a rollout is active."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnProject:
-    """One project on this page."""
+    """A project with its revision chart."""
 
     project: ProjectOverview
     chart: Chart
@@ -41,7 +41,7 @@ class DrawnProject:
 
 @bp.get("/")
 def show() -> str:
-    """The fleet at a glance, of one project or of all; with `?part=live`, what changes of it."""
+    """The overview of one project or of all; with `?part=live`, only the parts that change."""
     actor, only = access.actor(), project_id()
     narrowed = projects.get_project(actor, only) if only is not None else None
     found = fleet.overview(actor, project_id=only)
@@ -77,8 +77,8 @@ def _drawn(project: ProjectOverview, *, is_only: bool) -> DrawnProject:
 
 
 def project_id() -> int | None:
-    """The project that a page is narrowed to."""
+    """The id of the project to which a page is restricted; None for all. Raises InputInvalid."""
     text = request.args.get("project", "")
     if text and not (text.isdecimal() and len(text) < 10):  # noqa: PLR2004
-        raise InputInvalid("A project is named by its number here.")
+        raise InputInvalid("A project is given by its id here.")
     return int(text) if text else None

@@ -1,4 +1,4 @@
-"""`/rollouts/<id>/events`: tells the page of a rollout that it has changed, for its session."""
+"""`/rollouts/<id>/events`: server-sent events that notify the page of a rollout of changes."""
 
 import json
 from dataclasses import astuple
@@ -19,7 +19,7 @@ AGAIN_SECONDS = "4"
 
 @bp.get("/<int:rollout_id>/events")
 def events(rollout_id: int) -> Any:
-    """Server-sent events while it goes on; the page then asks for the part of it that changes."""
+    """Server-sent events while a rollout is active. The page then loads the parts that change."""
     watched = watch.look(access.actor(), rollout_id)
     seen = request.headers.get("Last-Event-ID", "")
     if event_stream.is_over(watched, seen, progress_text):
@@ -30,19 +30,19 @@ def events(rollout_id: int) -> Any:
     )
     try:
         place = event_stream.place_in(event_stream.FOLLOWERS)
-    except TooManyStreams:  # for the script, which then asks now and then: nobody reads a page
+    except TooManyStreams:  # the page's script then polls instead
         return Response(status=503, headers={"Retry-After": AGAIN_SECONDS})
     response = Response(
         event_stream.until_the_end(lines, place),
         mimetype="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
-    response.call_on_close(place.close)  # also if nobody ever reads a line
+    response.call_on_close(place.close)  # also if no line is ever read
     return response
 
 
 def progress_text(watched: watch.WatchedRollout) -> str:
-    """Enough to see that something changed; what changed is on the page."""
+    """The progress as text, to detect a change."""
     progress = watched.progress
     rehearsed = progress.rehearsal
     parts = [*progress.waves, *([progress.undo] if progress.undo else [])]

@@ -1,4 +1,4 @@
-"""The form of a new rollout: what is typed into it, and what a rollout would fill it with."""
+"""The form of a new rollout: its values, and how they are filled in and read."""
 
 import re
 from collections.abc import Mapping
@@ -21,15 +21,15 @@ Given = MultiDict[str, str]
 KINDS = {
     "upgrade": "Upgrade to a revision",
     "downgrade": "Downgrade to a revision",
-    "stamp": "Stamp: say where they stand, change nothing",
+    "stamp": "Stamp: record a revision, change nothing else",
     "check": "Check for drift",
-    "snapshot": "Copy each",
-    "restore": "Restore the newest copy of each",
+    "snapshot": "Copy each database (SQLite)",
+    "restore": "Restore the newest copy of each (SQLite)",
 }
 CHECKS = {
-    "": "Nothing more",
-    Check.DRIFT: "Its schema is what its revisions make",
-    Check.SQL: "A query gives a true value",
+    "": "No check",
+    Check.DRIFT: "No drift from its revisions",
+    Check.SQL: "A query that returns true",
 }
 FILLED = {
     "kind": "upgrade",
@@ -41,11 +41,11 @@ FILLED = {
     "timeout": f"{TIMEOUT:g}",
     "window_zone": "UTC",
 }
-"""What an empty form says."""
+"""The default values of the form."""
 
 
 def empty(chosen: Mapping[str, Any]) -> Given:
-    """The form for what a link chose: a project, filters, databases."""
+    """The form with the values of a link: a project, filters, databases."""
     given: Given = MultiDict(FILLED)
     given.update(MultiDict(chosen))
     for name in chosen:  # a link wins over what is usual
@@ -55,7 +55,7 @@ def empty(chosen: Mapping[str, Any]) -> Given:
 
 
 def like(rollout: Rollout) -> Given:
-    """The form as it was when this rollout was asked for."""
+    """The form with the values of an existing rollout."""
     selector, gate, window = rollout.selector, rollout.gate, rollout.window or {}
     values = {
         "project": rollout.project_id,
@@ -93,7 +93,7 @@ def like(rollout: Rollout) -> Given:
 
 
 def rollout_values(actor: Actor, given: Given) -> dict[str, Any]:
-    """What a form says, as the fleet takes it. Raises InputInvalid or DatabaseNotFound."""
+    """The values of a new rollout from a form. Raises InputInvalid or DatabaseNotFound."""
     project_id = _whole(given, "project", "The project")
     gate = {
         "failures": _whole(given, "failures", "How many may fail"),
@@ -138,7 +138,7 @@ def _selector(actor: Actor, given: Given, project_id: int | None) -> dict[str, A
 
 
 def _lines(text: str) -> list[str]:
-    """Names as people paste them: a line each, or with commas between them."""
+    """Parse names that are separated by lines, commas or semicolons."""
     return [name.strip() for name in re.split(r"[\n,;]", text) if name.strip()]
 
 
@@ -154,14 +154,14 @@ def _window(given: Given) -> dict[str, Any] | None:
 def _whole(given: Given, name: str, words: str) -> int | None:
     text = given.get(name, "").strip()
     if text and not (text.isdecimal() and len(text) < 10):  # noqa: PLR2004
-        raise InputInvalid(f"{words} is a whole number: {text!r} is none.", field=name)
+        raise InputInvalid(f"{words} must be a whole number, not {text!r}.", field=name)
     return int(text) if text else None
 
 
 def _number(given: Given, name: str, words: str) -> float | None:
     text = given.get(name, "").strip()
     if text and not re.fullmatch(r"\d{1,9}(\.\d{1,3})?", text):
-        raise InputInvalid(f"{words} is a number: {text!r} is none.", field=name)
+        raise InputInvalid(f"{words} must be a number, not {text!r}.", field=name)
     return float(text) if text else None
 
 
@@ -170,16 +170,16 @@ def _yes(value: object) -> str:
 
 
 def describe_selection(selector: Mapping[str, Any]) -> list[str]:
-    """Which databases a rollout was asked for, in words."""
+    """The selector of a rollout in words."""
     words = [position.replace("_", " ") for position in selector.get("positions", ())]
     words += [f"{name}={value}" if value else name for name, value in _labels_of(selector)]
     if ids := selector.get("ids"):
-        words.append(f"{len(ids):,} that were named")
+        words.append(f"{len(ids):,} selected databases")
     for name, template in (
         ("owner_id", "of account {}"),
         ("current", "at {}"),
-        ("search", "called like “{}”"),
-        ("strategy", "migrated by {}"),
+        ("search", "with “{}” in the name or address"),
+        ("strategy", "with the strategy {}"),
     ):
         if value := selector.get(name):
             words.append(template.format(value))

@@ -1,4 +1,4 @@
-"""`/rollouts`: the list, a new one, and one while it goes on."""
+"""`/rollouts`: the list, the form of a new rollout, and the pages of a rollout."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,27 +24,27 @@ bp = APIBlueprint("rollouts", __name__, enable_openapi=False, url_prefix="/rollo
 
 PAGE = 50
 SECONDS = 3
-"""How often a page whose rollout goes on asks again, by itself and without a script."""
+"""The reload interval without JavaScript, while a rollout is active."""
 WORDS = {
     "start": ("Start", "Started."),
-    "rehearse": ("Rehearse", "The rehearsal has begun, on copies."),
-    "pause": ("Pause", "Paused: nothing more is begun."),
-    "resume": ("Resume", "It goes on."),
-    "retry": ("Retry", "Those that failed are tried again."),
+    "rehearse": ("Rehearse", "The rehearsal on copies has started."),
+    "pause": ("Pause", "Paused: no further run begins."),
+    "resume": ("Resume", "Resumed."),
+    "retry": ("Retry", "The failed databases are tried again."),
     "approve": ("Approve", "Approved: the next wave begins."),
     "cancel": ("Cancel", "Cancelled."),
-    "undo": ("Undo", "It is being taken back."),
+    "undo": ("Undo", "It is being undone."),
 }
-"""What is on the button, and what is said when it was pressed."""
+"""Action -> the label of its button, and the message after it."""
 HEAVY = ("cancel", "undo")
-"""What nobody wants to press by mistake."""
+"""Actions that must not be done by mistake."""
 BEGINS = ("start", "rehearse")
 LIVE = (Stage.RUNNING, Stage.SOAKING, Stage.WAITING, Stage.UNDOING)
 
 
 @bp.get("/")
 def list_() -> str:
-    """Rollouts, newest first."""
+    """A page of rollouts, newest first."""
     after, stage = request.args.get("after", ""), request.args.get("stage", "")
     if stage and stage not in list(Stage):
         raise InputInvalid(f"There is no stage {stage!r}. There are: {', '.join(Stage)}.")
@@ -70,7 +70,7 @@ def list_() -> str:
 
 @bp.route("/new", methods=["GET", "POST"])
 def new() -> Any:
-    """Ask for one; it is shown before anything is done."""
+    """Create a rollout; its page shows what it would do before it is started."""
     actor = access.actor()
     if request.method == "GET":
         before = request.args.get("like", "")
@@ -116,7 +116,7 @@ def _name_of(name: str) -> str:
 
 @bp.get("/<int:rollout_id>")
 def show(rollout_id: int) -> str:
-    """What it will do, or how far it is; with `?part=live`, what changes of it while it goes on."""
+    """The page of a rollout: its preview or progress; with `?part=live`, the parts that change."""
     actor = access.actor()
     rollout = fleet.get_rollout(actor, rollout_id)
     is_part = request.args.get("part") == "live"
@@ -137,7 +137,7 @@ def show(rollout_id: int) -> str:
 
 
 def _as_it_goes(rollout: Rollout, *, held: bool) -> dict[str, Any]:
-    """What changes on the page while it goes on; `held` if nothing would come of its start."""
+    """The values of the parts that change; `held`: it cannot be started."""
     actor = access.actor()
     current, stage = progress(actor, rollout.id), Stage(rollout.stage)
     rehearsing = current.rehearsal is not None and current.rehearsal.done < current.rehearsal.total
@@ -168,7 +168,7 @@ def _as_it_goes(rollout: Rollout, *, held: bool) -> dict[str, Any]:
 
 
 def _grids(rollout: Rollout, current: RolloutProgress) -> list[tuple[Kind, rollout_charts.Grid]]:
-    """The databases as cells: as they are rehearsed, done, taken back; what goes on now first."""
+    """The grids of cells: of the undo, the rollout and the rehearsal; the active one first."""
     drawn = [Kind.UNDO] if current.undo else []
     if current.waves:
         drawn.append(Kind(rollout.kind))
@@ -180,12 +180,12 @@ def _grids(rollout: Rollout, current: RolloutProgress) -> list[tuple[Kind, rollo
 
 @bp.get("/<int:rollout_id>/databases")
 def databases(rollout_id: int) -> str:
-    """Its databases, those in one state or all, in the order in which they are begun."""
+    """A page of the runs of a rollout in their order, in one state or all."""
     actor = access.actor()
     rollout = fleet.get_rollout(actor, rollout_id)
     kind, state = request.args.get("kind", ""), request.args.get("state", "")
     if kind not in ("", rollout.kind, Kind.UNDO, Kind.REHEARSE):
-        raise InputInvalid(f"Rollout {rollout_id} has no runs that {kind!r}.")
+        raise InputInvalid(f"Rollout {rollout_id} has no runs of the kind {kind!r}.")
     if state and state not in list(State):
         raise InputInvalid(f"There is no state {state!r}. There are: {', '.join(State)}.")
     kind = kind or rollout.kind
@@ -205,7 +205,7 @@ def databases(rollout_id: int) -> str:
 
 
 def _after(rollout: Rollout) -> tuple[int, int] | None:
-    """After which wave and place the page begins: `after=1.40`, or `place=40` of the drawing."""
+    """The (wave, place) before the page: from `after=1.40`, or from `place=40` of the grid."""
     wave, _, place = request.args.get("after", "").partition(".")
     if wave.lstrip("-").isdecimal() and place.lstrip("-").isdecimal():
         return int(wave), int(place)
@@ -222,7 +222,7 @@ Does = Callable[[Any, int], Rollout]
 
 @bp.route("/<int:rollout_id>/<verb>", methods=["GET", "POST"])
 def act(rollout_id: int, verb: str) -> Any:
-    """Say what will happen, then do it."""
+    """Show the effect of an action (GET), or do it (POST)."""
     if verb not in WORDS:
         raise InputInvalid("There is no such action.")
     actor = access.actor()
@@ -246,11 +246,11 @@ def act(rollout_id: int, verb: str) -> Any:
 
 
 def _do(verb: str) -> Does:
-    """The use case, with what the form says more."""
+    """The function of an action, with the further values of the form."""
     sample, skip = request.form.get("sample", "").strip(), bool(request.form.get("skip_failed"))
     wave = request.form.get("wave", "")
     if sample and not (sample.isdecimal() and 0 < int(sample) < 10**6):
-        raise InputInvalid("How many of each plan to rehearse is a whole number from 1.")
+        raise InputInvalid("The number of databases of each plan must be a whole number from 1.")
     does: dict[str, Does] = {
         "start": fleet.start_rollout,
         "rehearse": lambda actor, rollout_id: fleet.rehearse_rollout(

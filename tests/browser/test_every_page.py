@@ -170,7 +170,7 @@ def test_a_keyboard_is_enough(
     viewer.go("/databases/")
     viewer.page.keyboard.press("Tab")
     first = viewer.page.locator(":focus")
-    assert first.inner_text() == "To the content"
+    assert first.inner_text() == "Skip to content"
     assert first.bounding_box()["x"] >= 0  # type: ignore[index]
     viewer.page.keyboard.press("Enter")
     viewer.page.keyboard.press("Tab")

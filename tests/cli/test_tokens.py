@@ -65,7 +65,7 @@ def test_lists_come_in_pages(runner: FlaskCliRunner) -> None:
         (["tokens", "list", "--limit", "0"], 2, "range"),
         (["accounts", "list", "--after", "-1"], 2, "range"),
         (["accounts", "create", "x", "--email", "no address"], 2, "is not an e-mail address"),
-        (["accounts", "create", "x", "--birthdate", "1990-02-30"], 2, "is no date"),
+        (["accounts", "create", "x", "--birthdate", "1990-02-30"], 2, "is not a date"),
         (["accounts", "create", "x" * 129], 2, "at most 128"),
         (["accounts", "delete", "1", "--yes"], 1, "is the last admin"),
         (["accounts", "change", "1", "--role", "viewer"], 1, "is the last admin"),

@@ -88,7 +88,7 @@ def test_who_is_refused_is_told_the_same_whatever_is_wrong(
         accounts.change_account(ROOT, out.id, {"disabled": True}, version=None)
     answer = Browser(fleet, None).post("/sign-in", email=email, password=password)
     assert answer.status_code == 401
-    assert "The e-mail address and the password do not go together" in answer.text
+    assert "The e-mail address or the password is wrong" in answer.text
     assert "headway_session" not in str(answer.headers)
 
 
@@ -270,7 +270,7 @@ def test_a_disabled_account_is_out_at_once_and_comes_back(fleet: Fleet) -> None:
     browser, admin = Browser(fleet, name="doomed"), Browser(fleet, Role.ADMIN, "boss")
     at = f"/accounts/{browser.actor.id}"
     page = admin.get(f"{at}/disable").text
-    assert "its browsers are out at once" in page
+    assert "its browsers are signed out" in page
     admin.post(f"{at}/disable")
     assert browser.get("/").status_code == 302
     assert Browser(fleet, None).post("/sign-in", token=browser.token).status_code == 401
@@ -311,7 +311,7 @@ def test_an_admin_stays(fleet: Fleet) -> None:
 def test_an_admin_makes_an_account_and_its_person_comes_in_by_an_invitation(fleet: Fleet) -> None:
     admin = Browser(fleet, Role.ADMIN, "inviter")
     made = admin.post("/accounts/new", name="Grace", email="Grace@example.org", role="operator")
-    assert "Invite its person" in admin.get(made.location).text
+    assert "Invite the person" in admin.get(made.location).text
     assert "within 24 hours" in admin.get(f"{made.location}/invite").text
     older = TEXT.search(admin.post(f"{made.location}/invite").text)
     answer = admin.post(f"{made.location}/invite")
@@ -351,7 +351,7 @@ def test_a_viewer_sees_accounts_and_may_do_nothing_to_them(fleet: Fleet) -> None
     other = somebody("seen")
     page = viewer.get(f"/accounts/{other.id}").text
     assert "seen@example.org" in page
-    for word in ("/disable", "/invite", "<h2>Change", "hw_", "What it did"):
+    for word in ("/disable", "/invite", "<h2>Change", "hw_", "Recent actions"):
         assert word not in page
     for verb in ("disable", "invite", "remove-password", "delete"):
         answer = viewer.post(f"/accounts/{other.id}/{verb}", at="/tokens/")
@@ -394,7 +394,7 @@ def test_a_form_that_is_sent_again_makes_nothing_again(fleet: Fleet) -> None:
     )
     assert TEXT.search(first)
     assert not TEXT.search(again)
-    assert "was made already" in again
+    assert "was created and shown before" in again
     assert admin.get("/tokens/").text.count("<td>deploy</td>") == 1
     account = somebody("reloaded")
     path = f"/accounts/{account.id}/invite"
@@ -402,7 +402,7 @@ def test_a_form_that_is_sent_again_makes_nothing_again(fleet: Fleet) -> None:
     invited = TEXT.search(told[0])
     assert invited
     assert not TEXT.search(told[1])
-    assert "was made already" in told[1]
+    assert "was created and shown before" in told[1]
     assert Browser(fleet, None).post("/sign-in", token=invited[0]).status_code == 302
 
 
@@ -430,7 +430,7 @@ def test_the_trail_is_filtered_by_links_and_goes_on(fleet: Fleet) -> None:
     assert "token.signed_in" in mine
     assert "account.created" not in mine
     assert "done by account" in mine
-    assert "Nothing is like that" in operator.get("/audit/?action=nothing").text
+    assert "No entry matches" in operator.get("/audit/?action=nothing").text
     assert operator.get("/audit/?actor=x").status_code == 422
 
 
@@ -460,7 +460,7 @@ def test_the_service_tells_its_settings_and_no_secret(template_copy: URL, tmp_pa
     assert "HEADWAY_ENCRYPTION_KEYS" in page
     assert "1 set" in page
     assert not [secret for secret in ("hunter", KEY) if secret in page]
-    assert "No worker is alive" in page
+    assert "No worker is running" in page
 
 
 class Here:

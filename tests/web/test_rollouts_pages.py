@@ -135,7 +135,7 @@ def test_a_rollout_from_its_preview_to_its_undo(place: Place, ada: Visitor) -> N
     assert "succeeded" in words(ada.get(at).text)
     assert "up to 5, the last one first" in words(ada.get(f"{at}/undo").text)
     press(ada, f"{at}/undo")
-    assert "Taken back" in words(ada.get(at).text)
+    assert "Undone" in words(ada.get(at).text)
     place.fleet.drain()
     assert "undone" in words(ada.get(at).text)
     assert {place.fleet.at(one) for one in members} == {"r001"}
@@ -177,7 +177,9 @@ def test_what_could_not_be_taken_back_is_tried_again(place: Place, ada: Visitor)
     assert "Taken back 1 of 2" in words(page)
     assert "Not taken back 1" in words(page)
     assert SENT.findall(page) == ["retry", "cancel", "undo"]
-    assert "1 that could not be taken back are tried again" in words(ada.get(f"{at}/retry").text)
+    assert "1 databases that could not be undone are tried again" in words(
+        ada.get(f"{at}/retry").text
+    )
     moved.downgrade("r002")
     press(ada, f"{at}/retry")
     place.fleet.drain()
@@ -304,7 +306,7 @@ def test_what_would_come_to_nothing_cannot_be_started(place: Place, ada: Visitor
     label, _ = place.members(2, "r003")
     at = f"/rollouts/{place.asks(ada, label, target='r002')}"
     page = ada.get(at).text
-    assert "No database takes part, so it cannot be started." in words(page)
+    assert "No database takes part, so the rollout cannot be started." in words(page)
     assert "2: has r002 already" in words(page)
     assert SENT.findall(page) == ["cancel"]
     live = re.search(r'data-live="([^"]+)"', page)
@@ -317,7 +319,7 @@ def test_a_rollout_that_nobody_can_follow_cannot_be_started(place: Place, ada: V
     label, _ = place.members(2)
     at = f"/rollouts/{place.asks(ada, label, kind='downgrade', target='r002')}"
     page = ada.get(at).text
-    assert "None of them can go there, so it cannot be started." in words(page)
+    assert "No database can reach the target, so the rollout cannot be started." in words(page)
     assert SENT.findall(page) == ["cancel"]
     assert "No database can go there." in words(ada.get(f"{at}/rehearse").text)
 
@@ -373,7 +375,7 @@ def test_every_word_of_the_form_arrives(place: Place, ada: Visitor) -> None:
     assert (made.concurrency, made.per_server, made.timeout_seconds) == (3, 2, 9.5)
     assert (made.snapshot, made.retreat, made.target) == (True, False, "r002")
     page = words(ada.get(f"/rollouts/{number}").text)
-    assert f"behind; at head; group={label}; 2 that were named; of account {account.id};" in page
+    assert f"behind; at head; group={label}; 2 selected databases; of account {account.id};" in page
     assert "2 may fail, or 2.5 % of those begun; a query checks each; 1.5 s to wait" in page
     with place.fleet.app.test_request_context():
         again = rollout_form.rollout_values(ROOT, rollout_form.like(made))
@@ -403,10 +405,10 @@ def test_a_change_takes_the_place_of_the_first_one(place: Place, ada: Visitor) -
 def test_a_list_leads_here_with_what_it_chose(place: Place, ada: Visitor) -> None:
     page = ada.get("/rollouts/new?database=1&database=2&project=1").text
     assert "The 2 databases that were chosen." in words(page)
-    assert "unless you narrow it" not in words(page)
+    assert "that match these filters" not in words(page)
     _, (one,) = place.members(1)
     page = words(ada.get(f"/rollouts/new?database={one.id}").text)
-    assert f"{one.name} , which was chosen." in page
+    assert f"{one.name} is selected." in page
     page = ada.get("/rollouts/new?position=behind&label=tier=gold&current=r001").text
     assert re.search(r'value="behind" checked', page)
     assert 'value="tier=gold"' in page
