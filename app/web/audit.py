@@ -5,8 +5,8 @@ from urllib.parse import urlencode
 from apiflask import APIBlueprint
 from flask import render_template, request, url_for
 
-from app.errors import InputInvalid
 from app.fleet.core import audit as fleet
+from app.fleet.core.validation import whole
 from app.web import access
 from app.web.pagination import PAGE, after
 
@@ -23,10 +23,10 @@ def list_() -> str:
         access.actor(),
         limit=PAGE,
         after=after(),
-        actor_id=_number(chosen.get("actor")),
+        actor_id=whole(chosen.get("actor", ""), "An account"),
         action=chosen.get("action"),
         subject_type=chosen.get("type"),
-        subject_id=_number(chosen.get("id")),
+        subject_id=whole(chosen.get("id", ""), "What it is about"),
     )
 
     def link(**changes: object) -> str:
@@ -41,9 +41,3 @@ def list_() -> str:
         link=link,
         types=fleet.SUBJECTS,
     )
-
-
-def _number(said: str | None) -> int | None:
-    if said and not (said.isdecimal() and len(said) < 10):  # noqa: PLR2004
-        raise InputInvalid("An account, a database or whatever it is has a whole number here.")
-    return int(said) if said else None

@@ -11,6 +11,7 @@ from app.errors import InputInvalid, RecordChanged, RolloutRefused
 from app.fleet import accounts, workers
 from app.fleet import databases as fleet
 from app.fleet.core.permissions import Actor
+from app.fleet.core.validation import whole
 from app.fleet.projects import revisions
 from app.models import Database, Kind, Strategy
 from app.web import access, filters
@@ -155,7 +156,7 @@ def change(database_id: int) -> Any:
     """What is kept of it; labels too."""
 
     def do(actor: Actor) -> str:
-        version = filters.whole(request.form.get("version", ""))
+        version = whole(request.form.get("version", ""))
         database = fleet.get_database(actor, database_id)
         fleet.change_database(actor, database_id, _values(database), version=version)
         return "Changed."
@@ -169,7 +170,7 @@ def retire(database_id: int) -> Any:
     """No member any more."""
 
     def do(actor: Actor) -> str:
-        version = filters.whole(request.form.get("version", ""))
+        version = whole(request.form.get("version", ""))
         gone = fleet.retire_database(actor, database_id, version=version)
         return f"Retired. {gone.address} is as it was."
 
@@ -266,7 +267,7 @@ def _values(database: Database) -> dict[str, Any]:
         "name": filters.given("name"),
         "notes": filters.given("notes"),
         "strategy": filters.given("strategy") or database.strategy,
-        "owner_id": filters.whole(request.form.get("owner", "")),
+        "owner_id": whole(request.form.get("owner", "")),
         "labels": {**labels, **dict.fromkeys(gone)},
         **(place if any(place.values()) else {}),
     }

@@ -13,6 +13,7 @@ from app.fleet import databases as fleet
 from app.fleet import projects
 from app.fleet.core import paths
 from app.fleet.core.permissions import Actor
+from app.fleet.core.validation import whole
 from app.fleet.databases import foresee, import_sources
 from app.models import Database, Strategy
 from app.web import access, filters, sealed_form
@@ -140,7 +141,7 @@ def _lines() -> tuple[list[str], bool]:
 
 
 def _into() -> int:
-    found = filters.whole(request.form.get("project", ""))
+    found = whole(request.form.get("project", ""))
     if found is None:
         raise InputInvalid("Into which project?", field="project")
     return found

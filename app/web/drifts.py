@@ -9,7 +9,8 @@ from flask import flash, redirect, render_template, request, url_for
 from app.errors import DifferenceNotFound, InputInvalid
 from app.fleet import drift as fleet
 from app.fleet import projects
-from app.web import access, filters
+from app.fleet.core.validation import whole
+from app.web import access
 from app.web.overview import project_id
 from headway.errors import HeadwayError
 
@@ -30,7 +31,7 @@ def list_() -> str:
         actor,
         project_id(),
         limit=PAGE,
-        after=filters.whole(request.args.get("after", "")),
+        after=whole(request.args.get("after", "")),
         ignored={"1": True, "": False}.get(ignored),
     )
     known, _ = projects.list_projects(actor, limit=MOST_PROJECTS)
@@ -83,7 +84,7 @@ def _page(in_project: int, said: str, refused: HeadwayError | None = None) -> st
         in_project,
         digest,
         limit=PAGE,
-        after=filters.whole(request.args.get("after", "")),
+        after=whole(request.args.get("after", "")),
     )
     return render_template(
         "drift.html",

@@ -8,6 +8,7 @@ from flask import request, url_for
 
 from app.errors import InputInvalid
 from app.fleet.core.selectors import Selector
+from app.fleet.core.validation import whole
 from app.fleet.databases import Order
 from app.web.overview import project_id
 
@@ -75,13 +76,6 @@ def labels_in(said: str) -> dict[str, str]:
     """Labels as people write them: `tier=gold`, on lines or with commas; without a value any."""
     pairs = (one.partition("=") for one in re.split(r"[\n,]", said) if one.strip())
     return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def whole(said: str) -> int | None:
-    """A whole number, None for nothing. Raises InputInvalid."""
-    if said and not (said.isdecimal() and len(said) < 10):  # noqa: PLR2004
-        raise InputInvalid(f"{said!r} is no whole number.")
-    return int(said) if said else None
 
 
 def retyped() -> dict[str, str]:

@@ -6,8 +6,8 @@ from apiflask import APIBlueprint
 from flask import render_template, request
 
 from app import boot
-from app.errors import InputInvalid
 from app.fleet import projects, rollouts, workers
+from app.fleet.core.validation import whole
 from app.fleet.reports import overview as fleet
 from app.fleet.reports import revision_chart
 from app.fleet.reports.overview import OfProject
@@ -78,7 +78,4 @@ def _drawn(project: OfProject, *, alone: bool) -> Shown:
 
 def project_id() -> int | None:
     """The project that a page is narrowed to."""
-    said = request.args.get("project", "")
-    if said and not (said.isdecimal() and len(said) < 10):  # noqa: PLR2004
-        raise InputInvalid("A project is named by its number here.")
-    return int(said) if said else None
+    return whole(request.args.get("project", ""), "The project")

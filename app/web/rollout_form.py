@@ -9,6 +9,7 @@ from werkzeug.datastructures import MultiDict
 from app.errors import InputInvalid
 from app.fleet import accounts, databases
 from app.fleet.core.permissions import Actor
+from app.fleet.core.validation import whole
 from app.fleet.rollouts import CONCURRENCY, PER_SERVER, TIMEOUT
 from app.fleet.rollouts.gates import Check
 from app.fleet.rollouts.waves import DEFAULT
@@ -152,10 +153,10 @@ def _window(given: Given) -> dict[str, Any] | None:
 
 
 def _whole(given: Given, name: str, words: str) -> int | None:
-    said = given.get(name, "").strip()
-    if said and not (said.isdecimal() and len(said) < 10):  # noqa: PLR2004
-        raise InputInvalid(f"{words} is a whole number: {said!r} is none.", field=name)
-    return int(said) if said else None
+    try:
+        return whole(given.get(name, ""), words)
+    except InputInvalid as error:
+        raise InputInvalid(str(error), field=name) from None
 
 
 def _number(given: Given, name: str, words: str) -> float | None:

@@ -10,14 +10,14 @@ from alembic.operations import Operations
 from alembic.runtime.environment import EnvironmentContext
 from sqlalchemy import URL
 
-from headway.dialects import driver
+from headway.dialects.urls import KINDS, DatabaseURL
 from headway.errors import DriverMissing, EnvironmentFailed
 from headway.isolation.isolated import isolated
 from headway.plan.sql import Offline, Statements, dialect_of
 from headway.scripts.alembic_log import silence_alembic_log
 from headway.scripts.project import ScriptProject
 
-DIALECTS = tuple(driver.SYNC)
+DIALECTS = KINDS
 Sql = dict[str, dict[str, str | None]]
 """Dialect -> `upgrade` and `downgrade` -> text; None where the revision asks the database."""
 
@@ -38,7 +38,7 @@ class Record:
 
 def address_of(dialect: str) -> URL:
     """The URL of no database of this kind."""
-    return driver.parse(f"{dialect}://")
+    return DatabaseURL.parse(f"{dialect}://")
 
 
 def records(project: ScriptProject) -> list[Record]:

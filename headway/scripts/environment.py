@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from sqlalchemy import URL
 
-from headway.dialects.urls import is_same
+from headway.dialects.urls import DatabaseURL
 from headway.error_text import plain
 from headway.errors import EnvironmentFailed, HeadwayError
 from headway.isolation.connecting import PLAIN, Settings
@@ -113,7 +113,9 @@ class Environment:
     def at(self, url: URL) -> "Environment":
         """How it is used for one database of several."""
         match = (
-            environment for other, environment in self.databases.items() if is_same(other, url)
+            environment
+            for other, environment in self.databases.items()
+            if DatabaseURL.of(other).is_same(url)
         )
         return next(match, self)
 

@@ -14,6 +14,11 @@ from app.models import Strategy
 # PostgreSQL keeps no NUL, UTF-8 no half of a surrogate pair; nobody means the other control
 # characters.
 UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff]")
+MISLEADING = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+"""What no name holds: control characters, line ends, and those that turn the direction of text or
+are not seen, by which a name looks like another."""
 
 
 def fitting(model: type[Base], values: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +55,7 @@ def _check(name: str, value: str, longest: int | None) -> None:
         raise InputInvalid(
             f"The {name} has {len(value)} characters; at most {longest} are kept.", field=name
         )
-    if UNFIT.search(value):
+    if (MISLEADING if name == "name" else UNFIT).search(value):
         raise InputInvalid(f"The {name} holds a character that cannot be kept.", field=name)
 
 
@@ -77,13 +82,29 @@ def labels_of(labels: Mapping[str, str | None]) -> dict[str, str | None]:
                 "beginning with a letter or digit.",
                 field="labels",
             )
-        if value is not None and (len(value) > LONGEST_VALUE or UNFIT.search(value)):
+        if value is not None and (len(value) > LONGEST_VALUE or MISLEADING.search(value)):
             raise InputInvalid(
                 f"The label {name} has a value that cannot be kept: up to {LONGEST_VALUE} "
                 "characters, none of them a control character.",
                 field="labels",
             )
     return dict(labels)
+
+
+def is_id(said: str) -> bool:
+    """True for a text that may be the number of a row."""
+    is_number = said.isascii() and said.isdecimal() and len(said) <= len(str(LARGEST_ID))
+    return is_number and int(said) <= LARGEST_ID
+
+
+def whole(said: str, what: str = "This") -> int | None:
+    """A number as it is typed, of a row or of so many; None for nothing. Raises InputInvalid."""
+    said = said.strip()
+    if not said:
+        return None
+    if not is_id(said):
+        raise InputInvalid(f"{what} is a whole number from 0 to {LARGEST_ID}.")
+    return int(said)
 
 
 def strategy_of(said: str) -> str:

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import URL, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session, undefer
 
 from app.extensions import db
@@ -17,7 +17,7 @@ from app.fleet.isolation.pool import SECONDS, Question, Round, Silence
 from app.fleet.isolation.remote import RemoteProject
 from app.models import BEGUN, Database, Run
 from headway.connections.sizes import sizes
-from headway.dialects.driver import display_url
+from headway.dialects.urls import DatabaseURL
 from headway.errors import HeadwayError
 from headway.types import Position, Status
 
@@ -34,7 +34,7 @@ class Asked:
     id: int
     address: str
     server: str | None
-    url: URL | None
+    url: DatabaseURL | None
     why_not: str | None = None
     """Why it cannot even be asked."""
 
@@ -90,16 +90,17 @@ def _asked(row: Database) -> Asked:
     )
 
 
-def _hurried(url: URL | None) -> URL | None:
+def _hurried(url: DatabaseURL | None) -> DatabaseURL | None:
     """The same, for a driver that must not wait for ever: each has its own words for it."""
-    if url is None or url.get_backend_name() == "sqlite":
+    if url is None or url.dialect == "sqlite":
         return url
     options = {"connect_timeout": str(CONNECT_SECONDS)}
-    if url.get_backend_name() in ("mysql", "mariadb"):
+    if url.dialect == "mysql":
         options |= {"read_timeout": str(CONNECT_SECONDS), "write_timeout": str(CONNECT_SECONDS)}
     else:
         options |= {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3"}
-    return url.update_query_dict({k: v for k, v in options.items() if k not in url.query})
+    fresh = {name: value for name, value in options.items() if name not in url.query}
+    return DatabaseURL.of(url.update_query_dict(fresh))
 
 
 # --- what is found --------------------------------------------------------------------------
@@ -137,7 +138,7 @@ def _without_secrets(look: Status, asked: Asked) -> Status:
     """The same reason, with the address that people may see."""
     if not look.reason or asked.url is None:
         return look
-    said = look.reason.replace(display_url(asked.url), asked.address)
+    said = look.reason.replace(asked.url.display, asked.address)
     if asked.url.password:
         said = said.replace(str(asked.url.password), "***")
     return replace(look, reason=said)
