@@ -21,6 +21,7 @@ def create_app(settings: "Settings | None" = None, *, migrate: bool | None = Non
 
     from app import boot, cli, logs
     from app.settings import Settings
+    from headway.dialects import ambient
 
     with cli.refusals():
         settings = settings or Settings.from_env()
@@ -29,6 +30,7 @@ def create_app(settings: "Settings | None" = None, *, migrate: bool | None = Non
         app = _with_description() if served else Flask(__name__)
         app.config.from_mapping(settings.for_flask())
         app.extensions["headway"] = settings
+        ambient.refuse(but=settings.database_url)
         for part in (boot, cli, *(_faces() if served else ())):
             part.init_app(app)
         if migrate if migrate is not None else not cli.is_management_command():

@@ -22,7 +22,7 @@ import pytest
 from sqlalchemy import URL
 
 from headway.connections.address import Address
-from headway.dialects import driver
+from headway.dialects.urls import DatabaseURL
 from headway.project import Project
 
 _numbers = itertools.count(1)
@@ -75,7 +75,7 @@ def headway_project(pytestconfig: pytest.Config) -> Project:
 @pytest.fixture(scope="session")
 def headway_server(pytestconfig: pytest.Config) -> URL:
     """Where test databases are made: `headway_url`, or SQLite. Override it freely."""
-    return driver.parse(str(pytestconfig.getini("headway_url") or "sqlite://"))
+    return DatabaseURL.parse(str(pytestconfig.getini("headway_url") or "sqlite://"))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from headway import history
 from headway.connections.address import Address
 from headway.dialects import VERSIONS, Peek, VersionTable, dialect_of, driver, refuse_no_version
 from headway.dialects.driver import Raw
-from headway.dialects.search_path import schema_of
+from headway.dialects.urls import DatabaseURL
 from headway.errors import (
     DatabaseAhead,
     DatabaseForeign,
@@ -109,7 +109,7 @@ def _refuse_missing_schema(address: Address, raw: Raw) -> None:
 
 def _first_schema(address: Address) -> str:
     """The schema that the URL names; "" if none."""
-    return schema_of(address.url) or ""
+    return DatabaseURL.of(address.url).schema or ""
 
 
 def pending(project: ScriptProject, current: tuple[str, ...]) -> tuple[str, ...]:

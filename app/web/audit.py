@@ -5,8 +5,8 @@ from urllib.parse import urlencode
 from apiflask import APIBlueprint
 from flask import render_template, request, url_for
 
-from app.errors import InputInvalid
 from app.fleet.core import audit as fleet
+from app.fleet.core.validation import parse_whole
 from app.web import access
 from app.web.pagination import PAGE, after
 
@@ -23,10 +23,10 @@ def list_() -> str:
         access.actor(),
         limit=PAGE,
         after=after(),
-        actor_id=_number(chosen.get("actor")),
+        actor_id=parse_whole(chosen.get("actor", ""), "An account"),
         action=chosen.get("action"),
         subject_type=chosen.get("type"),
-        subject_id=_number(chosen.get("id")),
+        subject_id=parse_whole(chosen.get("id", ""), "What it is about"),
     )
 
     def link(**changes: object) -> str:
@@ -41,9 +41,3 @@ def list_() -> str:
         link=link,
         types=fleet.SUBJECTS,
     )
-
-
-def _number(text: str | None) -> int | None:
-    if text and not (text.isdecimal() and len(text) < 10):  # noqa: PLR2004
-        raise InputInvalid("An id must be a whole number.")
-    return int(text) if text else None

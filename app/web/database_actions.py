@@ -11,6 +11,7 @@ from app.errors import InputInvalid, RecordChanged, RolloutRefused
 from app.fleet import accounts, workers
 from app.fleet import databases as fleet
 from app.fleet.core.permissions import Actor
+from app.fleet.core.validation import parse_whole
 from app.fleet.projects import revisions
 from app.models import Database, Kind, Strategy
 from app.web import access, filters
@@ -157,7 +158,7 @@ def change(database_id: int) -> Any:
     """Change the registered fields and labels of a database."""
 
     def do(actor: Actor) -> str:
-        version = filters.parse_whole(request.form.get("version", ""))
+        version = parse_whole(request.form.get("version", ""))
         database = fleet.get_database(actor, database_id)
         fleet.change_database(actor, database_id, _values(database), version=version)
         return "Changed."
@@ -171,7 +172,7 @@ def retire(database_id: int) -> Any:
     """Retire a database."""
 
     def do(actor: Actor) -> str:
-        version = filters.parse_whole(request.form.get("version", ""))
+        version = parse_whole(request.form.get("version", ""))
         gone = fleet.retire_database(actor, database_id, version=version)
         return f"Retired. {gone.address} was not changed."
 
@@ -273,7 +274,7 @@ def _values(database: Database) -> dict[str, Any]:
         "name": filters.form_value("name"),
         "notes": filters.form_value("notes"),
         "strategy": filters.form_value("strategy") or database.strategy,
-        "owner_id": filters.parse_whole(request.form.get("owner", "")),
+        "owner_id": parse_whole(request.form.get("owner", "")),
         "labels": {**labels, **dict.fromkeys(gone)},
         **(place if any(place.values()) else {}),
     }

@@ -13,6 +13,7 @@ from app.fleet import databases as fleet
 from app.fleet import projects
 from app.fleet.core import paths
 from app.fleet.core.permissions import Actor
+from app.fleet.core.validation import parse_whole
 from app.fleet.databases import foresee, import_sources
 from app.models import Database, Strategy
 from app.web import access, encrypted_form, filters
@@ -145,7 +146,7 @@ def _lines() -> tuple[list[str], bool]:
 
 
 def _into() -> int:
-    found = filters.parse_whole(request.form.get("project", ""))
+    found = parse_whole(request.form.get("project", ""))
     if found is None:
         raise InputInvalid("Choose a project.", field="project")
     return found

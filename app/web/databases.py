@@ -9,6 +9,7 @@ from app.errors import InputInvalid
 from app.fleet import databases as fleet
 from app.fleet import projects, runs
 from app.fleet.core.selectors import POSITIONS
+from app.fleet.core.validation import parse_whole
 from app.fleet.databases import count_databases, sorted_databases
 from app.fleet.drift import differences_of
 from app.fleet.reports import overview as glance
@@ -102,7 +103,7 @@ def show(database_id: int) -> str:
     """The page of a database: its status, pending revisions, drift, snapshots and history."""
     actor = access.actor()
     database = fleet.get_database(actor, database_id)
-    before = filters.parse_whole(request.args.get("before", ""))
+    before = parse_whole(request.args.get("before", ""))
     history, older = runs.list_runs(
         actor, limit=RUNS, after=before, database_id=database_id, newest=True, replaced=True
     )

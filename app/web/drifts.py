@@ -9,7 +9,8 @@ from flask import flash, redirect, render_template, request, url_for
 from app.errors import DifferenceNotFound, InputInvalid
 from app.fleet import drift as fleet
 from app.fleet import projects
-from app.web import access, filters
+from app.fleet.core.validation import parse_whole
+from app.web import access
 from app.web.overview import project_id
 from headway.errors import HeadwayError
 
@@ -30,7 +31,7 @@ def list_() -> str:
         actor,
         project_id(),
         limit=PAGE,
-        after=filters.parse_whole(request.args.get("after", "")),
+        after=parse_whole(request.args.get("after", "")),
         ignored={"1": True, "": False}.get(ignored),
     )
     known, _ = projects.list_projects(actor, limit=MOST_PROJECTS)
@@ -81,7 +82,7 @@ def _page(in_project: int, digest_text: str, refused: HeadwayError | None = None
         in_project,
         digest,
         limit=PAGE,
-        after=filters.parse_whole(request.args.get("after", "")),
+        after=parse_whole(request.args.get("after", "")),
     )
     return render_template(
         "drift.html",

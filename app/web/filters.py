@@ -8,6 +8,7 @@ from flask import request, url_for
 
 from app.errors import InputInvalid
 from app.fleet.core.selectors import Selector
+from app.fleet.core.validation import parse_whole
 from app.fleet.databases import Order
 from app.web.overview import project_id
 
@@ -75,13 +76,6 @@ def labels_in(text: str) -> dict[str, str]:
     """Parse labels: `tier=gold`, separated by lines or commas. Without a value, any matches."""
     pairs = (one.partition("=") for one in re.split(r"[\n,]", text) if one.strip())
     return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def parse_whole(text: str) -> int | None:
-    """Parse a whole number; None for an empty text. Raises InputInvalid."""
-    if text and not (text.isdecimal() and len(text) < 10):  # noqa: PLR2004
-        raise InputInvalid(f"{text!r} is not a whole number.")
-    return int(text) if text else None
 
 
 def retyped() -> dict[str, str]:

@@ -6,8 +6,8 @@ from apiflask import APIBlueprint
 from flask import render_template, request
 
 from app import boot
-from app.errors import InputInvalid
 from app.fleet import projects, rollouts, workers
+from app.fleet.core.validation import parse_whole
 from app.fleet.reports import overview as fleet
 from app.fleet.reports import revision_chart
 from app.fleet.reports.overview import ProjectOverview
@@ -78,7 +78,4 @@ def _drawn(project: ProjectOverview, *, is_only: bool) -> DrawnProject:
 
 def project_id() -> int | None:
     """The id of the project to which a page is restricted; None for all. Raises InputInvalid."""
-    text = request.args.get("project", "")
-    if text and not (text.isdecimal() and len(text) < 10):  # noqa: PLR2004
-        raise InputInvalid("A project is given by its id here.")
-    return int(text) if text else None
+    return parse_whole(request.args.get("project", ""), "The project")

@@ -9,6 +9,7 @@ from werkzeug.datastructures import MultiDict
 from app.errors import InputInvalid
 from app.fleet import accounts, databases
 from app.fleet.core.permissions import Actor
+from app.fleet.core.validation import parse_whole
 from app.fleet.rollouts import CONCURRENCY, PER_SERVER, TIMEOUT
 from app.fleet.rollouts.gates import Check
 from app.fleet.rollouts.waves import DEFAULT
@@ -152,10 +153,10 @@ def _window(given: Given) -> dict[str, Any] | None:
 
 
 def _whole(given: Given, name: str, words: str) -> int | None:
-    text = given.get(name, "").strip()
-    if text and not (text.isdecimal() and len(text) < 10):  # noqa: PLR2004
-        raise InputInvalid(f"{words} must be a whole number, not {text!r}.", field=name)
-    return int(text) if text else None
+    try:
+        return parse_whole(given.get(name, ""), words)
+    except InputInvalid as error:
+        raise InputInvalid(str(error), field=name) from None
 
 
 def _number(given: Given, name: str, words: str) -> float | None:

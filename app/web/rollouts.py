@@ -1,5 +1,6 @@
 """`/rollouts`: the list, the form of a new rollout, and the pages of a rollout."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from app.errors import InputInvalid, RoleInsufficient
 from app.fleet import projects, runs, workers
 from app.fleet import rollouts as fleet
 from app.fleet.core.selectors import POSITIONS
+from app.fleet.core.validation import parse_whole
 from app.fleet.databases import find_database
 from app.fleet.rollouts import allowed_actions, preview
 from app.fleet.rollouts.gates import Gate
@@ -18,6 +20,7 @@ from app.fleet.rollouts.windows import DAYS
 from app.models import Kind, Rollout, Stage, State
 from app.web import access, rollout_charts, rollout_form
 from app.web.overview import project_id
+from app.web.pagination import after
 from headway.errors import HeadwayError
 
 bp = APIBlueprint("rollouts", __name__, enable_openapi=False, url_prefix="/rollouts")
@@ -39,20 +42,21 @@ WORDS = {
 HEAVY = ("cancel", "undo")
 """Actions that must not be done by mistake."""
 BEGINS = ("start", "rehearse")
+AFTER = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 LIVE = (Stage.RUNNING, Stage.SOAKING, Stage.WAITING, Stage.UNDOING)
 
 
 @bp.get("/")
 def list_() -> str:
     """A page of rollouts, newest first."""
-    after, stage = request.args.get("after", ""), request.args.get("stage", "")
+    stage = request.args.get("stage", "")
     if stage and stage not in list(Stage):
         raise InputInvalid(f"There is no stage {stage!r}. There are: {', '.join(Stage)}.")
     actor = access.actor()
     found, following = fleet.list_rollouts(
         actor,
         limit=PAGE,
-        after=int(after) if after.isdecimal() else None,
+        after=after(),
         project_id=project_id(),
         stages=[stage] if stage else (),
     )
@@ -73,14 +77,15 @@ def new() -> Any:
     """Create a rollout; its page shows what it would do before it is started."""
     actor = access.actor()
     if request.method == "GET":
-        before = request.args.get("like", "")
-        rollout = fleet.get_rollout(actor, int(before)) if before.isdecimal() else None
+        before = parse_whole(request.args.get("like", ""))
+        rollout = fleet.get_rollout(actor, before) if before else None
         return _form(rollout_form.like(rollout) if rollout else rollout_form.empty(request.args))
     given, instead = request.form, request.form.get("instead", "")
     try:
+        instead_id = parse_whole(instead)
         made, _ = fleet.create_rollout(actor, rollout_form.rollout_values(actor, given))
-        if instead.isdecimal():
-            fleet.cancel_rollout(actor, int(instead))
+        if instead_id:
+            fleet.cancel_rollout(actor, instead_id)
     except RoleInsufficient:
         raise
     except HeadwayError as error:
@@ -207,11 +212,11 @@ def databases(rollout_id: int) -> str:
 def _after(rollout: Rollout) -> tuple[int, int] | None:
     """The (wave, place) before the page: from `after=1.40`, or from `place=40` of the grid."""
     wave, _, place = request.args.get("after", "").partition(".")
-    if wave.lstrip("-").isdecimal() and place.lstrip("-").isdecimal():
+    if AFTER.fullmatch(wave) and AFTER.fullmatch(place):
         return int(wave), int(place)
-    if (place_text := request.args.get("place", "")).isdecimal():
+    if (said := parse_whole(request.args.get("place", ""))) is not None:
         ends = [sum(rollout.sizes[: n + 1]) for n in range(len(rollout.sizes))]
-        return sum(int(place_text) >= end for end in ends), int(place_text) - 1
+        return sum(said >= end for end in ends), said - 1
     return None
 
 
@@ -247,23 +252,22 @@ def act(rollout_id: int, verb: str) -> Any:
 
 def _do(verb: str) -> Does:
     """The function of an action, with the further values of the form."""
-    sample, skip = request.form.get("sample", "").strip(), bool(request.form.get("skip_failed"))
-    wave = request.form.get("wave", "")
-    if sample and not (sample.isdecimal() and 0 < int(sample) < 10**6):
-        raise InputInvalid("The number of databases of each plan must be a whole number from 1.")
+    skip = bool(request.form.get("skip_failed"))
+    sample = parse_whole(request.form.get("sample", ""), "How many of each plan to rehearse")
+    wave = parse_whole(request.form.get("wave", ""), "The wave")
+    if sample == 0:
+        raise InputInvalid("How many of each plan to rehearse is a whole number from 1.")
     does: dict[str, Does] = {
         "start": fleet.start_rollout,
         "rehearse": lambda actor, rollout_id: fleet.rehearse_rollout(
-            actor, rollout_id, sample=int(sample) if sample else None
+            actor, rollout_id, sample=sample
         ),
         "pause": fleet.pause_rollout,
         "resume": lambda actor, rollout_id: fleet.resume_rollout(
             actor, rollout_id, skip_failed=skip
         ),
         "retry": fleet.retry_rollout,
-        "approve": lambda actor, rollout_id: fleet.approve_rollout(
-            actor, rollout_id, wave=int(wave) if wave.isdecimal() else None
-        ),
+        "approve": lambda actor, rollout_id: fleet.approve_rollout(actor, rollout_id, wave=wave),
         "cancel": fleet.cancel_rollout,
         "undo": fleet.undo_rollout,
     }

@@ -21,7 +21,7 @@ from headway.dialects import (
 from headway.dialects.driver import Raw
 from headway.dialects.reach import reaching
 from headway.dialects.translation import opened
-from headway.dialects.urls import file_of
+from headway.dialects.urls import DatabaseURL
 from headway.isolation.connecting import PLAIN, Settings
 
 BESIDE_SECONDS = 30
@@ -59,7 +59,7 @@ class Address:
             return cls(database.url, engine=database)
         if isinstance(database, Connection):
             return cls(database.engine.url, connection=database)
-        return cls(driver.parse(database))
+        return cls(DatabaseURL.parse(database))
 
     def __repr__(self) -> str:
         return f"Address({self})"
@@ -94,7 +94,7 @@ class Address:
     @property
     def path(self) -> Path | None:
         """The file, or None where a server or the memory keeps it."""
-        return file_of(self.url)
+        return DatabaseURL.of(self.url).file
 
     @property
     def is_shared(self) -> bool:

@@ -16,11 +16,11 @@ from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine
 from sqlalchemy.engine.interfaces import Dialect as SqlalchemyDialect
 from sqlalchemy.exc import NoSuchModuleError
 
-from headway.dialects.urls import SYNC, display_url, parse
+from headway.dialects import ambient
+from headway.dialects.urls import DRIVERS, display_url
 from headway.errors import DriverMissing
 
 __all__ = [
-    "SYNC",
     "Raw",
     "ask",
     "autocommit",
@@ -33,7 +33,6 @@ __all__ = [
     "notes_of",
     "open_raw",
     "own_engines",
-    "parse",
     "register_engine",
 ]
 
@@ -57,7 +56,7 @@ def dialect_for(drivername: str) -> SqlalchemyDialect:
         extra = "postgresql" if backend == "postgresql" else "mysql"
         raise DriverMissing(
             f"The driver for {drivername} is not installed ({error}). Install it, or use ours: "
-            f"pip install 'headway[{extra}]' and {SYNC.get(backend, backend)}:// in the URL."
+            f"pip install 'headway[{extra}]' and {DRIVERS.get(backend, backend)}:// in the URL."
         ) from error
 
 
@@ -68,7 +67,7 @@ def open_raw(url: URL, more: Mapping[str, Any] | None = None) -> Raw:
     """
     dialect = dialect_for(url.drivername)
     arguments, options = dialect.create_connect_args(url)
-    options = {**options, **(more or {})}
+    options = ambient.arguments(url, dialect, {**options, **(more or {})})
     if dialect.name == "sqlite":
         # env.py may have to run in a thread of its own; never two at a time.
         options["check_same_thread"] = False

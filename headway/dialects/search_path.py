@@ -1,20 +1,21 @@
 """A tenant's schema in a shared PostgreSQL database, as the `options` of a URL name it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import URL
 
 from headway.errors import AddressInvalid, StillNeeded
 
+PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_.$-]*")
 SCHEMA = re.compile(r'\s*(?:"((?:[^"]|"")+)"|(\$?[^\W\d][\w$]*))\s*(,|$)')
 LONGEST_NAME = 63
 """Bytes of a name on PostgreSQL, which cuts the rest off."""
 ALLOWED_OPTIONS = (
-    "Write ?options=-csearch_path%3Dacme for a tenant's schema, with other settings behind it as "
-    "in -csearch_path%3Dacme%20-cstatement_timeout%3D0"
+    "Write ?schema=acme for a tenant's schema, and other settings as in "
+    "?options=-cstatement_timeout%3D0"
 )
 
 SEARCH_PATH = re.compile(
@@ -74,14 +75,15 @@ def session_of(url: URL) -> Session:
     return Session(path=path or (), settings=tuple(settings))
 
 
-def schema_of(url: URL) -> str | None:
-    """The schema that is a tenant's own, where many share one PostgreSQL database."""
-    return session_of(url).schema
+def option_for(path: Iterable[str]) -> str:
+    """The option that asks for this search_path, as `session_of` reads it."""
+    names = (name if PLAIN.fullmatch(name) else _quoted(name) for name in path)
+    return "-csearch_path=" + re.sub(r"([\s\\])", r"\\\1", ",".join(names))
 
 
 def refuse_schema(url: URL, what: str) -> None:
     """Raise StillNeeded for a tenant's: its database is not its own to be made or dropped."""
-    if schema := schema_of(url):
+    if schema := session_of(url).schema:
         raise StillNeeded(
             f"This is the schema {schema} in a database that others share: it cannot be {what} "
             "here. Do it with the server's tools."
@@ -136,3 +138,7 @@ def _schemas(path: str) -> tuple[str, ...]:
         names.append(name.encode()[:LONGEST_NAME].decode(errors="ignore"))
         at = found.end()
     return tuple(names)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, event
 
 from headway.connections.address import Address
 from headway.dialects.driver import Raw, dbapi_connection, display_url, engine_on, notes_of
-from headway.dialects.urls import is_same
+from headway.dialects.urls import DatabaseURL
 from headway.errors import DatabaseTorn, EnvironmentFailed, command
 from headway.execution.failures import GuardOptions
 from headway.execution.guard import guarded
@@ -244,7 +244,9 @@ class _EnvPy:
 
     def _redirect(self, engine: Engine) -> Engine:
         address = self.job.address
-        if engine.url in self.known_urls and not is_same(engine.url, address.project_url):
+        if engine.url in self.known_urls and not DatabaseURL.of(engine.url).is_same(
+            address.project_url
+        ):
             return offline_engine(address.url)
         if engine not in self.engines:
             self.engines[engine] = self._own_engine_for(engine)

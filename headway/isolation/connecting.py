@@ -16,7 +16,7 @@ from sqlalchemy.util import only_once
 
 from headway.dialects import driver
 from headway.dialects.driver import Raw
-from headway.dialects.search_path import schema_of
+from headway.dialects.urls import DatabaseURL
 from headway.errors import AddressInvalid, EnvironmentFailed
 from headway.isolation.running import from_outside
 
@@ -82,7 +82,7 @@ class Settings:
         """The schema that PostgreSQL's `options` among the arguments name."""
         options = {"options": str(self.arguments.get("options", ""))}
         with contextlib.suppress(AddressInvalid):
-            return schema_of(URL.create("postgresql", query=options))
+            return DatabaseURL.of(URL.create("postgresql", query=options)).schema
         return None
 
     @property

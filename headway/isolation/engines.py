@@ -13,6 +13,7 @@ from sqlalchemy import URL, Connection, Dialect, Engine, StaticPool, create_engi
 
 from headway.dialects import driver
 from headway.dialects.driver import Raw
+from headway.dialects.urls import DatabaseURL
 from headway.errors import EnvironmentFailed
 from headway.isolation.connecting import isolation_of, settings_of
 from headway.isolation.running import in_project, patched
@@ -81,7 +82,7 @@ def offline_engine(url: URL, on_statement: Callable[[str], None] = lambda _: Non
     """An engine of this kind without a database. `on_statement` is called with each statement."""
     # `_initialize`: SQLAlchemy would ask a new connection for its version.
     engine = create_engine(
-        driver.parse(url),
+        DatabaseURL.parse(url),
         creator=lambda: _NullConnection(on_statement),
         poolclass=StaticPool,
         _initialize=False,

@@ -13,6 +13,7 @@ from alembic.script.revision import Revision as AlembicRevision
 from alembic.script.revision import RevisionMap
 
 from headway.dialects import driver
+from headway.dialects.urls import DRIVERS
 from headway.errors import PreviewImpossible, TargetInvalid
 from headway.plan import plans
 from headway.plan.plans import Direction
@@ -112,7 +113,7 @@ class Graph:
 
         Raises PreviewImpossible where Alembic's bookkeeping breaks on this graph.
         """
-        kind: Any = type(driver.dialect_for(driver.SYNC[dialect]))
+        kind: Any = type(driver.dialect_for(DRIVERS[dialect]))
         buffer = Statements()
         opts = {name: value for name, value in options.items() if name in SQL_OPTIONS}
         opts |= {"as_sql": True, "literal_binds": True, "output_buffer": buffer}

@@ -10,14 +10,14 @@ from alembic.operations import Operations
 from alembic.runtime.environment import EnvironmentContext
 from sqlalchemy import URL
 
-from headway.dialects import driver
+from headway.dialects.urls import KINDS, DatabaseURL
 from headway.errors import DriverMissing, EnvironmentFailed
 from headway.isolation.isolated import isolated
 from headway.plan.sql import Offline, Statements, dialect_of
 from headway.scripts.alembic_log import silence_alembic_log
 from headway.scripts.project import ScriptProject
 
-DIALECTS = tuple(driver.SYNC)
+DIALECTS = KINDS
 Sql = dict[str, dict[str, str | None]]
 """Dialect -> `upgrade` and `downgrade` -> SQL; None if the revision queries the database."""
 
@@ -38,7 +38,7 @@ class Record:
 
 def address_of(dialect: str) -> URL:
     """A URL of this kind of database that names none."""
-    return driver.parse(f"{dialect}://")
+    return DatabaseURL.parse(f"{dialect}://")
 
 
 def records(project: ScriptProject) -> list[Record]:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from sqlalchemy import URL
 
-from headway.dialects.urls import is_same
+from headway.dialects.urls import DatabaseURL
 from headway.error_text import plain
 from headway.errors import EnvironmentFailed, HeadwayError
 from headway.isolation.connecting import PLAIN, Settings
@@ -109,7 +109,9 @@ class Environment:
     def at(self, url: URL) -> "Environment":
         """The environment of one database, if env.py knows several; else itself."""
         match = (
-            environment for other, environment in self.databases.items() if is_same(other, url)
+            environment
+            for other, environment in self.databases.items()
+            if DatabaseURL.of(other).is_same(url)
         )
         return next(match, self)
 

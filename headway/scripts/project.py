@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
 from headway.connections.address import Address
-from headway.dialects import driver
+from headway.dialects.urls import DatabaseURL
 from headway.errors import EnvironmentFailed, HeadwayError
 from headway.isolation.isolated import isolated
 from headway.isolation.modules import Modules
@@ -162,7 +162,7 @@ class ScriptProject:
             return self
         found = object.__new__(type(self))
         found.__dict__ |= {k: v for k, v in self.__dict__.items() if k not in CACHED}
-        found.kind, found.memory = driver.parse(f"{url.drivername}://"), {}
+        found.kind, found.memory = DatabaseURL.parse(f"{url.drivername}://"), {}
         more = self.version_folders[len(self.own_folders) :]
         found.version_folders = (
             *(version_folder(os.fspath(place)) for place in directory.version_locations),
@@ -186,9 +186,9 @@ class ScriptProject:
         """The URL in its options; a SQLite URL if there is none."""
         url = self.config.get_main_option("sqlalchemy.url")
         try:
-            return driver.parse(url or "sqlite://")
+            return DatabaseURL.parse(url or "sqlite://")
         except HeadwayError:  # `driver://user:pass@localhost/dbname`, as Alembic's template has it
-            return driver.parse("sqlite://")
+            return DatabaseURL.parse("sqlite://")
 
     @cached_property
     def sourceless(self) -> bool:
@@ -233,7 +233,7 @@ class ScriptProject:
     @property
     def environment(self) -> Environment:
         """How its env.py is used for SQLite, and why."""
-        return self.environment_for(driver.parse("sqlite://"))
+        return self.environment_for(DatabaseURL.parse("sqlite://"))
 
     @cached_property
     def digest(self) -> str:

@@ -14,6 +14,11 @@ from app.models import Strategy
 # PostgreSQL cannot store NUL, UTF-8 cannot encode half of a surrogate pair; the other control
 # characters are never intended.
 UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff]")
+MISLEADING = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+"""What no name holds: control characters, line ends, and those that turn the direction of text or
+are not seen, by which a name looks like another."""
 
 
 def fitting(model: type[Base], values: dict[str, Any]) -> dict[str, Any]:
@@ -53,8 +58,8 @@ def _check(name: str, value: str, longest: int | None) -> None:
         raise InputInvalid(
             f"The {name} has {len(value)} characters; at most {longest} are allowed.", field=name
         )
-    if UNFIT.search(value):
-        raise InputInvalid(f"The {name} contains a control character.", field=name)
+    if (MISLEADING if name == "name" else UNFIT).search(value):
+        raise InputInvalid(f"The {name} holds a character that cannot be kept.", field=name)
 
 
 LARGEST_ID = 2**31 - 1
@@ -80,13 +85,29 @@ def labels_of(labels: Mapping[str, str | None]) -> dict[str, str | None]:
                 "digits and . _ / -, and begins with a letter or digit.",
                 field="labels",
             )
-        if value is not None and (len(value) > LONGEST_VALUE or UNFIT.search(value)):
+        if value is not None and (len(value) > LONGEST_VALUE or MISLEADING.search(value)):
             raise InputInvalid(
                 f"The label {name} has an invalid value. A value has up to {LONGEST_VALUE} "
                 "characters and no control characters.",
                 field="labels",
             )
     return dict(labels)
+
+
+def is_id(text: str) -> bool:
+    """True for a text that may be the number of a row."""
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(LARGEST_ID))
+    return is_number and int(text) <= LARGEST_ID
+
+
+def parse_whole(text: str, what: str = "This") -> int | None:
+    """A number as it is typed, of a row or of so many; None for nothing. Raises InputInvalid."""
+    text = text.strip()
+    if not text:
+        return None
+    if not is_id(text):
+        raise InputInvalid(f"{what} is a whole number from 0 to {LARGEST_ID}.")
+    return int(text)
 
 
 def strategy_of(value: str) -> str:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from app.fleet.isolation.requests import Requests
+from headway.dialects import ambient
 from headway.errors import DiskFull, HeadwayError, MigrationFailed, ScriptsUnreadable
 from headway.execution.failures import reason
 from headway.scripts.environment import PASSWORD
@@ -129,6 +130,7 @@ def main() -> None:
         # A signal to the whole process group is meant for the parent: what runs here is finished.
         signal.signal(number, lambda *_: None)
     _configure_logging(log_level, log_format)
+    ambient.refuse()
     ready = threading.Event()
     first: list[Connection] = []
     listener = partial(_listen, socket.socket(fileno=int(control)), first, ready)

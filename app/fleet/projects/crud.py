@@ -14,7 +14,7 @@ from app.fleet.core.pagination import page_of
 from app.fleet.core.paths import inside, settings
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.core.validation import LARGEST_ID, fitting
+from app.fleet.core.validation import LARGEST_ID, fitting, is_id
 from app.fleet.isolation.messages import ScriptLocation
 from app.fleet.isolation.remote import RemoteProject
 from app.fleet.projects import discovery
@@ -61,7 +61,7 @@ def find_project(actor: Actor, name: str) -> Project:
     """The project with this name or id, or ProjectNotFound. Names have precedence."""
     actor.require("projects.read")
     project = db.session.scalar(select(Project).where(Project.name == name))
-    if project is None and name.isdecimal():
+    if project is None and is_id(name):
         return _find(db.session, int(name))
     if project is None:
         raise ProjectNotFound(f"There is no project {name}. `flask projects list` shows all.")

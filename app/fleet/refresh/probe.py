@@ -7,7 +7,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import URL, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session, undefer
 
 from app.extensions import db
@@ -17,7 +17,7 @@ from app.fleet.isolation.pool import SECONDS, Call, Pool, TimedOut
 from app.fleet.isolation.remote import RemoteProject
 from app.models import BEGUN, Database, Run
 from headway.connections.sizes import sizes
-from headway.dialects.urls import display_url
+from headway.dialects.urls import DatabaseURL
 from headway.errors import HeadwayError
 from headway.types import Position, Status
 
@@ -34,7 +34,7 @@ class ProbeRequest:
     id: int
     address: str
     server: str | None
-    url: URL | None
+    url: DatabaseURL | None
     why_not: str | None = None
     """The reason if its URL cannot be read."""
 
@@ -92,16 +92,17 @@ def _request_for(row: Database) -> ProbeRequest:
     )
 
 
-def _with_timeouts(url: URL | None) -> URL | None:
+def _with_timeouts(url: DatabaseURL | None) -> DatabaseURL | None:
     """The URL with the driver's own options for timeouts, unless it has them already."""
-    if url is None or url.get_backend_name() == "sqlite":
+    if url is None or url.dialect == "sqlite":
         return url
     options = {"connect_timeout": str(CONNECT_SECONDS)}
-    if url.get_backend_name() in ("mysql", "mariadb"):
+    if url.dialect == "mysql":
         options |= {"read_timeout": str(CONNECT_SECONDS), "write_timeout": str(CONNECT_SECONDS)}
     else:
         options |= {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3"}
-    return url.update_query_dict({k: v for k, v in options.items() if k not in url.query})
+    fresh = {name: value for name, value in options.items() if name not in url.query}
+    return DatabaseURL.of(url.update_query_dict(fresh))
 
 
 # --- what is found --------------------------------------------------------------------------
@@ -147,10 +148,10 @@ def _without_secrets(look: Status, request: ProbeRequest) -> Status:
     """The status with the URL in its reason replaced by the address, which has no password."""
     if not look.reason or request.url is None:
         return look
-    reason = look.reason.replace(display_url(request.url), request.address)
+    said = look.reason.replace(request.url.display, request.address)
     if request.url.password:
-        reason = reason.replace(str(request.url.password), "***")
-    return replace(look, reason=reason)
+        said = said.replace(str(request.url.password), "***")
+    return replace(look, reason=said)
 
 
 def measure_sizes(batch: RefreshBatch, page: Sequence[ProbeRequest]) -> dict[int, int]:

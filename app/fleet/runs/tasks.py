@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
-from sqlalchemy import URL, select, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, joinedload, undefer
 
@@ -19,6 +19,7 @@ from app.fleet.projects import revisions
 from app.fleet.rollouts import undo
 from app.fleet.rollouts.gates import Gate
 from app.models import Database, Kind, Project, Rollout, Run, State
+from headway.dialects.urls import DatabaseURL
 from headway.errors import DatabaseMoved, TargetInvalid
 from headway.types import Holder, Position, Status
 
@@ -180,7 +181,7 @@ class Task:
         )
 
     @cached_property
-    def url(self) -> URL:
+    def url(self) -> DatabaseURL:
         """The URL of the database. Read late, so that an unreadable URL fails only this run."""
         with Session(db.engine) as session:
             return urls.url_of(

@@ -23,7 +23,7 @@ from headway.dialects.mysql import image as mysql_image
 from headway.dialects.mysql import undo as mysql_undo
 from headway.dialects.translation import opened, translating
 from headway.dialects.types import Ground, Image, Lock, Peek, VersionTable
-from headway.dialects.urls import named
+from headway.dialects.urls import DatabaseURL
 from headway.errors import (
     DatabaseDenied,
     DatabaseExists,
@@ -139,7 +139,7 @@ class Mysql(Dialect):
     def exists(self, url: URL) -> bool:
         query = "SELECT 1 FROM information_schema.schemata WHERE schema_name = %s"
         with _maintenance(self, url) as raw:
-            return bool(ask(raw, query, [named(url)]))
+            return bool(ask(raw, query, [DatabaseURL.of(url).name]))
 
     def make(self, url: URL, template: URL | None = None) -> None:
         with _maintenance(self, url) as raw:
@@ -239,7 +239,7 @@ def _maintenance(dialect: Dialect, url: URL) -> Iterator[Raw]:
 
 
 def _quoted(url: URL) -> str:
-    return mysql_image.quoted(named(url))
+    return mysql_image.quoted(DatabaseURL.of(url).name)
 
 
 def _run(raw: Raw, statement: str) -> None:

@@ -17,7 +17,7 @@ from headway.dialects.postgresql import image as postgresql_image
 from headway.dialects.postgresql import scratch as postgresql_scratch
 from headway.dialects.postgresql import undo as postgresql_undo
 from headway.dialects.postgresql.lock import AdvisoryLock
-from headway.dialects.search_path import refuse_schema, schema_of
+from headway.dialects.search_path import refuse_schema
 from headway.dialects.transactions import (
     Fate,
     can_answer,
@@ -27,7 +27,7 @@ from headway.dialects.transactions import (
 )
 from headway.dialects.translation import opened, translating
 from headway.dialects.types import Beside, Ground, Image, Lock, Peek, VersionTable
-from headway.dialects.urls import named
+from headway.dialects.urls import DatabaseURL
 from headway.errors import (
     AddressInvalid,
     DatabaseDenied,
@@ -84,7 +84,7 @@ class Postgresql(Dialect):
 
     def lock(self, raw: Raw, url: URL, name: str) -> Lock:
         try:
-            return AdvisoryLock(raw, name, schema_of(url))
+            return AdvisoryLock(raw, name, DatabaseURL.of(url).schema)
         except AddressInvalid:  # an engine of the caller's: whatever its session sees, it has all
             return AdvisoryLock(raw, name)
 
@@ -194,17 +194,18 @@ class Postgresql(Dialect):
     def exists(self, url: URL) -> bool:
         with _maintenance(self, url) as raw:
             query = "SELECT 1 FROM pg_database WHERE datname = %s"
-            return bool(ask(raw, query, [named(url)]))
+            return bool(ask(raw, query, [DatabaseURL.of(url).name]))
 
     def other_schemas(self, raw: Raw) -> tuple[str, ...]:
         # What an extension brought is not counted: it goes with the database that has it.
-        query = """SELECT DISTINCT n.nspname FROM pg_class c
-            JOIN pg_namespace n ON n.oid = c.relnamespace
-            WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
-            AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+        query = """SELECT n.nspname FROM pg_namespace n
+            WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
             AND n.nspname IS DISTINCT FROM current_schema()
-            AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
-                AND d.objid = c.oid AND d.deptype = 'e')
+            AND EXISTS (SELECT 1 FROM pg_depend d
+                WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
+                AND d.deptype = 'n' AND d.classid <> 'pg_extension'::regclass
+                AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = d.classid
+                    AND e.objid = d.objid AND e.deptype = 'e'))
             ORDER BY 1"""
         return tuple(name for (name,) in ask(raw, query))
 
@@ -312,7 +313,7 @@ def _maintenance(dialect: Dialect, url: URL) -> Iterator[Raw]:
 
 
 def _quoted(url: URL) -> str:
-    name = named(url).replace('"', '""')
+    name = DatabaseURL.of(url).name.replace('"', '""')
     return f'"{name}"'
 
 

@@ -35,7 +35,7 @@ from headway.dialects.types import (
     RowGuard,
     VersionTable,
 )
-from headway.dialects.urls import file_of, real_file_of
+from headway.dialects.urls import DatabaseURL
 from headway.errors import (
     AddressInvalid,
     DatabaseDamaged,
@@ -141,11 +141,11 @@ class Sqlite(Dialect):
         )
 
     def exists(self, url: URL) -> bool:
-        path = file_of(url)
+        path = DatabaseURL.of(url).file
         return path is not None and path.exists()
 
     def make(self, url: URL, template: URL | None = None) -> None:
-        path, source = _file(url), file_of(template) if template else None
+        path, source = _file(url), DatabaseURL.of(template).file if template else None
         try:
             if source is None:
                 path.touch(exist_ok=False)
@@ -161,7 +161,7 @@ class Sqlite(Dialect):
 
     def drop(self, url: URL) -> None:
         _file(url)  # refuses a memory
-        real, path = real_file_of(url), file_of(url)
+        real, path = DatabaseURL.of(url).real_file, DatabaseURL.of(url).file
         for ending in ("", *snapshots.BESIDE):
             Path(f"{real}{ending}").unlink(missing_ok=True)
         if path and path.is_symlink():
@@ -242,7 +242,7 @@ class Sqlite(Dialect):
         return unreadable(dbapi_connection(connection))
 
     def snapshot(self, raw: Raw, url: URL, label: str) -> Path | None:
-        path, named = file_of(url), Path(str(url.database))
+        path, named = DatabaseURL.of(url).file, Path(str(url.database))
         if path is None or not raw.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
             return None
         # Told as the file was: somebody who gave `notes.db` is shown a name beside it.
@@ -278,7 +278,7 @@ class Sqlite(Dialect):
 
 
 def _file(url: URL) -> Path:
-    path = file_of(url)
+    path = DatabaseURL.of(url).file
     if path is None:
         raise AddressInvalid("A database in memory is gone with its connection: name a file.")
     return path
