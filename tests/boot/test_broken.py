@@ -32,7 +32,7 @@ open({flag!r}, "w").close()
 time.sleep(60)"""
 
 
-def wait_for(path: Path, seconds: float = 30) -> None:
+def wait_for(path: Path, seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} never came"
@@ -97,7 +97,7 @@ def test_a_server_that_comes_up_later_is_waited_for(release: Release, catalog_ur
     env = environment_for(catalog_url.set(host="127.0.0.1", port=port))
     with (release.path / "said").open("w+") as said:
         booting = release.start("python", "-c", BOOT, env=env, stderr=said)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while "does not answer yet" not in Path(said.name).read_text():
             assert time.monotonic() < deadline
             assert booting.poll() is None
@@ -141,10 +141,12 @@ def holding(release: Release, at_head: URL, tmp_path: Path) -> Iterator[subproce
     flag = tmp_path / "holding"
     release.add("c0115", HEAD, HOLD.format(flag=str(flag)))
     process = release.start("python", "-c", BOOT, env=environment_for(at_head))
-    wait_for(flag)
-    yield process
-    process.kill()
-    process.communicate()
+    try:
+        wait_for(flag)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_lock_that_never_comes_free_names_its_holder(
