@@ -36,7 +36,6 @@ from headway.scripts.project import ScriptProject
 from headway.types import Holder
 
 Watch = Callable[[MigrationContext], None]
-
 CANNOT_JOIN = (
     "env.py runs for each database ({why}) and ends transactions itself, so that it cannot be a "
     "part of yours. Commit yours first, or give the engine or its URL."
@@ -166,7 +165,6 @@ def _redirected_revision_engines(address: Address, connection: Connection) -> It
 
 
 def _isolated(ours: Engine, theirs: Engine) -> Engine:
-    """Our engine with the isolation level of theirs."""
     level = "AUTOCOMMIT" if is_autocommit(theirs) else settings_of(theirs).isolation
     return ours.execution_options(isolation_level=level) if level else ours
 
