@@ -1,4 +1,4 @@
-"""One database of one project: look, plan, upgrade, take back."""
+"""One database of one project: status, plan, upgrade, downgrade, repair, compare."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -45,7 +45,10 @@ from headway.types import Outcome, Position, Status
 
 @dataclass(frozen=True)
 class Database:
-    """A database of a project. `Project.at` makes one; it opens nothing until it is asked."""
+    """A database of a project, made by `Project.at`.
+
+    Nothing is opened before a method is called.
+    """
 
     project: ScriptProject
     address: Address
@@ -55,12 +58,12 @@ class Database:
     def __repr__(self) -> str:
         return f"Database({str(self.address)!r})"
 
-    # --- look -------------------------------------------------------------------------------
+    # --- status -----------------------------------------------------------------------------
 
     def status(self) -> Status:
-        """Where it stands: no lock, nothing written, no revision imported.
+        """Position, current and pending revisions: no lock, nothing written, no revision imported.
 
-        A database that is not there is an answer (`unreachable`), not an error.
+        A database that cannot be reached is an answer (`unreachable`), not an error.
         """
         table = verdict.version_table(self.project, self.address, self.x)
         path = self.address.path
@@ -75,7 +78,7 @@ class Database:
             with self.address.open() as raw:
                 peek = self.address.peek(raw, table)
                 answered = (time.perf_counter() - began) * 1000
-                status = verdict.judge(self.project, self.address, table, peek, raw)
+                status = verdict.status_from_peek(self.project, self.address, table, peek, raw)
                 warning = pooler_in_the_way(self.address, raw) if status.pending else None
                 return replace(status, milliseconds=answered, reason=status.reason or warning)
         except (DatabaseUnreachable, DatabaseDenied, DatabaseDamaged, DatabaseInUse) as error:
@@ -84,7 +87,7 @@ class Database:
             )
 
     def plan(self, target: str = "heads", direction: str | None = None) -> Plan:
-        """The steps from where it stands to a target, in Alembic's order. Changes nothing.
+        """The steps from the current revisions to a target, in Alembic's order. Changes nothing.
 
         `direction` is `upgrade`, `downgrade` or `stamp`; by default the target tells. Raises
         RevisionNotFound, SeveralHeads or TargetInvalid.
@@ -104,18 +107,20 @@ class Database:
             steps=plans.described(self.project, plans.step_names(steps, way)),
             environment=f"{environment.mode}: {environment.why}",
             replays=None if recording is None else recording.why_not is None,
-            why=_why(recording.why_not) if recording else "the first run of this upgrade will tell",
+            why=_why(recording.why_not)
+            if recording
+            else "unknown until the first run of this upgrade",
         )
 
     def preview(self, plan: Plan) -> str:
-        """The plan as SQL, with its transaction. Raises PreviewImpossible where a revision asks."""
+        """The plan as SQL. Raises PreviewImpossible if a revision queries the database."""
         return render(self._span(plan))
 
     def risks(self, plan: Plan) -> tuple[Risk, ...]:
-        """What could go wrong with a plan, and would with the rows that are here now.
+        """What could go wrong with a plan, given the rows that are in the database now.
 
-        Heard from the revisions without running them, and asked of the database; with squawk
-        installed, what it says of the SQL for PostgreSQL too.
+        Found by recording the revisions' operations without running them, and by queries. For
+        PostgreSQL, squawk's findings are added if it is installed.
         """
         recorded = record_operations(self._span(plan))
         found = notes(recorded, self.address.dialect.name)
@@ -128,7 +133,10 @@ class Database:
         return found
 
     def rehearse(self, plan: Plan) -> Rehearsal:
-        """Run a plan on a copy, and tell how it went. The database itself is left as it is."""
+        """Run a plan on a copy and report duration, statements and locks.
+
+        The database is not changed.
+        """
         return rehearse(self._move(plan.direction, plan.target, expected=plan))
 
     def _span(self, plan: Plan) -> Span:
@@ -150,35 +158,35 @@ class Database:
         on_step: OnStep | None = None,
         waiting: Waiting | None = None,
     ) -> Outcome:
-        """Bring it to a target: all of the steps or, where the database can, none.
+        """Run the steps to a target: all of them or, where the database allows it, none.
 
-        `on_step(number, total, revision)` is told each step before it runs; `waiting(holder)`
-        who is migrating it meanwhile. Raises the HeadwayError that says why not; nothing is
-        lost then, and what is left is in its words.
+        `on_step(number, total, revision)` is called before each step, `waiting(holder)` while
+        another process holds the lock. Raises a HeadwayError with the reason; its message says what
+        was applied and what is left.
         """
         return self._move(Direction.UPGRADE, target, on_step, waiting).make()
 
     def downgrade(
         self, target: str, *, on_step: OnStep | None = None, waiting: Waiting | None = None
     ) -> Outcome:
-        """Take it back to a target (`-1`, `base`, a revision). As careful as `upgrade`."""
+        """Take it back to a target (`-1`, `base`, a revision id), as safely as `upgrade`."""
         return self._move(Direction.DOWNGRADE, target, on_step, waiting).make()
 
     def apply(
         self, plan: Plan, *, on_step: OnStep | None = None, waiting: Waiting | None = None
     ) -> Outcome:
-        """Do what the plan says. Raises DatabaseMoved if it stands elsewhere by now."""
+        """Run a plan. Raises DatabaseMoved if the current revisions are no longer the plan's."""
         return self._move(plan.direction, plan.target, on_step, waiting, plan).make()
 
     def stamp(self, target: str = "heads") -> Outcome:
-        """Say that it is at a target, and run nothing."""
+        """Record that the database is at a target, without running revisions."""
         return self._move(Direction.STAMP, target).make()
 
     def create(self, target: str = "heads") -> tuple[str, ...]:
-        """Make the database itself, at a target and tagged with it; the revisions it is at.
+        """Create the database at a target; returns the revisions that it is at.
 
-        A copy of a template that the migrations built once: as quick for 500 revisions as for
-        20. Raises DatabaseExists; an empty file is no database.
+        It is copied from a template that the revisions built once, so the time does not depend on
+        their number. Raises DatabaseExists; an empty SQLite file counts as missing.
         """
         return create.create(self.project, self.address, self.x, self.policy, target)
 
@@ -202,21 +210,21 @@ class Database:
             waiting=waiting,
         )
 
-    # --- mend -------------------------------------------------------------------------------
+    # --- repair -----------------------------------------------------------------------------
 
     def plan_repair(self, verdict: Verdict | None = None) -> RepairPlan:
-        """What a repair would do now. No lock, nothing written.
+        """What `repair` would do now. No lock, nothing written.
 
-        `verdict` is a person's word on a torn revision, `applied` or `not-applied`; without it
-        its half is to be taken back. Raises RepairRefused if that would lose something.
+        `verdict` is `applied` or `not-applied` for a torn revision that was fixed by hand; without
+        it, its changes are to be undone. Raises RepairRefused if that would lose something.
         """
         return self._repair.plan(verdict)
 
     def repair(self, verdict: "Verdict | RepairPlan | None" = None) -> RepairPlan:
-        """Take back the half of a torn revision, and what killed runs left; what was done.
+        """Undo a torn revision's changes and clean up after killed runs; returns what was done.
 
-        Given a plan, it is done as shown. Raises RepairRefused if it would lose something, or if
-        another plan would be made by now.
+        Given a plan, exactly that is done. Raises RepairRefused if data would be lost, or if the
+        plan is out of date.
         """
         return self._repair.run(verdict)
 
@@ -229,16 +237,16 @@ class Database:
     # --- copies -----------------------------------------------------------------------------
 
     def snapshot(self) -> Path | None:
-        """Copy it as it is now, under the lock; where the copy is.
+        """Copy a SQLite file under the lock; returns the copy's path.
 
-        None where this kind of database has no snapshots, or there is nothing in it.
+        Returns None if this kind of database has no snapshots, or if it is empty.
         """
         with held(self.address, self.policy) as raw:
             label = "+".join(self.status().current) or "base"
             return self.address.dialect.snapshot(raw, self.address.url, label)
 
     def restore(self, snapshot: str | Path) -> None:
-        """Put a snapshot in its place. What it held until now stays beside it."""
+        """Replace a SQLite file by a snapshot. The replaced file is kept beside it."""
         path = self.address.path
         if path is None:
             raise SnapshotNotFound(
@@ -258,7 +266,7 @@ class Database:
     # --- compare ----------------------------------------------------------------------------
 
     def check(self) -> Drift:
-        """How its schema differs from what its revisions make, and from the models.
+        """Differences between the schema, what its revisions create, and the models.
 
         Needs no models: the revisions are run once in an empty database of the same server.
         Raises MigrationFailed where one of them cannot be, and DatabaseDenied where the account
@@ -271,11 +279,11 @@ class Database:
             return self._comparison.drift(connection, status.current)
 
     def adopt(self) -> Match:
-        """Find the revisions that a database without a version is at, and stamp it.
+        """Find the revisions whose schema an unstamped database has, and stamp it.
 
-        With several branches these may be several. Raises DatabaseUnstamped, naming the closest
-        and each difference, if it is at none; `stamp` takes your word instead. A database that
-        has a version is left alone.
+        With several branches these may be several revisions. Raises DatabaseUnstamped, with the
+        closest revision and each difference, if none matches. A database that has a version is not
+        changed.
         """
         status = self.status()
         if not self.project.scripts.by_id:
@@ -295,7 +303,7 @@ class Database:
         return match
 
     def sync(self, metadata: MetaData, *, drop: bool = False, dry_run: bool = False) -> Sync:
-        """Bring its schema to the models with no revision files: see modelsync.sync."""
+        """Bring its schema to the models without revision files: see `schema.sync.sync`."""
         environment = self.project.environment_for(self.address.url, self.x)
         return sync(
             self.address,

@@ -23,21 +23,26 @@ from headway.errors import (
     HeadwayError,
     command,
 )
+from headway.scripts.environment import Environment
 from headway.scripts.files import Scripts
 from headway.scripts.project import ScriptProject
 from headway.types import Position, Status
 
 APPLIES = {"upgrade", "adopt", "repair"}
-"""Actions in the history after which the revision is there."""
+"""Actions in the history after which the revision is applied."""
 
 
 def version_table(project: ScriptProject, address: Address, x: Mapping[str, str]) -> VersionTable:
-    """Where this project keeps versions: env.py may say another name or schema."""
-    environment = project.environment_of(address, x)
+    """The project's version table: env.py may set its name and schema."""
+    return version_table_of(project.environment_of(address, x), address)
+
+
+def version_table_of(environment: Environment, address: Address) -> VersionTable:
+    """The version table that this env.py names, of this database."""
     if environment.elsewhere and not environment.version_schema:
         raise EnvironmentFailed(
-            f"env.py lets its session look somewhere else ({environment.elsewhere}), and where "
-            "cannot be told. Nothing was changed. Give `version_table_schema` to "
+            f"env.py changes the schema of its session ({environment.elsewhere}) in a way that is "
+            "not understood. Nothing was changed. Give `version_table_schema` to "
             "`context.configure`."
         )
     _refuse_two_schemas(
@@ -50,7 +55,9 @@ def version_table(project: ScriptProject, address: Address, x: Mapping[str, str]
 
 
 def _refuse_two_schemas(address: Address, path: str | None, given: str | None) -> None:
-    """Where the URL names a schema and env.py another, each would tell something else."""
+    """Raise EnvironmentFailed if the URL names a schema and env.py another."""
+    if not (path or given):
+        return
     first = _first_schema(address)
     for what, schema in (("sets search_path to", path), ("keeps versions in the schema", given)):
         if first and schema and schema != first:
@@ -61,10 +68,10 @@ def _refuse_two_schemas(address: Address, path: str | None, given: str | None) -
             )
 
 
-def judge(
+def status_from_peek(
     project: ScriptProject, address: Address, table: VersionTable, peek: Peek, raw: Raw
 ) -> Status:
-    """Where a database stands, from what the driver saw of it."""
+    """The status of a database, from what the driver read of it."""
     if address.dialect.name == "postgresql" and not address.is_shared:
         _refuse_missing_schema(address, raw)
     if peek.has_history:
@@ -88,7 +95,7 @@ def judge(
 
 
 def _refuse_missing_schema(address: Address, raw: Raw) -> None:
-    """PostgreSQL passes over a schema that is not there, and looks into the next, or nowhere."""
+    """Raise DatabaseMissing if PostgreSQL would use another schema instead of a missing one."""
     first = _first_schema(address)
     if not first:
         return
@@ -106,7 +113,7 @@ def _first_schema(address: Address) -> str:
 
 
 def pending(project: ScriptProject, current: tuple[str, ...]) -> tuple[str, ...]:
-    """The revisions that a database with these lacks, in no order. Found out once."""
+    """Revisions that are not applied, in no order. Cached."""
     key = ("pending", current)
     if key not in project.memory:
         below = project.scripts.ancestors(current)
@@ -136,7 +143,7 @@ def _position(project: ScriptProject, table: VersionTable, peek: Peek) -> Positi
 
 
 def refusal(address: Address, status: Status) -> HeadwayError | None:
-    """Why this database must not be moved; None if it may be."""
+    """The error that says why this database must not be migrated; None if it may."""
     unknown = ", ".join(status.newer)
     if status.position is Position.TORN:
         what = (
@@ -146,7 +153,7 @@ def refusal(address: Address, status: Status) -> HeadwayError | None:
         )
         return DatabaseTorn(
             f"{address}: {what}. Nothing was changed. `{command('status')}` shows what is there; "
-            f"`{command('repair')}` mends it.",
+            f"`{command('repair')}` fixes it.",
             revision=status.torn,
         )
     if status.position is Position.FOREIGN:
@@ -174,7 +181,10 @@ def refusal(address: Address, status: Status) -> HeadwayError | None:
 
 
 def status_of(connection: Connection, scripts: Scripts, table: VersionTable = VERSIONS) -> Status:
-    """Compare a database with its scripts. Ends its own transaction, no other; writes nothing."""
+    """The status of a database from its tables, its history and the script files.
+
+    Writes nothing, and ends no transaction but its own.
+    """
     joins = connection.in_transaction()
     try:
         tables = dialect_of(connection).tables(connection)
@@ -189,7 +199,7 @@ def status_of(connection: Connection, scripts: Scripts, table: VersionTable = VE
 def read_current(
     connection: Connection, tables: Collection[str], table: VersionTable = VERSIONS
 ) -> tuple[str, ...]:
-    """The revisions the database says it is at; () if it says nothing."""
+    """The revisions in the version table; () if there are none."""
     is_listed = table.schema is not None or table.name in tables
     if not is_listed and not inspect(connection).has_table(table.name):  # which may be a view
         return ()
@@ -246,7 +256,7 @@ def _position_by_history(
 
 
 def _applied(rows: Iterable[history.Entry]) -> dict[str, history.Entry]:
-    """The rows by which each revision is there now, by revision."""
+    """The history rows by which revisions are applied now, by revision."""
     there: dict[str, history.Entry] = {}
     for row in rows:
         if row.outcome != "succeeded":
@@ -261,12 +271,12 @@ def _applied(rows: Iterable[history.Entry]) -> dict[str, history.Entry]:
 
 
 def _torn(rows: list[history.Entry]) -> history.Entry | None:
-    """The row of a revision that began and never ended, if there is one."""
+    """The history row of a revision that began and never ended; None if there is none."""
     return next((row for row in reversed(rows) if row.outcome in ("running", "torn")), None)
 
 
 def _edited(rows: dict[str, history.Entry], scripts: Scripts) -> tuple[str, ...]:
-    """Applied revisions whose script has another checksum than when it was applied."""
+    """Applied revisions whose script has changed since."""
     return tuple(
         revision
         for revision, row in rows.items()
@@ -279,9 +289,9 @@ def _edited(rows: dict[str, history.Entry], scripts: Scripts) -> tuple[str, ...]
 def _out_of_order(
     rows: dict[str, history.Entry], scripts: Scripts, current: Iterable[str]
 ) -> tuple[str, ...]:
-    """Revisions below the current ones that never ran here.
+    """Ancestors of the current revisions that were never run.
 
-    What lies below a stamp or an adoption is taken to be there: someone said so.
+    Ancestors of a stamped or adopted revision count as applied.
     """
     if not rows:
         return ()

@@ -1,4 +1,4 @@
-"""`/audit`: the trail of who did what."""
+"""`/audit`: the audit trail."""
 
 from urllib.parse import urlencode
 
@@ -6,7 +6,7 @@ from apiflask import APIBlueprint
 from flask import render_template, request, url_for
 
 from app.fleet.core import audit as fleet
-from app.fleet.core.validation import whole
+from app.fleet.core.validation import parse_whole
 from app.web import access
 from app.web.pagination import PAGE, after
 
@@ -17,16 +17,16 @@ FILTERS = ("actor", "action", "type", "id")
 
 @bp.get("/")
 def list_() -> str:
-    """Events, those that the filters choose, newest first."""
+    """A page of events, filtered, newest first."""
     chosen = {name: value for name, value in request.args.items() if value and name in FILTERS}
     found, following = fleet.list_events(
         access.actor(),
         limit=PAGE,
         after=after(),
-        actor_id=whole(chosen.get("actor", ""), "An account"),
+        actor_id=parse_whole(chosen.get("actor", ""), "An account"),
         action=chosen.get("action"),
         subject_type=chosen.get("type"),
-        subject_id=whole(chosen.get("id", ""), "What it is about"),
+        subject_id=parse_whole(chosen.get("id", ""), "What it is about"),
     )
 
     def link(**changes: object) -> str:

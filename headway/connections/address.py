@@ -1,4 +1,4 @@
-"""Where a database is: a URL, or an engine or connection that a program already has."""
+"""The address of a database: a URL, or an engine or connection that the caller has already."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,13 +29,16 @@ BESIDE_SECONDS = 30
 
 
 class Setup(Protocol):
-    """What a project says of the connections to its databases."""
+    """How a project sets up connections to its databases."""
 
     def settings_at(self, address: "Address") -> Settings:
-        """What they have beside the URL. Raises EnvironmentFailed where that cannot be had."""
+        """Connection settings beyond the URL.
+
+        Raises EnvironmentFailed if they cannot be determined.
+        """
 
     def prepare(self, raw: Raw, address: "Address") -> Mapping[Any, Any]:
-        """Let the project set up a connection that we opened; what its listeners noted of it."""
+        """Run the project's listeners on a new connection; returns what they stored."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,11 @@ class Address:
     connection: Connection | None = None
     setup: Setup | None = field(default=None, compare=False, repr=False)
     stands_for: URL | None = None
-    """The URL by which a project knows the database that this is a copy or a draft of."""
+    """The original's URL, if this database is a copy or a draft of it."""
 
     @classmethod
     def of(cls, database: "str | URL | Path | Engine | Connection") -> "Address":
-        """Raises AddressInvalid for what is no database that we know."""
+        """An address for a URL, path, engine or connection. Raises AddressInvalid."""
         if isinstance(database, Engine):
             return cls(database.url, engine=database)
         if isinstance(database, Connection):
@@ -62,17 +65,17 @@ class Address:
         return f"Address({self})"
 
     def set_up_by(self, setup: Setup) -> "Address":
-        """The same database, its connections set up as a project wants them."""
+        """A copy of this address whose connections are set up by the project."""
         # Each status of each database comes by here; `replace` takes ten times as long.
         return Address(self.url, self.engine, self.connection, setup, self.stands_for)
 
     def elsewhere(self, url: URL) -> "Address":
-        """Another database that is to be opened and migrated as this one would be."""
+        """The address of another database that is opened and migrated as this one would be."""
         return replace(self, url=url, engine=None, connection=None, stands_for=self.project_url)
 
     @property
     def project_url(self) -> URL:
-        """The URL by which the project knows it."""
+        """The URL that the project uses for this database: the original's, if this is a copy."""
         return self.stands_for or self.url
 
     @property
@@ -123,7 +126,7 @@ class Address:
         return self._opened()[0]
 
     def _opened(self) -> tuple[Raw, Mapping[Any, Any]]:
-        """The same, with what the project's listeners noted of it."""
+        """A new driver connection, set up by the project, and what its listeners stored."""
         settings = self.setup.settings_at(self) if self.setup else PLAIN
         raw = opened(self.url, settings.arguments_for(self.url))
         notes: Mapping[Any, Any] = {}
@@ -134,7 +137,7 @@ class Address:
         return raw, notes
 
     def peek(self, raw: Raw, table: VersionTable) -> Peek:
-        """Where it stands, as far as the driver can tell. Writes nothing, ends nothing."""
+        """Version and tables as the driver reads them. Writes nothing and ends no transaction."""
         if self.connection is not None and self.is_shared:
             peek = self.dialect.peek_within(self.connection, table)
         else:

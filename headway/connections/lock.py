@@ -1,4 +1,4 @@
-"""Hold the one migration lock of a database, or say who does."""
+"""Hold a database's migration lock, or report who holds it."""
 
 import contextlib
 import random

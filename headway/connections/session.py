@@ -1,4 +1,4 @@
-"""Hold one database: connect, see that no proxy is in the way, lock, put the brakes on."""
+"""A session on one database: connected, checked for a pooler, locked, with timeouts."""
 
 import contextlib
 import time
@@ -18,7 +18,7 @@ Waiting = Callable[[Holder | None], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """How a database is treated. The defaults are for people; a fleet says more."""
+    """How a run treats its database: lock wait, timeouts, replay, snapshot, history."""
 
     lock_wait: float = 60.0
     """Seconds to wait for another process that is migrating it."""
@@ -96,11 +96,11 @@ def _timeouts(address: Address) -> Iterator[None]:
             cause = cause.__cause__
         if cause is None:
             raise
-        said = " ".join(str(getattr(cause, "orig", None) or cause).split())
-        told = f" {error}" if isinstance(error, HeadwayError) else ""
+        message = " ".join(str(getattr(cause, "orig", None) or cause).split())
+        detail = f" {error}" if isinstance(error, HeadwayError) else ""
         raise DatabaseInUse(
-            f"{address}: gave up after {time.monotonic() - began:.1f} s ({said}). Others hold what "
-            "the revision has to lock, or a statement took longer than allowed. Try again when "
-            f"they are done.{told}",
+            f"{address}: gave up after {time.monotonic() - began:.1f} s ({message}). Others hold "
+            "what the revision has to lock, or a statement took longer than allowed. Try again "
+            f"when they are done.{detail}",
             **getattr(error, "context", {}),
         ) from error

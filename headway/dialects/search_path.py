@@ -1,4 +1,4 @@
-"""The schema of a tenant, where many share one PostgreSQL database: what a URL's `options` say."""
+"""A tenant's schema in a shared PostgreSQL database, as the `options` of a URL name it."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -45,7 +45,7 @@ class Session:
     """What PostgreSQL's `options` ask of a session."""
 
     path: tuple[str, ...] = ()
-    """Its search_path; empty where that is not said."""
+    """The search_path; empty if the URL sets none."""
     settings: tuple[str, ...] = ()
     """The names of all other settings."""
 
@@ -60,16 +60,16 @@ def session_of(url: URL) -> Session:
 
     Read as the server reads them. Raises AddressInvalid for what is not understood exactly.
     """
-    said = url.query.get("options", "") if url.get_backend_name() == "postgresql" else ""
-    if not isinstance(said, str):
+    options = url.query.get("options", "") if url.get_backend_name() == "postgresql" else ""
+    if not isinstance(options, str):
         raise AddressInvalid(f"This URL has several options=. {ALLOWED_OPTIONS}.")
     path: tuple[str, ...] | None = None
     settings = []
-    for name, value in _assigned(said):
+    for name, value in _assigned(options):
         if name != "search_path":
             settings.append(name)
         elif path is not None:
-            raise AddressInvalid("The options of this URL name search_path twice: say it once.")
+            raise AddressInvalid("The options of this URL set search_path twice: set it once.")
         else:
             path = _schemas(value)
     return Session(path=path or (), settings=tuple(settings))
@@ -92,15 +92,15 @@ def refuse_schema(url: URL, what: str) -> None:
 
 def _assigned(options: str) -> Iterator[tuple[str, str]]:
     """The settings, as `-c name=value`, `-cname=value` or `--name=value`."""
-    words = iter(_words(options))
+    words = iter(_split_options(options))
     for word in words:
         if word == "-c":
-            said = next(words, "")
+            assignment = next(words, "")
         elif word.startswith(("-c", "--")):
-            said = word[2:]
+            assignment = word[2:]
         else:
-            said = ""
-        name, equals, value = said.partition("=")
+            assignment = ""
+        name, equals, value = assignment.partition("=")
         if not equals or not SETTING.fullmatch(name):
             raise AddressInvalid(
                 "The options of this URL are not understood, and could lead to another schema. "
@@ -109,7 +109,7 @@ def _assigned(options: str) -> Iterator[tuple[str, str]]:
         yield name.replace("-", "_").lower(), value
 
 
-def _words(text: str) -> list[str]:
+def _split_options(text: str) -> list[str]:
     """Blanks separate words, and a backslash takes the next character as it is."""
     words, word, escaped = [], "", False
     for character in text:

@@ -1,4 +1,4 @@
-"""Whether a transaction that was begun is still that one, as the database itself tells.
+"""Whether a transaction is still the one that was begun, as the database itself reports it.
 
 A revision may end it in many ways that nobody announces: COMMIT as SQL, a script that the driver
 runs, a commit of the driver's connection. Whoever says that nothing stayed has to ask first.
@@ -13,7 +13,7 @@ from headway.dialects.driver import Raw
 
 
 class Fate(StrEnum):
-    """What became of a transaction."""
+    """How a transaction ended, if it did."""
 
     OPEN = "open"
     COMMITTED = "committed"
@@ -87,7 +87,7 @@ def postgresql_fate(raw: Raw, mark: int) -> Fate:
 
 
 def postgresql_status(raw: Raw, mark: int) -> Fate:
-    """The same, as any session can tell."""
+    """Whether the transaction with this number is committed, from any session."""
     return FATES.get(str(_query(raw, STATUS, (mark,))), Fate.UNKNOWN)
 
 

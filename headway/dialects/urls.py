@@ -85,8 +85,8 @@ class DatabaseURL(URL):
         backend = self.get_backend_name()
         plain = self if self.drivername != DRIVERS.get(backend) else self.set(drivername=backend)
         shown = plain.set(query={}).render_as_string(hide_password=True)
-        said = [pair for name in sorted(self.query) for pair in _shown(self, name)]
-        return f"{shown}?{'&'.join(said)}" if said else shown
+        text = [pair for name in sorted(self.query) for pair in _shown(self, name)]
+        return f"{shown}?{'&'.join(text)}" if text else shown
 
     @cached_property
     def identity(self) -> str:
@@ -105,17 +105,17 @@ class DatabaseURL(URL):
     def digest(self, schema: str) -> str:
         """What is the same for all URLs of this schema of this database."""
         if self.dialect == "sqlite":
-            said = f"sqlite {self.real_file}"
+            text = f"sqlite {self.real_file}"
         else:
             host, port = self.place
-            said = f"{self.dialect} {host} {port} {self.database} {schema}"
-        return hashlib.sha256(said.encode(errors="surrogateescape")).hexdigest()
+            text = f"{self.dialect} {host} {port} {self.database} {schema}"
+        return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
     @property
     def place(self) -> tuple[str, int]:
         """A server's host and port, in one spelling; of a unix socket its path."""
-        said = self.host or self.query.get("host") or self.query.get("unix_socket") or "localhost"
-        host = (said if isinstance(said, str) else ",".join(said)).lower().rstrip(".")
+        text = self.host or self.query.get("host") or self.query.get("unix_socket") or "localhost"
+        host = (text if isinstance(text, str) else ",".join(text)).lower().rstrip(".")
         return _plain_host(host), self.port or PORTS.get(self.dialect, 0)
 
     @property
@@ -188,8 +188,8 @@ def _plain_host(host: str) -> str:
 def _shown(url: DatabaseURL, name: str) -> list[str]:
     if name == "options":
         return _shown_options(url)
-    said = url.query[name] if name in HARMLESS else "***"
-    return [f"{_text(name)}={_text(one)}" for one in ((said,) if isinstance(said, str) else said)]
+    text = url.query[name] if name in HARMLESS else "***"
+    return [f"{_text(name)}={_text(one)}" for one in ((text,) if isinstance(text, str) else text)]
 
 
 def _shown_options(url: DatabaseURL) -> list[str]:
@@ -201,8 +201,8 @@ def _shown_options(url: DatabaseURL) -> list[str]:
     is_one = len(session.path) == 1 and session.schema is not None
     path = () if is_one or not session.path else (option_for(session.path),)
     settings = [*path, *(f"-c{setting}=***" for setting in session.settings)]
-    said = [f"options={_text(' '.join(settings))}"] if settings else []
-    return said + ([f"schema={_text(session.path[0])}"] if is_one else [])
+    text = [f"options={_text(' '.join(settings))}"] if settings else []
+    return text + ([f"schema={_text(session.path[0])}"] if is_one else [])
 
 
 def _text(value: str) -> str:

@@ -1,4 +1,4 @@
-"""Run revisions under the lock, so that nothing is lost and everything is written down.
+"""Run revisions with checks around them: snapshot, history, row guard, foreign keys.
 
 Used around any Alembic run: it is given the function that yields Alembic's steps and gives back
 one that yields the same steps, watched.

@@ -1,9 +1,10 @@
-"""Move one database: under the lock, from where it really stands, all of it or nothing."""
+"""One upgrade, downgrade or stamp: locked, checked against the plan, replayed or run."""
 
 import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,14 @@ from headway.execution.statements import SentStatements, attach_sent
 from headway.isolation.running import from_outside
 from headway.plan import plans
 from headway.plan.plans import Direction, Plan
-from headway.scripts.environment import Mode
+from headway.scripts.environment import Environment, Mode
 from headway.scripts.project import ScriptProject
 from headway.types import Outcome, Position, Status
 
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """A database on its way to a target."""
+    """One upgrade, downgrade or stamp of a database."""
 
     project: ScriptProject
     address: Address
@@ -44,15 +45,17 @@ class Move:
     on_step: OnStep | None = None
     waiting: Waiting | None = None
     listener: Watch | None = None
-    """Told the migration context before it runs; nothing is replayed then."""
+    """Called with the migration context before it runs; then nothing is replayed."""
     prepare: Callable[[list[Any]], list[Any]] | None = None
-    """Gives the steps to run in place of Alembic's: the same ones, watched."""
+    """Replaces the steps before they run, to watch them."""
 
     def make(self) -> Outcome:
-        """Do it. Raises the HeadwayError that says why not; the database is then as it was."""
-        path = self.address.path
-        lent = self.address.engine or self.address.connection  # it has the file open
-        is_new = path is not None and not path.exists() and lent is None
+        """Run it.
+
+        Raises a HeadwayError with the reason; then the database is unchanged if it can be.
+        """
+        path, lent = self.path, self.address.is_lent  # then it has the file open
+        is_new = path is not None and not path.exists() and not lent
         try:
             with held(self.address, self.policy, self.waiting) as raw:
                 return self._moved(raw)
@@ -61,9 +64,19 @@ class Move:
                 path.unlink()  # connecting made it, and nothing came into it
             raise
 
+    @cached_property
+    def path(self) -> Path | None:
+        """The file of a SQLite database."""
+        return self.address.path
+
+    @cached_property
+    def environment(self) -> Environment:
+        """How env.py is used here. First asked under the lock, which may have been waited for."""
+        return self.project.environment_of(self.address, self.x)
+
     def _moved(self, raw: Raw) -> Outcome:
         began = time.monotonic()
-        table = verdict.version_table(self.project, self.address, self.x)
+        table = verdict.version_table_of(self.environment, self.address)
         status = self._status(raw, table)
         current = status.current
         if self.expected and self.expected.current != current:
@@ -99,25 +112,27 @@ class Move:
         )
 
     def _refuse_read_only(self) -> None:
-        """SQLite would say so at the first statement, and then it looks like that one's fault."""
-        path = self.address.path
-        if path and path.exists() and not os.access(path, os.W_OK):
-            raise DatabaseReadOnly(f"{path} cannot be written. Nothing was changed.")
+        """Raise DatabaseReadOnly before the first statement would fail."""
+        if self.path and not os.access(self.path, os.W_OK) and self.path.exists():
+            raise DatabaseReadOnly(f"{self.path} cannot be written. Nothing was changed.")
 
     def _refusal(self, status: Status) -> HeadwayError | None:
-        """Why not. A person who stamps a database says what it is."""
+        """Why the database must not be migrated; None if it may.
+
+        A stamp may be set on an unstamped one.
+        """
         stamping = self.direction is Direction.STAMP and status.position is Position.UNSTAMPED
         return None if stamping else verdict.refusal(self.address, status)
 
     def _status(self, raw: Raw, table: VersionTable) -> Status:
         peek = self.address.peek(raw, table)
-        status = verdict.judge(self.project, self.address, table, peek, raw)
+        status = verdict.status_from_peek(self.project, self.address, table, peek, raw)
         if peek.has_history and not (status.torn or self.policy.history or self.address.is_shared):
             self._sweep(raw)
         return status
 
     def _sweep(self, raw: Raw) -> None:
-        """Drop the notes of a run that was killed when all was done."""
+        """Remove the history of a run that was killed after its last step."""
         with self.address.connected(raw) as connection:
             writing = connection.execution_options(write=True)
             if history.is_passing(writing):
@@ -133,7 +148,7 @@ class Move:
     def _run(
         self, raw: Raw, current: tuple[str, ...], steps: list[Any]
     ) -> tuple[bool, tuple[str, ...]]:
-        """True if it was replayed, and what was sent."""
+        """Whether the steps were replayed, and the statements that were sent."""
         recording = self.recording(current, steps)
         if recording and recording.why_not is None:
             replay(recording, raw, self.address.dialect, self.on_step)
@@ -155,7 +170,7 @@ class Move:
         return False, judged.readable or recorder.readable
 
     def recording(self, current: tuple[str, ...], steps: list[Any]) -> Recording | None:
-        """What is known about replaying these steps; None if the next run will tell."""
+        """The recording for these steps; None if only the next run can tell."""
         why_not = self._cannot_replay(current, steps)
         if why_not:
             return Recording(why_not=why_not)
@@ -166,7 +181,7 @@ class Move:
         return found if found is None or found.files.hold() else None
 
     def _cannot_replay(self, current: tuple[str, ...], steps: list[Any]) -> str | None:
-        environment = self.project.environment_of(self.address, self.x)
+        environment = self.environment
         reasons = {
             "replaying is switched off": not self.policy.replay or self.listener is not None,
             "a stamp runs nothing": self.direction is Direction.STAMP,
@@ -175,7 +190,8 @@ class Move:
                 not self.address.dialect.transactional_ddl
             ),
             "env.py is executed for each database": environment.mode is Mode.EXECUTED,
-            "env.py wants to be told of each revision": "on_version_apply" in environment.options,
+            "env.py has a callback for each revision (on_version_apply)": "on_version_apply"
+            in environment.options,
             "each revision has a transaction of its own": self._per_migration(steps)
             or bool(environment.options.get("transaction_per_migration")),
             "a history is kept in it": self.policy.history,

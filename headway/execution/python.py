@@ -1,4 +1,4 @@
-"""Run Python revisions on one locked connection, through what the project's env.py configured."""
+"""Run revisions as Python on one locked connection, configured by the project's env.py."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +36,6 @@ from headway.scripts.project import ScriptProject
 from headway.types import Holder
 
 Watch = Callable[[MigrationContext], None]
-
 CANNOT_JOIN = (
     "env.py runs for each database ({why}) and ends transactions itself, so that it cannot be a "
     "part of yours. Commit yours first, or give the engine or its URL."
@@ -45,7 +44,7 @@ CANNOT_JOIN = (
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One run: what, where, and what to take care of."""
+    """One run of Python revisions: its steps, its database and its options."""
 
     project: ScriptProject
     address: Address
@@ -53,17 +52,17 @@ class Job:
     direction: Direction
     target: str | tuple[str, ...]
     steps: Sequence[Any]
-    """Alembic's steps, as they were shown: what runs is what was planned."""
+    """Alembic's steps as they were planned."""
     me: Holder
     guard_options: GuardOptions = field(default_factory=GuardOptions)
     on_step: OnStep | None = None
     per_migration: bool = False
-    """Commit after each revision, whatever env.py says: one of them leaves its transaction."""
+    """Commit after each revision, because one of them leaves its transaction."""
     watch: Watch | None = None
-    """Told the migration context just before it runs."""
+    """Called with the migration context just before it runs."""
 
     def span(self, start: Sequence[str]) -> Span:
-        """The same from a given place, as SQL could tell it."""
+        """The same migration from given revisions, for rendering it as SQL."""
         return Span(
             project=self.project,
             address=self.address,
@@ -75,17 +74,17 @@ class Job:
 
     @property
     def steps_of(self) -> StepsOf:
-        """What yields Alembic's steps."""
+        """A function that yields Alembic's steps."""
         return plans.steps_of(self.project, self.direction, self.target)
 
     @functools.cached_property
     def environment(self) -> Environment:
-        """How env.py is used here."""
+        """How env.py is used for this database."""
         return self.project.environment_of(self.address, self.x)
 
 
 def guard_options_for(address: Address, *, history: bool) -> GuardOptions:
-    """What a run on somebody's database takes care of."""
+    """The guard options for a project's database."""
     return GuardOptions(
         history=history,
         snapshot=False,  # whoever moves a database takes it
@@ -121,7 +120,7 @@ def run(job: Job, raw: Raw) -> None:
 
 
 def options_for(job: Job, environment: Environment) -> dict[str, Any]:
-    """What env.py said, and what the database's all-or-nothing needs."""
+    """env.py's options, with those that make a run all or nothing."""
     options = dict(environment.options)
     if job.address.dialect.transactional_ddl:
         options["transactional_ddl"] = True
@@ -132,10 +131,10 @@ def options_for(job: Job, environment: Environment) -> dict[str, Any]:
 
 @contextmanager
 def _redirected_revision_engines(address: Address, connection: Connection) -> Iterator[None]:
-    """Lead the engines that revisions open themselves to the database that they run on.
+    """Redirect engines that revisions create to the database that they run on.
 
-    Into the run's own session where it is one transaction: another would not see what was just
-    made, and would wait for it. Else to a session beside it, as `alembic` does.
+    Into the run's own session if it is one transaction: another session would not see what was just
+    made, and would wait for it. Else to a second session, as `alembic` does.
     """
     beside: dict[Engine, Engine] = {}
 
@@ -166,7 +165,6 @@ def _redirected_revision_engines(address: Address, connection: Connection) -> It
 
 
 def _isolated(ours: Engine, theirs: Engine) -> Engine:
-    """Ours, with the isolation level of theirs."""
     level = "AUTOCOMMIT" if is_autocommit(theirs) else settings_of(theirs).isolation
     return ours.execution_options(isolation_level=level) if level else ours
 
@@ -205,14 +203,14 @@ def _guarded(
 
 
 class _EnvPy:
-    """An env.py that runs for one database, on our connection, with our guard around its run."""
+    """Runs an env.py for one database, on our connection, with the guard around its migrations."""
 
     def __init__(self, job: Job, connection: Connection) -> None:
         self.job = job
         self.main = connection
         self.engine = connection.engine
         self.engines: dict[Engine, Engine] = {}
-        """Ours in place of those that it connects with, set up as those are."""
+        """Our engines by env.py's own, with the same connection settings."""
         self.known_urls = job.project.databases_of(job.address.project_url, job.x)
         self.context = context = _context(job)
         self.run_migrations, self.configure = context.run_migrations, context.configure
@@ -253,7 +251,7 @@ class _EnvPy:
         return self.engines[engine]
 
     def _own_engine_for(self, theirs: Engine) -> Engine:
-        """An engine on the run's session with all that env.py says of its own."""
+        """An engine on the run's session, with the settings of env.py's own engine."""
         address, captured = self.job.address, self.job.environment.settings
         given = settings_of(theirs, address.url)
         ours, settings = self.engine, replace(given, class_wide=captured.class_wide)
@@ -283,7 +281,7 @@ class _EnvPy:
 
     @contextmanager
     def _begun(self) -> Iterator[None]:
-        """Alembic's `begin_transaction`: the guard has its own, unless SQL came before it."""
+        """Alembic's `begin_transaction`: does nothing, unless SQL was run before it."""
         try:
             yield
         except BaseException:
@@ -317,7 +315,7 @@ class _EnvPy:
         self.committed = False
 
     def _refuse_another_place(self, migration: MigrationContext) -> None:
-        """The steps were found from where the database stands; env.py may see another version."""
+        """Raise EnvironmentFailed if env.py finds the database at other revisions than the plan."""
         job, heads = self.job, migration.get_current_heads()
         if not self.adopted and not migration._in_external_transaction:  # noqa: SLF001
             migration.connection.rollback()  # type: ignore[union-attr]  # it only asked
@@ -325,9 +323,9 @@ class _EnvPy:
         names = [plans.step_names(steps, job.direction) for steps in (theirs, job.steps)]
         if names[0] != names[1]:
             raise EnvironmentFailed(
-                f"env.py finds this database at {', '.join(heads) or 'base'}, and it is elsewhere "
-                "as far as its `context.configure` tells: it lets its session look somewhere else. "
-                "Nothing was changed. Give `version_table_schema` to `context.configure`."
+                f"env.py finds this database at {', '.join(heads) or 'base'}, and by its "
+                "`context.configure` it is at other revisions: env.py changes the schema of its "
+                "session. Nothing was changed. Give `version_table_schema` to `context.configure`."
             )
 
     def _note_commit(self, _connection: Connection) -> None:

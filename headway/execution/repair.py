@@ -1,4 +1,4 @@
-"""Mend a database: the half of a torn revision, what a killed run left. Never by itself."""
+"""Repair a database: undo a torn revision, clean up after killed runs. Only on request."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from headway.connections.address import Address
 from headway.connections.session import Policy, held
 from headway.dialects import VersionTable, dialect_of
 from headway.dialects.driver import Raw
-from headway.dialects.sqlite.undo import put_right
+from headway.dialects.sqlite.undo import leftover_sql
 from headway.dialects.types import VERSIONS
 from headway.errors import RepairRefused, command
-from headway.execution.half import Half, rows_in, take_back
+from headway.execution.half import Half, rows_in, run_repair
 from headway.isolation.isolated import isolated
 from headway.scripts.files import Scripts
 from headway.scripts.project import ScriptProject
-from headway.status import judge, version_table
+from headway.status import status_from_peek, version_table
 from headway.types import Holder, Status
 
 
 class Verdict(StrEnum):
-    """What a person knows about revisions that a database cannot be sure of."""
+    """What a person says of a torn revision."""
 
     APPLIED = "applied"
     NOT_APPLIED = "not-applied"
@@ -35,35 +35,35 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RepairPlan:
-    """What a repair would do. Shown first, then done as shown."""
+    """What a repair would do; shown before it is done."""
 
     torn: str | None = None
     statements: tuple[str, ...] = ()
-    """What takes the half of the torn revision back, or the copy of a broken batch operation."""
+    """Statements that undo the torn revision, or end a broken batch operation."""
     rows: tuple[str, ...] = ()
-    """Tables that go with them and hold rows, with how many."""
+    """Tables that the statements drop and that hold rows, with their counts."""
     to_review: tuple[str, ...] = ()
-    """What a person has to look at, because the statements leave it as it is."""
+    """Sentences on what a person has to check, because the statements do not change it."""
     verdict: Verdict | None = None
     record: tuple[str, ...] = ()
-    """Revisions whose present script is to be taken for the applied one."""
+    """Revisions whose present checksum replaces the recorded one."""
     forget: tuple[str, ...] = ()
     """Applied revisions that have no script any more."""
     claim: tuple[str, ...] = ()
-    """Revisions below the current one that a person says are there."""
+    """Revisions below the current one that are recorded as applied."""
     leftovers: tuple[str, ...] = ()
-    """Copies of tables that a batch operation of another tool left."""
+    """Temporary tables of a broken batch operation."""
     clears: bool = False
-    """A history that was only for a run, which was killed, is dropped."""
+    """True if the history of a killed run is dropped."""
 
     @property
     def is_empty(self) -> bool:
-        """True if there is nothing to mend."""
+        """True if there is nothing to repair."""
         changes = self.torn or self.record or self.forget or self.claim or self.leftovers
         return not (changes or self.clears)
 
     def lines(self) -> list[str]:
-        """The same for a person."""
+        """The plan in lines of text."""
         lines = [f"accept the present script of {revision}" for revision in self.record]
         lines += [f"forget {revision}, which has no script" for revision in self.forget]
         lines += [f"take {revision} for applied" for revision in self.claim]
@@ -91,16 +91,16 @@ class RepairPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Repairer:
-    """What mending has to know of the project whose database it is."""
+    """Plans and carries out repairs with a project's scripts."""
 
     scripts: Scripts
     directory: ScriptDirectory
     me: Holder
     command: str
-    """The command that repairs, as a person types it."""
+    """The repair command as a person types it."""
     table: VersionTable = VERSIONS
     keeps: bool = True
-    """The database keeps a history."""
+    """True if the database keeps a history."""
 
     def plan(self, connection: Connection, status: Status, verdict: Verdict | None) -> RepairPlan:
         """What a repair would do now. Changes nothing. Raises RepairRefused."""
@@ -108,10 +108,10 @@ class Repairer:
         to_review: tuple[str, ...] = ()
         if status.torn and verdict is None:
             half = self._half(connection, status.torn)
-            statements, to_review = [*half.way_back(connection)], half.lines()
+            statements, to_review = [*half.undo_statements(connection)], half.lines()
         rows = rows_in(connection, statements)
         for leftover in status.leftovers:
-            statements.append(put_right(connection, leftover))
+            statements.append(leftover_sql(connection, leftover))
         passing = history.is_passing(connection)
         connection.rollback()
         return RepairPlan(
@@ -131,14 +131,14 @@ class Repairer:
         image = _torn_row(connection).image
         if image is None:
             raise RepairRefused(
-                f"What was there before revision {torn} is not known. Mend it by hand, then run "
+                f"What was there before revision {torn} is not known. Fix it by hand, then run "
                 f"`{self.command} --as applied` or `--as not-applied`."
             )
         script = self.scripts.by_id.get(torn)
         return Half.found(connection, image, script.path if script else None)
 
     def carry_out(self, connection: Connection, plan: RepairPlan) -> None:
-        """Do what the plan says, on a locked connection outside a transaction, and commit."""
+        """Carry out the plan on a locked connection outside a transaction, and commit."""
         half = None
         if plan.torn and plan.verdict is None:
             half = self._half(connection, plan.torn)
@@ -149,7 +149,7 @@ class Repairer:
             if rows:
                 rows.start()
             try:
-                take_back(writing, plan.statements)
+                run_repair(writing, plan.statements)
                 if half:
                     half.check(writing)
                 self._write_down(writing, plan)
@@ -213,7 +213,7 @@ def _torn_row(connection: Connection) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseRepair:
-    """A database of a project that is to be mended."""
+    """Repairs of one project's database, with its lock."""
 
     project: ScriptProject
     address: Address
@@ -229,7 +229,7 @@ class DatabaseRepair:
             return self._planned(raw, verdict)
 
     def run(self, what: Verdict | RepairPlan | None) -> RepairPlan:
-        """Repair it under the lock; what was done."""
+        """Repair it under the lock; returns what was done."""
         expected = what if isinstance(what, RepairPlan) else None
         verdict = what.verdict if isinstance(what, RepairPlan) else what
         if expected is None and self.plan(verdict).is_empty:
@@ -245,7 +245,7 @@ class DatabaseRepair:
     def _planned(self, raw: Raw, verdict: Verdict | None) -> RepairPlan:
         table = self._table()
         peek = self.address.peek(raw, table)
-        status = judge(self.project, self.address, table, peek, raw)
+        status = status_from_peek(self.project, self.address, table, peek, raw)
         with self.address.connected(raw) as connection:
             return self._repairer().plan(connection, status, verdict)
 

@@ -1,6 +1,6 @@
-"""The engines that a project's code makes or imports, led to the database that was asked for.
+"""Redirects engines that a project's code makes or imports to the requested database.
 
-Whatever it connects with, it reaches ours or is refused, so that no other database is ever touched.
+Whatever the code connects with, it reaches that database or is refused.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ except ImportError:  # without greenlet there is no async env.py either
 
 
 class _NullConnection:
-    """A connection with nobody at the other end: takes everything and answers nothing."""
+    """A stand-in connection for offline mode: accepts every call, returns nothing."""
 
     description = (("nothing",) + (None,) * 6,)
     rowcount = 0
@@ -79,7 +79,7 @@ def _with_values(statement: str, values: Any) -> str:
 
 
 def offline_engine(url: URL, on_statement: Callable[[str], None] = lambda _: None) -> Engine:
-    """An engine of this kind without a database. `heard` is told each statement."""
+    """An engine of this kind without a database. `on_statement` is called with each statement."""
     # `_initialize`: SQLAlchemy would ask a new connection for its version.
     engine = create_engine(
         DatabaseURL.parse(url),
@@ -98,7 +98,7 @@ def offline_engine(url: URL, on_statement: Callable[[str], None] = lambda _: Non
 
 
 def _report_server_attributes(dialect: Dialect, on_statement: Callable[[str], None]) -> None:
-    """Let `heard` know when a project reads what a dialect only learns from its server."""
+    """Call `on_statement` when a project reads a dialect attribute that needs a server."""
     kind = type(dialect)
 
     def answer(name: str) -> property:
@@ -115,7 +115,7 @@ def _report_server_attributes(dialect: Dialect, on_statement: Callable[[str], No
 
 
 def is_autocommit(engine: Engine) -> bool:
-    """True if it was made without transactions: each statement is committed."""
+    """True if the engine commits each statement."""
     return isolation_of(engine) == "AUTOCOMMIT" or bool(
         settings_of(engine).arguments.get("autocommit")
     )
@@ -127,15 +127,15 @@ def unwrap(engine: Engine) -> Engine:
 
 
 Redirect = Callable[[Engine], Engine]
-"""Gives the engine to connect with in place of a project's own. Raises what refuses it."""
+"""Returns the engine to use instead of a project's own, or raises."""
 
 _redirects: list[Redirect] = []
-"""The one in force is the last. Only one project's code runs at a time."""
+"""The last one is in force. Only one project's code runs at a time."""
 
 
 @contextlib.contextmanager
 def redirect_engines(redirect: Redirect) -> Iterator[None]:
-    """Within `redirected_engines`: decide what each engine of the project is replaced by."""
+    """Within `redirected_engines`: use this function to replace the project's engines."""
     _redirects.append(redirect)
     try:
         yield
@@ -145,9 +145,9 @@ def redirect_engines(redirect: Redirect) -> Iterator[None]:
 
 @contextlib.contextmanager
 def redirected_engines() -> Iterator[None]:
-    """While this lasts, the engines of a project's code connect where `redirect_engines` says.
+    """While this lasts, the project's engines connect as `redirect_engines` says, async ones too.
 
-    Those for asyncio too. Where nothing says it, they are refused: scripts are only read then.
+    Without `redirect_engines` connecting is refused: the scripts are only being read.
     """
     connect, raw_connection = Engine.connect, Engine.raw_connection
 
@@ -165,7 +165,7 @@ def redirected_engines() -> Iterator[None]:
 
 
 def refuse_engine(engine: Engine) -> Engine:
-    """Lead nowhere, but for a database in memory, which is nobody else's."""
+    """Refuse to connect, except to a SQLite database in memory."""
     if is_memory(engine.url):
         return engine
     raise EnvironmentFailed(
@@ -182,7 +182,7 @@ def is_memory(url: URL) -> bool:
 class _SharedConnection:
     """The connection of a run, for an engine that a revision opens itself.
 
-    The run's transaction is not its to end: its own is a savepoint in it.
+    The run's transaction is not ended by that engine: its own transactions are savepoints.
     """
 
     def __init__(self, raw: Raw) -> None:
@@ -198,7 +198,7 @@ class _SharedConnection:
 
 
 def joined_engine(main: Connection) -> Engine:
-    """An engine whose connections are this session, and their transactions savepoints in it."""
+    """An engine that uses this session; its transactions are savepoints in the session's."""
     raw = driver.dbapi_connection(main)
     pool = StaticPool(lambda: _SharedConnection(raw), dialect=main.dialect)
     engine = driver.register_engine(Engine(pool, main.dialect, main.engine.url))
@@ -227,29 +227,29 @@ def joined_engine(main: Connection) -> Engine:
 
 @contextlib.contextmanager
 def _redirected_async_engines() -> Iterator[None]:
-    """Let an async env.py wrap the driver that the URL names, though ours is not for asyncio."""
+    """Let an async env.py wrap our synchronous driver connections."""
     if AsyncEngine is None:
         yield
         return
     strict = AsyncEngine.__init__
 
-    def lenient(engine: "AsyncEngine", sync_engine: Engine) -> None:
+    def init_sync_engine(engine: "AsyncEngine", sync_engine: Engine) -> None:
         if in_project():
             sync_engine.dialect.is_async = True
         strict(engine, sync_engine)
 
-    def patient(*args: Any, **options: Any) -> Any:
+    def spawn_without_await(*args: Any, **options: Any) -> Any:
         if in_project():  # ours answers without an await, and SQLAlchemy takes that for a mistake
             options["_require_await"] = False
         return greenlet_spawn(*args, **options)
 
-    async def as_it_is(result: Any, method: Any) -> Any:
+    async def unchecked_result(result: Any, method: Any) -> Any:
         return result if in_project() else await _ensure_sync_result(result, method)
 
     with ExitStack() as stack:
-        stack.enter_context(patched(AsyncEngine, "__init__", lenient))
+        stack.enter_context(patched(AsyncEngine, "__init__", init_sync_engine))
         for module in (engine, session):
             # FRAGILE: private in SQLAlchemy. What an AsyncConnection runs statements through.
-            stack.enter_context(patched(module, "greenlet_spawn", patient))
-            stack.enter_context(patched(module, "_ensure_sync_result", as_it_is))
+            stack.enter_context(patched(module, "greenlet_spawn", spawn_without_await))
+            stack.enter_context(patched(module, "_ensure_sync_result", unchecked_result))
         yield

@@ -1,4 +1,4 @@
-"""What a plan's revisions would do, heard by letting them speak to nobody."""
+"""The operations of a plan's revisions, recorded without a database."""
 
 import contextlib
 import io
@@ -24,17 +24,17 @@ class Operation:
 
     revision: str
     op: Any
-    """Alembic's own: `AddColumnOp` and its like."""
+    """Alembic's operation object, such as `AddColumnOp`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rebuild:
-    """A table that a batch operation makes anew."""
+    """A table that a batch operation rebuilds."""
 
     revision: str
     table: str
     script: str
-    """The file of the revision."""
+    """The revision's file."""
     announced: Announced
 
 
@@ -44,13 +44,13 @@ class RecordedOperations:
 
     operations: tuple[Operation, ...]
     rebuilds: tuple[Rebuild, ...]
-    """Tables that are made anew to be changed."""
+    """Tables that are rebuilt to be changed."""
     incomplete: tuple[str, ...]
-    """Revisions that ask the database half-way: what they do after that is not known."""
+    """Revisions that query the database: operations after the query are not recorded."""
 
 
 def record_operations(span: Span) -> RecordedOperations:
-    """Call every revision of a plan with operations that only note what they are told."""
+    """Call every revision of a plan with operations that are recorded instead of run."""
     project, environment = span.project, span.project.environment_for(span.address.url, span.x)
     found: list[Operation] = []
     incomplete: list[str] = []

@@ -1,4 +1,4 @@
-"""What a rebuild of a SQLite table would lose of it, found by rebuilding an empty copy."""
+"""What a rebuild of a SQLite table would lose, found by rebuilding an empty copy."""
 
 import contextlib
 import sqlite3
@@ -29,18 +29,18 @@ def _empty() -> Iterator[Connection]:
 
 
 def lost_by(rebuild: Rebuild, connection: Connection) -> list[LostObject]:
-    """What the live table holds that the rebuild of a revision would leave out.
+    """Objects of the live table that a revision's rebuild would lose.
 
     Nothing is written: Alembic rebuilds a table of the same definition in an empty database.
     """
     schema = objects.read(dbapi_connection(connection))
     table = rebuild.table
-    if table not in schema:
+    if (False, table) not in schema:
         return []
     # All tables, because its keys point at some.
     made = [one for one in schema.values() if one.kind == "table"]
     made += [one for one in schema.values() if one.kind != "table" and one.table == table]
-    said = Declared(
+    declared = Declared(
         loses=frozenset(rebuild.announced.objects),
         statements=(f'ALTER TABLE "{COPY}{table}" RENAME TO "{table}"',),
         script=rebuild.script,
@@ -56,4 +56,4 @@ def lost_by(rebuild: Rebuild, connection: Connection) -> list[LostObject]:
             operations = Operations(MigrationContext.configure(empty))
             with operations.batch_alter_table(table, recreate="always"):
                 pass
-        return objects.undeclared_losses(before, objects.read(raw), said)
+        return objects.undeclared_losses(before, objects.read(raw), declared)

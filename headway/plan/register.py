@@ -1,4 +1,4 @@
-"""What can be kept of a project's revisions, and a project that gets some of them back."""
+"""What a catalog stores of a project's revisions, and how they are restored."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -19,30 +19,30 @@ from headway.scripts.project import ScriptProject
 
 DIALECTS = KINDS
 Sql = dict[str, dict[str, str | None]]
-"""Dialect -> `upgrade` and `downgrade` -> text; None where the revision asks the database."""
+"""Dialect -> `upgrade` and `downgrade` -> SQL; None if the revision queries the database."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """All that is kept of one revision."""
+    """All that is stored of one revision."""
 
     id: str
     checksum: str
     parents: tuple[str, ...]
     depends_on: tuple[str, ...]
     labels: tuple[str, ...]
-    """Its own, not those of the branch that it is on."""
+    """The revision's own labels, not those of its branch."""
     message: str
     path: str
 
 
 def address_of(dialect: str) -> URL:
-    """The URL of no database of this kind."""
+    """A URL of this kind of database that names none."""
     return DatabaseURL.parse(f"{dialect}://")
 
 
 def records(project: ScriptProject) -> list[Record]:
-    """Every revision, oldest first. Raises ScriptsUnreadable where one cannot be imported."""
+    """Every revision, oldest first. Raises ScriptsUnreadable if one cannot be imported."""
     found = project.revisions
     with isolated(project.modules):
         labels = {one.id: _labels_of(project, one.id) for one in found}
@@ -61,7 +61,7 @@ def records(project: ScriptProject) -> list[Record]:
 
 
 def text_of(path: str) -> str | None:
-    """A revision's source as it is; None for a compiled one, or one that is no UTF-8."""
+    """A revision's source; None if it is compiled or no UTF-8."""
     if path.endswith("c"):
         return None
     try:
@@ -71,9 +71,9 @@ def text_of(path: str) -> str | None:
 
 
 def sql_of(project: ScriptProject, ids: Sequence[str], x: Mapping[str, str]) -> dict[str, Sql]:
-    """What each of these revisions sends to each kind of database, without asking one.
+    """The SQL of each revision for each kind of database, rendered without one.
 
-    Only its own statements: no transaction, nothing of the version table.
+    Only the revisions' own statements: no transaction, no version table.
     """
     found: dict[str, Sql] = {name: {} for name in ids}
     for dialect in DIALECTS:

@@ -23,7 +23,7 @@ from headway.scripts.project import ScriptProject
 
 
 class Statements(io.StringIO):
-    """Takes what Alembic writes, one statement at a time."""
+    """A buffer that collects what Alembic writes, statement by statement."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Statements(io.StringIO):
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """From one revision to another, for one kind of database."""
+    """A migration from one revision to another, for one kind of database."""
 
     project: ScriptProject
     address: Address
@@ -47,9 +47,9 @@ class Span:
 
 
 def render(span: Span) -> str:
-    """Its SQL, as one script with its transaction.
+    """The SQL of a migration as one script with its transaction.
 
-    Raises PreviewImpossible, with the reason, where a revision asks the database.
+    Raises PreviewImpossible, with the reason, if a revision queries the database.
     """
     environment = span.project.environment_for(span.address.url, span.x)
     if environment.runs > 1:
@@ -74,7 +74,7 @@ def render(span: Span) -> str:
 
 
 def dialect_of(url: URL, environment: Environment) -> Dialect:
-    """What writes the SQL: in the schemas that env.py translates to, as a run would send it."""
+    """The SQLAlchemy dialect that renders the SQL, with env.py's schema translation."""
     kind: Any = type(driver.dialect_for(url.drivername))
     dialect: Dialect = kind(paramstyle="named")  # a percent sign stays one
     if schemas := environment.schemas:
@@ -87,7 +87,7 @@ def dialect_of(url: URL, environment: Environment) -> Dialect:
 
 
 def note(unwritten: str | None) -> str:
-    """The comment above a script whose run has what the script has not."""
+    """A comment above the script on what env.py does beside it; "" if nothing."""
     if unwritten is None:
         return ""
     return (
@@ -104,9 +104,9 @@ def write(
     config: Config | None = None,
     steps: Sequence[Any] | None = None,
 ) -> MigrationContext:
-    """Write the statements to a buffer, one `write` each. The caller has called `isolated`.
+    """Write a migration's statements to a buffer, one `write` each. Call within `isolated`.
 
-    With `config` its revisions see another configuration, and with `steps` others run.
+    `config` and `steps` replace the project's configuration and Alembic's steps.
     """
     project, environment = span.project, span.project.environment_for(span.address.url, span.x)
     found = plans.steps_of(project, span.direction, span.target)
@@ -131,7 +131,7 @@ def write(
 
 
 class Offline:
-    """What `configure` reads of a connection when it only writes."""
+    """The attributes that `configure` reads of a connection in offline mode."""
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect

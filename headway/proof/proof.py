@@ -1,7 +1,7 @@
-"""Prove that revisions give the same SQL whatever the database, the moment and the surroundings.
+"""Proof that revisions send the same SQL whatever the database, time and environment.
 
-They are imported anew, so that nothing is left in their variables of an earlier run, and run
-without a database in two other places, while what they read is watched.
+The revisions are imported again, so that no variables are left of an earlier run, and run without a
+database for two other URLs, while what they read is watched.
 """
 
 import copy
@@ -26,22 +26,22 @@ Rendering = list[str]
 
 
 class Unproven(Exception):
-    """A build that was only to prove something has nothing more to prove."""
+    """Raised to end a build whose revisions have read something that may differ."""
 
 
 def reads_of(steps: Iterable[Any], *, connected: bool = False) -> Reads:
-    """What will watch these steps of Alembic's."""
+    """A watcher of what the revisions of these steps read."""
     paths = [str(step.revision.path) for step in steps]
     own = frozenset(paths) | frozenset(map(os.path.abspath, paths))
     return Reads(own, connected=connected)
 
 
-def imported_anew(steps: Sequence[Any], reads: Reads) -> list[Any]:
-    """The same steps from modules of their own, watched as they are imported and as they run."""
-    return [_anew(step, reads) for step in steps]
+def freshly_imported(steps: Sequence[Any], reads: Reads) -> list[Any]:
+    """Copies of the steps with freshly imported modules, watched at import and when they run."""
+    return [_fresh_step(step, reads) for step in steps]
 
 
-def _anew(step: Any, reads: Reads) -> Any:
+def _fresh_step(step: Any, reads: Reads) -> Any:
     with reads.watching():
         module = _imported(step)
     again = copy.copy(step)
@@ -73,8 +73,8 @@ def _watched(work: Callable[..., None], module: ModuleType, reads: Reads) -> Cal
 
 
 def renderings(span: Span, dialect: Dialect, steps: Sequence[Any], reads: Reads) -> list[Rendering]:
-    """What these steps write in two other places. The caller has called `isolated`."""
-    again = imported_anew(steps, reads)
+    """The SQL of these steps for two other URLs. Call within `isolated`."""
+    again = freshly_imported(steps, reads)
     found = []
     for place in _elsewhere(span.address.url):
         buffer = Statements()
@@ -95,7 +95,7 @@ def _elsewhere(url: URL) -> list[URL]:
 
 
 def recording_config(config: Config, reads: Reads) -> Config:
-    """The same configuration, which notes that a revision asks it."""
+    """Make a configuration record each access by a revision; returns it."""
 
     class RecordingConfig(Config):
         def __getattribute__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Write a revision into the folder that the project really uses, ready to run."""
+"""Write revision files: from models (autogenerate), empty, or as a merge; validate them."""
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -18,12 +18,12 @@ from sqlalchemy import URL, Connection, Engine
 from headway.connections.address import Address
 from headway.errors import EnvironmentFailed, ScriptsUnreadable
 from headway.isolation.isolated import isolated
-from headway.plan.plans import in_our_words
+from headway.plan.plans import translated_error
 from headway.schema.build import ReferenceBuilder
 from headway.scripts.project import ScriptProject
 
 WIDTH = 32
-"""Of `version_num` as Alembic makes it (alembic/ddl/impl.py)."""
+"""Width of the column `version_num` as Alembic creates it (alembic/ddl/impl.py)."""
 GIVE_ANOTHER = "Give a database of the kind that the project is for (`--against URL`)."
 GENERIC = Path(alembic.__file__).parent / "templates" / "generic" / "script.py.mako"
 
@@ -73,13 +73,13 @@ def merge(
     *,
     revision_id: str | None = None,
 ) -> Path:
-    """Write a revision that joins heads; its file."""
+    """Write a revision that joins heads; returns its file."""
     project = project.for_kind(project.default_url)
     if not project.heads:
         raise ScriptsUnreadable(
             f"There is no revision in {project.folder} to join: `revise` first."
         )
-    with isolated(project.modules), _templated(project), _words(project, "heads"):
+    with isolated(project.modules), _templated(project), _translated_errors(project, "heads"):
         script = project.directory.generate_revision(
             revision_id or new_id(),
             message,
@@ -99,7 +99,7 @@ def _written(
     environment = project.environment_for(address.url)
     if not empty and environment.options.get("target_metadata") is None:
         raise _no_models(project)
-    with _templated(project), _words(project, str(requested["head"])):
+    with _templated(project), _translated_errors(project, str(requested["head"])):
         revisions = RevisionContext(config, project.directory, requested)
         if empty:
             context = EnvironmentContext(config, project.directory, fn=lambda *_: [])
@@ -143,7 +143,7 @@ def _no_models(project: ScriptProject) -> EnvironmentFailed:
 
 @contextmanager
 def _templated(project: ScriptProject) -> Iterator[None]:
-    """Write with the project's `script.py.mako`, or with Alembic's own where it has none."""
+    """Use the project's `script.py.mako`, or Alembic's generic one if it has none."""
     directory = project.directory
     if (project.folder / "script.py.mako").is_file():
         yield
@@ -161,15 +161,15 @@ def _templated(project: ScriptProject) -> Iterator[None]:
 
 
 @contextmanager
-def _words(project: ScriptProject, target: str) -> Iterator[None]:
+def _translated_errors(project: ScriptProject, target: str) -> Iterator[None]:
     try:
         yield
     except CommandError as error:
-        raise in_our_words(project, error, target) from error
+        raise translated_error(project, error, target) from error
 
 
 def validate(project: ScriptProject) -> tuple[str, ...]:
-    """What is wrong with a project's scripts, in sentences; () if nothing is."""
+    """Problems of a project's scripts, in sentences; () if there are none."""
     found = []
     if len(project.heads) > 1:
         found.append(f"{len(project.heads)} heads: {', '.join(project.heads)}. Join them: `merge`.")

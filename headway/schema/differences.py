@@ -22,20 +22,20 @@ from headway.schema.compare import (
 from headway.schema.fixes import fix_fact_sql, fix_sql
 
 SIDES = {"add": "missing", "remove": "extra", "modify": "other"}
-"""Alembic says what it would do to the database; a person wants to know what is there."""
+"""Alembic names the change to make; people want to know what is there."""
 
 About = tuple[str, str, str]
-"""What an operation is about: a table, a kind of thing on it, its name."""
+"""The object of an operation: its table, kind and name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One thing that is not as it should be."""
+    """One difference between a database and its reference."""
 
     says: str
-    """ "extra column account.nickname"."""
+    """The difference as text: "extra column account.nickname"."""
     fix: str | None
-    """The SQL that would take it away; None where this kind of database has none for it."""
+    """The SQL that removes the difference; None if this kind of database has none for it."""
 
 
 def differences(
@@ -45,16 +45,17 @@ def differences(
     *,
     with_fixes: bool = True,
 ) -> tuple[Difference, ...]:
-    """What this database would need to be as it should; () if it is. Nothing is evaluated.
+    """The differences of a database from its reference; () if there are none.
 
-    `mends=False` leaves out what would mend them, which takes longer than to find them.
+    Nothing in the database is evaluated. `with_fixes=False` leaves out the SQL that removes them,
+    which takes longer than to find them.
     """
     found = found or compare_facts(dialect_of(connection).facts(connection), reference)
     changes = _alembic_operations(connection, reference, found) if found.tables else []
     facts = found.firm + (found.loose if changes is None else ())
     result = [
         Difference(
-            says=words(one.to_diff_tuple(), reference.scope.default),
+            says=describe(one.to_diff_tuple(), reference.scope.default),
             fix=fix_sql(connection, one) if with_fixes else None,
         )
         for one in changes or ()
@@ -71,7 +72,7 @@ def differences(
 def _alembic_operations(
     connection: Connection, reference: Reference, found: FactDifferences
 ) -> list[Any] | None:
-    """Alembic's operations for the tables that differ; None where it cannot compare them."""
+    """Alembic's operations for the tables that differ; None if it cannot compare them."""
     scope, tables = reference.scope, found.tables
     default = connection.dialect.default_schema_name or ""
 
@@ -114,7 +115,7 @@ def _alembic_operations(
 
 
 def _is_confirmed(about: About, found: FactDifferences) -> bool:
-    """False where the facts say that it is the same: Alembic reads the two sides differently."""
+    """False if the facts are equal: Alembic reads the two sides differently."""
     table, kind, name = about
     if kind == "constraint":
         return any(key.name == table for key in found.firm + found.loose)
@@ -125,13 +126,13 @@ def _is_confirmed(about: About, found: FactDifferences) -> bool:
 
 
 def _other_text(_inspected: Any, wanted: Any, _rendered: Any, found: str | None) -> bool:
-    """True where two defaults differ, as the server spells them."""
+    """True if two defaults differ in the server's own spelling."""
     text = getattr(getattr(wanted.server_default, "arg", None), "text", None)
     return bool(found != text)
 
 
 def flat(operations: Iterable[Any]) -> Iterator[Any]:
-    """Operations one by one."""
+    """The operations one by one, without their groups."""
     for operation in operations:
         if isinstance(operation, ops.ModifyTableOps):
             yield from flat(operation.ops)
@@ -158,7 +159,7 @@ def _about(operation: Any) -> About:
 
 
 def _is_covered(key: Key, found: FactDifferences, covered: list[About], *, is_all: bool) -> bool:
-    """True if another difference says this one too."""
+    """True if another difference includes this one."""
     place = key[1:3]
     owner = Key("table", *place)
     if key.kind in OF_A_TABLE and (owner in found.here) != (owner in found.there):
@@ -187,13 +188,13 @@ def _difference_of_fact(
     return Difference(says=f"{side} {key.kind} {name}", fix=statement)
 
 
-def words(diff: Any, default: str = "") -> str:
-    """One difference of Alembic's as a few words: "extra column account.nickname".
+def describe(diff: Any, default: str = "") -> str:
+    """A difference that Alembic found as text: "extra column account.nickname".
 
-    A table has its schema's name before its own, unless that is the default.
+    A table's name includes its schema, unless that is the default.
     """
     if isinstance(diff, list):
-        return "; ".join(words(one, default) for one in diff)
+        return "; ".join(describe(one, default) for one in diff)
     if not (isinstance(diff, tuple) and diff and isinstance(diff[0], str)):
         return f"other {' '.join(str(diff).split())}"  # a plugin's own way to say it
     act, _, kind = diff[0].partition("_")
@@ -204,7 +205,7 @@ def words(diff: Any, default: str = "") -> str:
 
 
 def _subject(kind: str, *rest: Any) -> tuple[Any, ...]:
-    """The schema of what differs, None if it has none, and its name, that of its table first."""
+    """Schema (None if it has none) and name of the object that differs, its table first."""
     if not rest:
         return (None,)
     if len(rest) > 1:  # a column, or modify_type and its like: schema, table, column, …

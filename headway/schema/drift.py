@@ -1,4 +1,4 @@
-"""What a schema is, and what its revision says it should be."""
+"""Drift: compare a database with what its revisions create, and with the models."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ from headway.schema import adopt as adopting
 from headway.schema.adopt import Match
 from headway.schema.build import ReferenceBuilder, targets_of
 from headway.schema.compare import Reference, Scope, reflected
-from headway.schema.differences import differences, words
+from headway.schema.differences import describe, differences
 from headway.scripts.project import ScriptProject
 
 STAMP = "If you know which revision it is at, `stamp` it."
@@ -30,17 +30,16 @@ STAMP = "If you know which revision it is at, `stamp` it."
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """How a database's schema differs, in words: "extra column account.nickname"."""
+    """The drift of a database's schema, as texts: "extra column account.nickname"."""
 
     revision: tuple[str, ...]
-    """What it says it is at."""
+    """The current revisions."""
     differences: tuple[str, ...]
-    """From what those revisions make."""
+    """Differences from what those revisions create."""
     models: tuple[str, ...] | None
-    """How that differs from the project's models; None if env.py names none, or it is not at
-    head."""
+    """Differences of the models from that; None without models, or if it is not at head."""
     fixes: tuple[str | None, ...] = ()
-    """The SQL that would take each of `differences` away; None where there is none for it."""
+    """The SQL that removes each of `differences`; None for one that has none."""
 
     @property
     def is_clean(self) -> bool:
@@ -50,7 +49,7 @@ class Drift:
 
 @dataclass
 class _ModelCheck:
-    """What env.py configures for a database, and what Alembic says of the models there."""
+    """The options that env.py configures, and what Alembic finds about the models."""
 
     project: ScriptProject
     at_head: bool
@@ -58,13 +57,13 @@ class _ModelCheck:
     models: tuple[str, ...] | None = None
 
     def watch(self, migration: MigrationContext) -> None:
-        """Told the context that env.py configured."""
+        """Called with the context that env.py configured."""
         self.options = {name: value for name, value in migration.opts.items() if value is not None}
         if self.at_head and "target_metadata" in self.options:
             self.models = self._from_models(migration)
 
     def _from_models(self, migration: MigrationContext) -> tuple[str, ...]:
-        """As `alembic check` does."""
+        """The differences that `alembic check` would find."""
         command = {"message": None, "autogenerate": True, "sql": False, "head": "head"}
         command |= dict.fromkeys(("splice", "branch_label", "version_path", "rev_id", "depends_on"))
         config = self.project.config
@@ -90,19 +89,19 @@ def _each(diff: Any) -> Iterator[str]:
         for one in diff:
             yield from _each(one)
     else:
-        yield words(diff)
+        yield describe(diff)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A database and the schemas that its project's revisions make."""
+    """Compares a database with schemas that its project's revisions create."""
 
     project: ScriptProject
     address: Address
     x: Mapping[str, str]
 
     def drift(self, connection: Connection, current: tuple[str, ...]) -> Drift:
-        """Compare a database with what its revisions make, and that with the models."""
+        """Compare a database with what its revisions create, and that with the models."""
         with isolated(self.project.modules):
             with self._reading(connection) as default:
                 grounds = list(self.builder.grounds(connection))
@@ -140,7 +139,7 @@ class Comparison:
         current: tuple[str, ...],
         default: str,
     ) -> Reference:
-        """What these revisions make. Built once for a kind of database and an environment."""
+        """The schema that these revisions create. Cached by kind of database and environment."""
         url, project = self.address.url, self.project
         several = url.database if project.databases_of(url, self.x) else None
         x = tuple(sorted(self.x.items()))
@@ -171,7 +170,7 @@ class Comparison:
 
     @contextmanager
     def _reading(self, connection: Connection) -> Iterator[str]:
-        """Read a database that nothing may be changed in; the default schema of its project."""
+        """Open a read-only transaction; yields the project's default schema."""
         if connection.dialect.name == "postgresql" and not self.address.is_shared:
             connection.rollback()
             connection.exec_driver_sql("SET TRANSACTION READ ONLY")
@@ -184,7 +183,7 @@ class Comparison:
 
     @contextmanager
     def _filter_errors(self) -> Iterator[None]:
-        """What a project's own filters raise, as a sentence."""
+        """Raise errors of a project's own filters as EnvironmentFailed."""
         try:
             yield
         except HeadwayError:
@@ -197,21 +196,21 @@ class Comparison:
 
     @cached_property
     def builder(self) -> ReferenceBuilder:
-        """What runs the revisions elsewhere."""
+        """Runs the revisions in scratch databases."""
         return ReferenceBuilder(project=self.project, address=self.address, x=self.x)
 
     @property
     def ours(self) -> frozenset[str]:
-        """Tables that are nobody's schema: the project's version table, and a history."""
+        """Tables that are not compared: the version table and the history."""
         table = verdict.version_table(self.project, self.address, self.x)
         return frozenset({table.name, history.NAME})
 
 
 def no_match_error(address: Address, match: Match) -> DatabaseUnstamped:
-    """The refusal to adopt what is no revision's schema."""
+    """The error of `adopt` if no revision has the database's schema."""
     return DatabaseUnstamped(
         f"{address} is closest to revision {match.revision}, except: "
-        f"{', '.join(match.differences)}. Nothing was changed.{match.untried} Mend that and adopt "
+        f"{', '.join(match.differences)}. Nothing was changed.{match.untried} Fix that and adopt "
         f"again, or, if you know better, stamp it with {match.revision}.",
         revision=match.revision,
         differences=match.differences,

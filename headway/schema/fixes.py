@@ -1,4 +1,4 @@
-"""The SQL that would take a difference away, as Alembic would write it for this database."""
+"""The SQL that removes a difference, as Alembic would write it for this database."""
 
 import warnings
 from typing import Any
@@ -17,9 +17,9 @@ READS = ("SELECT", "PRAGMA", "BEGIN")
 
 
 def fix_sql(connection: Connection, operation: Any) -> str | None:
-    """The statements of one operation; None where this kind of database has none for it.
+    """The SQL of one operation; None if this kind of database has none for it.
 
-    Nothing is sent to the database. SQLite rebuilds a table to alter it: that is written down on
+    Nothing is sent to the database. SQLite rebuilds a table to alter it: the rebuild is recorded on
     an empty copy of the table.
     """
     try:
@@ -39,7 +39,7 @@ REMADE = ("index", "trigger", "view", "materialized view")
 def fix_fact_sql(
     connection: Connection, key: Key, here: Fact | None, there: Fact | None
 ) -> str | None:
-    """The same for what Alembic has no operation for; None where it would lose something."""
+    """The SQL for a fact that Alembic has no operation for; None if it would lose data."""
     made = there.sql if there else ""
     if made is None or (here is not None and key.kind not in REMADE):
         return None
@@ -79,7 +79,7 @@ def _rendered(connection: Connection, operation: Any) -> str:
 
 
 def _rebuild_statements(connection: Connection, operation: Any) -> str:
-    """What a batch operation sends, noted while it alters an empty copy of the table."""
+    """The statements of a batch operation, recorded on an empty copy of the table."""
     name = getattr(operation, "table_name", None) or operation.source_table
     engine = create_engine("sqlite://", poolclass=StaticPool)
     with engine.connect() as empty:

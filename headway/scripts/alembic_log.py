@@ -1,4 +1,4 @@
-"""Alembic tells the log what it runs. While it only writes SQL down, that would be a lie."""
+"""Silence Alembic's INFO log in offline mode: it would report migrations that did not run."""
 
 import logging
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ logging.getLogger("alembic.runtime.migration").addFilter(_is_logged)
 
 @contextmanager
 def silence_alembic_log() -> Iterator[None]:
-    """Nothing that Alembic does in here, in this thread, is logged as done."""
+    """While this lasts, Alembic logs no migrations in this thread."""
     token = _is_silenced.set(True)
     try:
         yield

@@ -1,7 +1,7 @@
-"""Run an env.py without a database, and note what it configures.
+"""Run an env.py without a database, and record what it configures.
 
-It connects to the database that *it* knows of: while it runs here, each engine that it makes or
-imports is an offline one, so that no database is touched.
+It connects to the database that *it* is configured for: while it runs here, each engine that it
+makes or imports is an offline one, so that no database is touched.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine
 
 from headway.dialects.search_path import LOOKS_ELSEWHERE, SEARCH_PATH, SET_CONFIG, SET_ROLE
-from headway.error_text import raised_in
+from headway.error_text import is_raised_by_sqlalchemy
 from headway.isolation.connecting import PLAIN, Settings, listeners_of, settings_of
 from headway.isolation.engines import is_autocommit, offline_engine, redirect_engines, unwrap
 from headway.isolation.isolated import env_py, isolated
@@ -36,39 +36,39 @@ WHERE = {
 
 @dataclass
 class EnvCapture:
-    """What an env.py did while it was listened to."""
+    """What an env.py configured and did while it was captured."""
 
     configured: list[dict[str, Any]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
     reads_x: bool = False
     engines: dict[URL, Engine] = field(default_factory=dict)
-    """Mute engines in place of those it connected with, by their URLs."""
+    """Offline engines in place of those it connected with, by their URLs."""
     given: Engine | None = None
-    """The mute engine of the connection that it was given."""
+    """The offline engine of the connection that it was given."""
     class_wide: bool = False
-    """It listens to the connections of every engine."""
+    """True if it listens to the connections of every engine."""
     settings: dict[URL, Settings] = field(default_factory=dict)
-    """What those have beside their URLs."""
+    """Connection settings of its engines, by their URLs."""
     variables: dict[str, str | None] = field(default_factory=dict)
     needs: str = ""
-    """What it did that cannot be done once for all."""
+    """What it did that has to be done for each database."""
     schema: str | None = None
     elsewhere: str | None = None
     role: str | None = None
     sets: list[str] = field(default_factory=list)
-    """The statements that said one of the three."""
+    """Statements that set search_path, schema or role."""
     failed: Exception | None = None
     kept: Any = None
-    """What it left in the project's modules, if it left them other than they were imported."""
+    """The state of the project's modules, if it changed them after their import."""
     unknown: str | None = None
-    """What it may have left there that cannot be compared."""
+    """A part of that state that cannot be compared."""
 
     def note_need(self, reason: str | None) -> None:
-        """It does what only a database can answer."""
+        """Record something that only a database can answer."""
         self.needs = self.needs or reason or ""
 
     def on_statement(self, statement: str) -> None:
-        """It gave a statement to its connection."""
+        """Record a statement that it sent to its connection."""
         self.note_need("it runs SQL of its own on the connection")
         if match := SEARCH_PATH.match(statement) or SET_CONFIG.match(statement):
             groups = match.groupdict()
@@ -83,20 +83,20 @@ class EnvCapture:
 
     @property
     def migrated(self) -> list[URL]:
-        """The databases it configured a run for, in that order."""
+        """The databases that it configured a run for, in order."""
         urls = {engine: url for url, engine in self.engines.items()}
         used = [one.engine for one in self.connections]
         return list(dict.fromkeys(urls[engine] for engine in map(unwrap, used) if engine in urls))
 
     @property
     def connections(self) -> list[Connection]:
-        """The connections that it configured with."""
+        """The connections that it gave to `context.configure`."""
         given = [options.get("connection") for options in self.configured]
         return [one for one in given if isinstance(one, Connection)]
 
     @property
     def used(self) -> Settings:
-        """What the connections that it configured with have beside their URL."""
+        """The settings of those connections."""
         found = [self.settings[url] for url in self.migrated if url in self.settings]
         options = [dict(one.get_execution_options()) for one in self.connections]
         for one in options:
@@ -110,11 +110,11 @@ class EnvCapture:
         )
 
     def leaves_same_state(self, other: "EnvCapture") -> bool:
-        """True if it left the project's modules alike, and will leave them so each time."""
+        """True if both captures left the project's modules in the same state."""
         return self.kept is not None and self.kept == other.kept and not self.unknown
 
     def is_equivalent(self, other: "EnvCapture") -> bool:
-        """True if it said the same when it was asked for another database."""
+        """True if it configured the same in a capture for another database."""
         mine, theirs = (
             [_recorded_options(one) for one in captured.configured] for captured in (self, other)
         )
@@ -129,7 +129,7 @@ class EnvCapture:
 
 
 class _NeedsDatabase(Exception):  # never leaves this module
-    """env.py does something that has to be done for each database."""
+    """Ends a capture: env.py does something that has to be done for each database."""
 
 
 def capture_env(
@@ -140,11 +140,11 @@ def capture_env(
     *,
     lent: bool = False,
 ) -> Environment:
-    """Run an env.py without a database and note what it configures.
+    """Run an env.py without a database and record what it configures.
 
-    It is run as `alembic` would; where it wants a connection from the program, with one. Then for
-    another database too, to see whether it says the same. `lent`: the program has a connection,
-    and gives it. Raises EnvironmentFailed if it breaks for a reason of its own.
+    It runs as `alembic` would run it; if it takes a connection from the program, with one. Then it
+    runs for another database, to see whether it configures the same. `lent`: the program has a
+    connection, and gives it. Raises EnvironmentFailed if it fails for a reason of its own.
     """
 
     def run_for(url: URL, *, given: bool, like: EnvCapture | None = None) -> EnvCapture:
@@ -179,7 +179,7 @@ def recapture_env(
     url: URL,
     modules: Modules,
 ) -> Environment:
-    """The same from modules that were imported anew, where it is known how env.py is used."""
+    """Capture an env.py again after its modules were imported anew; it is used as before."""
     with isolated(modules):
         captured = _capture(config_for(url), scripts, url, modules, given=previous.is_given)
         if previous.mode is Mode.CAPTURED and captured.failed is None:
@@ -194,7 +194,7 @@ def recapture_env(
 
 
 def _another_database(url: URL) -> URL:
-    """A database that is not this one, of the same kind."""
+    """The URL of another database of the same kind."""
     if url.get_backend_name() == "sqlite":
         path = Path(url.database or "memory")
         return url.set(database=str(path.with_name(f"other_{path.stem}_other{path.suffix}")))
@@ -232,7 +232,7 @@ def _capture(
             env_py(modules, scripts.run_env)
     except Exception as error:  # noqa: BLE001  # it is not our code
         # Without an answer from its database it may go astray: the real run will tell.
-        if (captured.engines or captured.given) and _is_of_sqlalchemy(error):
+        if (captured.engines or captured.given) and is_raised_by_sqlalchemy(error):
             captured.note_need("it asks its connection what only a database can answer")
         if not captured.needs:
             captured.failed = error
@@ -248,15 +248,8 @@ def _capture(
     return captured
 
 
-def _is_of_sqlalchemy(error: BaseException) -> bool:
-    """True if SQLAlchemy raised it: its dialects ask a server for what they need to know."""
-    frame = raised_in(error)
-    module = frame.f_globals.get("__name__") if frame else ""
-    return str(module).startswith("sqlalchemy.")
-
-
 def _note_connection_settings(captured: EnvCapture) -> None:
-    """What it said of the very connections that it configured with."""
+    """Record options and listeners of the connections that it configured with."""
     for connection in captured.connections:
         names = set(connection.get_execution_options()) - {"isolation_level"}
         if names:
@@ -321,7 +314,10 @@ def _environment_context(
 
 
 def _record_calls(context: EnvironmentContext, captured: EnvCapture) -> None:
-    """Replace what env.py calls. On the instance: Alembic keys its proxies by the exact class."""
+    """Replace what env.py calls on the context.
+
+    On the instance: Alembic keys its proxies by the exact class.
+    """
 
     def needs(what: str) -> Callable[..., NoReturn]:
         def refuse(*_: Any, **__: Any) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Alembic's own view of a script directory, which fails in words."""
+"""Alembic's view of a script directory, with its errors translated."""
 
 import contextlib
 import tomllib
@@ -23,7 +23,7 @@ from headway.scripts.script import AUTOCOMMIT, Revision, Script, checksum
 
 
 class Directory(ScriptDirectory):
-    """Alembic's, which says in words that a revision cannot be imported."""
+    """Alembic's ScriptDirectory, which names the revision that cannot be imported."""
 
     def _load_revisions(self) -> Iterator[AlembicScript]:  # FRAGILE: private in Alembic
         with _import_errors(*(self.version_locations or [self.dir])):
@@ -57,9 +57,9 @@ def open_directory(
 
 
 def imported(paths: Sequence[str]) -> Iterator[Script]:
-    """Revisions whose files have to be imported to tell what they are, as Alembic does it.
+    """Read revision files by importing them, as Alembic does.
 
-    Raises ScriptsUnreadable where Alembic cannot either.
+    Raises ScriptsUnreadable if one cannot be imported.
     """
     if not paths:
         return
@@ -72,7 +72,7 @@ def imported(paths: Sequence[str]) -> Iterator[Script]:
 
 
 def compiled(script: AlembicScript) -> Script:
-    """A revision that only Alembic can read: one without its source."""
+    """A revision that Alembic has read from a compiled file."""
     return replace(_script(script), depends_on=tuple(script._resolved_dependencies))  # noqa: SLF001
 
 
@@ -108,7 +108,7 @@ def _script(script: AlembicScript) -> Script:
 
 @contextlib.contextmanager
 def _import_errors(*places: str) -> Iterator[None]:
-    """Say which revision cannot be imported, and why."""
+    """Raise ScriptsUnreadable with the revision that cannot be imported, and why."""
     try:
         yield
     except (CommandError, HeadwayError):
@@ -118,7 +118,7 @@ def _import_errors(*places: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         raise ScriptsUnreadable(
             f"{_broken_at(error, places)} cannot be imported: {type(error).__name__}: "
-            f"{plain(error)}. Mend it, or install what it needs where Headway runs."
+            f"{plain(error)}. Fix it, or install what it needs where Headway runs."
         ) from error
 
 
@@ -133,7 +133,7 @@ def _broken_at(error: BaseException, places: tuple[str, ...]) -> str:
 
 @contextlib.contextmanager
 def without_deprecation_warnings() -> Iterator[None]:
-    """Without Alembic's advice on options of years ago: it is the project's business."""
+    """Ignore Alembic's deprecation warnings about a project's options."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
@@ -141,7 +141,7 @@ def without_deprecation_warnings() -> Iterator[None]:
 
 @contextlib.contextmanager
 def alembic_errors() -> Iterator[None]:
-    """Say what Alembic refuses as an error of ours."""
+    """Translate Alembic's errors about scripts and options into ScriptsUnreadable."""
     try:
         yield
     except CommandError as error:

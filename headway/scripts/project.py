@@ -1,4 +1,4 @@
-"""A project: a team's Alembic script directory, as it is."""
+"""An Alembic script directory as it is read: files, options, env.py."""
 
 import contextlib
 import itertools
@@ -31,7 +31,7 @@ from headway.scripts.directory import (
     without_deprecation_warnings,
 )
 from headway.scripts.environment import Environment, Mode
-from headway.scripts.files import Scripts
+from headway.scripts.files import Scripts, stamp_of
 from headway.scripts.locations import (
     above_package,
     absolute,
@@ -44,17 +44,17 @@ from headway.scripts.locations import (
 from headway.scripts.script import Revision, Script
 
 MOST_ENVIRONMENTS = 256
-"""How many answers of an env.py are kept, where it says other things of each database."""
+"""How many captured environments are kept, if they depend on the database."""
 
 
 CACHED = ("scripts", "directory", "revisions", "digest", "sourceless")
-"""What was read of the revisions' files."""
+"""Attributes read from the revisions' files."""
 
 
 class ScriptProject:
-    """An Alembic script directory with its env.py and options: what is read of it, and nothing run.
+    """An Alembic script directory with its env.py and options. Nothing is run.
 
-    It holds no connection and travels between processes as its location.
+    It holds no connection, and is pickled as its location.
     """
 
     def __init__(self, location: str, ini: str | None) -> None:
@@ -77,12 +77,12 @@ class ScriptProject:
         )
         self._environments: dict[tuple[object, ...], Environment] = {}
         self.kind: URL | None = None
-        """The kind of database that its folders are for, where env.py has some for each."""
+        """The kind of database that its folders are for, if env.py sets folders for each."""
         self._kinds: dict[tuple[str, tuple[tuple[str, str], ...]], Self] = {}
         self._base: ScriptProject = self
         self.own_folders = self.version_folders  # as its options name them
         self.memory: dict[Any, Any] = {}
-        """What was found out about upgrades of this project in this process."""
+        """Cached results about upgrades of this project in this process."""
 
     @classmethod
     def load(
@@ -103,7 +103,7 @@ class ScriptProject:
 
     @classmethod
     def shared(cls, location: str, ini: str | None = None) -> Self:
-        """The same as `load`: once a process, and anew when a file changed."""
+        """A project loaded once per process, and again when a file changed: see `load`."""
         with _shared_projects_lock:
             cached = _shared_projects.get((cls, location, ini))
             if cached and cached[0] == cached[1].stamp():
@@ -120,7 +120,7 @@ class ScriptProject:
 
     @cached_property
     def scripts(self) -> Scripts:
-        """The revisions as files, read without importing them where they tell plainly."""
+        """The revisions as files, read without importing them if possible."""
         may_be_empty = self.has_env_py or any(map(Path.is_dir, self.version_folders))
         if self.sourceless:
             found = map(compiled, self._walk())
@@ -140,10 +140,10 @@ class ScriptProject:
             return list(imported(paths))
 
     def for_kind(self, url: URL, x: Mapping[str, str] | None = None, *, ask: bool = False) -> Self:
-        """The project as it is for one kind of database: mostly itself.
+        """The project for one kind of database: usually itself.
 
-        An env.py may set `context.script.version_locations` when it runs: then it has other
-        revisions for each kind. One that does not mention them is asked only with `ask`.
+        An env.py may set `context.script.version_locations` when it runs, and so have other
+        revisions for each kind. One that does not mention them is run for that only with `ask`.
         """
         if not (ask or self.chooses_folders):
             return self
@@ -172,18 +172,18 @@ class ScriptProject:
 
     @cached_property
     def chooses_folders(self) -> bool:
-        """True if its env.py mentions where revisions are, so that it may say it anew."""
+        """True if its env.py mentions `version_locations`, so that it may set them."""
         file = self.folder / "env.py"
         return file.is_file() and b"version_locations" in file.read_bytes()
 
     @property
     def has_env_py(self) -> bool:
-        """True if there is one, compiled or not."""
+        """True if there is an env.py, compiled or not."""
         return (self.folder / "env.py").is_file() or (self.folder / "env.pyc").is_file()
 
     @property
     def default_url(self) -> URL:
-        """The database that its options name, or else SQLite: its kind, where none is given."""
+        """The URL in its options; a SQLite URL if there is none."""
         url = self.config.get_main_option("sqlalchemy.url")
         try:
             return DatabaseURL.parse(url or "sqlite://")
@@ -192,7 +192,7 @@ class ScriptProject:
 
     @cached_property
     def sourceless(self) -> bool:
-        """True if compiled revisions count: the project says so, or there are no others."""
+        """True if compiled revisions count: by the option, or because there are no others."""
         with alembic_errors():
             if self.config.get_alembic_boolean_option("sourceless"):
                 return True
@@ -200,7 +200,7 @@ class ScriptProject:
 
     @cached_property
     def directory(self) -> ScriptDirectory:
-        """Alembic's own view of it, which imports every revision on first use."""
+        """Alembic's view of it, which imports every revision on first use."""
         return self._directory(self.version_folders)
 
     def _directory(self, folders: Sequence[Path]) -> ScriptDirectory:
@@ -214,12 +214,12 @@ class ScriptProject:
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The revisions that no other stands on."""
+        """Revisions that are no other's parent."""
         return self.scripts.heads
 
     @property
     def labels(self) -> frozenset[str]:
-        """The branch labels that its revisions bear."""
+        """The branch labels of its revisions."""
         return frozenset(label for one in self.scripts.by_id.values() for label in one.labels)
 
     @cached_property
@@ -232,30 +232,30 @@ class ScriptProject:
 
     @property
     def environment(self) -> Environment:
-        """How its env.py is used and why, as heard on SQLite."""
+        """How its env.py is used for SQLite, and why."""
         return self.environment_for(DatabaseURL.parse("sqlite://"))
 
     @cached_property
     def digest(self) -> str:
-        """Changes when any revision, env.py or option does."""
+        """A digest of its revisions, env.py and options."""
         options = (self.config.config_file_name, self.config.toml_file_name)
         return self.scripts.digest(self.folder / "env.py", *options)
 
     def environment_for(
         self, url: URL, x: Mapping[str, str] | None = None, *, lent: bool = False
     ) -> Environment:
-        """How its env.py is used for this database. Heard once a process and kind of database.
+        """How its env.py is used for this database. Cached by kind of database and -x arguments.
 
         `lent`: the program has a connection to it, and gives that.
         """
         return self._environment(url, x or {}, lent=lent).at(url)
 
     def environment_of(self, address: Address, x: Mapping[str, str]) -> Environment:
-        """The same for an address; a copy of a database is treated as the database is."""
+        """How its env.py is used for an address; a copy is treated as its original."""
         return self.environment_for(address.project_url, x, lent=address.is_lent)
 
     def databases_of(self, url: URL, x: Mapping[str, str] | None = None) -> Collection[URL]:
-        """The databases that its env.py knows of itself, where it migrates several in one go."""
+        """The databases that its env.py migrates in one run, if it names several."""
         return self._environment(url, x or {}).databases.keys()
 
     def _environment(self, url: URL, x: Mapping[str, str], *, lent: bool = False) -> Environment:
@@ -307,30 +307,20 @@ class ScriptProject:
         return config_for(self.config, url, x)
 
     def forget(self) -> None:
-        """Read the scripts anew: a file was added."""
+        """Read the scripts again: a file was added."""
         for name in CACHED:
             self.__dict__.pop(name, None)
         self.memory.clear()
 
     def stamp(self) -> object:
-        """Changes when a file is added, removed or written. Cheap: no file is read."""
+        """A value that changes when a file is added, removed or written. No file is read."""
         options = filter(None, (self.config.config_file_name, self.config.toml_file_name))
         files = [Path(file) for file in options if Path(file).is_file()]
-        return [
-            (entry.name, entry.stat().st_mtime_ns, entry.stat().st_size)
-            for folder in self._all_folders()
-            for entry in os.scandir(folder)
-        ] + [(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files]
-
-    def _all_folders(self) -> Iterator[str | Path]:
-        """The folders whose files are its own."""
         kinds = [one.version_folders for one in self._kinds.values()]
-        folders = dict.fromkeys(itertools.chain(self.version_folders, *kinds, [self.folder]))
-        for folder in filter(Path.is_dir, folders):
-            yield folder
-            if self._recursive and folder != self.folder:
-                for place, below, _ in os.walk(folder):
-                    yield from (os.path.join(place, name) for name in below)  # noqa: PTH118
+        folders = [
+            one for one in itertools.chain(self.version_folders, *kinds) if one != self.folder
+        ]
+        return stamp_of([self.folder], files) + stamp_of(folders, recursive=self._recursive)
 
     def _walk(self) -> Iterator[AlembicScript]:
         with isolated(self.modules), alembic_errors():
@@ -344,7 +334,7 @@ class ScriptProject:
 def _unpickled(
     cls: type[ScriptProject], location: str, ini: str | None, kind: URL | None = None
 ) -> ScriptProject:
-    """A project that came from another process."""
+    """A project from another process."""
     project = cls.shared(location, ini)
     return project.for_kind(kind, ask=True) if kind else project
 

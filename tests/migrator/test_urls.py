@@ -288,7 +288,7 @@ def test_a_tenants_database_is_neither_made_nor_dropped(
             refused()
     assert not dialect.exists(fresh)
     with Address.of(tenant).open() as raw:
-        assert dialect.neighbours(raw) == ("b",)
+        assert dialect.other_schemas(raw) == ("b",)
 
 
 def test_only_what_was_made_for_a_while_is_discarded(

@@ -152,7 +152,7 @@ def _drop(url: DatabaseURL, label: str) -> Path | None:
 
 def _refuse_inhabited(address: Address, raw: Raw) -> None:
     """The server knows of tenants that nobody has registered, or under another name of its own."""
-    if schemas := address.dialect.neighbours(raw):
+    if schemas := address.dialect.other_schemas(raw):
         raise StillNeeded(
             f"{address} has other schemas with something in them, which would go with it: "
             f"{', '.join(schemas)}. Nothing was dropped. Drop those first, or do it with the "

@@ -12,7 +12,7 @@ from app.fleet.core import positions
 from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
-from app.fleet.core.validation import LARGEST_ID, whole
+from app.fleet.core.validation import LARGEST_ID, parse_whole
 from app.fleet.databases.crud import SHOWN, list_databases
 from app.models import Database
 from app.models.columns import unindexed
@@ -97,7 +97,7 @@ def _begins(order: Order, after: str) -> list[Any]:
     is_number = [key.type.python_type is int for key in KEYS[order]]
     try:
         return [
-            (whole(part) or 0) if number else part
+            (parse_whole(part) or 0) if number else part
             for part, number in zip(parts, is_number, strict=True)
         ]
     except ValueError:

@@ -1,4 +1,4 @@
-"""MySQL and MariaDB: every DDL statement commits, so a failed step has to be seen and undone."""
+"""MySQL and MariaDB: each DDL statement commits, so a failed step must be found and undone."""
 
 import contextlib
 import hashlib
@@ -223,7 +223,7 @@ class Mysql(Dialect):
 
 
 def _tidy(raw: Raw) -> None:
-    """Drop what is left of comparisons whose process was killed."""
+    """Drop scratch databases of comparisons that were killed."""
     pattern = SCRATCH.replace("_", r"\_") + "%"
     for (name,) in ask(raw, "SHOW DATABASES LIKE %s", [pattern]):
         if ask(raw, "SELECT IS_FREE_LOCK(%s)", [name])[0][0]:

@@ -196,7 +196,7 @@ class Postgresql(Dialect):
             query = "SELECT 1 FROM pg_database WHERE datname = %s"
             return bool(ask(raw, query, [DatabaseURL.of(url).name]))
 
-    def neighbours(self, raw: Raw) -> tuple[str, ...]:
+    def other_schemas(self, raw: Raw) -> tuple[str, ...]:
         # What an extension brought is not counted: it goes with the database that has it.
         query = """SELECT n.nspname FROM pg_namespace n
             WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
@@ -277,10 +277,10 @@ class Postgresql(Dialect):
     def facts(self, connection: Connection) -> Facts:
         return postgresql_facts.facts(connection)
 
-    def looking_at(
+    def default_schema_set(
         self, connection: Connection, schema: str | None
     ) -> AbstractContextManager[None]:
-        return postgresql_facts.looking_at(connection, schema)
+        return postgresql_facts.default_schema_set(connection, schema)
 
     def default_schema(self, connection: Connection) -> str:
         return str(connection.exec_driver_sql("SELECT current_schema()").scalar())
@@ -320,7 +320,7 @@ def _quoted(url: URL) -> str:
 def _set(raw: Raw, settings: Mapping[str, str]) -> None:
     """Set these for the session."""
     calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
-    ask(raw, f"SELECT {calls}", [said for pair in settings.items() for said in pair])
+    ask(raw, f"SELECT {calls}", [text for pair in settings.items() for text in pair])
 
 
 def _state(error: BaseException) -> str | None:

@@ -1,4 +1,4 @@
-"""Empty PostgreSQL databases beside another one, to compare it with."""
+"""Empty PostgreSQL databases on the same server, used for comparisons."""
 
 import contextlib
 import hashlib
@@ -20,7 +20,7 @@ LISTS = (
     *("search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"),
     "unix_socket_directories",
 )
-"""Settings whose values are lists of names, and are kept as they are typed."""
+"""Settings whose values are lists of names, and are stored unquoted."""
 DATABASE = """
 SELECT to_jsonb(d) || jsonb_build_object('charset', pg_encoding_to_char(d.encoding))
 FROM pg_database d WHERE datname = current_database()
@@ -59,15 +59,15 @@ def ground(connection: Connection, schemas: Collection[str], *, furnished: bool)
     return Ground(
         version=str(connection.dialect.server_version_info),
         options=_options(database),
-        settings=tuple(f"{whose} {_setting(said)}" for whose, said in settings),
+        settings=tuple(f"{whose} {_setting(setting)}" for whose, setting in settings),
         statements=tuple(statements),
     )
 
 
 def _options(database: dict[str, object]) -> str:
-    """As `pg_database` has them; its columns differ between releases."""
+    """CREATE DATABASE options copied from `pg_database`, whose columns differ between releases."""
     provider = {"i": "icu", "c": "libc", "b": "builtin"}[str(database.get("datlocprovider", "c"))]
-    told = {
+    options = {
         "ENCODING": database["charset"],
         "LC_COLLATE": database["datcollate"],
         "LC_CTYPE": database["datctype"],
@@ -78,7 +78,7 @@ def _options(database: dict[str, object]) -> str:
         "BUILTIN_LOCALE": database.get("datlocale") if provider == "builtin" else None,
         "ICU_RULES": database.get("daticurules"),
     }
-    return "".join(f" {name} {_literal(str(value))}" for name, value in told.items() if value)
+    return "".join(f" {name} {_literal(str(value))}" for name, value in options.items() if value)
 
 
 def _setting(setting: str) -> str:
@@ -122,7 +122,7 @@ def _create(raw: Raw, url: URL, name: str, like: Ground) -> None:
 
 
 def _tidy(raw: Raw) -> None:
-    """Drop what is left of comparisons whose process was killed."""
+    """Drop scratch databases of comparisons that were killed."""
     names = ask(raw, "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [SCRATCH])
     held = {
         key

@@ -1,4 +1,4 @@
-"""PostgreSQL's schema as the server spells it, and the way back from half of a revision.
+"""Undo the changes of a half-run revision on PostgreSQL.
 
 Wanted for revisions that leave their transaction (`autocommit_block`): only they can be left
 half-way. Nothing that holds data is ever taken back, only what the revision added.
@@ -170,8 +170,8 @@ def _remakes(keys: list[Key], before: Image) -> list[str]:
             definition = f"ALTER TABLE {key[1]} ADD CONSTRAINT {key[2]} {definition}"
         if key[0].endswith("view"):
             options = before.get(f"parameters\n{key[1]}\n{key[0][0]}")
-            told = f" WITH ({options})" if options else ""
-            definition = f"CREATE {key[0].upper()} {key[1]}{told} AS {definition}"
+            clause = f" WITH ({options})" if options else ""
+            definition = f"CREATE {key[0].upper()} {key[1]}{clause} AS {definition}"
         if not definition:
             _refuse_lost([key])  # an aggregate: the server does not spell it
         if not definition.startswith("INVALID "):  # nobody misses a broken index

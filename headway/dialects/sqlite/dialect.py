@@ -1,4 +1,4 @@
-"""SQLite: one file, one writer, and a driver that must be told to keep transactions whole."""
+"""SQLite: one file, one writer, and a driver that has to be configured for real transactions."""
 
 import contextlib
 import os
@@ -161,11 +161,11 @@ class Sqlite(Dialect):
 
     def drop(self, url: URL) -> None:
         _file(url)  # refuses a memory
-        real, said = DatabaseURL.of(url).real_file, DatabaseURL.of(url).file
+        real, path = DatabaseURL.of(url).real_file, DatabaseURL.of(url).file
         for ending in ("", *snapshots.BESIDE):
             Path(f"{real}{ending}").unlink(missing_ok=True)
-        if said and said.is_symlink():
-            said.unlink()  # it leads nowhere now
+        if path and path.is_symlink():
+            path.unlink()  # it leads nowhere now
 
     def tables(self, connection: Connection) -> set[str]:
         # A boot asks this every time; the inspector takes four times as long.
@@ -178,13 +178,13 @@ class Sqlite(Dialect):
 
     def refusal(self, error: BaseException) -> type[HeadwayError] | None:
         text = str(error)
-        if any(said in text for said in ("readonly database", "unable to open", "disk is full")):
+        if any(part in text for part in ("readonly database", "unable to open", "disk is full")):
             return DatabaseReadOnly  # a file does not come up later: waiting is no answer
         if "disk I/O error" in text:
             return DatabaseUnreachable
-        if any(said in text for said in ("not a database", "malformed", "unsupported file format")):
+        if any(part in text for part in ("not a database", "malformed", "unsupported file format")):
             return DatabaseDamaged
-        if any(said in text for said in ("is locked", "interrupted", "locking protocol")):
+        if any(part in text for part in ("is locked", "interrupted", "locking protocol")):
             return DatabaseInUse
         return None
 
@@ -211,12 +211,14 @@ class Sqlite(Dialect):
         yield SqliteRowGuard(dbapi_connection(connection), versions)
 
     @contextmanager
-    def replaying(self, raw: Raw, versions: VersionTable = VERSIONS) -> Iterator[RowGuard | None]:
+    def replaying(
+        self, raw: Raw, versions: VersionTable = VERSIONS, *, counting: bool = True
+    ) -> Iterator[RowGuard | None]:
         raw.execute("PRAGMA foreign_keys=OFF")
         raw.execute("BEGIN IMMEDIATE")
         try:
             guard = SqliteRowGuard(raw, versions)
-            guard.start()
+            guard.start(counting=counting)
             yield guard
             raw.execute("COMMIT")
         except BaseException:
@@ -283,7 +285,7 @@ def _file(url: URL) -> Path:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a closed database to a name that nobody has yet: whole and on disk, or not at all."""
+    """Copy a closed database file to a new name: complete and on disk, or not at all."""
     draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         shutil.copyfile(source, draft)  # in the kernel, where it can
