@@ -98,7 +98,10 @@ def test_a_window_needs_neither_days_nor_zone(flask: Shell) -> None:
         (("--project", "shop", "--kind", "downgrade"), "needs its target"),
         (("--project", "shop", "--target", "nowhere"), "shop has no revision nowhere"),
         (("--project", "shop", "--target", "base"), "An upgrade does not lead to base"),
-        (("--project", "shop", "--wave", "50%", "--wave", "10%"), "50% through, then 10%"),
+        (
+            ("--project", "shop", "--wave", "50%", "--wave", "10%"),
+            "Wave 10% after 50%: waves must grow",
+        ),
         (("--project", "shop", "--check-sql", "DROP TABLE x"), "begin with SELECT"),
         (("--project", "shop", "--label", "!!"), "'!!' is not a valid name of a label"),
         (
@@ -106,7 +109,7 @@ def test_a_window_needs_neither_days_nor_zone(flask: Shell) -> None:
             "Give only one of --check",
         ),
         (("--project", "shop", "--soak", "nan"), "soaks for 0 to"),
-        (("--project", "shop", "--timeout", "0"), "timeout_seconds is a number from"),
+        (("--project", "shop", "--timeout", "0"), "timeout_seconds must be a number from"),
         (("--project", "shop", "--database", "nobody"), "no database nobody"),
         (("--project", "shop", "--owner", "no@example.org"), "no account"),
         ((), "Missing option '--project'"),

@@ -4,8 +4,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from app.fleet.core.validation import MISLEADING_SET
+
 # PostgreSQL cannot store a NUL; the other control characters are never intended.
 NO_CONTROL = r"^[^\u0000-\u0008\u000b-\u001f]*$"
+NOT_MISLEADING = rf"^[^{MISLEADING_SET}]*$"
 LARGEST_INTEGER = 2**31 - 1
 LARGEST_EVENT = 2**63 - 1
 AFTER = "`next` of the previous page."
@@ -28,7 +31,7 @@ Name = Annotated[
     Field(
         min_length=1,
         max_length=128,
-        pattern=r"^[^\u0000-\u001f]*[^\u0000-\u0020][^\u0000-\u001f]*$",
+        pattern=rf"^[^{MISLEADING_SET}]*[^{MISLEADING_SET}\s][^{MISLEADING_SET}]*$",
     ),
 ]
 Description = Annotated[str, Field(max_length=200, pattern=NO_CONTROL)]

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from app.api.schemas.common import (
     LARGEST_INTEGER,
     NO_CONTROL,
+    NOT_MISLEADING,
     In,
     Name,
     Number,
@@ -42,7 +43,7 @@ Reference = Annotated[
     ),
 ]
 LabelName = Annotated[str, Field(pattern=LABEL)]
-LabelValue = Annotated[str, Field(max_length=128, pattern=NO_CONTROL)]
+LabelValue = Annotated[str, Field(max_length=128, pattern=NOT_MISLEADING)]
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=64)]
 LabelChanges = Annotated[
     dict[LabelName, LabelValue | None],

@@ -14,11 +14,12 @@ from app.models import Strategy
 # PostgreSQL cannot store NUL, UTF-8 cannot encode half of a surrogate pair; the other control
 # characters are never intended.
 UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff]")
-MISLEADING = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+MISLEADING_SET = (
+    r"\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"
 )
-"""What no name holds: control characters, line ends, and those that turn the direction of text or
-are not seen, by which a name looks like another."""
+"""Characters that no name may contain, as in a regular expression: control characters, line ends,
+and those that are invisible or change the direction of text, so that one name looks like another."""
+MISLEADING = re.compile(rf"[{MISLEADING_SET}\ud800-\udfff]")
 
 
 def fitting(model: type[Base], values: dict[str, Any]) -> dict[str, Any]:
