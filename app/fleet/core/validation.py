@@ -18,7 +18,7 @@ MISLEADING_SET = (
     r"\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"
 )
 """Characters that no name may contain, as in a regular expression: control characters, line ends,
-and those that are invisible or change the direction of text, so that one name looks like another."""
+and those that are invisible or turn the direction of text: one name would look like another."""
 MISLEADING = re.compile(rf"[{MISLEADING_SET}\ud800-\udfff]")
 
 
