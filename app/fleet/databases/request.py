@@ -26,12 +26,12 @@ class Place:
 
     url: URL | None
     reference: str | None
-    told: Described | None
+    described: Described | None
     """None while only workers can know."""
 
     def columns(self) -> dict[str, Any]:
         """What is kept of it."""
-        told = self.told
+        told = self.described
         return {
             "url": self.url.render_as_string(hide_password=False) if self.url else None,
             "reference": self.reference,
@@ -97,21 +97,21 @@ def place_of(values: Mapping[str, Any]) -> Place:
         raise InputInvalid("Give `url` or `reference`: one of them.")
     if url:
         parsed = parse(url)
-        return Place(url=parsed, reference=None, told=described(parsed))
+        return Place(url=parsed, reference=None, described=described(parsed))
     fitting(Database, {"reference": reference})
     try:
         told = described(resolve(str(reference)))
     except DatabaseUnreachable:  # a worker's environment, or its machine, will have it
         told = None
-    return Place(url=None, reference=reference, told=told)
+    return Place(url=None, reference=reference, described=told)
 
 
 def owner_of(session: CatalogSession, draft: Draft) -> int | None:
     """The account that a draft names. Raises AccountNotFound."""
-    return owners_of(session, [draft])(draft)
+    return OwnersById(session, [draft])(draft)
 
 
-class owners_of:  # noqa: N801  # reads as a verb where it is used
+class OwnersById:  # reads as a verb where it is used
     """The accounts that many drafts name, found with one question."""
 
     def __init__(self, session: CatalogSession, drafts: Iterable[Draft]) -> None:
@@ -165,5 +165,5 @@ def _name_of(place: Place) -> str:
     if place.reference:
         return place.reference.rpartition("/")[2].removeprefix("env:")
     name = str(place.url.database) if place.url else ""
-    is_file = place.told is not None and place.told.server is None
+    is_file = place.described is not None and place.described.server is None
     return (Path(name).stem if is_file else name)[:128]
