@@ -44,11 +44,11 @@ def _app(settings: Settings) -> Flask:
     app = Flask("app")
     app.config.from_mapping(settings.for_flask())
     app.extensions["headway"] = settings
-    boot.init_app(app, report=_tell)
+    boot.init_app(app, report=_report)
     return app
 
 
-def _tell(progress: Progress) -> None:
+def _report(progress: Progress) -> None:
     _say(progress.as_json() | {"started": progress.started})
 
 

@@ -123,7 +123,7 @@ class Supervisor:
             for slot in self.slots:
                 self._tend(slot)
             self._look()
-        self._tell(signal.SIGTERM)
+        self._signal_workers(signal.SIGTERM)
         for slot in self.slots:
             if slot.process:
                 slot.process.wait()
@@ -160,9 +160,9 @@ class Supervisor:
 
     def _renew(self, _number: int, _frame: FrameType | None) -> None:
         """Let each worker finish its current database and end; a new one replaces it."""
-        self._tell(signal.SIGTERM)
+        self._signal_workers(signal.SIGTERM)
 
-    def _tell(self, number: int) -> None:
+    def _signal_workers(self, number: int) -> None:
         for slot in self.slots:
             if slot.process and slot.process.poll() is None:
                 slot.process.send_signal(number)

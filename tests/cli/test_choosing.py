@@ -40,7 +40,7 @@ def test_a_database_of_another_project_is_refused(
     fleet.add_many(1)
     words = ("rollouts", "create", "--project", "shop", "--database", "d000", "--database", name)
     said = flask(*words, code=2).stderr
-    assert f"quick/{name.removeprefix('quick/')} is no database of shop" in said
+    assert f"quick/{name.removeprefix('quick/')} is not a database of shop" in said
 
 
 def test_each_line_for_programs_names_its_rollout(flask: Shell, fleet: Fleet) -> None:

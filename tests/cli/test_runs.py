@@ -101,4 +101,4 @@ def test_a_database_is_opened(flask: Shell, fleet: Fleet) -> None:
         "rollout": None,
     }
     waved = flask("runs", "open", "waved").stdout
-    assert waved == "waved is behind, and nothing was begun: it is brought along in waves.\n"
+    assert waved == "waved is behind. Nothing was started: rollouts migrate this database.\n"

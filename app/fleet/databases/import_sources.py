@@ -148,24 +148,24 @@ def at_most(most: int, rows: Iterable[Row]) -> list[Row]:
     return taken
 
 
-def _from_object(said: dict[str, Any]) -> Row:
-    labels = said.pop("labels", {})
+def _from_object(values: dict[str, Any]) -> Row:
+    labels = values.pop("labels", {})
     if not isinstance(labels, dict):
         return {"wrong": "Its labels are no JSON object."}
-    told = {**said, **{f"label.{name}": value for name, value in labels.items()}}
-    if wrong := [name for name in told if not _is_column(name)]:
+    columns = {**values, **{f"label.{name}": value for name, value in labels.items()}}
+    if wrong := [name for name in columns if not _is_column(name)]:
         return {"wrong": f"{quoted(wrong[0])} is no key of a database. {_columns()}"}
     plain = str | int
-    if wrong := [k for k, v in told.items() if v is not None and not isinstance(v, plain)]:
+    if wrong := [k for k, v in columns.items() if v is not None and not isinstance(v, plain)]:
         return {"wrong": f"Its {wrong[0]} is neither a text nor a whole number."}
-    return _row((name, "" if value is None else str(value)) for name, value in told.items())
+    return _row((name, "" if value is None else str(value)) for name, value in columns.items())
 
 
-def _row(cells: Iterable[tuple[str, str]]) -> Row:
+def _row(pairs: Iterable[tuple[str, str]]) -> Row:
     """An empty cell says nothing."""
     row: Row = {}
     labels = {}
-    for name, cell in cells:
+    for name, cell in pairs:
         if not (value := cell.strip()):
             continue
         if name.startswith("label."):

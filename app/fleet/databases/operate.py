@@ -30,7 +30,7 @@ MOST_SHOWN = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class DatabaseStep:
     """One revision that would run."""
 
     revision: Revision
@@ -40,14 +40,14 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class DatabasePlan:
     """What would be done to one database now."""
 
     target: str
     """As it would be kept: the heads by name, where there is one."""
     ends: str | None
     """Where it would end, joined by `+`; None if it cannot go there, or does not move."""
-    steps: tuple[Step, ...]
+    steps: tuple[DatabaseStep, ...]
     more: int
     """So many further steps."""
     why_not: str | None
@@ -73,18 +73,18 @@ def drafted_for(
     return rollout
 
 
-def plan_of(actor: Actor, database: Database, kind: Kind, target: str = "") -> Plan:
+def plan_of(actor: Actor, database: Database, kind: Kind, target: str = "") -> DatabasePlan:
     """What `run_one` would do, from the catalog and its register: the database is not asked."""
     actor.require("databases.read")
     if database.retired_at:
-        return Plan(target=target, ends=None, steps=(), more=0, why_not=RETIRED)
+        return DatabasePlan(target=target, ends=None, steps=(), more=0, why_not=RETIRED)
     try:
         rollout = drafted_for(actor, database, kind, target)
         path, ends = _way(database, kind, rollout.target)
     except HeadwayError as error:
-        return Plan(target=target, ends=None, steps=(), more=0, why_not=str(error))
+        return DatabasePlan(target=target, ends=None, steps=(), more=0, why_not=str(error))
     skipped = start.choose(db.session, rollout).skipped
-    return Plan(
+    return DatabasePlan(
         target=rollout.target,
         ends=ends,
         steps=_steps(path[:MOST_SHOWN], database.dialect, kind),
@@ -119,14 +119,14 @@ def _way(database: Database, kind: Kind, target: str) -> tuple[tuple[Revision, .
     return revisions.path(*asked), revisions.ends(*asked)
 
 
-def _steps(path: Sequence[Revision], dialect: str | None, kind: Kind) -> tuple[Step, ...]:
+def _steps(path: Sequence[Revision], dialect: str | None, kind: Kind) -> tuple[DatabaseStep, ...]:
     if dialect is None or kind is Kind.STAMP:
-        return tuple(Step(revision=row, sql=None, risks=()) for row in path)
+        return tuple(DatabaseStep(revision=row, sql=None, risks=()) for row in path)
     way = Direction.DOWNGRADE if kind is Kind.DOWNGRADE else Direction.UPGRADE
     texts = revisions.texts_of(path, dialect, way)
     risks = risks_of(path, dialect, kind)
     return tuple(
-        Step(
+        DatabaseStep(
             revision=row,
             sql=texts[row.revision],
             risks=tuple(risk for risk in risks if risk.revision == row.revision),

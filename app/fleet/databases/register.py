@@ -12,7 +12,7 @@ from app.extensions import db
 from app.fleet.core import audit, positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.databases.request import Draft, draft_of, owner_of, owners_of
+from app.fleet.databases.request import Draft, OwnersById, draft_of, owner_of
 from app.models import Database, Label, Project
 from headway.dialects import dialect_of
 from headway.errors import HeadwayError
@@ -153,7 +153,7 @@ def _sorted_out(
     session: CatalogSession, project_id: int, batch: Sequence[Numbered], done: Registered
 ) -> list[tuple[Draft, int | None]]:
     """What is new, with its owner; the rest is noted. Two questions for all of them."""
-    owner = owners_of(session, [draft for _, draft in batch])
+    owner = OwnersById(session, [draft for _, draft in batch])
     by_identity, by_name = _present(session, project_id, [draft for _, draft in batch])
     fresh = []
     for line, draft in batch:

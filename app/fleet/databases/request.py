@@ -111,10 +111,10 @@ def place_of(values: Mapping[str, Any]) -> Place:
 
 def owner_of(session: CatalogSession, draft: Draft) -> int | None:
     """The account that a draft names. Raises AccountNotFound."""
-    return owners_of(session, [draft])(draft)
+    return OwnersById(session, [draft])(draft)
 
 
-class owners_of:  # noqa: N801  # reads as a verb where it is used
+class OwnersById:  # reads as a verb where it is used
     """The accounts that many drafts name, found with one question."""
 
     def __init__(self, session: CatalogSession, drafts: Iterable[Draft]) -> None:

@@ -122,13 +122,13 @@ MOST = 10_000
 AT_ONCE = 1000
 
 
-def ids_of(actor: Actor, project_id: int | None, said: Sequence[str]) -> list[int]:
+def ids_of(actor: Actor, project_id: int | None, names: Sequence[str]) -> list[int]:
     """The databases of a project that are called like this, or have this id; each once.
 
     Raises DatabaseNotFound with the first few that there are not, or InputInvalid for too many.
     """
     actor.require("databases.read")
-    words = list(dict.fromkeys(said))
+    words = list(dict.fromkeys(names))
     if len(words) > MOST:
         raise InputInvalid(f"These are {len(words):,} databases; name at most {MOST:,}, or labels.")
     found: dict[str, int] = {}

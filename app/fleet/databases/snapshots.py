@@ -11,7 +11,7 @@ from app.fleet.core.permissions import Actor
 from app.models import Database, Kind, Run
 from headway.dialects.sqlite.snapshots import KEPT
 
-LOOKED_AT = 20
+MOST_RUNS = 20
 """Runs. Of each database the newest three snapshots are kept, so that no more need be asked for."""
 
 
@@ -43,7 +43,7 @@ def list_snapshots(actor: Actor, database_id: int) -> list[Snapshot]:
             Run.kind.not_in((Kind.RESTORE, Kind.UNDO)),  # they name the one they took
         )
         .order_by(Run.id.desc())
-        .limit(LOOKED_AT)
+        .limit(MOST_RUNS)
     )
     found: dict[str, Snapshot] = {}
     for run in db.session.scalars(query):

@@ -77,11 +77,11 @@ class Preview:
 FIRST = 20
 
 
-def preview(actor: Actor, asked: int | Mapping[str, Any]) -> Preview:
+def preview(actor: Actor, source: int | Mapping[str, Any]) -> Preview:
     """Preview an existing rollout by its id, or a new one by its values."""
     actor.require("rollouts.read")
     rollout = (
-        crud.get_rollout(actor, asked) if isinstance(asked, int) else new_rollout(actor, asked)
+        crud.get_rollout(actor, source) if isinstance(source, int) else new_rollout(actor, source)
     )
     chosen = start.choose(db.session, rollout)
     plans = Counter((one.dialect, one.current) for one in chosen.members)

@@ -46,18 +46,18 @@ class Watchdog(threading.Thread):
     def _end(self, over: execute.CurrentRun) -> None:
         log.error("run %s takes longer than its rollout allows: ending it", over.run_id)
         # In a thread: a catalog that does not answer must not keep the run alive.
-        self._tell(lambda: execute.note_timeout(over.run_id, over.worker))
+        self._write(lambda: execute.note_timeout(over.run_id, over.worker))
         if execute.current_run is not over:
             return  # it has just ended by itself
         parent.end()
         patience = time.monotonic() + END_SECONDS
         while execute.current_run is over:
             if time.monotonic() > patience:  # it hangs elsewhere
-                self._tell(lambda: self._leave(over.worker))
+                self._write(lambda: self._leave(over.worker))
                 os._exit(EXIT)
             time.sleep(LOOK_SECONDS / 5)
 
-    def _tell(self, words: Callable[[], object]) -> None:
+    def _write(self, words: Callable[[], object]) -> None:
         def tell() -> None:
             with self.app.app_context():
                 words()
