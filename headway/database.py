@@ -26,7 +26,7 @@ from headway.errors import (
     SnapshotFailed,
     SnapshotNotFound,
 )
-from headway.execution import create as templates
+from headway.execution import create
 from headway.execution.migration import Move
 from headway.execution.rehearsal import Rehearsal, rehearse
 from headway.execution.repair import Mending, Repair, Verdict
@@ -40,7 +40,7 @@ from headway.schema.adopt import Match
 from headway.schema.drift import Comparison, Drift, unlike
 from headway.schema.sync import Sync, sync
 from headway.scripts.project import ScriptProject
-from headway.types import Look, Outcome, Position
+from headway.types import Outcome, Position, Status
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Database:
 
     # --- look -------------------------------------------------------------------------------
 
-    def status(self) -> Look:
+    def status(self) -> Status:
         """Where it stands: no lock, nothing written, no revision imported.
 
         A database that is not there is an answer (`unreachable`), not an error.
@@ -65,7 +65,7 @@ class Database:
         table = verdict.version_table(self.project, self.address, self.x)
         path = self.address.path
         if path and not path.exists():  # connecting would make it
-            return Look(
+            return Status(
                 position=Position.EMPTY,
                 heads=self.project.heads,
                 pending=verdict.pending(self.project, ()),
@@ -79,7 +79,9 @@ class Database:
                 warning = pooler_in_the_way(self.address, raw) if seen.pending else None
                 return replace(seen, milliseconds=answered, reason=seen.reason or warning)
         except (DatabaseUnreachable, DatabaseDenied, DatabaseDamaged, DatabaseInUse) as error:
-            return Look(position=Position.UNREACHABLE, heads=self.project.heads, reason=str(error))
+            return Status(
+                position=Position.UNREACHABLE, heads=self.project.heads, reason=str(error)
+            )
 
     def plan(self, target: str = "heads", direction: str | None = None) -> Plan:
         """The steps from where it stands to a target, in Alembic's order. Changes nothing.
@@ -178,7 +180,7 @@ class Database:
         A copy of a template that the migrations built once: as quick for 500 revisions as for
         20. Raises DatabaseExists; an empty file is no database.
         """
-        return templates.create(self.project, self.address, self.x, self.policy, target)
+        return create.create(self.project, self.address, self.x, self.policy, target)
 
     def _move(
         self,

@@ -10,7 +10,8 @@ from headway.connections.address import Address
 from headway.connections.session import Policy
 from headway.database import Database
 from headway.schema import autogenerate
-from headway.scripts.project import ConnectionSetup, ScriptProject
+from headway.scripts.connection_setup import ConnectionSetup
+from headway.scripts.project import ScriptProject
 
 
 class Project(ScriptProject):

@@ -1,11 +1,16 @@
-"""One verdict on a database: where it stands, and whether it may be moved."""
+"""Where a database stands, and whether it may be moved.
 
-from collections.abc import Mapping
+Read without a lock; nothing is written, and no revision is imported.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+
+from sqlalchemy import Connection, inspect
 
 from headway import history
 from headway.connections.address import Address
-from headway.dialects import Peek, VersionTable, driver
+from headway.dialects import VERSIONS, Peek, VersionTable, dialect_of, driver, refuse_no_version
 from headway.dialects.driver import Raw
 from headway.dialects.search_path import schema_of
 from headway.errors import (
@@ -18,9 +23,12 @@ from headway.errors import (
     HeadwayError,
     command,
 )
-from headway.look import look
+from headway.scripts.files import Scripts
 from headway.scripts.project import ScriptProject
-from headway.types import Look, Position
+from headway.types import Position, Status
+
+APPLIES = {"upgrade", "adopt", "repair"}
+"""Actions in the history after which the revision is there."""
 
 
 def version_table(project: ScriptProject, address: Address, x: Mapping[str, str]) -> VersionTable:
@@ -55,13 +63,13 @@ def _refuse_two_schemas(address: Address, path: str | None, given: str | None) -
 
 def judge(
     project: ScriptProject, address: Address, table: VersionTable, seen: Peek, raw: Raw
-) -> Look:
+) -> Status:
     """Where a database stands, from what the driver saw of it."""
     if address.dialect.name == "postgresql" and not address.is_shared:
         _refuse_missing_schema(address, raw)
     if seen.has_history:
         with address.connected(raw) as connection:
-            full = look(connection, project.scripts, table)
+            full = status_of(connection, project.scripts, table)
         if full.torn or full.position in (Position.AHEAD, Position.AT_HEAD, Position.BEHIND):
             return full
     if any(version not in project.scripts.by_id for version in seen.versions):
@@ -69,7 +77,7 @@ def judge(
             tables = address.dialect.tables(connection)
         seen = replace(seen, tables=frozenset(tables))
     position = _position(project, table, seen)
-    return Look(
+    return Status(
         position=position,
         current=seen.versions,
         heads=project.heads,
@@ -127,7 +135,7 @@ def _position(project: ScriptProject, table: VersionTable, seen: Peek) -> Positi
     return Position.BEHIND if pending(project, seen.versions) else Position.AT_HEAD
 
 
-def refusal(address: Address, seen: Look) -> HeadwayError | None:
+def refusal(address: Address, seen: Status) -> HeadwayError | None:
     """Why this database must not be moved; None if it may be."""
     unknown = ", ".join(seen.newer)
     if seen.position is Position.TORN:
@@ -160,3 +168,123 @@ def refusal(address: Address, seen: Look) -> HeadwayError | None:
             "finds the revision it is and stamps it; `stamp` takes your word.",
         )
     return None
+
+
+# --- from the database, its history and the script files alone ---------------------------------
+
+
+def status_of(connection: Connection, scripts: Scripts, table: VersionTable = VERSIONS) -> Status:
+    """Compare a database with its scripts. Ends its own transaction, no other; writes nothing."""
+    joins = connection.in_transaction()
+    try:
+        tables = dialect_of(connection).tables(connection)
+        current = read_current(connection, tables, table)
+        rows = history.entries(connection) if history.NAME in tables else []
+    finally:
+        if not joins:
+            connection.rollback()
+    return _status_from(scripts, tables, current, rows, table)
+
+
+def read_current(
+    connection: Connection, tables: Collection[str], table: VersionTable = VERSIONS
+) -> tuple[str, ...]:
+    """The revisions the database says it is at; () if it says nothing."""
+    is_listed = table.schema is not None or table.name in tables
+    if not is_listed and not inspect(connection).has_table(table.name):  # which may be a view
+        return ()
+    name = table.quoted(dialect_of(connection).quote)
+    rows = connection.exec_driver_sql(f"SELECT version_num FROM {name}")  # noqa: S608
+    found = [row[0] for row in rows]
+    refuse_no_version(table.name, found)
+    return tuple(sorted(found))
+
+
+def _status_from(
+    scripts: Scripts,
+    tables: set[str],
+    current: tuple[str, ...],
+    rows: list[history.Entry],
+    table: VersionTable,
+) -> Status:
+    applied = _applied(rows)
+    newer = tuple(revision for revision in current if revision not in scripts.by_id)
+    torn = _torn(rows)
+    below = scripts.ancestors(current)
+    return Status(
+        position=_position_by_history(scripts, tables - {table.name}, current, applied, torn),
+        current=current,
+        heads=scripts.heads,
+        pending=tuple(sorted(scripts.by_id.keys() - below)),
+        edited=_edited(applied, scripts),
+        missing=() if newer else tuple(sorted(applied.keys() - scripts.by_id.keys())),
+        out_of_order=() if newer else _out_of_order(applied, scripts, current),
+        torn=torn.revision if torn else None,
+        newer=newer,
+    )
+
+
+def _position_by_history(
+    scripts: Scripts,
+    tables: set[str],
+    current: tuple[str, ...],
+    applied: Collection[str],
+    torn: history.Entry | None,
+) -> Position:
+    if torn:
+        return Position.TORN
+    if not current:
+        # Tables beside a history of ours are what a downgrade to base left, not a stranger's.
+        return Position.UNSTAMPED if tables and history.NAME not in tables else Position.EMPTY
+    unknown = [revision for revision in current if revision not in scripts.by_id]
+    if unknown:
+        ours = all(revision in applied for revision in unknown)
+        return Position.AHEAD if ours else Position.FOREIGN
+    return (
+        Position.BEHIND if scripts.by_id.keys() - scripts.ancestors(current) else Position.AT_HEAD
+    )
+
+
+def _applied(rows: Iterable[history.Entry]) -> dict[str, history.Entry]:
+    """The rows by which each revision is there now, by revision."""
+    there: dict[str, history.Entry] = {}
+    for row in rows:
+        if row.outcome != "succeeded":
+            continue
+        if row.action == "stamp":  # "it is exactly there", whatever was said before
+            there = {row.revision: row} if row.revision != "base" else {}
+        elif row.action in APPLIES:
+            there[row.revision] = row
+        elif row.action in ("downgrade", "forget"):
+            there.pop(row.revision, None)
+    return there
+
+
+def _torn(rows: list[history.Entry]) -> history.Entry | None:
+    """The row of a revision that began and never ended, if there is one."""
+    return next((row for row in reversed(rows) if row.outcome in ("running", "torn")), None)
+
+
+def _edited(rows: dict[str, history.Entry], scripts: Scripts) -> tuple[str, ...]:
+    """Applied revisions whose script has another checksum than when it was applied."""
+    return tuple(
+        revision
+        for revision, row in rows.items()
+        if row.checksum
+        and (script := scripts.by_id.get(revision))
+        and script.checksum != row.checksum
+    )
+
+
+def _out_of_order(
+    rows: dict[str, history.Entry], scripts: Scripts, current: Iterable[str]
+) -> tuple[str, ...]:
+    """Revisions below the current ones that never ran here.
+
+    What lies below a stamp or an adoption is taken to be there: someone said so.
+    """
+    if not rows:
+        return ()
+    vouched = {row.revision for row in rows.values() if row.action in ("stamp", "adopt")}
+    known = scripts.ancestors(vouched) | rows.keys()
+    return tuple(sorted(scripts.ancestors(current) & scripts.by_id.keys() - known))

@@ -64,7 +64,7 @@ class Holder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class Status:
     """What one look at a database found, without a lock and without importing a revision."""
 
     position: Position

@@ -18,9 +18,9 @@ from headway.dialects import dialect_of
 from headway.dialects.reach import reaching
 from headway.errors import CatalogTorn, DatabaseReadOnly
 from headway.execution.guard import guarded
-from headway.look import look
 from headway.scripts.files import Scripts
-from headway.types import Holder, Look, Position, Progress
+from headway.status import status_of
+from headway.types import Holder, Position, Progress, Status
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ def guard(flask_alembic: CatalogAlembic, steps_of: StepsOf) -> Iterator[StepsOf]
         assert connection is not None  # noqa: S101  # Flask-Alembic always connects
         wait = here.settings.boot_lock_seconds
         with database_lock(connection, me, wait=wait, waiting=here.wait_for):
-            refuse_torn(look(connection, here.scripts))
+            refuse_torn(status_of(connection, here.scripts))
 
             def on_step(number: int, total: int, name: str) -> None:
                 here.tell("migrating", revision=f"{number} of {total}", name=name, holder=me)
@@ -149,7 +149,7 @@ def guard(flask_alembic: CatalogAlembic, steps_of: StepsOf) -> Iterator[StepsOf]
                 yield watched
 
 
-def refuse_torn(seen: Look) -> None:
+def refuse_torn(seen: Status) -> None:
     """Raise CatalogTorn where a revision began and never ended."""
     if seen.position is Position.TORN:
         raise CatalogTorn(

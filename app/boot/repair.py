@@ -16,7 +16,7 @@ from headway.dialects.driver import raw_of
 from headway.dialects.reach import connect, reaching
 from headway.errors import RepairRefused
 from headway.execution.repair import Mender, Repair, Verdict
-from headway.look import look
+from headway.status import status_of
 from headway.types import Holder
 
 
@@ -28,7 +28,7 @@ def plan_repair(verdict: Verdict | None = None) -> Repair:
     """
     mender = _mender(Holder.myself(RELEASE))
     with connect(db.engine) as connection, reaching(db.engine.url):
-        return mender.plan(connection, look(connection, mender.scripts), verdict)
+        return mender.plan(connection, status_of(connection, mender.scripts), verdict)
 
 
 def repair(plan: Repair) -> None:
@@ -36,7 +36,7 @@ def repair(plan: Repair) -> None:
     me = Holder.myself(RELEASE)
     mender = _mender(me)
     with _locked(me) as connection:
-        if mender.plan(connection, look(connection, mender.scripts), plan.verdict) != plan:
+        if mender.plan(connection, status_of(connection, mender.scripts), plan.verdict) != plan:
             raise RepairRefused("The catalog changed since this was planned. Look again.")
         mender.carry_out(connection, plan)
 

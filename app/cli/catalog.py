@@ -18,7 +18,7 @@ from headway.cli.output import Exit, as_json, paged, print_json, print_table, te
 from headway.cli.repair import agree, repairing
 from headway.errors import CatalogBehind, DatabaseUnreachable
 from headway.execution.repair import Verdict
-from headway.types import Look, Position
+from headway.types import Position, Status
 
 NEXT_STEP = {
     Position.AT_HEAD: "",
@@ -52,7 +52,7 @@ def status(as_json: bool, check: bool) -> None:
         raise click.exceptions.Exit(Exit.FOUND)
 
 
-def _show(seen: Look, holder: Any) -> None:
+def _show(seen: Status, holder: Any) -> None:
     rows = [
         ("position", seen.position.value.replace("_", " ")),
         ("current", ", ".join(seen.current) or "none"),
@@ -89,7 +89,7 @@ def validate(as_json: bool) -> None:
         raise click.exceptions.Exit(Exit.FOUND)
 
 
-def _problems(seen: Look) -> list[str]:
+def _problems(seen: Status) -> list[str]:
     return [
         *(f"torn: {r} began and never ended" for r in filter(None, [seen.torn])),
         *(f"edited: {r} was applied with another script" for r in seen.edited),

@@ -16,10 +16,11 @@ from headway.cli.repair import agree, repairing
 from headway.cli.scripts import history, merge, revise, validate
 from headway.database import Database
 from headway.execution.repair import Verdict
-from headway.isolation.isolated import Modules, alone
+from headway.isolation.isolated import alone
+from headway.isolation.modules import Modules
 from headway.plan.plans import Plan, direction_of
 from headway.plan.sql import Span, render
-from headway.types import Look, Outcome, Position
+from headway.types import Outcome, Position, Status
 
 
 @click.group("migrate", cls=Standalone)
@@ -56,7 +57,7 @@ def status(database: Database, as_json: bool, check: bool) -> None:
         raise click.exceptions.Exit(Exit.FOUND)
 
 
-def _show(seen: Look) -> None:
+def _show(seen: Status) -> None:
     rows = [
         ("position", seen.position.value.replace("_", " ")),
         ("current", ", ".join(seen.current) or "none"),

@@ -17,6 +17,27 @@ ALLOWED_OPTIONS = (
     "in -csearch_path%3Dacme%20-cstatement_timeout%3D0"
 )
 
+SEARCH_PATH = re.compile(
+    r"\s*SET\s+(?:LOCAL\s+|SESSION\s+)?search_path\s*(?:TO|=)\s*"
+    r"(?:[\"'](?P<quoted>[^\"']+)[\"']|(?P<plain>\w+))",
+    re.IGNORECASE,
+)
+
+SET_CONFIG = re.compile(
+    r"\s*SELECT\s+(?:pg_catalog\.)?set_config\s*\(\s*'search_path'\s*,\s*"
+    r"'(?P<quoted>[^',]+)'(?P<plain>)",
+    re.IGNORECASE,
+)
+
+LOOKS_ELSEWHERE = re.compile(
+    r"search_path|^\s*USE\s|^\s*SET\s+(?:SESSION\s+|LOCAL\s+)?SCHEMA\b", re.IGNORECASE
+)
+"""Statements after which a name means another table."""
+
+SET_ROLE = re.compile(
+    r"\s*SET\s+(?:SESSION\s+)?(?:ROLE\s|SESSION\s+AUTHORIZATION\s)", re.IGNORECASE
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Session:

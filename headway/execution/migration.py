@@ -13,8 +13,8 @@ from headway import history
 from headway import status as verdict
 from headway.connections.address import Address
 from headway.connections.session import Policy, Waiting, held
-from headway.dialects.base import VersionTable
 from headway.dialects.driver import Raw
+from headway.dialects.types import VersionTable
 from headway.errors import DatabaseMoved, DatabaseReadOnly, HeadwayError
 from headway.execution import python
 from headway.execution.python import Watch
@@ -26,7 +26,7 @@ from headway.plan import plans
 from headway.plan.plans import Direction, Plan
 from headway.scripts.environment import Mode
 from headway.scripts.project import ScriptProject
-from headway.types import Look, Outcome, Position
+from headway.types import Outcome, Position, Status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +104,12 @@ class Move:
         if path and path.exists() and not os.access(path, os.W_OK):
             raise DatabaseReadOnly(f"{path} cannot be written. Nothing was changed.")
 
-    def _refusal(self, seen: Look) -> HeadwayError | None:
+    def _refusal(self, seen: Status) -> HeadwayError | None:
         """Why not. A person who stamps a database says what it is."""
         stamping = self.direction is Direction.STAMP and seen.position is Position.UNSTAMPED
         return None if stamping else verdict.refusal(self.address, seen)
 
-    def _look(self, raw: Raw, table: VersionTable) -> Look:
+    def _look(self, raw: Raw, table: VersionTable) -> Status:
         peek = self.address.peek(raw, table)
         seen = verdict.judge(self.project, self.address, table, peek, raw)
         if peek.has_history and not (seen.torn or self.policy.history or self.address.is_shared):

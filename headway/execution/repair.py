@@ -16,14 +16,14 @@ from headway.connections.session import Policy, held
 from headway.dialects import VersionTable, dialect_of
 from headway.dialects.driver import Raw
 from headway.dialects.sqlite.undo import put_right
+from headway.dialects.types import VERSIONS
 from headway.errors import RepairRefused, command
 from headway.execution.half import Half, rows_in, take_back
 from headway.isolation.isolated import alone
-from headway.look import CATALOGS
 from headway.scripts.files import Scripts
 from headway.scripts.project import ScriptProject
 from headway.status import judge, version_table
-from headway.types import Holder, Look
+from headway.types import Holder, Status
 
 
 class Verdict(StrEnum):
@@ -94,11 +94,11 @@ class Mender:
     me: Holder
     command: str
     """The command that repairs, as a person types it."""
-    table: VersionTable = CATALOGS
+    table: VersionTable = VERSIONS
     keeps: bool = True
     """The database keeps a history."""
 
-    def plan(self, connection: Connection, seen: Look, verdict: Verdict | None) -> Repair:
+    def plan(self, connection: Connection, seen: Status, verdict: Verdict | None) -> Repair:
         """What a repair would do now. Changes nothing. Raises RepairRefused."""
         statements: list[str] = []
         look: tuple[str, ...] = ()
@@ -233,7 +233,7 @@ class Mending:
         with held(self.address, self.policy) as raw:
             plan = self._planned(raw, verdict)
             if expected is not None and plan != expected:
-                raise RepairRefused("The database changed since this was planned. Look again.")
+                raise RepairRefused("The database changed since this was planned. Status again.")
             with alone(self.project.modules), self.address.connected(raw) as connection:
                 self._mender().carry_out(connection, plan)
         return plan

@@ -17,6 +17,7 @@ from headway.errors import MigrationFailed
 from headway.schema import compare
 from headway.schema.build import Building
 from headway.schema.compare import Reference, Scope
+from headway.schema.differences import differences
 from headway.scripts.project import ScriptProject
 
 MOST = 200
@@ -180,9 +181,7 @@ class Search:
         with dialect.looking_at(there, self._default):
             schema = compare.reflected(there, sorted(found.tables))
         wanted = Reference(facts=facts, schema=schema, scope=self.scope)
-        told = compare.differences(
-            self.connection, wanted, compare.apart(self.live, wanted), mends=False
-        )
+        told = differences(self.connection, wanted, compare.apart(self.live, wanted), mends=False)
         self.connection.rollback()
         return _Seen(heads=heads, count=count, differences=tuple(one.says for one in told))
 

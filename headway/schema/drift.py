@@ -19,10 +19,10 @@ from headway.errors import DatabaseUnstamped, EnvironmentFailed, HeadwayError
 from headway.execution import failures
 from headway.isolation.isolated import alone
 from headway.schema import adopt as adopting
-from headway.schema import compare as reference
 from headway.schema.adopt import Match
 from headway.schema.build import Building, targets_of
-from headway.schema.compare import Reference, Scope
+from headway.schema.compare import Reference, Scope, reflected
+from headway.schema.differences import differences, words
 from headway.scripts.project import ScriptProject
 
 STAMP = "If you know which revision it is at, `stamp` it."
@@ -90,7 +90,7 @@ def _each(diff: Any) -> Iterator[str]:
         for one in diff:
             yield from _each(one)
     else:
-        yield reference.words(diff)
+        yield words(diff)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ class Comparison:
                 grounds = list(self.building.grounds(connection))
             wanted = self._reference(connection, grounds, current, default)
             with self._reading(connection), self._in_words():
-                found = reference.differences(connection, wanted)
+                found = differences(connection, wanted)
         return Drift(
             revision=current,
             differences=tuple(one.says for one in found),
@@ -165,7 +165,7 @@ class Comparison:
             with place.open() as raw, place.connected(raw) as own:
                 facts = place.dialect.facts(own)
                 tables = [key[1:3] for key in facts if key.kind == "table"]
-                schema = reference.reflected(own, tables)
+                schema = reflected(own, tables)
         scope = Scope(default=default, ours=self.ours, options=asked.options)
         return Reference(facts=facts, schema=schema, scope=scope, models=asked.models)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from alembic.config import Config
 from alembic.script import Script as AlembicScript
 from alembic.script import ScriptDirectory
 from alembic.script.revision import RevisionError
@@ -18,7 +19,7 @@ from alembic.util import CommandError, to_tuple
 
 from headway.error_text import plain
 from headway.errors import HeadwayError, ScriptsUnreadable
-from headway.scripts.script import AUTOCOMMIT, Script, checksum
+from headway.scripts.script import AUTOCOMMIT, Revision, Script, checksum
 
 
 class Directory(ScriptDirectory):
@@ -27,6 +28,32 @@ class Directory(ScriptDirectory):
     def _load_revisions(self) -> Iterator[AlembicScript]:  # FRAGILE: private in Alembic
         with _broken_in_words(*(self.version_locations or [self.dir])):
             yield from super()._load_revisions()
+
+
+def open_directory(
+    config: Config,
+    folder: Path,
+    version_folders: Sequence[Path],
+    *,
+    sourceless: bool,
+    recursive: bool,
+) -> ScriptDirectory:
+    """Alembic's view of a script directory, with the options of its configuration."""
+    option = config.get_alembic_option
+    with alembics_words(), quiet():
+        slug = option("truncate_slug_length")
+        return Directory(
+            str(folder),
+            file_template=option("file_template", "%(rev)s_%(slug)s"),
+            truncate_slug_length=int(slug) if slug else None,
+            sourceless=sourceless,
+            output_encoding=option("output_encoding", "utf-8"),
+            version_locations=[str(place) for place in version_folders],
+            timezone=option("timezone"),
+            hooks=config.get_hooks_list(),
+            recursive_version_locations=recursive,
+            messaging_opts={"quiet": True},
+        )
 
 
 def imported(paths: Sequence[str]) -> Iterator[Script]:
@@ -47,6 +74,19 @@ def imported(paths: Sequence[str]) -> Iterator[Script]:
 def compiled(script: AlembicScript) -> Script:
     """A revision that only Alembic can read: one without its source."""
     return replace(_script(script), depends_on=tuple(script._resolved_dependencies))  # noqa: SLF001
+
+
+def revision_of(alembic: AlembicScript, script: Script) -> Revision:
+    """A revision as people read it: from Alembic's view of its file, and from ours."""
+    return Revision(
+        id=script.id,
+        parents=script.parents,
+        depends_on=script.depends_on,
+        labels=tuple(sorted(alembic.branch_labels)),
+        message=alembic.doc or "",
+        path=script.path,
+        checksum=script.checksum,
+    )
 
 
 def _script(script: AlembicScript) -> Script:

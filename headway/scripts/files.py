@@ -3,6 +3,7 @@
 A file whose header does not tell plainly what it is is given to Alembic, which imports it.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -79,6 +80,16 @@ class Scripts:
         """The revisions that no other has as a parent."""
         parents = {parent for script in self.by_id.values() for parent in script.parents}
         return tuple(sorted(self.by_id.keys() - parents))
+
+    def digest(self, *files: str | Path | None) -> str:
+        """SHA-256 of all revisions and of these files, as far as they exist."""
+        digest = hashlib.sha256()
+        for script in sorted(self.by_id.values(), key=lambda script: script.id):
+            digest.update(f"{script.id} {script.checksum}\n".encode())
+        for file in files:
+            if file and Path(file).is_file():
+                digest.update(Path(file).read_bytes())
+        return digest.hexdigest()
 
     def ancestors(self, ids: Iterable[str]) -> set[str]:
         """These revisions and all that they stand on; unknown ids count for themselves."""

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import tomllib
+from collections.abc import Iterable
 from configparser import ConfigParser
 from configparser import Error as IniError
 from pathlib import Path
@@ -66,6 +67,17 @@ def revisions_of(folder: Path) -> Path:
     versions = folder / "versions"
     bare = not versions.is_dir() and not (folder / "env.py").exists()
     return folder if bare and any(folder.glob("*.py")) else versions
+
+
+def only_compiled(folders: Iterable[Path]) -> bool:
+    """True if these folders hold compiled revisions and no source."""
+    endings = {
+        path.suffix
+        for folder in filter(Path.is_dir, folders)
+        for path in folder.iterdir()
+        if path.name != "__init__.py"
+    }
+    return ".py" not in endings and ".pyc" in endings
 
 
 def absolute(place: str, base: Path) -> str:

@@ -1,14 +1,11 @@
 """A project: a team's Alembic script directory, as it is."""
 
 import contextlib
-import copy
-import hashlib
 import itertools
 import os
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from configparser import Error as IniError
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, cast
@@ -20,31 +17,31 @@ from sqlalchemy import URL
 
 from headway.connections.address import Address
 from headway.dialects import driver
-from headway.dialects.driver import Raw
-from headway.errors import EnvironmentFailed, HeadwayError, ScriptsUnreadable
-from headway.isolation.connecting import Settings
-from headway.isolation.isolated import Modules, alone
-from headway.scripts.directory import Directory, alembics_words, compiled, imported, quiet
-from headway.scripts.environment import (
-    Environment,
-    Mode,
-    listen,
-    listen_again,
-    raise_failed,
-    x_arguments,
+from headway.errors import EnvironmentFailed, HeadwayError
+from headway.isolation.isolated import alone
+from headway.isolation.modules import Modules
+from headway.scripts.capture import listen, listen_again
+from headway.scripts.configuration import base_folder, config_for, configuration
+from headway.scripts.directory import (
+    alembics_words,
+    compiled,
+    imported,
+    open_directory,
+    quiet,
+    revision_of,
 )
+from headway.scripts.environment import Environment, Mode
 from headway.scripts.files import Scripts
 from headway.scripts.locations import (
     above_package,
     absolute,
     folder_of,
     is_resource,
-    location_in,
-    options_of,
+    only_compiled,
     revisions_of,
     version_folder,
 )
-from headway.scripts.script import Script
+from headway.scripts.script import Revision, Script
 
 MOST_ENVIRONMENTS = 256
 """How many answers of an env.py are kept, where it says other things of each database."""
@@ -52,19 +49,6 @@ MOST_ENVIRONMENTS = 256
 
 CACHED = ("scripts", "directory", "revisions", "digest", "sourceless")
 """What was read of the revisions' files."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Revision:
-    """One revision, as a person reads it."""
-
-    id: str
-    parents: tuple[str, ...]
-    depends_on: tuple[str, ...]
-    labels: tuple[str, ...]
-    message: str
-    path: str
-    checksum: str
 
 
 class ScriptProject:
@@ -78,9 +62,9 @@ class ScriptProject:
         # As it travels: another process may have another working directory.
         self.location = location if is_resource(location) else str(self.folder)
         self.ini = str(Path(ini).absolute()) if ini else None
-        self.config = self._configure(ini)
+        self.config = configuration(self.folder, ini)
         with quiet(), alembics_words():
-            base = self._base_folder()
+            base = base_folder(self.folder, self.config)
             paths = [base / path for path in self.config.get_prepend_sys_paths_list() or []]
             # Where people run Alembic, though it does not look there itself: `python -m alembic`
             # and PYTHONPATH do. And what holds the package that the scripts are in.
@@ -212,13 +196,7 @@ class ScriptProject:
         with alembics_words():
             if self.config.get_alembic_boolean_option("sourceless"):
                 return True
-        endings = {
-            path.suffix
-            for folder in filter(Path.is_dir, self.version_folders)
-            for path in folder.iterdir()
-            if path.name != "__init__.py"
-        }
-        return ".py" not in endings and ".pyc" in endings
+        return only_compiled(self.version_folders)
 
     @cached_property
     def directory(self) -> ScriptDirectory:
@@ -226,21 +204,13 @@ class ScriptProject:
         return self._directory(self.version_folders)
 
     def _directory(self, folders: Sequence[Path]) -> ScriptDirectory:
-        option = self.config.get_alembic_option
-        with alembics_words(), quiet():
-            slug = option("truncate_slug_length")
-            return Directory(
-                str(self.folder),
-                file_template=option("file_template", "%(rev)s_%(slug)s"),
-                truncate_slug_length=int(slug) if slug else None,
-                sourceless=self.sourceless,
-                output_encoding=option("output_encoding", "utf-8"),
-                version_locations=[str(folder) for folder in folders],
-                timezone=option("timezone"),
-                hooks=self.config.get_hooks_list(),
-                recursive_version_locations=self._recursive,
-                messaging_opts={"quiet": True},
-            )
+        return open_directory(
+            self.config,
+            self.folder,
+            folders,
+            sourceless=self.sourceless,
+            recursive=self._recursive,
+        )
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -255,7 +225,10 @@ class ScriptProject:
     @cached_property
     def revisions(self) -> tuple[Revision, ...]:
         """Every revision, oldest first."""
-        return tuple(self._revision(script) for script in reversed(list(self._walk())))
+        by_id = self.scripts.by_id
+        return tuple(
+            revision_of(script, by_id[script.revision]) for script in reversed(list(self._walk()))
+        )
 
     @property
     def environment(self) -> Environment:
@@ -265,17 +238,8 @@ class ScriptProject:
     @cached_property
     def digest(self) -> str:
         """Changes when any revision, env.py or option does."""
-        found = hashlib.sha256()
-        for script in sorted(self.scripts.by_id.values(), key=lambda script: script.id):
-            found.update(f"{script.id} {script.checksum}\n".encode())
-        for file in (
-            self.folder / "env.py",
-            self.config.config_file_name,
-            self.config.toml_file_name,
-        ):
-            if file and Path(file).is_file():
-                found.update(Path(file).read_bytes())
-        return found.hexdigest()
+        options = (self.config.config_file_name, self.config.toml_file_name)
+        return self.scripts.digest(self.folder / "env.py", *options)
 
     def environment_for(
         self, url: URL, x: Mapping[str, str] | None = None, *, lent: bool = False
@@ -338,12 +302,7 @@ class ScriptProject:
 
     def config_for(self, url: URL, x: Mapping[str, str] | None = None) -> Config:
         """Alembic's configuration as its env.py sees it for one database."""
-        config = copy.copy(self.config)
-        config.attributes = {}
-        config.file_config = copy.deepcopy(self.config.file_config)
-        typed = url.render_as_string(hide_password=False)
-        config.set_main_option("sqlalchemy.url", typed.replace("%", "%%"))
-        return x_arguments(config, x or {})
+        return config_for(self.config, url, x)
 
     def forget(self) -> None:
         """Read the scripts anew: a file was added."""
@@ -375,75 +334,9 @@ class ScriptProject:
         with alone(self.modules), alembics_words():
             return iter(list(self.directory.walk_revisions()))
 
-    def _revision(self, script: AlembicScript) -> Revision:
-        ours = self.scripts.by_id[script.revision]
-        return Revision(
-            id=script.revision,
-            parents=ours.parents,
-            depends_on=ours.depends_on,
-            labels=tuple(sorted(script.branch_labels)),
-            message=script.doc or "",
-            path=ours.path,
-            checksum=ours.checksum,
-        )
-
     @property
     def _recursive(self) -> bool:
         return self.config.get_alembic_boolean_option("recursive_version_locations")
-
-    def _base_folder(self) -> Path:
-        """Where relative paths of its options start.
-
-        Alembic says the working directory. People run it where its file of options is, or, where
-        that lies among the scripts, in the folder from which it names them.
-        """
-        file = self.config.config_file_name or self.config.toml_file_name
-        if not file:
-            return self.folder.parent
-        folder = Path(file).absolute().parent
-        if folder != self.folder:
-            return folder
-        parts = Path(location_in(Path(file))).parts
-        inside = parts and self.folder.parts[-len(parts) :] == parts
-        return Path(*self.folder.parts[: -len(parts)]) if inside else self.folder.parent
-
-    def _configure(self, ini: str | None) -> Config:
-        file = Path(ini).absolute() if ini else options_of(self.folder)
-        if file and not file.is_file():
-            raise ScriptsUnreadable(f"There is no {file}.")
-        toml = file if file and file.suffix == ".toml" else None
-        config = Config(file_=None if toml else file, toml_file=toml)
-        try:
-            config.set_main_option("script_location", str(self.folder).replace("%", "%%"))
-            # Alembic takes a `%` in the folder's name for a reference to another option.
-            here = config.file_config.get("DEFAULT", "here", raw=True, fallback="")
-            config.file_config.set("DEFAULT", "here", here.replace("%", "%%"))
-        except IniError as error:
-            raise ScriptsUnreadable(f"{file} cannot be read: {error}.") from error
-        return config
-
-
-@dataclass(frozen=True)
-class ConnectionSetup:
-    """What a project says of the connections to its databases."""
-
-    project: ScriptProject
-    x: Mapping[str, str]
-
-    def settings_at(self, address: Address) -> Settings:
-        """What they have beside the URL."""
-        return self.project.environment_of(address, self.x).settings
-
-    def prepare(self, raw: Raw, address: Address) -> Mapping[Any, Any]:
-        """Let the listeners of its engine set up a connection that we opened; what they noted."""
-        settings = self.settings_at(address)
-        with alone(self.project.modules):
-            try:
-                return settings.apply(raw, address.url)
-            except driver.dialect_for(address.url.drivername).loaded_dbapi.Error:
-                raise  # the database's own words, for who opens it
-            except Exception as error:  # noqa: BLE001  # a listener is the project's code
-                raise_failed(error, address.url)
 
 
 def _revived(

@@ -1,4 +1,4 @@
-"""One revision file, as far as it is read."""
+"""One revision: its file as it is read without importing it, and the form that people read."""
 
 import hashlib
 from dataclasses import dataclass
@@ -20,6 +20,19 @@ class Script:
     """SHA-256 of the source with its line ends as `\\n`: a checkout on Windows is no edit."""
     autocommits: bool
     """True if it leaves its transaction (`autocommit_block`), so that it can be left half-way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    """One revision, as a person reads it."""
+
+    id: str
+    parents: tuple[str, ...]
+    depends_on: tuple[str, ...]
+    labels: tuple[str, ...]
+    message: str
+    path: str
+    checksum: str
 
 
 def checksum(source: bytes) -> str:

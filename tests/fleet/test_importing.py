@@ -19,7 +19,7 @@ from app.models import Database, Label, Role
 from headway import Project as Scripts
 from headway.dialects import dialect_of
 from headway.errors import DatabaseUnreachable, HeadwayError
-from headway.execution import create
+from headway.execution import templates
 from tests.conftest import database_on
 from tests.fleet.conftest import ROOT, at_once, person
 from tests.fleet.registry import Registry, registry_on
@@ -206,7 +206,7 @@ def test_a_servers_databases_are_found_by_name(
         found = {row["name"]: row for row in rows}
         assert {one.database, two.database} <= found.keys()
         assert found[one.database]["labels"]["number"] == str(one.database).rpartition("_")[2]
-        ours = server.set(database=f"{create.PREFIX}of_a_test")
+        ours = server.set(database=f"{templates.PREFIX}of_a_test")
         dialect_of(server).make(ours)
         try:
             everything = {row["name"] for row in import_sources.from_server(text)}

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from app.extensions import db
 from app.fleet.core.transactions import CatalogSession
 from app.models import Database, Rollout, Stage, Standing
-from headway.types import Look, Position
+from headway.types import Position, Status
 
 Place = tuple[int, str, str]
 """Project, position, current."""
@@ -142,10 +142,10 @@ def place(
         shift(session, left=[before], entered=[after])
 
 
-def found_at(seen: Look, why: str | None = None, *, at: datetime | None = None) -> dict[str, Any]:
-    """A look, of this moment or of now, as the columns of a database.
+def found_at(seen: Status, why: str | None = None, *, at: datetime | None = None) -> dict[str, Any]:
+    """A status, of this moment or of now, as the columns of a database.
 
-    `why` explains a torn one better than the look does.
+    `why` explains a torn one better than the status does.
     """
     at = at or datetime.now(UTC)
     values: dict[str, Any] = {

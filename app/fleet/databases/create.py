@@ -23,7 +23,7 @@ from app.settings import RELEASE
 from headway.connections.address import Address
 from headway.dialects.search_path import refuse_schema
 from headway.errors import AddressInvalid, DatabaseExists, MigrationFailed
-from headway.types import Look
+from headway.types import Status
 
 MAKING = "it is being made"
 WAIT_SECONDS = 60.0
@@ -93,7 +93,7 @@ def _url_to_make(draft: Draft) -> URL:
     return url
 
 
-def _make(scripts: RemoteProject, url: URL, *, x: dict[str, str], target: str) -> Look:
+def _make(scripts: RemoteProject, url: URL, *, x: dict[str, str], target: str) -> Status:
     try:
         return scripts.at(url, x, release=RELEASE).create(target)
     except MigrationFailed:
@@ -141,7 +141,7 @@ def _give_up(database_id: int) -> None:
 
 
 @repeated
-def _arrive(actor: Actor, database_id: int, look: Look, request: idempotency.Request) -> None:
+def _arrive(actor: Actor, database_id: int, look: Status, request: idempotency.Request) -> None:
     with writing() as session:
         database = find(session, database_id)
         before = positions.place_of(database)

@@ -10,7 +10,7 @@ from sqlalchemy import URL
 
 from app.fleet.isolation.pool import Silence
 from headway.errors import HeadwayError
-from headway.types import Look
+from headway.types import Status
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Seen:
 
     at: datetime
     """When it began: what a run did since then is newer."""
-    look: Look
+    look: Status
     size: int | None = None
 
 

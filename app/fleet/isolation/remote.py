@@ -20,7 +20,7 @@ from headway.execution.run import OnStep
 from headway.plan.plans import Direction
 from headway.plan.register import Record, Sql
 from headway.schema.drift import Drift
-from headway.types import Look, Outcome
+from headway.types import Outcome, Status
 
 CREATE_SECONDS = 300
 """How long a database may take to be made."""
@@ -129,7 +129,7 @@ class RemoteDatabase:
         """Where it is."""
         return Address(self.target.url)
 
-    def status(self) -> Look:
+    def status(self) -> Status:
         """Where it stands: no lock, nothing written."""
         return parent.call("do", self.target, "status", beside=True)  # type: ignore[no-any-return]
 
@@ -182,7 +182,7 @@ class RemoteDatabase:
         """The revisions that a move would run, and how it went on a copy."""
         return parent.call("rehearse", self.target, target, direction)  # type: ignore[no-any-return]
 
-    def create(self, target: str) -> Look:
+    def create(self, target: str) -> Status:
         """Make the database itself, at a target; where it stands then."""
         return parent.call("create", self.target, target, patience=CREATE_SECONDS)  # type: ignore[no-any-return]
 

@@ -26,7 +26,7 @@ from headway.plan import register
 from headway.plan.graph import SQL_OPTIONS
 from headway.project import Extended, Project
 from headway.scripts.environment import Environment
-from headway.types import Look, Position
+from headway.types import Position, Status
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Work:
         plan = member.plan(to, direction)
         return tuple(step.revision for step in plan.steps), member.rehearse(plan)
 
-    def create(self, target: Target, to: str) -> Look:
+    def create(self, target: Target, to: str) -> Status:
         """Make the database at a revision; where it stands then."""
         member = _member(target)
         member.create(to)
@@ -176,7 +176,7 @@ def look_at(project: Project, url: URL, x: dict[str, str]) -> Seen:
     path = database.address.path
     if path is not None and not path.exists():
         why = f"There is no file {path}."
-        return Seen(at=began, look=Look(position=Position.UNREACHABLE, reason=why))
+        return Seen(at=began, look=Status(position=Position.UNREACHABLE, reason=why))
     return Seen(at=began, look=database.status(), size=size_of(url) if path else None)
 
 
@@ -185,7 +185,7 @@ def _portable_answer(key: int, answer: Seen | Silence | Exception) -> Answer:
         return answer
     log.error("database %s cannot be looked at", key, exc_info=answer)
     why = f"It cannot be looked at: {type(answer).__name__}."
-    return Seen(at=datetime.now(UTC), look=Look(position=Position.UNREACHABLE, reason=why))
+    return Seen(at=datetime.now(UTC), look=Status(position=Position.UNREACHABLE, reason=why))
 
 
 class _Projects:

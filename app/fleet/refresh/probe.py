@@ -19,7 +19,7 @@ from app.models import BEGUN, Database, Run
 from headway.connections.sizes import sizes
 from headway.dialects.driver import shown
 from headway.errors import HeadwayError
-from headway.types import Look, Position
+from headway.types import Position, Status
 
 PAGE = 2000
 BATCH = 500
@@ -129,11 +129,11 @@ def _told(answer: Answer, asked: Asked) -> Seen:
     return Seen(at=now, look=_without_secrets(_unreachable(str(answer)), asked))
 
 
-def _unreachable(why: str) -> Look:
-    return Look(position=Position.UNREACHABLE, reason=why)
+def _unreachable(why: str) -> Status:
+    return Status(position=Position.UNREACHABLE, reason=why)
 
 
-def _without_secrets(look: Look, asked: Asked) -> Look:
+def _without_secrets(look: Status, asked: Asked) -> Status:
     """The same reason, with the address that people may see."""
     if not look.reason or asked.url is None:
         return look

@@ -21,7 +21,7 @@ from headway.errors import (
     SnapshotNotFound,
 )
 from headway.plan.plans import Direction
-from headway.types import Look, Outcome, Position
+from headway.types import Outcome, Position, Status
 
 
 def operate(task: Task) -> Ended:
@@ -63,7 +63,7 @@ def _move(task: Task, direction: Direction) -> Ended:
     return _checked(task, member, _ended(outcome))
 
 
-def refuse_moved(task: Task, scripts: RemoteProject, seen: Look) -> None:
+def refuse_moved(task: Task, scripts: RemoteProject, seen: Status) -> None:
     """Raise DatabaseMoved where a database lost what it had when this was planned.
 
     One that others brought further on the same way meanwhile has only fewer steps to go. An undo

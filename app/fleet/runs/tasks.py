@@ -20,7 +20,7 @@ from app.fleet.rollouts import undo
 from app.fleet.rollouts.gates import Gate
 from app.models import Database, Kind, Project, Rollout, Run, State
 from headway.errors import DatabaseMoved, TargetInvalid
-from headway.types import Holder, Look, Position
+from headway.types import Holder, Position, Status
 
 LOCK_WAIT = 10.0
 """Seconds that a run waits for another that migrates the same database; then it is tried later."""
@@ -40,7 +40,7 @@ class Ended:
     problem: str | None = None
     snapshot: str | None = None
     statements: tuple[str, ...] = ()
-    look: Look | None = None
+    look: Status | None = None
     """Where the database stands now, if anybody looked."""
     transient: bool = False
     """True if the same again, later, may well succeed."""
@@ -192,7 +192,7 @@ class Task:
         """The project's own scripts."""
         return projects.scripts_of(self.project)
 
-    def scripts_for(self, seen: Look) -> RemoteProject:
+    def scripts_for(self, seen: Status) -> RemoteProject:
         """With the revisions of a newer release, where the database has some."""
         if seen.position in (Position.AHEAD, Position.DIVERGED):
             return revisions.scripts_with(self.project, seen.newer)

@@ -19,7 +19,7 @@ from app.fleet.workers import registry
 from app.models import Kind, Rollout, Run, Stage, State
 from headway.errors import HeadwayError, ProcessEnded
 from headway.errors import Kind as ErrorKind
-from headway.types import Look, Position
+from headway.types import Position, Status
 
 AT_ONCE = 50
 ATTEMPTS = 5
@@ -75,13 +75,13 @@ def _examine(run_id: int) -> None:
         _write(task, verdict, seen)
 
 
-def _seen(member: RemoteDatabase) -> Look:
+def _seen(member: RemoteDatabase) -> Status:
     """Where it stands, once nobody holds it any more: a server may go on after its client."""
     member.wait_for_lock(LOCK_SECONDS)
     return member.status()
 
 
-def _verdict(task: Task, seen: Look) -> dict[str, Any]:
+def _verdict(task: Task, seen: Status) -> dict[str, Any]:
     """What the run is now; {} to leave it lost."""
     run, now = task.run, datetime.now(UTC)
     if seen.position is Position.UNREACHABLE:
@@ -144,7 +144,7 @@ def _unchecked(task: Task) -> bool:
 
 
 @repeated
-def _write(task: Task, values: dict[str, Any], seen: Look | None) -> None:
+def _write(task: Task, values: dict[str, Any], seen: Status | None) -> None:
     log = (task.run.log or "") + "\n".join(task.lines) + "\n"
     with writing() as session:
         done = session.execute(

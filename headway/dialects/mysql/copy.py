@@ -14,7 +14,8 @@ from sqlalchemy import URL
 from headway.dialects.driver import Raw, ask
 from headway.dialects.mysql import image as mysql_image
 from headway.dialects.mysql import undo as mysql_undo
-from headway.dialects.mysql.alter import KEEP_ROWS, Table
+from headway.dialects.mysql.alter import KEEP_ROWS
+from headway.dialects.mysql.definition import Table
 from headway.dialects.mysql.image import UNREADABLE, quoted
 from headway.errors import CopyFailed, MigrationFailed
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 from sqlalchemy import URL, Connection
 
 from headway import history
-from headway.dialects.base import Dialect, Ground, Image, Lock, Peek, VersionTable
+from headway.dialects.base import Dialect
 from headway.dialects.driver import Raw, ask, closing, open_raw, raw_of, shown
 from headway.dialects.facts import Facts
 from headway.dialects.mysql import copy as mysql_copy
@@ -22,6 +22,7 @@ from headway.dialects.mysql import facts as mysql_facts
 from headway.dialects.mysql import image as mysql_image
 from headway.dialects.mysql import undo as mysql_undo
 from headway.dialects.translation import opened, translating
+from headway.dialects.types import Ground, Image, Lock, Peek, VersionTable
 from headway.dialects.urls import named
 from headway.errors import (
     DatabaseDenied,

@@ -9,7 +9,7 @@ from itertools import takewhile
 from sqlalchemy import Connection
 
 from headway.dialects.driver import raw_of
-from headway.dialects.mysql import alter
+from headway.dialects.mysql import definition
 from headway.dialects.mysql.alter import WayBack
 from headway.dialects.mysql.image import DATABASE, STORED, UNREADABLE, Image, key_of, quoted
 from headway.errors import RepairRefused
@@ -179,12 +179,12 @@ def _is_remade(key: str) -> bool:
 def _alike(key: str, one: str | None, other: str | None) -> bool:
     if one == other or one is None or other is None or _of(key) != "table":
         return one == other
-    return alter.alike(one) == alter.alike(other)
+    return definition.alike(one) == definition.alike(other)
 
 
 def _gone(key: str, before: Image, now: Image) -> str:
     name = key.partition("\n")[2]
-    other = alter.named(before, now, name) if _of(key) == "table" else None
+    other = definition.named(before, now, name) if _of(key) == "table" else None
     return spoken(key) + (
         f" (`{other}` is defined as it was: if that is it, rename it back and repair again)"
         if other

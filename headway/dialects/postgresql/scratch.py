@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from sqlalchemy import URL, Connection
 
-from headway.dialects.base import Ground
 from headway.dialects.driver import Raw, ask, closing, open_raw, shown
+from headway.dialects.types import Ground
 from headway.errors import DatabaseDenied
 
 SCRATCH = "headway_scratch_"

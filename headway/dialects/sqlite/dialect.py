@@ -15,18 +15,7 @@ from typing import ClassVar
 from sqlalchemy import URL, Connection, Engine, event
 
 from headway import history
-from headway.dialects.base import (
-    OURS,
-    VERSIONS,
-    Beside,
-    Dialect,
-    Ground,
-    Image,
-    Lock,
-    Peek,
-    RowGuard,
-    VersionTable,
-)
+from headway.dialects.base import Dialect
 from headway.dialects.driver import Raw, raw_of
 from headway.dialects.facts import Facts
 from headway.dialects.sqlite import facts as sqlite_facts
@@ -35,6 +24,17 @@ from headway.dialects.sqlite import undo as sqlite_undo
 from headway.dialects.sqlite.lock import FileLock
 from headway.dialects.sqlite.row_guard import SqliteRowGuard, unreadable
 from headway.dialects.transactions import Fate, sqlite_fate, sqlite_mark
+from headway.dialects.types import (
+    OURS,
+    VERSIONS,
+    Beside,
+    Ground,
+    Image,
+    Lock,
+    Peek,
+    RowGuard,
+    VersionTable,
+)
 from headway.dialects.urls import file_of, real_file_of
 from headway.errors import (
     AddressInvalid,

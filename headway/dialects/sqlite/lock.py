@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from weakref import WeakSet
 
-from headway.dialects.base import Lock
+from headway.dialects.types import Lock
 from headway.errors import DatabaseReadOnly
 from headway.types import Holder
 

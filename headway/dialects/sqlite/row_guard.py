@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from headway import history
-from headway.dialects.base import RowGuard, VersionTable
 from headway.dialects.sqlite import objects
+from headway.dialects.types import RowGuard, VersionTable
 from headway.errors import ForeignKeysBroken, ObjectsLost, RowsLost
 
 MISMATCH = "foreign key mismatch"
