@@ -7,17 +7,19 @@ from typing import Any
 import click
 
 from app import boot
-from app.boot import repair as mending
-from app.boot.readiness import position
 from app.cli.actor import command_line
 from app.cli.groups import Group
+from app.errors import CatalogBehind
+from app.extensions import headway
 from app.fleet.core import key_rotation
 from app.fleet.reports import service
 from headway import history as records
-from headway.cli.output import Exit, as_json, paged, print_json, print_table, text
+from headway.cli.output import as_json, paged, print_json, print_table, text
 from headway.cli.repair import agree, repairing
-from headway.errors import CatalogBehind, DatabaseUnreachable
+from headway.errors import DatabaseUnreachable
 from headway.execution.repair import Verdict
+from headway.exit_codes import Exit
+from headway.status import ask
 from headway.types import Position, Status
 
 NEXT_STEP = {
@@ -42,14 +44,20 @@ catalog = Group("catalog", help="Show and mend Headway's own database.")
 @click.option("--check", is_flag=True, help="Exit with 3 unless the catalog is at head and sound.")
 def status(as_json: bool, check: bool) -> None:
     """Show where the catalog stands and what to do next."""
-    seen = position()
-    holder = mending.lock_holder()
+    seen = _reached()
+    holder = headway.database.lock_holder()
     if as_json:
         print_json(asdict(seen) | {"lock": holder.as_json() if holder else None})
     else:
         _show(seen, holder)
     if check and (seen.position is not Position.AT_HEAD or _problems(seen)):
         raise click.exceptions.Exit(Exit.FOUND)
+
+
+def _reached() -> Status:
+    """Where the catalog stands. Raises DatabaseUnreachable."""
+    one = headway.database
+    return ask(one.project, one.address, one.x, one.policy)
 
 
 def _show(seen: Status, holder: Any) -> None:
@@ -71,7 +79,7 @@ def _show(seen: Status, holder: Any) -> None:
 @as_json
 def validate(as_json: bool) -> None:
     """Compare the scripts with the ones that made the catalog. Exit with 3 if they differ."""
-    seen = position()
+    seen = _reached()
     problems = _problems(seen)
     if as_json:
         print_json(
@@ -102,7 +110,8 @@ def _problems(seen: Status) -> list[str]:
 @repairing
 def repair(verdict: Verdict | None, yes: bool, dry_run: bool) -> None:
     """Take back the half of a torn revision; accept edited and missing scripts."""
-    agree(mending.plan_repair(verdict), mending.repair, yes=yes, dry_run=dry_run)
+    one = headway.database
+    agree(one.plan_repair(verdict), one.repair, yes=yes, dry_run=dry_run)
 
 
 @catalog.command("rotate-keys")
@@ -148,7 +157,7 @@ def wait(timeout: float) -> None:
 @click.option("--limit", type=int, help="Only the newest so many.")
 def history(as_json: bool, limit: int | None) -> None:
     """Show what was done to the catalog: when, how long, by whom."""
-    rows = mending.read_history(limit)
+    rows = headway.database.history(limit)
     if as_json:
         print_json([asdict(row) | {"started_at": _utc(row)} for row in rows])
         return

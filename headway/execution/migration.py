@@ -45,6 +45,8 @@ class Move:
     waiting: Waiting | None = None
     listener: Watch | None = None
     """Told the migration context before it runs; nothing is replayed then."""
+    adopts: bool = False
+    """To stamp what was found by comparing schemas."""
     prepare: Callable[[list[Any]], list[Any]] | None = None
     """Gives the steps to run in place of Alembic's: the same ones, watched."""
 
@@ -55,13 +57,14 @@ class Move:
         is_new = path is not None and not path.exists() and lent is None
         try:
             with held(self.address, self.policy, self.waiting) as raw:
-                return self._moved(raw)
+                return self.make_on(raw)
         except BaseException:
             if path and is_new and path.exists() and not path.stat().st_size:
                 path.unlink()  # connecting made it, and nothing came into it
             raise
 
-    def _moved(self, raw: Raw) -> Outcome:
+    def make_on(self, raw: Raw) -> Outcome:
+        """Do it on a connection that holds the lock."""
         began = time.monotonic()
         table = verdict.version_table(self.project, self.address, self.x)
         seen = self._look(raw, table)
@@ -107,14 +110,16 @@ class Move:
     def _refusal(self, seen: Status) -> HeadwayError | None:
         """Why not. A person who stamps a database says what it is."""
         stamping = self.direction is Direction.STAMP and seen.position is Position.UNSTAMPED
-        return None if stamping else verdict.refusal(self.address, seen)
+        words = self.policy.words
+        return None if stamping else verdict.refusal(words.name(self.address), seen, words)
 
     def _look(self, raw: Raw, table: VersionTable) -> Status:
-        peek = self.address.peek(raw, table)
-        seen = verdict.judge(self.project, self.address, table, peek, raw)
-        if peek.has_history and not (seen.torn or self.policy.history or self.address.is_shared):
+        seen = verdict.read(self.project, self.address, table, raw)
+        status = verdict.judged(self.project, table, seen, self.policy)
+        keeps = self.policy.history or self.address.is_shared
+        if seen.history is not None and not (status.torn or keeps):
             self._sweep(raw)
-        return seen
+        return status
 
     def _sweep(self, raw: Raw) -> None:
         """Drop the notes of a run that was killed when all was done."""
@@ -125,7 +130,7 @@ class Move:
             writing.commit()
 
     def _snapshot(self, raw: Raw, current: tuple[str, ...]) -> Path | None:
-        if not self.policy.snapshot or self.address.is_shared:
+        if not self.policy.snapshot or self.address.is_shared or self.adopts:
             return None
         label = "+".join(current) or "base"
         return self.address.dialect.snapshot(raw, self.address.url, label)
@@ -198,7 +203,7 @@ class Move:
             target=self.target,
             steps=steps,
             me=self.policy.me,
-            care=python.care_for(self.address, history=self.policy.history),
+            care=python.care_for(self.address, self.policy, adopts=self.adopts),
             on_step=from_outside(self.on_step) if self.on_step else None,
             watch=self.listener,
             per_migration=self.direction is not Direction.STAMP and self._per_migration(steps),

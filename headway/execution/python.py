@@ -11,9 +11,10 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, event
 
 from headway.connections.address import Address
+from headway.connections.session import Policy
 from headway.dialects.driver import Raw, engine_on, notes_of, raw_of, shown
 from headway.dialects.urls import is_same
-from headway.errors import DatabaseTorn, EnvironmentFailed, command
+from headway.errors import EnvironmentFailed
 from headway.execution.failures import Care
 from headway.execution.guard import guarded
 from headway.execution.run import OnStep
@@ -84,15 +85,9 @@ class Job:
         return self.project.environment_of(self.address, self.x)
 
 
-def care_for(address: Address, *, history: bool) -> Care:
-    """What a run on somebody's database takes care of."""
-    return Care(
-        history=history,
-        snapshot=False,  # whoever moves a database takes it
-        torn=DatabaseTorn,
-        mend=f"`{command('status')}` shows it, `{command('repair')}` takes the half back",
-        joins=address.is_shared,
-    )
+def care_for(address: Address, policy: Policy, *, adopts: bool = False) -> Care:
+    """What a run on somebody's database takes care of. Whoever moves it takes the snapshot."""
+    return Care(history=policy.history, words=policy.words, adopts=adopts, joins=address.is_shared)
 
 
 def run(job: Job, raw: Raw) -> None:

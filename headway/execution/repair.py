@@ -17,12 +17,12 @@ from headway.dialects import VersionTable, dialect_of
 from headway.dialects.driver import Raw
 from headway.dialects.sqlite.undo import put_right
 from headway.dialects.types import VERSIONS
-from headway.errors import RepairRefused, command
+from headway.errors import RepairRefused
 from headway.execution.half import Half, rows_in, take_back
 from headway.isolation.isolated import alone
 from headway.scripts.files import Scripts
 from headway.scripts.project import ScriptProject
-from headway.status import judge, version_table
+from headway.status import judged, read, version_table
 from headway.types import Holder, Status
 
 
@@ -233,15 +233,16 @@ class Mending:
         with held(self.address, self.policy) as raw:
             plan = self._planned(raw, verdict)
             if expected is not None and plan != expected:
-                raise RepairRefused("The database changed since this was planned. Status again.")
+                raise RepairRefused("The database changed since this was planned. Look again.")
             with alone(self.project.modules), self.address.connected(raw) as connection:
                 self._mender().carry_out(connection, plan)
         return plan
 
     def _planned(self, raw: Raw, verdict: Verdict | None) -> Repair:
         table = self._table()
-        peek = self.address.peek(raw, table)
-        seen = judge(self.project, self.address, table, peek, raw)
+        seen = judged(
+            self.project, table, read(self.project, self.address, table, raw), self.policy
+        )
         with self.address.connected(raw) as connection:
             return self._mender().plan(connection, seen, verdict)
 
@@ -253,7 +254,7 @@ class Mending:
             scripts=self.project.scripts,
             directory=self.project.directory,
             me=self.policy.me,
-            command=command("repair"),
+            command=self.policy.words.command("repair"),
             table=self._table(),
             keeps=self.policy.history,
         )

@@ -16,11 +16,10 @@ from sqlalchemy import Connection
 from headway import history
 from headway.dialects import Dialect, RowGuard
 from headway.dialects.driver import raw_of
-from headway.errors import ForeignKeysBroken, HeadwayError, ObjectsLost, RowsLost
+from headway.errors import DatabaseTorn, ForeignKeysBroken, HeadwayError, ObjectsLost, RowsLost
 from headway.execution.failures import (
     Care,
     Step,
-    action_of,
     explained,
     is_lost,
     name_of,
@@ -199,7 +198,7 @@ class Run:
             self.row_id = self._add(
                 other,
                 name,
-                action_of(step.info),
+                self.care.action_of(step.info),
                 "running",
                 image=None if self.image is None else json.dumps(self.image),
             )
@@ -212,7 +211,7 @@ class Run:
             self._baseline(self.connection, self.context.get_current_heads())
         info, image = self.steps[self.running].info, self._image_before()
         self.row_id = self._add(
-            self.connection, name_of(info), action_of(info), "running", image=image
+            self.connection, name_of(info), self.care.action_of(info), "running", image=image
         )
         self.noted = True
 
@@ -222,7 +221,9 @@ class Run:
         self._check(name)
         if self.row_id is None:
             if self.records:
-                self._add(self.connection, name, action_of(step), "succeeded", **self._took())
+                self._add(
+                    self.connection, name, self.care.action_of(step), "succeeded", **self._took()
+                )
         else:
             # In the transaction of the version row: both are there or neither is. One that others
             # end would hold on to our table.
@@ -317,7 +318,7 @@ class Run:
             connection, self.row_id, outcome=outcome, error=said, **took
         ):
             info = self.steps[self.running or 0].info
-            name, action = name_of(info), action_of(info)
+            name, action = name_of(info), self.care.action_of(info)
             image = self._image_before() if self.torn else None
             more = {"error": said, "image": image, **took}
             self._add(connection, name, action, outcome, **more)
@@ -331,7 +332,10 @@ class Run:
     def _explained(self, error: BaseException) -> HeadwayError:
         own = self.dialect.transactional_ddl
         why = "it left its transaction" if own else "this database commits each statement"
-        next_step = self.care.mend
+        words = self.care.words
+        next_step = (
+            f"`{words.command('status')}` shows it, `{words.command('repair')}` takes the half back"
+        )
         if self.unnoted and self.row_id is None:  # else it is there as one that runs
             next_step = (
                 f"that could not be noted in the database ({self.unnoted}), so that its status "
@@ -348,15 +352,15 @@ class Run:
             stays=stays,
             follows=self.care.follows,
         )
-        return self.care.torn(str(told), **told.context) if self.torn else told
+        return words.error(DatabaseTorn, str(told), **told.context) if self.torn else told
 
     def _of_guard(self, error: HeadwayError, stays: str | None) -> HeadwayError:
         """A guard's refusal, with what is known of what stays."""
         after = what_stays(self.done, stays, follows=self.care.follows)
         if not after:
             return error
-        kind = self.care.torn if stays else type(error)
-        return kind(str(error).replace(NOTHING, after), **error.context)
+        kind = DatabaseTorn if stays else type(error)
+        return self.care.words.error(kind, str(error).replace(NOTHING, after), **error.context)
 
     @contextmanager
     def _beside(self) -> Iterator[Connection]:

@@ -136,7 +136,7 @@ class Building:
                 target="heads",
                 steps=(),
                 me=PLAIN.me,
-                care=runner.care_for(place, history=False),
+                care=runner.care_for(place, PLAIN),
                 watch=watch,
             )
             runner.run(job, raw)

@@ -24,6 +24,7 @@ from headway.schema.build import Building, targets_of
 from headway.schema.compare import Reference, Scope, reflected
 from headway.schema.differences import differences, words
 from headway.scripts.project import ScriptProject
+from headway.words import Words
 
 STAMP = "If you know which revision it is at, `stamp` it."
 
@@ -158,7 +159,7 @@ class Comparison:
         current: tuple[str, ...],
         default: str,
     ) -> Reference:
-        asked = _Asked(self.project, not verdict.pending(self.project, current))
+        asked = _Asked(self.project, not self.project.scripts.pending(current))
         targets = targets_of(self.project, current)
         with self.building.first(connection, grounds, targets) as place:
             self.building.ask(place, asked.watch)
@@ -207,12 +208,14 @@ class Comparison:
         return frozenset({table.name, history.NAME})
 
 
-def unlike(address: Address, match: Match) -> DatabaseUnstamped:
+def unlike(name: str, match: Match, words: Words) -> HeadwayError:
     """The refusal to adopt what is no revision's schema."""
-    return DatabaseUnstamped(
-        f"{address} is closest to revision {match.revision}, except: "
+    return words.error(
+        DatabaseUnstamped,
+        f"{name} is closest to revision {match.revision}, except: "
         f"{', '.join(match.differences)}. Nothing was changed.{match.untried} Mend that and adopt "
-        f"again, or, if you know better, stamp it with {match.revision}.",
+        "again, or, if you know better, stamp it with "
+        f"{match.revision}: `{words.command('stamp')} {match.revisions[0]}`.",
         revision=match.revision,
         differences=match.differences,
     )

@@ -157,7 +157,7 @@ class ScriptProject:
             return cast("Self", self._base._chosen(url, x))  # noqa: SLF001  # ours
         directory = self._directory(self.own_folders)
         before = list(directory.version_locations)
-        self._listen(url, x, directory)
+        self._listen(url, x, directory=directory)
         if [*map(str, directory.version_locations)] == before:
             return self
         found = object.__new__(type(self))
@@ -272,9 +272,7 @@ class ScriptProject:
             if known.generation == self.modules.own.generation:
                 return known
             again = known
-        with alone(self.modules):
-            directory = self.directory
-        heard = self._listen(url, x, directory, lent=lent, again=again)
+        heard = self._listen(url, x, lent=lent, again=again)
         heard = replace(heard, generation=self.modules.own.generation)
         self._environments[(kind, given, url) if heard.per_database else (kind, given)] = heard
         while len(self._environments) > MOST_ENVIRONMENTS:
@@ -285,13 +283,16 @@ class ScriptProject:
         self,
         url: URL,
         x: Mapping[str, str],
-        directory: ScriptDirectory,
         *,
+        directory: ScriptDirectory | None = None,
         lent: bool = False,
         again: Environment | None = None,
     ) -> Environment:
         if not self.has_env_py:
             return Environment(mode=Mode.NONE, why=f"there is no env.py in {self.folder}")
+        if directory is None:
+            with alone(self.modules):
+                directory = self.directory
 
         def config_for(url: URL) -> Config:
             return self.config_for(url, x)

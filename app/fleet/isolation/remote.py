@@ -58,7 +58,7 @@ class RemoteProject:
         return self.facts.heads
 
     @property
-    def revisions(self) -> Collection[str]:
+    def ids(self) -> Collection[str]:
         """The ids of all its revisions."""
         return self.facts.parents.keys()
 
@@ -77,6 +77,14 @@ class RemoteProject:
                 found.add(name)
                 todo += self.facts.parents.get(name, ())
         return found
+
+    def pending(self, current: tuple[str, ...]) -> tuple[str, ...]:
+        """The revisions that a database at these lacks, in no order."""
+        return tuple(sorted(set(self.ids) - self.ancestors(current)))
+
+    def checksum_of(self, revision: str) -> str | None:  # noqa: ARG002
+        """Not known here: a database's history is compared by whoever opens it."""
+        return None
 
     def hear(self, dialects: Collection[str], x: Mapping[str, str]) -> list[Heard]:
         """How its env.py is used for each kind of database. Raises EnvironmentFailed."""
