@@ -88,6 +88,7 @@ def init_app(app: Flask, report: Report | None = None) -> None:
         report=report,
         words=WORDS,
         on_booted=_booted,
+        on_upgraded=_enable_wal,
     )
     with app.app_context():
         dialect.prepare(db.engine)
@@ -188,6 +189,9 @@ def _remember(booted: Booted) -> None:
         "seconds": booted.seconds,
     }
     with db.engine.connect() as connection, connection.execution_options(write=True).begin():
-        made = connection.execute(insert(Boot).values(values)).inserted_primary_key
+        made = connection.execute(
+            insert(db.metadata.tables[Boot.__tablename__]), values
+        ).inserted_primary_key
         assert made is not None  # noqa: S101  # one row is inserted
-        connection.execute(delete(Boot).where(Boot.id <= made[0] - KEPT))
+        if made[0] > KEPT:
+            connection.execute(delete(Boot).where(Boot.id <= made[0] - KEPT))

@@ -1,13 +1,12 @@
 """The Flask extension: an app's database is brought to head before the app serves."""
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from alembic.runtime.migration import MigrationContext
 from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
 
@@ -16,7 +15,8 @@ from headway.boot.boot import Boot, Booted
 from headway.boot.gunicorn import BOOTED
 from headway.boot.progress import Narrator, Report, Reporting
 from headway.database import Database
-from headway.flask.flask_alembic import KEY, Alembic
+from headway.dialects.reach import reaching
+from headway.flask.flask_alembic import SEAMS, Alembic
 from headway.project import Project
 from headway.types import Position
 from headway.words import PLAIN, Words
@@ -36,6 +36,7 @@ class State:
     on_newer: str
     migrate: bool
     on_booted: Callable[[Booted], object] | None
+    on_upgraded: Callable[[], object] | None
 
     @cached_property
     def project(self) -> Project:
@@ -52,11 +53,21 @@ class State:
         if self.database.status().position is Position.UNSTAMPED:
             self.database.adopt(waiting=self.progress.waiting)
 
-    def guard(self, context: MigrationContext, steps_of: Any) -> AbstractContextManager[Any]:
+    @contextmanager
+    def guard(self, alembic: Alembic, steps_of: Any) -> Iterator[Any]:
         """What every run goes through, boot or command."""
-        return self.database.guarding(
-            context, steps_of, on_step=self.progress.on_step, waiting=self.progress.waiting
-        )
+        with reaching(self.db.engine.url):
+            context = alembic.migration_context
+        told = self.progress
+        with self.database.guarding(
+            context, steps_of, on_step=told.on_step, waiting=told.waiting
+        ) as watched:
+            yield watched
+
+    def upgraded(self) -> None:
+        """After an upgrade that went well, boot or command."""
+        if self.on_upgraded:
+            self.on_upgraded()
 
 
 class Headway:
@@ -66,7 +77,7 @@ class Headway:
         self,
         app: Flask,
         db: SQLAlchemy,
-        alembic: Alembic,
+        alembic: Alembic,  # noqa: ARG002  # one that is bound, and finds the seams by its app
         *,
         wait: float = 60.0,
         lock_wait: float = 300.0,
@@ -79,25 +90,27 @@ class Headway:
         report: Report | None = None,
         words: Words | None = None,
         on_booted: Callable[[Booted], object] | None = None,
+        on_upgraded: Callable[[], object] | None = None,
     ) -> None:
         """Bind to an app whose `db` and `alembic` are bound already. Opens nothing.
 
         The parameters are those of `headway.boot.bring_to_head`; `sole` is Policy's. `on_booted`
-        is called in an app context after a boot that went well, once for a whole server.
+        is called in an app context after a boot that went well, once for a whole server;
+        `on_upgraded` after each `alembic.upgrade()`.
         """
         words = words or PLAIN
         policy = {"lock_wait": lock_wait, "snapshot": snapshot, "history": history, "sole": sole}
-        with app.app_context():
-            scripts = alembic.config.get_main_option("script_location")
-        app.extensions[STATE] = app.extensions[KEY] = State(
+        scripts = os.path.join(app.root_path, app.config["ALEMBIC"]["script_location"])  # noqa: PTH118
+        app.extensions[STATE] = app.extensions[SEAMS] = State(
             db=db,
-            scripts=str(scripts),
+            scripts=scripts,
             policy=policy | {"release": release or "headway", "words": words},
             progress=Reporting(report or Narrator(words), release),
             wait=wait,
             on_newer=on_newer,
             migrate=migrate,
             on_booted=on_booted,
+            on_upgraded=on_upgraded,
         )
 
     def bring_to_head(self, app: Flask) -> Booted:
