@@ -126,15 +126,15 @@ def behind() -> errors.CatalogBehind | None:
 def _engine_options(settings: Settings) -> dict[str, object]:
     # An error must not show what a statement was to write: it may be a secret, not yet encrypted.
     options: dict[str, object] = {"hide_parameters": True}
-    if settings.database_url.get_backend_name() == "sqlite":
+    if settings.database_url.dialect == "sqlite":
         return options
     # A host that swallows packets must not hold a start for minutes.
     arguments: dict[str, object] = {"connect_timeout": 5}
-    if settings.database_url.get_backend_name() == "postgresql":
+    if settings.database_url.dialect == "postgresql":
         # Nor a worker that is connected: it would not notice for hours that its server is gone.
         arguments |= {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
         arguments["tcp_user_timeout"] = 30_000
-    if dialect_of(settings.database_url).name == "mysql":
+    if settings.database_url.dialect == "mysql":
         arguments["init_command"] = "SET time_zone = '+00:00'"  # the catalog's times are UTC
     else:
         # A plan that was prepared while a table was empty reads all of it when it is full:

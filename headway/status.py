@@ -14,7 +14,7 @@ from headway.connections.address import Address
 from headway.connections.session import Policy, pooler_in_the_way
 from headway.dialects import VERSIONS, VersionTable, driver
 from headway.dialects.driver import Raw
-from headway.dialects.search_path import schema_of
+from headway.dialects.urls import DatabaseURL
 from headway.errors import (
     DatabaseAhead,
     DatabaseForeign,
@@ -25,12 +25,13 @@ from headway.errors import (
     HeadwayError,
 )
 from headway.history import Entry
+from headway.scripts.environment import Environment
 from headway.scripts.project import ScriptProject
 from headway.types import Position, Status
 from headway.words import Words
 
 APPLIES = {"upgrade", "adopt", "repair"}
-"""Actions in the history after which the revision is there."""
+"""Actions in the history after which the revision is applied."""
 
 
 class Revisions(Protocol):
@@ -221,12 +222,16 @@ def judged(project: ScriptProject, table: VersionTable, seen: Evidence, policy: 
 
 
 def version_table(project: ScriptProject, address: Address, x: Mapping[str, str]) -> VersionTable:
-    """Where this project keeps versions: env.py may say another name or schema."""
-    environment = project.environment_of(address, x)
+    """The project's version table: env.py may set its name and schema."""
+    return version_table_of(project.environment_of(address, x), address)
+
+
+def version_table_of(environment: Environment, address: Address) -> VersionTable:
+    """The version table that this env.py names, of this database."""
     if environment.elsewhere and not environment.version_schema:
         raise EnvironmentFailed(
-            f"env.py lets its session look somewhere else ({environment.elsewhere}), and where "
-            "cannot be told. Nothing was changed. Give `version_table_schema` to "
+            f"env.py changes the schema of its session ({environment.elsewhere}) in a way that is "
+            "not understood. Nothing was changed. Give `version_table_schema` to "
             "`context.configure`."
         )
     _refuse_two_schemas(
@@ -239,7 +244,9 @@ def version_table(project: ScriptProject, address: Address, x: Mapping[str, str]
 
 
 def _refuse_two_schemas(address: Address, path: str | None, given: str | None) -> None:
-    """Where the URL names a schema and env.py another, each would tell something else."""
+    """Raise EnvironmentFailed if the URL names a schema and env.py another."""
+    if not (path or given):
+        return
     first = _first_schema(address)
     for what, schema in (("sets search_path to", path), ("keeps versions in the schema", given)):
         if first and schema and schema != first:
@@ -251,7 +258,7 @@ def _refuse_two_schemas(address: Address, path: str | None, given: str | None) -
 
 
 def _refuse_missing_schema(address: Address, raw: Raw) -> None:
-    """PostgreSQL passes over a schema that is not there, and looks into the next, or nowhere."""
+    """Raise DatabaseMissing if PostgreSQL would use another schema instead of a missing one."""
     first = _first_schema(address)
     if not first:
         return
@@ -265,43 +272,43 @@ def _refuse_missing_schema(address: Address, raw: Raw) -> None:
 
 def _first_schema(address: Address) -> str:
     """The schema that the URL names; "" if none."""
-    return schema_of(address.url) or ""
+    return DatabaseURL.of(address.url).schema or ""
 
 
 # --- whether it may be moved ----------------------------------------------------------------------
 
 
-def refusal(name: str, seen: Status, words: Words) -> HeadwayError | None:
+def refusal(name: str, status: Status, words: Words) -> HeadwayError | None:
     """Why a database must not be moved; None if it may be. `name` begins the sentence."""
-    unknown = ", ".join(seen.newer)
-    if seen.position is Position.TORN:
+    unknown = ", ".join(status.newer)
+    if status.position is Position.TORN:
         what = (
-            f"revision {seen.torn} began and never ended, so half of it may be there"
-            if seen.torn
-            else f"a batch operation of another tool broke and left {', '.join(seen.leftovers)}"
+            f"revision {status.torn} began and never ended, so half of it may be there"
+            if status.torn
+            else f"a batch operation of another tool broke and left {', '.join(status.leftovers)}"
         )
         return words.error(
             DatabaseTorn,
             f"{name}: {what}. Nothing was changed. `{words.command('status')}` shows what is "
-            f"there; `{words.command('repair')}` mends it.",
-            revision=seen.torn,
+            f"there; `{words.command('repair')}` fixes it.",
+            revision=status.torn,
         )
-    if seen.position is Position.FOREIGN:
+    if status.position is Position.FOREIGN:
         return words.error(
             DatabaseForeign,
             f"{name} is at {unknown}, which these scripts do not have, and nothing in it is known "
             "to be theirs: it is another program's database, or another project's. Nothing was "
             f"changed. Check {words.setting('url', 'the URL')} and the scripts.",
-            current=seen.current,
+            current=status.current,
         )
-    if seen.position in (Position.AHEAD, Position.DIVERGED):
+    if status.position in (Position.AHEAD, Position.DIVERGED):
         return words.error(
             DatabaseAhead,
             f"{name} is at {unknown}, which these scripts do not have: a newer release was here. "
             "Nothing was changed. Use that release, or its downgrade.",
-            current=seen.current,
+            current=status.current,
         )
-    if seen.position is Position.UNSTAMPED:
+    if status.position is Position.UNSTAMPED:
         return words.error(
             DatabaseUnstamped,
             f"{name} has tables of this project and no version. Nothing was changed. "

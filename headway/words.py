@@ -34,9 +34,13 @@ class Words:
         """What a person sets for a parameter."""
         return self.settings.get(name, otherwise)
 
+    def kind(self, error: type[HeadwayError]) -> type[HeadwayError]:
+        """The class of an error: the program's own where it has one."""
+        return self.errors.get(error, error)
+
     def error(self, kind: type[HeadwayError], message: str, **context: Any) -> HeadwayError:
         """An error, of the program's own class where it has one."""
-        return self.errors.get(kind, kind)(message, **context)
+        return self.kind(kind)(message, **context)
 
 
 PLAIN = Words()

@@ -28,7 +28,7 @@ DIALECTS: dict[str, Dialect] = {
 
 
 def dialect_of(database: URL | Engine | Connection) -> Dialect:
-    """The dialect that speaks to this database."""
+    """The dialect for a URL, an engine or a connection."""
     if isinstance(database, URL):
         return DIALECTS[database.get_backend_name()]
     return DIALECTS[database.dialect.name]

@@ -1,4 +1,4 @@
-"""What the migrator asks of a database, in a few verbs. A dialect is one file that answers them."""
+"""The interface that each kind of database implements, and its defaults."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -35,27 +35,27 @@ class Dialect(ABC):
     quote: ClassVar[str] = '"'
 
     def prepare(self, engine: Engine, *, settled: bool = False) -> None:  # noqa: B027  # most need nothing
-        """Make the engine's transactions real. Call once per engine.
+        """Make the engine's transactions include DDL. Call once per engine.
 
-        `settled`: its connections are already, and have brakes that must stay.
+        `settled`: its connections are configured already, and have timeouts that must stay.
         """
 
-    def settle(self, raw: Raw) -> None:  # noqa: B027  # most need nothing
-        """The same for a connection of the driver's that we opened."""
+    def configure(self, raw: Raw) -> None:  # noqa: B027  # most need nothing
+        """Configure a driver connection that we opened, as `prepare` does for an engine."""
 
     @abstractmethod
-    def borrowed(self, raw: Raw, *, shared: bool) -> AbstractContextManager[Raw]:
-        """A connection of someone else's, settled for a while and given back as it was.
+    def borrow(self, raw: Raw, *, shared: bool) -> AbstractContextManager[Raw]:
+        """A connection of the caller's, configured for a while and given back as it was.
 
-        With `shared` a transaction of theirs is open on it, and stays open.
+        With `shared` the caller's transaction is open on it, and stays open.
         """
 
     @abstractmethod
     def peek(self, raw: Raw, table: VersionTable) -> Peek:
-        """Where a database stands, as far as the driver can tell. Writes nothing."""
+        """Version and tables as the driver reads them, in one or two queries. Writes nothing."""
 
     def peek_within(self, connection: Connection, table: VersionTable) -> Peek:
-        """The same within a transaction of someone else's, which goes on afterwards."""
+        """`peek` within the caller's open transaction, which stays open."""
         tables = self.tables(connection)
         versions: Sequence[str] = ()
         if inspect(connection).has_table(table.name, schema=table.schema):
@@ -73,19 +73,21 @@ class Dialect(ABC):
         return False
 
     @abstractmethod
-    def brake(self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None) -> None:
-        """Give up on locks and statements that take longer. Set when our own lock is held."""
+    def set_timeouts(
+        self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None
+    ) -> None:
+        """Set a session's lock and statement timeouts, in seconds; None: no statement timeout."""
 
     @abstractmethod
-    def only_read(self, raw: Raw) -> None:
-        """From here on this session changes nothing, whatever it is sent."""
+    def set_read_only(self, raw: Raw) -> None:
+        """Make the session read-only: the server refuses every write from here on."""
 
     @abstractmethod
-    def is_brake(self, error: BaseException) -> bool:
-        """True if this error of the driver's says that a brake was pulled."""
+    def is_timeout(self, error: BaseException) -> bool:
+        """True if this driver error means that a lock or statement timeout expired."""
 
-    def notice_pooler(self, raw: Raw, another: Callable[[], AbstractContextManager[Raw]]) -> None:  # noqa: B027
-        """Raise PoolerInTheWay where a session is not ours alone, so that no lock would hold."""
+    def check_pooler(self, raw: Raw, another: Callable[[], AbstractContextManager[Raw]]) -> None:  # noqa: B027
+        """Raise PoolerInTheWay if transactions may get other sessions: a lock would not hold."""
 
     @abstractmethod
     def exists(self, url: URL) -> bool:
@@ -93,53 +95,53 @@ class Dialect(ABC):
 
     @abstractmethod
     def make(self, url: URL, template: URL | None = None) -> None:
-        """Make a database: empty, or a copy of another that nobody is connected to.
+        """Create a database: empty, or a copy of one that has no connections.
 
         Raises DatabaseExists.
         """
 
     @abstractmethod
     def drop(self, url: URL) -> None:
-        """Remove a database and all that is in it, neighbours too.
+        """Drop a database with everything in it, other schemas included.
 
         Raises StillNeeded for a tenant's schema.
         """
 
     def discard(self, url: URL) -> None:
-        """Remove a database that we made for a while. Raises AddressInvalid for any other."""
+        """Drop a temporary database of ours. Raises AddressInvalid for any other."""
         if not self.is_ours(url):
             raise AddressInvalid(f"{url.database} is no database that was made for a while.")
         self.drop(url)
 
     def is_ours(self, url: URL) -> bool:
-        """True for what we make on a server for a while, by its name."""
+        """True if the database's name is one that we give to temporary databases."""
         return str(url.database).startswith(OURS)
 
-    def neighbours(self, raw: Raw) -> tuple[str, ...]:  # noqa: ARG002
-        """The other schemas of this database that hold something, as the server sees them."""
+    def other_schemas(self, raw: Raw) -> tuple[str, ...]:  # noqa: ARG002
+        """Other schemas of this database that hold objects, as the server lists them."""
         return ()
 
     templates: ClassVar[bool] = False
     """True if a server copies a whole database faster than it makes one; then also:"""
 
     def rename(self, url: URL, name: str) -> None:
-        """Give a database another name. Raises DatabaseExists."""
+        """Rename a database. Raises DatabaseExists."""
         raise NotImplementedError(self.name)
 
     def named(self, url: URL, beginning: str) -> list[str]:
-        """The databases of this server whose names begin like this."""
+        """The server's databases whose names begin with this."""
         raise NotImplementedError(self.name)
 
     @abstractmethod
     def lock(self, raw: Raw, url: URL, name: str) -> Lock:
-        """The lock of this database, to be held by this connection's session."""
+        """The migration lock of this database, to be held by this connection's session."""
 
     @abstractmethod
     def refusal(self, error: BaseException) -> type[HeadwayError] | None:
-        """The error of ours that this error of the driver's means, or None for any other."""
+        """The error class of ours that a driver error means; None for any other."""
 
     def missing_right(self, error: BaseException, statement: str) -> str | None:  # noqa: ARG002
-        """The right that the account lacks, where that is what the error says."""
+        """The privilege that the account lacks, if that is what the error says."""
         return None
 
     def tables(self, connection: Connection) -> set[str]:
@@ -152,16 +154,16 @@ class Dialect(ABC):
         connection: Connection,  # noqa: ARG002
         versions: VersionTable = VERSIONS,  # noqa: ARG002
     ) -> Iterator["RowGuard | None"]:
-        """Ready a locked connection, outside a transaction, to run revisions."""
+        """Prepare a locked connection, outside a transaction, to run revisions."""
         yield None
 
     @contextmanager
-    def joining(
+    def savepoint(
         self,
         connection: Connection,  # noqa: ARG002
         versions: VersionTable = VERSIONS,  # noqa: ARG002
     ) -> Iterator["RowGuard | None"]:
-        """The same within a transaction of someone else's."""
+        """Prepare a connection to run revisions within the caller's open transaction."""
         yield None
 
     @contextmanager
@@ -169,8 +171,13 @@ class Dialect(ABC):
         self,
         raw: Raw,
         versions: VersionTable = VERSIONS,  # noqa: ARG002
+        *,
+        counting: bool = True,  # noqa: ARG002
     ) -> Iterator["RowGuard | None"]:
-        """One transaction on the driver's connection: all of it or nothing. Its guard has begun."""
+        """One transaction on the driver connection: all statements or none.
+
+        Its row guard has started; `counting`: see `RowGuard.start`.
+        """
         try:
             yield None
             raw.commit()
@@ -179,80 +186,80 @@ class Dialect(ABC):
             raise
 
     def mark(self, raw: Raw) -> Any:  # noqa: ARG002
-        """A mark on the transaction that is open; None where there is none, or none can be asked.
+        """An identifier of the open transaction; None if there is none, or none can be had.
 
-        It changes nothing that anybody else sees.
+        Nothing that others could see is changed.
         """
         return None
 
     def fate(self, raw: Raw, mark: Any, beside: Beside | None = None) -> Fate:  # noqa: ARG002
-        """What became of the transaction with this mark; one that is open stays open.
+        """Whether the transaction with this mark is open, committed or rolled back. Ends nothing.
 
-        `beside` opens another session, to be asked where this one cannot answer.
+        `beside` opens another session, which is queried if this one cannot answer.
         """
         return Fate.UNKNOWN
 
     def begin_again(self, raw: Raw) -> None:  # noqa: B027  # most begin by themselves
-        """Begin a transaction in place of one that a revision has ended."""
+        """Begin a new transaction after a revision has ended the one it ran in."""
 
     def unreadable(self, connection: Connection) -> frozenset[str]:  # noqa: ARG002
-        """Tables that only the application's own connections can read: no question reaches them."""
+        """Tables that only the application's own connections can read."""
         return frozenset()
 
     def snapshot(self, raw: Raw, url: URL, label: str) -> Path | None:  # noqa: ARG002
-        """Copy the database, where that is cheap and safe; where the copy is."""
+        """Copy the database if that is cheap and safe; returns the copy's path, else None."""
         return None
 
     def image(self, connection: Connection) -> dict[str, str] | None:  # noqa: ARG002
-        """Every object of the schema as the server spells it, by what it is and its name."""
+        """The definition of every schema object as the server prints it, by kind and name."""
         return None
 
     def comparable(self, before: Image, now: Image) -> tuple[dict[str, str], dict[str, str], str]:
-        """Both images as the older of them can tell, and what that leaves open, in words.
+        """Both images reduced to what the older one records, and a note on what that leaves out.
 
-        A release that knew less may have taken the first of them.
+        The image before a run may have been stored by an older release.
         """
         return dict(before), dict(now), ""
 
     def undo(self, connection: Connection, before: Image, now: Image) -> list[str]:
-        """The statements that lead from the schema `now`, which is there, back to `before`.
+        """The statements that take the schema from `now`, which is in place, back to `before`.
 
-        Raises RepairRefused if that would lose something.
+        Raises RepairRefused if that would lose data.
         """
         raise NotImplementedError(self.name)
 
     def undoing(self, connection: Connection) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Ready a locked connection to run these statements."""
+        """Prepare a locked connection to run the statements of `undo`."""
         return nullcontext()
 
     def differences(self, expected: Image, found: Image) -> list[str]:
-        """The entries of two images that are not the same."""
+        """Keys of the entries that differ between two images."""
         return sorted(
             key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)
         )
 
-    def subjects(self, key: str) -> tuple[str, ...]:
-        """The bare names of what an entry of the image is about; () for the database itself."""
+    def object_names(self, key: str) -> tuple[str, ...]:
+        """Bare names of the object that an image entry is about; () for the database itself."""
         return (key,)
 
-    def spoken(self, key: str) -> str:
-        """What an entry of the image is about, for people."""
+    def describe(self, key: str) -> str:
+        """The object that an image entry is about, for messages."""
         return key
 
     @abstractmethod
     def facts(self, connection: Connection) -> Facts:
-        """What the schema is made of. Nothing in the database is evaluated."""
+        """The facts of the schema. Nothing in the database is evaluated."""
 
-    def looking_at(
+    def default_schema_set(
         self,
         connection: Connection,  # noqa: ARG002
         schema: str | None,  # noqa: ARG002
     ) -> AbstractContextManager[None]:
-        """With this schema as the default one for a while, where there are several."""
+        """While this lasts, `schema` is the connection's default schema, if there are schemas."""
         return nullcontext()
 
     def default_schema(self, connection: Connection) -> str:  # noqa: ARG002
-        """Where names without a schema lead; "" where there is one only."""
+        """The schema of names without one; "" if the server has no schemas."""
         return ""
 
     def ground(
@@ -262,10 +269,10 @@ class Dialect(ABC):
         *,
         furnished: bool = False,  # noqa: ARG002
     ) -> Ground:
-        """What an empty database has to be like to be compared with this one.
+        """Properties that an empty database needs to be comparable with this one.
 
-        With those of `schemas` that this one has. `furnished`: with all of its schemas and
-        extensions, for revisions that count on them.
+        Includes those of `schemas` that this one has. `furnished`: with all of its schemas and
+        extensions, for revisions that need them.
         """
         return Ground(version=str(connection.dialect.server_version_info))
 
@@ -273,7 +280,7 @@ class Dialect(ABC):
     def scratch(
         self, connection: Connection, ground: Ground | None = None
     ) -> AbstractContextManager[URL]:
-        """An empty database of the same kind on the same server, gone afterwards.
+        """An empty database of the same kind on the same server, dropped at the end.
 
-        Raises DatabaseDenied where the account may make none.
+        Raises DatabaseDenied if the account may create none.
         """

@@ -12,36 +12,39 @@ from headway.errors import DatabaseDamaged
 from headway.types import Holder
 
 OURS = ("headway_template_", "headway_rehearsal_", "headway_scratch_", "headway_pytest_")
-"""How the names of databases begin that we make on a server for a while, and that are nobody's."""
+"""Prefixes of the names of temporary databases that Headway creates on servers."""
 
 Image = Mapping[str, str]
 
 
 class Lock(ABC):
-    """The one migration lock of a database. It goes when its holder dies."""
+    """The migration lock of a database: one holder, released when the holder dies."""
 
     @abstractmethod
     def try_acquire(self, me: Holder) -> bool:
-        """Take it if nobody has it. Never waits: a waiting server cancels us by its own rules."""
+        """Take the lock if it is free; True if taken.
+
+        Never waits: server timeouts would cancel the wait.
+        """
 
     @abstractmethod
     def holder(self) -> Holder | None:
-        """Who has it, as far as the database can tell; None if nobody has."""
+        """The holder, as far as the database can tell; None if the lock is free."""
 
     @abstractmethod
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VersionTable:
-    """Where a project keeps the version of a database."""
+    """The table in which a project stores a database's version."""
 
     name: str = "alembic_version"
     schema: str | None = None
 
     def quoted(self, quote: str = '"') -> str:
-        """The name as SQL, between these quotes."""
+        """The table's name as SQL, in these quotes."""
         parts = [self.schema, self.name] if self.schema else [self.name]
         return ".".join(f"{quote}{part.replace(quote, quote * 2)}{quote}" for part in parts)
 
@@ -66,7 +69,7 @@ Beside = Callable[[], AbstractContextManager[Connection]]
 
 @dataclass(frozen=True, kw_only=True)
 class Peek:
-    """What the driver alone can tell about a database, in one or two questions."""
+    """What the driver can read of a database in one or two queries."""
 
     versions: tuple[str, ...] = ()
     tables: frozenset[str] = frozenset()
@@ -78,10 +81,10 @@ class Peek:
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """What an empty database has to be like to be compared with another one."""
+    """Properties that an empty database needs to be comparable with another one."""
 
     version: str
-    """Of the server."""
+    """The server's version."""
     options: str = ""
     """For CREATE DATABASE: its character set and its collation."""
     settings: tuple[str, ...] = ()
@@ -91,14 +94,22 @@ class Ground:
 
 
 class RowGuard(ABC):
-    """Watches that no row, and no other part of the schema, goes missing unannounced."""
+    """Checks that a revision loses no rows and no schema objects that it does not declare."""
 
     image: dict[str, str] | None = None
     """The schema before the revision that runs, as `Dialect.image` has it."""
+    reacts: bool = True
+    """True if a statement that only adds rows may remove others, by a trigger for example."""
+    refers: bool = True
+    """True if there is a foreign key. `start` sets both."""
 
     @abstractmethod
-    def start(self) -> None:
-        """Count what is there now. To be called in the transaction that is watched."""
+    def start(self, *, counting: bool = True) -> None:
+        """Count the rows. To be called in the transaction that is guarded.
+
+        Without `counting`, for statements that remove no rows themselves, rows are counted only
+        where a statement may cause others; if they are not, `check` must not be called.
+        """
 
     @abstractmethod
     def check(
@@ -110,12 +121,13 @@ class RowGuard(ABC):
         statements: Sequence[str] | None = None,
         script: str | None = None,
     ) -> None:
-        """After a revision: raise RowsLost if rows are gone of tables that it did not announce.
+        """After a revision: raise RowsLost if a table lost rows that are not `announced`.
 
-        With the statements that it sent, what its rebuilds of tables lost is looked for too, and
-        raises ObjectsLost where it is not in `loses` and neither they nor its file speak of it.
+        With the `statements` that it sent, objects lost in table rebuilds are looked for too:
+        raises ObjectsLost if they are not in `loses`, and neither the statements nor the script
+        name them.
         """
 
     @abstractmethod
     def finish(self) -> None:
-        """Before the commit: raise ForeignKeysBroken if rows now point at nothing."""
+        """Before the commit: raise ForeignKeysBroken if rows refer to missing rows."""

@@ -1,4 +1,4 @@
-"""New databases at a revision: a copy of a template, where that is proven to be the same.
+"""New databases at a revision: copied from a template if that is proven to give the same.
 
 A template is built twice, the second time as the first database that is asked for, and is kept if
 both got the same statements, schema and rows, and nothing in it depends on the moment or the
@@ -24,17 +24,17 @@ from headway.execution.templates import (
     Draft,
     Template,
     draft_url,
+    find_template,
     is_plain,
     keep,
-    known_template,
     template_name,
 )
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.plan import plans
 from headway.plan.plans import Direction
 from headway.proof.contents import contents
 from headway.proof.momentary import Trace
-from headway.proof.proof import imported_anew, noticing, reads_of
+from headway.proof.proof import freshly_imported, reads_of, recording_config
 from headway.scripts.environment import Mode
 from headway.scripts.project import ScriptProject
 
@@ -45,9 +45,9 @@ DEPENDS = "a revision may depend on the moment or its surroundings"
 def create(
     project: ScriptProject, address: Address, x: Mapping[str, str], policy: Policy, target: str
 ) -> tuple[str, ...]:
-    """Make a new database at a target, tagged with its version; which one.
+    """Create a database at a target and stamp it; returns the revisions that it is at.
 
-    Raises DatabaseExists for a database that is there: an empty file counts for none.
+    Raises DatabaseExists if there is one; an empty SQLite file counts as missing.
     """
     if address.engine is not None or address.connection is not None:
         raise AddressInvalid(
@@ -69,7 +69,7 @@ def create(
         _run(built)
         return ends
     name = template_name(built)
-    template = known_template(built, name)
+    template = find_template(built, name)
     if isinstance(template, Template) and _copied(built, template):
         return ends
     if isinstance(template, str):  # why there is none
@@ -92,7 +92,7 @@ def _may_copy(move: Move) -> bool:
 
 
 def _copied(move: Move, template: Template) -> bool:
-    """False if the template is no longer there."""
+    """Copy the template; False if it is no longer there."""
     try:
         move.address.dialect.make(move.address.url, template.url)
     except DatabaseExists:
@@ -106,7 +106,7 @@ def _copied(move: Move, template: Template) -> bool:
 
 
 def _run(move: Move) -> None:
-    """Make the database by running the revisions: all of it or nothing."""
+    """Create the database and run the revisions; it is dropped again if one fails."""
     move.address.dialect.make(move.address.url)
     try:
         move.make()
@@ -116,7 +116,7 @@ def _run(move: Move) -> None:
 
 
 def _run_and_prove(move: Move, name: str) -> None:
-    """Make the database by running the revisions, and a template if that comes out the same."""
+    """Create the database by its revisions, and keep a template if the result is the same."""
     draft = _draft(move, name)
     if not isinstance(draft, Draft):
         if draft:
@@ -126,7 +126,7 @@ def _run_and_prove(move: Move, name: str) -> None:
     try:
         trace = Trace()
         _run(replace(move, listener=trace.watch))
-        if why := _unlike(draft, trace, move.address.url):
+        if why := _why_different(draft, trace, move.address.url):
             _remember_why(move, name, why)
         else:
             with contextlib.suppress(HeadwayError):  # the database is made; a template is no need
@@ -145,18 +145,18 @@ def _remember_why(move: Move, name: str, why: str) -> None:
 
 
 def _draft(move: Move, name: str) -> Draft | str | None:
-    """A first build; why it is no template, or None if it failed: the second one will tell."""
+    """Build a template draft; else why it is none, or None if the build failed."""
     url, dialect = draft_url(move, name), move.address.dialect
     trace, reads = Trace(), reads_of(_steps(move), connected=True)
 
     def prepare(steps: list[Any]) -> list[Any]:
-        with alone(move.project.modules):
-            return imported_anew(steps, reads)
+        with isolated(move.project.modules):
+            return freshly_imported(steps, reads)
 
     def watch(migration: MigrationContext) -> None:
         trace.watch(migration)
         if migration.environment_context:
-            noticing(migration.environment_context.config, reads)
+            recording_config(migration.environment_context.config, reads)
 
     built = replace(
         move,
@@ -180,7 +180,7 @@ def _draft(move: Move, name: str) -> Draft | str | None:
 
 
 def _why_not(draft: Draft, dialect: str) -> str | None:
-    """Why this draft must not be copied, as far as it tells by itself."""
+    """Why this draft must not be copied, judged by itself."""
     if draft.reads.why:
         return f"{DEPENDS}: {draft.reads.why}"
     if draft.contents.beside:
@@ -191,8 +191,8 @@ def _why_not(draft: Draft, dialect: str) -> str | None:
     return draft.trace.why_momentary(filled, dialect)
 
 
-def _unlike(draft: Draft, trace: Trace, url: URL) -> str | None:
-    """Why this second build is not what the draft is."""
+def _why_different(draft: Draft, trace: Trace, url: URL) -> str | None:
+    """Why this second build is not equal to the draft; None if it is."""
     if trace.digest != draft.trace.digest:
         return "its statements differ from database to database"
     try:
@@ -207,7 +207,7 @@ def _steps(move: Move) -> list[Any]:
 
 
 def _ends(project: ScriptProject, target: str) -> tuple[str, ...]:
-    """The revisions that a database at this target is at. Found out once."""
+    """The revisions that a database at this target is at. Cached."""
     key = ("ends", target)
     if key not in project.memory:
         names = plans.step_names(plans.alembic_steps(project, Direction.UPGRADE, target, ()))

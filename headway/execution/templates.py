@@ -41,7 +41,7 @@ FORMAT = 2  # of what is proven: an older release's template is none
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
-    """A database to copy, and the files that it was made from beside the scripts."""
+    """A database to copy, and the files it was made from beside the scripts."""
 
     url: URL
     files: Files = field(default_factory=Files)
@@ -62,7 +62,7 @@ def is_plain(value: object) -> bool:
 
 
 def keep(move: Move, draft: Draft, name: str) -> Template:
-    """Give a draft its last name, and drop what was built of scripts that have changed since."""
+    """Rename a draft to its final name, and drop templates of older scripts."""
     if move.address.dialect.name == "sqlite":
         path = _folder(os.getpid()) / f"{name}.sqlite"
         Path(str(draft.url.database)).replace(path)
@@ -76,8 +76,8 @@ def keep(move: Move, draft: Draft, name: str) -> Template:
     return Template(url=url)
 
 
-def known_template(move: Move, name: str) -> Template | str | None:
-    """The template, why there is none, or None where nobody knows yet."""
+def find_template(move: Move, name: str) -> Template | str | None:
+    """The template; a text with the reason if there is none; None if it was not tried yet."""
     memory, dialect = move.project.memory, move.address.dialect
     found: Template | str | None = memory.get(("template", name))
     if found is None and dialect.templates:
@@ -90,7 +90,7 @@ def known_template(move: Move, name: str) -> Template | str | None:
 
 
 def template_name(move: Move) -> str:
-    """The name of the template: another one for whatever it depends on."""
+    """The template's name: a digest of everything that its content depends on."""
     project, url = move.project, move.address.url
     query = repr(sorted(url.query.items()))
     key = ("place", url.drivername, url.username, url.host, url.port, query)
@@ -102,7 +102,7 @@ def template_name(move: Move) -> str:
     place = project.memory[key]
     digest = sha256(f"{place} {parts}".encode()).hexdigest()[:20]
     where = sha256(place.encode()).hexdigest()[:8]
-    return f"{PREFIX}{_of_project(project)}{where}_{digest}"
+    return f"{PREFIX}{_project_digest(project)}{where}_{digest}"
 
 
 def _options(environment: Environment) -> list[str]:
@@ -119,10 +119,10 @@ def draft_url(move: Move, name: str) -> URL:
 
 @cache
 def _folder(_process: int) -> Path:
-    """A folder of this process's own, gone with it. A forked child makes another.
+    """A temporary folder of this process, removed at its end. A forked child makes its own.
 
-    Where the process was killed it is removed by the next one of the same user: it is locked for
-    as long as its owner lives. It gets the name by which others find it when it is.
+    If the process was killed, the next process of the same user removes the folder: it is locked
+    while its owner lives. It gets its final name only when it is locked.
     """
     _sweep(Path(tempfile.gettempdir()))
     made = Path(tempfile.mkdtemp(prefix="headway-new-"))
@@ -144,7 +144,7 @@ def _sweep(place: Path) -> None:
 
 
 def _locked(folder: Path) -> int | None:
-    """A handle that locks a folder of this user's until it is closed; None if it cannot be had."""
+    """A handle that locks a folder of this user until it is closed; None if it cannot be locked."""
     if fcntl is None:
         return None
     try:
@@ -161,8 +161,8 @@ def _locked(folder: Path) -> int | None:
     return None
 
 
-def _of_project(project: ScriptProject) -> str:
-    """The same for every release of a project, and no other's: its first revisions."""
+def _project_digest(project: ScriptProject) -> str:
+    """A digest of the project's first revisions: equal for all of its releases."""
     if "bases" not in project.memory:
         scripts = project.scripts.by_id.values()
         bases = sorted(f"{one.id} {one.checksum}" for one in scripts if not one.parents)

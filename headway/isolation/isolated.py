@@ -1,4 +1,4 @@
-"""A project's code runs as if alone: one at a time, with its own modules, away from our logging.
+"""Runs a project's code isolated: one project at a time, with its own modules and logging.
 
 Alembic's `op` and `context` are module globals, so two migrations in one process would write
 into each other's databases (measured with plain Alembic: the table lands in the other one).
@@ -17,7 +17,7 @@ from contextvars import copy_context
 from typing import Any, TypeVar
 
 from headway.isolation import running
-from headway.isolation.engines import led
+from headway.isolation.engines import redirected_engines
 from headway.isolation.modules import Modules, modules_in_force, one_at_a_time, working_directory
 from headway.isolation.process_settings import own_settings
 from headway.isolation.project_logging import own_logging
@@ -28,8 +28,8 @@ T = TypeVar("T")
 
 
 @contextmanager
-def alone(modules: Modules) -> Iterator[None]:
-    """Let a project's code run in this process: nobody else's runs meanwhile."""
+def isolated(modules: Modules) -> Iterator[None]:
+    """Run a project's code in this process. No other project's code runs meanwhile."""
     if in_project():  # called from within: the ground is laid
         yield
         return
@@ -44,14 +44,14 @@ def alone(modules: Modules) -> Iterator[None]:
         _own_context(modules),
         own_logging(modules.logging, in_project),
         registered(modules.registered, in_project),
-        led(),
+        redirected_engines(),
         _output_to_stderr(),
     ):
         yield
 
 
 def env_py(modules: Modules, work: Callable[[], T]) -> T:
-    """Let an env.py run, within `alone`: what it sets up in this process is its own."""
+    """Run an env.py within `isolated`, and keep what it sets up in this process."""
     with running.outside():
         before = dict(os.environ)
         if modules.around and working_directory() != modules.around:
@@ -83,7 +83,7 @@ def env_py(modules: Modules, work: Callable[[], T]) -> T:
 
 @contextmanager
 def _own_environ(modules: Modules) -> Iterator[None]:
-    """Set what the project's env.py has set, and give the program back what it had."""
+    """Set the project's environment variables, and restore the program's at the end."""
     modules.replaced = {name: os.environ.get(name) for name in modules.environ}
     os.environ.update(modules.environ)
     if "TZ" in modules.environ:
@@ -102,7 +102,7 @@ def _own_environ(modules: Modules) -> Iterator[None]:
 
 @contextmanager
 def _own_folder(modules: Modules) -> Iterator[None]:
-    """Go where the project's env.py goes, and come back from wherever its code went."""
+    """Go to the project's working directory, and return to the program's at the end."""
     before = modules.around = working_directory()
     if modules.folder:
         with suppress(OSError):  # it was there for a while
@@ -116,7 +116,7 @@ def _own_folder(modules: Modules) -> Iterator[None]:
 
 @contextmanager
 def _own_context(modules: Modules) -> Iterator[None]:
-    """The same for context variables."""
+    """Set the project's context variables, and restore the program's at the end."""
     tokens = [(variable, variable.set(value)) for variable, value in modules.context.items()]
     try:
         yield
@@ -127,7 +127,7 @@ def _own_context(modules: Modules) -> Iterator[None]:
 
 @contextmanager
 def _own_loop() -> Iterator[None]:
-    """Give this thread its event loop back: `asyncio.run` leaves it without one."""
+    """Restore this thread's event loop at the end: `asyncio.run` removes it."""
     local = getattr(asyncio.get_event_loop_policy(), "_local", None)  # FRAGILE: private
     before = dict(vars(local)) if local is not None else {}
     try:
@@ -165,7 +165,7 @@ def _output_to_stderr() -> Iterator[None]:
 
 
 def without_loop(work: Callable[[], T]) -> T:
-    """Do the work where no event loop runs, so that an env.py may start its own."""
+    """Do the work in a thread without a running event loop, so that env.py may start its own."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -28,11 +28,11 @@ NEVER_HIDDEN = sys.stdlib_module_names | {
 }
 
 
-def _ours() -> frozenset[str]:
-    """The top-level names that Headway takes from projects.
+def _own_top_level_names() -> frozenset[str]:
+    """Top-level module names that Headway itself uses, and a project may use too.
 
-    Installed, that is its own. From its source tree the service runs too, whose folders lie
-    beside it; and `app` is what many programs are called.
+    Installed, that is `headway`. From its source tree the service runs too, whose folders are
+    beside it, such as `app`.
     """
     tree = Path(__file__).parents[2]
     if not (tree / "pyproject.toml").is_file():
@@ -41,48 +41,48 @@ def _ours() -> frozenset[str]:
     return frozenset(folders | {file.stem for file in tree.glob("*.py")})
 
 
-OURS = _ours()
+OURS = _own_top_level_names()
 
 
 @dataclass
 class Modules:
-    """What a project sees where its names are also somebody else's: `app`, `models`, `config`."""
+    """A project's modules, environment variables and settings, for the time that its code runs."""
 
     paths: tuple[str, ...] = ()
     """Folders that the project wants in front of `sys.path`."""
     hidden: dict[str, ModuleType] = field(default_factory=dict)
-    """The project's own, while it is not running."""
+    """The project's modules while its code is not running."""
     environ: dict[str, str] = field(default_factory=dict)
-    """Variables that its env.py sets, as from an `.env` file."""
+    """Environment variables that env.py sets, as from an `.env` file."""
     replaced: dict[str, str | None] = field(default_factory=dict)
-    """What stood in their place before, while it is running."""
+    """Their values before, while the project's code is running."""
     folder: str | None = None
-    """The working directory that its env.py goes to, for its revisions."""
+    """The working directory that env.py changes to."""
     around: str | None = None
-    """The program's own, while it is running."""
+    """The program's working directory, while the project's code is running."""
     context: dict[ContextVar[Any], Any] = field(default_factory=dict)
-    """Context variables that its env.py sets: `app.app_context().push()` is one."""
+    """Context variables that env.py sets: `app.app_context().push()` is one."""
     registered: Registrations = field(default_factory=Registrations)
-    """What it has registered in libraries that others use too."""
+    """Its registrations in SQLAlchemy and Alembic."""
     logging: Kept = field(default_factory=dict)
-    """How it has set up its loggers."""
+    """Its logger configuration."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """What it has set in this process beside that: hooks, limits, the locale."""
+    """Other process settings of the project: hooks, limits, the locale."""
     own: OwnModules = field(default_factory=OwnModules)
-    """What its own modules keep in memory."""
+    """The state of its own modules."""
     followed: tuple[str, ...] | None = None
-    """The folders whose modules are its own: those from which the program has none."""
+    """Folders that only the project imports from, and whose modules' state is tracked."""
 
     def refresh(self) -> None:
-        """Forget its modules if their source, or a variable that they read, has changed."""
+        """Forget the project's modules if their source, or a variable they read, has changed."""
         if not in_project() and not self.own.is_current(self._variable):
             with one_at_a_time:
                 self.forget()
 
     def forget(self) -> None:
-        """Let its modules be imported anew, and its env.py run again that has set them up."""
+        """Have the project's modules imported again, and its env.py run again."""
         tops = {name.partition(".")[0] for name in self.own.forget()}
-        _take(tops)
+        _take_out(tops)
         for name in [name for name in self.hidden if name.partition(".")[0] in tops]:
             del self.hidden[name]
         self.registered.reset()
@@ -105,7 +105,7 @@ class Modules:
         return False
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """Python's meta path finder: the project's own come first."""
+        """Python's meta path finder: the project's modules come first."""
         if path is not None or name not in OURS:
             return None
         return PathFinder.find_spec(name, list(self.paths), target)
@@ -113,17 +113,17 @@ class Modules:
 
 @contextmanager
 def modules_in_force(modules: Modules) -> Iterator[None]:
-    """Put the project's folders in front, and take other people's modules of the same name away.
+    """Put the project's folders and modules in place of the program's of the same names.
 
-    Both come back at the end: the next project, and the program around us, have their own.
+    All are restored at the end.
     """
     if not modules.paths:
         yield
         return
     before = list(sys.path)
     sys.path[:0] = [path for path in modules.paths if path not in sys.path]
-    tops = _strangers(modules)
-    others = _take(tops)
+    tops = _modules_to_hide(modules)
+    others = _take_out(tops)
     loaded = set(_tops())
     if not modules.own.is_current(modules._variable):  # noqa: SLF001  # ours
         modules.forget()
@@ -147,7 +147,7 @@ def modules_in_force(modules: Modules) -> Iterator[None]:
         }
         away = [path for path in modules.paths if path not in shared]
         tops |= {top for top in _tops() - loaded if _is_in(sys.modules[top], away)}
-        modules.hidden = _take(tops)
+        modules.hidden = _take_out(tops)
         sys.modules.update(others)
         # What an env.py adds to the path, its revisions will want too.
         added = [path for path in sys.path if path not in before and path not in modules.paths]
@@ -159,7 +159,7 @@ def modules_in_force(modules: Modules) -> Iterator[None]:
 
 
 def _without_the_programs(folders: Sequence[str], path: Sequence[str]) -> Iterator[str]:
-    """Those of these folders that no module of the program around us comes from."""
+    """Those of these folders that the program has imported nothing from."""
     known = {_real(folder or os.curdir) for folder in path}
     for folder in folders:
         loaded = known & {folder, _real(folder)} and any(
@@ -173,8 +173,8 @@ def _tops() -> set[str]:
     return {name for name in sys.modules if "." not in name}
 
 
-def _strangers(modules: Modules) -> set[str]:
-    """Loaded top-level modules that are not the project's, and stand where its own would."""
+def _modules_to_hide(modules: Modules) -> set[str]:
+    """Loaded top-level modules of the program that have the name of one of the project's."""
     # Names first: a run on a small file takes a few milliseconds, and so do a thousand `stat`.
     names = {*modules.hidden, *_names_in(modules.paths)}
     return {
@@ -203,13 +203,13 @@ def _real(folder: str) -> str:
     return os.path.realpath(folder)
 
 
-def _take(tops: set[str]) -> dict[str, ModuleType]:
+def _take_out(tops: set[str]) -> dict[str, ModuleType]:
     names = [name for name in sys.modules if name.partition(".")[0] in tops] if tops else []
     return {name: sys.modules.pop(name) for name in names}
 
 
 def working_directory() -> str | None:
-    """The working directory; None if somebody removed it."""
+    """The working directory; None if it was removed."""
     try:
         return os.getcwd()  # noqa: PTH109  # runs often
     except OSError:

@@ -20,14 +20,14 @@ from headway.isolation.registrations import (
 )
 
 PROXIED = (alembic.op, alembic.context)
-"""Modules that stand for what runs now."""
+"""Modules that Alembic makes stand for the running environment."""
 
 
 @contextmanager
 def registered(kept: Registrations, is_projects: Callable[[], bool]) -> Iterator[None]:
-    """While this lasts, what the project has registered is in force, and new ones are noted.
+    """While this lasts, the project's registrations are in force, and new ones are recorded.
 
-    `is_projects` is True in a thread that runs the project's code.
+    `is_projects` returns True in a thread that runs the project's code.
     """
     with (
         _filters(kept),
@@ -42,7 +42,7 @@ def registered(kept: Registrations, is_projects: Callable[[], bool]) -> Iterator
 
 @contextmanager
 def _proxies() -> Iterator[None]:
-    """Let `op` and `context` stand for what they stood for before: Alembic forgets it on errors."""
+    """Restore Alembic's proxies `op` and `context`, which it leaves in place after errors."""
     before = [vars(module).get("_proxy") for module in PROXIED]  # FRAGILE: private
     try:
         yield
@@ -80,7 +80,7 @@ def _add(table: dict[Any, Any], key: Any, value: Any) -> None:
 
 
 def _taken(table: dict[Any, Any], before: dict[Any, Any], kept: Registrations) -> dict[Any, Any]:
-    """Take the project's entries out; which those were."""
+    """Remove the project's entries from a table; returns them."""
     mine: dict[Any, Any] = {}
     for key, value in list(table.items()):
         old = before.get(key)
@@ -155,7 +155,7 @@ def _with_compilers() -> list[type]:
 
 @functools.lru_cache(maxsize=2)
 def _compiled_classes(_modules: int) -> list[type]:
-    """Those that it may be used on. Walked through again when modules were imported."""
+    """Classes that `@compiles` may be used on. Searched again when modules were imported."""
     todo, seen = [Visitable], {Visitable}
     while todo:
         new = set(type.__subclasses__(todo.pop())) - seen
@@ -165,7 +165,7 @@ def _compiled_classes(_modules: int) -> list[type]:
 
 
 def _without_compiler(cls: type) -> None:
-    """As it was before its first `@compiles`."""
+    """Restore a class to its state before its first `@compiles`."""
     delattr(cls, OWN)
     delattr(cls, CALLED)
     if original := vars(cls).get("_original_compiler_dispatch"):  # FRAGILE: SQLAlchemy's own

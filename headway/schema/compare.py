@@ -1,4 +1,4 @@
-"""What a schema should be, and how far a database is from it: from facts, in words."""
+"""Compare a database's facts with those that it should have."""
 
 import contextlib
 import warnings
@@ -21,21 +21,21 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """What of a database is compared."""
+    """The part of a database that is compared."""
 
     default: str
-    """The schema that names without one lead to."""
+    """The schema of names without one."""
     ours: frozenset[str] = OURS
-    """Tables that are nobody's schema."""
+    """Tables that belong to no schema: bookkeeping of Headway and Alembic."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """What env.py gave to `context.configure`."""
+    """The options that env.py gave to `context.configure`."""
 
     def name(self, schema: str) -> str | None:
-        """A schema as Alembic's filters know it."""
+        """The schema's name as Alembic's filters get it: None for the default one."""
         return None if schema == self.default else schema
 
     def has_name(self, name: str | None, kind: str, **parents: str | None) -> bool:
-        """False for what env.py's `include_name` leaves out."""
+        """False for names that env.py's `include_name` excludes."""
         theirs = self.options.get("include_name")
         if kind == "table":
             schema = parents["schema_name"]
@@ -43,14 +43,14 @@ class Scope:
         return theirs is None or bool(theirs(name, kind, parents))
 
     def has(self, thing: Any, name: str, kind: str, reflected: bool, other: Any) -> bool:
-        """False for what env.py's `include_object` leaves out."""
+        """False for objects that env.py's `include_object` excludes."""
         theirs = self.options.get("include_object")
         if kind == "table" and not reflected:
             thing = self._model(thing)
         return theirs is None or bool(theirs(thing, name, kind, reflected, other))
 
     def _model(self, table: Table) -> Table:
-        """The model of a table, if there is one: what a project notes on it is only there."""
+        """The model of a table, if there is one: it has attributes that a reflected table lacks."""
         models = self.options.get("target_metadata")
         for one in models if isinstance(models, list | tuple) else [models]:
             for key in (table.key, f"{self.default}.{table.key}"):
@@ -61,43 +61,43 @@ class Scope:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """What a schema should be."""
+    """The schema that a database should have."""
 
     facts: Facts
     schema: MetaData
-    """Its tables, as far as SQLAlchemy can read them."""
+    """Its tables, as far as SQLAlchemy reflects them."""
     scope: Scope
     models: tuple[str, ...] | None = None
-    """How the project's models differ from it; None where there are none to compare."""
+    """Differences of the project's models from it; None if there are none to compare."""
 
 
 @dataclass(frozen=True)
-class Apart:
-    """What differs between two schemas, fact by fact."""
+class FactDifferences:
+    """The facts that differ between two schemas."""
 
     missing: tuple[Key, ...]
     extra: tuple[Key, ...]
     other: tuple[Key, ...]
     loose: tuple[Key, ...]
-    """What may be the same in other words."""
+    """Facts that may be equal though their texts differ."""
     here: Facts
     there: Facts
 
     @property
     def firm(self) -> tuple[Key, ...]:
-        """What certainly differs."""
+        """Facts that certainly differ."""
         return self.missing + self.extra + self.other
 
     @property
     def tables(self) -> set[Place]:
-        """The tables that these differences are about, where SQLAlchemy knows such tables."""
+        """The tables that the differences belong to, as far as SQLAlchemy knows such tables."""
         known = {key[1:3] for key in (*self.here, *self.there) if key.kind == "table"}
         about = {key[1:3] for key in self.firm + self.loose if key.kind in {"table", *OF_A_TABLE}}
         return about & known
 
 
-def apart(live: Facts, reference: Reference) -> Apart:
-    """Compare a database's facts with those that it should have."""
+def compare_facts(live: Facts, reference: Reference) -> FactDifferences:
+    """Compare a database's facts with its reference's."""
     scope = reference.scope
     every = bool(scope.options.get("include_schemas"))
     schemas = {key.schema for key in reference.facts} | {scope.default, ""}
@@ -107,7 +107,7 @@ def apart(live: Facts, reference: Reference) -> Apart:
         if not one or scope.has_name(scope.name(one), "schema")
     }
     hidden = {key.name for key in (*live, *reference.facts) if key.kind == SHADOW}
-    leave = _left_out(reference)
+    leave = _excluded_tables(reference)
 
     def trimmed(facts: Facts) -> Facts:
         return {
@@ -117,13 +117,13 @@ def apart(live: Facts, reference: Reference) -> Apart:
             and key.name not in scope.ours
             and not (key.name in hidden and key.kind in {"table", SHADOW, *OF_A_TABLE})
             and not (key[1:3] in leave and key.kind in {"table", *OF_A_TABLE})
-            and _named(scope, key)
+            and _is_included(scope, key)
         }
 
     here, there = trimmed(live), trimmed(reference.facts)
     both = [key for key in there if key in here]
-    other = [key for key in both if _differ(here[key].firm, there[key].firm)]
-    return Apart(
+    other = [key for key in both if _is_different(here[key].firm, there[key].firm)]
+    return FactDifferences(
         missing=tuple(key for key in there if key not in here),
         extra=tuple(key for key in here if key not in there and key.kind not in ONLY_MISSING),
         other=tuple(other),
@@ -133,11 +133,11 @@ def apart(live: Facts, reference: Reference) -> Apart:
     )
 
 
-def _differ(one: str | None, other: str | None) -> bool:
+def _is_different(one: str | None, other: str | None) -> bool:
     return None not in (one, other) and one != other
 
 
-def _named(scope: Scope, key: Key) -> bool:
+def _is_included(scope: Scope, key: Key) -> bool:
     schema = scope.name(key.schema) or None
     if key.kind == "table":
         return scope.has_name(key.name, "table", schema_name=schema)
@@ -150,8 +150,8 @@ def _named(scope: Scope, key: Key) -> bool:
     return True
 
 
-def _left_out(reference: Reference) -> set[Place]:
-    """Tables that `include_object` leaves out."""
+def _excluded_tables(reference: Reference) -> set[Place]:
+    """Tables that `include_object` excludes."""
     scope = reference.scope
     if scope.options.get("include_object") is None:
         return set()
@@ -163,7 +163,7 @@ def _left_out(reference: Reference) -> set[Place]:
 
 
 def reflected(connection: Connection, tables: Iterable[Place]) -> MetaData:
-    """Tables as SQLAlchemy reads them; those that it cannot read are not in it."""
+    """Tables as SQLAlchemy reflects them, without those that it cannot read."""
     schema = MetaData()
     default = connection.dialect.default_schema_name or ""
     impl = MigrationContext.configure(connection).impl
@@ -182,7 +182,7 @@ def reflected(connection: Connection, tables: Iterable[Place]) -> MetaData:
 
 @contextlib.contextmanager
 def without_sqlalchemy_warnings() -> Iterator[None]:
-    """SQLAlchemy warns of what it does not read: the facts have that as well."""
+    """Ignore SQLAlchemy's warnings about what it does not reflect: the facts have that."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SAWarning)
         yield

@@ -13,58 +13,66 @@ from sqlalchemy import Connection
 from headway.dialects import dialect_of
 from headway.dialects.facts import OF_A_TABLE, Key
 from headway.isolation.running import patched
-from headway.schema.compare import Apart, Reference, apart, without_sqlalchemy_warnings
-from headway.schema.fixes import mend, mend_fact
+from headway.schema.compare import (
+    FactDifferences,
+    Reference,
+    compare_facts,
+    without_sqlalchemy_warnings,
+)
+from headway.schema.fixes import fix_fact_sql, fix_sql
 
 SIDES = {"add": "missing", "remove": "extra", "modify": "other"}
-"""Alembic says what it would do to the database; a person wants to know what is there."""
+"""Alembic names the change to make; people want to know what is there."""
 
 About = tuple[str, str, str]
-"""What an operation is about: a table, a kind of thing on it, its name."""
+"""The object of an operation: its table, kind and name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One thing that is not as it should be."""
+    """One difference between a database and its reference."""
 
     says: str
-    """ "extra column account.nickname"."""
-    mend: str | None
-    """The SQL that would take it away; None where this kind of database has none for it."""
+    """The difference as text: "extra column account.nickname"."""
+    fix: str | None
+    """The SQL that removes the difference; None if this kind of database has none for it."""
 
 
 def differences(
     connection: Connection,
     reference: Reference,
-    found: Apart | None = None,
+    found: FactDifferences | None = None,
     *,
-    mends: bool = True,
+    with_fixes: bool = True,
 ) -> tuple[Difference, ...]:
-    """What this database would need to be as it should; () if it is. Nothing is evaluated.
+    """The differences of a database from its reference; () if there are none.
 
-    `mends=False` leaves out what would mend them, which takes longer than to find them.
+    Nothing in the database is evaluated. `with_fixes=False` leaves out the SQL that removes them,
+    which takes longer than to find them.
     """
-    found = found or apart(dialect_of(connection).facts(connection), reference)
-    changes = _alembics(connection, reference, found) if found.tables else []
+    found = found or compare_facts(dialect_of(connection).facts(connection), reference)
+    changes = _alembic_operations(connection, reference, found) if found.tables else []
     facts = found.firm + (found.loose if changes is None else ())
-    told = [
+    result = [
         Difference(
-            says=words(one.to_diff_tuple(), reference.scope.default),
-            mend=mend(connection, one) if mends else None,
+            says=describe(one.to_diff_tuple(), reference.scope.default),
+            fix=fix_sql(connection, one) if with_fixes else None,
         )
         for one in changes or ()
     ]
     covered = [_about(one) for one in changes or ()]
-    told += [
-        _of_fact(connection, key, found, mends)
+    result += [
+        _difference_of_fact(connection, key, found, with_fixes)
         for key in facts
-        if not _is_told(key, found, covered, is_all=changes is None)
+        if not _is_covered(key, found, covered, is_all=changes is None)
     ]
-    return tuple(sorted(told, key=lambda one: one.says))
+    return tuple(sorted(result, key=lambda one: one.says))
 
 
-def _alembics(connection: Connection, reference: Reference, found: Apart) -> list[Any] | None:
-    """Alembic's operations for the tables that differ; None where it cannot compare them."""
+def _alembic_operations(
+    connection: Connection, reference: Reference, found: FactDifferences
+) -> list[Any] | None:
+    """Alembic's operations for the tables that differ; None if it cannot compare them."""
     scope, tables = reference.scope, found.tables
     default = connection.dialect.default_schema_name or ""
 
@@ -103,11 +111,11 @@ def _alembics(connection: Connection, reference: Reference, found: Apart) -> lis
     except Exception:  # noqa: BLE001  # what it, or a type that a project made, cannot compare
         return None
     operations = list(flat(script.upgrade_ops.ops)) if script.upgrade_ops else []
-    return [one for one in operations if _holds(_about(one), found)]
+    return [one for one in operations if _is_confirmed(_about(one), found)]
 
 
-def _holds(about: About, found: Apart) -> bool:
-    """False where the facts say that it is the same: Alembic reads the two sides differently."""
+def _is_confirmed(about: About, found: FactDifferences) -> bool:
+    """False if the facts are equal: Alembic reads the two sides differently."""
     table, kind, name = about
     if kind == "constraint":
         return any(key.name == table for key in found.firm + found.loose)
@@ -118,13 +126,13 @@ def _holds(about: About, found: Apart) -> bool:
 
 
 def _other_text(_inspected: Any, wanted: Any, _rendered: Any, found: str | None) -> bool:
-    """True where two defaults differ, as the server spells them."""
+    """True if two defaults differ in the server's own spelling."""
     text = getattr(getattr(wanted.server_default, "arg", None), "text", None)
     return bool(found != text)
 
 
 def flat(operations: Iterable[Any]) -> Iterator[Any]:
-    """Operations one by one."""
+    """The operations one by one, without their groups."""
     for operation in operations:
         if isinstance(operation, ops.ModifyTableOps):
             yield from flat(operation.ops)
@@ -150,8 +158,8 @@ def _about(operation: Any) -> About:
     return str(table), "constraint", str(getattr(operation, "constraint_name", ""))
 
 
-def _is_told(key: Key, found: Apart, covered: list[About], *, is_all: bool) -> bool:
-    """True if another difference says this one too."""
+def _is_covered(key: Key, found: FactDifferences, covered: list[About], *, is_all: bool) -> bool:
+    """True if another difference includes this one."""
     place = key[1:3]
     owner = Key("table", *place)
     if key.kind in OF_A_TABLE and (owner in found.here) != (owner in found.there):
@@ -166,7 +174,9 @@ def _is_told(key: Key, found: Apart, covered: list[About], *, is_all: bool) -> b
     return False
 
 
-def _of_fact(connection: Connection, key: Key, found: Apart, mends: bool) -> Difference:
+def _difference_of_fact(
+    connection: Connection, key: Key, found: FactDifferences, with_fixes: bool
+) -> Difference:
     side = "other"
     if key not in found.here or key not in found.there:
         side = "extra" if key in found.here else "missing"
@@ -174,28 +184,28 @@ def _of_fact(connection: Connection, key: Key, found: Apart, mends: bool) -> Dif
     name = f"{key.name}.{key.part}" if key.part else key.name
     if key.kind in ("index", "trigger") and connection.dialect.name == "sqlite":
         name = key.part  # which is the only one of this name
-    statement = mend_fact(connection, key, here, there) if mends else None
-    return Difference(says=f"{side} {key.kind} {name}", mend=statement)
+    statement = fix_fact_sql(connection, key, here, there) if with_fixes else None
+    return Difference(says=f"{side} {key.kind} {name}", fix=statement)
 
 
-def words(diff: Any, default: str = "") -> str:
-    """One difference of Alembic's as a few words: "extra column account.nickname".
+def describe(diff: Any, default: str = "") -> str:
+    """A difference that Alembic found as text: "extra column account.nickname".
 
-    A table has its schema's name before its own, unless that is the default.
+    A table's name includes its schema, unless that is the default.
     """
     if isinstance(diff, list):
-        return "; ".join(words(one, default) for one in diff)
+        return "; ".join(describe(one, default) for one in diff)
     if not (isinstance(diff, tuple) and diff and isinstance(diff[0], str)):
         return f"other {' '.join(str(diff).split())}"  # a plugin's own way to say it
     act, _, kind = diff[0].partition("_")
     schema, *names = _subject(kind, *diff[1:])
     subject = names if schema in (None, "", default) else [schema, *names]
-    said = f"{SIDES.get(act, act)} {kind.replace('_', ' ')} {'.'.join(map(str, subject))}"
-    return said.rstrip()
+    text = f"{SIDES.get(act, act)} {kind.replace('_', ' ')} {'.'.join(map(str, subject))}"
+    return text.rstrip()
 
 
 def _subject(kind: str, *rest: Any) -> tuple[Any, ...]:
-    """The schema of what differs, None if it has none, and its name, that of its table first."""
+    """Schema (None if it has none) and name of the object that differs, its table first."""
     if not rest:
         return (None,)
     if len(rest) > 1:  # a column, or modify_type and its like: schema, table, column, …

@@ -8,26 +8,29 @@ from headway.connections.address import Address
 from headway.dialects import driver
 from headway.dialects.driver import Raw
 from headway.isolation.connecting import Settings
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.scripts.environment import raise_failed
 from headway.scripts.project import ScriptProject
 
 
 @dataclass(frozen=True)
 class ConnectionSetup:
-    """What a project says of the connections to its databases."""
+    """Sets up connections as a project's env.py does."""
 
     project: ScriptProject
     x: Mapping[str, str]
 
     def settings_at(self, address: Address) -> Settings:
-        """What they have beside the URL."""
+        """Connection settings beyond the URL."""
         return self.project.environment_of(address, self.x).settings
 
     def prepare(self, raw: Raw, address: Address) -> Mapping[Any, Any]:
-        """Let the listeners of its engine set up a connection that we opened; what they noted."""
+        """Call the listeners of env.py's engine for a connection that we opened.
+
+        Returns what they stored on the connection's record.
+        """
         settings = self.settings_at(address)
-        with alone(self.project.modules):
+        with isolated(self.project.modules):
             try:
                 return settings.apply(raw, address.url)
             except driver.dialect_for(address.url.drivername).loaded_dbapi.Error:

@@ -1,8 +1,4 @@
-"""A project's env.py: run once to hear what it configures, or once a database where it must be.
-
-An env.py connects to the database that *it* knows of. Here every engine that it makes or imports
-leads to the database that was asked for, so that no other is ever touched.
-"""
+"""How a project's env.py is used: its options, captured once, or run for each database."""
 
 import contextlib
 import os
@@ -14,7 +10,7 @@ from typing import Any, NoReturn
 
 from sqlalchemy import URL
 
-from headway.dialects.urls import is_same
+from headway.dialects.urls import DatabaseURL
 from headway.error_text import plain
 from headway.errors import EnvironmentFailed, HeadwayError
 from headway.isolation.connecting import PLAIN, Settings
@@ -39,50 +35,50 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """What an env.py says, or why it has to be asked each time."""
+    """What an env.py configures, and whether it has to run for each database."""
 
     mode: Mode
     why: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    """What it gave to `context.configure`, without where to run."""
+    """The options that it gave to `context.configure`, without those that name a database."""
     run_arguments: Mapping[str, Any] = field(default_factory=dict)
-    """What it gave to `context.run_migrations`."""
+    """The arguments that it gave to `context.run_migrations`."""
     reads_x: bool = False
-    """True if it looked at the -x arguments, so that others may give other options."""
+    """True if it read -x arguments: with others, its options may differ."""
     schema: str | None = None
-    """Where it lets its session look, and so where the version is: `SET search_path`."""
+    """The first schema of the search_path that it sets, which has the version table."""
     databases: Mapping[URL, "Environment"] = field(default_factory=dict)
-    """The same for each database, where it knows several and migrates them in one go."""
+    """The environment of each database, if it migrates several in one run."""
     settings: Settings = PLAIN
-    """What its connections have beside their URL."""
+    """Connection settings beyond the URL."""
     is_given: bool = False
-    """True if it wants its connection in `config.attributes`."""
+    """True if it takes its connection from `config.attributes`."""
     per_database: bool = False
-    """True if it says other things of another database."""
+    """True if its options depend on the database."""
     variables: Mapping[str, str | None] = field(default_factory=dict)
-    """The variables that it read, with what they were."""
+    """The environment variables that it read, with their values."""
     elsewhere: str | None = None
-    """A statement by which its session looks where it cannot be told."""
+    """A statement that changes the schema of its session in a way that is not understood."""
     sets: tuple[str, ...] = ()
     """The statements by which it sets the role or the search_path of its session."""
     generation: int = 0
-    """Which import of the project's modules it comes from."""
+    """The import of the project's modules that it was captured with."""
     runs: int = 1
     """How often it runs the revisions on one database."""
 
     @property
     def schemas(self) -> Mapping[str | None, str | None]:
-        """Schemas that stand for others: its `schema_translate_map`."""
+        """Its `schema_translate_map`."""
         return self.settings.options.get("schema_translate_map") or {}
 
     @property
     def has_one_script(self) -> bool:
-        """False if what it sends to two databases goes to schemas of two names."""
+        """False if its SQL contains schema names that differ between databases."""
         return self.runs <= 1 and not (self.per_database and self.schemas)
 
     @property
     def unwritten(self) -> str | None:
-        """What a run has, and SQL that is only written has not; None for nothing."""
+        """What a run does and a script of SQL lacks, in words; None for nothing."""
         if self.mode is not Mode.EXECUTED:
             return None
         schema = self.settings.schema
@@ -91,45 +87,49 @@ class Environment:
 
     @property
     def version_schema(self) -> str | None:
-        """Where the version is; None for where its session looks first."""
+        """The schema of the version table; None for the session's default schema."""
         schema = self.options.get("version_table_schema")
         return self.schemas.get(schema, schema) or self.schema
 
     @property
     def is_current(self) -> bool:
-        """False if a variable that it read has changed since."""
+        """False if an environment variable that it read has changed since."""
         return all(os.environ.get(name) == value for name, value in self.variables.items())
 
     @property
-    def untold(self) -> dict[str, Any]:
-        """The options for what is no upgrade of a database: env.py is not told of revisions."""
+    def options_without_callbacks(self) -> dict[str, Any]:
+        """The options for work that is no upgrade: without `on_version_apply`."""
         return {k: v for k, v in self.options.items() if k != "on_version_apply"}
 
     @property
     def comparing(self) -> dict[str, Any]:
-        """The options that say how schemas are compared."""
+        """The options for comparing schemas."""
         return {k: v for k, v in self.options.items() if k in COMPARING}
 
     def at(self, url: URL) -> "Environment":
-        """How it is used for one database of several."""
-        found = (mine for known, mine in self.databases.items() if is_same(known, url))
-        return next(found, self)
+        """The environment of one database, if env.py knows several; else itself."""
+        match = (
+            environment
+            for other, environment in self.databases.items()
+            if DatabaseURL.of(other).is_same(url)
+        )
+        return next(match, self)
 
 
 def raise_failed(error: Exception, url: URL) -> NoReturn:
-    """Raise an error of env.py's own as ours, in words and without passwords."""
+    """Raise an error of env.py's own as EnvironmentFailed, without passwords."""
     if isinstance(error, HeadwayError):
         raise error
-    words = _in_words(error)
-    said = _without_secrets(words, url)
-    ours = EnvironmentFailed(
-        f"env.py failed: {type(error).__name__}: {said}. {_advice(error)}", reason=said
+    message = _message_of(error)
+    text = _without_secrets(message, url)
+    failure = EnvironmentFailed(
+        f"env.py failed: {type(error).__name__}: {text}. {_advice(error)}", reason=text
     )
     # The cause would be shown with it, and says what we have just taken out.
-    raise ours from (error if said == words and said in plain(error) else None)
+    raise failure from (error if text == message and text in plain(error) else None)
 
 
-def _in_words(error: Exception) -> str:
+def _message_of(error: Exception) -> str:
     with contextlib.suppress(Exception):
         # pydantic's words quote all that it was given, which is where the secrets are.
         found = error.errors(include_input=False)  # type: ignore[attr-defined]
@@ -137,10 +137,10 @@ def _in_words(error: Exception) -> str:
     return plain(error)
 
 
-def _without_secrets(said: str, url: URL) -> str:
+def _without_secrets(text: str, url: URL) -> str:
     if url.password:
-        said = said.replace(str(url.password), "***")
-    return PASSWORD.sub(r"\1***@", said)
+        text = text.replace(str(url.password), "***")
+    return PASSWORD.sub(r"\1***@", text)
 
 
 def _advice(error: Exception) -> str:

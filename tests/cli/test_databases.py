@@ -97,12 +97,12 @@ def test_an_import_says_what_it_could_not(shell: Shell, data: Path, scripts: Pat
         Scripts.load(scripts).at(data / f"{name}.db").create("r001")
     args = ("databases", "import", "--project", "shop")
     pattern = ("--files", f"{data}/*/*.db", "--labels", "/(?P<region>eu|us)/")
-    assert "Registered 2; 0 were known." in shell(*args, *pattern).stdout
+    assert "Registered 2; 0 were registered already." in shell(*args, *pattern).stdout
     assert names(shell, "--label", "region=eu") == ["eu/a"]
     table = data / "list.csv"
     table.write_text(f"name,url,label.tier\nc,{data}/c.db,gold\nd,/etc/passwd,\n")
     done = shell(*args, str(table), code=4)
-    assert "Registered 1; 0 were known." in done.stdout
+    assert "Registered 1; 0 were registered already." in done.stdout
     assert "3: /etc/passwd lies outside the allowed folders" in done.stderr
     lines = data / "list.jsonl"
     lines.write_text(f'{{"name": "e", "url": "{data}/e.db"}}\n')
@@ -145,7 +145,7 @@ def test_create_retire_and_drop_ask_before_they_do(shell: Shell, data: Path) -> 
         assert shell.json(*create, f"{data}/{name}.db")["current"] == "r002"
     shell("databases", "retire", "a", code=1, typed="n\n")
     assert names(shell) == ["a", "b"]
-    assert "is as it was" in shell("databases", "retire", "a", typed="y\n").stdout
+    assert "was not changed" in shell("databases", "retire", "a", typed="y\n").stdout
     shell("databases", "drop", "b", code=1, typed="n\n")
     shell("databases", "drop", "b", code=2, typed="y\nB\n")
     shell("databases", "drop", "b", "--yes", code=2, typed="\n")
@@ -237,5 +237,5 @@ def test_the_page_about_the_fleet_runs_as_written(tmp_path: Path) -> None:
         ["sh", "-ec", "\n".join(blocks)], cwd=tmp_path, env=env, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Registered 2; 0 were known." in done.stdout
+    assert "Registered 2; 0 were registered already." in done.stdout
     assert len(list((tmp_path / "data").glob("acme.db.*.snapshot"))) == 1

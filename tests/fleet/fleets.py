@@ -81,7 +81,7 @@ class Fleet:
         """Claim once and do what was claimed; how many."""
         taken = claims.claim(worker, limit)
         for run_id in taken:
-            execute.perform(run_id, worker)
+            execute.execute(run_id, worker)
         return len(taken)
 
     def drain(self) -> None:

@@ -241,10 +241,10 @@ def test_a_pin_holds_what_was_claimed_and_not_begun(fleet: Fleet) -> None:
     members = fleet.add_many(2)
     fleet.start()
     first, second = claims.claim(ME, 2)
-    execute.perform(first, ME)
+    execute.execute(first, ME)
     later = datetime.now(UTC) + timedelta(days=1)
     databases.pin_database(ROOT, members[1].id, reason="audit", until=later)
-    execute.perform(second, ME)
+    execute.execute(second, ME)
     assert [fleet.at(one) for one in members] == ["r003", "r001"]
 
 
@@ -306,7 +306,7 @@ def test_two_that_enter_a_place_at_once_are_both_counted(
 
 def test_an_approval_needs_a_wave_to_approve(fleet: Fleet) -> None:
     fleet.add("a")
-    with pytest.raises(RolloutRefused, match="It has one wave"):
+    with pytest.raises(RolloutRefused, match="has only one wave"):
         fleet.start(waves=["1", "100%"], gate={"approval": True})
 
 
@@ -339,7 +339,7 @@ def test_a_worker_that_stood_still_moves_nothing_when_it_wakes(
         return aim
 
     monkeypatch.setattr(Task, "aim", sleeps)
-    execute.perform(taken[0], ME)
+    execute.execute(taken[0], ME)
     assert fleet.stage(rollout) is Stage.UNDONE
     seen = Scripts.load(fleet.scripts).at(url).status()
     assert (seen.current, seen.torn) == (("r001",), None)
@@ -365,7 +365,7 @@ def test_a_catalog_that_is_away_for_a_moment_costs_an_attempt_and_no_failure(
         return aim
 
     monkeypatch.setattr(Task, "aim", aims)
-    execute.perform(run_id, ME)
+    execute.execute(run_id, ME)
     monkeypatch.undo()
     (run,) = fleet.runs_of(rollout)
     assert (run.state, run.problem, run.attempt) == ("pending", "catalog-busy", 2)

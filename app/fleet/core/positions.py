@@ -1,4 +1,4 @@
-"""How many databases stand where: kept with each move, so that a page need not count."""
+"""Counts of databases by project, position and revision, updated with every change."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.extensions import db
 from app.fleet.core.transactions import CatalogSession
-from app.models import Database, Rollout, Stage, Standing
+from app.models import Database, PositionCount, Rollout, Stage
 from headway.types import Position, Status
 
 Place = tuple[int, str, str]
@@ -19,8 +19,8 @@ Place = tuple[int, str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Count:
-    """So many databases of a project stand here."""
+class DatabaseCount:
+    """The number of databases of a project at one position and revision."""
 
     project_id: int
     position: str
@@ -30,16 +30,16 @@ class Count:
 
 
 def place_of(database: Database) -> Place:
-    """Where the catalog believes that a database stands."""
+    """The key under which a database is counted."""
     return (database.project_id, database.position, database.current)
 
 
 def shift(
     session: CatalogSession, *, left: Iterable[Place] = (), entered: Iterable[Place] = ()
 ) -> None:
-    """Count databases out of the places they left and into those they entered.
+    """Update the counts for databases that left one place and entered another.
 
-    Within the transaction that changes them, and last in it: everybody waits for these rows.
+    Call it last in the transaction that changes them: other transactions wait for these rows.
     """
     deltas = Counter(entered)
     deltas.subtract(Counter(left))
@@ -50,18 +50,18 @@ def shift(
 
 def _add(session: CatalogSession, place: Place, delta: int) -> None:
     here = (
-        Standing.project_id == place[0],
-        Standing.position == place[1],
-        Standing.current == place[2],
+        PositionCount.project_id == place[0],
+        PositionCount.position == place[1],
+        PositionCount.current == place[2],
     )
-    more = update(Standing).where(*here).values(databases=Standing.databases + delta)
+    more = update(PositionCount).where(*here).values(databases=PositionCount.databases + delta)
     done = session.execute(more.execution_options(synchronize_session=False))
     if done.rowcount:  # type: ignore[attr-defined]
         return
     try:
         with session.begin_nested():
             session.execute(
-                insert(Standing).values(
+                insert(PositionCount).values(
                     project_id=place[0], position=place[1], current=place[2], databases=delta
                 )
             )
@@ -69,16 +69,16 @@ def _add(session: CatalogSession, place: Place, delta: int) -> None:
         session.execute(more.execution_options(synchronize_session=False))
 
 
-def counts(project_id: int | None = None) -> list[Count]:
-    """Where the databases of one project, or of all, stand."""
-    query = select(Standing).where(Standing.databases != 0)
+def counts(project_id: int | None = None) -> list[DatabaseCount]:
+    """The counts of one project, or of all."""
+    query = select(PositionCount).where(PositionCount.databases != 0)
     if project_id is not None:
-        query = query.where(Standing.project_id == project_id)
+        query = query.where(PositionCount.project_id == project_id)
     found = db.session.scalars(
-        query.order_by(Standing.project_id, Standing.position, Standing.current)
+        query.order_by(PositionCount.project_id, PositionCount.position, PositionCount.current)
     )
     return [
-        Count(
+        DatabaseCount(
             project_id=one.project_id,
             position=one.position or "unknown",
             current=one.current,
@@ -89,7 +89,7 @@ def counts(project_id: int | None = None) -> list[Count]:
 
 
 def at_revisions(project_id: int) -> dict[str, int]:
-    """How many databases of a project are at each revision; of several heads, at each of them."""
+    """Revision -> the number of databases at it. A database with several heads counts at each."""
     found: Counter[str] = Counter()
     for one in counts(project_id):
         for revision in filter(None, one.current.split("+")):
@@ -98,16 +98,22 @@ def at_revisions(project_id: int) -> dict[str, int]:
 
 
 def recount(session: CatalogSession, projects: Sequence[int]) -> None:
-    """Count these projects' databases anew: after many were changed at once."""
-    session.execute(delete(Standing).where(Standing.project_id.in_(projects)))
+    """Recount the databases of these projects, after many changed at once."""
+    session.execute(delete(PositionCount).where(PositionCount.project_id.in_(projects)))
     groups = (
         select(Database.project_id, Database.position, Database.current, func.count())
         .where(Database.project_id.in_(projects), Database.retired_at.is_(None))
         .group_by(Database.project_id, Database.position, Database.current)
     )
     session.execute(
-        insert(Standing).from_select(
-            [Standing.project_id, Standing.position, Standing.current, Standing.databases], groups
+        insert(PositionCount).from_select(
+            [
+                PositionCount.project_id,
+                PositionCount.position,
+                PositionCount.current,
+                PositionCount.databases,
+            ],
+            groups,
         )
     )
 
@@ -115,7 +121,7 @@ def recount(session: CatalogSession, projects: Sequence[int]) -> None:
 def place(
     session: CatalogSession, rollout: Rollout, database_id: int, values: dict[str, Any]
 ) -> None:
-    """Keep where a database stands now. Last in its transaction: others wait for the counts."""
+    """Store the position of a database. Call it last in a transaction: others wait for counts."""
     database = session.scalars(
         select(Database)
         .where(Database.id == database_id)
@@ -143,9 +149,9 @@ def place(
 
 
 def found_at(seen: Status, why: str | None = None, *, at: datetime | None = None) -> dict[str, Any]:
-    """A status, of this moment or of now, as the columns of a database.
+    """A status, read at a time or now, as values of the columns of a database.
 
-    `why` explains a torn one better than the status does.
+    `why` replaces the reason of a torn database.
     """
     at = at or datetime.now(UTC)
     values: dict[str, Any] = {
@@ -154,7 +160,7 @@ def found_at(seen: Status, why: str | None = None, *, at: datetime | None = None
         "reason": seen.reason,
     }
     if seen.position is Position.UNREACHABLE:
-        return values  # where it stood is still the best that is known
+        return values  # the last known position stays
     if seen.position is Position.TORN:
         left = f"A batch operation broke and left {', '.join(seen.leftovers)}."
         values["reason"] = why or (
@@ -164,10 +170,10 @@ def found_at(seen: Status, why: str | None = None, *, at: datetime | None = None
 
 
 def split(joined: str) -> tuple[str, ...]:
-    """Revisions as the catalog keeps them, `a+b`, one by one."""
+    """The revisions of a text `a+b`, as the catalog stores them; () for ""."""
     return tuple(joined.split("+")) if joined else ()
 
 
 def joined(revisions: tuple[str, ...]) -> str:
-    """The same as the catalog keeps them."""
+    """Revisions as the catalog stores them: sorted and joined by `+`."""
     return "+".join(sorted(revisions))

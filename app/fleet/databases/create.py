@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import URL, select
+from sqlalchemy import select
 
 from app.extensions import db
 from app.fleet.core import audit, idempotency, positions
@@ -22,6 +22,7 @@ from app.models import Database
 from app.settings import RELEASE
 from headway.connections.address import Address
 from headway.dialects.search_path import refuse_schema
+from headway.dialects.urls import DatabaseURL
 from headway.errors import AddressInvalid, DatabaseExists, MigrationFailed
 from headway.types import Status
 
@@ -87,13 +88,13 @@ def _made_meanwhile(request: idempotency.Request, project_id: int, name: str) ->
     return request.made()
 
 
-def _url_to_make(draft: Draft) -> URL:
+def _url_to_make(draft: Draft) -> DatabaseURL:
     url = draft.place.url or resolve(str(draft.place.reference))
     refuse_schema(url, "made")
     return url
 
 
-def _make(scripts: RemoteProject, url: URL, *, x: dict[str, str], target: str) -> Status:
+def _make(scripts: RemoteProject, url: DatabaseURL, *, x: dict[str, str], target: str) -> Status:
     try:
         return scripts.at(url, x, release=RELEASE).create(target)
     except MigrationFailed:
@@ -103,7 +104,7 @@ def _make(scripts: RemoteProject, url: URL, *, x: dict[str, str], target: str) -
         raise
 
 
-def _refuse_existing(url: URL) -> None:
+def _refuse_existing(url: DatabaseURL) -> None:
     address = Address.of(url)
     path = address.path
     if path and not path.parent.is_dir():

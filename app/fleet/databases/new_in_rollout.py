@@ -11,7 +11,7 @@ from app.fleet import rollouts
 from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import CatalogSession
 from app.fleet.rollouts import start
-from app.models import Database, Kind, Rollout, Run, Stage, Standing, State
+from app.models import Database, Kind, PositionCount, Rollout, Run, Stage, State
 
 UNDER_WAY = (Stage.RUNNING, Stage.SOAKING, Stage.WAITING, Stage.PAUSED, Stage.HALTED)
 
@@ -25,9 +25,13 @@ def born_at(database: Database) -> str:
     if rollout.wave > 0:
         return rollout.target
     most = db.session.scalar(
-        select(Standing.current)
-        .where(Standing.project_id == project_id, Standing.current != "", Standing.databases > 0)
-        .order_by(Standing.databases.desc())
+        select(PositionCount.current)
+        .where(
+            PositionCount.project_id == project_id,
+            PositionCount.current != "",
+            PositionCount.databases > 0,
+        )
+        .order_by(PositionCount.databases.desc())
         .limit(1)
     )
     return most if most and "+" not in most else "heads"

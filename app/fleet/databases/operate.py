@@ -16,7 +16,7 @@ from app.fleet.databases.crud import get_database
 from app.fleet.databases.new_in_rollout import born_at
 from app.fleet.projects import revisions
 from app.fleet.projects.revisions import risks_of
-from app.fleet.rollouts import drafted, start
+from app.fleet.rollouts import new_rollout, start
 from app.models import Database, Kind, Revision, Rollout, Strategy
 from headway.errors import HeadwayError
 from headway.plan.plans import Direction
@@ -68,7 +68,7 @@ def drafted_for(
         "retreat": False,
         **{name: value for name, value in more.items() if value is not None},
     }
-    rollout = drafted(actor, asked)
+    rollout = new_rollout(actor, asked)
     rollout.by_hand = True
     return rollout
 

@@ -1,4 +1,4 @@
-"""What a run does to its database: one function a kind, each answers how it ended."""
+"""The operations of runs: one function for each kind, which returns the result of the run."""
 
 import time
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from headway.types import Outcome, Position, Status
 
 
 def operate(task: Task) -> Ended:
-    """Do what the run says. Raises the HeadwayError that says why not."""
+    """Execute the operation of a run. Raises the HeadwayError of a refusal or failure."""
     path = task.member().address.path
     if path is not None and not path.exists():
         raise DatabaseMissing(
@@ -119,7 +119,7 @@ def _check(task: Task) -> Ended:
     began = time.monotonic()
     member = task.member()
     seen = member.status()
-    found = drift.look_at(task.database, member)
+    found = drift.compare_and_store(task.database, member)
     task.say(f"{found} differences" if found else "no drift")
     current = joined(seen.current)
     return Ended(
@@ -221,7 +221,7 @@ def _checked(task: Task, member: RemoteDatabase, ended: Ended) -> Ended:
         return ended
     try:
         if gate.check == Check.DRIFT:
-            if found := drift.look_at(task.database, member):
+            if found := drift.compare_and_store(task.database, member):
                 many = "a difference" if found == 1 else f"{found} differences"
                 raise CheckFailed(
                     f"It has {many} from what its revisions make: `flask drifts list`."

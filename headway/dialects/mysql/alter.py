@@ -1,4 +1,4 @@
-"""The way back of one table of MySQL or MariaDB: from its definition now to the one before."""
+"""ALTER clauses that take a MySQL or MariaDB table back to an earlier definition."""
 
 import re
 from collections.abc import Callable
@@ -33,8 +33,8 @@ Ask = Callable[[str], bool]
 
 
 @dataclass
-class WayBack:
-    """The clauses that lead one table back, and what none of them brings back."""
+class TableUndo:
+    """The clauses that restore one table's definition, and what they cannot restore."""
 
     name: str
     old: Table
@@ -49,7 +49,7 @@ class WayBack:
     """What looks at other columns or tables comes when they are as they were."""
 
     @classmethod
-    def between(cls, name: str, before: str, now: str, ask: Ask) -> "WayBack":
+    def between(cls, name: str, before: str, now: str, ask: Ask) -> "TableUndo":
         """The way from one definition to the other."""
         way = cls(name, Table.parsed(before), Table.parsed(now), ask)
         if way.old.alike() == way.new.alike():
@@ -61,7 +61,7 @@ class WayBack:
         return way
 
     def statements(self) -> tuple[list[str], list[str], list[str]]:
-        """Those of the three times."""
+        """The statements in three groups: to run first, in the middle, and last."""
         alter = f"ALTER TABLE {quoted(self.name)}"
         main = [f"{alter} {', '.join(self.clauses)}"] if self.clauses else []
         main += self._partitions(alter)
@@ -131,17 +131,17 @@ class WayBack:
         return before != now or self.old.text_of(before) != self.new.text_of(now)
 
     def _with_charset(self, column: str) -> str:
-        """The column's line, with the character set that the table said for it."""
+        """The column's line, with the character set that it had from the table's default."""
         line = self.old.columns[column]
         _, charset, collation = self.old.text_of(line)
         found = TYPE.match(line)
         if not charset or found is None or self.old.options == self.new.options:
             return line
-        said = f" CHARACTER SET {charset}" + (f" COLLATE {collation}" if collation else "")
-        return line[: found.end("type")] + said + line[found.end() :]
+        clause = f" CHARACTER SET {charset}" + (f" COLLATE {collation}" if collation else "")
+        return line[: found.end("type")] + clause + line[found.end() :]
 
     def _retyped(self, column: str) -> None:
-        """Note a type whose values may not have come through the change whole."""
+        """Record a change of type in which values may have been cut or converted."""
         before, now = self.old.columns[column], self.new.columns[column]
         old, new = self.old.text_of(before), self.new.text_of(now)
         if old[0] == new[0] and old[1] == new[1] and not _is_generated(now):
@@ -162,7 +162,7 @@ class WayBack:
         ):
             self.lost.append(
                 f"characters of {column} of {self.name} that {new[1]} may lack: some of its "
-                "values hold a ?, and nobody knows whether they did before"
+                "values hold a ?, which may have been another character"
             )
 
     def _options(self) -> None:
@@ -173,8 +173,8 @@ class WayBack:
         if old.get("DEFAULT CHARSET") != new.get("DEFAULT CHARSET") or (
             old.get("COLLATE") != new.get("COLLATE")
         ):
-            said = f" COLLATE={old['COLLATE']}" if "COLLATE" in old else ""
-            self.clauses.append(f"DEFAULT CHARSET={old.get('DEFAULT CHARSET')}{said}")
+            collate = f" COLLATE={old['COLLATE']}" if "COLLATE" in old else ""
+            self.clauses.append(f"DEFAULT CHARSET={old.get('DEFAULT CHARSET')}{collate}")
         for name in sorted(old.keys() | new.keys(), key=lambda name: (name != "ENGINE", name)):
             if name in ("DEFAULT CHARSET", "COLLATE") or old.get(name) == new.get(name):
                 continue

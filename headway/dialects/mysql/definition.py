@@ -1,4 +1,4 @@
-"""A table's definition as SHOW CREATE TABLE prints it, parsed."""
+"""A MySQL or MariaDB table's definition, parsed from SHOW CREATE TABLE."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -34,12 +34,12 @@ TEXTS = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext")
 BYTES = ("varbinary", "tinyblob", "blob", "mediumblob", "longblob")
 
 ALL_OF = {"utf8mb4": {"*"}, "utf8mb3": {"latin1", "ascii"}, "utf8": {"latin1", "ascii"}}
-"""Character sets, and those whose every character they hold."""
+"""Character sets, and the other sets whose characters they can all store."""
 
 
 @dataclass
 class Table:
-    """One definition, taken apart."""
+    """One table definition, parsed."""
 
     columns: dict[str, str] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Table:
 
     @classmethod
     def parsed(cls, definition: str) -> "Table":
-        """What SHOW CREATE TABLE says, by what it defines."""
+        """A table parsed from the output of SHOW CREATE TABLE."""
         table = cls()
         _, *lines = definition.split("\n")
         for place, line in enumerate(lines):
@@ -81,7 +81,7 @@ class Table:
         return list(self.columns.values()), sorted(self.keys.values()), options
 
     def text_of(self, line: str) -> tuple[str, str, str]:
-        """Type, character set and collation of a column, whoever says them."""
+        """Type, character set and collation of a column, with the table's defaults filled in."""
         found = TYPE.match(line)
         if not found:
             return line, "", ""

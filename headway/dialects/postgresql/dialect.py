@@ -10,14 +10,14 @@ from sqlalchemy import URL, Connection
 
 from headway import history
 from headway.dialects.base import Dialect
-from headway.dialects.driver import Raw, ask, closing, on_its_own, raw_of, shown
+from headway.dialects.driver import Raw, ask, autocommit, closing, dbapi_connection, display_url
 from headway.dialects.facts import Facts
 from headway.dialects.postgresql import facts as postgresql_facts
 from headway.dialects.postgresql import image as postgresql_image
 from headway.dialects.postgresql import scratch as postgresql_scratch
 from headway.dialects.postgresql import undo as postgresql_undo
 from headway.dialects.postgresql.lock import AdvisoryLock
-from headway.dialects.search_path import refuse_schema, schema_of
+from headway.dialects.search_path import refuse_schema
 from headway.dialects.transactions import (
     Fate,
     can_answer,
@@ -27,7 +27,7 @@ from headway.dialects.transactions import (
 )
 from headway.dialects.translation import opened, translating
 from headway.dialects.types import Beside, Ground, Image, Lock, Peek, VersionTable
-from headway.dialects.urls import named
+from headway.dialects.urls import DatabaseURL
 from headway.errors import (
     AddressInvalid,
     DatabaseDenied,
@@ -45,7 +45,7 @@ SETTINGS = (
     "application_name",
 )
 """What we set in a session."""
-BRAKES = ("55P03", "57014", "40P01")  # lock_timeout, statement_timeout, a deadlock
+TIMEOUTS = ("55P03", "57014", "40P01")  # lock_timeout, statement_timeout, a deadlock
 ENDED = ("25P03", "25P04", "57P05", "40001")  # the server's own limits, and a rival's commit
 UNWRITABLE = ("25006", "53100")  # a standby, a full disk
 DENIED = ("28P01", "28000")
@@ -65,7 +65,7 @@ class Postgresql(Dialect):
     templates: ClassVar[bool] = True
 
     @contextmanager
-    def borrowed(self, raw: Raw, *, shared: bool) -> Iterator[Raw]:
+    def borrow(self, raw: Raw, *, shared: bool) -> Iterator[Raw]:
         if shared:
             yield raw
             return
@@ -84,46 +84,50 @@ class Postgresql(Dialect):
 
     def lock(self, raw: Raw, url: URL, name: str) -> Lock:
         try:
-            return AdvisoryLock(raw, name, schema_of(url))
+            return AdvisoryLock(raw, name, DatabaseURL.of(url).schema)
         except AddressInvalid:  # an engine of the caller's: whatever its session sees, it has all
             return AdvisoryLock(raw, name)
 
     def refusal(self, error: BaseException) -> type[HeadwayError] | None:
-        state, said = _state(error), str(error)
-        if state in DENIED or any(words in said for words in STRANGER) or ROLE_MISSING.search(said):
+        state, message = _state(error), str(error)
+        if (
+            state in DENIED
+            or any(words in message for words in STRANGER)
+            or ROLE_MISSING.search(message)
+        ):
             return DatabaseDenied
         if self.missing_right(error, ""):
             return DatabaseDenied
         if state in UNWRITABLE:
             return DatabaseReadOnly
-        if state in BRAKES or state in ENDED:
+        if state in TIMEOUTS or state in ENDED:
             return DatabaseInUse
         names = {cls.__name__ for cls in type(error).__mro__}
         is_lost = state is None or state[:2] in ("08", "57") or state in ("3D000", "53300")
-        if is_lost and ("OperationalError" in names or "connection already closed" in said):
+        if is_lost and ("OperationalError" in names or "connection already closed" in message):
             return DatabaseUnreachable
         return None
 
     def missing_right(self, error: BaseException, statement: str) -> str | None:
         if _state(error) not in ("42501", None):
             return None
-        said = NO_RIGHT.search(str(error))
-        if said is None:
+        match = NO_RIGHT.search(str(error))
+        if match is None:
             return "the right" if _state(error) else None
-        if said["made"]:
-            return {"database": "CREATEDB", "role": "CREATEROLE"}.get(said["made"], "the right")
-        if said["kind"] is None:  # "must be owner of table item"
+        if match["made"]:
+            return {"database": "CREATEDB", "role": "CREATEROLE"}.get(match["made"], "the right")
+        if match["kind"] is None:  # "must be owner of table item"
             return "the ownership"
         verb = VERBS.match(statement)
-        if said["kind"] in ("schema", "database"):
+        if match["kind"] in ("schema", "database"):
             right = "CREATE" if verb and verb[1].upper() == "CREATE" else "USAGE"
-            right = "CONNECT" if said["kind"] == "database" and not verb else right
+            right = "CONNECT" if match["kind"] == "database" and not verb else right
         else:
             right = verb[1].upper() if verb else "SELECT"
-        return f"{right} on {said['kind']} {said['name']}"
+        return f"{right} on {match['kind']} {match['name']}"
 
     def peek(self, raw: Raw, table: VersionTable) -> Peek:
-        with on_its_own(raw), contextlib.closing(raw.cursor()) as cursor:
+        with autocommit(raw), contextlib.closing(raw.cursor()) as cursor:
             try:
                 cursor.execute(
                     f"SELECT version_num, to_regclass('{history.NAME}') IS NOT NULL "  # noqa: S608
@@ -149,7 +153,9 @@ class Postgresql(Dialect):
             has_history=rows[0][1] if rows else history.NAME in names,
         )
 
-    def brake(self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None) -> None:
+    def set_timeouts(
+        self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None
+    ) -> None:
         # Milliseconds. Off where not asked for: a role's default must not end a long migration.
         waits = {
             "lock_timeout": round(lock_seconds * 1000),
@@ -158,15 +164,15 @@ class Postgresql(Dialect):
         }
         _set(raw, {name: str(value) for name, value in waits.items()})
 
-    def only_read(self, raw: Raw) -> None:
+    def set_read_only(self, raw: Raw) -> None:
         with contextlib.closing(raw.cursor()) as cursor:
             cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
         raw.commit()
 
-    def is_brake(self, error: BaseException) -> bool:
-        return _state(error) in BRAKES
+    def is_timeout(self, error: BaseException) -> bool:
+        return _state(error) in TIMEOUTS
 
-    def notice_pooler(self, raw: Raw, another: Callable[[], AbstractContextManager[Raw]]) -> None:
+    def check_pooler(self, raw: Raw, another: Callable[[], AbstractContextManager[Raw]]) -> None:
         own = getattr(getattr(raw, "info", None), "backend_pid", None)
         backend = ask(raw, "SELECT pg_backend_pid()")[0][0]
         if own == backend:  # the server told us its process itself: no proxy
@@ -188,17 +194,18 @@ class Postgresql(Dialect):
     def exists(self, url: URL) -> bool:
         with _maintenance(self, url) as raw:
             query = "SELECT 1 FROM pg_database WHERE datname = %s"
-            return bool(ask(raw, query, [named(url)]))
+            return bool(ask(raw, query, [DatabaseURL.of(url).name]))
 
-    def neighbours(self, raw: Raw) -> tuple[str, ...]:
+    def other_schemas(self, raw: Raw) -> tuple[str, ...]:
         # What an extension brought is not counted: it goes with the database that has it.
-        query = """SELECT DISTINCT n.nspname FROM pg_class c
-            JOIN pg_namespace n ON n.oid = c.relnamespace
-            WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
-            AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+        query = """SELECT n.nspname FROM pg_namespace n
+            WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
             AND n.nspname IS DISTINCT FROM current_schema()
-            AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
-                AND d.objid = c.oid AND d.deptype = 'e')
+            AND EXISTS (SELECT 1 FROM pg_depend d
+                WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
+                AND d.deptype = 'n' AND d.classid <> 'pg_extension'::regclass
+                AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = d.classid
+                    AND e.objid = d.objid AND e.deptype = 'e'))
             ORDER BY 1"""
         return tuple(name for (name,) in ask(raw, query))
 
@@ -212,11 +219,11 @@ class Postgresql(Dialect):
             except Exception as error:
                 if _state(error) == "42P04":
                     raise DatabaseExists(
-                        f"{shown(url)} is there already. Nothing was changed."
+                        f"{display_url(url)} is there already. Nothing was changed."
                     ) from error
                 if _state(error) == "55006" and template:
                     raise DatabaseInUse(
-                        f"{shown(template)} cannot be copied while others are "
+                        f"{display_url(template)} cannot be copied while others are "
                         "connected to it. Nothing was changed. Try again when they are gone."
                     ) from error
                 raise
@@ -250,7 +257,7 @@ class Postgresql(Dialect):
         if beside is None or can_answer(raw):
             return postgresql_fate(raw, mark)
         with beside() as other:
-            return postgresql_status(raw_of(other), mark)
+            return postgresql_status(dbapi_connection(other), mark)
 
     def image(self, connection: Connection) -> dict[str, str] | None:
         return postgresql_image.image(connection)
@@ -261,19 +268,19 @@ class Postgresql(Dialect):
     def undo(self, connection: Connection, before: Image, now: Image) -> list[str]:  # noqa: ARG002
         return postgresql_undo.undo(before, now)
 
-    def subjects(self, key: str) -> tuple[str, ...]:
-        return postgresql_undo.subjects(key)
+    def object_names(self, key: str) -> tuple[str, ...]:
+        return postgresql_undo.object_names(key)
 
-    def spoken(self, key: str) -> str:
-        return postgresql_undo.spoken(key)
+    def describe(self, key: str) -> str:
+        return postgresql_undo.describe(key)
 
     def facts(self, connection: Connection) -> Facts:
         return postgresql_facts.facts(connection)
 
-    def looking_at(
+    def default_schema_set(
         self, connection: Connection, schema: str | None
     ) -> AbstractContextManager[None]:
-        return postgresql_facts.looking_at(connection, schema)
+        return postgresql_facts.default_schema_set(connection, schema)
 
     def default_schema(self, connection: Connection) -> str:
         return str(connection.exec_driver_sql("SELECT current_schema()").scalar())
@@ -306,14 +313,14 @@ def _maintenance(dialect: Dialect, url: URL) -> Iterator[Raw]:
 
 
 def _quoted(url: URL) -> str:
-    name = named(url).replace('"', '""')
+    name = DatabaseURL.of(url).name.replace('"', '""')
     return f'"{name}"'
 
 
 def _set(raw: Raw, settings: Mapping[str, str]) -> None:
     """Set these for the session."""
     calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
-    ask(raw, f"SELECT {calls}", [said for pair in settings.items() for said in pair])
+    ask(raw, f"SELECT {calls}", [text for pair in settings.items() for text in pair])
 
 
 def _state(error: BaseException) -> str | None:

@@ -77,10 +77,10 @@ class AdvisoryLock(Lock):
         if not rows:
             return None
         name, address, started = rows[0]
-        if said := SIGNATURE.fullmatch(name or ""):
-            since = datetime.fromtimestamp(int(said["since"]), UTC)
+        if match := SIGNATURE.fullmatch(name or ""):
+            since = datetime.fromtimestamp(int(match["since"]), UTC)
             return Holder(
-                host=said["host"], pid=int(said["pid"]), release=said["release"], since=since
+                host=match["host"], pid=int(match["pid"]), release=match["release"], since=since
             )
         return Holder(host=str(address) if address else None, since=started)
 
