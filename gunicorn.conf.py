@@ -7,14 +7,16 @@ else by gunicorn's own options, which win over this file.
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from types import FrameType
 from typing import Any
 
 from gunicorn.glogging import Logger
 
-from app.probes import STOPS, boot_behind_probes, end_with_parent
 from app.processes.supervisor import Workers
+from headway.boot.gunicorn import boot_first, end_with_master
+from headway.boot.probes import STOPS
 
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
@@ -54,23 +56,8 @@ def when_ready(server: Any) -> None:
         from app.settings import Settings
 
         return _start_workers(server, Settings.from_env().embedded)
-    tls = None
-    if server.cfg.is_ssl:
-        from gunicorn.sock import ssl_context
-
-        tls = ssl_context(server.cfg)
-    # After USR2 the old master still serves on these sockets: leave its requests alone.
-    upgrading = server.master_pid != 0
-    listeners = [] if upgrading else [listener.sock for listener in server.LISTENERS]
-    boot, code = boot_behind_probes(listeners, tls=tls, patience=server.cfg.graceful_timeout)
-    for number in STOPS:
-        signal.signal(number, server.signal)
-    if boot.stopped:
-        server.halt(reason="told to stop while bringing the catalog to head")
-    if code:
-        server.halt(reason="the catalog could not be brought to head", exit_status=code)
-    os.environ["HEADWAY_BOOTED_HEADS"] = boot.said["heads"]
-    return _start_workers(server, boot.said["workers"])
+    told = boot_first(server, (sys.executable, "-m", "app.processes.boot"))
+    return _start_workers(server, told["workers"])
 
 
 def _start_workers(server: Any, count: int) -> None:
@@ -103,7 +90,7 @@ def on_reload(server: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
     """A worker that is still loading must not outlive its master with the port in its hands."""
-    end_with_parent()
+    end_with_master()
 
 
 def post_worker_init(worker: Any) -> None:

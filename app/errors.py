@@ -3,7 +3,16 @@
 The errors of a single database, and the base class, are in `headway.errors`.
 """
 
-from headway.errors import HeadwayError, Kind, name_commands
+from headway.errors import (
+    DatabaseAhead,
+    DatabaseBehind,
+    DatabaseForeign,
+    DatabaseTorn,
+    DatabaseUnstamped,
+    HeadwayError,
+    Kind,
+    name_commands,
+)
 
 name_commands("flask migrate")
 
@@ -14,6 +23,26 @@ class SettingInvalid(HeadwayError):
     """A setting has a value that cannot be used."""
 
     kind = Kind.MISCONFIGURED
+
+
+class CatalogAhead(DatabaseAhead):
+    """The catalog is newer than this release."""
+
+
+class CatalogForeign(DatabaseForeign):
+    """This database belongs to another program."""
+
+
+class CatalogBehind(DatabaseBehind):
+    """The catalog is older than this release needs."""
+
+
+class CatalogTorn(DatabaseTorn):
+    """A revision began and never ended."""
+
+
+class CatalogUnstamped(DatabaseUnstamped):
+    """The catalog has tables but no version, and its schema is no revision's."""
 
 
 class CatalogBusy(HeadwayError):

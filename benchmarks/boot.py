@@ -25,7 +25,6 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
 from app import boot
-from app.boot import bind
 from app.settings import Settings
 
 ROUNDS = 15
@@ -116,7 +115,7 @@ def engine_floor(folder: Path, path: Path) -> Prepare:
 
 
 def headway(folder: Path, path: Path) -> Prepare:
-    bind.MIGRATIONS = folder
+    boot.MIGRATIONS = folder
     settings = Settings.from_env(
         {"HEADWAY_DATABASE_URL": f"sqlite:///{path}", "HEADWAY_SECRET_KEY": "x"}
     )

@@ -1,18 +1,24 @@
 """One database of one project: status, plan, upgrade, downgrade, repair, compare."""
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
 from sqlalchemy import MetaData
 
+from headway import history as records
 from headway import status as verdict
 from headway.connections.address import Address
-from headway.connections.session import Policy, Waiting, held, pooler_in_the_way
+from headway.connections.lock import NAME as LOCK
+from headway.connections.lock import database_lock
+from headway.connections.session import Policy, Waiting, held
+from headway.dialects.driver import Raw
+from headway.dialects.reach import reaching
 from headway.dialects.sqlite import snapshots
 from headway.dialects.translation import unwrapped
 from headway.errors import (
@@ -27,10 +33,12 @@ from headway.errors import (
     SnapshotNotFound,
 )
 from headway.execution import create
+from headway.execution.failures import GuardOptions
+from headway.execution.guard import guarded
 from headway.execution.migration import Move
 from headway.execution.rehearsal import Rehearsal, rehearse
 from headway.execution.repair import DatabaseRepair, RepairPlan, Verdict
-from headway.execution.run import OnStep
+from headway.execution.run import OnStep, StepsOf
 from headway.plan import plans
 from headway.plan.operations import record_operations
 from headway.plan.plans import Direction, Plan
@@ -40,7 +48,7 @@ from headway.schema.adopt import Match
 from headway.schema.drift import Comparison, Drift, no_match_error
 from headway.schema.sync import Sync, sync
 from headway.scripts.project import ScriptProject
-from headway.types import Outcome, Position, Status
+from headway.types import Holder, Outcome, Position, Status
 
 
 @dataclass(frozen=True)
@@ -65,22 +73,8 @@ class Database:
 
         A database that cannot be reached is an answer (`unreachable`), not an error.
         """
-        table = verdict.version_table(self.project, self.address, self.x)
-        path = self.address.path
-        if path and not path.exists():  # connecting would make it
-            return Status(
-                position=Position.EMPTY,
-                heads=self.project.heads,
-                pending=verdict.pending(self.project, ()),
-            )
-        began = time.perf_counter()
         try:
-            with self.address.open() as raw:
-                peek = self.address.peek(raw, table)
-                answered = (time.perf_counter() - began) * 1000
-                status = verdict.status_from_peek(self.project, self.address, table, peek, raw)
-                warning = pooler_in_the_way(self.address, raw) if status.pending else None
-                return replace(status, milliseconds=answered, reason=status.reason or warning)
+            return verdict.ask(self.project, self.address, self.x, self.policy)
         except (DatabaseUnreachable, DatabaseDenied, DatabaseDamaged, DatabaseInUse) as error:
             return Status(
                 position=Position.UNREACHABLE, heads=self.project.heads, reason=str(error)
@@ -274,33 +268,41 @@ class Database:
         """
         status = self.status()
         if status.newer:
-            raise verdict.refusal(self.address, status) or DatabaseAhead()
+            words = self.policy.words
+            raise verdict.refusal(words.name(self.address), status, words) or DatabaseAhead()
         with self.address.open() as raw, self.address.connected(raw) as connection:
             return self._comparison.drift(connection, status.current)
 
-    def adopt(self) -> Match:
+    def adopt(self, *, waiting: Waiting | None = None) -> Match:
         """Find the revisions whose schema an unstamped database has, and stamp it.
 
         With several branches these may be several revisions. Raises DatabaseUnstamped, with the
         closest revision and each difference, if none matches. A database that has a version is not
         changed.
         """
-        status = self.status()
         if not self.project.scripts.by_id:
             raise ScriptsUnreadable(
                 f"There is no revision in {self.project.folder} that a database could be. Write "
                 "the first: `revise`."
             )
-        if status.current:
-            return Match(
-                revision=", ".join(status.current), revisions=status.current, differences=()
-            )
-        with self.address.open() as raw, self.address.connected(raw) as connection:
-            match = self._comparison.closest(connection)
-        if match.differences:
-            raise no_match_error(self.address, match)
-        self._move(Direction.STAMP, match.revisions).make()
+        if current := self.status().current:
+            return Match(revision=", ".join(current), revisions=current, differences=())
+        # Under the lock: another process that adopts and upgrades it meanwhile would be undone.
+        with held(self.address, self.policy, waiting) as raw:
+            if current := self._versions(raw):
+                return Match(revision=", ".join(current), revisions=current, differences=())
+            with self.address.connected(raw) as connection:
+                match = self._comparison.closest(connection)
+            if match.differences:
+                words = self.policy.words
+                raise no_match_error(words.name(self.address), match, words)
+            move = self._move(Direction.STAMP, match.revisions, waiting=waiting)
+            replace(move, adopts=True).make_on(raw)
         return match
+
+    def _versions(self, raw: Raw) -> tuple[str, ...]:
+        table = verdict.version_table(self.project, self.address, self.x)
+        return verdict.read(self.project, self.address, table, raw).versions
 
     def sync(self, metadata: MetaData, *, drop: bool = False, dry_run: bool = False) -> Sync:
         """Bring its schema to the models without revision files: see `schema.sync.sync`."""
@@ -319,6 +321,24 @@ class Database:
     def _comparison(self) -> Comparison:
         return Comparison(project=self.project, address=self.address, x=self.x)
 
+    # --- what was done ----------------------------------------------------------------------
+
+    def history(self, limit: int | None = None) -> list[records.Row]:
+        """What was done to it, oldest first, or the newest so many; [] where no history is kept."""
+        if self.address.path and not self.address.path.exists():
+            return []
+        with self.address.open() as raw, self.address.connected(raw) as connection:
+            if records.NAME not in self.address.dialect.tables(connection):
+                return []
+            return records.read(connection, limit=limit)
+
+    def lock_holder(self) -> Holder | None:
+        """Who is migrating it right now; None if nobody is."""
+        if self.address.path and not self.address.path.exists():
+            return None
+        with self.address.open() as raw:
+            return self.address.dialect.lock(raw, self.address.url, LOCK).holder()
+
     # --- by hand ----------------------------------------------------------------------------
 
     @contextmanager
@@ -335,6 +355,45 @@ class Database:
                 yield Operations(
                     MigrationContext.configure(writing, opts=environment.options_without_callbacks)
                 )
+
+    @contextmanager
+    def guarding(
+        self,
+        context: MigrationContext,
+        steps_of: StepsOf,
+        *,
+        on_step: OnStep | None = None,
+        waiting: Waiting | None = None,
+    ) -> Iterator[StepsOf]:
+        """Around an Alembic run that a program does itself: the lock, a look, all that is guarded.
+
+        Yields what to give to Alembic in place of `steps_of`. The context's connection must be in
+        no transaction. Raises what `upgrade` raises.
+        """
+        connection = context.connection
+        assert connection is not None  # noqa: S101  # offline runs change nothing
+        policy, words = self.policy, self.policy.words
+        options = GuardOptions(history=policy.history, snapshot=policy.snapshot, words=words)
+        address, scripts = Address.of(connection), self.project.scripts
+        with (
+            reaching(address.url),
+            database_lock(connection, policy.me, wait=policy.lock_wait, waiting=waiting),
+        ):
+            seen = verdict.ask(self.project, address, self.x, policy)
+            why_not = verdict.refusal(words.name(self.address), seen, words)
+
+            def steps(heads: Any, here: MigrationContext) -> Any:
+                try:
+                    return list(steps_of(heads, here))
+                except CommandError as error:  # it does not know where the database is
+                    raise (why_not if why_not and seen.newer else error) from error
+
+            if why_not and seen.position is Position.TORN:
+                raise why_not
+            with guarded(
+                context, steps, scripts=scripts, me=policy.me, on_step=on_step, options=options
+            ) as watched:
+                yield watched
 
 
 def _why(why_not: str | None) -> str:

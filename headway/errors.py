@@ -255,32 +255,8 @@ class DataLossRefused(HeadwayError):
     kind = Kind.CONFLICT
 
 
-class CatalogAhead(HeadwayError):
-    """The catalog is newer than this release."""
-
-    kind = Kind.CONFLICT
-
-
-class CatalogForeign(HeadwayError):
-    """This database belongs to another program."""
-
-    kind = Kind.CONFLICT
-
-
-class CatalogBehind(HeadwayError):
-    """The catalog is older than this release needs."""
-
-    kind = Kind.CONFLICT
-
-
-class CatalogTorn(HeadwayError):
-    """A revision began and never ended."""
-
-    kind = Kind.CONFLICT
-
-
-class CatalogUnstamped(HeadwayError):
-    """The catalog has tables but no version, and its schema is no revision's."""
+class DatabaseBehind(HeadwayError):
+    """The database is older than this release needs."""
 
     kind = Kind.CONFLICT
 

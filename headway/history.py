@@ -4,6 +4,7 @@ Like `alembic_version` it is bookkeeping of the migrator, made when the first re
 Rows are added; only the row of a running revision is finished in place.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -82,12 +83,13 @@ class Entry:
 LIGHT = [column for column in table.columns if column.name != "image"]
 
 
-def entries(connection: Connection) -> list[Entry]:
-    """All rows, oldest first, with the columns that a status needs."""
-    rows = connection.exec_driver_sql(
-        f"SELECT revision, action, outcome, checksum FROM {NAME} ORDER BY id"  # noqa: S608
-    )
-    return [Entry(revision=r, action=a, outcome=o, checksum=c) for r, a, o, c in rows.fetchall()]
+ENTRIES = f"SELECT revision, action, outcome, checksum FROM {NAME} ORDER BY id"  # noqa: S608
+"""All rows, oldest first, as little of them as a status needs."""
+
+
+def entries(rows: Iterable[Sequence[Any]]) -> list[Entry]:
+    """What the rows of ENTRIES say."""
+    return [Entry(revision=r, action=a, outcome=o, checksum=c) for r, a, o, c in rows]
 
 
 def read(connection: Connection, *, limit: int | None = None) -> list[Row]:

@@ -1,16 +1,18 @@
 """Where a database stands, and whether it may be moved.
 
-Read without a lock; nothing is written, and no revision is imported.
+Read without a lock; nothing is written, and no revision is imported. `status_of` alone decides;
+all others read what it decides by.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
-
-from sqlalchemy import Connection, inspect
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from headway import history
 from headway.connections.address import Address
-from headway.dialects import VERSIONS, Peek, VersionTable, dialect_of, driver, refuse_no_version
+from headway.connections.session import Policy, pooler_in_the_way
+from headway.dialects import VERSIONS, VersionTable, driver
 from headway.dialects.driver import Raw
 from headway.dialects.urls import DatabaseURL
 from headway.errors import (
@@ -21,15 +23,202 @@ from headway.errors import (
     DatabaseUnstamped,
     EnvironmentFailed,
     HeadwayError,
-    command,
 )
+from headway.history import Entry
 from headway.scripts.environment import Environment
-from headway.scripts.files import Scripts
 from headway.scripts.project import ScriptProject
 from headway.types import Position, Status
+from headway.words import Words
 
 APPLIES = {"upgrade", "adopt", "repair"}
 """Actions in the history after which the revision is applied."""
+
+
+class Revisions(Protocol):
+    """As much of a project's scripts as tells where a database stands."""
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The revisions that no other stands on."""
+
+    @property
+    def ids(self) -> Collection[str]:
+        """All revisions."""
+
+    def ancestors(self, ids: Iterable[str]) -> set[str]:
+        """These revisions and all that they stand on; unknown ids count for themselves."""
+
+    def checksum_of(self, revision: str) -> str | None:
+        """The checksum of its script; None where that is not known."""
+
+    def pending(self, current: tuple[str, ...]) -> tuple[str, ...]:
+        """The revisions that a database at these lacks, in no order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What was read of a database, as far as it was asked for."""
+
+    versions: tuple[str, ...] = ()
+    tables: Collection[str] | None = None
+    """None where they were not asked for: what is there is then taken to be the project's."""
+    leftovers: tuple[str, ...] = ()
+    """Tables that a batch operation left half-way."""
+    history: Sequence[Entry] | None = None
+    """None where there is no history, or it was not asked for."""
+
+
+# --- the one answer ----------------------------------------------------------------------------
+
+
+def status_of(
+    scripts: Revisions,
+    seen: Evidence,
+    *,
+    table: VersionTable = VERSIONS,
+    names: Callable[[str], bool] = lambda _: True,
+    sole: bool = False,
+) -> Status:
+    """Where a database stands, from what was read of it.
+
+    `names` tells of a table whether the scripts make it. `sole`: see Policy.
+    """
+    current = tuple(sorted(seen.versions))
+    rows = seen.history or ()
+    applied, torn = _applied(rows), _torn(rows)
+    newer = tuple(revision for revision in current if revision not in scripts.ids)
+    status = Status(
+        position=Position.BEHIND,
+        current=current,
+        heads=scripts.heads,
+        pending=scripts.pending(current),
+        edited=_edited(applied, scripts),
+        missing=() if newer else tuple(sorted(applied.keys() - set(scripts.ids))),
+        out_of_order=() if newer else _out_of_order(applied, scripts, current),
+        torn=torn.revision if torn else None,
+        newer=newer,
+        leftovers=() if torn else seen.leftovers,
+    )
+    if torn or seen.leftovers:
+        return replace(status, position=Position.TORN)
+    tables = None if seen.tables is None else set(seen.tables) - {table.name, history.NAME}
+    if newer:
+        return replace(status, position=_unknown(status, tables, applied, names, sole=sole))
+    if current:
+        return status if status.pending else replace(status, position=Position.AT_HEAD)
+    if not scripts.ids:
+        return replace(status, position=Position.AT_HEAD)  # of a project without a revision yet
+    taken_back = not applied and any(
+        row.outcome == "succeeded" and row.action != history.PASSING for row in rows
+    )
+    is_there = bool(tables) and (sole or any(map(names, tables or ())))
+    if is_there and not taken_back:
+        return replace(status, position=Position.UNSTAMPED)
+    return replace(status, position=Position.EMPTY)
+
+
+def _unknown(
+    status: Status,
+    tables: Collection[str] | None,
+    applied: Collection[str],
+    names: Callable[[str], bool],
+    *,
+    sole: bool,
+) -> Position:
+    """Of a database that says it is at revisions which the scripts do not have."""
+    if all(revision in applied for revision in status.newer):
+        return Position.AHEAD
+    if sole:
+        return Position.FOREIGN
+    if len(status.newer) < len(status.current):
+        return Position.DIVERGED
+    return Position.AHEAD if tables is None or any(map(names, tables)) else Position.FOREIGN
+
+
+def _applied(rows: Iterable[Entry]) -> dict[str, Entry]:
+    """The rows by which each revision is there now, by revision."""
+    there: dict[str, Entry] = {}
+    for row in rows:
+        if row.outcome != "succeeded":
+            continue
+        if row.action == "stamp":  # "it is exactly there", whatever was said before
+            there = {row.revision: row} if row.revision != "base" else {}
+        elif row.action in APPLIES:
+            there[row.revision] = row
+        elif row.action in ("downgrade", "forget"):
+            there.pop(row.revision, None)
+    return there
+
+
+def _torn(rows: Sequence[Entry]) -> Entry | None:
+    """The row of a revision that began and never ended, if there is one."""
+    return next((row for row in reversed(rows) if row.outcome in ("running", "torn")), None)
+
+
+def _edited(rows: dict[str, Entry], scripts: Revisions) -> tuple[str, ...]:
+    """Applied revisions whose script has another checksum than when it was applied."""
+    return tuple(
+        revision
+        for revision, row in rows.items()
+        if row.checksum and scripts.checksum_of(revision) not in (None, row.checksum)
+    )
+
+
+def _out_of_order(
+    rows: dict[str, Entry], scripts: Revisions, current: Iterable[str]
+) -> tuple[str, ...]:
+    """Revisions below the current ones that never ran here.
+
+    What lies below a stamp or an adoption is taken to be there: someone said so.
+    """
+    if not rows:
+        return ()
+    vouched = {row.revision for row in rows.values() if row.action in ("stamp", "adopt")}
+    known = scripts.ancestors(vouched) | rows.keys()
+    return tuple(sorted(scripts.ancestors(current) & set(scripts.ids) - known))
+
+
+# --- what is read for it -----------------------------------------------------------------------
+
+
+def ask(project: ScriptProject, address: Address, x: Mapping[str, str], policy: Policy) -> Status:
+    """Where a database stands, in a look of its own.
+
+    Raises what keeps it from being read: DatabaseUnreachable, DatabaseDenied, DatabaseDamaged,
+    DatabaseInUse.
+    """
+    table = version_table(project, address, x)
+    if address.path and not address.path.exists():  # connecting would make it
+        return replace(status_of(project.scripts, Evidence()), position=Position.EMPTY)
+    began = time.perf_counter()
+    with address.open() as raw:
+        seen = read(project, address, table, raw)
+        answered = (time.perf_counter() - began) * 1000
+        status = judged(project, table, seen, policy)
+        warning = pooler_in_the_way(address, raw) if status.pending else None
+    return replace(status, milliseconds=answered, reason=warning)
+
+
+def read(project: ScriptProject, address: Address, table: VersionTable, raw: Raw) -> Evidence:
+    """What the driver sees of a database that is open. Ends its own transaction, no other."""
+    if address.dialect.name == "postgresql" and not address.is_shared:
+        _refuse_missing_schema(address, raw)
+    peek = address.peek(raw, table)
+    tables: Collection[str] = peek.tables
+    if any(version not in project.scripts.by_id for version in peek.versions):
+        tables = address.tables(raw)
+    return Evidence(
+        versions=peek.versions,
+        tables=tables,
+        leftovers=peek.leftovers,
+        history=address.history(raw) if peek.has_history else None,
+    )
+
+
+def judged(project: ScriptProject, table: VersionTable, seen: Evidence, policy: Policy) -> Status:
+    """Where a database of a project stands, from what was read of it."""
+    scripts = project.scripts
+    return status_of(scripts, seen, table=table, names=scripts.names, sole=policy.sole)
 
 
 def version_table(project: ScriptProject, address: Address, x: Mapping[str, str]) -> VersionTable:
@@ -68,32 +257,6 @@ def _refuse_two_schemas(address: Address, path: str | None, given: str | None) -
             )
 
 
-def status_from_peek(
-    project: ScriptProject, address: Address, table: VersionTable, peek: Peek, raw: Raw
-) -> Status:
-    """The status of a database, from what the driver read of it."""
-    if address.dialect.name == "postgresql" and not address.is_shared:
-        _refuse_missing_schema(address, raw)
-    if peek.has_history:
-        with address.connected(raw) as connection:
-            full = status_of(connection, project.scripts, table)
-        if full.torn or full.position in (Position.AHEAD, Position.AT_HEAD, Position.BEHIND):
-            return full
-    if any(version not in project.scripts.by_id for version in peek.versions):
-        with address.connected(raw) as connection:
-            tables = address.dialect.tables(connection)
-        peek = replace(peek, tables=frozenset(tables))
-    position = _position(project, table, peek)
-    return Status(
-        position=position,
-        current=peek.versions,
-        heads=project.heads,
-        pending=pending(project, peek.versions),
-        newer=tuple(v for v in peek.versions if v not in project.scripts.by_id),
-        leftovers=peek.leftovers,
-    )
-
-
 def _refuse_missing_schema(address: Address, raw: Raw) -> None:
     """Raise DatabaseMissing if PostgreSQL would use another schema instead of a missing one."""
     first = _first_schema(address)
@@ -112,38 +275,11 @@ def _first_schema(address: Address) -> str:
     return DatabaseURL.of(address.url).schema or ""
 
 
-def pending(project: ScriptProject, current: tuple[str, ...]) -> tuple[str, ...]:
-    """Revisions that are not applied, in no order. Cached."""
-    key = ("pending", current)
-    if key not in project.memory:
-        below = project.scripts.ancestors(current)
-        project.memory[key] = tuple(sorted(project.scripts.by_id.keys() - below))
-    return project.memory[key]  # type: ignore[no-any-return]
+# --- whether it may be moved ----------------------------------------------------------------------
 
 
-def _position(project: ScriptProject, table: VersionTable, peek: Peek) -> Position:
-    if peek.leftovers:
-        return Position.TORN
-    recognized = [version for version in peek.versions if version in project.scripts.by_id]
-    if not peek.versions:
-        if not project.scripts.by_id:
-            return Position.AT_HEAD  # of a project that has no revision yet
-        others = peek.tables - {table.name, history.NAME}
-        # Another program's tables in the same database are no reason to refuse: only those
-        # that our own scripts would make are.
-        ours = any(project.scripts.names(name) for name in others)
-        return Position.UNSTAMPED if ours else Position.EMPTY
-    if len(recognized) < len(peek.versions):
-        if recognized:
-            return Position.DIVERGED
-        others = peek.tables - {table.name, history.NAME}
-        ours = any(project.scripts.names(name) for name in others)
-        return Position.AHEAD if ours else Position.FOREIGN
-    return Position.BEHIND if pending(project, peek.versions) else Position.AT_HEAD
-
-
-def refusal(address: Address, status: Status) -> HeadwayError | None:
-    """The error that says why this database must not be migrated; None if it may."""
+def refusal(name: str, status: Status, words: Words) -> HeadwayError | None:
+    """Why a database must not be moved; None if it may be. `name` begins the sentence."""
     unknown = ", ".join(status.newer)
     if status.position is Position.TORN:
         what = (
@@ -151,150 +287,32 @@ def refusal(address: Address, status: Status) -> HeadwayError | None:
             if status.torn
             else f"a batch operation of another tool broke and left {', '.join(status.leftovers)}"
         )
-        return DatabaseTorn(
-            f"{address}: {what}. Nothing was changed. `{command('status')}` shows what is there; "
-            f"`{command('repair')}` fixes it.",
+        return words.error(
+            DatabaseTorn,
+            f"{name}: {what}. Nothing was changed. `{words.command('status')}` shows what is "
+            f"there; `{words.command('repair')}` fixes it.",
             revision=status.torn,
         )
     if status.position is Position.FOREIGN:
-        return DatabaseForeign(
-            f"{address} is at {unknown}, which these scripts do not have, and none of its tables "
-            "is one that they make: it is another project's. Nothing was changed. Check the URL "
-            "and the scripts.",
+        return words.error(
+            DatabaseForeign,
+            f"{name} is at {unknown}, which these scripts do not have, and nothing in it is known "
+            "to be theirs: it is another program's database, or another project's. Nothing was "
+            f"changed. Check {words.setting('url', 'the URL')} and the scripts.",
             current=status.current,
         )
     if status.position in (Position.AHEAD, Position.DIVERGED):
-        return DatabaseAhead(
-            f"{address} is at {unknown}, which these scripts do not have: a newer release was "
-            "here. Nothing was changed. Use that release, or its downgrade.",
+        return words.error(
+            DatabaseAhead,
+            f"{name} is at {unknown}, which these scripts do not have: a newer release was here. "
+            "Nothing was changed. Use that release, or its downgrade.",
             current=status.current,
         )
     if status.position is Position.UNSTAMPED:
-        return DatabaseUnstamped(
-            f"{address} has tables of this project and no version. Nothing was changed. `adopt` "
-            "finds the revision it is and stamps it; `stamp` takes your word.",
+        return words.error(
+            DatabaseUnstamped,
+            f"{name} has tables of this project and no version. Nothing was changed. "
+            f"`{words.command('adopt')}` finds the revision it is and stamps it; "
+            f"`{words.command('stamp')}` takes your word.",
         )
     return None
-
-
-# --- from the database, its history and the script files alone ---------------------------------
-
-
-def status_of(connection: Connection, scripts: Scripts, table: VersionTable = VERSIONS) -> Status:
-    """The status of a database from its tables, its history and the script files.
-
-    Writes nothing, and ends no transaction but its own.
-    """
-    joins = connection.in_transaction()
-    try:
-        tables = dialect_of(connection).tables(connection)
-        current = read_current(connection, tables, table)
-        rows = history.entries(connection) if history.NAME in tables else []
-    finally:
-        if not joins:
-            connection.rollback()
-    return _status_from(scripts, tables, current, rows, table)
-
-
-def read_current(
-    connection: Connection, tables: Collection[str], table: VersionTable = VERSIONS
-) -> tuple[str, ...]:
-    """The revisions in the version table; () if there are none."""
-    is_listed = table.schema is not None or table.name in tables
-    if not is_listed and not inspect(connection).has_table(table.name):  # which may be a view
-        return ()
-    name = table.quoted(dialect_of(connection).quote)
-    rows = connection.exec_driver_sql(f"SELECT version_num FROM {name}")  # noqa: S608
-    found = [row[0] for row in rows]
-    refuse_no_version(table.name, found)
-    return tuple(sorted(found))
-
-
-def _status_from(
-    scripts: Scripts,
-    tables: set[str],
-    current: tuple[str, ...],
-    rows: list[history.Entry],
-    table: VersionTable,
-) -> Status:
-    applied = _applied(rows)
-    newer = tuple(revision for revision in current if revision not in scripts.by_id)
-    torn = _torn(rows)
-    below = scripts.ancestors(current)
-    return Status(
-        position=_position_by_history(scripts, tables - {table.name}, current, applied, torn),
-        current=current,
-        heads=scripts.heads,
-        pending=tuple(sorted(scripts.by_id.keys() - below)),
-        edited=_edited(applied, scripts),
-        missing=() if newer else tuple(sorted(applied.keys() - scripts.by_id.keys())),
-        out_of_order=() if newer else _out_of_order(applied, scripts, current),
-        torn=torn.revision if torn else None,
-        newer=newer,
-    )
-
-
-def _position_by_history(
-    scripts: Scripts,
-    tables: set[str],
-    current: tuple[str, ...],
-    applied: Collection[str],
-    torn: history.Entry | None,
-) -> Position:
-    if torn:
-        return Position.TORN
-    if not current:
-        # Tables beside a history of ours are what a downgrade to base left, not a stranger's.
-        return Position.UNSTAMPED if tables and history.NAME not in tables else Position.EMPTY
-    unknown = [revision for revision in current if revision not in scripts.by_id]
-    if unknown:
-        ours = all(revision in applied for revision in unknown)
-        return Position.AHEAD if ours else Position.FOREIGN
-    return (
-        Position.BEHIND if scripts.by_id.keys() - scripts.ancestors(current) else Position.AT_HEAD
-    )
-
-
-def _applied(rows: Iterable[history.Entry]) -> dict[str, history.Entry]:
-    """The history rows by which revisions are applied now, by revision."""
-    there: dict[str, history.Entry] = {}
-    for row in rows:
-        if row.outcome != "succeeded":
-            continue
-        if row.action == "stamp":  # "it is exactly there", whatever was said before
-            there = {row.revision: row} if row.revision != "base" else {}
-        elif row.action in APPLIES:
-            there[row.revision] = row
-        elif row.action in ("downgrade", "forget"):
-            there.pop(row.revision, None)
-    return there
-
-
-def _torn(rows: list[history.Entry]) -> history.Entry | None:
-    """The history row of a revision that began and never ended; None if there is none."""
-    return next((row for row in reversed(rows) if row.outcome in ("running", "torn")), None)
-
-
-def _edited(rows: dict[str, history.Entry], scripts: Scripts) -> tuple[str, ...]:
-    """Applied revisions whose script has changed since."""
-    return tuple(
-        revision
-        for revision, row in rows.items()
-        if row.checksum
-        and (script := scripts.by_id.get(revision))
-        and script.checksum != row.checksum
-    )
-
-
-def _out_of_order(
-    rows: dict[str, history.Entry], scripts: Scripts, current: Iterable[str]
-) -> tuple[str, ...]:
-    """Ancestors of the current revisions that were never run.
-
-    Ancestors of a stamped or adopted revision count as applied.
-    """
-    if not rows:
-        return ()
-    stamped = {row.revision for row in rows.values() if row.action in ("stamp", "adopt")}
-    applied = scripts.ancestors(stamped) | rows.keys()
-    return tuple(sorted(scripts.ancestors(current) & scripts.by_id.keys() - applied))

@@ -18,11 +18,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from app import boot
-from app.errors import ApprovalRefused, CatalogBusy, RoleInsufficient, TooManyStreams
+from app.errors import ApprovalRefused, CatalogBehind, CatalogBusy, RoleInsufficient, TooManyStreams
 from app.extensions import db, limiter
 from app.fleet.core.transactions import is_contended
 from headway.dialects import dialect_of
-from headway.errors import CatalogBehind, DatabaseDenied, DatabaseUnreachable, HeadwayError, Kind
+from headway.errors import DatabaseDenied, DatabaseUnreachable, HeadwayError, Kind
 
 log = logging.getLogger(__name__)
 

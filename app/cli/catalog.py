@@ -7,17 +7,19 @@ from typing import Any
 import click
 
 from app import boot
-from app.boot import repair as catalog_repair
-from app.boot.readiness import position
 from app.cli.actor import command_line
 from app.cli.groups import CommandGroup
+from app.errors import CatalogBehind
+from app.extensions import headway
 from app.fleet.core import key_rotation
 from app.fleet.reports import service
 from headway import history as records
-from headway.cli.output import Exit, as_json, paged, print_json, print_table, text
+from headway.cli.output import as_json, paged, print_json, print_table, text
 from headway.cli.repair import confirm, repair_options
-from headway.errors import CatalogBehind, DatabaseUnreachable
+from headway.errors import DatabaseUnreachable
 from headway.execution.repair import Verdict
+from headway.exit_codes import Exit
+from headway.status import ask
 from headway.types import Position, Status
 
 NEXT_STEP = {
@@ -42,14 +44,20 @@ catalog = CommandGroup("catalog", help="Show and repair the catalog, Headway's o
 @click.option("--check", is_flag=True, help="Exit with 3 unless the catalog is at head and sound.")
 def status(as_json: bool, check: bool) -> None:
     """Show the position of the catalog, and what to do next."""
-    seen = position()
-    holder = catalog_repair.lock_holder()
+    seen = _reached()
+    holder = headway.database.lock_holder()
     if as_json:
         print_json(asdict(seen) | {"lock": holder.as_json() if holder else None})
     else:
         _show(seen, holder)
     if check and (seen.position is not Position.AT_HEAD or _problems(seen)):
         raise click.exceptions.Exit(Exit.FOUND)
+
+
+def _reached() -> Status:
+    """Where the catalog stands. Raises DatabaseUnreachable."""
+    one = headway.database
+    return ask(one.project, one.address, one.x, one.policy)
 
 
 def _show(seen: Status, holder: Any) -> None:
@@ -71,7 +79,7 @@ def _show(seen: Status, holder: Any) -> None:
 @as_json
 def validate(as_json: bool) -> None:
     """Compare the scripts with those that made the catalog. Exits with 3 if they differ."""
-    seen = position()
+    seen = _reached()
     problems = _problems(seen)
     if as_json:
         print_json(
@@ -102,7 +110,8 @@ def _problems(seen: Status) -> list[str]:
 @repair_options
 def repair(verdict: Verdict | None, yes: bool, dry_run: bool) -> None:
     """Undo the applied half of a torn revision; accept edited and missing scripts."""
-    confirm(catalog_repair.plan_repair(verdict), catalog_repair.repair, yes=yes, dry_run=dry_run)
+    one = headway.database
+    confirm(one.plan_repair(verdict), one.repair, yes=yes, dry_run=dry_run)
 
 
 @catalog.command("rotate-keys")
@@ -148,7 +157,7 @@ def wait(timeout: float) -> None:
 @click.option("--limit", type=int, help="How many of the newest entries.")
 def history(as_json: bool, limit: int | None) -> None:
     """Show the migrations of the catalog: when, how long, by which release and host."""
-    rows = catalog_repair.read_history(limit)
+    rows = headway.database.history(limit)
     if as_json:
         print_json([asdict(row) | {"started_at": _utc(row)} for row in rows])
         return

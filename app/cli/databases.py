@@ -19,7 +19,8 @@ from app.fleet.core.selectors import Selector
 from app.fleet.refresh import refresh as fleet_refresh
 from app.fleet.reports import overview
 from app.models import Database, Strategy
-from headway.cli.output import Exit, as_json, counted, paged, print_json, print_record, print_table
+from headway.cli.output import as_json, counted, paged, print_json, print_record, print_table
+from headway.exit_codes import Exit
 
 SHORT = ("id", "project", "name", "position", "current", "labels", "address")
 

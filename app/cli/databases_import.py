@@ -13,7 +13,8 @@ from app.errors import InputInvalid
 from app.fleet import databases as fleet
 from app.fleet import projects
 from app.fleet.databases import import_sources
-from headway.cli.output import Exit, as_json, print_json
+from headway.cli.output import as_json, print_json
+from headway.exit_codes import Exit
 
 MOST_SHOWN = 20
 

@@ -12,7 +12,6 @@ from app.fleet.core import positions
 from app.fleet.projects import revisions as fleet
 from app.models import Kind, Loading, Revision
 from headway.cli.output import (
-    Exit,
     as_json,
     paged,
     print_json,
@@ -21,6 +20,7 @@ from headway.cli.output import (
     text,
     without_log,
 )
+from headway.exit_codes import Exit
 
 COLUMNS = (
     *("revision", "message", "parents", "depends_on", "labels", "path", "checksum", "present"),

@@ -21,7 +21,7 @@ from app.fleet.core.permissions import Actor
 from app.fleet.rollouts import progress as fleet
 from app.fleet.rollouts import watch as rollouts_watch
 from app.models import Approval, Stage
-from headway.cli.output import Exit
+from headway.exit_codes import Exit
 
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0

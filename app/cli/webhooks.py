@@ -9,16 +9,8 @@ from app.cli.groups import CommandGroup
 from app.fleet import webhooks as fleet
 from app.fleet.webhooks.deliveries import DeliveryState
 from app.models import Delivery, Webhook
-from headway.cli.output import (
-    Exit,
-    Number,
-    as_json,
-    paged,
-    print_json,
-    print_table,
-    text,
-    without_log,
-)
+from headway.cli.output import Number, as_json, paged, print_json, print_table, text, without_log
+from headway.exit_codes import Exit
 
 COLUMNS = ("id", "name", "address", "events", "by_name", "created_at")
 DELIVERY_COLUMNS = (

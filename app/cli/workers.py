@@ -15,7 +15,8 @@ from app.cli.groups import CommandGroup
 from app.errors import SettingInvalid
 from app.fleet import workers as fleet
 from app.settings import Settings
-from headway.cli.output import Exit, as_json, counted, paged, print_json, print_table
+from headway.cli.output import as_json, counted, paged, print_json, print_table
+from headway.exit_codes import Exit
 
 SHORT = ("name", "pid", "engine", "release", "done", "state")
 

@@ -18,8 +18,8 @@ from flask import Flask
 from app import boot, logs
 from app.processes.supervisor import STOPS
 from app.settings import Settings
-from headway.cli.output import EXIT_OF, Exit
 from headway.errors import HeadwayError
+from headway.exit_codes import EXIT_OF, Exit
 from headway.parent import when_orphaned
 
 

@@ -8,7 +8,7 @@ from apiflask import APIBlueprint
 from flask import render_template
 
 from app import boot
-from app.boot.repair import read_history
+from app.extensions import headway
 from app.fleet import workers
 from app.fleet.reports import service as fleet
 from app.web import access
@@ -33,7 +33,7 @@ def show() -> str:
         more_workers=more_workers,
         boots=boots,
         following=following,
-        history=[_row(row) for row in reversed(read_history(ROWS))],
+        history=[_row(row) for row in reversed(headway.database.history(ROWS))],
         settings=fleet.settings_in_force(actor),
     )
 

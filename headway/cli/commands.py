@@ -11,11 +11,12 @@ from sqlalchemy import MetaData
 
 from headway.cli.group import ErrorGroup
 from headway.cli.options import on_any_database, on_database, run_options
-from headway.cli.output import Exit, as_json, print_json, print_table
+from headway.cli.output import as_json, print_json, print_table
 from headway.cli.repair import confirm, repair_options
 from headway.cli.scripts import history, merge, revise, validate
 from headway.database import Database
 from headway.execution.repair import Verdict
+from headway.exit_codes import Exit
 from headway.isolation.isolated import isolated
 from headway.isolation.modules import Modules
 from headway.plan.plans import Plan, direction_of

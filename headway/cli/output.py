@@ -5,39 +5,12 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
-from enum import IntEnum
 from typing import Any
 
 import click
 
-from headway.errors import HeadwayError, Kind
-
-
-class Exit(IntEnum):
-    """Exit codes. `docs/cli.md` has the same table; a test compares them."""
-
-    OK = 0
-    FAILED = 1
-    USAGE = 2
-    FOUND = 3
-    PARTLY = 4
-    TRY_AGAIN = 75
-    DENIED = 77
-    MISCONFIGURED = 78
-
-
-EXIT_OF = {
-    Kind.NOT_FOUND: Exit.FAILED,
-    Kind.INVALID: Exit.USAGE,
-    Kind.CONFLICT: Exit.FAILED,
-    Kind.STALE: Exit.FAILED,
-    Kind.BUSY: Exit.TRY_AGAIN,
-    Kind.UNREACHABLE: Exit.TRY_AGAIN,
-    Kind.FAILED: Exit.FAILED,
-    Kind.DENIED: Exit.DENIED,
-    Kind.MISCONFIGURED: Exit.MISCONFIGURED,
-    Kind.INTERNAL: Exit.FAILED,
-}
+from headway.errors import HeadwayError
+from headway.exit_codes import EXIT_OF
 
 
 class Number(click.IntRange):

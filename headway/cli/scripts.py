@@ -5,7 +5,8 @@ from dataclasses import asdict
 import click
 
 from headway.cli.options import on_project
-from headway.cli.output import Exit, as_json, counted, print_json, print_table
+from headway.cli.output import as_json, counted, print_json, print_table
+from headway.exit_codes import Exit
 from headway.project import Project
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine
 
+from headway import history
 from headway.connections.keepalive import keep_alive
 from headway.dialects import (
     Beside,
@@ -144,6 +145,17 @@ class Address:
             peek = self.dialect.peek(raw, table)
         refuse_no_version(table.name, peek.versions)
         return peek
+
+    def history(self, raw: Raw) -> list[history.Entry]:
+        """What its history says, where it has one. Writes nothing, ends nothing."""
+        if self.connection is not None and self.is_shared:
+            return history.entries(self.connection.exec_driver_sql(history.ENTRIES))
+        return history.entries(driver.ask(raw, history.ENTRIES))
+
+    def tables(self, raw: Raw) -> set[str]:
+        """The names of its tables."""
+        with self.connected(raw) as connection:
+            return self.dialect.tables(connection)
 
     @contextmanager
     def connected(self, raw: Raw) -> Iterator[Connection]:

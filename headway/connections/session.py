@@ -12,6 +12,7 @@ from headway.dialects import driver
 from headway.dialects.driver import Raw
 from headway.errors import DatabaseInUse, DatabaseTorn, HeadwayError, PoolerInTheWay
 from headway.types import Holder
+from headway.words import PLAIN, Words
 
 Waiting = Callable[[Holder | None], None]
 
@@ -35,8 +36,14 @@ class Policy:
     """`refuse` a database that a newer release has migrated, or `ignore` it: change nothing."""
     history: bool = False
     """Keep a history table in the database."""
+    sole: bool = False
+    """The database is this project's alone, and nothing else migrates it: any table counts as one
+    of its own, and a version that its history does not tell of is another program's."""
     release: str = "migrator"
     """How this program calls itself, for those who wait for its lock."""
+
+    words: Words = PLAIN
+    """What messages call it, and the commands for it."""
 
     @property
     def me(self) -> Holder:

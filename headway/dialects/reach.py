@@ -4,12 +4,15 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from sqlalchemy import URL, Connection, Engine
 
 from headway.dialects import dialect_of
 from headway.dialects.translation import translating
 from headway.errors import DatabaseUnreachable, HeadwayError
+
+Answer = TypeVar("Answer")
 
 
 @contextmanager
@@ -22,24 +25,29 @@ def reaching(url: URL, *, all: bool = False) -> Iterator[None]:  # noqa: A002
         yield
 
 
-def connect(
-    engine: Engine,
+def connect(engine: Engine) -> Connection:
+    """A connection. Raises DatabaseUnreachable or DatabaseDenied."""
+    with reaching(engine.url):
+        return engine.connect()
+
+
+def until_reachable(
+    ask: Callable[[], Answer],
     *,
     wait: float = 0,
     limit: str = "",
     waiting: Callable[[HeadwayError], None] | None = None,
-) -> Connection:
-    """A connection, as soon as the server answers.
+) -> Answer:
+    """What `ask` returns, as soon as its server answers.
 
-    Tries again with growing pauses for `wait` seconds, telling `waiting` after each refusal;
-    then raises DatabaseUnreachable, which names the setting that says so long, `limit`. A wrong
+    Asks again with growing pauses for `wait` seconds, telling `waiting` after each refusal; then
+    raises DatabaseUnreachable, which names the setting that says so long, `limit`. A wrong
     password is no matter of waiting: DatabaseDenied.
     """
     deadline, pause = time.monotonic() + wait, 0.1
     while True:
         try:
-            with reaching(engine.url):
-                return engine.connect()
+            return ask()
         except DatabaseUnreachable as error:
             if time.monotonic() + pause > deadline:
                 raise _gave_up(error, wait, limit) from error

@@ -10,22 +10,24 @@ from sqlalchemy.exc import DBAPIError
 
 from headway.dialects import Beside
 from headway.error_text import plain, raised_in, with_kind
-from headway.errors import CatalogTorn, HeadwayError, MigrationFailed
+from headway.errors import HeadwayError, MigrationFailed
 from headway.scripts.files import Scripts
+from headway.words import PLAIN, Words
 
 Step = Any  # Alembic's RevisionStep or StampStep, which share `info` but no typed base
 
 
 @dataclass(frozen=True, kw_only=True)
 class GuardOptions:
-    """Options of a guarded run. The defaults are those of Headway's own catalog."""
+    """Options of a guarded run."""
 
-    history: bool = True
+    history: bool = False
     """Keep a history table. Where DDL cannot be rolled back there is one while a run lasts."""
-    snapshot: bool = True
+    snapshot: bool = False
     """Take a snapshot first, where the database can."""
-    torn: type[HeadwayError] = CatalogTorn
-    advice: str = "see `flask catalog status`, then `flask catalog repair`"
+    words: Words = PLAIN
+    adopts: bool = False
+    """A stamp that was found by comparing schemas: the history says so."""
     beside: Beside | None = None
     """Opens another session on the same database; by default through the connection's engine."""
     on_ended: Callable[[str], None] | None = None
@@ -36,8 +38,13 @@ class GuardOptions:
     follows: bool = False
     """The same env.py has already run and committed migrations, of another schema perhaps."""
 
+    def action_of(self, info: MigrationInfo) -> str:
+        """What a step does, as the history calls it."""
+        if info.is_stamp:
+            return "adopt" if self.adopts else "stamp"
+        return "upgrade" if info.is_upgrade else "downgrade"
 
-CATALOG_OPTIONS = GuardOptions()
+
 NOTHING = "Nothing was changed."
 """Sentence in the messages of guards, true if the database was rolled back."""
 SERVERS = ("gunicorn", "celery", "billiard")
@@ -49,13 +56,6 @@ def name_of(info: MigrationInfo) -> str:
     if info.is_stamp:
         return next(iter(info.destination_revision_ids), "base")
     return str(info.up_revision_id)
-
-
-def action_of(info: MigrationInfo) -> str:
-    """`upgrade`, `downgrade` or `stamp`, as the history records it."""
-    if info.is_stamp:
-        return "stamp"
-    return "upgrade" if info.is_upgrade else "downgrade"
 
 
 def refuse_leaving(steps: Sequence[Step], scripts: Scripts) -> None:

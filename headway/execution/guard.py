@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from headway.dialects import VersionTable, dialect_of
 from headway.dialects.driver import dbapi_connection
 from headway.dialects.reach import reaching
-from headway.execution.failures import CATALOG_OPTIONS, GuardOptions, refuse_leaving
+from headway.execution.failures import GuardOptions, refuse_leaving
 from headway.execution.run import OnStep, Run, StepsOf
 from headway.scripts.files import Scripts
 from headway.types import Holder
@@ -25,8 +25,8 @@ def guarded(
     *,
     scripts: Scripts,
     me: Holder,
+    options: GuardOptions,
     on_step: OnStep | None = None,
-    options: GuardOptions = CATALOG_OPTIONS,
 ) -> Iterator[StepsOf]:
     """Watch one Alembic run on a connection that holds the lock and is in no transaction.
 

@@ -46,6 +46,8 @@ class Move:
     waiting: Waiting | None = None
     listener: Watch | None = None
     """Called with the migration context before it runs; then nothing is replayed."""
+    adopts: bool = False
+    """To stamp what was found by comparing schemas."""
     prepare: Callable[[list[Any]], list[Any]] | None = None
     """Replaces the steps before they run, to watch them."""
 
@@ -58,7 +60,7 @@ class Move:
         is_new = path is not None and not path.exists() and not lent
         try:
             with held(self.address, self.policy, self.waiting) as raw:
-                return self._moved(raw)
+                return self.make_on(raw)
         except BaseException:
             if path and is_new and path.exists() and not path.stat().st_size:
                 path.unlink()  # connecting made it, and nothing came into it
@@ -74,7 +76,8 @@ class Move:
         """How env.py is used here. First asked under the lock, which may have been waited for."""
         return self.project.environment_of(self.address, self.x)
 
-    def _moved(self, raw: Raw) -> Outcome:
+    def make_on(self, raw: Raw) -> Outcome:
+        """Do it on a connection that holds the lock."""
         began = time.monotonic()
         table = verdict.version_table_of(self.environment, self.address)
         status = self._status(raw, table)
@@ -122,12 +125,14 @@ class Move:
         A stamp may be set on an unstamped one.
         """
         stamping = self.direction is Direction.STAMP and status.position is Position.UNSTAMPED
-        return None if stamping else verdict.refusal(self.address, status)
+        words = self.policy.words
+        return None if stamping else verdict.refusal(words.name(self.address), status, words)
 
     def _status(self, raw: Raw, table: VersionTable) -> Status:
-        peek = self.address.peek(raw, table)
-        status = verdict.status_from_peek(self.project, self.address, table, peek, raw)
-        if peek.has_history and not (status.torn or self.policy.history or self.address.is_shared):
+        seen = verdict.read(self.project, self.address, table, raw)
+        status = verdict.judged(self.project, table, seen, self.policy)
+        keeps = self.policy.history or self.address.is_shared
+        if seen.history is not None and not (status.torn or keeps):
             self._sweep(raw)
         return status
 
@@ -140,7 +145,7 @@ class Move:
             writing.commit()
 
     def _snapshot(self, raw: Raw, current: tuple[str, ...]) -> Path | None:
-        if not self.policy.snapshot or self.address.is_shared:
+        if not self.policy.snapshot or self.address.is_shared or self.adopts:
             return None
         label = "+".join(current) or "base"
         return self.address.dialect.snapshot(raw, self.address.url, label)
@@ -216,7 +221,7 @@ class Move:
             target=self.target,
             steps=steps,
             me=self.policy.me,
-            guard_options=python.guard_options_for(self.address, history=self.policy.history),
+            guard_options=python.guard_options_for(self.address, self.policy, adopts=self.adopts),
             on_step=from_outside(self.on_step) if self.on_step else None,
             watch=self.listener,
             per_migration=self.direction is not Direction.STAMP and self._per_migration(steps),

@@ -11,9 +11,10 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, event
 
 from headway.connections.address import Address
+from headway.connections.session import Policy
 from headway.dialects.driver import Raw, dbapi_connection, display_url, engine_on, notes_of
 from headway.dialects.urls import DatabaseURL
-from headway.errors import DatabaseTorn, EnvironmentFailed, command
+from headway.errors import EnvironmentFailed
 from headway.execution.failures import GuardOptions
 from headway.execution.guard import guarded
 from headway.execution.run import OnStep
@@ -83,14 +84,10 @@ class Job:
         return self.project.environment_of(self.address, self.x)
 
 
-def guard_options_for(address: Address, *, history: bool) -> GuardOptions:
-    """The guard options for a project's database."""
+def guard_options_for(address: Address, policy: Policy, *, adopts: bool = False) -> GuardOptions:
+    """The guard options for a project's database. Whoever moves it takes the snapshot."""
     return GuardOptions(
-        history=history,
-        snapshot=False,  # whoever moves a database takes it
-        torn=DatabaseTorn,
-        advice=f"`{command('status')}` shows it, `{command('repair')}` takes the half back",
-        joins=address.is_shared,
+        history=policy.history, words=policy.words, adopts=adopts, joins=address.is_shared
     )
 
 

@@ -17,12 +17,12 @@ from headway.dialects import VersionTable, dialect_of
 from headway.dialects.driver import Raw
 from headway.dialects.sqlite.undo import leftover_sql
 from headway.dialects.types import VERSIONS
-from headway.errors import RepairRefused, command
+from headway.errors import RepairRefused
 from headway.execution.half import Half, rows_in, run_repair
 from headway.isolation.isolated import isolated
 from headway.scripts.files import Scripts
 from headway.scripts.project import ScriptProject
-from headway.status import status_from_peek, version_table
+from headway.status import judged, read, version_table
 from headway.types import Holder, Status
 
 
@@ -237,15 +237,16 @@ class DatabaseRepair:
         with held(self.address, self.policy) as raw:
             plan = self._planned(raw, verdict)
             if expected is not None and plan != expected:
-                raise RepairRefused("The database changed since this was planned. Status again.")
+                raise RepairRefused("The database changed since this was planned. Look again.")
             with isolated(self.project.modules), self.address.connected(raw) as connection:
                 self._repairer().carry_out(connection, plan)
         return plan
 
     def _planned(self, raw: Raw, verdict: Verdict | None) -> RepairPlan:
         table = self._table()
-        peek = self.address.peek(raw, table)
-        status = status_from_peek(self.project, self.address, table, peek, raw)
+        status = judged(
+            self.project, table, read(self.project, self.address, table, raw), self.policy
+        )
         with self.address.connected(raw) as connection:
             return self._repairer().plan(connection, status, verdict)
 
@@ -257,7 +258,7 @@ class DatabaseRepair:
             scripts=self.project.scripts,
             directory=self.project.directory,
             me=self.policy.me,
-            command=command("repair"),
+            command=self.policy.words.command("repair"),
             table=self._table(),
             keeps=self.policy.history,
         )

@@ -14,11 +14,10 @@ from sqlalchemy import Connection
 from headway import history
 from headway.dialects import Dialect, RowGuard
 from headway.dialects.driver import dbapi_connection
-from headway.errors import ForeignKeysBroken, HeadwayError, ObjectsLost, RowsLost
+from headway.errors import DatabaseTorn, ForeignKeysBroken, HeadwayError, ObjectsLost, RowsLost
 from headway.execution.failures import (
     GuardOptions,
     Step,
-    action_of,
     describe_remains,
     explained,
     guard_error,
@@ -163,7 +162,7 @@ class Run:
             self.row_id = self._add(
                 other,
                 name,
-                action_of(step.info),
+                self.options.action_of(step.info),
                 "running",
                 image=None if self.image is None else json.dumps(self.image),
             )
@@ -176,7 +175,7 @@ class Run:
             self._baseline(self.connection, self.context.get_current_heads())
         info, image = self.steps[self.running].info, self._image_before()
         self.row_id = self._add(
-            self.connection, name_of(info), action_of(info), "running", image=image
+            self.connection, name_of(info), self.options.action_of(info), "running", image=image
         )
         self.noted = True
 
@@ -186,7 +185,13 @@ class Run:
         self._check(name)
         if self.row_id is None:
             if self.records:
-                self._add(self.connection, name, action_of(step), "succeeded", **self._duration())
+                self._add(
+                    self.connection,
+                    name,
+                    self.options.action_of(step),
+                    "succeeded",
+                    **self._duration(),
+                )
         else:
             # In the transaction of the version row: both are there or neither is. One that others
             # end would hold on to our table.
@@ -277,7 +282,7 @@ class Run:
             connection, self.row_id, outcome=outcome, error=message, **duration
         ):
             info = self.steps[self.running or 0].info
-            name, action = name_of(info), action_of(info)
+            name, action = name_of(info), self.options.action_of(info)
             image = self._image_before() if self.torn else None
             more = {"error": message, "image": image, **duration}
             self._add(connection, name, action, outcome, **more)
@@ -291,7 +296,10 @@ class Run:
     def _explained(self, error: BaseException) -> HeadwayError:
         own = self.dialect.transactional_ddl
         why = "it left its transaction" if own else "this database commits each statement"
-        next_step = self.options.advice
+        words = self.options.words
+        next_step = (
+            f"`{words.command('status')}` shows it, `{words.command('repair')}` takes the half back"
+        )
         if self.unnoted and self.row_id is None:  # else it is there as one that runs
             next_step = (
                 f"that could not be noted in the database ({self.unnoted}), so that its status "
@@ -300,7 +308,7 @@ class Run:
         stays = f"Part of it stays, because {why}: {next_step}" if self.torn else None
         if isinstance(error, GUARDS):
             remains = describe_remains(self.done, stays, follows=self.options.follows)
-            return guard_error(error, remains, self.options.torn if stays else type(error))
+            return guard_error(error, remains, words.kind(DatabaseTorn) if stays else type(error))
         failure = explained(
             error,
             names=[name_of(step.info) for step in self.steps],
@@ -309,7 +317,7 @@ class Run:
             stays=stays,
             follows=self.options.follows,
         )
-        return self.options.torn(str(failure), **failure.context) if self.torn else failure
+        return words.error(DatabaseTorn, str(failure), **failure.context) if self.torn else failure
 
     @contextmanager
     def _beside(self) -> Iterator[Connection]:

@@ -24,6 +24,7 @@ from headway.schema.build import ReferenceBuilder, targets_of
 from headway.schema.compare import Reference, Scope, reflected
 from headway.schema.differences import describe, differences
 from headway.scripts.project import ScriptProject
+from headway.words import Words
 
 STAMP = "If you know which revision it is at, `stamp` it."
 
@@ -157,7 +158,7 @@ class Comparison:
         current: tuple[str, ...],
         default: str,
     ) -> Reference:
-        check = _ModelCheck(self.project, not verdict.pending(self.project, current))
+        check = _ModelCheck(self.project, not self.project.scripts.pending(current))
         targets = targets_of(self.project, current)
         with self.builder.first(connection, grounds, targets) as place:
             self.builder.ask(place, check.watch)
@@ -206,12 +207,14 @@ class Comparison:
         return frozenset({table.name, history.NAME})
 
 
-def no_match_error(address: Address, match: Match) -> DatabaseUnstamped:
+def no_match_error(name: str, match: Match, words: Words) -> HeadwayError:
     """The error of `adopt` if no revision has the database's schema."""
-    return DatabaseUnstamped(
-        f"{address} is closest to revision {match.revision}, except: "
+    return words.error(
+        DatabaseUnstamped,
+        f"{name} is closest to revision {match.revision}, except: "
         f"{', '.join(match.differences)}. Nothing was changed.{match.untried} Fix that and adopt "
-        f"again, or, if you know better, stamp it with {match.revision}.",
+        "again, or, if you know better, stamp it with "
+        f"{match.revision}: `{words.command('stamp')} {match.revisions[0]}`.",
         revision=match.revision,
         differences=match.differences,
     )

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -81,6 +81,27 @@ class Scripts:
         """The revisions that no other has as a parent."""
         parents = {parent for script in self.by_id.values() for parent in script.parents}
         return tuple(sorted(self.by_id.keys() - parents))
+
+    @property
+    def ids(self) -> Collection[str]:
+        """All revisions."""
+        return self.by_id.keys()
+
+    def checksum_of(self, revision: str) -> str | None:
+        """The checksum of a script; None if there is none."""
+        script = self.by_id.get(revision)
+        return script.checksum if script else None
+
+    def pending(self, current: tuple[str, ...]) -> tuple[str, ...]:
+        """The revisions that a database at these lacks, in no order. Found out once."""
+        if current not in self._pending:
+            below = self.ancestors(current)
+            self._pending[current] = tuple(sorted(self.by_id.keys() - below))
+        return self._pending[current]
+
+    @cached_property
+    def _pending(self) -> dict[tuple[str, ...], tuple[str, ...]]:
+        return {}
 
     def digest(self, *files: str | Path | None) -> str:
         """SHA-256 of all revisions and of these files, as far as they exist."""

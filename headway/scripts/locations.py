@@ -109,7 +109,10 @@ def location_in(file: Path) -> str:
     here = file.parent.as_posix()
     try:
         if file.suffix == ".toml":
-            options = tomllib.loads(file.read_text(encoding="utf-8"))
+            text = file.read_text(encoding="utf-8")
+            if "script_location" not in text:
+                return ""  # as in most; to parse it is the half of what it takes to load a project
+            options = tomllib.loads(text)
             place = options.get("tool", {}).get("alembic", {}).get("script_location", "")
         else:
             parser = ConfigParser({"here": here.replace("%", "%%")})

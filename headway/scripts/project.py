@@ -157,7 +157,7 @@ class ScriptProject:
             return cast("Self", self._base._for_kind(url, x))  # noqa: SLF001  # ours
         directory = self._directory(self.own_folders)
         before = list(directory.version_locations)
-        self._capture(url, x, directory)
+        self._capture(url, x, directory=directory)
         if [*map(str, directory.version_locations)] == before:
             return self
         found = object.__new__(type(self))
@@ -272,9 +272,7 @@ class ScriptProject:
             if cached.generation == self.modules.own.generation:
                 return cached
             previous = cached
-        with isolated(self.modules):
-            directory = self.directory
-        captured = self._capture(url, x, directory, lent=lent, previous=previous)
+        captured = self._capture(url, x, lent=lent, previous=previous)
         captured = replace(captured, generation=self.modules.own.generation)
         self._environments[(kind, given, url) if captured.per_database else (kind, given)] = (
             captured
@@ -287,13 +285,16 @@ class ScriptProject:
         self,
         url: URL,
         x: Mapping[str, str],
-        directory: ScriptDirectory,
         *,
+        directory: ScriptDirectory | None = None,
         lent: bool = False,
         previous: Environment | None = None,
     ) -> Environment:
         if not self.has_env_py:
             return Environment(mode=Mode.NONE, why=f"there is no env.py in {self.folder}")
+        if directory is None:
+            with isolated(self.modules):
+                directory = self.directory
 
         def config_for(url: URL) -> Config:
             return self.config_for(url, x)

@@ -14,8 +14,8 @@ from app.api.problems import STATUS, STATUS_OF
 from app.extensions import db
 from app.models import Event
 from headway import errors
-from headway.cli.output import EXIT_OF, Exit
 from headway.errors import HeadwayError, Kind
+from headway.exit_codes import EXIT_OF, Exit
 from tests.api.conftest import Call, assert_problem
 from tests.conftest import settings_for
 

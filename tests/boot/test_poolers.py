@@ -6,8 +6,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from app import create_app
-from app.boot import repair
-from app.extensions import alembic, db
+from app.extensions import alembic, db, headway
 from headway.errors import PoolerInTheWay
 from tests.boot.conftest import rows
 from tests.conftest import settings_for
@@ -34,7 +33,7 @@ def test_a_catalog_at_head_is_served_through_it_and_not_repaired(
     url = migrated("postgresql")
     with pgbouncer(url, "transaction") as proxy, create_app(settings_for(proxy)).app_context():
         with pytest.raises(PoolerInTheWay):
-            repair.repair(repair.plan_repair())
+            headway.database.repair(headway.database.plan_repair())
         with pytest.raises(PoolerInTheWay):
             alembic.downgrade("base")
         assert rows(url, LOCKS) == [(0,)]

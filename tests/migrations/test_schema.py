@@ -6,9 +6,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app.boot import repair
-from app.extensions import alembic, db
-from headway.errors import CatalogTorn, MigrationFailed, RepairRefused
+from app.errors import CatalogTorn
+from app.extensions import alembic, db, headway
+from headway.errors import MigrationFailed, RepairRefused
+from headway.execution.repair import Verdict
 from tests.conftest import environment_for
 from tests.migrations.conftest import HEAD, REVISIONS, Catalog, below, open_catalog
 from tests.releases import make_release
@@ -122,11 +123,11 @@ def _mend(catalog: Catalog, *, whole: bool) -> None:
     """Take the half back; what is whole and cannot be taken back is said to be applied."""
     with catalog.app.app_context():
         try:
-            plan = repair.plan_repair()
+            plan = headway.database.plan_repair()
         except RepairRefused:
             assert whole
-            plan = repair.plan_repair(repair.Verdict.APPLIED)
-        repair.repair(plan)
+            plan = headway.database.plan_repair(Verdict.APPLIED)
+        headway.database.repair(plan)
 
 
 def _dies_after(catalog: Catalog, revision: str, statements: int) -> bool:

@@ -473,7 +473,7 @@ class Here:
 def test_each_start_is_remembered_and_the_oldest_go(
     template_copy: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.boot.boots.KEPT", 3)
+    monkeypatch.setattr("app.boot.KEPT", 3)
     for _ in range(5):
         app = create_app(settings_for(template_copy))
     with app.app_context():

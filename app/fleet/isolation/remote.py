@@ -68,7 +68,7 @@ class RemoteProject:
         return self.facts.heads
 
     @property
-    def revisions(self) -> Collection[str]:
+    def ids(self) -> Collection[str]:
         """The ids of all its revisions."""
         return self.facts.parents.keys()
 
@@ -87,6 +87,14 @@ class RemoteProject:
                 found.add(name)
                 todo += self.facts.parents.get(name, ())
         return found
+
+    def pending(self, current: tuple[str, ...]) -> tuple[str, ...]:
+        """The revisions that a database at these lacks, in no order."""
+        return tuple(sorted(set(self.ids) - self.ancestors(current)))
+
+    def checksum_of(self, revision: str) -> str | None:  # noqa: ARG002
+        """Not known here: a database's history is compared by whoever opens it."""
+        return None
 
     def environment_uses(
         self, dialects: Collection[str], x: Mapping[str, str]

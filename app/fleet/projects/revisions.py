@@ -139,7 +139,7 @@ def scripts_with(project: Project, needed: Collection[str]) -> RemoteProject:
     if the register lacks a revision, ScriptsUnreadable if it lacks the source of one.
     """
     own = crud.scripts_of(project)
-    missing = [name for name in needed if name not in own.revisions]
+    missing = [name for name in needed if name not in own.ids]
     if not missing:
         return own
     rows = _missing(project, own, missing)
@@ -162,7 +162,7 @@ def _missing(project: Project, own: RemoteProject, names: Collection[str]) -> li
     todo = list(names)
     while todo:
         name = todo.pop()
-        if name in found or name in own.revisions:
+        if name in found or name in own.ids:
             continue
         row = rows.get(name)
         if row is None:

@@ -21,6 +21,7 @@ from headway.errors import HeadwayError, ScriptsUnreadable
 from headway.plan import register
 from headway.plan.register import Record, Sql
 from headway.scripts.environment import PASSWORD, Mode
+from headway.status import Evidence, status_of
 from headway.types import Position
 
 log = logging.getLogger(__name__)
@@ -283,7 +284,8 @@ def _move(session: CatalogSession, project_id: int, scripts: RemoteProject) -> N
         PositionCount.databases > 0,
     )
     for current in set(session.scalars(query)):
-        position, pending = stands(scripts, tuple(current.split("+")) if current else ())
+        versions = tuple(current.split("+")) if current else ()
+        status = status_of(scripts, Evidence(versions=versions))
         session.execute(
             update(Database)
             .where(
@@ -292,19 +294,14 @@ def _move(session: CatalogSession, project_id: int, scripts: RemoteProject) -> N
                 Database.position.in_(MOVABLE),
                 Database.retired_at.is_(None),
             )
-            .values(position=position, pending=pending, updated_at=Database.updated_at)
+            .values(
+                position=status.position,
+                pending=len(status.pending),
+                updated_at=Database.updated_at,
+            )
             .execution_options(synchronize_session=False)
         )
     positions.recount(session, [project_id])
-
-
-def stands(scripts: RemoteProject, current: tuple[str, ...]) -> tuple[Position, int]:
-    """The position of a database with these revisions, and its number of pending steps."""
-    known = [revision for revision in current if revision in scripts.revisions]
-    pending = len(set(scripts.revisions) - scripts.ancestors(current))
-    if len(known) < len(current):
-        return (Position.DIVERGED if known else Position.AHEAD), pending
-    return (Position.BEHIND if pending else Position.AT_HEAD), pending
 
 
 def _describe(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Answer health checks while the catalog is being migrated, before there is a worker.
+"""Answer health checks while a database is being migrated, before there is a worker.
 
 A gunicorn master runs the boot in a child process and meanwhile answers on its own listening
 sockets: alive, not ready, and why. Only the standard library: what a master imports, its workers
@@ -8,18 +8,14 @@ would keep using after a reload.
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
 import ssl
-import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-COMMAND = (sys.executable, "-m", "app.processes.boot")
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 LONGEST_HEAD = 16 * 1024
 PATIENCE = 5.0
@@ -49,25 +45,33 @@ class Boot:
 
 
 def boot_behind_probes(
-    listeners: Sequence[socket.socket], *, tls: ssl.SSLContext | None, patience: float
+    command: Sequence[str],
+    listeners: Sequence[socket.socket],
+    *,
+    tls: ssl.SSLContext | None,
+    patience: float,
 ) -> tuple[Boot, int]:
-    """Run the boot in a child process, answering probes on these sockets until it ends.
+    """Run a boot in a child process (`boot.child`), answering probes on these sockets meanwhile.
 
     What it said last, and its exit code. A signal to stop ends it, by force after `patience`
     seconds. The sockets stay open: who connects in between waits in their backlog.
     """
     boot = Boot()
-    return boot, asyncio.run(_run(boot, listeners, tls, patience))
+    return boot, asyncio.run(_run(boot, command, listeners, tls, patience))
 
 
 async def _run(
-    boot: Boot, listeners: Sequence[socket.socket], tls: ssl.SSLContext | None, patience: float
+    boot: Boot,
+    command: Sequence[str],
+    listeners: Sequence[socket.socket],
+    tls: ssl.SSLContext | None,
+    patience: float,
 ) -> int:
     answers = _Answers(boot, tls)
     answers.start(listeners)
     # Our end of its standard input closes when we die, however we die: the child then ends too.
     child = await asyncio.create_subprocess_exec(
-        *COMMAND, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -181,21 +185,6 @@ class _Answers:
                 "type": "about:blank",
                 "title": "Service Unavailable",
                 "status": 503,
-                "detail": "Headway is bringing its catalog to head; /readyz says how far it is.",
+                "detail": "The database is being brought to head; /readyz says how far it is.",
             },
         )
-
-
-def end_with_parent() -> None:
-    """In a forked worker: end when the parent does, even in the middle of loading the app.
-
-    gunicorn's workers look for their master only once they serve.
-    """
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

@@ -1,0 +1,197 @@
+"""The service's own database: what is special about it. It boots as any other: `headway.boot`."""
+
+import logging
+import os
+import platform
+import sqlite3
+from contextlib import closing, suppress
+
+from flask import Flask
+from sqlalchemy import delete, insert
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import errors
+from app.extensions import alembic, db, headway
+from app.models import Boot  # all models with it: the tables that `flask db check` compares
+from app.settings import MIGRATIONS, RELEASE, Settings
+from headway.boot import Booted, Report, Words
+from headway.boot import readiness as probes
+from headway.dialects import dialect_of
+from headway.errors import (
+    DatabaseAhead,
+    DatabaseBehind,
+    DatabaseForeign,
+    DatabaseReadOnly,
+    DatabaseTorn,
+    DatabaseUnstamped,
+    HeadwayError,
+)
+from headway.history import NAME as HISTORY
+from headway.types import Position, Status
+
+log = logging.getLogger(__name__)
+
+WORDS = Words(
+    subject="the catalog",
+    commands={
+        **{name: f"flask catalog {name}" for name in ("repair", "status")},
+        **{name: f"flask db {name}" for name in ("downgrade", "merge", "stamp", "upgrade")},
+    },
+    settings={
+        "migrate": "HEADWAY_MIGRATE_ON_BOOT",
+        "on_newer": "HEADWAY_ON_NEWER_CATALOG",
+        "url": "HEADWAY_DATABASE_URL",
+        "wait": "HEADWAY_BOOT_WAIT_SECONDS",
+    },
+    errors={
+        DatabaseAhead: errors.CatalogAhead,
+        DatabaseBehind: errors.CatalogBehind,
+        DatabaseForeign: errors.CatalogForeign,
+        DatabaseTorn: errors.CatalogTorn,
+        DatabaseUnstamped: errors.CatalogUnstamped,
+    },
+)
+KEPT = 500
+"""How many boots are remembered; the oldest go."""
+
+readiness, state = headway.readiness, headway.state
+
+
+def init_app(app: Flask, report: Report | None = None) -> None:
+    """Bind the catalog and its migrations to an app. Opens nothing.
+
+    `report` is told what a boot is doing; by default it is logged.
+    """
+    settings: Settings = app.extensions["headway"]
+    dialect = dialect_of(settings.database_url)
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _engine_options(settings)
+    app.config["ALEMBIC"] = {"script_location": str(MIGRATIONS)}
+    app.config["ALEMBIC_CONTEXT"] = {
+        "compare_type": True,
+        "compare_server_default": True,
+        "transactional_ddl": dialect.transactional_ddl or None,
+        "include_name": lambda name, kind, _: kind != "table" or name != HISTORY,
+    }
+    _make_folder(settings)
+    db.init_app(app)
+    alembic.init_app(app)
+    headway.init_app(
+        app,
+        db,
+        alembic,
+        wait=settings.boot_wait_seconds,
+        lock_wait=settings.boot_lock_seconds,
+        migrate=settings.migrate_on_boot,
+        on_newer=settings.on_newer_catalog,
+        sole=True,
+        release=RELEASE,
+        report=report,
+        words=WORDS,
+        on_booted=_booted,
+        on_upgraded=_enable_wal,
+    )
+    with app.app_context():
+        dialect.prepare(db.engine)
+
+
+def bring_to_head(app: Flask) -> Status:
+    """Bring the catalog to head and say where it stands: see Headway.bring_to_head."""
+    return headway.bring_to_head(app).after
+
+
+def require_head() -> None:
+    """Raise CatalogBehind unless the catalog is at this release's head or newer.
+
+    What every command calls that reads or writes the catalog: a command never migrates.
+    """
+    upgrade = WORDS.command("upgrade")
+    probes.require_head(headway.database, advice=f"Start the service, or run `{upgrade}`.")
+
+
+def behind() -> errors.CatalogBehind | None:
+    """Why requests fail, where the catalog was taken back while this release serves it."""
+    db.session.rollback()
+    try:
+        now = state()
+    except (HeadwayError, SQLAlchemyError):
+        return None
+    if now not in ("behind", "empty"):
+        return None
+    return errors.CatalogBehind(
+        f"The catalog is {now}: it was taken back while this release served it. Bring it to head "
+        "again, or start the release that it is at."
+    )
+
+
+def _engine_options(settings: Settings) -> dict[str, object]:
+    # An error must not show what a statement was to write: it may be a secret, not yet encrypted.
+    options: dict[str, object] = {"hide_parameters": True}
+    if settings.database_url.dialect == "sqlite":
+        return options
+    # A host that swallows packets must not hold a start for minutes.
+    arguments: dict[str, object] = {"connect_timeout": 5}
+    if settings.database_url.dialect == "postgresql":
+        # Nor a worker that is connected: it would not notice for hours that its server is gone.
+        arguments |= {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
+        arguments["tcp_user_timeout"] = 30_000
+    if settings.database_url.dialect == "mysql":
+        arguments["init_command"] = "SET time_zone = '+00:00'"  # the catalog's times are UTC
+    else:
+        # A plan that was prepared while a table was empty reads all of it when it is full:
+        # an import of 100,000 databases took ten times as long.
+        arguments["prepare_threshold"] = None
+    return options | {"pool_pre_ping": True, "connect_args": arguments}
+
+
+def _make_folder(settings: Settings) -> None:
+    if (path := settings.sqlite_path) is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseReadOnly(
+            f"The folder {path.parent} for the catalog cannot be made ({error.strerror}). Mount a "
+            "volume there, or set HEADWAY_DATABASE_URL to another place."
+        ) from error
+
+
+def _booted(booted: Booted) -> None:
+    _enable_wal()
+    try:
+        _remember(booted)
+    except SQLAlchemyError as error:  # the catalog is served all the same
+        log.warning("this boot is not remembered: %s", error.__class__.__name__)
+
+
+def _enable_wal() -> None:
+    """Switch a SQLite catalog to a write-ahead log: who reads does not stop who writes."""
+    if db.engine.name != "sqlite":
+        return
+    # The driver's own, for it cannot be done in a transaction. A file that is in use just now,
+    # read-only, or on a medium without shared memory works as it is.
+    with suppress(sqlite3.OperationalError), closing(db.engine.raw_connection()) as raw:
+        raw.cursor().execute("PRAGMA journal_mode=WAL")
+
+
+def _remember(booted: Booted) -> None:
+    """Add this boot to the catalog: when, which release, from where to where, how long.
+
+    One that failed is not added: it leaves the catalog as it was, and the history of the
+    revisions says what broke.
+    """
+    values = {
+        "host": platform.node()[:255],
+        "pid": os.getpid(),
+        "release": RELEASE,
+        "revision_from": "+".join(booted.before.current)[:255],
+        "revision_to": "+".join(booted.after.current)[:255],
+        "state": "head" if booted.after.position is Position.AT_HEAD else "degraded",
+        "seconds": booted.seconds,
+    }
+    with db.engine.connect() as connection, connection.execution_options(write=True).begin():
+        made = connection.execute(
+            insert(db.metadata.tables[Boot.__tablename__]), values
+        ).inserted_primary_key
+        assert made is not None  # noqa: S101  # one row is inserted
+        if made[0] > KEPT:
+            connection.execute(delete(Boot).where(Boot.id <= made[0] - KEPT))

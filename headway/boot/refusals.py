@@ -1,0 +1,101 @@
+"""Why a database is not served, in the words of the program that would."""
+
+import logging
+
+from sqlalchemy.exc import DBAPIError
+
+from headway.errors import (
+    DatabaseAhead,
+    DatabaseBehind,
+    DatabaseDenied,
+    HeadwayError,
+    HistoryInvalid,
+    MigrationFailed,
+    SeveralHeads,
+)
+from headway.execution.failures import reason
+from headway.status import refusal
+from headway.types import Position, Status
+from headway.words import Words
+
+log = logging.getLogger(__name__)
+
+
+def refuse(name: str, seen: Status, words: Words) -> None:
+    """Raise why a database in this position is neither served nor upgraded.
+
+    One without a version is no such: it is adopted first.
+    """
+    if seen.position in (Position.AHEAD, Position.DIVERGED):
+        raise refused_newer(name, seen, words)
+    why = refusal(name, seen, words)
+    if why and seen.position is not Position.UNSTAMPED:
+        raise why
+    refuse_edited(seen, words)
+
+
+def refused_newer(name: str, seen: Status, words: Words) -> HeadwayError:
+    """A newer release has migrated it, and this one is told to refuse that, or lacks more."""
+    setting, newer = words.setting("on_newer"), ", ".join(seen.newer)
+    why = f", and {setting} is `refuse`" if setting and seen.position is Position.AHEAD else ""
+    return words.error(
+        DatabaseAhead,
+        f"{name} is at {newer}, which a newer release brought{why}. Nothing was changed. Start "
+        f"that release, or take it back with its `{words.command('downgrade')}`.",
+        current=seen.current,
+        heads=seen.heads,
+    )
+
+
+def refuse_several_heads(seen: Status, words: Words) -> None:
+    """Raise SeveralHeads: which of them is meant cannot be told."""
+    if len(seen.heads) > 1:
+        raise SeveralHeads(
+            f"The scripts have {len(seen.heads)} heads: {', '.join(seen.heads)}. Nothing was "
+            f"changed. Join them with `{words.command('merge')}`, or take one out of this release.",
+            heads=seen.heads,
+        )
+
+
+def refuse_edited(seen: Status, words: Words) -> None:
+    """Raise HistoryInvalid where the scripts are not the ones that made this database."""
+    found = []
+    if seen.edited:
+        found.append(f"edited after it was applied: {', '.join(seen.edited)}")
+    if seen.out_of_order:
+        found.append(f"inserted below and never applied: {', '.join(seen.out_of_order)}")
+    if found:
+        raise HistoryInvalid(
+            f"The scripts are not the ones that made {words.subject or 'this database'}: "
+            f"{'; '.join(found)}. Nothing was changed. Bring the old scripts back and write a new "
+            "revision instead; if the change means nothing to the schema, say so with "
+            f"`{words.command('repair')}`.",
+            edited=seen.edited,
+            out_of_order=seen.out_of_order,
+        )
+    if seen.missing:
+        log.warning("applied revisions without a script: %s", ", ".join(seen.missing))
+
+
+def refuse_behind(name: str, seen: Status, words: Words) -> None:
+    """Raise DatabaseBehind: this program was told not to migrate."""
+    setting = words.setting("migrate")
+    raise words.error(
+        DatabaseBehind,
+        f"{name} is {seen.position}, this release needs {', '.join(seen.heads)}, and "
+        f"{f'{setting} is off' if setting else 'it is told not to migrate'}. Run "
+        f"`{words.command('upgrade')}`, or switch it on.",
+        pending=seen.pending,
+    )
+
+
+def in_words(error: DBAPIError, words: Words) -> HeadwayError:
+    """What the server refuses, as a sentence."""
+    text, subject = reason(error), words.subject or "the database"
+    if "denied" in text.lower() or "privilege" in text.lower():
+        return DatabaseDenied(
+            f"The user of {subject} may not do what this needs: {text}. "
+            "Let it make tables in that schema and read and write them (PostgreSQL: GRANT CREATE, "
+            f"USAGE ON SCHEMA), or bring it to head as its owner: `{words.command('upgrade')}`."
+        )
+    return MigrationFailed(f"{words.name('The database')} was not brought to head: {text}.")
