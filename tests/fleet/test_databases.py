@@ -746,7 +746,7 @@ def test_keys_are_rotated_while_everything_stays_readable(
     old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
     with with_keys(migrated_url, tmp_path, old).app_context():
         values = {"name": "p", "location": str(tmp_path)}
-        project = Project(**values, heads=[], heard={}, x={})
+        project = Project(**values, heads=[], environment_facts={}, x={})
         db.session.add(project)
         hook = Webhook(name="w", url="https://x/y", address="x", secret="s", events=[], by_name="t")
         db.session.add(hook)

@@ -174,7 +174,7 @@ def test_the_projects_own_commands_work(
 
 
 def test_it_takes_no_name_but_its_own(programs: Path, project: Path) -> None:
-    code = "from headway.isolation.isolated import OURS; print(*OURS)"
+    code = "from headway.isolation.modules import OURS; print(*OURS)"
     assert do([programs / "python", "-c", code], project).split() == ["headway"]
 
 

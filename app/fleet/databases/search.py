@@ -82,7 +82,7 @@ def _conditions(selector: Selector, *, retired: bool) -> list[ColumnElement[bool
 
 
 def _kept(selector: Selector) -> int:
-    """The same from the counts that are kept with each move."""
+    """How many databases the selector has, from the counts that are kept with each move."""
     return sum(
         count.databases
         for count in positions.counts(selector.project_id)
@@ -100,7 +100,7 @@ def _begins(order: Order, after: str) -> list[Any]:
             (parse_whole(part) or 0) if number else part
             for part, number in zip(parts, is_number, strict=True)
         ]
-    except ValueError:
+    except (InputInvalid, ValueError):
         raise InputInvalid("There is no such page of this list. Begin at the first.") from None
 
 
