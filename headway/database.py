@@ -4,21 +4,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from alembic.util import CommandError
 from sqlalchemy import MetaData
 
 from headway import history as records
 from headway import status as verdict
 from headway.connections.address import Address
 from headway.connections.lock import NAME as LOCK
-from headway.connections.lock import database_lock
 from headway.connections.session import Policy, Waiting, held
-from headway.dialects.driver import Raw
-from headway.dialects.reach import reaching
 from headway.dialects.sqlite import snapshots
 from headway.dialects.translation import unwrapped
 from headway.errors import (
@@ -33,12 +28,10 @@ from headway.errors import (
     SnapshotNotFound,
 )
 from headway.execution import create
-from headway.execution.failures import GuardOptions
-from headway.execution.guard import guarded
 from headway.execution.migration import Move
 from headway.execution.rehearsal import Rehearsal, rehearse
 from headway.execution.repair import DatabaseRepair, RepairPlan, Verdict
-from headway.execution.run import OnStep, StepsOf
+from headway.execution.run import OnStep
 from headway.plan import plans
 from headway.plan.operations import record_operations
 from headway.plan.plans import Direction, Plan
@@ -268,8 +261,7 @@ class Database:
         """
         status = self.status()
         if status.newer:
-            words = self.policy.words
-            raise verdict.refusal(words.name(self.address), status, words) or DatabaseAhead()
+            raise verdict.refusal(self.address, status, self.policy.words) or DatabaseAhead()
         with self.address.open() as raw, self.address.connected(raw) as connection:
             return self._comparison.drift(connection, status.current)
 
@@ -286,23 +278,19 @@ class Database:
                 "the first: `revise`."
             )
         if current := self.status().current:
-            return Match(revision=", ".join(current), revisions=current, differences=())
+            return Match.at(current)
         # Under the lock: another process that adopts and upgrades it meanwhile would be undone.
         with held(self.address, self.policy, waiting) as raw:
-            if current := self._versions(raw):
-                return Match(revision=", ".join(current), revisions=current, differences=())
+            table = verdict.version_table(self.project, self.address, self.x)
+            if current := verdict.read(self.project, self.address, table, raw).versions:
+                return Match.at(current)
             with self.address.connected(raw) as connection:
                 match = self._comparison.closest(connection)
             if match.differences:
-                words = self.policy.words
-                raise no_match_error(words.name(self.address), match, words)
+                raise no_match_error(self.address, match, self.policy.words)
             move = self._move(Direction.STAMP, match.revisions, waiting=waiting)
             replace(move, adopts=True).make_on(raw)
         return match
-
-    def _versions(self, raw: Raw) -> tuple[str, ...]:
-        table = verdict.version_table(self.project, self.address, self.x)
-        return verdict.read(self.project, self.address, table, raw).versions
 
     def sync(self, metadata: MetaData, *, drop: bool = False, dry_run: bool = False) -> Sync:
         """Bring its schema to the models without revision files: see `schema.sync.sync`."""
@@ -325,7 +313,7 @@ class Database:
 
     def history(self, limit: int | None = None) -> list[records.Row]:
         """What was done to it, oldest first, or the newest so many; [] where no history is kept."""
-        if self.address.path and not self.address.path.exists():
+        if self._is_missing:
             return []
         with self.address.open() as raw, self.address.connected(raw) as connection:
             if records.NAME not in self.address.dialect.tables(connection):
@@ -334,10 +322,14 @@ class Database:
 
     def lock_holder(self) -> Holder | None:
         """Who is migrating it right now; None if nobody is."""
-        if self.address.path and not self.address.path.exists():
+        if self._is_missing:
             return None
         with self.address.open() as raw:
             return self.address.dialect.lock(raw, self.address.url, LOCK).holder()
+
+    @property
+    def _is_missing(self) -> bool:
+        return self.address.path is not None and not self.address.path.exists()
 
     # --- by hand ----------------------------------------------------------------------------
 
@@ -355,45 +347,6 @@ class Database:
                 yield Operations(
                     MigrationContext.configure(writing, opts=environment.options_without_callbacks)
                 )
-
-    @contextmanager
-    def guarding(
-        self,
-        context: MigrationContext,
-        steps_of: StepsOf,
-        *,
-        on_step: OnStep | None = None,
-        waiting: Waiting | None = None,
-    ) -> Iterator[StepsOf]:
-        """Around an Alembic run that a program does itself: the lock, a look, all that is guarded.
-
-        Yields what to give to Alembic in place of `steps_of`. The context's connection must be in
-        no transaction. Raises what `upgrade` raises.
-        """
-        connection = context.connection
-        assert connection is not None  # noqa: S101  # offline runs change nothing
-        policy, words = self.policy, self.policy.words
-        options = GuardOptions(history=policy.history, snapshot=policy.snapshot, words=words)
-        address, scripts = Address.of(connection), self.project.scripts
-        with (
-            reaching(address.url),
-            database_lock(connection, policy.me, wait=policy.lock_wait, waiting=waiting),
-        ):
-            seen = verdict.ask(self.project, address, self.x, policy)
-            why_not = verdict.refusal(words.name(self.address), seen, words)
-
-            def steps(heads: Any, here: MigrationContext) -> Any:
-                try:
-                    return list(steps_of(heads, here))
-                except CommandError as error:  # it does not know where the database is
-                    raise (why_not if why_not and seen.newer else error) from error
-
-            if why_not and seen.position is Position.TORN:
-                raise why_not
-            with guarded(
-                context, steps, scripts=scripts, me=policy.me, on_step=on_step, options=options
-            ) as watched:
-                yield watched
 
 
 def _why(why_not: str | None) -> str:

@@ -278,9 +278,9 @@ def _first_schema(address: Address) -> str:
 # --- whether it may be moved ----------------------------------------------------------------------
 
 
-def refusal(name: str, status: Status, words: Words) -> HeadwayError | None:
-    """Why a database must not be moved; None if it may be. `name` begins the sentence."""
-    unknown = ", ".join(status.newer)
+def refusal(database: object, status: Status, words: Words) -> HeadwayError | None:
+    """Why a database must not be moved; None if it may be. `database`: its address or name."""
+    name, unknown = words.name(database), ", ".join(status.newer)
     if status.position is Position.TORN:
         what = (
             f"revision {status.torn} began and never ended, so half of it may be there"

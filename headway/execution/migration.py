@@ -125,8 +125,7 @@ class Move:
         A stamp may be set on an unstamped one.
         """
         stamping = self.direction is Direction.STAMP and status.position is Position.UNSTAMPED
-        words = self.policy.words
-        return None if stamping else verdict.refusal(words.name(self.address), status, words)
+        return None if stamping else verdict.refusal(self.address, status, self.policy.words)
 
     def _status(self, raw: Raw, table: VersionTable) -> Status:
         seen = verdict.read(self.project, self.address, table, raw)

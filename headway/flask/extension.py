@@ -12,6 +12,7 @@ from flask_sqlalchemy import SQLAlchemy
 
 from headway.boot import readiness as probes
 from headway.boot.boot import Boot, Booted
+from headway.boot.guarding import guarding
 from headway.boot.gunicorn import BOOTED
 from headway.boot.progress import Narrator, Report, Reporting
 from headway.database import Database
@@ -59,8 +60,8 @@ class State:
         with reaching(self.db.engine.url):
             context = alembic.migration_context
         told = self.progress
-        with self.database.guarding(
-            context, steps_of, on_step=told.on_step, waiting=told.waiting
+        with guarding(
+            self.database, context, steps_of, on_step=told.on_step, waiting=told.waiting
         ) as watched:
             yield watched
 

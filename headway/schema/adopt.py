@@ -40,6 +40,11 @@ class Match:
     untried: str = ""
     """A sentence on what was not tried; "" if all was."""
 
+    @classmethod
+    def at(cls, revisions: tuple[str, ...]) -> "Match":
+        """Of a database that has a version already."""
+        return cls(revision=", ".join(revisions), revisions=revisions, differences=())
+
     @property
     def says(self) -> str:
         """A sentence on the other matches; "" if there are none."""

@@ -207,11 +207,11 @@ class Comparison:
         return frozenset({table.name, history.NAME})
 
 
-def no_match_error(name: str, match: Match, words: Words) -> HeadwayError:
+def no_match_error(address: Address, match: Match, words: Words) -> HeadwayError:
     """The error of `adopt` if no revision has the database's schema."""
     return words.error(
         DatabaseUnstamped,
-        f"{name} is closest to revision {match.revision}, except: "
+        f"{words.name(address)} is closest to revision {match.revision}, except: "
         f"{', '.join(match.differences)}. Nothing was changed.{match.untried} Fix that and adopt "
         "again, or, if you know better, stamp it with "
         f"{match.revision}: `{words.command('stamp')} {match.revisions[0]}`.",
