@@ -106,7 +106,7 @@ def test_a_window_needs_neither_days_nor_zone(flask: Shell) -> None:
             "Give only one of --check",
         ),
         (("--project", "shop", "--soak", "nan"), "soaks for 0 to"),
-        (("--project", "shop", "--timeout", "0"), "timeout_seconds is a number from"),
+        (("--project", "shop", "--timeout", "0"), "timeout_seconds must be a number from"),
         (("--project", "shop", "--database", "nobody"), "no database nobody"),
         (("--project", "shop", "--owner", "no@example.org"), "no account"),
         ((), "Missing option '--project'"),
