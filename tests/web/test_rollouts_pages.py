@@ -175,7 +175,7 @@ def test_what_could_not_be_taken_back_is_tried_again(place: Place, ada: Visitor)
     place.fleet.drain()
     page = ada.get(at).text
     assert "Taken back 1 of 2" in words(page)
-    assert "Not taken back 1" in words(page)
+    assert "Not undone 1" in words(page)
     assert SENT.findall(page) == ["retry", "cancel", "undo"]
     assert "1 databases that could not be undone are tried again" in words(
         ada.get(f"{at}/retry").text
