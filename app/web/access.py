@@ -198,7 +198,7 @@ def show_error(error: HeadwayError) -> Any:
 
 def show_csrf_error(_: CSRFError) -> Any:
     """Show that the CSRF token of a form is invalid."""
-    detail = "This form is too old, or comes from another site. Nothing was changed. Go back, "
+    detail = "This form is too old, or comes from another site. Nothing was done. Go back, "
     detail += "reload the page and send the form again."
     return render_template("problem.html", title="Invalid form", detail=detail, of=""), 400
 

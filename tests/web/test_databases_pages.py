@@ -170,7 +170,7 @@ def test_files_are_shown_before_they_are_registered(fleet: Fleet, operator: Brow
     assert names(operator.get(done.location).text) == ["us-b", "eu-a"]
     again = operator.post("/databases/new", **form).text
     assert "Register 1 database?" in again
-    assert "2 of those that were found are registered already." in again
+    assert "2 of the databases found are registered already." in again
     none = operator.post("/databases/new", **form | {"pattern": f"{fleet.folder}/nothing*.db"})
     assert f"No SQLite file matches {fleet.folder}/nothing*.db." in none.text
     outside = operator.post("/databases/new", **form | {"pattern": "/etc/*"})
@@ -260,7 +260,7 @@ def test_what_is_not_known_is_not_said(fleet: Fleet, operator: Browser) -> None:
     assert "not known yet" in operator.get(here).text
     member = fleet.register("never", "postgresql://u:p@127.0.0.1:1/never")
     page = operator.get(f"/databases/{member.id}").text
-    assert "not known: it never answered" in page
+    assert "unknown: it never answered" in page
     assert "Unknown: it never answered." in page
     assert "revision r002" not in page
     overview = operator.get("/").text
@@ -400,7 +400,7 @@ def test_it_is_pinned_and_unpinned(fleet: Fleet, operator: Browser) -> None:
     assert 'value="audit"' in wrong.text
     assert operator.post(f"{here}/pin", reason="audit", until="2090-01-31").location == here
     page = operator.get(here).text
-    assert "Pinned, so rollouts leave it alone: audit" in page
+    assert "Pinned, so rollouts leave it out: audit" in page
     assert f'href="{here}/unpin"' in page
     assert names(operator.get("/databases/?pinned=1").text) == ["acme"]
     operator.post(f"{here}/unpin")
@@ -475,7 +475,7 @@ def test_retired_and_dropped_are_gone_as_was_said(fleet: Fleet, admin: Browser) 
     (copy,) = fleet.folder.glob("two.db.*.snapshot")
     page = admin.get(answer.location).text
     assert "Dropped by admin, " in page
-    assert f"Its copy: <code>{copy}</code>" in page
+    assert f"A copy is at <code>{copy}</code>" in page
 
 
 def test_drop_is_for_admins(fleet: Fleet, operator: Browser) -> None:

@@ -211,7 +211,7 @@ def _refused(app: Flask) -> None:
     browser = browser_of(app)
     answer = sign_in(browser)
     assert answer.status_code == 401, answer.text
-    assert "Begin again" in answer.text
+    assert "Sign in again" in answer.text
     assert browser.get("/").status_code == 302
     assert db.session.scalar(sa.select(sa.func.count()).select_from(Token)) == 0
 

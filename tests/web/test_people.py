@@ -429,7 +429,7 @@ def test_the_trail_is_filtered_by_links_and_goes_on(fleet: Fleet) -> None:
     mine = operator.get(f"/audit/?actor={operator.actor.id}").text
     assert "token.signed_in" in mine
     assert "account.created" not in mine
-    assert "done by account" in mine
+    assert "by account" in mine
     assert "No entry matches" in operator.get("/audit/?action=nothing").text
     assert operator.get("/audit/?actor=x").status_code == 422
 

@@ -219,7 +219,7 @@ def test_a_project_is_made_read_changed_and_deleted(fleet: Fleet, admin: Browser
     assert made.status_code == 302
     place = made.location
     page = admin.get(place).text
-    assert "A worker reads its scripts" in page
+    assert "A worker is reading its scripts" in page
     assert 'http-equiv="refresh"' in page
     project = db.session.scalars(sa.select(Project).where(Project.name == "made")).one()
     assert (project.x, project.refresh_seconds) == ({"tenant": "one", "plain": ""}, 60)
@@ -350,7 +350,7 @@ def test_scripts_that_cannot_be_used_say_why_and_what_was_known_stays(
 def test_folders_of_scripts_are_offered(fleet: Fleet, admin: Browser) -> None:
     scripts = write_project(fleet.folder / "offered" / "migrations", 1)
     page = admin.get("/projects/new").text
-    assert "Script directories found in <code>" in page
+    assert "Script directories without a project in <code>" in page
     form = {"name": "offered", "refresh_seconds": "60"}
     above = admin.post("/projects/new", **form, location=str(scripts.parent))
     assert above.status_code == 422
@@ -439,7 +439,7 @@ def test_a_revision_of_another_release_is_marked_and_can_be_read(
         positions.recount(session, [fleet.project_id])
     page = viewer.get(at(fleet)).text
     assert list(rows(page)) == ["r001"]
-    assert "2 that only other releases had" in page
+    assert "2 that only other releases have" in page
 
 
 def test_what_a_script_says_is_text(fleet: Fleet, viewer: Browser) -> None:

@@ -112,7 +112,7 @@ def test_a_rollout_from_its_preview_to_its_undo(place: Place, ada: Visitor) -> N
     assert "CREATE TABLE t3" in page
     assert 'aria-label="2 waves of 1, 4 databases; between them: none may fail"' in page
     assert REFRESH not in page
-    assert "The first wave opens: 1 of 5 databases." in words(ada.get(f"{at}/start").text)
+    assert "The first wave begins: 1 of 5 databases." in words(ada.get(f"{at}/start").text)
     assert press(ada, f"{at}/start").location == at
     page = ada.get(at).text
     assert f'<noscript><meta {REFRESH} content="3"></noscript>' in page
@@ -171,11 +171,11 @@ def test_what_could_not_be_taken_back_is_tried_again(place: Place, ada: Visitor)
     moved = Scripts.load(place.fleet.scripts).at(members[0].address)
     moved.upgrade("r003")
     press(ada, f"{at}/undo")
-    assert "0 that run go on to their end; 2 wait" in words(ada.get(f"{at}/pause").text)
+    assert "0 active runs are finished; 2 wait" in words(ada.get(f"{at}/pause").text)
     place.fleet.drain()
     page = ada.get(at).text
     assert "Taken back 1 of 2" in words(page)
-    assert "Not taken back 1" in words(page)
+    assert "Not undone 1" in words(page)
     assert SENT.findall(page) == ["retry", "cancel", "undo"]
     assert "1 databases that could not be undone are tried again" in words(
         ada.get(f"{at}/retry").text
@@ -225,7 +225,7 @@ def test_a_wave_soaks_and_another_account_approves(place: Place, ada: Visitor) -
         connection.execute(sa.update(Rollout).where(Rollout.id == number).values(gate=gate))
     place.fleet.drain()
     page = words(ada.get(at).text)
-    assert "ada made this rollout: sign in as another operator" in page
+    assert "ada created this rollout. Sign in as another operator" in page
     assert "Time left" not in page
     assert "another account has to approve it" in words(ada.get(f"{at}/approve").text)
     bob = place.somebody("bob")
@@ -256,9 +256,7 @@ def test_a_pause_says_what_runs_and_what_waits(place: Place, ada: Visitor) -> No
     label, _ = place.members(3)
     number = place.asks(ada, label, waves="1, 100%")
     press(ada, f"/rollouts/{number}/start")
-    assert "0 that run go on to their end; 3 wait" in words(
-        ada.get(f"/rollouts/{number}/pause").text
-    )
+    assert "0 active runs are finished; 3 wait" in words(ada.get(f"/rollouts/{number}/pause").text)
     press(ada, f"/rollouts/{number}/pause")
     assert "Paused by ada." in ada.get(f"/rollouts/{number}").text
     press(ada, f"/rollouts/{number}/cancel")
@@ -270,7 +268,7 @@ def test_a_pause_says_what_runs_and_what_waits(place: Place, ada: Visitor) -> No
 
 def test_what_was_typed_is_still_there_after_a_mistake(place: Place, ada: Visitor) -> None:
     form = {"project": place.fleet.project_id, "title": "careful", "label": "a=b", "soak": "soon"}
-    assert refusal(ada, **form) == "The time to wait is a number: 'soon' is none."
+    assert refusal(ada, **form) == "The time to wait must be a number, not 'soon'."
     page = press(ada, "/rollouts/new", **form).text
     assert re.search(r'name="title"[^>]*value="careful"', page)
     assert re.search(r'name="soak"[^>]*value="soon"[^>]*aria-invalid="true"', page)
@@ -321,7 +319,7 @@ def test_a_rollout_that_nobody_can_follow_cannot_be_started(place: Place, ada: V
     page = ada.get(at).text
     assert "No database can reach the target, so the rollout cannot be started." in words(page)
     assert SENT.findall(page) == ["cancel"]
-    assert "No database can go there." in words(ada.get(f"{at}/rehearse").text)
+    assert "No database can reach the target." in words(ada.get(f"{at}/rehearse").text)
 
 
 def test_every_word_of_the_form_arrives(place: Place, ada: Visitor) -> None:
@@ -376,7 +374,7 @@ def test_every_word_of_the_form_arrives(place: Place, ada: Visitor) -> None:
     assert (made.snapshot, made.retreat, made.target) == (True, False, "r002")
     page = words(ada.get(f"/rollouts/{number}").text)
     assert f"behind; at head; group={label}; 2 selected databases; of account {account.id};" in page
-    assert "2 may fail, or 2.5 % of those begun; a query checks each; 1.5 s to wait" in page
+    assert "2 may fail, or 2.5 % of those begun; a query checks each; 1.5 s of waiting" in page
     with place.fleet.app.test_request_context():
         again = rollout_form.rollout_values(ROOT, rollout_form.like(made))
     assert again["selector"] == {k: v for k, v in made.selector.items() if k != "project_id"}
@@ -404,7 +402,7 @@ def test_a_change_takes_the_place_of_the_first_one(place: Place, ada: Visitor) -
 
 def test_a_list_leads_here_with_what_it_chose(place: Place, ada: Visitor) -> None:
     page = ada.get("/rollouts/new?database=1&database=2&project=1").text
-    assert "The 2 databases that were chosen." in words(page)
+    assert "2 databases are selected." in words(page)
     assert "that match these filters" not in words(page)
     _, (one,) = place.members(1)
     page = words(ada.get(f"/rollouts/new?database={one.id}").text)
@@ -442,7 +440,7 @@ def test_a_viewer_sees_all_and_presses_nothing(place: Place, ada: Visitor) -> No
     assert "2 sqlite databases" in words(page)
     assert not SENT.findall(page)
     assert "Change it" not in page
-    assert "Your role, viewer, may look" in words(eve.get("/rollouts/new").text)
+    assert "Your role, viewer, can only read" in words(eve.get("/rollouts/new").text)
     assert "An operator can do this" in words(eve.get(f"/rollouts/{number}/start").text)
     assert "New rollout" not in words(eve.get("/rollouts/").text)
     for verb in ("start", "rehearse", "cancel", "undo", "pause", "resume", "retry", "approve"):
