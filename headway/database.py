@@ -313,7 +313,7 @@ class Database:
 
     def history(self, limit: int | None = None) -> list[records.Row]:
         """What was done to it, oldest first, or the newest so many; [] where no history is kept."""
-        if self._is_missing:
+        if self.address.path and not self.address.path.exists():
             return []
         with self.address.open() as raw, self.address.connected(raw) as connection:
             if records.NAME not in self.address.dialect.tables(connection):
@@ -322,14 +322,10 @@ class Database:
 
     def lock_holder(self) -> Holder | None:
         """Who is migrating it right now; None if nobody is."""
-        if self._is_missing:
+        if self.address.path and not self.address.path.exists():
             return None
         with self.address.open() as raw:
             return self.address.dialect.lock(raw, self.address.url, LOCK).holder()
-
-    @property
-    def _is_missing(self) -> bool:
-        return self.address.path is not None and not self.address.path.exists()
 
     # --- by hand ----------------------------------------------------------------------------
 
