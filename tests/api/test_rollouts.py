@@ -159,7 +159,7 @@ def test_what_cannot_be_used_is_refused_with_its_place(
         ({"target": "-1"}, "An upgrade does not lead to -1"),
         ({"kind": "downgrade", "target": "+1"}, "A downgrade does not lead to +1"),
         ({"waves": ["50%", "10%"]}, "waves must grow"),
-        ({"waves": ["5", "50%", "1"]}, "5 through, then 1"),
+        ({"waves": ["5", "50%", "1"]}, "Wave 1 after 5"),
         ({"gate": {"check": "sql", "sql": "DROP TABLE x"}}, "begin with SELECT"),
         ({"selector": {"labels": {"!!": ""}}}, "not a valid name of a label"),
         ({"window": {"from": "22:00", "until": "22:00"}}, "ends when it begins"),

@@ -336,7 +336,7 @@ def test_a_second_account_has_to_approve(anyfleet: Fleet) -> None:
             rollouts.approve_rollout(nobody, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.WAITING
-    with pytest.raises(RolloutRefused, match="it is wave 1 that waits now"):
+    with pytest.raises(RolloutRefused, match="wave 1 waits for approval now"):
         rollouts.approve_rollout(second, rollout.id, wave=2)
     rollouts.approve_rollout(second, rollout.id, wave=1)
     fleet.drain()
