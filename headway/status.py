@@ -73,7 +73,7 @@ class Evidence:
 
 def status_of(
     scripts: Revisions,
-    seen: Evidence,
+    evidence: Evidence,
     *,
     table: VersionTable = VERSIONS,
     names: Callable[[str], bool] = lambda _: True,
@@ -83,8 +83,8 @@ def status_of(
 
     `names` tells of a table whether the scripts make it. `sole`: see Policy.
     """
-    current = tuple(sorted(seen.versions))
-    rows = seen.history or ()
+    current = tuple(sorted(evidence.versions))
+    rows = evidence.history or ()
     applied, torn = _applied(rows), _torn(rows)
     newer = tuple(revision for revision in current if revision not in scripts.ids)
     status = Status(
@@ -97,11 +97,11 @@ def status_of(
         out_of_order=() if newer else _out_of_order(applied, scripts, current),
         torn=torn.revision if torn else None,
         newer=newer,
-        leftovers=() if torn else seen.leftovers,
+        leftovers=() if torn else evidence.leftovers,
     )
-    if torn or seen.leftovers:
+    if torn or evidence.leftovers:
         return replace(status, position=Position.TORN)
-    tables = None if seen.tables is None else set(seen.tables) - {table.name, history.NAME}
+    tables = None if evidence.tables is None else set(evidence.tables) - {table.name, history.NAME}
     if newer:
         return replace(status, position=_unknown(status, tables, applied, names, sole=sole))
     if current:
@@ -215,10 +215,12 @@ def read(project: ScriptProject, address: Address, table: VersionTable, raw: Raw
     )
 
 
-def judged(project: ScriptProject, table: VersionTable, seen: Evidence, policy: Policy) -> Status:
+def judged(
+    project: ScriptProject, table: VersionTable, evidence: Evidence, policy: Policy
+) -> Status:
     """Where a database of a project stands, from what was read of it."""
     scripts = project.scripts
-    return status_of(scripts, seen, table=table, names=scripts.names, sole=policy.sole)
+    return status_of(scripts, evidence, table=table, names=scripts.names, sole=policy.sole)
 
 
 def version_table(project: ScriptProject, address: Address, x: Mapping[str, str]) -> VersionTable:

@@ -109,7 +109,7 @@ class Boot:
 
     def _brought(self) -> tuple[Status, Status]:
         try:
-            before = self._look(wait=0 if self.booted else self.wait)
+            before = self._status(wait=0 if self.booted else self.wait)
         except DatabaseUnreachable as error:
             if not self.booted:
                 raise
@@ -126,12 +126,12 @@ class Boot:
         except DatabaseAhead:  # a newer release was quicker
             if self.on_newer == "refuse":
                 raise
-        self.progress.tell("verifying")
-        return before, self._verified(self._look())
+        self.progress.send("verifying")
+        return before, self._verified(self._status())
 
-    def _look(self, *, wait: float = 0) -> Status:
+    def _status(self, *, wait: float = 0) -> Status:
         def waiting(_: HeadwayError) -> None:
-            self.progress.tell("waiting_for_database")
+            self.progress.send("waiting_for_database")
 
         one = self.database
         return until_reachable(
@@ -146,30 +146,30 @@ class Boot:
             self.database.adopt(waiting=self.progress.waiting)
         self.database.upgrade(on_step=self.progress.on_step, waiting=self.progress.waiting)
 
-    def _verified(self, seen: Status) -> Status:
+    def _verified(self, status: Status) -> Status:
         name = self.words.subject or str(self.database.address)
-        if seen.newer:
-            self._is_settled(seen)
-        if seen.position not in SERVABLE:
+        if status.newer:
+            self._is_settled(status)
+        if status.position not in SERVABLE:
             raise MigrationFailed(
-                f"The upgrade ran, and {name} is {seen.position}: {seen.current} instead of "
-                f"{seen.heads}. Something else changes it; stop that and "
+                f"The upgrade ran, and {name} is {status.position}: {status.current} instead of "
+                f"{status.heads}. Something else changes it; stop that and "
                 "start again."
             )
-        log.info("%s is at %s", name, ", ".join(seen.current))
-        return seen
+        log.info("%s is at %s", name, ", ".join(status.current))
+        return status
 
-    def _is_settled(self, seen: Status) -> bool:
+    def _is_settled(self, status: Status) -> bool:
         """True if it can be served as it is; False if it has to be upgraded first."""
         name = self.words.name(self.database.address)
-        refusals.refuse_several_heads(seen, self.words)
-        if seen.position is Position.AHEAD and self.on_newer != "refuse":
-            newer = ", ".join(seen.newer)
+        refusals.refuse_several_heads(status, self.words)
+        if status.position is Position.AHEAD and self.on_newer != "refuse":
+            newer = ", ".join(status.newer)
             log.warning("%s is at %s, newer than this release: serving degraded", name, newer)
             return True
-        refusals.refuse(name, seen, self.words)
-        if seen.position is Position.AT_HEAD:
+        refusals.refuse(name, status, self.words)
+        if status.position is Position.AT_HEAD:
             return True
         if not self.migrate:
-            refusals.refuse_behind(name, seen, self.words)
+            refusals.refuse_behind(name, status, self.words)
         return False

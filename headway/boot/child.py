@@ -27,7 +27,7 @@ def run(boot: Callable[[Report], Mapping[str, object]]) -> Exit:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        done = boot(_tell)
+        done = boot(_report)
     except HeadwayError as error:
         sys.stderr.write(f"Error: {error}\n")
         return EXIT_OF[error.kind]
@@ -38,7 +38,7 @@ def run(boot: Callable[[Report], Mapping[str, object]]) -> Exit:
     return Exit.OK
 
 
-def _tell(progress: Progress) -> None:
+def _report(progress: Progress) -> None:
     _write(progress.as_json() | {"started": progress.started})
 
 

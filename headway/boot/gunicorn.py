@@ -25,7 +25,7 @@ BOOTED = "HEADWAY_BOOTED_HEADS"
 
 
 def boot_first(server: Any, command: Sequence[str]) -> dict[str, Any]:
-    """In `when_ready`: boot in a child process while the sockets answer probes; what it said last.
+    """In `when_ready`: boot in a child process while the sockets answer probes. Its last progress.
 
     A boot that fails, or is told to stop, halts the server with its exit code. Not for a server
     that preloads its app, which has booted already.
@@ -46,8 +46,8 @@ def boot_first(server: Any, command: Sequence[str]) -> dict[str, Any]:
         server.halt(reason="told to stop while bringing the database to head")
     if code:
         server.halt(reason="the database could not be brought to head", exit_status=code)
-    os.environ[BOOTED] = str(boot.said["heads"])
-    return boot.said
+    os.environ[BOOTED] = str(boot.progress["heads"])
+    return boot.progress
 
 
 def end_with_master() -> None:

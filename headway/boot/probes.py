@@ -26,22 +26,22 @@ LAST_WORDS = 2.0
 
 @dataclass
 class Boot:
-    """A boot that runs in a child process, and what it last said."""
+    """A boot that runs in a child process, and the progress that it sent last."""
 
-    said: dict[str, Any] = field(default_factory=lambda: {"state": "starting", "lock": None})
+    progress: dict[str, Any] = field(default_factory=lambda: {"state": "starting", "lock": None})
     started: float = field(default_factory=time.time)
     stopped: bool = False
     """True if we were told to stop before it was done."""
 
     def readiness(self) -> dict[str, Any]:
         """The body of `/readyz`, with the seconds of this very moment."""
-        return self.said | {"seconds": round(time.time() - self.started)}
+        return self.progress | {"seconds": round(time.time() - self.started)}
 
-    def hear(self, line: bytes) -> None:
-        """Take in one line of the child's."""
-        said = json.loads(line)
-        self.started = said.pop("started", self.started)
-        self.said = said
+    def update(self, line: bytes) -> None:
+        """Take the progress from a line of the child."""
+        progress = json.loads(line)
+        self.started = progress.pop("started", self.started)
+        self.progress = progress
 
 
 def boot_behind_probes(
@@ -53,7 +53,7 @@ def boot_behind_probes(
 ) -> tuple[Boot, int]:
     """Run a boot in a child process (`boot.child`), answering probes on these sockets meanwhile.
 
-    What it said last, and its exit code. A signal to stop ends it, by force after `patience`
+    Returns its last progress and its exit code. A signal to stop ends it, by force after `patience`
     seconds. The sockets stay open: who connects in between waits in their backlog.
     """
     boot = Boot()
@@ -81,7 +81,7 @@ async def _run(
     try:
         assert child.stdout is not None  # noqa: S101  # it is a pipe
         async for line in child.stdout:
-            boot.hear(line)
+            boot.update(line)
         return await child.wait()
     finally:
         stopping.cancel()
@@ -170,8 +170,8 @@ class _Answers:
         ]
         if status.startswith("503"):
             lines.append("Retry-After: 2")
-        said = "\r\n".join(lines).encode() + b"\r\n\r\n"
-        return said if method == b"HEAD" else said + text
+        head = "\r\n".join(lines).encode() + b"\r\n\r\n"
+        return head if method == b"HEAD" else head + text
 
     def _answer(self, path: bytes) -> tuple[str, str, dict[str, Any]]:
         if path == b"/healthz":

@@ -1,4 +1,4 @@
-"""What a boot is doing: told to a callback, or logged."""
+"""What a boot is doing: sent to a callback, or logged."""
 
 import logging
 import time
@@ -17,24 +17,24 @@ SECONDS = 10
 
 @dataclass
 class Reporting:
-    """Tells a callback what a boot does, several times a second while it waits."""
+    """Sends a callback what a boot does, several times a second while it waits."""
 
     report: Report
     release: str = ""
     began: float = field(default_factory=time.time)
 
-    def tell(self, state: str, **more: object) -> None:
+    def send(self, state: str, **more: object) -> None:
         """One state of a boot: see Progress."""
         self.report(Progress(state=state, started=self.began, **more))  # type: ignore[arg-type]
 
     def waiting(self, holder: Holder | None) -> None:
         """Another process has the lock."""
-        self.tell("waiting_for_lock", holder=holder)
+        self.send("waiting_for_lock", holder=holder)
 
     def on_step(self, number: int, total: int, name: str) -> None:
         """A revision is about to run."""
         me = Holder.myself(self.release)
-        self.tell("migrating", revision=f"{number} of {total}", name=name, holder=me)
+        self.send("migrating", revision=f"{number} of {total}", name=name, holder=me)
 
 
 class Narrator:

@@ -21,71 +21,71 @@ from headway.words import Words
 log = logging.getLogger(__name__)
 
 
-def refuse(name: str, seen: Status, words: Words) -> None:
+def refuse(name: str, status: Status, words: Words) -> None:
     """Raise why a database in this position is neither served nor upgraded.
 
     One without a version is no such: it is adopted first.
     """
-    if seen.position in (Position.AHEAD, Position.DIVERGED):
-        raise refused_newer(name, seen, words)
-    why = refusal(name, seen, words)
-    if why and seen.position is not Position.UNSTAMPED:
+    if status.position in (Position.AHEAD, Position.DIVERGED):
+        raise refused_newer(name, status, words)
+    why = refusal(name, status, words)
+    if why and status.position is not Position.UNSTAMPED:
         raise why
-    refuse_edited(seen, words)
+    refuse_edited(status, words)
 
 
-def refused_newer(name: str, seen: Status, words: Words) -> HeadwayError:
+def refused_newer(name: str, status: Status, words: Words) -> HeadwayError:
     """A newer release has migrated it, and this one is told to refuse that, or lacks more."""
-    setting, newer = words.setting("on_newer"), ", ".join(seen.newer)
-    why = f", and {setting} is `refuse`" if setting and seen.position is Position.AHEAD else ""
+    setting, newer = words.setting("on_newer"), ", ".join(status.newer)
+    why = f", and {setting} is `refuse`" if setting and status.position is Position.AHEAD else ""
     return words.error(
         DatabaseAhead,
         f"{name} is at {newer}, which a newer release brought{why}. Nothing was changed. Start "
         f"that release, or take it back with its `{words.command('downgrade')}`.",
-        current=seen.current,
-        heads=seen.heads,
+        current=status.current,
+        heads=status.heads,
     )
 
 
-def refuse_several_heads(seen: Status, words: Words) -> None:
+def refuse_several_heads(status: Status, words: Words) -> None:
     """Raise SeveralHeads: which of them is meant cannot be told."""
-    if len(seen.heads) > 1:
+    if len(status.heads) > 1:
         raise SeveralHeads(
-            f"The scripts have {len(seen.heads)} heads: {', '.join(seen.heads)}. Nothing was "
+            f"The scripts have {len(status.heads)} heads: {', '.join(status.heads)}. Nothing was "
             f"changed. Join them with `{words.command('merge')}`, or take one out of this release.",
-            heads=seen.heads,
+            heads=status.heads,
         )
 
 
-def refuse_edited(seen: Status, words: Words) -> None:
+def refuse_edited(status: Status, words: Words) -> None:
     """Raise HistoryInvalid where the scripts are not the ones that made this database."""
     found = []
-    if seen.edited:
-        found.append(f"edited after it was applied: {', '.join(seen.edited)}")
-    if seen.out_of_order:
-        found.append(f"inserted below and never applied: {', '.join(seen.out_of_order)}")
+    if status.edited:
+        found.append(f"edited after it was applied: {', '.join(status.edited)}")
+    if status.out_of_order:
+        found.append(f"inserted below and never applied: {', '.join(status.out_of_order)}")
     if found:
         raise HistoryInvalid(
             f"The scripts are not the ones that made {words.subject or 'this database'}: "
             f"{'; '.join(found)}. Nothing was changed. Bring the old scripts back and write a new "
             "revision instead; if the change means nothing to the schema, say so with "
             f"`{words.command('repair')}`.",
-            edited=seen.edited,
-            out_of_order=seen.out_of_order,
+            edited=status.edited,
+            out_of_order=status.out_of_order,
         )
-    if seen.missing:
-        log.warning("applied revisions without a script: %s", ", ".join(seen.missing))
+    if status.missing:
+        log.warning("applied revisions without a script: %s", ", ".join(status.missing))
 
 
-def refuse_behind(name: str, seen: Status, words: Words) -> None:
+def refuse_behind(name: str, status: Status, words: Words) -> None:
     """Raise DatabaseBehind: this program was told not to migrate."""
     setting = words.setting("migrate")
     raise words.error(
         DatabaseBehind,
-        f"{name} is {seen.position}, this release needs {', '.join(seen.heads)}, and "
+        f"{name} is {status.position}, this release needs {', '.join(status.heads)}, and "
         f"{f'{setting} is off' if setting else 'it is told not to migrate'}. Run "
         f"`{words.command('upgrade')}`, or switch it on.",
-        pending=seen.pending,
+        pending=status.pending,
     )
 
 

@@ -85,7 +85,7 @@ def test_a_revision_is_shown_though_its_script_is_gone(
     script = says(runner, "revisions", "show", "shop", "r003", "--script").stdout
     assert "def upgrade():" in script
     refused = says(runner, "revisions", "show", "shop", "r9", exits=1)
-    assert "had a revision r9" in refused.output
+    assert "has a revision r9" in refused.output
 
 
 def test_drift_is_listed_mended_and_ignored(

@@ -127,7 +127,7 @@ def test_a_rollout_from_its_preview_to_its_undo(place: Place, ada: Visitor) -> N
     assert re.search(r"<summary>The SQL that was sent</summary>|<summary>Its log</summary>", page)
     assert SENT.findall(page) == ["resume", "cancel", "undo"]
     resume = words(ada.get(f"{at}/resume").text)
-    assert "The 1 that failed" in resume
+    assert "1 failed databases" in resume
     mended(members[2])
     press(ada, f"{at}/resume")
     place.fleet.drain()
@@ -174,7 +174,7 @@ def test_what_could_not_be_taken_back_is_tried_again(place: Place, ada: Visitor)
     assert "0 active runs are finished; 2 wait" in words(ada.get(f"{at}/pause").text)
     place.fleet.drain()
     page = ada.get(at).text
-    assert "Taken back 1 of 2" in words(page)
+    assert "Undone 1 of 2" in words(page)
     assert "Not undone 1" in words(page)
     assert SENT.findall(page) == ["retry", "cancel", "undo"]
     assert "1 databases that could not be undone are tried again" in words(
@@ -183,7 +183,7 @@ def test_what_could_not_be_taken_back_is_tried_again(place: Place, ada: Visitor)
     moved.downgrade("r002")
     press(ada, f"{at}/retry")
     place.fleet.drain()
-    assert "Taken back 2 of 2" in words(ada.get(at).text)
+    assert "Undone 2 of 2" in words(ada.get(at).text)
     assert {place.fleet.at(one) for one in members} == {"r001"}
 
 
@@ -229,7 +229,7 @@ def test_a_wave_soaks_and_another_account_approves(place: Place, ada: Visitor) -
     assert "Time left" not in page
     assert "another account has to approve it" in words(ada.get(f"{at}/approve").text)
     bob = place.somebody("bob")
-    assert "You let wave 2 begin, of 1" in words(bob.get(f"{at}/approve").text)
+    assert "With your approval wave 2 begins, of 1" in words(bob.get(f"{at}/approve").text)
     press(bob, f"{at}/approve")
     assert "Wave 1 approved bob" in words(ada.get(at).text)
     place.fleet.drain()
@@ -410,7 +410,7 @@ def test_a_list_leads_here_with_what_it_chose(place: Place, ada: Visitor) -> Non
     page = ada.get("/rollouts/new?position=behind&label=tier=gold&current=r001").text
     assert re.search(r'value="behind" checked', page)
     assert 'value="tier=gold"' in page
-    assert "Those at r001 ." in words(page)
+    assert "Databases at r001 ." in words(page)
 
 
 def test_pasted_names_are_found_or_told() -> None:
