@@ -172,13 +172,15 @@ class Database:
         """Say that it is at a target, and run nothing."""
         return self._move(Direction.STAMP, target).make()
 
-    def create(self, target: str = "heads") -> tuple[str, ...]:
+    def create(self, target: str = "heads", *, on_step: OnStep | None = None) -> tuple[str, ...]:
         """Make the database itself, at a target and tagged with it; the revisions it is at.
 
         A copy of a template that the migrations built once: as quick for 500 revisions as for
-        20. Raises DatabaseExists; an empty file is no database.
+        20. Where the revisions are run for it, `on_step` is told of each. Raises DatabaseExists;
+        an empty file is no database.
         """
-        return templates.create(self.project, self.address, self.x, self.policy, target)
+        place = (self.project, self.address, self.x, self.policy)
+        return templates.create(*place, target, on_step=on_step)
 
     def _move(
         self,

@@ -7,12 +7,14 @@ from typing import Any
 
 import click
 
+from app.cli import rollout_progress
 from app.cli.actor import command_line
 from app.cli.databases_import import import_
 from app.cli.groups import Group
+from app.cli.rollouts import say_begun
 from app.cli.selector_options import chosen, labels_of, located, row_of
-from app.errors import InputInvalid
-from app.fleet import accounts, projects
+from app.errors import InputInvalid, RolloutRefused
+from app.fleet import accounts, projects, rollouts
 from app.fleet import databases as fleet
 from app.fleet.core import positions as core_positions
 from app.fleet.core.selectors import Selector
@@ -57,12 +59,25 @@ def register(project: str, where: dict[str, str], as_json: bool, **fields: Any) 
 @click.option("--name", help="The file's or database's own if not given.")
 @located
 @_fields
+@click.option("--no-wait", is_flag=True, help="Say which rollout creates it, and come back.")
 @as_json
-def create(project: str, where: dict[str, str], as_json: bool, **fields: Any) -> None:
-    """Make a database from its project's template, and register it."""
+def create(
+    project: str, where: dict[str, str], no_wait: bool, as_json: bool, **fields: Any
+) -> None:
+    """Create a database, and register it. A worker does it; this waits until it is done."""
     actor = command_line()
-    values = _values(project, where, **fields)
-    _show(fleet.create_database(actor, values)[0], as_json)
+    creation = fleet.create_database(actor, _values(project, where, **fields))
+    if no_wait:
+        say_begun(rollouts.get_rollout(actor, creation.rollout_id), as_json=as_json)
+        return
+    rollout_progress.wait(actor, creation.rollout_id)
+    database = fleet.created(actor, creation)
+    if database is None:
+        raise RolloutRefused(
+            f"Rollout {creation.rollout_id}, which creates it, is paused. "
+            f"`flask rollouts resume {creation.rollout_id}` goes on."
+        )
+    _show(database, as_json)
 
 
 @databases.command("list")

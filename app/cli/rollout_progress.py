@@ -58,6 +58,12 @@ def watch(actor: Actor, rollout_id: int, *, as_json: bool = False) -> Exit:
     return verdict(told)
 
 
+def wait(actor: Actor, rollout_id: int) -> None:
+    """Come back when nothing more happens to a rollout by itself; nothing of it is shown."""
+    with _leaving(rollout_id):
+        _watched(actor, rollout_id, Silent())
+
+
 def verdict(told: fleet.Progress) -> Exit:
     """What a rollout that has settled means to the shell."""
     failed = sum(wave.failed for wave in told.waves)
@@ -188,7 +194,23 @@ def _screen(rollout_id: int, *, as_json: bool) -> Screen:
     return Bars(console) if console.is_terminal else Lines(rollout_id)
 
 
-class JsonLines:
+class Silent:
+    """Only what a person who waits in vain has to know."""
+
+    def show(self, told: fleet.Progress) -> None:
+        pass
+
+    def warn(self, words: str) -> None:
+        click.echo(words, err=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class JsonLines(Silent):
     """A line of JSON for each change, with the rollout's id: a script may want to resume it."""
 
     def __init__(self, rollout_id: int) -> None:
@@ -200,15 +222,6 @@ class JsonLines:
         if text != self.last:
             click.echo(text)
             self.last = text
-
-    def warn(self, words: str) -> None:
-        click.echo(words, err=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 class Lines(JsonLines):

@@ -152,6 +152,16 @@ def row(rollout: Rollout) -> dict[str, Any]:
     return shown | {"wave": rollout.wave + 1 if rollout.sizes else 0}
 
 
+def say_begun(rollout: Rollout, *, as_json: bool) -> None:
+    """Say which rollout does what was asked for."""
+    if as_json:
+        print_json(row(rollout))
+    else:
+        click.echo(
+            f"Begun: rollout {rollout.id}. `flask rollouts watch {rollout.id}` waits for it."
+        )
+
+
 def _go(actor: Actor, rollout: Rollout, watch: bool, as_json: bool) -> None:
     """Say where it is now, or watch."""
     if watch:

@@ -62,7 +62,8 @@ class Run(Base):
     before: Mapped[str | None] = mapped_column(exact_string(255))
     """The revisions it was planned from and, once a worker has looked, was found at.
 
-    Joined by `+`; "" for none, None while nobody has looked.
+    Joined by `+`; "" for none, None while nobody has looked. Of one that creates: "" from when
+    its database was about to be made, and None where nothing of it is there.
     """
     aim: Mapped[str | None] = mapped_column(exact_string(255))
     """Where it is to end, resolved from the target when it first began."""

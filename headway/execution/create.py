@@ -24,11 +24,13 @@ import sqlalchemy
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import URL
 
+from headway import status
 from headway.connections.address import Address
 from headway.connections.session import Policy
 from headway.dialects.search_path import refuse_schema
 from headway.errors import AddressInvalid, DatabaseExists, HeadwayError
 from headway.execution.migration import Move
+from headway.execution.run import OnStep
 from headway.isolation.files import Files
 from headway.isolation.isolated import alone
 from headway.plan import plans
@@ -70,11 +72,18 @@ class Draft:
 
 
 def create(
-    project: ScriptProject, address: Address, x: Mapping[str, str], policy: Policy, target: str
+    project: ScriptProject,
+    address: Address,
+    x: Mapping[str, str],
+    policy: Policy,
+    target: str,
+    *,
+    on_step: OnStep | None = None,
 ) -> tuple[str, ...]:
     """Make a new database at a target, tagged with its version; which one.
 
-    Raises DatabaseExists for a database that is there: an empty file counts for none.
+    `on_step` is told before each revision that runs in it, and of none where a template is
+    copied. Raises DatabaseExists for a database that is there: an empty file counts for none.
     """
     if address.engine is not None or address.connection is not None:
         raise AddressInvalid(
@@ -90,6 +99,7 @@ def create(
         policy=policy,
         direction=Direction.UPGRADE,
         target=target,
+        on_step=on_step,
     )
     _clear_the_place(address)
     if not ends or not _may_copy(built):  # without a revision, all projects are alike
@@ -125,7 +135,8 @@ def _is_plain(value: object) -> bool:
 def _copied(move: Move, template: Template) -> bool:
     """False if the template is no longer there."""
     try:
-        move.address.dialect.make(move.address.url, template.url)
+        versions = status.version_table(move.project, move.address, move.x).name
+        move.address.dialect.make(move.address.url, template.url, versions)
     except DatabaseExists:
         raise
     except Exception:
@@ -193,6 +204,7 @@ def _draft(move: Move, name: str) -> Draft | str | None:
         move,
         address=move.address.elsewhere(url),
         policy=Policy(release=move.policy.release),
+        on_step=None,
         listener=watch,
         prepare=prepare,
     )

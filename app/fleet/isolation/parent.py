@@ -40,25 +40,24 @@ def call(
     name: str,
     *arguments: object,
     beside: bool = False,
-    patience: float | None = None,
     answers: Mapping[str, Callback] = NOTHING,
 ) -> Any:
     """Have the child do something (`requests.Work`), and give what it gave.
 
-    Raises the HeadwayError that it raised, and ProcessEnded if it ended in the middle or took
-    longer than there is patience. `beside` is for what only looks: it waits for nothing that is
-    being migrated, and is asked once more where the process ended meanwhile. `answers` are
-    for what it asks; what one raises is raised there, and comes back from there.
+    Raises the HeadwayError that it raised, and ProcessEnded if it ended in the middle. `beside`
+    is for what only looks: it waits for nothing that is being migrated, and is asked once more
+    where the process ended meanwhile. `answers` are for what it asks; what one raises is raised
+    there, and comes back from there.
     """
     if not beside:
         with _main, _child.channel(MAIN) as channel:
-            return _exchange(channel, name, arguments, answers, patience)
+            return _exchange(channel, name, arguments, answers)
     try:
         with _child.channel(BESIDE) as channel:
-            return _exchange(channel, name, arguments, answers, patience)
+            return _exchange(channel, name, arguments, answers)
     except ProcessEnded:
         with _child.channel(BESIDE) as channel:
-            return _exchange(channel, name, arguments, answers, patience)
+            return _exchange(channel, name, arguments, answers)
 
 
 def stream(name: str, *arguments: object) -> Iterator[tuple[str, Any]]:
@@ -98,15 +97,9 @@ class _Channel:
         except OSError:
             raise ProcessEnded(self.process.epitaph()) from None
 
-    def receive(self, patience: float | None = None) -> tuple[str, Any]:
+    def receive(self) -> tuple[str, Any]:
         """The next message. Raises ProcessEnded."""
         try:
-            if patience is not None and not self.connection.poll(patience):
-                self.process.kill()
-                raise ProcessEnded(
-                    f"It was not done within {patience:g} s, and the process that ran the "
-                    "project's code was ended."
-                )
             kind, value = self.connection.recv()
         except (EOFError, OSError):
             raise ProcessEnded(self.process.epitaph()) from None
@@ -118,11 +111,10 @@ def _exchange(
     name: str,
     arguments: tuple[object, ...],
     answers: Mapping[str, Callback],
-    patience: float | None,
 ) -> Any:
     channel.send((name, arguments))
     while True:
-        kind, value = channel.receive(patience)
+        kind, value = channel.receive()
         if kind == "failed":
             raise value
         if kind == "done":

@@ -22,9 +22,6 @@ from headway.plan.register import Record, Sql
 from headway.schema.drift import Drift
 from headway.types import Look, Outcome
 
-CREATE_SECONDS = 300
-"""How long a database may take to be made."""
-
 
 @dataclass(frozen=True)
 class RemoteProject:
@@ -182,9 +179,14 @@ class RemoteDatabase:
         """The revisions that a move would run, and how it went on a copy."""
         return parent.call("rehearse", self.target, target, direction)  # type: ignore[no-any-return]
 
-    def create(self, target: str) -> Look:
-        """Make the database itself, at a target; where it stands then."""
-        return parent.call("create", self.target, target, patience=CREATE_SECONDS)  # type: ignore[no-any-return]
+    def create(self, target: str, *, on_step: OnStep | None = None) -> Look:
+        """Make the database itself, at a target; where it stands then.
+
+        `on_step` is told before each revision that runs in it, and of none where a template is
+        copied.
+        """
+        answers: dict[str, parent.Callback] = {"step": on_step or _nothing}
+        return parent.call("create", self.target, target, answers=answers)  # type: ignore[no-any-return]
 
     def query(self, query: str) -> tuple[bool, str] | None:
         """Whether the first value of a query is true, and how it is shown; None without a row."""

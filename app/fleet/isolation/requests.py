@@ -87,7 +87,7 @@ class Work:
     def create(self, target: Target, to: str) -> Look:
         """Make the database at a revision; where it stands then."""
         member = _member(target)
-        member.create(to)
+        member.create(to, on_step=partial(self.channel.ask, "step"))
         return member.status()
 
     def wait_for_lock(self, target: Target, seconds: float) -> None:

@@ -14,7 +14,7 @@ from app.fleet.core import positions
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.isolation.messages import Seen
 from app.fleet.projects.scripts import load
-from app.fleet.refresh.probe import BATCH, Tour, batches, large, looked, pages
+from app.fleet.refresh.probe import BATCH, Tour, batches, being_created, large, looked, pages
 from app.models import BEGUN, Database, Loading, Project, Run
 from headway.errors import HeadwayError
 from headway.plan.register import DIALECTS
@@ -71,6 +71,7 @@ def newcomers() -> dict[int, list[int]]:
             Database.position == "",
             Database.asked_at.is_(None),
             Database.retired_at.is_(None),
+            ~being_created(),
             Project.state == Loading.READY,
         )
         .order_by(Database.id)

@@ -1,7 +1,7 @@
 """What a rollout is asked to be: checked, with its defaults."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from app.errors import InputInvalid, ProjectNotFound, ProjectNotReady
@@ -16,8 +16,8 @@ from app.fleet.rollouts.windows import Window
 from app.models import Kind, Loading, Project, Rollout, Stage
 from headway.errors import RevisionNotFound
 
-OPERATIONS = tuple(kind for kind in Kind if kind not in (Kind.REHEARSE, Kind.UNDO))
-"""What a rollout may be asked to do."""
+OPERATIONS = tuple(kind for kind in Kind if kind not in (Kind.CREATE, Kind.REHEARSE, Kind.UNDO))
+"""What a rollout may be asked to do. One that creates comes with the database that it makes."""
 CONCURRENCY, PER_SERVER, TIMEOUT = 8, 4, 600.0
 """Of a rollout that was asked for without them."""
 MOST_AT_ONCE = 1000
@@ -28,11 +28,13 @@ UP, DOWN = re.compile(r"\+\d+"), re.compile(r"base|-\d+")
 """Targets that lead one way, wherever a database stands."""
 
 
-def drafted(actor: Actor, values: Mapping[str, Any]) -> Rollout:
+def drafted(
+    actor: Actor, values: Mapping[str, Any], kinds: Collection[Kind] = OPERATIONS
+) -> Rollout:
     """The rollout that these values ask for, in no session. Raises what `create_rollout` does."""
     asked = {name: value for name, value in values.items() if value is not None}
-    project = _ready(asked.get("project_id"))
-    kind = _kind(asked.get("kind", Kind.UPGRADE))
+    kind = _kind(asked.get("kind", Kind.UPGRADE), kinds)
+    project = _ready(asked.get("project_id"), kind)
     limits = {
         "concurrency": _number(asked, "concurrency", CONCURRENCY, 1, MOST_AT_ONCE),
         "per_server": _number(asked, "per_server", PER_SERVER, 1, MOST_AT_ONCE),
@@ -62,19 +64,20 @@ def drafted(actor: Actor, values: Mapping[str, Any]) -> Rollout:
     )
 
 
-def _ready(project_id: Any) -> Project:
+def _ready(project_id: Any, kind: Kind) -> Project:
     project = db.session.get(Project, project_id) if isinstance(project_id, int) else None
     if project is None:
         raise ProjectNotFound(f"There is no project {project_id}.", project=project_id)
-    if project.state != Loading.READY:
+    waits = project.state == Loading.WAITING and kind is Kind.CREATE  # as its run does
+    if project.state != Loading.READY and not waits:
         why = project.problem or "A worker will read them in a moment."
         raise ProjectNotReady(f"The scripts of {project.name} are {project.state}. {why}")
     return project
 
 
-def _kind(said: str) -> Kind:
-    if said not in OPERATIONS:
-        raise InputInvalid(f"A rollout cannot {said!r}: it can {', '.join(OPERATIONS)}.")
+def _kind(said: str, kinds: Collection[Kind]) -> Kind:
+    if said not in kinds:
+        raise InputInvalid(f"A rollout cannot {said!r}: it can {', '.join(kinds)}.")
     return Kind(said)
 
 
@@ -86,6 +89,8 @@ def _target(kind: Kind, said: str | None, project: Project) -> str:
     if not said and kind is Kind.DOWNGRADE:
         raise InputInvalid("A downgrade needs its target: a revision, `base` or `-1`.")
     said = said or "heads"
+    if kind is Kind.CREATE:  # where new databases belong is found out when it is made
+        return said
     # What is the head today may not be tomorrow: what was shown is what is rolled out.
     if said in ("head", "heads") and len(project.heads) == 1:
         return project.heads[0]

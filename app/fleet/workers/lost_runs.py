@@ -14,6 +14,7 @@ from app.fleet.core import positions
 from app.fleet.core.positions import joined, split
 from app.fleet.core.transactions import repeated, writing
 from app.fleet.isolation.remote import RemoteDatabase
+from app.fleet.runs import create
 from app.fleet.runs.tasks import Task
 from app.fleet.workers import registry
 from app.models import Kind, Rollout, Run, Stage, State
@@ -24,7 +25,7 @@ from headway.types import Look, Position
 AT_ONCE = 50
 ATTEMPTS = 5
 LOCK_SECONDS = 0.2
-MOVES = (Kind.UPGRADE, Kind.DOWNGRADE, Kind.STAMP, Kind.UNDO)
+MOVES = (Kind.UPGRADE, Kind.DOWNGRADE, Kind.STAMP, Kind.UNDO, Kind.CREATE)
 
 
 def look_after() -> None:
@@ -64,8 +65,11 @@ def _examine(run_id: int) -> None:
         return
     try:
         member = task.member()
-        seen = _seen(member)
-        verdict = _verdict(task, seen)
+        if task.kind is Kind.CREATE and create.is_nothing_left(task, LOCK_SECONDS):
+            seen, verdict = None, _again_or_failed(task, None)
+        else:
+            seen = _seen(member)
+            verdict = _verdict(task, seen)
     except HeadwayError as error:
         if error.kind in (ErrorKind.BUSY, ErrorKind.UNREACHABLE):
             return  # somebody is still in there, or it is away: look again later
@@ -86,8 +90,7 @@ def _verdict(task: Task, seen: Look) -> dict[str, Any]:
     run, now = task.run, datetime.now(UTC)
     if seen.position is Position.UNREACHABLE:
         return {}
-    before = task.planned_from
-    known = {"before": before}
+    known = {"before": task.planned_from}
     current = joined(seen.current)
     if seen.position is Position.TORN:
         return known | {
@@ -98,23 +101,36 @@ def _verdict(task: Task, seen: Look) -> dict[str, Any]:
             "problem": "database-torn",
             "finished_at": now,
         }
-    if task.kind in MOVES and current == task.aim(split(before or "")) and not _unchecked(task):
+    if task.kind in MOVES and current == _aim(task) and not _unchecked(task):
         task.say(f"{_ended_in_words(run)}; the database is where the run was to bring it")
         done = {"state": State.SUCCEEDED, "after": current, "error": None, "problem": None}
         return known | done | {"finished_at": now}
+    return _again_or_failed(task, current)
+
+
+def _again_or_failed(task: Task, current: str | None) -> dict[str, Any]:
+    """What a run is that did not come to its end; `current` is None where there is no database."""
+    run, known = task.run, {"before": task.planned_from}
     if run.problem == "run-timed-out" or run.attempt >= ATTEMPTS:
+        known = known if current is not None else {"before": None}
         return known | {
             "state": State.FAILED,
             "after": current,
             "error": _given_up(run),
             "problem": run.problem or ProcessEnded.slug(),
-            "finished_at": now,
+            "finished_at": datetime.now(UTC),
         }
     task.say(f"{_ended_in_words(run)}; the database was looked at, and it is tried again")
     state = State.CANCELLED if Stage(task.rollout.stage).is_final else State.PENDING
     again: dict[str, Any] = {"state": state, "worker": None, "attempt": run.attempt + 1}
     again |= {"after": current}
     return known | again | {"error": None, "problem": None, "started_at": None}
+
+
+def _aim(task: Task) -> str | None:
+    if task.kind is Kind.CREATE:
+        return task.run.aim if task.run.before is not None else None
+    return task.aim(split(task.planned_from or ""))
 
 
 def _what_ended(run: Run) -> str:
@@ -156,3 +172,5 @@ def _write(task: Task, values: dict[str, Any], seen: Look | None) -> None:
         if done.rowcount and seen:  # type: ignore[attr-defined]
             rollout = session.get_one(Rollout, task.rollout.id)
             positions.place(session, rollout, task.database.id, positions.found_at(seen))
+            if values["state"] == State.SUCCEEDED and task.kind is Kind.CREATE:
+                create.record(session, rollout, task.database.id)

@@ -142,7 +142,7 @@ class Sqlite(Dialect):
         path = file_of(url)
         return path is not None and path.exists()
 
-    def make(self, url: URL, template: URL | None = None) -> None:
+    def make(self, url: URL, template: URL | None = None, versions: str | None = None) -> None:  # noqa: ARG002  # a file is copied whole
         path, source = _file(url), file_of(template) if template else None
         try:
             if source is None:
