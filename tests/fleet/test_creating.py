@@ -186,7 +186,9 @@ def test_a_project_that_waits_to_be_read_is_waited_for_and_a_broken_one_refused(
     fleet.scripts.rename(fleet.scripts.with_name("moved"))
     scripts.load(later)
     with pytest.raises(ProjectNotReady):
-        asked(fleet, sa.make_url(f"sqlite:///{fleet.folder}/other.db"), project_id=later)
+        asked(
+            fleet, sa.make_url(f"sqlite:///{fleet.folder}/other.db"), project_id=later, name="other"
+        )
 
 
 def due(creation: databases.Creation) -> None:

@@ -66,6 +66,8 @@ def is_nothing_left(task: Task, lock_seconds: float) -> bool:
         return False
     if task.run.before is not None and address.path and address.path.exists():
         member.wait_for_lock(lock_seconds)
+        if is_there(address):  # whoever was in it has just come to its end
+            return False
         address.dialect.drop(address.url)
     return True
 
