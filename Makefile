@@ -11,7 +11,7 @@ INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/pyt
 # The longest files first, or two processors wait for the last one: tests/conftest.py.
 SPREAD = --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
-.PHONY: run test thorough test-mlflow lint bench clean
+.PHONY: run test tests compiled thorough test-mlflow lint bench clean
 # A half-made virtual environment must not pass for a whole one.
 .DELETE_ON_ERROR:
 
@@ -20,10 +20,17 @@ run: $(VENV)/.run  ## Serve on http://127.0.0.1:8000 with an embedded SQLite cat
 
 # Tests that wait for real processes can be late where three of them share two processors: what
 # failed is tried once more, alone. Its first failure stays in the output.
-test: $(VENV)/.test lint  ## Everything: style, types, layers, tests on real servers
+test: $(VENV)/.test  ## Everything: style, types, layers, tests on real servers
+	@+$(MAKE) --no-print-directory --jobs=2 lint tests
+
+tests: compiled
 	$(BIN)/pytest $(SPREAD) || $(BIN)/pytest --last-failed --last-failed-no-failures=none
 
-thorough: $(VENV)/.test  ## Each case on each server, and all that is fuzzed: an hour and more
+# Where Python is told to keep nothing, each of the processes that tests start would do this again.
+compiled: $(VENV)/.test
+	@$(BIN)/python -m compileall -q app headway
+
+thorough: compiled  ## Each case on each server, and all that is fuzzed: an hour and more
 	$(BIN)/pytest $(SPREAD) -m 'thorough or not thorough'
 
 test-mlflow: $(VENV)/.test  ## The 66 revisions of another program, on real servers

@@ -18,8 +18,9 @@ from app.processes.supervisor import Workers
 
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
-worker_class = "gthread"
+worker_class = "app.processes.web_worker.WebWorker"
 threads = 4
+worker_connections = 500  # of each worker; at the limit, the one that has waited longest is closed
 timeout = 60
 graceful_timeout = 25  # within the 30 s that Kubernetes gives
 keepalive = 5

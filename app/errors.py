@@ -1,6 +1,6 @@
 """The errors of the service: of its catalog, its accounts and its fleet.
 
-Those of one database, and what all have in common, are in `headway.errors`.
+The errors of a single database, and the base class, are in `headway.errors`.
 """
 
 from headway.errors import HeadwayError, Kind, name_commands
@@ -56,25 +56,25 @@ class TokenNotFound(HeadwayError):
 
 
 class TokenRefused(HeadwayError):
-    """A token that is valid is needed."""
+    """A valid token is needed."""
 
     kind = Kind.DENIED
 
 
 class PasswordRefused(HeadwayError):
-    """The e-mail address and the password do not go together."""
+    """The e-mail address or the password is wrong."""
 
     kind = Kind.DENIED
 
 
 class SignInRefused(HeadwayError):
-    """The provider of sign-ins and Headway do not agree on who this is."""
+    """The sign-in with the provider was refused."""
 
     kind = Kind.DENIED
 
 
 class ProviderUnreachable(HeadwayError):
-    """The provider of sign-ins does not answer."""
+    """The sign-in provider does not answer."""
 
     kind = Kind.UNREACHABLE
 
@@ -86,7 +86,7 @@ class RoleInsufficient(HeadwayError):
 
 
 class InputInvalid(HeadwayError):
-    """The request says something that cannot be used."""
+    """A value in the request is invalid."""
 
     kind = Kind.INVALID
 
@@ -101,7 +101,7 @@ class IdempotencyKeyReused(HeadwayError):
 
 
 class EncryptionKeyMissing(HeadwayError):
-    """There is no key to keep secrets with."""
+    """There is no key to encrypt secrets with."""
 
     kind = Kind.MISCONFIGURED
 
@@ -119,7 +119,7 @@ class ProjectNotFound(HeadwayError):
 
 
 class ProjectNotReady(HeadwayError):
-    """The scripts of this project are not known yet, or cannot be used."""
+    """The scripts of this project have not been read yet, or cannot be used."""
 
     kind = Kind.CONFLICT
 
@@ -131,7 +131,7 @@ class DatabaseNotFound(HeadwayError):
 
 
 class NameTaken(HeadwayError):
-    """There is one of this name already."""
+    """This name is taken."""
 
     kind = Kind.CONFLICT
 
@@ -149,7 +149,7 @@ class OutsideRoots(HeadwayError):
 
 
 class DifferenceNotFound(HeadwayError):
-    """No database of the project differs like this."""
+    """There is no such difference in the databases of the project."""
 
     kind = Kind.NOT_FOUND
 
@@ -167,13 +167,13 @@ class RolloutNotFound(HeadwayError):
 
 
 class RolloutRefused(HeadwayError):
-    """The rollout cannot do this where it is now."""
+    """The rollout does not allow this at its present stage."""
 
     kind = Kind.CONFLICT
 
 
 class ApprovalRefused(HeadwayError):
-    """Somebody else has to approve this."""
+    """Another account has to approve this."""
 
     kind = Kind.DENIED
 
@@ -185,25 +185,25 @@ class RunNotFound(HeadwayError):
 
 
 class TooManyStreams(HeadwayError):
-    """As many streams are open as this server serves at once."""
+    """Too many streams are open on this server."""
 
     kind = Kind.BUSY
 
 
 class CheckFailed(HeadwayError):
-    """The database was migrated, and does not pass the check of its rollout."""
+    """The database was migrated, but does not pass the check of its rollout."""
 
     kind = Kind.FAILED
 
 
 class RunTimedOut(HeadwayError):
-    """The run took longer than its rollout allows, and was ended."""
+    """The run took longer than its rollout allows, and was stopped."""
 
     kind = Kind.FAILED
 
 
 class BrokerUnreachable(HeadwayError):
-    """The broker that carries runs to the workers does not answer."""
+    """The broker that distributes runs to the workers does not answer."""
 
     kind = Kind.UNREACHABLE
 

@@ -20,10 +20,9 @@ Guard = Callable[["CatalogAlembic", StepsOf], AbstractContextManager[StepsOf]]
 
 
 class Base(DeclarativeBase):
-    """What every model of the catalog derives from.
+    """Base class of all models of the catalog.
 
-    Constraint names follow one rule, so that a later revision can name what it changes on
-    every database.
+    Constraint names follow one rule, so that a later revision can refer to them on every database.
     """
 
     metadata = MetaData(

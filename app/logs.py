@@ -1,7 +1,7 @@
-"""Logs: lines for people or JSON for machines, each with the request it belongs to.
+"""Logging: lines of text or JSON, each with the id of its request.
 
-Everything of the standard library's logging, ours and the libraries', goes through one handler.
-No line holds a token, a header or a query string.
+All logging, also that of libraries, goes through one handler. No line contains a token, a header
+or a query string.
 """
 
 import logging
@@ -21,7 +21,7 @@ SHARED: list[Processor] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 TOKEN = re.compile(r"(hw_[a-z0-9]{4,16}_)[A-Za-z0-9_-]{16,}")
-"""Nobody logs a token on purpose. A path, an error's words or a library might bring one along."""
+"""No code logs a token on purpose, but a path, an error message or a library might contain one."""
 QUIET = ("alembic.runtime.plugins", "alembic.ddl.postgresql", "authlib", "sqlalchemy")
 
 
@@ -43,7 +43,7 @@ def configure(settings: Settings) -> None:
 
 
 def formatter(log_format: str) -> logging.Formatter:
-    """What makes a line of a record: `text` or `json`."""
+    """A formatter for log records: `text` or `json`."""
     return _Formatter(
         foreign_pre_chain=SHARED,
         processors=[
@@ -54,14 +54,14 @@ def formatter(log_format: str) -> logging.Formatter:
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
-    """Structlog's, with the secret of a token left out of whatever line it is in."""
+    """Structlog's formatter, which also removes the secret part of tokens."""
 
     def format(self, record: logging.LogRecord) -> str:
         return TOKEN.sub(r"\1…", super().format(record))
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Ours among the root's handlers."""
+    """Our handler, to recognise it among those of the root logger."""
 
 
 def _renderers(log_format: str) -> list[Processor]:

@@ -5,6 +5,7 @@
 
 import base64
 import os
+import re
 import secrets
 import tomllib
 from collections.abc import Mapping
@@ -15,10 +16,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.errors import SettingInvalid
+from headway.dialects.urls import DRIVERS, DatabaseURL
 
 ROOT = Path(__file__).resolve().parent.parent
 MIGRATIONS = ROOT / "migrations"
@@ -32,16 +34,11 @@ def _release() -> str:
 
 
 RELEASE = _release()
-DRIVERS = {
-    "postgres": "postgresql+psycopg",
-    "postgresql": "postgresql+psycopg",
-    "mysql": "mysql+pymysql",
-    "mariadb": "mariadb+pymysql",
-}
 BROKERS = ("redis", "rediss", "amqp", "amqps", "sentinel")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 A_KEY = "`openssl rand -base64 32 | tr '+/' '-_'` makes one."
 KEY_BYTES = 32
+A_HOST = re.compile(r"([A-Za-z0-9_.*-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 LONGEST_COUNT = 6
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
@@ -53,10 +50,8 @@ class Settings:
     Each field is read from `HEADWAY_<NAME>`.
     """
 
-    database_url: URL = field(
-        default_factory=lambda: URL.create(
-            "sqlite", database=str(ROOT / "instance" / "catalog.sqlite")
-        )
+    database_url: DatabaseURL = field(
+        default_factory=lambda: DatabaseURL.parse(ROOT / "instance" / "catalog.sqlite")
     )
     """Our own catalog. Also read from `DATABASE_URL`. Default: a SQLite file in `instance/`."""
     secret_key: str = field(default="", repr=False)
@@ -77,6 +72,10 @@ class Settings:
     """The folders that script directories may live in, separated by `:`."""
     data_roots: tuple[Path, ...] = field(default_factory=lambda: (Path.cwd(),))
     """The folders that SQLite files may live in, separated by `:`."""
+    database_hosts: tuple[str, ...] = ()
+    """The hosts that databases of the fleet may be on, separated by commas: `db.example.org`,
+    `*.example.org`, `10.0.0.7:5432`. Unset: any. A folder of unix sockets, or a socket, only if it
+    is named: `/run/postgresql`."""
     encryption_keys: tuple[str, ...] = field(default=(), repr=False)
     """Fernet keys, separated by commas: the first encrypts, any decrypts."""
     oidc_issuer: str | None = None
@@ -91,6 +90,9 @@ class Settings:
     """`text` for people, `json` for machines."""
     log_level: str = "info"
     """`debug`, `info`, `warning` or `error`."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "database_url", DatabaseURL.of(self.database_url))
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> "Settings":
@@ -111,6 +113,7 @@ class Settings:
             "workers": read.count("HEADWAY_WORKERS"),
             "project_roots": read.folders("HEADWAY_PROJECT_ROOTS"),
             "data_roots": read.folders("HEADWAY_DATA_ROOTS"),
+            "database_hosts": read.hosts("HEADWAY_DATABASE_HOSTS"),
             "encryption_keys": read.keys("HEADWAY_ENCRYPTION_KEYS"),
             "oidc_issuer": read.issuer("HEADWAY_OIDC_ISSUER"),
             "oidc_client_id": env.get("HEADWAY_OIDC_CLIENT_ID", "").strip() or None,
@@ -132,7 +135,7 @@ class Settings:
     def sqlite_path(self) -> Path | None:
         """The catalog's file, or None where a server keeps it (or it lives in memory)."""
         name = self.database_url.database
-        if self.database_url.get_backend_name() != "sqlite" or name in (None, "", ":memory:"):
+        if self.database_url.dialect != "sqlite" or name in (None, "", ":memory:"):
             return None
         return Path(str(name)).resolve()
 
@@ -151,7 +154,7 @@ class Settings:
 
     def fernet_keys(self) -> tuple[str, ...]:
         """The keys for secrets at rest; () where a server keeps the catalog and none was given."""
-        if self.encryption_keys or self.database_url.get_backend_name() != "sqlite":
+        if self.encryption_keys or self.database_url.dialect != "sqlite":
             return self.encryption_keys
         fresh = base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode()
         key = self._beside("encryption_key", "HEADWAY_ENCRYPTION_KEYS", fresh)
@@ -163,7 +166,7 @@ class Settings:
         return (key,)
 
     def _own_secret_key(self) -> str:
-        if self.database_url.get_backend_name() != "sqlite":
+        if self.database_url.dialect != "sqlite":
             raise SettingInvalid(
                 "HEADWAY_SECRET_KEY is not set. Every replica needs the same one: "
                 "set it to the output of `openssl rand -hex 32`."
@@ -235,7 +238,7 @@ class _Reader:
     def __init__(self, env: Mapping[str, str]) -> None:
         self.env = env
 
-    def url(self, *names: str) -> URL | None:
+    def url(self, *names: str) -> DatabaseURL | None:
         name = next((name for name in names if self.env.get(name)), None)
         if name is None:
             return None
@@ -245,10 +248,9 @@ class _Reader:
             raise SettingInvalid(
                 f"{name} is not a database URL. Example: postgresql://user:password@host/name"
             ) from None
-        if driver := DRIVERS.get(url.drivername):
-            url = url.set(drivername=driver)
+        url = url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
         backend = url.get_backend_name()
-        if backend not in ("sqlite", "postgresql", "mysql", "mariadb"):
+        if backend not in DRIVERS:
             raise SettingInvalid(
                 f"{name} names {backend}. The catalog lives in SQLite, PostgreSQL or MariaDB/MySQL."
             )
@@ -261,7 +263,7 @@ class _Reader:
             raise SettingInvalid(
                 f"{name} names its file by a URI. Give its path: sqlite:////data/catalog.sqlite"
             )
-        return url
+        return DatabaseURL.of(url)
 
     def broker(self, name: str) -> str | None:
         value = self.env.get(name, "").strip()
@@ -287,6 +289,16 @@ class _Reader:
         for folder in found:
             if not folder.is_absolute():
                 raise SettingInvalid(f"{name} names {folder}. Use absolute folders.")
+        return found or None
+
+    def hosts(self, name: str) -> tuple[str, ...] | None:
+        found = tuple(w.strip() for w in self.env.get(name, "").split(",") if w.strip())
+        for entry in found:
+            if not entry.startswith("/") and not A_HOST.fullmatch(entry):
+                raise SettingInvalid(
+                    f"{name}: {entry[:64]!r} is no host. Examples: db.example.org, *.example.org, "
+                    "10.0.0.7:5432, [2001:db8::7], /run/postgresql"
+                )
         return found or None
 
     def keys(self, name: str) -> tuple[str, ...] | None:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from headway.plan.plans import Plan
     from headway.project import Project
     from headway.schema.sync import Sync
-    from headway.types import Look as Status
-    from headway.types import Outcome, Position
+    from headway.types import Outcome, Position, Status
 
 __all__ = [
     "Database",
@@ -45,7 +44,7 @@ PLACES = {
     "Policy": ("headway.connections.session", "Policy"),
     "Position": ("headway.types", "Position"),
     "Project": ("headway.project", "Project"),
-    "Status": ("headway.types", "Look"),
+    "Status": ("headway.types", "Status"),
 }
 """Imported when first asked for: a boot that finds its database at head needs little of it."""
 

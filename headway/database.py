@@ -1,4 +1,4 @@
-"""One database of one project: look, plan, upgrade, take back."""
+"""One database of one project: status, plan, upgrade, downgrade, repair, compare."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -26,26 +26,29 @@ from headway.errors import (
     SnapshotFailed,
     SnapshotNotFound,
 )
-from headway.execution import create as templates
+from headway.execution import create
 from headway.execution.migration import Move
 from headway.execution.rehearsal import Rehearsal, rehearse
-from headway.execution.repair import Mending, Repair, Verdict
+from headway.execution.repair import DatabaseRepair, RepairPlan, Verdict
 from headway.execution.run import OnStep
 from headway.plan import plans
-from headway.plan.operations import hear
+from headway.plan.operations import record_operations
 from headway.plan.plans import Direction, Plan
 from headway.plan.risks import Risk, notes, predict, squawk
 from headway.plan.sql import Span, render
 from headway.schema.adopt import Match
-from headway.schema.drift import Comparison, Drift, unlike
+from headway.schema.drift import Comparison, Drift, no_match_error
 from headway.schema.sync import Sync, sync
 from headway.scripts.project import ScriptProject
-from headway.types import Look, Outcome, Position
+from headway.types import Outcome, Position, Status
 
 
 @dataclass(frozen=True)
 class Database:
-    """A database of a project. `Project.at` makes one; it opens nothing until it is asked."""
+    """A database of a project, made by `Project.at`.
+
+    Nothing is opened before a method is called.
+    """
 
     project: ScriptProject
     address: Address
@@ -55,17 +58,17 @@ class Database:
     def __repr__(self) -> str:
         return f"Database({str(self.address)!r})"
 
-    # --- look -------------------------------------------------------------------------------
+    # --- status -----------------------------------------------------------------------------
 
-    def status(self) -> Look:
-        """Where it stands: no lock, nothing written, no revision imported.
+    def status(self) -> Status:
+        """Position, current and pending revisions: no lock, nothing written, no revision imported.
 
-        A database that is not there is an answer (`unreachable`), not an error.
+        A database that cannot be reached is an answer (`unreachable`), not an error.
         """
         table = verdict.version_table(self.project, self.address, self.x)
         path = self.address.path
         if path and not path.exists():  # connecting would make it
-            return Look(
+            return Status(
                 position=Position.EMPTY,
                 heads=self.project.heads,
                 pending=verdict.pending(self.project, ()),
@@ -75,14 +78,16 @@ class Database:
             with self.address.open() as raw:
                 peek = self.address.peek(raw, table)
                 answered = (time.perf_counter() - began) * 1000
-                seen = verdict.judge(self.project, self.address, table, peek, raw)
-                warning = pooler_in_the_way(self.address, raw) if seen.pending else None
-                return replace(seen, milliseconds=answered, reason=seen.reason or warning)
+                status = verdict.status_from_peek(self.project, self.address, table, peek, raw)
+                warning = pooler_in_the_way(self.address, raw) if status.pending else None
+                return replace(status, milliseconds=answered, reason=status.reason or warning)
         except (DatabaseUnreachable, DatabaseDenied, DatabaseDamaged, DatabaseInUse) as error:
-            return Look(position=Position.UNREACHABLE, heads=self.project.heads, reason=str(error))
+            return Status(
+                position=Position.UNREACHABLE, heads=self.project.heads, reason=str(error)
+            )
 
     def plan(self, target: str = "heads", direction: str | None = None) -> Plan:
-        """The steps from where it stands to a target, in Alembic's order. Changes nothing.
+        """The steps from the current revisions to a target, in Alembic's order. Changes nothing.
 
         `direction` is `upgrade`, `downgrade` or `stamp`; by default the target tells. Raises
         RevisionNotFound, SeveralHeads or TargetInvalid.
@@ -91,7 +96,7 @@ class Database:
         way = Direction(direction) if direction else None
         way = way or plans.direction_of(self.project, target, current)
         steps = plans.alembic_steps(self.project, way, target, current)
-        known = self._move(way, target).recording(current, steps)
+        recording = self._move(way, target).recording(current, steps)
         environment = self.project.environment_for(self.address.url, self.x)
         return Plan(
             database=str(self.address),
@@ -101,32 +106,37 @@ class Database:
             current=current,
             steps=plans.described(self.project, plans.step_names(steps, way)),
             environment=f"{environment.mode}: {environment.why}",
-            replays=None if known is None else known.why_not is None,
-            why=_why(known.why_not) if known else "the first run of this upgrade will tell",
+            replays=None if recording is None else recording.why_not is None,
+            why=_why(recording.why_not)
+            if recording
+            else "unknown until the first run of this upgrade",
         )
 
     def preview(self, plan: Plan) -> str:
-        """The plan as SQL, with its transaction. Raises PreviewImpossible where a revision asks."""
+        """The plan as SQL. Raises PreviewImpossible if a revision queries the database."""
         return render(self._span(plan))
 
     def risks(self, plan: Plan) -> tuple[Risk, ...]:
-        """What could go wrong with a plan, and would with the rows that are here now.
+        """What could go wrong with a plan, given the rows that are in the database now.
 
-        Heard from the revisions without running them, and asked of the database; with squawk
-        installed, what it says of the SQL for PostgreSQL too.
+        Found by recording the revisions' operations without running them, and by queries. For
+        PostgreSQL, squawk's findings are added if it is installed.
         """
-        heard = hear(self._span(plan))
-        found = notes(heard, self.address.dialect.name)
+        recorded = record_operations(self._span(plan))
+        found = notes(recorded, self.address.dialect.name)
         if plan.current:
             with self.address.open() as raw, self.address.connected(raw) as connection:
-                found += predict(heard, connection)
-        if self.address.dialect.name == "postgresql" and not heard.unheard:
+                found += predict(recorded, connection)
+        if self.address.dialect.name == "postgresql" and not recorded.incomplete:
             with suppress(PreviewImpossible):
                 found += squawk(self.preview(plan))
         return found
 
     def rehearse(self, plan: Plan) -> Rehearsal:
-        """Run a plan on a copy, and tell how it went. The database itself is left as it is."""
+        """Run a plan on a copy and report duration, statements and locks.
+
+        The database is not changed.
+        """
         return rehearse(self._move(plan.direction, plan.target, expected=plan))
 
     def _span(self, plan: Plan) -> Span:
@@ -148,39 +158,39 @@ class Database:
         on_step: OnStep | None = None,
         waiting: Waiting | None = None,
     ) -> Outcome:
-        """Bring it to a target: all of the steps or, where the database can, none.
+        """Run the steps to a target: all of them or, where the database allows it, none.
 
-        `on_step(number, total, revision)` is told each step before it runs; `waiting(holder)`
-        who is migrating it meanwhile. Raises the HeadwayError that says why not; nothing is
-        lost then, and what is left is in its words.
+        `on_step(number, total, revision)` is called before each step, `waiting(holder)` while
+        another process holds the lock. Raises a HeadwayError with the reason; its message says what
+        was applied and what is left.
         """
         return self._move(Direction.UPGRADE, target, on_step, waiting).make()
 
     def downgrade(
         self, target: str, *, on_step: OnStep | None = None, waiting: Waiting | None = None
     ) -> Outcome:
-        """Take it back to a target (`-1`, `base`, a revision). As careful as `upgrade`."""
+        """Take it back to a target (`-1`, `base`, a revision id), as safely as `upgrade`."""
         return self._move(Direction.DOWNGRADE, target, on_step, waiting).make()
 
     def apply(
         self, plan: Plan, *, on_step: OnStep | None = None, waiting: Waiting | None = None
     ) -> Outcome:
-        """Do what the plan says. Raises DatabaseMoved if it stands elsewhere by now."""
+        """Run a plan. Raises DatabaseMoved if the current revisions are no longer the plan's."""
         return self._move(plan.direction, plan.target, on_step, waiting, plan).make()
 
     def stamp(self, target: str = "heads") -> Outcome:
-        """Say that it is at a target, and run nothing."""
+        """Record that the database is at a target, without running revisions."""
         return self._move(Direction.STAMP, target).make()
 
     def create(self, target: str = "heads", *, on_step: OnStep | None = None) -> tuple[str, ...]:
-        """Make the database itself, at a target and tagged with it; the revisions it is at.
+        """Create the database at a target; returns the revisions that it is at.
 
-        A copy of a template that the migrations built once: as quick for 500 revisions as for
-        20. Where the revisions are run for it, `on_step` is told of each. Raises DatabaseExists;
-        an empty file is no database.
+        It is copied from a template that the revisions built once, so the time does not depend on
+        their number. `on_step` is called before each revision that runs in it; none does if a
+        template is copied. Raises DatabaseExists; an empty SQLite file counts as missing.
         """
         place = (self.project, self.address, self.x, self.policy)
-        return templates.create(*place, target, on_step=on_step)
+        return create.create(*place, target, on_step=on_step)
 
     def _move(
         self,
@@ -202,41 +212,43 @@ class Database:
             waiting=waiting,
         )
 
-    # --- mend -------------------------------------------------------------------------------
+    # --- repair -----------------------------------------------------------------------------
 
-    def plan_repair(self, verdict: Verdict | None = None) -> Repair:
-        """What a repair would do now. No lock, nothing written.
+    def plan_repair(self, verdict: Verdict | None = None) -> RepairPlan:
+        """What `repair` would do now. No lock, nothing written.
 
-        `verdict` is a person's word on a torn revision, `applied` or `not-applied`; without it
-        its half is to be taken back. Raises RepairRefused if that would lose something.
+        `verdict` is `applied` or `not-applied` for a torn revision that was fixed by hand; without
+        it, its changes are to be undone. Raises RepairRefused if that would lose something.
         """
-        return self._mending.plan(verdict)
+        return self._repair.plan(verdict)
 
-    def repair(self, verdict: "Verdict | Repair | None" = None) -> Repair:
-        """Take back the half of a torn revision, and what killed runs left; what was done.
+    def repair(self, verdict: "Verdict | RepairPlan | None" = None) -> RepairPlan:
+        """Undo a torn revision's changes and clean up after killed runs; returns what was done.
 
-        Given a plan, it is done as shown. Raises RepairRefused if it would lose something, or if
-        another plan would be made by now.
+        Given a plan, exactly that is done. Raises RepairRefused if data would be lost, or if the
+        plan is out of date.
         """
-        return self._mending.do(verdict)
+        return self._repair.run(verdict)
 
     @property
-    def _mending(self) -> Mending:
-        return Mending(project=self.project, address=self.address, x=self.x, policy=self.policy)
+    def _repair(self) -> DatabaseRepair:
+        return DatabaseRepair(
+            project=self.project, address=self.address, x=self.x, policy=self.policy
+        )
 
     # --- copies -----------------------------------------------------------------------------
 
     def snapshot(self) -> Path | None:
-        """Copy it as it is now, under the lock; where the copy is.
+        """Copy a SQLite file under the lock; returns the copy's path.
 
-        None where this kind of database has no snapshots, or there is nothing in it.
+        Returns None if this kind of database has no snapshots, or if it is empty.
         """
         with held(self.address, self.policy) as raw:
             label = "+".join(self.status().current) or "base"
             return self.address.dialect.snapshot(raw, self.address.url, label)
 
     def restore(self, snapshot: str | Path) -> None:
-        """Put a snapshot in its place. What it held until now stays beside it."""
+        """Replace a SQLite file by a snapshot. The replaced file is kept beside it."""
         path = self.address.path
         if path is None:
             raise SnapshotNotFound(
@@ -256,42 +268,44 @@ class Database:
     # --- compare ----------------------------------------------------------------------------
 
     def check(self) -> Drift:
-        """How its schema differs from what its revisions make, and from the models.
+        """Differences between the schema, what its revisions create, and the models.
 
         Needs no models: the revisions are run once in an empty database of the same server.
         Raises MigrationFailed where one of them cannot be, and DatabaseDenied where the account
         may make no database.
         """
-        seen = self.status()
-        if seen.newer:
-            raise verdict.refusal(self.address, seen) or DatabaseAhead()
+        status = self.status()
+        if status.newer:
+            raise verdict.refusal(self.address, status) or DatabaseAhead()
         with self.address.open() as raw, self.address.connected(raw) as connection:
-            return self._comparison.drift(connection, seen.current)
+            return self._comparison.drift(connection, status.current)
 
     def adopt(self) -> Match:
-        """Find the revisions that a database without a version is at, and stamp it.
+        """Find the revisions whose schema an unstamped database has, and stamp it.
 
-        With several branches these may be several. Raises DatabaseUnstamped, naming the closest
-        and each difference, if it is at none; `stamp` takes your word instead. A database that
-        has a version is left alone.
+        With several branches these may be several revisions. Raises DatabaseUnstamped, with the
+        closest revision and each difference, if none matches. A database that has a version is not
+        changed.
         """
-        seen = self.status()
+        status = self.status()
         if not self.project.scripts.by_id:
             raise ScriptsUnreadable(
                 f"There is no revision in {self.project.folder} that a database could be. Write "
                 "the first: `revise`."
             )
-        if seen.current:
-            return Match(revision=", ".join(seen.current), revisions=seen.current, differences=())
+        if status.current:
+            return Match(
+                revision=", ".join(status.current), revisions=status.current, differences=()
+            )
         with self.address.open() as raw, self.address.connected(raw) as connection:
             match = self._comparison.closest(connection)
         if match.differences:
-            raise unlike(self.address, match)
+            raise no_match_error(self.address, match)
         self._move(Direction.STAMP, match.revisions).make()
         return match
 
     def sync(self, metadata: MetaData, *, drop: bool = False, dry_run: bool = False) -> Sync:
-        """Bring its schema to the models with no revision files: see modelsync.sync."""
+        """Bring its schema to the models without revision files: see `schema.sync.sync`."""
         environment = self.project.environment_for(self.address.url, self.x)
         return sync(
             self.address,
@@ -320,7 +334,9 @@ class Database:
         ):
             writing = connection.execution_options(write=True)
             with writing.begin() if not self.address.is_shared else writing.begin_nested():
-                yield Operations(MigrationContext.configure(writing, opts=environment.untold))
+                yield Operations(
+                    MigrationContext.configure(writing, opts=environment.options_without_callbacks)
+                )
 
 
 def _why(why_not: str | None) -> str:

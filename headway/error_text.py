@@ -1,4 +1,4 @@
-"""What an error says, as a line that can be shown: whatever was raised, by whomever."""
+"""An error's message as one printable line, without statements and their values."""
 
 from types import FrameType
 
@@ -6,17 +6,17 @@ from sqlalchemy.exc import NoSuchTableError
 
 LONGEST = 1000
 BARE = (LookupError, AttributeError, NameError, TypeError, AssertionError)
-"""Errors of Python's own, whose words are about names."""
+"""Python's own errors, whose messages are only names."""
 
 
 def plain(error: BaseException) -> str:
-    """Its words in one line of printable characters, without the statement; no full stop."""
+    """The error's message as one printable line, without the statement and the full stop."""
     found = getattr(error, "orig", None) or error
-    said = _words(found).partition("\nLINE ")[0]  # where PostgreSQL shows the statement
-    said = "".join(one if one.isprintable() else repr(one)[1:-1] for one in " ".join(said.split()))
-    if len(said) > LONGEST:
-        said = f"{said[:LONGEST]} …"
-    return said.rstrip(".") or type(found).__name__  # `raise NotImplementedError`
+    text = _message(found).partition("\nLINE ")[0]  # where PostgreSQL shows the statement
+    text = "".join(one if one.isprintable() else repr(one)[1:-1] for one in " ".join(text.split()))
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]} …"
+    return text.rstrip(".") or type(found).__name__  # `raise NotImplementedError`
 
 
 def raised_in(error: BaseException) -> FrameType | None:
@@ -27,16 +27,23 @@ def raised_in(error: BaseException) -> FrameType | None:
     return trace.tb_frame if trace else None
 
 
+def is_raised_by_sqlalchemy(error: BaseException) -> bool:
+    """True if SQLAlchemy's code raised it: its dialects query a server for what they need."""
+    frame = raised_in(error)
+    module = frame.f_globals.get("__name__") if frame else ""
+    return str(module).startswith("sqlalchemy.")
+
+
 def with_kind(error: BaseException) -> str:
-    """What an error says, with its kind where its words alone would tell little."""
+    """The error's message, with its class name if the message alone is not clear."""
     found = getattr(error, "orig", None) or error
-    said, kind = plain(error), type(found).__name__
+    text, kind = plain(error), type(found).__name__
     if isinstance(found, NoSuchTableError):
-        return f"table {said} does not exist ({kind})"
-    return f"{kind}: {said}" if isinstance(found, BARE) and said != kind else said
+        return f"table {text} does not exist ({kind})"
+    return f"{kind}: {text}" if isinstance(found, BARE) and text != kind else text
 
 
-def _words(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         inner = "; ".join(f"{type(one).__name__}: {plain(one)}" for one in error.exceptions)
         return f"{error.message} ({inner})"

@@ -53,7 +53,7 @@ class HeadwayError(Exception):
 
     @classmethod
     def title(cls) -> str:
-        """The same few words for every error of this class."""
+        """A short title, equal for every error of this class."""
         return (inspect.getdoc(cls) or cls.__name__).splitlines()[0].rstrip(".")
 
     @classmethod

@@ -54,7 +54,7 @@ PASSING = "passing"  # of a history that goes with the run that made it
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the history."""
+    """One row of the history."""
 
     id: int
     revision: str
@@ -71,7 +71,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """As much of a row as tells which revisions are there."""
+    """The columns of a row that tell which revisions are applied."""
 
     revision: str
     action: str
@@ -83,7 +83,7 @@ LIGHT = [column for column in table.columns if column.name != "image"]
 
 
 def entries(connection: Connection) -> list[Entry]:
-    """All rows, oldest first, as little of them as a look needs."""
+    """All rows, oldest first, with the columns that a status needs."""
     rows = connection.exec_driver_sql(
         f"SELECT revision, action, outcome, checksum FROM {NAME} ORDER BY id"  # noqa: S608
     )
@@ -91,14 +91,14 @@ def entries(connection: Connection) -> list[Entry]:
 
 
 def read(connection: Connection, *, limit: int | None = None) -> list[Row]:
-    """All rows, oldest first; with a limit, only the newest so many."""
+    """All rows, oldest first; with a limit, only the newest ones."""
     query = select(*LIGHT).order_by(table.c.id.desc()).limit(limit)
     rows = [Row(**row) for row in connection.execute(query).mappings()]
     return rows[::-1]
 
 
 def ensure(connection: Connection) -> None:
-    """Make the table where it is not there yet."""
+    """Create the table if it is missing."""
     table.create(connection, checkfirst=True)
 
 
@@ -108,17 +108,17 @@ def remove(connection: Connection) -> None:
 
 
 def mark_passing(connection: Connection, *, by: Holder) -> None:
-    """Note that this history is only for the run that makes it, which will drop it."""
+    """Mark the history as temporary: the run that creates it drops it."""
     add(connection, revision=PASSING, action=PASSING, outcome="succeeded", by=by)
 
 
 def is_empty(connection: Connection) -> bool:
-    """True if nothing was written yet: whoever made it was killed at once."""
+    """True if the table has no rows: the run that created it was killed at once."""
     return connection.execute(select(table.c.id).limit(1)).first() is None
 
 
 def is_passing(connection: Connection) -> bool:
-    """True for a history that nobody asked to keep."""
+    """True for a temporary history."""
     if not inspect(connection).has_table(NAME):
         return False
     marked = select(table.c.id).where(table.c.action == PASSING).limit(1)
@@ -126,7 +126,7 @@ def is_passing(connection: Connection) -> bool:
 
 
 def keep(connection: Connection) -> None:
-    """From now on it is kept, whoever made it."""
+    """Turn a temporary history into a permanent one."""
     connection.execute(delete(table).where(table.c.action == PASSING))
 
 
@@ -140,7 +140,7 @@ def add(
     started_at: datetime | None = None,
     **more: Any,
 ) -> int:
-    """Add a row; its id."""
+    """Add a row; returns its id."""
     values = {
         "revision": revision,
         "action": action,
@@ -155,6 +155,6 @@ def add(
 
 
 def finish(connection: Connection, row_id: int, **values: Any) -> bool:
-    """Say how a running row ended; False if it went with its transaction."""
+    """Write a running row's outcome; False if the row was rolled back with its transaction."""
     done = connection.execute(update(table).where(table.c.id == row_id).values(values))
     return bool(done.rowcount)

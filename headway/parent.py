@@ -1,4 +1,4 @@
-"""End when the parent process does."""
+"""End this process when its parent ends."""
 
 import os
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def when_orphaned(parent: int, act: Callable[[], object]) -> None:
-    """In a thread: act once this process has another parent than that one."""
+    """In a thread: call `act` once this process has another parent."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,4 +1,4 @@
-"""A project: a team's Alembic script directory, and all that can be done with it."""
+"""A project: an Alembic script directory, and all that can be done with it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +10,8 @@ from headway.connections.address import Address
 from headway.connections.session import Policy
 from headway.database import Database
 from headway.schema import autogenerate
-from headway.scripts.project import ConnectionSetup, ScriptProject
+from headway.scripts.connection_setup import ConnectionSetup
+from headway.scripts.project import ScriptProject
 
 
 class Project(ScriptProject):
@@ -37,20 +38,20 @@ class Project(ScriptProject):
         return Database(project, address, given, Policy(**policy))
 
     def revise(self, message: str, **options: Any) -> tuple[Path, ...]:
-        """Write a revision that brings the newest schema to the models: see autogenerate.revise."""
+        """Write a revision that brings the schema to the models: see `autogenerate.revise`."""
         return autogenerate.revise(self, message, **options)
 
     def merge(self, message: str, revisions: str | Sequence[str] = "heads") -> Path:
-        """Write a revision that joins heads; its file."""
+        """Write a revision that joins heads; returns its file."""
         return autogenerate.merge(self, message, revisions)
 
     def validate(self) -> tuple[str, ...]:
-        """What is wrong with the scripts, in sentences; () if nothing is."""
+        """Problems of the scripts, in sentences; () if there are none."""
         return autogenerate.validate(self)
 
 
 class Extended(Project):
-    """A project with more revisions than its own: those of a folder beside it."""
+    """A project with additional revisions from another folder."""
 
     def __init__(self, location: str, ini: str | None, folder: str) -> None:
         super().__init__(location, ini)

@@ -22,20 +22,20 @@ import pytest
 from sqlalchemy import URL
 
 from headway.connections.address import Address
-from headway.dialects import driver
+from headway.dialects.urls import DatabaseURL
 from headway.project import Project
 
 _numbers = itertools.count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options in the project's configuration."""
+    """Add the options to the project's pytest configuration."""
     parser.addini("headway_scripts", "The script directory: a folder, or package:folder.")
     parser.addini("headway_url", "A server for the test databases; by default SQLite files.")
 
 
-class Template:
-    """A database at head that is copied for each test; gone at the end."""
+class DatabaseTemplate:
+    """A database at head that is copied for each test, dropped at the end."""
 
     def __init__(self, project: Project, server: URL, folder: Path, **policy: Any) -> None:
         self.server, self.folder = server, folder
@@ -45,7 +45,7 @@ class Template:
 
     @contextmanager
     def copy(self) -> Iterator[URL]:
-        """A database of its own, at head, dropped at the end."""
+        """The URL of a copy at head, dropped at the end."""
         url = self._place()
         self.dialect.make(url, self.url)
         try:
@@ -75,21 +75,21 @@ def headway_project(pytestconfig: pytest.Config) -> Project:
 @pytest.fixture(scope="session")
 def headway_server(pytestconfig: pytest.Config) -> URL:
     """Where test databases are made: `headway_url`, or SQLite. Override it freely."""
-    return driver.parse(str(pytestconfig.getini("headway_url") or "sqlite://"))
+    return DatabaseURL.parse(str(pytestconfig.getini("headway_url") or "sqlite://"))
 
 
 @pytest.fixture(scope="session")
 def headway_template(
     headway_project: Project, headway_server: URL, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Template]:
+) -> Iterator[DatabaseTemplate]:
     """The database at head that tests get copies of; built once a session."""
-    template = Template(headway_project, headway_server, tmp_path_factory.mktemp("headway"))
+    template = DatabaseTemplate(headway_project, headway_server, tmp_path_factory.mktemp("headway"))
     yield template
     template.drop()
 
 
 @pytest.fixture
-def migrated_url(headway_template: Template) -> Iterator[URL]:
-    """The URL of a database at head that is this test's alone."""
+def migrated_url(headway_template: DatabaseTemplate) -> Iterator[URL]:
+    """The URL of a database at head, for one test."""
     with headway_template.copy() as url:
         yield url

@@ -1,4 +1,4 @@
-"""What the migrator tells: frozen values that travel between processes."""
+"""Values that the library returns: frozen, and picklable between processes."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Position(StrEnum):
-    """Where a database stands, seen from the scripts."""
+    """Where a database stands, compared with the scripts."""
 
     AT_HEAD = "at_head"
     BEHIND = "behind"
@@ -29,7 +29,7 @@ NEXT_STEPS = {
     Position.AHEAD: "A newer release was here: use that one, or its `downgrade`.",
     Position.DIVERGED: "It has what these scripts lack, and lacks what they have. Merge them.",
     Position.UNSTAMPED: "`adopt` finds the revision that it is.",
-    Position.TORN: "`repair` mends it.",
+    Position.TORN: "`repair` fixes it.",
     Position.FOREIGN: "It is another project's: check the URL and the scripts.",
     Position.UNREACHABLE: "Check the URL and the server.",
 }
@@ -37,7 +37,7 @@ NEXT_STEPS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """Who holds a lock. A field is None where the database cannot tell."""
+    """The holder of a lock. A field is None if the database cannot tell."""
 
     host: str | None = None
     pid: int | None = None
@@ -46,7 +46,7 @@ class Holder:
 
     @classmethod
     def myself(cls, release: str) -> "Holder":
-        """This process, from now on."""
+        """This process as a holder, from now on."""
         now = datetime.fromtimestamp(int(time.time()), UTC)
         return cls(host=platform.node(), pid=os.getpid(), release=release, since=now)
 
@@ -58,45 +58,45 @@ class Holder:
         return f"{who}{where}{what}{when}"
 
     def as_json(self) -> dict[str, str | int | None]:
-        """The same for machines: `since` is ISO 8601."""
+        """The holder for JSON; `since` is ISO 8601."""
         since = self.since.isoformat() if self.since else None
         return {"host": self.host, "pid": self.pid, "release": self.release, "since": since}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """What one look at a database found, without a lock and without importing a revision."""
+class Status:
+    """Where a database stands: read without a lock and without importing a revision."""
 
     position: Position
     current: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
     edited: tuple[str, ...] = ()
-    """Applied revisions whose script is not the one that was applied."""
+    """Applied revisions whose script has changed since."""
     missing: tuple[str, ...] = ()
     """Applied revisions that have no script any more."""
     out_of_order: tuple[str, ...] = ()
     """Revisions below the current one that never ran here: inserted after it had passed."""
     torn: str | None = None
     newer: tuple[str, ...] = field(default=())
-    """Applied revisions that only a newer release knows."""
+    """Applied revisions that only a newer release has."""
     leftovers: tuple[str, ...] = ()
-    """Tables that a batch operation of another tool left half-way."""
+    """Temporary tables of another tool's broken batch operation."""
     reason: str | None = None
-    """Why it is unreachable."""
+    """Why it is unreachable, or a warning about its connection."""
     milliseconds: float | None = None
-    """How long it took to connect and answer."""
+    """Time to connect and answer, in milliseconds."""
 
     @property
     def next_step(self) -> str:
-        """What to do about it, in a sentence; "" if nothing."""
+        """What to do next, in a sentence; "" if nothing."""
         if self.position is Position.EMPTY and not self.pending:
             return ""  # of a project that has no revision yet
         return NEXT_STEPS[self.position]
 
     @property
     def direction(self) -> str | None:
-        """`up` if these scripts can bring it further, `down` if only a newer release can say."""
+        """`up` if there are pending revisions, `down` if only a newer release can downgrade."""
         if self.position in (Position.BEHIND, Position.EMPTY):
             return "up"
         return "down" if self.position is Position.AHEAD else None
@@ -104,7 +104,7 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended. A run that failed raises; `MigrationFailed.context` has the same names."""
+    """The result of a run. A failed run raises; `MigrationFailed.context` has the same names."""
 
     before: tuple[str, ...]
     after: tuple[str, ...]
@@ -120,18 +120,18 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What a boot is doing right now; readiness shows it."""
+    """What a boot is doing now, for readiness."""
 
     state: str
     """`waiting_for_database`, `waiting_for_lock`, `migrating` or `verifying`."""
     started: float = field(default_factory=time.time)
     revision: str | None = None
-    """ "4 of 9": the one that is running."""
+    """"4 of 9": the revision that is running."""
     name: str | None = None
     holder: Holder | None = None
 
     def as_json(self) -> dict[str, object]:
-        """The body that readiness answers with."""
+        """The JSON body of the readiness response."""
         body: dict[str, object] = {"state": self.state}
         if self.revision:
             body |= {"revision": self.revision, "running": self.name}

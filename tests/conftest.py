@@ -3,9 +3,10 @@
 import itertools
 import os
 import signal
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from zlib import crc32
 
@@ -19,9 +20,11 @@ from app import create_app
 from app.extensions import db
 from app.settings import MIGRATIONS, RELEASE, Settings
 from headway import Project
-from headway.pytest_plugin import Template
 from tests import servers
 from tests.migrator.scripts import write_project
+from tests.support.routing import remember_routes
+from tests.support.shared import folder_of_run, memory
+from tests.support.templates import Template, Templates
 
 BACKENDS = ("sqlite", "postgresql", "mariadb")
 SETTINGS = ("DATABASE_URL", "HOST", "PORT", "WEB_CONCURRENCY", "PROMETHEUS_MULTIPROC_DIR")
@@ -37,40 +40,36 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if name.startswith(("HEADWAY_", "FLASK_", "GUNICORN_")) or name in SETTINGS:
             del os.environ[name]
+    if folder := memory():
+        os.environ.setdefault("TMPDIR", folder)
+        tempfile.tempdir = None  # asked for again
+    remember_routes()
+    sys.dont_write_bytecode = False  # until the tests are imported: next time that is quicker
+
+
+def pytest_collection_finish() -> None:
+    """Scripts that tests write are compiled as the person who runs them wants it."""
+    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 
 
 LONGEST = (
-    *("test_schemathesis", "test_schemathesis_rollouts", "test_broken", "test_probes"),
-    *("test_distributed", "test_embedded", "test_commands", "test_race", "test_rollouts_page"),
-    *(
-        "test_every_page",
-        "test_story",
-        "test_docs",
-        "test_desktop",
-        "test_frozen",
-        "test_schema",
-        "test_chaos",
-        "test_kills",
-        "test_many_projects",
-        "test_pieces",
-        "test_objects_postgresql",
-        "test_objects_mariadb",
-        "test_objects_sqlite",
-        "test_fuzz",
-        "test_environments",
-        "test_half_mariadb",
-        "test_dialects",
-        "test_references",
-        "test_proof",
-        "test_graphs",
-        "test_connections",
-    ),
+    *("test_schemathesis", "test_broken", "test_embedded", "test_distributed", "test_every_page"),
+    *("test_probes", "test_commands", "test_rollouts", "test_race", "test_schemathesis_rollouts"),
+    *("test_story", "test_rollouts_page", "test_desktop", "test_own_state", "test_chaos"),
+    *("test_kills", "test_wheel", "test_schema", "test_data", "test_metrics", "test_rolling"),
+    *("test_objects_postgresql", "test_objects_mariadb", "test_objects_sqlite", "test_faces"),
+    *("test_connections", "test_proof", "test_graphs", "test_environments", "test_half_mariadb"),
+    *("test_dialects", "test_references", "test_real_projects", "test_docs", "test_fuzz"),
+    *("test_many_projects", "test_pieces", "test_frozen"),
 )
 """Files by how long they take; each is run by one process, so these are begun first."""
 
 
+RELEASED = sorted(path.name.partition("_")[0] for path in MIGRATIONS.glob("c*.py"))[:-1]
+"""The catalog's revisions but the newest, which nobody edits any more."""
 ON_ONE_SERVER = (
     *("tests/boot/", "tests/fleet/", "tests/migrator/"),
+    *(f"tests/migrations/test_data.py::test_{revision}_" for revision in RELEASED),
     "tests/migrations/test_schema.py::test_a_downgrade_leaves",
 )
 """Tests whose cases run on one server each, another one for each case, so that every run is on all
@@ -82,9 +81,26 @@ ON_EACH_SERVER = (
 """Modules of theirs about what servers do differently: locks, claims, uniqueness, transactions."""
 
 
+FEW = {
+    "tests/boot/": 3,
+    "tests/examples/": 1,
+    "tests/objects/": 10,
+    "tests/api/test_faces.py": 25,
+    "tests/packaging/test_wheel.py": 2,
+    "tests/migrator/test_ended_transactions.py": 12,
+    "tests/migrator/test_graphs.py": 2,
+    "tests/migrator/test_half_mariadb.py": 20,
+    "tests/migrator/test_half_postgresql.py": 15,
+    "tests/migrator/test_own_state.py": 6,
+    "tests/migrator/test_proof.py": 15,
+}
+"""Of each function of these, an ordinary run tries so many cases: each takes long, or there are
+many of a kind. `make thorough` runs all."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first; cases that are the same everywhere on one server each."""
+    """The longest files first; the cases that `make thorough` alone runs are marked."""
     last = len(LONGEST)
     rank = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, last))
@@ -99,11 +115,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for backend, item in found:
             if backend != chosen:
                 item.add_marker(pytest.mark.thorough)
+    _keep_few(items)
+
+
+def _keep_few(items: list[pytest.Item]) -> None:
+    functions: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if not item.get_closest_marker("thorough"):
+            functions.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for name, found in functions.items():
+        few = next((count for path, count in FEW.items() if name.startswith(path)), len(found))
+        # By their names: the same ones each time, in no order that somebody wrote them in.
+        for item in sorted(found, key=lambda item: crc32(item.nodeid.encode()))[few:]:
+            item.add_marker(pytest.mark.thorough)
 
 
 @pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[URL]:
-    with servers.postgresql() as url:
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
+    with servers.postgresql(folder_of_run(tmp_path_factory.getbasetemp())) as url:
         yield url
 
 
@@ -211,22 +240,46 @@ def environment_for(url: URL, **more: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def template(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], Template]]:
-    """One catalog of each kind a session, made by the migrations when first asked for."""
-    with ExitStack() as stack:
-        folder = tmp_path_factory.mktemp("template")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Templates]:
+    """Databases that are made once, for all processes of this run."""
+    made = Templates(folder_of_run(tmp_path_factory.getbasetemp()))
+    yield made
+    made.end()
 
-        @cache
-        def make(backend: str) -> Template:
-            server = URL.create("sqlite")
-            if backend != "sqlite":
-                server = request.getfixturevalue(f"{backend}_server")
-            project = Project.load(MIGRATIONS)
-            made = Template(project, server, folder, history=True, release=RELEASE)
-            stack.callback(made.drop)
-            return made
+
+@pytest.fixture(scope="session")
+def server_of(request: pytest.FixtureRequest) -> Callable[[str], URL]:
+    """Where databases of each kind are made."""
+
+    def find(backend: str) -> URL:
+        if backend == "sqlite":
+            return URL.create("sqlite")
+        return request.getfixturevalue(f"{backend}_server")
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def template(templates: Templates, server_of: Callable[[str], URL]) -> Callable[[str], Template]:
+    """A catalog of each kind at head, made by the migrations."""
+
+    def migrate(url: URL) -> None:
+        Project.load(MIGRATIONS).at(url, history=True, release=RELEASE).upgrade()
+
+    return lambda backend: Template(templates.get(server_of(backend), "head", migrate))
+
+
+@pytest.fixture
+def booted(
+    templates: Templates, server_of: Callable[[str], URL], tmp_path: Path
+) -> Iterator[Callable[[str], URL]]:
+    """Makes catalogs that a service has started on, files in the folder of the test."""
+    with ExitStack() as stack:
+
+        def make(backend: str) -> URL:
+            found = Template(templates.get(server_of(backend), "booted", boot))
+            place = _file_in(tmp_path) if backend == "sqlite" else None
+            return stack.enter_context(found.copy(place))
 
         yield make
 

@@ -63,7 +63,7 @@ def test_every_command_runs_as_written(
         timeout=600,
     )
     assert done.returncode == 0, (done.stdout[-3000:], done.stderr[-3000:])
-    assert "No worker is alive" not in done.stderr
+    assert "No worker is running" not in done.stderr
     shown = [line for text in blocks("") for line in text.splitlines()]
     lines = [line for line in shown if not line.startswith(("flask", "curl", "Rollout 1: halted"))]
     assert len(lines) >= 7

@@ -1,4 +1,4 @@
-"""The JSON face: parse, one call into fleet, show."""
+"""The JSON API. Each endpoint parses its request, makes one call into `app.fleet`, and answers."""
 
 from apiflask import APIBlueprint, APIFlask
 from flask import Flask

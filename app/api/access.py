@@ -1,4 +1,4 @@
-"""Who may come in: a bearer token for everything, unless it is named here."""
+"""Authentication of the API: every endpoint needs a bearer token, except those in OPEN."""
 
 from apiflask import APIBlueprint
 from flask import Response, g, request
@@ -21,12 +21,12 @@ def protect(api: APIBlueprint) -> None:
 
 
 def actor() -> Actor:
-    """The account that asks."""
+    """The account that sent this request."""
     return g.actor  # type: ignore[no-any-return]
 
 
 def token() -> str:
-    """Its token, to be shown again: a long answer asks now and then whether it still holds."""
+    """The token of this request. A long response checks now and then that it is still valid."""
     return g.token  # type: ignore[no-any-return]
 
 
@@ -53,8 +53,8 @@ def _only_json() -> None:
         raise BadRequest("The body is nested too deeply.") from error
     if not body and not isinstance(body, dict):  # APIFlask would take it for {}
         words = "must be an object; `{}` if there is nothing to say"
-        told = [{"in": "body", "pointer": "", "detail": words}]
-        raise InputInvalid(f"The body {words}.", errors=told)
+        errors = [{"in": "body", "pointer": "", "detail": words}]
+        raise InputInvalid(f"The body {words}.", errors=errors)
 
 
 def _was_refused(response: Response) -> bool:

@@ -85,5 +85,5 @@ def _country() -> str | None:
     settings: Settings = current_app.extensions["headway"]
     if not settings.trusted_proxies:
         return None
-    said = (request.headers.get(name) for name in COUNTRY_HEADERS)
-    return next((value[:128] for value in said if value), None)
+    values = (request.headers.get(name) for name in COUNTRY_HEADERS)
+    return next((value[:128] for value in values if value), None)

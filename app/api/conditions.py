@@ -1,4 +1,4 @@
-"""Versions as entity tags: what you read is what you change."""
+"""Versions as entity tags, so that a change applies only to the version that was read."""
 
 import re
 
@@ -39,5 +39,5 @@ def etag(key: int, version: int) -> str:
 
 
 def tag(key: int, version: int) -> dict[str, str]:
-    """The header that says it."""
+    """The `ETag` header of a row's version."""
     return {"ETag": f'"{etag(key, version)}"'}

@@ -14,7 +14,7 @@ from app.api.schemas.databases import (
     DatabasePage,
     DatabaseQuery,
     Drop,
-    Dropped,
+    DroppedOut,
     Imported,
     ImportIn,
     ManyChange,
@@ -151,7 +151,7 @@ def unpin(database_id: int) -> Any:
 
 @bp.post("/databases/<int:database_id>/drop")
 @bp.input(Drop, arg_name="body")
-@bp.output(Dropped)
+@bp.output(DroppedOut)
 @bp.doc(summary="Drop a database for good, after a snapshot", operation_id="dropDatabase")
 def drop(database_id: int, body: Drop) -> Any:
     done = fleet.drop_database(access.actor(), database_id, confirm=body.confirm)
@@ -181,9 +181,9 @@ def _source(body: ImportIn) -> Any:
     return import_sources.from_json_lines((body.json_lines or "").splitlines())
 
 
-def _labels(said: str | None) -> dict[str, str]:
-    """`tier=gold,region=eu` as pairs."""
-    pairs = (pair.partition("=") for pair in (said or "").split(",") if pair)
+def _labels(text: str | None) -> dict[str, str]:
+    """`tier=gold,region=eu` as a dictionary; {} for None."""
+    pairs = (pair.partition("=") for pair in (text or "").split(",") if pair)
     return {name: value for name, _, value in pairs}
 
 

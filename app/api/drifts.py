@@ -1,4 +1,4 @@
-"""`/api/v1/drifts`: what databases differ in, grouped, and what of it is accepted."""
+"""`/api/v1/drifts`: differences between databases and their revisions, and which are accepted."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`/api/v1/events`: the audit trail, to be read only."""
+"""`/api/v1/events`: the audit trail, read-only."""
 
 from typing import Any
 

@@ -1,6 +1,7 @@
-"""Errors as RFC 9457 problem details: one table from kinds to statuses.
+"""Errors as RFC 9457 problem details, with one table from error kinds to HTTP statuses.
 
-Registered on the app: a blueprint's handlers never see the 404 and 405 of routing.
+The handlers are registered on the app, because a blueprint's handlers never see the 404 and 405
+of routing.
 """
 
 import logging
@@ -44,7 +45,7 @@ STATUS_OF = {
     CatalogBehind: 503,  # while it runs: another release took its tables back
     DatabaseDenied: 502,  # our password is refused, not the caller's token
 }
-"""Where the kind alone does not tell the status."""
+"""Statuses of errors whose kind is not enough to choose one."""
 RETRY = {Kind.BUSY: 5, Kind.UNREACHABLE: 5}
 MEDIA_TYPE = "application/problem+json"
 
@@ -52,17 +53,17 @@ Path = tuple[str | int, ...]
 
 
 def init_app(app: APIFlask) -> None:
-    """Answer every error under /api/ as a problem, and ours everywhere."""
-    app.register_error_handler(HeadwayError, of_ours)
-    app.register_error_handler(HTTPException, of_http)
-    app.register_error_handler(DBAPIError, of_database)
-    app.register_error_handler(PoolTimeout, of_crowd)
-    app.register_error_handler(Exception, of_anything)
-    app.register_error_handler(HTTPError, of_validation)
+    """Answer every error under /api/ as a problem, and each HeadwayError everywhere."""
+    app.register_error_handler(HeadwayError, handle_headway_error)
+    app.register_error_handler(HTTPException, handle_http_error)
+    app.register_error_handler(DBAPIError, handle_database_error)
+    app.register_error_handler(PoolTimeout, handle_pool_timeout)
+    app.register_error_handler(Exception, handle_unexpected_error)
+    app.register_error_handler(HTTPError, handle_validation_error)
 
 
-def of_ours(error: HeadwayError) -> Response:
-    """One of our errors: its title, its sentence, its context."""
+def handle_headway_error(error: HeadwayError) -> Response:
+    """A HeadwayError as a problem: its title, its message, its context."""
     status = STATUS_OF.get(type(error), STATUS[error.kind])
     response = problem(
         status,
@@ -80,8 +81,8 @@ def of_ours(error: HeadwayError) -> Response:
     return response
 
 
-def of_http(error: HTTPException) -> Response | HTTPException:
-    """Routing's and Werkzeug's own: 404, 405, 413, 415, 429, a body that is no JSON."""
+def handle_http_error(error: HTTPException) -> Response | HTTPException:
+    """An error of routing or Werkzeug as a problem: 404, 405, 413, 415, 429, invalid JSON."""
     if not _is_api() or error.code is None:
         return error
     response = problem(error.code, title=error.name, detail=error.description or error.name)
@@ -93,43 +94,49 @@ def of_http(error: HTTPException) -> Response | HTTPException:
     return response
 
 
-def of_validation(error: HTTPError) -> Response:
-    """APIFlask's: what is wrong with which field, as JSON pointers."""
+def handle_validation_error(error: HTTPError) -> Response:
+    """A validation error of APIFlask as a problem, with a JSON pointer to each wrong field."""
     detail = error.detail if isinstance(error.detail, dict) else {}
     errors = [
         {"in": place, "pointer": _pointer(*where), "detail": text}
         for place, fields in detail.items()
         for where, text in _faults(error, fields)
     ]
-    told = "; ".join(f"{one['pointer'][1:]}: {one['detail']}" for one in errors[:3])
+    summary = "; ".join(f"{one['pointer'][1:]}: {one['detail']}" for one in errors[:3])
     return problem(
         error.status_code,
-        title="The request says something that cannot be used",
+        title="A value in the request is invalid",
         type="/problems/input-invalid",
-        detail=told or error.message or "",
+        detail=summary or error.message or "",
         errors=errors,
     )
 
 
-def of_database(error: DBAPIError) -> Response:
-    """The catalog's: busy, gone for a moment, or a bug."""
+def handle_database_error(error: DBAPIError) -> Response:
+    """A driver error of the catalog as a problem: busy (409), unreachable (503) or a bug (500)."""
     if is_contended(error):
-        return of_ours(CatalogBusy("Others use the same at once. Try again in a moment."))
+        return handle_headway_error(
+            CatalogBusy("Another request uses the same data. Try again in a moment.")
+        )
     if error.connection_invalidated or dialect_of(db.engine).refusal(error):
         log.error("the catalog cannot be used: %s", error.orig)
-        return of_ours(DatabaseUnreachable("The catalog does not answer. Try again in a moment."))
+        return handle_headway_error(
+            DatabaseUnreachable("The catalog does not answer. Try again in a moment.")
+        )
     if behind := boot.behind():
-        return of_ours(behind)
-    return of_anything(error)
+        return handle_headway_error(behind)
+    return handle_unexpected_error(error)
 
 
-def of_crowd(_: PoolTimeout) -> Response:
-    """No connection to the catalog was free in time."""
-    return of_ours(CatalogBusy("All connections to the catalog are in use. Try again later."))
+def handle_pool_timeout(_: PoolTimeout) -> Response:
+    """No connection to the catalog became free in time: 409."""
+    return handle_headway_error(
+        CatalogBusy("All connections to the catalog are in use. Try again later.")
+    )
 
 
-def of_anything(error: Exception) -> Response:
-    """A bug: told to the log in full, to the caller by its number only."""
+def handle_unexpected_error(error: Exception) -> Response:
+    """A bug as a 500. The log has the traceback; the caller gets only the request id."""
     log.error("request failed", exc_info=error)
     return problem(500, title="Internal error", detail=f"See the log, id {g.get('request_id')}.")
 
@@ -154,14 +161,17 @@ def problem(
 
 
 def _faults(error: HTTPError, fields: dict[str, list[str]]) -> list[tuple[Path, str]]:
-    """Where, and what. APIFlask joins a path by dots, which a name may have too."""
+    """The path and message of each fault.
+
+    From pydantic where possible: APIFlask joins paths by dots, which a name may contain too.
+    """
     if isinstance(cause := error.__cause__, ValidationError):
         return [(one["loc"] or ("_schema",), one["msg"]) for one in cause.errors()]
     return [((name,), text) for name, texts in fields.items() for text in texts]
 
 
 def _pointer(*path: str | int) -> str:
-    """RFC 6901."""
+    """A path as a JSON pointer (RFC 6901)."""
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
 
 

@@ -1,4 +1,4 @@
-"""Headers that several nouns answer with."""
+"""Response headers that several endpoints share."""
 
 from urllib.parse import urlencode
 
@@ -6,17 +6,17 @@ from flask import request, url_for
 
 
 def made(where: str, replayed: bool) -> dict[str, str]:
-    """Of a 201: where the new thing is, and whether an equal request had made it before."""
+    """Headers of a 201: the URL of the new resource, and whether it was made before."""
     return {"Location": where} | ({"Idempotent-Replayed": "true"} if replayed else {})
 
 
 def under_way(rollout_id: int) -> dict[str, str]:
-    """Of a 202: where to ask how far it is."""
+    """Headers of a 202: the URL at which to read the progress."""
     return {"Location": url_for("api.rollouts.progress", rollout_id=rollout_id)}
 
 
 def next_link(after: int | None) -> dict[str, str]:
-    """Of a page: the address of the next one."""
+    """Headers of a page: a link to the next one; {} for the last."""
     if after is None:
         return {}
     query = urlencode(request.args.to_dict() | {"after": after})

@@ -1,4 +1,4 @@
-"""`/api/v1/projects/{id}/revisions`, and to ask for a refresh."""
+"""`/api/v1/projects/{id}/revisions` and `/api/v1/projects/{id}/refresh`."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ bp = APIBlueprint("revisions", __name__, url_prefix="/projects", tag="revisions"
 def list_(project_id: int, query: RevisionQuery) -> Any:
     found, following = fleet.list_revisions(access.actor(), project_id, **query.model_dump())
     at = positions.at_revisions(project_id)
-    items = [_plain(row, at) for row in found]
+    items = [_revision_values(row, at) for row in found]
     return {"items": items, "next": following}, 200, responses.next_link(following)
 
 
@@ -39,8 +39,8 @@ def list_(project_id: int, query: RevisionQuery) -> Any:
 @bp.doc(summary="Read a revision, its script and its SQL", operation_id="readRevision")
 def read(project_id: int, revision: str) -> Any:
     row, *former = fleet.versions_of(access.actor(), project_id, revision)
-    told = _plain(row, positions.at_revisions(project_id))
-    return told | {
+    values = _revision_values(row, positions.at_revisions(project_id))
+    return values | {
         "script": row.script,
         "sql": row.sql,
         "former": [Former.model_validate(one).model_dump() for one in former],
@@ -60,6 +60,6 @@ def refresh(project_id: int, body: RefreshIn) -> Any:  # noqa: ARG001
     return ProjectOut.model_validate(project), 202, {"Location": where}
 
 
-def _plain(row: Revision, at: dict[str, int]) -> dict[str, Any]:
+def _revision_values(row: Revision, at: dict[str, int]) -> dict[str, Any]:
     names = RevisionOut.model_fields.keys() - {"databases"}
     return {name: getattr(row, name) for name in names} | {"databases": at.get(row.revision, 0)}

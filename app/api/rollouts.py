@@ -99,8 +99,8 @@ def rehearse(rollout_id: int, body: Rehearse, idempotent: Idempotent) -> Any:
 @bp.output(RolloutOut, status_code=202)
 @bp.doc(summary="Go on with a rollout that halted or was paused", operation_id="resumeRollout")
 def resume(rollout_id: int, body: Resume, idempotent: Idempotent) -> Any:
-    said = {"skip_failed": body.skip_failed, "key": idempotent.idempotency_key}
-    return _accepted(fleet.resume_rollout, rollout_id, **said)
+    arguments = {"skip_failed": body.skip_failed, "key": idempotent.idempotency_key}
+    return _accepted(fleet.resume_rollout, rollout_id, **arguments)
 
 
 @bp.post("/<int:rollout_id>/approve")
@@ -109,12 +109,12 @@ def resume(rollout_id: int, body: Resume, idempotent: Idempotent) -> Any:
 @bp.output(RolloutOut, status_code=202)
 @bp.doc(summary="Let the next wave begin, as another account", operation_id="approveRollout")
 def approve(rollout_id: int, body: Approve, idempotent: Idempotent) -> Any:
-    said = {"wave": body.wave, "key": idempotent.idempotency_key}
-    return _accepted(fleet.approve_rollout, rollout_id, **said)
+    arguments = {"wave": body.wave, "key": idempotent.idempotency_key}
+    return _accepted(fleet.approve_rollout, rollout_id, **arguments)
 
 
 def _step(verb: str, summary: str, use_case: Callable[..., Rollout]) -> None:
-    """An operation that takes nothing but the rollout."""
+    """Register an endpoint for an action whose only argument is the rollout."""
 
     @bp.post(f"/<int:rollout_id>/{verb}", endpoint=verb)
     @bp.input(Nothing, arg_name="body")
@@ -132,8 +132,8 @@ _step("retry", "Try those again that failed", fleet.retry_rollout)
 _step("undo", "Take every database back to where it came from", fleet.undo_rollout)
 
 
-def _accepted(use_case: Callable[..., Rollout], rollout_id: int, **said: Any) -> Any:
-    rollout = use_case(access.actor(), rollout_id, **said)
+def _accepted(use_case: Callable[..., Rollout], rollout_id: int, **arguments: Any) -> Any:
+    rollout = use_case(access.actor(), rollout_id, **arguments)
     return RolloutOut.of(rollout), 202, responses.under_way(rollout.id)
 
 
@@ -172,13 +172,13 @@ EVENTS: dict[int | str, Any] = {
 @bp.get("/<int:rollout_id>/events")
 @bp.doc(summary="Follow a rollout", operation_id="followRollout", responses=EVENTS)
 def events(rollout_id: int) -> Any:
-    looked = watch.look(access.actor(), rollout_id)
+    watched = watch.look(access.actor(), rollout_id)
     seen = request.headers.get("Last-Event-ID", "")
-    if event_stream.is_over(looked, seen, streams.shown):
+    if event_stream.is_over(watched, seen, streams.progress_json):
         return Response(status=204)
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
     return streams.stream(
-        event_stream.follow(app, access.token(), rollout_id, seen, streams.shown),
+        event_stream.follow(app, access.token(), rollout_id, seen, streams.progress_json),
         within=event_stream.FOLLOWERS,
         mimetype="text/event-stream",
         **{"X-Accel-Buffering": "no"},

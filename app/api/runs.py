@@ -1,4 +1,4 @@
-"""`/api/v1/runs`, and what is done to one database at once."""
+"""`/api/v1/runs`, and runs on one database that start at once."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -12,12 +12,12 @@ from app.api.schemas.rollouts import Nothing, RolloutOut
 from app.api.schemas.runs import (
     ExportQuery,
     OpenedOut,
+    RunDetail,
     RunIn,
     RunOut,
     RunPage,
     RunQuery,
-    RunRead,
-    told,
+    run_values,
 )
 from app.fleet import databases
 from app.fleet import runs as fleet
@@ -35,17 +35,17 @@ def list_(query: RunQuery) -> Any:
     states = (query.state,) if query.state else ()
     found, following = fleet.list_runs(access.actor(), **asked, states=states)
     names = fleet.names_of(found)
-    items = [RunOut.model_validate(told(run, names)) for run in found]
+    items = [RunOut.model_validate(run_values(run, names)) for run in found]
     return RunPage(items=items, next=following), 200, responses.next_link(following)
 
 
 @bp.get("/runs/<int:run_id>")
-@bp.output(RunRead)
+@bp.output(RunDetail)
 @bp.doc(summary="Read a run, with its log and SQL", operation_id="readRun")
 def read(run_id: int) -> Any:
     run = fleet.get_run(access.actor(), run_id)
-    shown = told(run, fleet.names_of([run]))
-    return RunRead.model_validate(shown | {"log": run.log, "sql": fleet.sql_of(run)})
+    shown = run_values(run, fleet.names_of([run]))
+    return RunDetail.model_validate(shown | {"log": run.log, "sql": fleet.sql_of(run)})
 
 
 # --- export --------------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ def csv(query: ExportQuery) -> Any:
 
 def _export(
     query: ExportQuery,
-    form: Callable[[Iterable[export.Row]], Iterator[str]],
+    form: Callable[[Iterable[export.RunRow]], Iterator[str]],
     mimetype: str,
 ) -> Response:
     rows = export.rows(access.actor(), **query.model_dump())

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 description: what APIFlask derives, and what holds for every operation."""
+"""The OpenAPI 3.1 description: APIFlask derives most of it; this adds what all operations share."""
 
 import json
 import re
@@ -11,25 +11,25 @@ from app.api.problems import MEDIA_TYPE
 DESCRIPTION = """
 Every operation but `signIn` needs a token: `Authorization: Bearer hw_…`.
 
-Errors are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problems. Lists come in pages: send
-the `next` of one page as `after` for the next. A POST that takes an `Idempotency-Key` may be sent
-twice with it.
+Errors are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problems. Lists have pages: send
+the `next` of one page as `after` for the next. A POST that takes an `Idempotency-Key` can be sent
+again with the same key; it is done once.
 """
 EVERYWHERE = {
-    "401": "A token that is valid is needed.",
-    "409": "Something else is in the way. With `Retry-After`: only for a moment.",
+    "401": "A valid token is needed.",
+    "409": "The current state does not allow this. With `Retry-After`: try again after that time.",
     "429": "Too many requests from your address.",
-    "500": "A bug: see the log.",
+    "500": "A bug in Headway: see the log.",
     "503": "The catalog does not answer.",
 }
 WITH_BODY = {
-    "400": "The body is no JSON.",
+    "400": "The body is not JSON.",
     "413": "The body is larger than 1 MiB.",
-    "415": "The body is of another type.",
+    "415": "The body has another content type.",
 }
 FORBIDDEN = {"403": "Your role does not allow this."}
-NOT_THERE = {"404": "There is no such thing."}
-UNUSABLE = {"422": "A field, parameter or header cannot be used."}
+NOT_THERE = {"404": "It does not exist."}
+UNUSABLE = {"422": "A field, parameter or header is invalid."}
 CONDITIONAL = {
     "412": "It was changed since you read it.",
     "428": "`If-Match` is missing.",
@@ -47,7 +47,7 @@ BY_NUMBER = (
     *("importDatabases", "previewNewRollout"),
     *("listDrifts", "listDifferences", "ignoreDrift"),
 )
-"""Those that name another thing in their query or body, which may not be there."""
+"""Operations whose query or body refers to another object, which may not exist."""
 CONDITIONED = (
     *("changeAccount", "deleteAccount", "changeProject", "deleteProject"),
     *("changeDatabase", "retireDatabase"),
@@ -65,7 +65,7 @@ IDEMPOTENT = (
     *("retryRollout", "approveRollout", "cancelRollout", "undoRollout", "startRun"),
 )
 REACHING = ("createDatabase", "importDatabases", "dropDatabase")
-"""What asks databases while the caller waits."""
+"""Operations that connect to a database while the caller waits."""
 
 
 def init_app(app: APIFlask) -> None:
@@ -102,7 +102,7 @@ def _complete(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _one_name_each(spec: dict[str, Any]) -> dict[str, Any]:
-    """APIFlask names a shape anew wherever it is part of another: `AccountPage.AccountOut`."""
+    """Give each schema one name. APIFlask repeats nested ones, as in `AccountPage.AccountOut`."""
     text = re.sub(r"(#/components/schemas/)\w+\.(\w+)", r"\1\2", json.dumps(spec))
     spec = json.loads(text)
     shapes = spec["components"]["schemas"]
@@ -122,9 +122,9 @@ def _complete_operation(operation: dict[str, Any]) -> None:
         answers["202"]["description"] = "It is being created: wait."
         answers["201"] = {"description": "It is created.", "content": DATABASE}
     if name == "openDatabase":
-        answers["202"] = answers["200"] | {"description": "It is being brought up to date: wait."}
+        answers["202"] = answers["200"] | {"description": "It is being upgraded: wait."}
     if name == "readAccount":
-        answers["304"] = {"description": "You have it.", "headers": _headers("ETag")}
+        answers["304"] = {"description": "It has not changed.", "headers": _headers("ETag")}
     for code, words in _refusals(name, operation).items():
         answers[code] = {
             "description": words,
@@ -155,7 +155,7 @@ def _refusals(name: str, operation: dict[str, Any]) -> dict[str, str]:
     if "requestBody" in operation or "query" in places or name in CONDITIONED:
         refusals |= UNUSABLE
     if name in REACHING:
-        refusals |= {"502": "The database refuses, or a revision failed in it."}
+        refusals |= {"502": "The database refused the connection, or a revision failed."}
     if "path" in places or name in (*IDEMPOTENT, *BY_NUMBER):
         refusals |= NOT_THERE
     if name in CONDITIONED:
@@ -184,7 +184,7 @@ IF_MATCH = {
     "name": "If-Match",
     "in": "header",
     "required": True,
-    "description": "The ETag of what you read, or `*`.",
+    "description": "The ETag of the version that you read, or `*` for any version.",
     "schema": {"type": "string", "pattern": r'^(\*|(W/)?"[!#-~]+")$'},
     "example": '"1-1"',
 }
@@ -192,7 +192,7 @@ IF_NONE_MATCH = {
     "name": "If-None-Match",
     "in": "header",
     "required": False,
-    "description": "The ETag of what you have: 304 if it is still that.",
+    "description": "The ETag of the version that you have: the answer is 304 if it is current.",
     "schema": {"type": "string"},
 }
 LAST_EVENT_ID = {
@@ -206,7 +206,7 @@ IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "The same key and request again: the same answer, done once.",
+    "description": "A request that is sent again with the same key is done once.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$"},
 }
 PREFER = {
@@ -221,7 +221,7 @@ WAITED = ("201", "202")
 DATABASE = {"application/json": {"schema": {"$ref": "#/components/schemas/DatabaseOut"}}}
 HEADERS = {
     "X-Request-ID": {
-        "description": "The id of the request, which is in the log too. Yours, if you sent one.",
+        "description": "The id of the request, which the log has too. Yours, if you sent one.",
         "schema": {"type": "string"},
         "required": True,
     },
@@ -232,12 +232,12 @@ HEADERS = {
         "example": '"1-1"',
     },
     "Location": {
-        "description": "Where the new thing is.",
+        "description": "The URL of the new resource, or of its progress.",
         "schema": {"type": "string", "format": "uri-reference"},
         "required": True,
     },
     "Idempotent-Replayed": {
-        "description": "An equal request with the same key had done this before.",
+        "description": "An equal request with the same key did this before.",
         "schema": {"type": "string", "enum": ["true"]},
     },
     "Preference-Applied": {
@@ -259,13 +259,13 @@ HEADERS = {
 }
 PROBLEM = {
     "type": "object",
-    "description": "RFC 9457. `type` is the address of a page that says what to do.",
+    "description": "RFC 9457. `type` is the URL of a page that explains what to do.",
     "examples": [
         {
             "type": "/problems/token-refused",
-            "title": "A token that is valid is needed",
+            "title": "A valid token is needed",
             "status": 401,
-            "detail": "A token that is valid is needed",
+            "detail": "A valid token is needed",
             "instance": "urn:request:5c2a7e0f9d1b4e36",
         }
     ],

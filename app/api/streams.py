@@ -1,4 +1,4 @@
-"""Answers that take a while: few at once."""
+"""Streamed responses. The number of streams at one time is limited."""
 
 import threading
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ EXPORTS = threading.BoundedSemaphore(1)
 def stream(
     lines: Iterable[str], *, within: threading.BoundedSemaphore, mimetype: str, **headers: str
 ) -> Response:
-    """A response that is made while it is sent. Raises TooManyStreams."""
+    """A response whose lines are produced while it is sent. Raises TooManyStreams."""
     place = event_stream.place_in(within)
     response = Response(
         event_stream.until_the_end(lines, place), mimetype=mimetype, headers=headers
@@ -24,6 +24,6 @@ def stream(
     return response
 
 
-def shown(looked: watch.Seen) -> str:
+def progress_json(watched: watch.WatchedRollout) -> str:
     """Progress as the JSON that `readProgress` answers."""
-    return ProgressOut.model_validate(looked.progress).model_dump_json()
+    return ProgressOut.model_validate(watched.progress).model_dump_json()

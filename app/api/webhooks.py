@@ -1,4 +1,4 @@
-"""`/api/v1/webhooks`: who is told what happened. For admins."""
+"""`/api/v1/webhooks`: addresses that receive events. For admins."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`/api/v1/workers`: who migrates databases, to be read only."""
+"""`/api/v1/workers`: the processes that migrate databases, read-only."""
 
 from typing import Any
 

@@ -11,9 +11,9 @@ from headway import history
 from headway.connections.address import Address
 from headway.connections.lock import database_lock
 from headway.errors import CatalogUnstamped
-from headway.look import look
 from headway.schema.drift import Comparison
 from headway.scripts.project import ScriptProject
+from headway.status import status_of
 from headway.types import Holder, Position
 
 log = logging.getLogger(__name__)
@@ -28,10 +28,10 @@ def adopt() -> None:
     here, me = catalog(), Holder.myself(RELEASE)
     wait = here.settings.boot_lock_seconds
     with db.engine.connect() as connection:
-        if look(connection, here.scripts).position is not Position.UNSTAMPED:
+        if status_of(connection, here.scripts).position is not Position.UNSTAMPED:
             return
         with database_lock(connection, me, wait=wait, waiting=here.wait_for):
-            if look(connection, here.scripts).position is not Position.UNSTAMPED:
+            if status_of(connection, here.scripts).position is not Position.UNSTAMPED:
                 return
             comparison = Comparison(
                 project=ScriptProject.load(MIGRATIONS), address=Address.of(db.engine), x={}

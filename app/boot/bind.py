@@ -18,9 +18,9 @@ from headway.dialects import dialect_of
 from headway.dialects.reach import reaching
 from headway.errors import CatalogTorn, DatabaseReadOnly
 from headway.execution.guard import guarded
-from headway.look import look
 from headway.scripts.files import Scripts
-from headway.types import Holder, Look, Position, Progress
+from headway.status import status_of
+from headway.types import Holder, Position, Progress, Status
 
 log = logging.getLogger(__name__)
 
@@ -99,15 +99,15 @@ def bind(app: Flask, report: Report | None) -> None:
 def _engine_options(settings: Settings) -> dict[str, object]:
     # An error must not show what a statement was to write: it may be a secret, not yet encrypted.
     options: dict[str, object] = {"hide_parameters": True}
-    if settings.database_url.get_backend_name() == "sqlite":
+    if settings.database_url.dialect == "sqlite":
         return options
     # A host that swallows packets must not hold a start for minutes.
     arguments: dict[str, object] = {"connect_timeout": 5}
-    if settings.database_url.get_backend_name() == "postgresql":
+    if settings.database_url.dialect == "postgresql":
         # Nor a worker that is connected: it would not notice for hours that its server is gone.
         arguments |= {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
         arguments["tcp_user_timeout"] = 30_000
-    if dialect_of(settings.database_url).name == "mysql":
+    if settings.database_url.dialect == "mysql":
         arguments["init_command"] = "SET time_zone = '+00:00'"  # the catalog's times are UTC
     else:
         # A plan that was prepared while a table was empty reads all of it when it is full:
@@ -138,7 +138,7 @@ def guard(flask_alembic: CatalogAlembic, steps_of: StepsOf) -> Iterator[StepsOf]
         assert connection is not None  # noqa: S101  # Flask-Alembic always connects
         wait = here.settings.boot_lock_seconds
         with database_lock(connection, me, wait=wait, waiting=here.wait_for):
-            refuse_torn(look(connection, here.scripts))
+            refuse_torn(status_of(connection, here.scripts))
 
             def on_step(number: int, total: int, name: str) -> None:
                 here.tell("migrating", revision=f"{number} of {total}", name=name, holder=me)
@@ -149,7 +149,7 @@ def guard(flask_alembic: CatalogAlembic, steps_of: StepsOf) -> Iterator[StepsOf]
                 yield watched
 
 
-def refuse_torn(seen: Look) -> None:
+def refuse_torn(seen: Status) -> None:
     """Raise CatalogTorn where a revision began and never ended."""
     if seen.position is Position.TORN:
         raise CatalogTorn(

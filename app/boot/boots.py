@@ -12,7 +12,7 @@ from app.boot.bind import catalog
 from app.extensions import db
 from app.models import Boot
 from app.settings import RELEASE
-from headway.types import Look, Position
+from headway.types import Position, Status
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ KEPT = 500
 """How many are remembered; the oldest go."""
 
 
-def remember(before: Look, after: Look) -> None:
+def remember(before: Status, after: Status) -> None:
     """Add this boot. One that cannot be written is a warning: the catalog is served all the same.
 
     A boot that failed is not added: it leaves the catalog as it was, and the history of the

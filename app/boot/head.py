@@ -25,8 +25,8 @@ from headway.errors import (
     SeveralHeads,
 )
 from headway.execution.failures import reason
-from headway.look import look
-from headway.types import Look, Position
+from headway.status import status_of
+from headway.types import Position, Status
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ BOOTED = "HEADWAY_BOOTED_HEADS"
 SERVABLE = (Position.AT_HEAD, Position.AHEAD)
 
 
-def bring_to_head(app: Flask) -> Look:
+def bring_to_head(app: Flask) -> Status:
     """Bring the catalog to head and say where it stands. Any number of processes may call it.
 
     Only in an app that serves nothing yet: Flask-Alembic closes a running migration's
@@ -53,7 +53,7 @@ def bring_to_head(app: Flask) -> Look:
             db.engine.dispose()
 
 
-def _brought(app: Flask) -> Look:
+def _brought(app: Flask) -> Status:
     with app.app_context():
         here = catalog()
         here.began = time.time()
@@ -65,7 +65,7 @@ def _brought(app: Flask) -> Look:
                 raise
             # A worker that comes back during an outage must not take the server down with it.
             log.warning("the catalog does not answer; it was at head when this server started")
-            return Look(position=Position.UNREACHABLE, heads=here.scripts.heads)
+            return Status(position=Position.UNREACHABLE, heads=here.scripts.heads)
         settled = _settle(here, before)
     seen = before if settled else _upgrade(app)
     with app.app_context():
@@ -98,7 +98,7 @@ def let_readers_be() -> None:
         raw.cursor().execute("PRAGMA journal_mode=WAL")
 
 
-def _look(here: Catalog, *, wait: float = 0) -> Look:
+def _look(here: Catalog, *, wait: float = 0) -> Status:
     def waiting(_: HeadwayError) -> None:
         here.tell("waiting_for_database")
 
@@ -107,10 +107,10 @@ def _look(here: Catalog, *, wait: float = 0) -> Look:
         connect(db.engine, wait=wait, limit=limit, waiting=waiting) as connection,
         reaching(db.engine.url),
     ):
-        return look(connection, here.scripts)
+        return status_of(connection, here.scripts)
 
 
-def _upgrade(app: Flask) -> Look:
+def _upgrade(app: Flask) -> Status:
     """The way under the lock. A context of its own: Flask-Alembic keeps a connection in each."""
     with app.app_context():
         here = catalog()
@@ -126,7 +126,7 @@ def _upgrade(app: Flask) -> Look:
     return seen
 
 
-def _settle(here: Catalog, seen: Look) -> bool:
+def _settle(here: Catalog, seen: Status) -> bool:
     """True if the catalog can be served as it is; False if it has to be upgraded first."""
     refuse_several_heads(seen)
     if seen.position is Position.FOREIGN:
@@ -150,7 +150,7 @@ def _settle(here: Catalog, seen: Look) -> bool:
     return False
 
 
-def refuse_several_heads(seen: Look) -> None:
+def refuse_several_heads(seen: Status) -> None:
     """Raise SeveralHeads: which of them the models mean, nobody can tell."""
     if len(seen.heads) > 1:
         raise SeveralHeads(
@@ -160,7 +160,7 @@ def refuse_several_heads(seen: Look) -> None:
         )
 
 
-def refuse_edited(seen: Look) -> None:
+def refuse_edited(seen: Status) -> None:
     """Raise HistoryInvalid where the scripts are not the ones that made this catalog."""
     told = []
     if seen.edited:
@@ -179,7 +179,7 @@ def refuse_edited(seen: Look) -> None:
         log.warning("applied revisions without a script: %s", ", ".join(seen.missing))
 
 
-def _accept_newer(here: Catalog, seen: Look) -> bool:
+def _accept_newer(here: Catalog, seen: Status) -> bool:
     newer = ", ".join(seen.newer)
     if here.settings.on_newer_catalog == "refuse":
         raise CatalogAhead(

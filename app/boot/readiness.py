@@ -10,8 +10,8 @@ from app.boot.bind import catalog
 from app.extensions import db
 from headway.dialects.reach import connect, reaching
 from headway.errors import CatalogBehind, DatabaseUnreachable, HeadwayError
-from headway.look import look, read_current
-from headway.types import Look, Position
+from headway.status import read_current, status_of
+from headway.types import Position, Status
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +76,10 @@ def _state(current: tuple[str, ...]) -> str:
     return "degraded" if unknown else "behind"
 
 
-def position() -> Look:
+def position() -> Status:
     """One whole look at the current app's catalog."""
     with connect(db.engine) as connection, reaching(db.engine.url):
-        return look(connection, catalog().scripts)
+        return status_of(connection, catalog().scripts)
 
 
 def require_head() -> None:

@@ -12,15 +12,15 @@ from headway import history
 from headway.connections.lock import NAME as LOCK
 from headway.connections.lock import database_lock
 from headway.dialects import dialect_of
-from headway.dialects.driver import raw_of
+from headway.dialects.driver import dbapi_connection
 from headway.dialects.reach import connect, reaching
 from headway.errors import RepairRefused
-from headway.execution.repair import Mender, Repair, Verdict
-from headway.look import look
+from headway.execution.repair import Repairer, RepairPlan, Verdict
+from headway.status import status_of
 from headway.types import Holder
 
 
-def plan_repair(verdict: Verdict | None = None) -> Repair:
+def plan_repair(verdict: Verdict | None = None) -> RepairPlan:
     """What a repair would do now. Changes nothing.
 
     `verdict` is a person's word on what is torn or out of order; without it the half of a torn
@@ -28,21 +28,21 @@ def plan_repair(verdict: Verdict | None = None) -> Repair:
     """
     mender = _mender(Holder.myself(RELEASE))
     with connect(db.engine) as connection, reaching(db.engine.url):
-        return mender.plan(connection, look(connection, mender.scripts), verdict)
+        return mender.plan(connection, status_of(connection, mender.scripts), verdict)
 
 
-def repair(plan: Repair) -> None:
+def repair(plan: RepairPlan) -> None:
     """Do what the plan says, under the lock. Refused if the catalog has moved since."""
     me = Holder.myself(RELEASE)
     mender = _mender(me)
     with _locked(me) as connection:
-        if mender.plan(connection, look(connection, mender.scripts), plan.verdict) != plan:
+        if mender.plan(connection, status_of(connection, mender.scripts), plan.verdict) != plan:
             raise RepairRefused("The catalog changed since this was planned. Look again.")
         mender.carry_out(connection, plan)
 
 
-def _mender(me: Holder) -> Mender:
-    return Mender(
+def _mender(me: Holder) -> Repairer:
+    return Repairer(
         scripts=catalog().scripts,
         directory=alembic.script_directory,
         me=me,
@@ -72,4 +72,6 @@ def read_history(limit: int | None = None) -> list[history.Row]:
 def lock_holder() -> Holder | None:
     """Who is migrating the catalog right now; None if nobody is."""
     with connect(db.engine) as connection, reaching(db.engine.url):
-        return dialect_of(connection).lock(raw_of(connection), db.engine.url, LOCK).holder()
+        return (
+            dialect_of(connection).lock(dbapi_connection(connection), db.engine.url, LOCK).holder()
+        )

@@ -4,10 +4,10 @@ import click
 from flask import Flask
 from flask.cli import FlaskGroup
 
-from app.cli.groups import Group, is_looked_for, is_management_command, refusals
+from app.cli.groups import CommandGroup, is_command_lookup, is_management_command, refusals
 from app.cli.invitation import invite
 
-__all__ = ["init_app", "invite", "is_looked_for", "is_management_command", "refusals"]
+__all__ = ["init_app", "invite", "is_command_lookup", "is_management_command", "refusals"]
 
 
 def init_app(app: Flask) -> None:
@@ -31,7 +31,7 @@ def init_app(app: Flask) -> None:
     ):
         app.cli.add_command(group)
         _let_flask_guess(group)
-    app.cli.add_command(Group.around(app.cli.commands["db"]), "db")  # type: ignore[arg-type]
+    app.cli.add_command(CommandGroup.around(app.cli.commands["db"]), "db")  # type: ignore[arg-type]
 
 
 def _let_flask_guess(group: click.Group) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.cli.groups import Group
+from app.cli.groups import CommandGroup
 from app.cli.invitation import address
 from app.cli.tokens import row as token_row
 from app.fleet import accounts as fleet
@@ -21,19 +21,19 @@ COLUMNS = (
 )
 SHORT = ("id", "name", "email", "role")
 
-accounts = Group("accounts", help="People and programs that sign in and own databases.")
+accounts = CommandGroup("accounts", help="Manage accounts: people and programs that sign in.")
 
 
 def _day(_: click.Context, __: click.Parameter, value: str | None) -> date | str | None:
-    """A date, or the empty text, which clears one."""
+    """Parse a date; an empty text clears the field."""
     try:
         return date.fromisoformat(value) if value else value
     except ValueError as error:
-        raise click.BadParameter(f"{value!r} is no date. Write it as 1990-02-28.") from error
+        raise click.BadParameter(f"{value!r} is not a date. Write it as 1990-02-28.") from error
 
 
 def _fields(command: Any) -> Any:
-    """The options by which a command takes an account's values."""
+    """Decorator: options for the fields of an account."""
     for option in (
         click.option("--email"),
         click.option("--description"),
@@ -57,7 +57,7 @@ def create(name: str, as_json: bool, **fields: Any) -> None:
 
 
 @accounts.command("list")
-@click.option("--name", help="A part of the name.")
+@click.option("--name", help="Part of the name.")
 @click.option("--email")
 @click.option("--role", type=click.Choice([role.value for role in Role]))
 @paged
@@ -77,7 +77,7 @@ def list_(as_json: bool, **query: Any) -> None:
 @click.argument("account")
 @as_json
 def show(account: str, as_json: bool) -> None:
-    """Show an account, by id or e-mail address."""
+    """Show an account, given by id or e-mail address."""
     _show(fleet.find_account(command_line(), account), as_json)
 
 
@@ -85,10 +85,10 @@ def show(account: str, as_json: bool) -> None:
 @click.argument("account")
 @click.option("--name")
 @_fields
-@click.option("--disabled/--enabled", default=None, help="May it sign in and use its tokens?")
+@click.option("--disabled/--enabled", default=None, help="Whether it can sign in and use tokens.")
 @as_json
 def change(account: str, as_json: bool, disabled: bool | None, **fields: Any) -> None:
-    """Change an account, by id or e-mail address. An empty value clears a field."""
+    """Change an account, given by id or e-mail address. An empty value clears a field."""
     actor = command_line()
     found = fleet.find_account(actor, account)
     values = _given(**fields) | ({} if disabled is None else {"disabled": disabled})
@@ -97,9 +97,9 @@ def change(account: str, as_json: bool, disabled: bool | None, **fields: Any) ->
 
 @accounts.command()
 @click.argument("account")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def delete(account: str, yes: bool) -> None:
-    """Delete an account and its tokens, by id or e-mail address."""
+    """Delete an account and its tokens. It is given by id or e-mail address."""
     actor = command_line()
     found = fleet.find_account(actor, account)
     if not yes:
@@ -110,12 +110,13 @@ def delete(account: str, yes: bool) -> None:
 
 @accounts.command()
 @click.argument("account")
-@click.option("--remove", is_flag=True, help="It signs in by other means only.")
+@click.option("--remove", is_flag=True, help="Remove the password instead.")
 def password(account: str, remove: bool) -> None:
-    """Set the password of an account, by id or e-mail address.
+    """Set the password of an account, given by id or e-mail address.
 
-    Asks for it on a terminal, else reads a line of standard input: never an argument, which
-    others on the machine could read. Its browsers are signed out.
+    Prompts for the password on a terminal; otherwise reads one line of standard input. It is not
+    an argument, because other users of the machine could read it. Signs out the account's
+    browsers.
     """
     actor = command_line()
     found = fleet.find_account(actor, account)
@@ -135,14 +136,18 @@ def password(account: str, remove: bool) -> None:
 @click.argument("account")
 @as_json
 def invite(account: str, as_json: bool) -> None:
-    """Print a one-time token for an account, good for a day, by id or e-mail address."""
+    """Print a one-time token for an account, valid for a day.
+
+    The account is given by id or e-mail address.
+    """
     actor = command_line()
     issued = invitations.invite(actor, fleet.find_account(actor, account).id)
     if as_json:
         print_json(token_row(issued.token) | {"token": issued.text})
         return
     click.echo(
-        f"It is shown only now, and good for one sign-in within 24 hours at {address()}/sign-in:",
+        "This token is shown only once. It is valid for one sign-in within 24 hours at "
+        f"{address()}/sign-in:",
         err=True,
     )
     click.echo(issued.text)
@@ -151,18 +156,18 @@ def invite(account: str, as_json: bool) -> None:
 @accounts.command("forget-provider")
 @click.argument("account")
 def forget_provider(account: str) -> None:
-    """Untie an account from whoever it is at the provider of sign-ins.
+    """Unlink an account from its identity at the sign-in provider.
 
-    Its next sign-in there is matched by its e-mail address again.
+    The next sign-in there is matched by e-mail address again.
     """
     actor = command_line()
     found = fleet.find_account(actor, account)
     oidc.forget(actor, found.id)
-    click.echo(f"Account {found.id} ({found.name}) is nobody's at the provider any more.")
+    click.echo(f"Account {found.id} ({found.name}) is not linked to the provider any more.")
 
 
 def _given(**fields: Any) -> dict[str, Any]:
-    """The options that were used; an empty one clears its field."""
+    """The values of the given options; an empty one clears its field."""
     return {name: value or None for name, value in fields.items() if value is not None}
 
 

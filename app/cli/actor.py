@@ -1,4 +1,4 @@
-"""Who runs a command: whoever may, on this machine, read the catalog's URL."""
+"""The actor of commands: they have all rights, because their user can read the catalog's URL."""
 
 import getpass
 
@@ -8,10 +8,10 @@ from app.models import Role
 
 
 def command_line() -> Actor:
-    """The person at the keyboard. Raises CatalogBehind where the catalog is not at head."""
+    """The user of the command line, as an admin. Raises CatalogBehind if the catalog is behind."""
     boot.require_head()
     try:
         user = getpass.getuser()
-    except (OSError, KeyError):  # a container's number without a name
+    except (OSError, KeyError):  # a user id without a name, in a container
         user = "unknown"
     return Actor(id=None, name=f"cli:{user}", role=Role.ADMIN)

@@ -1,4 +1,4 @@
-"""`flask catalog`: Headway's own database, shown and mended. Nothing here migrates."""
+"""`flask catalog`: show and repair Headway's own database. No command here migrates it."""
 
 import time
 from dataclasses import asdict
@@ -7,26 +7,26 @@ from typing import Any
 import click
 
 from app import boot
-from app.boot import repair as mending
+from app.boot import repair as catalog_repair
 from app.boot.readiness import position
 from app.cli.actor import command_line
-from app.cli.groups import Group
+from app.cli.groups import CommandGroup
 from app.fleet.core import key_rotation
 from app.fleet.reports import service
 from headway import history as records
 from headway.cli.output import Exit, as_json, paged, print_json, print_table, text
-from headway.cli.repair import agree, repairing
+from headway.cli.repair import confirm, repair_options
 from headway.errors import CatalogBehind, DatabaseUnreachable
 from headway.execution.repair import Verdict
-from headway.types import Look, Position
+from headway.types import Position, Status
 
 NEXT_STEP = {
     Position.AT_HEAD: "",
     Position.BEHIND: "Start the service, or run `flask db upgrade`.",
     Position.EMPTY: "Start the service, or run `flask db upgrade`.",
-    Position.AHEAD: "A newer release was here. Start that one, or go on with this, degraded.",
-    Position.DIVERGED: "A newer release was here, and lacks what this one has. Use that one.",
-    Position.UNSTAMPED: "Start the service: it finds the revision this schema is.",
+    Position.AHEAD: "A newer release migrated it. Start that one, or run this one degraded.",
+    Position.DIVERGED: "Another release migrated it and lacks revisions of this one. Use that one.",
+    Position.UNSTAMPED: "Start the service: it finds the revision that has this schema.",
     Position.TORN: "Run `flask catalog repair`.",
     Position.FOREIGN: "This is another program's database: check HEADWAY_DATABASE_URL.",
     Position.UNREACHABLE: "Start the database server, or check HEADWAY_DATABASE_URL.",
@@ -34,16 +34,16 @@ NEXT_STEP = {
 
 BOOT = ("id", "at", "release", "revision_from", "revision_to", "state", "seconds", "host", "pid")
 
-catalog = Group("catalog", help="Show and mend Headway's own database.")
+catalog = CommandGroup("catalog", help="Show and repair the catalog, Headway's own database.")
 
 
 @catalog.command()
 @as_json
 @click.option("--check", is_flag=True, help="Exit with 3 unless the catalog is at head and sound.")
 def status(as_json: bool, check: bool) -> None:
-    """Show where the catalog stands and what to do next."""
+    """Show the position of the catalog, and what to do next."""
     seen = position()
-    holder = mending.lock_holder()
+    holder = catalog_repair.lock_holder()
     if as_json:
         print_json(asdict(seen) | {"lock": holder.as_json() if holder else None})
     else:
@@ -52,7 +52,7 @@ def status(as_json: bool, check: bool) -> None:
         raise click.exceptions.Exit(Exit.FOUND)
 
 
-def _show(seen: Look, holder: Any) -> None:
+def _show(seen: Status, holder: Any) -> None:
     rows = [
         ("position", seen.position.value.replace("_", " ")),
         ("current", ", ".join(seen.current) or "none"),
@@ -70,7 +70,7 @@ def _show(seen: Look, holder: Any) -> None:
 @catalog.command()
 @as_json
 def validate(as_json: bool) -> None:
-    """Compare the scripts with the ones that made the catalog. Exit with 3 if they differ."""
+    """Compare the scripts with those that made the catalog. Exits with 3 if they differ."""
     seen = position()
     problems = _problems(seen)
     if as_json:
@@ -89,7 +89,7 @@ def validate(as_json: bool) -> None:
         raise click.exceptions.Exit(Exit.FOUND)
 
 
-def _problems(seen: Look) -> list[str]:
+def _problems(seen: Status) -> list[str]:
     return [
         *(f"torn: {r} began and never ended" for r in filter(None, [seen.torn])),
         *(f"edited: {r} was applied with another script" for r in seen.edited),
@@ -99,26 +99,26 @@ def _problems(seen: Look) -> list[str]:
 
 
 @catalog.command()
-@repairing
+@repair_options
 def repair(verdict: Verdict | None, yes: bool, dry_run: bool) -> None:
-    """Take back the half of a torn revision; accept edited and missing scripts."""
-    agree(mending.plan_repair(verdict), mending.repair, yes=yes, dry_run=dry_run)
+    """Undo the applied half of a torn revision; accept edited and missing scripts."""
+    confirm(catalog_repair.plan_repair(verdict), catalog_repair.repair, yes=yes, dry_run=dry_run)
 
 
 @catalog.command("rotate-keys")
 @as_json
 def rotate_keys(as_json: bool) -> None:
-    """Encrypt every secret anew with the first of HEADWAY_ENCRYPTION_KEYS.
+    """Encrypt every secret again, with the first of HEADWAY_ENCRYPTION_KEYS.
 
-    Exit with 3 if some cannot be read with any of the keys.
+    Exits with 3 if some secrets cannot be decrypted with any of the keys.
     """
     done = key_rotation.rotate_keys(command_line())
     if as_json:
         print_json(asdict(done))
     else:
-        click.echo(f"Encrypted {done.renewed:,} anew; {done.fresh:,} were under the first key.")
+        click.echo(f"Encrypted {done.renewed:,} again; {done.fresh:,} had the first key already.")
         if done.unreadable:
-            click.echo(f"{done.unreadable:,} cannot be read: add the key they are under.", err=True)
+            click.echo(f"{done.unreadable:,} cannot be decrypted: add their key.", err=True)
     if done.unreadable:
         raise click.exceptions.Exit(Exit.FOUND)
 
@@ -126,9 +126,9 @@ def rotate_keys(as_json: bool) -> None:
 @catalog.command()
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait at most.")
 def wait(timeout: float) -> None:
-    """Wait until the catalog is reachable and at head; exit with 75 if that takes too long.
+    """Wait until the catalog is reachable and at head. Exits with 75 if that takes too long.
 
-    For what starts beside the service and needs its catalog: a job, an init container.
+    For a job or an init container that starts with the service and needs its catalog.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -145,10 +145,10 @@ def wait(timeout: float) -> None:
 
 @catalog.command()
 @as_json
-@click.option("--limit", type=int, help="Only the newest so many.")
+@click.option("--limit", type=int, help="How many of the newest entries.")
 def history(as_json: bool, limit: int | None) -> None:
-    """Show what was done to the catalog: when, how long, by whom."""
-    rows = mending.read_history(limit)
+    """Show the migrations of the catalog: when, how long, by which release and host."""
+    rows = catalog_repair.read_history(limit)
     if as_json:
         print_json([asdict(row) | {"started_at": _utc(row)} for row in rows])
         return
@@ -174,7 +174,7 @@ def history(as_json: bool, limit: int | None) -> None:
 @paged
 @as_json
 def boots(as_json: bool, limit: int, after: int | None) -> None:
-    """Show the starts that went well, newest first: which release, from where to where."""
+    """Show the successful starts, newest first: the release and the revisions before and after."""
     found, following = service.list_boots(command_line(), limit=limit, after=after)
     rows = [{name: getattr(one, name) for name in BOOT} for one in found]
     if as_json:

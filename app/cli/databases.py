@@ -10,27 +10,27 @@ import click
 from app.cli import rollout_progress
 from app.cli.actor import command_line
 from app.cli.databases_import import import_
-from app.cli.groups import Group
-from app.cli.rollouts import say_begun
+from app.cli.groups import CommandGroup
+from app.cli.rollouts import print_started
 from app.cli.selector_options import chosen, labels_of, located, row_of
 from app.errors import InputInvalid, RolloutRefused
 from app.fleet import accounts, projects, rollouts
 from app.fleet import databases as fleet
 from app.fleet.core import positions as core_positions
 from app.fleet.core.selectors import Selector
-from app.fleet.refresh import refresh as looking
+from app.fleet.refresh import refresh as fleet_refresh
 from app.fleet.reports import overview
 from app.models import Database, Strategy
 from headway.cli.output import Exit, as_json, counted, paged, print_json, print_record, print_table
 
 SHORT = ("id", "project", "name", "position", "current", "labels", "address")
 
-databases = Group("databases", help="The members of the fleet.")
+databases = CommandGroup("databases", help="Manage the databases of the fleet.")
 databases.add_command(import_)
 
 
 def _fields(command: Any) -> Any:
-    """The options by which a command takes a database's values."""
+    """Decorator: options for the fields of a database."""
     for option in (
         click.option("--label", "labels", multiple=True, callback=labels_of, metavar="NAME=VALUE"),
         click.option("--owner", help="An account's id or e-mail address."),
@@ -43,12 +43,12 @@ def _fields(command: Any) -> Any:
 
 @databases.command()
 @click.option("--project", required=True, help="A name or id.")
-@click.option("--name", help="The file's or database's own if not given.")
+@click.option("--name", help="Default: the name of the file or database.")
 @located
 @_fields
 @as_json
 def register(project: str, where: dict[str, str], as_json: bool, **fields: Any) -> None:
-    """Register a database that is there. Nothing of it is opened."""
+    """Register an existing database. It is not opened."""
     actor = command_line()
     values = _values(project, where, **fields)
     _show(fleet.register_database(actor, values)[0], as_json)
@@ -56,33 +56,33 @@ def register(project: str, where: dict[str, str], as_json: bool, **fields: Any) 
 
 @databases.command()
 @click.option("--project", required=True, help="A name or id.")
-@click.option("--name", help="The file's or database's own if not given.")
+@click.option("--name", help="Default: the name of the file or database.")
 @located
 @_fields
-@click.option("--no-wait", is_flag=True, help="Say which rollout creates it, and come back.")
+@click.option("--no-wait", is_flag=True, help="Print the rollout that creates it, and do not wait.")
 @as_json
 def create(
     project: str, where: dict[str, str], no_wait: bool, as_json: bool, **fields: Any
 ) -> None:
-    """Create a database, and register it. A worker does it; this waits until it is done."""
+    """Create a database, and register it. A worker creates it; this command waits for it."""
     actor = command_line()
     creation = fleet.create_database(actor, _values(project, where, **fields))
     if no_wait:
-        say_begun(rollouts.get_rollout(actor, creation.rollout_id), as_json=as_json)
+        print_started(rollouts.get_rollout(actor, creation.rollout_id), as_json=as_json)
         return
     rollout_progress.wait(actor, creation.rollout_id)
     database = fleet.created(actor, creation)
     if database is None:
         raise RolloutRefused(
             f"Rollout {creation.rollout_id}, which creates it, is paused. "
-            f"`flask rollouts resume {creation.rollout_id}` goes on."
+            f"`flask rollouts resume {creation.rollout_id}` continues it."
         )
     _show(database, as_json)
 
 
 @databases.command("list")
 @chosen
-@click.option("--retired", is_flag=True, help="Those that were.")
+@click.option("--retired", is_flag=True, help="List retired databases instead.")
 @paged
 @as_json
 def list_(selector: Selector, as_json: bool, **page: Any) -> None:
@@ -105,7 +105,7 @@ def list_(selector: Selector, as_json: bool, **page: Any) -> None:
 @click.argument("database")
 @as_json
 def show(database: str, as_json: bool) -> None:
-    """Show a database, by name, project/name or id."""
+    """Show a database, given by name, project/name or id."""
     _show(fleet.find_database(command_line(), database), as_json)
 
 
@@ -114,7 +114,7 @@ def show(database: str, as_json: bool) -> None:
 @click.option("--name")
 @located
 @_fields
-@click.option("--unlabel", multiple=True, metavar="NAME", help="Take a label away.")
+@click.option("--unlabel", multiple=True, metavar="NAME", help="Remove a label.")
 @as_json
 def change(
     database: str, where: dict[str, str], unlabel: tuple[str, ...], as_json: bool, **fields: Any
@@ -133,7 +133,7 @@ def change(
 @click.option("--set", "put", multiple=True, callback=labels_of, metavar="NAME=VALUE")
 @click.option("--unset", multiple=True, metavar="NAME")
 @click.option("--strategy", type=click.Choice([one.value for one in Strategy]))
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_json
 def label(
     selector: Selector,
@@ -144,9 +144,9 @@ def label(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Give labels or a strategy to all databases that are chosen."""
+    """Set labels or the strategy of all selected databases."""
     if not selector.as_json() and not yes:
-        asked = "Nothing was chosen, which means all databases. Go on?"
+        asked = "No filter was given, so this changes all databases. Continue?"
         click.confirm(asked, abort=True, err=as_json)
     labels: dict[str, str | None] = {**put, **dict.fromkeys(unset)}
     number = fleet.change_many(command_line(), selector, labels=labels, strategy=strategy)
@@ -159,11 +159,11 @@ def label(
 @databases.command()
 @click.argument("database")
 @click.option("--reason", required=True)
-@click.option("--until", help="A day or moment: 2030-01-31, 2030-01-31T22:00:00+01:00.")
-@click.option("--days", type=click.IntRange(1, 3650), help="The same, counted from now.")
+@click.option("--until", help="A date or time: 2030-01-31, 2030-01-31T22:00:00+01:00.")
+@click.option("--days", type=click.IntRange(1, 3650), help="Instead: a number of days from now.")
 @as_json
 def pin(database: str, reason: str, until: str | None, days: int | None, as_json: bool) -> None:
-    """Let rollouts leave a database alone for a while."""
+    """Exclude a database from rollouts for a time."""
     actor = command_line()
     found = fleet.find_database(actor, database)
     _show(fleet.pin_database(actor, found.id, reason=reason, until=_moment(until, days)), as_json)
@@ -173,17 +173,17 @@ def pin(database: str, reason: str, until: str | None, days: int | None, as_json
 @click.argument("database")
 @as_json
 def unpin(database: str, as_json: bool) -> None:
-    """Open a database to rollouts again."""
+    """Include a database in rollouts again."""
     actor = command_line()
     _show(fleet.unpin_database(actor, fleet.find_database(actor, database).id), as_json)
 
 
 @databases.command()
 @click.argument("database")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_json
 def retire(database: str, yes: bool, as_json: bool) -> None:
-    """Take a database out of the fleet. It is left alone, and its history stays."""
+    """Remove a database from the fleet. The database itself and its history stay."""
     actor = command_line()
     found = fleet.find_database(actor, database)
     if not yes:
@@ -193,24 +193,24 @@ def retire(database: str, yes: bool, as_json: bool) -> None:
     if as_json:
         _show(retired, as_json)
         return
-    click.echo(f"Retired database {found.id}. {found.address} is as it was.")
+    click.echo(f"Retired database {found.id}. {found.address} was not changed.")
 
 
 @databases.command()
 @click.argument("database")
-@click.option("--yes", is_flag=True, help="Do not ask the first time.")
-@click.option("--confirm", help="Its name, so that it is not asked for.")
+@click.option("--yes", is_flag=True, help="Skip the first question.")
+@click.option("--confirm", help="The name of the database, in place of the second question.")
 @as_json
 def drop(database: str, yes: bool, confirm: str | None, as_json: bool) -> None:
-    """Remove a database for good, and all that is in it. A SQLite file is copied first."""
+    """Delete a database and all its data permanently. A SQLite file is copied first."""
     actor = command_line()
     found = fleet.find_database(actor, database)
-    kept = "A snapshot stays beside it." if found.dialect == "sqlite" else "There is no snapshot."
+    kept = "A snapshot is kept." if found.dialect == "sqlite" else "There is no snapshot."
     if not yes:
-        asked = f"Drop {found.address} and all that is in it? {kept}"
+        asked = f"Drop {found.address} and all its data? {kept}"
         click.confirm(asked, abort=True, err=as_json)
     if confirm is None:
-        asked = f"Type its name to drop it ({found.name})"
+        asked = f"Type the name of the database to drop it ({found.name})"
         confirm = click.prompt(asked, default="", err=as_json)
     done = fleet.drop_database(actor, found.id, confirm=confirm)
     if as_json:
@@ -222,10 +222,10 @@ def drop(database: str, yes: bool, confirm: str | None, as_json: bool) -> None:
 
 @databases.command()
 @click.option("--project", required=True, help="A name or id.")
-@click.option("--later", is_flag=True, help="Let a worker do it.")
+@click.option("--later", is_flag=True, help="Let a worker do it later.")
 @as_json
 def refresh(project: str, later: bool, as_json: bool) -> None:
-    """Ask all databases of a project where they stand; nothing of theirs is changed."""
+    """Read the status of all databases of a project. Nothing in them is changed."""
     actor = command_line()
     found = projects.find_project(actor, project)
     total = sum(one.databases for one in core_positions.counts(found.id))
@@ -233,26 +233,26 @@ def refresh(project: str, later: bool, as_json: bool) -> None:
     if later:
         projects.ask_refresh(actor, found.id)
     elif sys.stderr.isatty():
-        with click.progressbar(length=total, label="Asked", file=sys.stderr) as bar:
-            noted = looking.refresh(found.id, progress=bar.update)
+        with click.progressbar(length=total, label="Checked", file=sys.stderr) as bar:
+            noted = fleet_refresh.refresh(found.id, progress=bar.update)
     else:
-        noted = looking.refresh(found.id)
+        noted = fleet_refresh.refresh(found.id)
     if as_json:
         print_json({"project": found.name, "databases": total, "asked": noted, "later": later})
     elif later:
-        click.echo(f"The databases of {found.name} will be asked.")
+        click.echo(f"A worker will check the databases of {found.name}.")
     else:
         many = counted(total, "database")
-        click.echo(f"Asked {noted:,} of {many}. `flask databases status` counts them.")
+        click.echo(f"Checked {noted:,} of {many}. `flask databases status` shows the counts.")
 
 
 @databases.command()
 @click.option("--project", help="A name or id.")
-@click.option("--by", help="Count by `owner` or `label.<name>` too.")
+@click.option("--by", help="Also count by `owner` or `label.<name>`.")
 @as_json
 @click.option("--check", is_flag=True, help="Exit with 3 unless all are at head.")
 def status(project: str | None, by: str | None, as_json: bool, check: bool) -> None:
-    """Show how many databases stand where."""
+    """Show the number of databases at each position."""
     actor = command_line()
     project_id = projects.find_project(actor, project).id if project else None
     seen = overview.overview(actor, project_id=project_id, by=by)
@@ -286,7 +286,7 @@ def _values(project: str, where: dict[str, str], **fields: Any) -> dict[str, Any
 
 
 def _given(owner: str | None, labels: dict[str, str], **fields: Any) -> dict[str, Any]:
-    """The options that were used; an empty one clears its field."""
+    """The values of the given options; an empty one clears its field."""
     values: dict[str, Any] = {k: v or None for k, v in fields.items() if v is not None}
     if owner is not None:
         found = accounts.find_account(command_line(), owner) if owner else None
@@ -304,7 +304,7 @@ def _moment(until: str | None, days: int | None) -> datetime:
     try:
         moment = datetime.fromisoformat(str(until))
     except ValueError as error:
-        raise InputInvalid(f"{until!r} is no moment. Write it as 2030-01-31.") from error
+        raise InputInvalid(f"{until!r} is not a date. Write it as 2030-01-31.") from error
     return moment if moment.tzinfo else moment.astimezone()
 
 

@@ -1,4 +1,4 @@
-"""`flask databases import`: files, a server's databases, CSV or JSON lines."""
+"""`flask databases import`: register files, a server's databases, CSV or JSON lines."""
 
 from dataclasses import asdict
 from glob import iglob
@@ -22,18 +22,23 @@ MOST_SHOWN = 20
 @with_appcontext
 @click.argument("file", required=False, type=click.File(encoding="utf-8-sig"))
 @click.option("--project", required=True, help="A name or id.")
-@click.option("--files", help="A pattern over SQLite files: '/data/*.db'.")
-@click.option("--server-file", type=click.File(encoding="utf-8"), help="It holds a server's URL.")
-@click.option("--server", help="The same on the command line, where others may see it.")
-@click.option("--names", default="*", show_default=True, help="Which of the server's databases.")
+@click.option("--files", help="A pattern for SQLite files: '/data/*.db'.")
 @click.option(
-    "--labels", help="A regular expression over the path or name: its named groups are labels."
+    "--server-file", type=click.File(encoding="utf-8"), help="A file with a server's URL."
+)
+@click.option("--server", help="A server's URL. Other users of the machine may see it.")
+@click.option(
+    "--names", default="*", show_default=True, help="A pattern for names of the server's databases."
+)
+@click.option(
+    "--labels", help="A regular expression for the path or name; its named groups become labels."
 )
 @as_json
 def import_(project: str, file: TextIO | None, as_json: bool, **source: Any) -> None:
-    """Register many: a FILE of CSV or JSON lines (.jsonl), files, or a server's databases.
+    """Register many databases from one source.
 
-    What is registered already is passed over. Exit with 4 if some could not be.
+    The source is a FILE of CSV or JSON lines (.jsonl), SQLite files, or the databases of a server.
+    Databases that are registered already are skipped. Exits with 4 if some could not be registered.
     """
     actor = command_line()
     project_id = projects.find_project(actor, project).id
@@ -41,7 +46,7 @@ def import_(project: str, file: TextIO | None, as_json: bool, **source: Any) -> 
     if as_json:
         print_json(asdict(done))
     else:
-        click.echo(f"Registered {done.added:,}; {done.known:,} were known.")
+        click.echo(f"Registered {done.added:,}; {done.known:,} were registered already.")
         for line, why in done.refused[:MOST_SHOWN]:
             click.echo(f"{line}: {why}", err=True)
         if done.refused:

@@ -6,26 +6,26 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.cli.groups import Group
+from app.cli.groups import CommandGroup
 from app.fleet import drift as fleet
 from app.fleet import projects
-from app.fleet.drift import Group as Shared
+from app.fleet.drift import DifferenceGroup
 from headway.cli.output import as_json, counted, paged, print_json, print_table
 
 SHORTEST = 12
-"""So much of a digest is shown: no two differences of a fleet begin like each other."""
+"""How many characters of a digest are shown; enough to be unique."""
 
-drifts = Group("drifts", help="What databases differ in from what their revisions make.")
+drifts = CommandGroup("drifts", help="Show how databases differ from their revisions.")
 
 
 @drifts.command("list")
 @click.argument("project")
-@click.option("--ignored/--not-ignored", default=None, help="Accepted, or not.")
-@click.option("--sql", is_flag=True, help="Print the SQL that would mend each.")
+@click.option("--ignored/--not-ignored", default=None, help="Only ignored ones, or only others.")
+@click.option("--sql", is_flag=True, help="Print the SQL that would remove each difference.")
 @paged
 @as_json
 def list_(project: str, sql: bool, as_json: bool, **query: Any) -> None:
-    """List differences, those that most databases share first."""
+    """List the differences, the most frequent first."""
     actor = command_line()
     found, following = fleet.list_groups(actor, projects.find_project(actor, project).id, **query)
     if as_json:
@@ -55,7 +55,7 @@ def list_(project: str, sql: bool, as_json: bool, **query: Any) -> None:
 @paged
 @as_json
 def databases(project: str, difference: str, as_json: bool, **query: Any) -> None:
-    """List the databases that share a difference."""
+    """List the databases that have a difference."""
     actor = command_line()
     project_id = projects.find_project(actor, project).id
     digest = fleet.find_digest(actor, project_id, difference)
@@ -72,10 +72,10 @@ def databases(project: str, difference: str, as_json: bool, **query: Any) -> Non
 @drifts.command()
 @click.argument("project")
 @click.argument("difference")
-@click.option("--reason", required=True, help="For those who wonder later.")
+@click.option("--reason", required=True, help="Why it is accepted.")
 @as_json
 def ignore(project: str, difference: str, reason: str, as_json: bool) -> None:
-    """Accept a difference in all databases of a project."""
+    """Ignore a difference in all databases of a project."""
     actor = command_line()
     project_id = projects.find_project(actor, project).id
     kept = fleet.ignore(actor, project_id, difference, reason)
@@ -91,7 +91,7 @@ def ignore(project: str, difference: str, reason: str, as_json: bool) -> None:
 @click.argument("difference")
 @as_json
 def unignore(project: str, difference: str, as_json: bool) -> None:
-    """Accept a difference no more."""
+    """Stop ignoring a difference."""
     actor = command_line()
     project_id = projects.find_project(actor, project).id
     digest = fleet.find_digest(actor, project_id, difference)
@@ -99,19 +99,19 @@ def unignore(project: str, difference: str, as_json: bool) -> None:
     if as_json:
         print_json({"digest": digest, "ignored": None})
         return
-    click.echo("It counts again.")
+    click.echo("It counts as drift again.")
 
 
-def _print_sql(found: list[Shared]) -> None:
+def _print_sql(found: list[DifferenceGroup]) -> None:
     for one in found:
         many = counted(one.databases, "database")
         for mend in one.mends:
             click.echo(f"-- {one.says} ({many}, {mend.dialect})\n{mend.sql}\n")
         if not one.mends:
-            click.echo(f"-- {one.says} ({many}): there is no SQL for it\n")
+            click.echo(f"-- {one.says} ({many}): Headway has no SQL for it\n")
 
 
-def _row(one: Shared) -> dict[str, Any]:
+def _row(one: DifferenceGroup) -> dict[str, Any]:
     accepted = one.ignored
     return {
         "digest": one.digest,

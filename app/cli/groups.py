@@ -1,4 +1,4 @@
-"""How our commands fail: one message, one exit code, no traceback."""
+"""The base of our command groups: errors are shown as one message with an exit code."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +15,9 @@ from headway.errors import DatabaseUnreachable, HeadwayError
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Under `flask`, show an error of ours as its sentence, with the exit code of its kind.
+    """Under `flask`, show a HeadwayError as its message, with the exit code of its kind.
 
-    Elsewhere (gunicorn, a test) it goes on as it is.
+    Elsewhere (gunicorn, a test) the error is raised unchanged.
     """
     try:
         yield
@@ -27,8 +27,8 @@ def refusals() -> Iterator[None]:
         raise Refusal(error) from error
 
 
-class Group(AppGroup):
-    """A group of commands that run in an app context and fail in one sentence."""
+class CommandGroup(AppGroup):
+    """A group of commands that run in an app context and show an error as one message."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -38,14 +38,16 @@ class Group(AppGroup):
         except CommandError as error:  # Alembic's: "Can't locate revision …"
             raise click.ClickException(str(error)) from error
         except (OperationalError, InterfaceError) as error:
-            said = " ".join(str(error.orig).split())
+            message = " ".join(str(error.orig).split())
             raise Refusal(
-                DatabaseUnreachable(f"The catalog does not answer: {said}. Try again in a moment.")
+                DatabaseUnreachable(
+                    f"The catalog does not answer: {message}. Try again in a moment."
+                )
             ) from error
 
     @classmethod
-    def around(cls, group: click.Group) -> "Group":
-        """The same commands as another group's, failing our way."""
+    def around(cls, group: click.Group) -> "CommandGroup":
+        """A group with the commands of another, and our way to show errors."""
         return cls(
             group.name,
             commands=group.commands,
@@ -56,13 +58,13 @@ class Group(AppGroup):
 
 
 def is_management_command() -> bool:
-    """True while `flask <command>` loads the app, for every command but `run`."""
+    """True while `flask <command>` loads the app, for every command except `run`."""
     context = click.get_current_context(silent=True)
     return _under_flask() and context is not None and context.info_name != "run"
 
 
-def is_looked_for() -> bool:
-    """True while `flask` loads the app to find a command that is not Flask's own."""
+def is_command_lookup() -> bool:
+    """True while `flask` loads the app to look up a command that is not Flask's own."""
     context = click.get_current_context(silent=True)
     return _under_flask() and context is not None and context.parent is None
 

@@ -1,4 +1,4 @@
-"""How the first person gets in: printed once, by the first start."""
+"""The invitation of the first admin, which the first start prints once."""
 
 import logging
 import os
@@ -14,11 +14,11 @@ from headway.errors import HeadwayError
 log = logging.getLogger(__name__)
 
 TEXT = """
-Nobody can sign in yet. This one-time token is good for 24 hours and for one use:
+No account can sign in yet. This one-time token is valid for 24 hours and for one sign-in:
 
     {token}
 
-Sign in with it at {url}/sign-in, or change it for a token of your own:
+Sign in with it at {url}/sign-in, or exchange it for a token:
 
     curl -s {url}/api/v1/sign-in -H 'Content-Type: application/json' -d '{{"token": "{token}"}}'
 
@@ -26,15 +26,15 @@ Sign in with it at {url}/sign-in, or change it for a token of your own:
 
 
 def invite(app: Flask) -> None:
-    """Print a one-time token to standard error if there is no admin who could sign in.
+    """Print a one-time token to standard error if no admin can sign in.
 
-    Not through the log, which is kept.
+    Not to the log, which is stored.
     """
     try:
         token = _invited(app)
     except (SQLAlchemyError, HeadwayError):
-        # Of a catalog that is away for a moment, or newer: the next start looks again.
-        log.warning("whether anybody can sign in could not be asked")
+        # The catalog is unreachable for a moment, or newer: the next start tries again.
+        log.warning("cannot check whether an admin can sign in")
         return
     if token:
         sys.stderr.write(TEXT.format(token=token, url=address()))
@@ -42,7 +42,7 @@ def invite(app: Flask) -> None:
 
 
 def address() -> str:
-    """Where the service answers, as far as this process can know."""
+    """The URL of the service, as far as this process can know."""
     host, port = os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "8000")
     return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
 
@@ -53,4 +53,4 @@ def _invited(app: Flask) -> str | None:
             return invite_first_admin()
         finally:
             db.session.remove()
-            db.engine.dispose()  # a preloaded app is forked: no connection may be shared
+            db.engine.dispose()  # a preloaded app is forked, and must not share a connection

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.cli.groups import Group
+from app.cli.groups import CommandGroup
 from app.fleet import projects as fleet
 from app.models import Project
 from headway.cli.output import as_json, paged, print_json, print_record, print_table
@@ -17,25 +17,29 @@ COLUMNS = (
 )
 SHORT = ("id", "name", "state", "heads", "location")
 
-projects = Group("projects", help="Script directories that many databases share.")
+projects = CommandGroup("projects", help="Manage projects: Alembic script directories.")
 
 
-def _arguments(_: click.Context, __: click.Parameter, said: tuple[str, ...]) -> dict[str, str]:
-    """Alembic's -x arguments: `k=v`, or `k` alone for an empty value."""
-    return {name: value for name, _, value in (given.partition("=") for given in said)}
+def _arguments(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Parse Alembic's -x arguments: `k=v`, or `k` for an empty value."""
+    return {name: value for name, _, value in (given.partition("=") for given in values)}
 
 
 def _fields(command: Any) -> Any:
-    """The options by which a command takes a project's values."""
+    """Decorator: options for the fields of a project."""
     for option in (
         click.option("--notes"),
         click.option(
             "--refresh-seconds",
             type=click.IntRange(0, 86_400),
-            help="How often all its databases are asked where they stand; 0: never.",
+            help="Seconds between two status checks of all its databases; 0: never.",
         ),
         click.option(
-            "-x", "x", multiple=True, callback=_arguments, metavar="K=V", help="For env.py."
+            *("-x", "x"),
+            multiple=True,
+            callback=_arguments,
+            metavar="K=V",
+            help="An argument for env.py, as Alembic's -x.",
         ),
         click.option("--ini", help="Its alembic.ini or pyproject.toml."),
     ):
@@ -51,7 +55,7 @@ def _fields(command: Any) -> Any:
 def create(name: str, location: str, as_json: bool, **fields: Any) -> None:
     """Create a project from a script directory: a folder, or package:folder.
 
-    Its scripts are read by a worker, or by `flask projects load`.
+    A worker, or `flask projects load`, reads its scripts.
     """
     project, _ = fleet.create_project(
         command_line(), _given(name=name, location=location, **fields)
@@ -60,7 +64,7 @@ def create(name: str, location: str, as_json: bool, **fields: Any) -> None:
 
 
 @projects.command("list")
-@click.option("--search", help="A part of the name.")
+@click.option("--search", help="Part of the name.")
 @paged
 @as_json
 def list_(as_json: bool, **query: Any) -> None:
@@ -79,7 +83,7 @@ def list_(as_json: bool, **query: Any) -> None:
 @click.argument("project")
 @as_json
 def show(project: str, as_json: bool) -> None:
-    """Show a project, by name or id."""
+    """Show a project, given by name or id."""
     _show(fleet.find_project(command_line(), project), as_json)
 
 
@@ -90,7 +94,7 @@ def show(project: str, as_json: bool) -> None:
 @_fields
 @as_json
 def change(project: str, as_json: bool, **fields: Any) -> None:
-    """Change a project, by name or id. An empty value clears a field."""
+    """Change a project, given by name or id. An empty value clears a field."""
     actor = command_line()
     found = fleet.find_project(actor, project)
     changed = fleet.change_project(actor, found.id, _given(**fields), version=found.version)
@@ -99,10 +103,10 @@ def change(project: str, as_json: bool, **fields: Any) -> None:
 
 @projects.command()
 @click.argument("project")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_json
 def delete(project: str, yes: bool, as_json: bool) -> None:
-    """Delete a project that never had a database, by name or id. Its scripts stay."""
+    """Delete a project that never had a database. It is given by name or id. Its files stay."""
     actor = command_line()
     found = fleet.find_project(actor, project)
     if not yes:
@@ -115,7 +119,7 @@ def delete(project: str, yes: bool, as_json: bool) -> None:
 
 
 def _given(x: dict[str, str], refresh_seconds: int | None, **fields: Any) -> dict[str, Any]:
-    """The options that were used; an empty one clears its field."""
+    """The values of the given options; an empty one clears its field."""
     values: dict[str, Any] = {k: v or None for k, v in fields.items() if v is not None}
     if x:
         values["x"] = x

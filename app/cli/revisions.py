@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.cli.groups import Group
+from app.cli.groups import CommandGroup
 from app.cli.projects import projects
 from app.fleet import projects as known
 from app.fleet.core import positions
@@ -28,16 +28,18 @@ COLUMNS = (
 )
 DIALECTS = ("sqlite", "postgresql", "mysql")
 
-revisions = Group("revisions", help="Every revision that any release of a project brought.")
+revisions = CommandGroup("revisions", help="Show the revisions of all releases of a project.")
 
 
 @revisions.command("list")
 @click.argument("project")
-@click.option("--present/--missing", default=None, help="In the scripts now, or only formerly.")
+@click.option(
+    "--present/--missing", default=None, help="Only those in the scripts now, or only others."
+)
 @paged
 @as_json
 def list_(project: str, as_json: bool, **query: Any) -> None:
-    """List a project's revisions in the order they became known."""
+    """List a project's revisions in the order they were first read."""
     actor = command_line()
     project_id = known.find_project(actor, project).id
     found, following = fleet.list_revisions(actor, project_id, **query)
@@ -46,7 +48,7 @@ def list_(project: str, as_json: bool, **query: Any) -> None:
         print_json({"items": [_row(one, at) for one in found], "next": following})
         return
     print_table(
-        ("revision", "stands on", "databases", "came", "in the scripts", "message"),
+        ("revision", "parents", "databases", "first read", "in the scripts", "message"),
         [
             (
                 one.revision,
@@ -66,29 +68,32 @@ def list_(project: str, as_json: bool, **query: Any) -> None:
 @revisions.command()
 @click.argument("project")
 @click.argument("revision")
-@click.option("--sql", type=click.Choice(DIALECTS), help="Print what it sends, and how back.")
+@click.option("--sql", type=click.Choice(DIALECTS), help="Print the SQL of upgrade and downgrade.")
 @click.option("--script", is_flag=True, help="Print its script.")
 @as_json
 def show(project: str, revision: str, sql: str | None, script: bool, as_json: bool) -> None:
-    """Show a revision, by id or a beginning of it, though the scripts have it no more."""
+    """Show a revision, given by its id or the beginning of it.
+
+    The revision may be one that is not in the scripts any more.
+    """
     actor = command_line()
     found = known.find_project(actor, project)
     row, *former = fleet.versions_of(actor, found.id, revision)
     if sql:
         _print_sql(row, sql)
     elif script:
-        click.echo(row.script if row.script is not None else "It came without its source.")
+        click.echo(row.script if row.script is not None else "Its source is not known.")
     else:
-        told = _row(row, positions.at_revisions(found.id)) | {"edited": len(former)}
+        values = _row(row, positions.at_revisions(found.id)) | {"edited": len(former)}
         more = {"script": row.script, "sql": row.sql} if as_json else {}
-        print_record(told | more, as_json=as_json)
+        print_record(values | more, as_json=as_json)
 
 
 @projects.command()
 @click.argument("project")
 @as_json
 def load(project: str, as_json: bool) -> None:
-    """Read a project's scripts now, in this process. Exit with 78 if they cannot be used."""
+    """Read a project's scripts now, in this process. Exits with 78 if they cannot be used."""
     project_id = known.find_project(command_line(), project).id
     with without_log("app.fleet.projects.scripts"):
         found = fleet.load(project_id)
@@ -107,7 +112,7 @@ def _print_sql(row: Revision, dialect: str) -> None:
     for kind in (Kind.UPGRADE, Kind.DOWNGRADE):
         sent = (row.sql.get(dialect) or {}).get(kind.value)
         click.echo(f"-- {kind} {row.revision}: {row.message}")
-        click.echo("-- It depends on what is in the database." if sent is None else sent)
+        click.echo("-- The SQL depends on the data in the database." if sent is None else sent)
         click.echo()
 
 

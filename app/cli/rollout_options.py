@@ -1,4 +1,4 @@
-"""The options that say what a rollout is to be."""
+"""The options for a new rollout."""
 
 import re
 from collections.abc import Callable
@@ -20,17 +20,17 @@ WINDOW_EXAMPLE = "22:00-04:00 sat,sun Europe/Berlin"
 
 
 def _labels(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    """`k=v`, or `k` alone for any value."""
+    """Parse `k=v`, or `k` for any value."""
     return {name: value for name, _, value in (given.partition("=") for given in values)}
 
 
 def _window(_: click.Context, __: click.Parameter, value: str | None) -> dict[str, Any] | None:
-    """`22:00-04:00`, then days, then a zone; both may be left out."""
+    """Parse `22:00-04:00 sat,sun Europe/Berlin`; days and zone are optional."""
     if value is None:
         return None
     found = WINDOW.fullmatch(value.strip())
     if found is None:
-        raise click.BadParameter(f"{value!r} is no window. Example: {WINDOW_EXAMPLE}")
+        raise click.BadParameter(f"{value!r} is not a window. Example: {WINDOW_EXAMPLE}")
     window: dict[str, Any] = {"from": found["start"], "until": found["until"]}
     for word in found["rest"].split():
         if set(days := word.lower().split(",")) <= set(DAYS):
@@ -41,7 +41,7 @@ def _window(_: click.Context, __: click.Parameter, value: str | None) -> dict[st
 
 
 OPTIONS = (
-    click.option("--project", required=True, help="By name or id."),
+    click.option("--project", required=True, help="A name or id."),
     click.option(
         "--kind", type=click.Choice([kind.value for kind in OPERATIONS]), default="upgrade"
     ),
@@ -49,66 +49,84 @@ OPTIONS = (
     click.option("--title"),
     # which
     click.option("--label", "labels", multiple=True, callback=_labels, metavar="K=V"),
-    click.option("--owner", help="By id or e-mail address."),
+    click.option("--owner", help="An account's id or e-mail address."),
     click.option("--position", "positions", multiple=True, type=click.Choice(POSITIONS)),
-    click.option("--database", "names", multiple=True, help="By name or id."),
+    click.option("--database", "names", multiple=True, help="A name or id."),
     # how
-    click.option("--wave", "waves", multiple=True, help="10, or 25%.  [default: 1 5% 25% 100%]"),
-    click.option("--allow-failures", "failures", type=click.IntRange(0), help="So many may fail."),
+    click.option(
+        "--wave",
+        "waves",
+        multiple=True,
+        help="How many are done after a wave: 10 or 25%.  [default: 1 5% 25% 100%]",
+    ),
+    click.option(
+        "--allow-failures", "failures", type=click.IntRange(0), help="How many databases may fail."
+    ),
     click.option(
         "--allow-failures-percent",
         "failures_percent",
         type=click.FloatRange(0, 100),
-        help="Or such a part of those that were begun.",
+        help="Or what percentage of the databases begun.",
     ),
     click.option(
-        "--soak", "soak_seconds", type=float, metavar="SECONDS", help="To wait after a wave."
+        "--soak",
+        "soak_seconds",
+        type=float,
+        metavar="SECONDS",
+        help="How long to wait after a wave.",
     ),
-    click.option("--approval", is_flag=True, help="Another account lets each wave begin."),
+    click.option("--approval", is_flag=True, help="Another account has to approve each next wave."),
     click.option(
         "--check",
         type=click.Choice([Check.DRIFT.value]),
-        help="What each has to pass after its migration.",
+        help="A check that each database has to pass after its migration.",
     ),
     click.option(
-        "--check-sql", "sql", metavar="QUERY", help="Or a query that has to give a true value."
+        "--check-sql", "sql", metavar="QUERY", help="Or a query whose first value must be true."
     ),
     click.option(
         "--window",
         callback=_window,
         metavar="WHEN",
-        help=f"'{WINDOW_EXAMPLE}', the last two or not.",
+        help=f"When runs may begin: '{WINDOW_EXAMPLE}'. Days and zone are optional.",
     ),
-    click.option("--concurrency", type=int, help=f"At once, overall.  [default: {CONCURRENCY}]"),
-    click.option("--per-server", type=int, help=f"At once on one server.  [default: {PER_SERVER}]"),
+    click.option(
+        "--concurrency", type=int, help=f"How many runs at once.  [default: {CONCURRENCY}]"
+    ),
+    click.option(
+        "--per-server", type=int, help=f"How many at once on one server.  [default: {PER_SERVER}]"
+    ),
     click.option(
         "--timeout",
         "timeout_seconds",
         type=float,
         metavar="SECONDS",
-        help=f"A run that takes longer is ended.  [default: {TIMEOUT:g}]",
+        help=f"A run that takes longer is stopped.  [default: {TIMEOUT:g}]",
     ),
-    click.option("--snapshot", is_flag=True, help="Before each run, where that can be."),
-    click.option("--no-retreat", is_flag=True, help="A canary that fails stays as it is."),
+    click.option("--snapshot", is_flag=True, help="Copy each SQLite file before its run."),
+    click.option("--no-retreat", is_flag=True, help="Do not undo a first wave that fails."),
 )
 GATE = ("failures", "failures_percent", "soak_seconds", "approval", "check", "sql")
 SELECTOR = ("labels", "owner", "positions", "names")
 
 
-def asking(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a new rollout."""
+def with_rollout_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the options of a new rollout."""
     for option in reversed(OPTIONS):
         command = option(command)
     return command
 
 
-def asked_for(actor: Actor, options: dict[str, Any]) -> dict[str, Any]:
-    """What these options say, as the fleet takes it. Raises what it does for names unknown."""
+def rollout_values(actor: Actor, options: dict[str, Any]) -> dict[str, Any]:
+    """The values of a new rollout from these options.
+
+    Raises ProjectNotFound, DatabaseNotFound, AccountNotFound, InputInvalid.
+    """
     options = dict(options)
     gate = {name: options.pop(name) for name in GATE}
     if gate["sql"] is not None:
         if gate["check"] is not None:
-            raise InputInvalid("One check: --check drift or --check-sql.")
+            raise InputInvalid("Give only one of --check and --check-sql.")
         gate["check"] = Check.SQL
     choice = {name: options.pop(name) for name in SELECTOR}
     project = projects.find_project(actor, options.pop("project"))
@@ -133,14 +151,14 @@ def _selector(actor: Actor, project: Project, choice: dict[str, Any]) -> dict[st
 
 
 def _member(actor: Actor, project: Project, name: str) -> Database:
-    """A database of this project; one of another may have the same name."""
+    """A database of this project; another project may have one of the same name."""
     try:
         return databases.find_database(actor, f"{project.name}/{name}")
     except DatabaseNotFound:
         found = databases.find_database(actor, name)
     if found.project_id != project.id:
         raise InputInvalid(
-            f"{found.project.name}/{found.name} is no database of {project.name}: a rollout is of "
-            "one project."
+            f"{found.project.name}/{found.name} is not a database of {project.name}. A rollout is "
+            "for one project."
         )
     return found

@@ -1,4 +1,4 @@
-"""A rollout watched: bars on a terminal, plain lines elsewhere, JSON lines for programs."""
+"""Watch a rollout: bars on a terminal, plain lines elsewhere, JSON lines for programs."""
 
 import json
 import time
@@ -25,22 +25,22 @@ from headway.cli.output import Exit
 
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0
-"""How long the catalog may be away: the rollout goes on without us."""
+"""How long the catalog may be unreachable before watching ends; the rollout continues."""
 QUIET_SECONDS = 10.0
-"""Elsewhere than on a terminal, a line says so often how far it is."""
+"""Without a terminal: the pause between two lines if nothing changes."""
 INTERRUPTED = 130
-"""What a shell says of a program that was ended by Ctrl-C."""
+"""The exit code of a program that Ctrl-C ended."""
 STATES = ("running", "failed", "lost", "cancelled")
 
 
 class Screen(Protocol):
-    """Where it is shown."""
+    """A way to show progress."""
 
-    def show(self, told: fleet.Progress) -> None:
-        """Show how far it is now."""
+    def show(self, progress: fleet.RolloutProgress) -> None:
+        """Show the present progress."""
 
     def warn(self, words: str) -> None:
-        """Say something once."""
+        """Show a warning."""
 
     def __enter__(self) -> Self: ...
 
@@ -50,52 +50,52 @@ class Screen(Protocol):
 
 
 def watch(actor: Actor, rollout_id: int, *, as_json: bool = False) -> Exit:
-    """Show how far a rollout is until nothing more happens by itself; what to tell the shell."""
+    """Show the progress of a rollout until nothing more happens. Returns the exit code."""
     with _screen(rollout_id, as_json=as_json) as screen, _leaving(rollout_id):
-        told = _watched(actor, rollout_id, screen)
+        progress = _watched(actor, rollout_id, screen)
     if not as_json:
-        click.echo(_end(rollout_id, told))
-    return verdict(told)
+        click.echo(_end(rollout_id, progress))
+    return exit_code_of(progress)
 
 
 def wait(actor: Actor, rollout_id: int) -> None:
-    """Come back when nothing more happens to a rollout by itself; nothing of it is shown."""
+    """Return when nothing more happens to a rollout. Only warnings are shown."""
     with _leaving(rollout_id):
         _watched(actor, rollout_id, Silent())
 
 
-def verdict(told: fleet.Progress) -> Exit:
-    """What a rollout that has settled means to the shell."""
-    failed = sum(wave.failed for wave in told.waves)
-    if told.stage == Stage.SUCCEEDED:
+def exit_code_of(progress: fleet.RolloutProgress) -> Exit:
+    """The exit code for a rollout that has ended, halted or is paused."""
+    failed = sum(wave.failed for wave in progress.waves)
+    if progress.stage == Stage.SUCCEEDED:
         return Exit.PARTLY if failed else Exit.OK
-    if told.stage == Stage.PENDING and told.rehearsal:
-        return Exit.FAILED if told.rehearsal.failed else Exit.OK
-    return Exit.OK if told.stage == Stage.UNDONE else Exit.FAILED
+    if progress.stage == Stage.PENDING and progress.rehearsal:
+        return Exit.FAILED if progress.rehearsal.failed else Exit.OK
+    return Exit.OK if progress.stage == Stage.UNDONE else Exit.FAILED
 
 
-def line(told: fleet.Progress) -> str:
-    """How far it is, in a line."""
-    said = [told.stage]
-    if told.undo:
-        said.append(f"{told.undo.succeeded:,} of {told.undo.size:,} taken back")
-    elif told.waves:
-        said.append(f"wave {told.wave} of {len(told.waves)}")
-        said.append(f"{told.done:,} of {told.total:,} done")
-    elif told.rehearsal:
-        said.append(f"{told.rehearsal.done:,} of {told.rehearsal.total:,} rehearsed")
-    said += [f"{count:,} {state}" for state, count in _counts(told).items()]
-    if told.per_second and _goes_on(told):
-        said.append(f"{told.per_second:,.1f}/s")
-    if told.seconds_left is not None and told.stage == Stage.RUNNING:
-        said.append(f"{duration(told.seconds_left)} left")
-    return ", ".join(said)
+def line(progress: fleet.RolloutProgress) -> str:
+    """The progress in one line."""
+    parts = [progress.stage]
+    if progress.undo:
+        parts.append(f"{progress.undo.succeeded:,} of {progress.undo.size:,} undone")
+    elif progress.waves:
+        parts.append(f"wave {progress.wave} of {len(progress.waves)}")
+        parts.append(f"{progress.done:,} of {progress.total:,} done")
+    elif progress.rehearsal:
+        parts.append(f"{progress.rehearsal.done:,} of {progress.rehearsal.total:,} rehearsed")
+    parts += [f"{count:,} {state}" for state, count in _counts(progress).items()]
+    if progress.per_second and _goes_on(progress):
+        parts.append(f"{progress.per_second:,.1f}/s")
+    if progress.seconds_left is not None and progress.stage == Stage.RUNNING:
+        parts.append(f"{duration(progress.seconds_left)} left")
+    return ", ".join(parts)
 
 
-def _goes_on(told: fleet.Progress) -> bool:
-    if told.stage == Stage.PENDING:
-        return told.rehearsal is not None and told.rehearsal.done < told.rehearsal.total
-    return told.stage in (Stage.RUNNING, Stage.UNDOING)
+def _goes_on(progress: fleet.RolloutProgress) -> bool:
+    if progress.stage == Stage.PENDING:
+        return progress.rehearsal is not None and progress.rehearsal.done < progress.rehearsal.total
+    return progress.stage in (Stage.RUNNING, Stage.UNDOING)
 
 
 def duration(seconds: float) -> str:
@@ -105,82 +105,88 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"  # noqa: PLR2004
 
 
-def plain(value: Any) -> Any:
-    """Progress as JSON can hold it, the same as the API's. Waves are counted from 1."""
+def json_of(value: Any) -> Any:
+    """Dataclasses as JSON values, as the API shows them. Waves are counted from 1."""
     if isinstance(value, Approval):
         names = ("account_id", "account_name", "at")
-        return {"wave": value.wave + 1} | {name: plain(getattr(value, name)) for name in names}
+        return {"wave": value.wave + 1} | {name: json_of(getattr(value, name)) for name in names}
     if is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: json_of(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
-        return [plain(one) for one in value]
+        return [json_of(one) for one in value]
     return value.isoformat() if isinstance(value, datetime) else value
 
 
 # --- the loop ------------------------------------------------------------------------------------
 
 
-def _watched(actor: Actor, rollout_id: int, screen: Screen) -> fleet.Progress:
-    warned, heard = False, time.monotonic()
+def _watched(actor: Actor, rollout_id: int, screen: Screen) -> fleet.RolloutProgress:
+    warned, last_answer_at = False, time.monotonic()
     while True:
         try:
             seen = rollouts_watch.look(actor, rollout_id)
-            nobody = not seen.settled and not warned and workers.count_alive() == 0
+            no_worker = not seen.settled and not warned and workers.count_alive() == 0
         except OperationalError:  # the catalog is restarted, say
-            if time.monotonic() - heard > PATIENCE_SECONDS:
+            if time.monotonic() - last_answer_at > PATIENCE_SECONDS:
                 raise
             time.sleep(POLL_SECONDS)
             continue
-        heard = time.monotonic()
+        last_answer_at = time.monotonic()
         screen.show(seen.progress)
         if seen.settled:
             return seen.progress
-        if nobody:
-            screen.warn("No worker is alive, so nothing goes on: `flask workers run` starts some.")
+        if no_worker:
+            screen.warn("No worker is running. Start one with `flask workers run`.")
             warned = True
         time.sleep(POLL_SECONDS)
 
 
 @contextmanager
 def _leaving(rollout_id: int) -> Iterator[None]:
-    """Ctrl-C ends the watching, and nothing else."""
+    """Ctrl-C ends only the watching."""
     try:
         yield
     except KeyboardInterrupt as error:
         click.echo(
-            f"Rollout {rollout_id} goes on. `flask rollouts watch {rollout_id}` shows it again, "
-            f"`flask rollouts pause {rollout_id}` holds it.",
+            f"Rollout {rollout_id} continues. `flask rollouts watch {rollout_id}` shows it again, "
+            f"`flask rollouts pause {rollout_id}` pauses it.",
             err=True,
         )
         raise SystemExit(INTERRUPTED) from error
 
 
-def _end(rollout_id: int, told: fleet.Progress) -> str:
-    if told.stage == Stage.PENDING and not told.rehearsal:
-        return f"Rollout {rollout_id} has not started: `flask rollouts start {rollout_id}`."
-    said = [f"Rollout {rollout_id}: {line(told)}."]
-    first = told.rehearsal.first_error if told.rehearsal and not told.waves else told.first_error
-    if told.reason:
-        said.append(told.reason)
+def _end(rollout_id: int, progress: fleet.RolloutProgress) -> str:
+    if progress.stage == Stage.PENDING and not progress.rehearsal:
+        return (
+            f"Rollout {rollout_id} has not started. `flask rollouts start {rollout_id}` starts it."
+        )
+    parts = [f"Rollout {rollout_id}: {line(progress)}."]
+    first = (
+        progress.rehearsal.first_error
+        if progress.rehearsal and not progress.waves
+        else progress.first_error
+    )
+    if progress.reason:
+        parts.append(progress.reason)
     elif first:
-        said.append(f"First {first.database}: {first.error}")
-    if told.rehearsal and told.rehearsal.seconds_ahead is not None:
-        ahead = max(1.0, told.rehearsal.seconds_ahead)
-        said.append(f"At this pace the rollout takes about {duration(ahead)}.")
-    if told.stage == Stage.HALTED:
-        ended = all(wave.pending + wave.running + wave.lost == 0 for wave in told.waves)
-        verb = "retry" if ended and told.undo and told.undo.failed else "resume"
-        said.append(f"When it is mended: `flask rollouts {verb} {rollout_id}`.")
-    if told.stage == Stage.PAUSED:
-        said.append(f"`flask rollouts resume {rollout_id}` goes on.")
-    return "\n".join(said)
+        parts.append(f"First {first.database}: {first.error}")
+    if progress.rehearsal and progress.rehearsal.seconds_ahead is not None:
+        ahead = max(1.0, progress.rehearsal.seconds_ahead)
+        parts.append(f"At this speed the rollout takes about {duration(ahead)}.")
+    if progress.stage == Stage.HALTED:
+        ended = all(wave.pending + wave.running + wave.lost == 0 for wave in progress.waves)
+        verb = "retry" if ended and progress.undo and progress.undo.failed else "resume"
+        parts.append(f"When the cause is fixed: `flask rollouts {verb} {rollout_id}`.")
+    if progress.stage == Stage.PAUSED:
+        parts.append(f"`flask rollouts resume {rollout_id}` continues it.")
+    return "\n".join(parts)
 
 
-def _counts(told: fleet.Progress) -> dict[str, int]:
-    parts = [told.undo] if told.undo else list(told.waves)
+def _counts(progress: fleet.RolloutProgress) -> dict[str, int]:
+    parts = [progress.undo] if progress.undo else list(progress.waves)
     totals = {state: sum(getattr(part, state) for part in parts) for state in STATES}
-    if not parts and told.rehearsal:
-        totals["failed"] = told.rehearsal.failed
+    if not parts and progress.rehearsal:
+        totals["failed"] = progress.rehearsal.failed
     return {state: count for state, count in totals.items() if count}
 
 
@@ -195,9 +201,9 @@ def _screen(rollout_id: int, *, as_json: bool) -> Screen:
 
 
 class Silent:
-    """Only what a person who waits in vain has to know."""
+    """Only warnings."""
 
-    def show(self, told: fleet.Progress) -> None:
+    def show(self, progress: fleet.RolloutProgress) -> None:
         pass
 
     def warn(self, words: str) -> None:
@@ -211,38 +217,38 @@ class Silent:
 
 
 class JsonLines(Silent):
-    """A line of JSON for each change, with the rollout's id: a script may want to resume it."""
+    """A line of JSON for each change, with the id of the rollout."""
 
     def __init__(self, rollout_id: int) -> None:
         self.rollout_id = rollout_id
         self.last = ""
 
-    def show(self, told: fleet.Progress) -> None:
-        text = json.dumps({"id": self.rollout_id} | plain(told))
+    def show(self, progress: fleet.RolloutProgress) -> None:
+        text = json.dumps({"id": self.rollout_id} | json_of(progress))
         if text != self.last:
             click.echo(text)
             self.last = text
 
 
 class Lines(JsonLines):
-    """A line when something happens that a person wants to know, and now and then."""
+    """A line for each important change, and at least every QUIET_SECONDS."""
 
     def __init__(self, rollout_id: int) -> None:
         super().__init__(rollout_id)
-        self.said_at = 0.0
+        self.printed_at = 0.0
         self.known: object = None
 
-    def show(self, told: fleet.Progress) -> None:
-        news = (told.stage, told.wave, told.reason, _counts(told).get("failed"))
-        late = time.monotonic() - self.said_at >= QUIET_SECONDS
-        text = line(told) + (f". {told.reason}" if told.reason else "")
+    def show(self, progress: fleet.RolloutProgress) -> None:
+        news = (progress.stage, progress.wave, progress.reason, _counts(progress).get("failed"))
+        late = time.monotonic() - self.printed_at >= QUIET_SECONDS
+        text = line(progress) + (f". {progress.reason}" if progress.reason else "")
         if text != self.last and (news != self.known or late):
             click.echo(f"{datetime.now().astimezone():%H:%M:%S} {text}")
-            self.last, self.known, self.said_at = text, news, time.monotonic()
+            self.last, self.known, self.printed_at = text, news, time.monotonic()
 
 
 class Bars:
-    """A bar for each wave, and a line below."""
+    """A bar for each wave, and a line of text."""
 
     def __init__(self, console: Console) -> None:
         self.bars = Progress(
@@ -256,19 +262,19 @@ class Bars:
         self.words = Text()
         self.live = Live(console=console, refresh_per_second=4)
 
-    def show(self, told: fleet.Progress) -> None:
-        for wave in told.waves:
+    def show(self, progress: fleet.RolloutProgress) -> None:
+        for wave in progress.waves:
             self._bar(f"wave {wave.number}", wave)
-        if told.undo:
-            self._bar("taken back", told.undo)
-        if told.rehearsal and not told.waves:
-            size, done = told.rehearsal.total, told.rehearsal.done
-            self._draw("rehearsal", size, done, f"{told.rehearsal.failed} failed")
-        text = Text(line(told))
-        if told.reason:
-            text.append(f"\n{told.reason}", style="yellow")
-        elif told.first_error:
-            first = told.first_error
+        if progress.undo:
+            self._bar("undone", progress.undo)
+        if progress.rehearsal and not progress.waves:
+            size, done = progress.rehearsal.total, progress.rehearsal.done
+            self._draw("rehearsal", size, done, f"{progress.rehearsal.failed} failed")
+        text = Text(line(progress))
+        if progress.reason:
+            text.append(f"\n{progress.reason}", style="yellow")
+        elif progress.first_error:
+            first = progress.first_error
             text.append(f"\nFirst {first.database}: {first.error}", style="red")
         self.live.update(Group(self.bars, text, self.words))
 

@@ -8,8 +8,8 @@ import click
 
 from app.cli import rollout_progress
 from app.cli.actor import command_line
-from app.cli.groups import Group
-from app.cli.rollout_options import asked_for, asking
+from app.cli.groups import CommandGroup
+from app.cli.rollout_options import rollout_values, with_rollout_options
 from app.fleet import projects
 from app.fleet import rollouts as fleet
 from app.fleet.core.permissions import Actor
@@ -23,22 +23,22 @@ COLUMNS = (
 )
 SHORT = ("id", "title", "kind", "target", "stage", "wave", "databases", "by")
 
-rollouts = Group("rollouts", help="One target for many databases, in waves.")
+rollouts = CommandGroup("rollouts", help="Migrate many databases to one target, in waves.")
 
 the_rollout = click.argument("rollout", type=Number(1))
-and_watch = click.option("--watch", is_flag=True, help="Show how far it is until it ends.")
+and_watch = click.option("--watch", is_flag=True, help="Show the progress until it ends.")
 
 
 @rollouts.command()
-@asking
-@click.option("--dry-run", is_flag=True, help="Show what it would do; nothing is made.")
-@click.option("--start", is_flag=True, help="Start it at once.")
-@click.option("--watch", is_flag=True, help="Start it, and show how far it is until it ends.")
+@with_rollout_options
+@click.option("--dry-run", is_flag=True, help="Only show what it would do.")
+@click.option("--start", is_flag=True, help="Start it now.")
+@click.option("--watch", is_flag=True, help="Start it, and show the progress until it ends.")
 @as_json
 def create(dry_run: bool, start: bool, watch: bool, as_json: bool, **options: Any) -> None:
-    """Create a rollout. Nothing is started, unless --start or --watch."""
+    """Create a rollout. It is not started without --start or --watch."""
     actor = command_line()
-    values = asked_for(actor, options)
+    values = rollout_values(actor, options)
     if dry_run:
         _show_preview(fleet.preview(actor, values), as_json, sql=False)
         return
@@ -56,7 +56,7 @@ def create(dry_run: bool, start: bool, watch: bool, as_json: bool, **options: An
 
 
 @rollouts.command("list")
-@click.option("--project", help="By name or id.")
+@click.option("--project", help="A name or id.")
 @click.option(
     "--stage", "stages", multiple=True, type=click.Choice([stage.value for stage in Stage])
 )
@@ -79,43 +79,50 @@ def list_(project: str | None, as_json: bool, **query: Any) -> None:
 @the_rollout
 @as_json
 def show(rollout: int, as_json: bool) -> None:
-    """Show a rollout: what was asked for, and where it is."""
+    """Show a rollout: its options and its stage."""
     _show(fleet.get_rollout(command_line(), rollout), as_json)
 
 
 @rollouts.command()
 @the_rollout
-@click.option("--sql", is_flag=True, help="The SQL of each plan, too.")
+@click.option("--sql", is_flag=True, help="Also show the SQL of each plan.")
 @as_json
 def preview(rollout: int, sql: bool, as_json: bool) -> None:
-    """Show what a rollout would do: who, from where to where, in which waves."""
+    """Show what a rollout would do: which databases, which revisions, which waves."""
     _show_preview(fleet.preview(command_line(), rollout), as_json, sql=sql)
 
 
 @rollouts.command()
 @the_rollout
-@click.option("--sample", type=click.IntRange(1), help="So many of each plan; else every database.")
+@click.option(
+    "--sample",
+    type=click.IntRange(1),
+    help="Rehearse on this many databases of each plan.  [default: all]",
+)
 @and_watch
 @as_json
 def rehearse(rollout: int, sample: int | None, watch: bool, as_json: bool) -> None:
-    """Try a rollout on copies, before it starts. Exits with 1 if one would fail, with --watch."""
+    """Rehearse a rollout on copies before it starts.
+
+    With --watch, exits with 1 if a database would fail.
+    """
     actor = command_line()
     _go(actor, fleet.rehearse_rollout(actor, rollout, sample=sample), watch, as_json)
 
 
 @rollouts.command()
 @the_rollout
-@click.option("--skip-failed", is_flag=True, help="Go on without those that failed.")
+@click.option("--skip-failed", is_flag=True, help="Continue without the failed databases.")
 @and_watch
 @as_json
 def resume(rollout: int, skip_failed: bool, watch: bool, as_json: bool) -> None:
-    """Go on with a rollout that halted or was paused; those that failed are tried again."""
+    """Resume a halted or paused rollout. Failed databases are tried again."""
     actor = command_line()
     _go(actor, fleet.resume_rollout(actor, rollout, skip_failed=skip_failed), watch, as_json)
 
 
 def _step(verb: str, words: str, use_case: Callable[[Actor, int], Rollout]) -> None:
-    """A command that takes nothing but the rollout."""
+    """Register a command whose only argument is the rollout."""
 
     @rollouts.command(verb, help=words)
     @the_rollout
@@ -126,44 +133,48 @@ def _step(verb: str, words: str, use_case: Callable[[Actor, int], Rollout]) -> N
         _go(actor, use_case(actor, rollout), watch, as_json)
 
 
-_step("start", "Start a rollout: its first wave opens.", fleet.start_rollout)
-_step("pause", "Begin nothing more; what runs goes on to its end.", fleet.pause_rollout)
-_step("cancel", "End a rollout; what is done stays done.", fleet.cancel_rollout)
-_step("retry", "Try those again that failed.", fleet.retry_rollout)
-_step("undo", "Take every database back to where it came from.", fleet.undo_rollout)
-_step("approve", "Refused here: an approval is an account's, by the API.", fleet.approve_rollout)
+_step("start", "Start a rollout: its first wave begins.", fleet.start_rollout)
+_step("pause", "Pause a rollout. Active runs are finished.", fleet.pause_rollout)
+_step("cancel", "Cancel a rollout. Finished runs stay as they are.", fleet.cancel_rollout)
+_step("retry", "Try the failed databases of a rollout again.", fleet.retry_rollout)
+_step("undo", "Return every database to its earlier revision.", fleet.undo_rollout)
+_step(
+    "approve",
+    "Approve a rollout. Not available on the command line: approvals need an account.",
+    fleet.approve_rollout,
+)
 
 
 @rollouts.command()
 @the_rollout
 @as_json
 def watch(rollout: int, as_json: bool) -> None:
-    """Show how far a rollout is, until nothing more happens by itself.
+    """Show the progress of a rollout until nothing more happens.
 
-    Exits with 0 if it succeeded or was taken back, with 4 if some failed and were allowed to,
-    with 1 if it halted, was paused or cancelled. Ctrl-C leaves it running.
+    Exits with 0 if it succeeded or was undone, with 4 if it succeeded with allowed failures,
+    with 1 if it halted, was paused or was cancelled. Ctrl-C ends only the watching.
     """
     raise SystemExit(rollout_progress.watch(command_line(), rollout, as_json=as_json))
 
 
 def row(rollout: Rollout) -> dict[str, Any]:
-    """A rollout for programs, as the API shows it. Waves are counted from 1."""
+    """A rollout as JSON values, as the API shows it. Waves are counted from 1."""
     shown = {name: getattr(rollout, name) for name in COLUMNS}
     return shown | {"wave": rollout.wave + 1 if rollout.sizes else 0}
 
 
-def say_begun(rollout: Rollout, *, as_json: bool) -> None:
-    """Say which rollout does what was asked for."""
+def print_started(rollout: Rollout, *, as_json: bool) -> None:
+    """Print the rollout that was started."""
     if as_json:
         print_json(row(rollout))
     else:
         click.echo(
-            f"Begun: rollout {rollout.id}. `flask rollouts watch {rollout.id}` waits for it."
+            f"Started rollout {rollout.id}. `flask rollouts watch {rollout.id}` waits for it."
         )
 
 
 def _go(actor: Actor, rollout: Rollout, watch: bool, as_json: bool) -> None:
-    """Say where it is now, or watch."""
+    """Show the stage of a rollout, or watch it."""
     if watch:
         raise SystemExit(rollout_progress.watch(actor, rollout.id, as_json=as_json))
     if as_json:
@@ -176,8 +187,8 @@ def _go(actor: Actor, rollout: Rollout, watch: bool, as_json: bool) -> None:
 def _short(rollout: Rollout) -> list[str]:
     size = f"{sum(rollout.sizes):,}" if rollout.sizes else ""
     wave = f"{rollout.wave + 1} of {len(rollout.sizes)}" if rollout.sizes else ""
-    said = (rollout.id, rollout.title or "", rollout.kind, rollout.target, rollout.stage)
-    return [*(str(one) for one in said), wave, size, rollout.by_name]
+    values = (rollout.id, rollout.title or "", rollout.kind, rollout.target, rollout.stage)
+    return [*(str(one) for one in values), wave, size, rollout.by_name]
 
 
 def _show(rollout: Rollout, as_json: bool) -> None:
@@ -196,30 +207,30 @@ def _text(value: object) -> str:
 # --- preview -------------------------------------------------------------------------------------
 
 
-def _show_preview(told: fleet.Preview, as_json: bool, *, sql: bool) -> None:
+def _show_preview(found: fleet.Preview, as_json: bool, *, sql: bool) -> None:
     if as_json:
-        print_json(rollout_progress.plain(told))
+        print_json(rollout_progress.json_of(found))
         return
-    print_table(("databases", "dialect", "current", "ends", "steps"), map(_group, told.groups))
-    for group in told.groups:
+    print_table(("databases", "dialect", "current", "ends", "steps"), map(_group, found.groups))
+    for group in found.groups:
         if group.why:
             where = f"{group.dialect or 'unknown'} at {group.current or 'nothing'}"
             click.echo(f"{where}: {group.why}")
-    for step in dict.fromkeys(step for group in told.groups for step in group.steps):
+    for step in dict.fromkeys(step for group in found.groups for step in group.steps):
         for risk in step.risks:
             click.echo(f"! {step.revision} {risk}")
-    for skipped in told.skipped:
+    for skipped in found.skipped:
         click.echo(f"Left out: {skipped.databases:,}, {skipped.why}")
-    waves = ", ".join(f"{size:,}" for size in told.waves)
-    how = "in one wave" if len(told.waves) == 1 else f"in waves of {waves}"
-    click.echo(f"{counted(told.total, 'database')}, {how}" if waves else "No database.")
+    waves = ", ".join(f"{size:,}" for size in found.waves)
+    how = "in one wave" if len(found.waves) == 1 else f"in waves of {waves}"
+    click.echo(f"{counted(found.total, 'database')}, {how}" if waves else "No database.")
     if sql:
-        for group in told.groups:
+        for group in found.groups:
             click.echo(f"\n-- {group.dialect} at {group.current or 'nothing'}: {group.databases:,}")
             click.echo(group.sql or f"-- no SQL: {group.why or 'nothing is sent'}")
 
 
-def _group(group: fleet.Group) -> tuple[str, ...]:
+def _group(group: fleet.PreviewGroup) -> tuple[str, ...]:
     steps = " ".join(step.revision for step in group.steps)
     return (
         *(f"{group.databases:,}", group.dialect or "?", group.current or "nothing"),

@@ -6,8 +6,8 @@ import click
 
 from app.cli import rollout_progress
 from app.cli.actor import command_line
-from app.cli.groups import Group
-from app.cli.rollouts import say_begun
+from app.cli.groups import CommandGroup
+from app.cli.rollouts import print_started
 from app.fleet import databases
 from app.fleet import runs as fleet
 from app.fleet.core.permissions import Actor
@@ -24,23 +24,23 @@ COLUMNS = (
 SHORT = ("id", "rollout", "database", "kind", "state", "before", "after", "seconds", "error")
 LONGEST_ERROR = 80
 
-runs = Group("runs", help="What was done to which database, and how it went.")
+runs = CommandGroup("runs", help="Show runs, and start one on a database.")
 
-wait = click.option("--wait", is_flag=True, help="Until it has ended.")
+wait = click.option("--wait", is_flag=True, help="Wait until it has ended.")
 
 
 @runs.command("list")
 @click.option("--rollout", "rollout_id", type=Number(1))
-@click.option("--database", help="By name or id.")
+@click.option("--database", help="A name or id.")
 @click.option(
     "--state", "states", multiple=True, type=click.Choice([state.value for state in State])
 )
 @click.option("--kind", type=click.Choice([kind.value for kind in Kind]))
-@click.option("--replaced", is_flag=True, help="Also those that were tried again.")
+@click.option("--replaced", is_flag=True, help="Include runs that a later attempt replaced.")
 @paged
 @as_json
 def list_(database: str | None, as_json: bool, **query: Any) -> None:
-    """List runs in the order they were made."""
+    """List runs in the order of creation."""
     actor = command_line()
     found, following = fleet.list_runs(actor, database_id=_id(actor, database), **query)
     names = fleet.names_of(found)
@@ -55,14 +55,14 @@ def list_(database: str | None, as_json: bool, **query: Any) -> None:
 
 @runs.command()
 @click.argument("run", type=Number(1))
-@click.option("--sql", is_flag=True, help="Only the SQL that it sent.")
+@click.option("--sql", is_flag=True, help="Show only the SQL that it sent.")
 @as_json
 def show(run: int, sql: bool, as_json: bool) -> None:
     """Show a run with its log and its SQL."""
     found = fleet.get_run(command_line(), run)
     sent = fleet.sql_of(found)
     if sql:
-        click.echo(sent or "-- it sent none", nl=not sent)
+        click.echo(sent or "-- It sent no SQL.", nl=not sent)
         return
     row = _row(found, fleet.names_of([found]))
     if as_json:
@@ -76,21 +76,21 @@ def show(run: int, sql: bool, as_json: bool) -> None:
 
 @runs.command()
 @click.option("--rollout", "rollout_id", type=Number(1))
-@click.option("--database", help="By name or id.")
+@click.option("--database", help="A name or id.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(list(runs_export.FORMS)),
     default="jsonl",
     show_default=True,
-    help="JSON lines with log and SQL, or a table for a spreadsheet.",
+    help="JSON lines with log and SQL, or CSV for a spreadsheet.",
 )
 @click.option("--output", type=click.File("w", encoding="utf-8", lazy=True), default="-")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl.")
 def export(
     rollout_id: int | None, database: str | None, form: str, output: IO[str], as_json: bool
 ) -> None:
-    """Write every run, oldest first, to standard output or a file."""
+    """Export all runs, oldest first, to standard output or a file."""
     actor = command_line()
     rows = runs_export.rows(actor, rollout_id=rollout_id, database_id=_id(actor, database))
     form = "jsonl" if as_json else form
@@ -102,14 +102,17 @@ def export(
 @click.argument("database")
 @click.argument("kind", type=click.Choice([kind.value for kind in OPERATIONS]))
 @click.argument("target", default="")
-@click.option("--snapshot", is_flag=True, help="Before it, where that can be.")
+@click.option("--snapshot", is_flag=True, help="Copy a SQLite file before the run.")
 @click.option(
     "--timeout", "timeout_seconds", type=float, default=600.0, show_default=True, metavar="SECONDS"
 )
 @wait
 @as_json
 def start(database: str, kind: str, target: str, wait: bool, as_json: bool, **options: Any) -> None:
-    """Do something to one database, by name or id, pinned or not. A worker does it."""
+    """Start an operation on one database, even if it is pinned. A worker does it.
+
+    The database is given by name or id.
+    """
     actor = command_line()
     found = databases.find_database(actor, database)
     _go(actor, databases.run_one(actor, found.id, kind, target, **options), wait, as_json)
@@ -120,7 +123,7 @@ def start(database: str, kind: str, target: str, wait: bool, as_json: bool, **op
 @wait
 @as_json
 def open_(database: str, wait: bool, as_json: bool) -> None:
-    """Open a database that is migrated when it is opened: may it be used, or what to wait for."""
+    """Open a database that is migrated on open: show whether it can be used now."""
     actor = command_line()
     opened = databases.open_database(actor, databases.find_database(actor, database).id)
     if opened.rollout is not None:
@@ -130,14 +133,14 @@ def open_(database: str, wait: bool, as_json: bool) -> None:
     if as_json:
         print_json({"ready": opened.ready, "position": position, "rollout": None})
     else:
-        said = "" if opened.ready else ", and nothing was begun: it is brought along in waves"
-        click.echo(f"{opened.database.name} is {position.replace('_', ' ')}{said}.")
+        note = "" if opened.ready else ". Nothing was started: rollouts migrate this database"
+        click.echo(f"{opened.database.name} is {position.replace('_', ' ')}{note}.")
 
 
 def _go(actor: Actor, rollout: Rollout, wait: bool, as_json: bool) -> None:
     if wait:
         raise SystemExit(rollout_progress.watch(actor, rollout.id, as_json=as_json))
-    say_begun(rollout, as_json=as_json)
+    print_started(rollout, as_json=as_json)
 
 
 def _id(actor: Actor, name: str | None) -> int | None:

@@ -1,4 +1,4 @@
-"""The options that choose databases, and how commands show one."""
+"""The options that select databases, and the columns of a database."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -21,20 +21,20 @@ COLUMNS = (
 )
 
 
-def labels_of(_: click.Context, __: click.Parameter, said: tuple[str, ...]) -> dict[str, str]:
-    """`--label tier=gold`; `tier` alone is any value where databases are chosen."""
-    return {name: value for name, _, value in (given.partition("=") for given in said)}
+def labels_of(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Parse `tier=gold`; in a selector, `tier` alone means any value."""
+    return {name: value for name, _, value in (given.partition("=") for given in values)}
 
 
 def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that choose databases; the command gets a Selector."""
+    """Decorator: options that select databases. The command gets a Selector as first argument."""
 
     @click.option("--project", help="A name or id.")
     @click.option("--label", "labels", multiple=True, callback=labels_of, metavar="NAME[=VALUE]")
     @click.option("--owner", help="An account's id or e-mail address.")
     @click.option("--position", "positions", multiple=True, type=click.Choice(POSITIONS))
-    @click.option("--current", help="The revisions it is at, joined by +.")
-    @click.option("--search", help="A part of its name or address.")
+    @click.option("--current", help="The current revisions, joined by +.")
+    @click.option("--search", help="Part of the name or address.")
     @click.option("--drifted/--not-drifted", default=None)
     @click.option("--pinned/--not-pinned", default=None)
     @click.option("--strategy-is", type=click.Choice([one.value for one in Strategy]))
@@ -72,15 +72,15 @@ def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def located(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say where a database is; the command gets `where`, which may be empty."""
+    """Decorator: options for the URL of a database. The command gets `where`, perhaps empty."""
 
-    @click.option("--url", help="Others may see it in the list of processes: --url-file.")
+    @click.option("--url", help="Other users of the machine may see it; better use --url-file.")
     @click.option(
         "--url-file",
         type=click.File(encoding="utf-8"),
-        help="A file that holds the URL; - for what is typed or piped in.",
+        help="A file with the URL; - for standard input.",
     )
-    @click.option("--reference", help="Instead: env:NAME or file:/path, which workers read.")
+    @click.option("--reference", help="Instead of a URL: env:NAME or file:/path. Workers read it.")
     @wraps(command)
     def with_place(
         *args: Any, url: str | None, url_file: Any, reference: str | None, **kwargs: Any
@@ -94,7 +94,7 @@ def located(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def row_of(database: Database) -> dict[str, Any]:
-    """A database as it is shown."""
+    """A database as JSON values."""
     row = {name: getattr(database, name) for name in COLUMNS}
     return row | {
         "project": database.project.name,

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.cli.groups import Group
+from app.cli.groups import CommandGroup
 from app.fleet import accounts
 from app.fleet.accounts import tokens as fleet
 from app.models import Token
@@ -16,18 +16,22 @@ COLUMNS = (
     *("created_at", "expires_at", "last_used_at", "revoked_at"),
 )
 
-tokens = Group("tokens", help="How accounts sign in.")
+tokens = CommandGroup("tokens", help="Manage the tokens of accounts.")
 
 
 @tokens.command()
-@click.option("--account", required=True, help="Its id or e-mail address.")
+@click.option("--account", required=True, help="An account's id or e-mail address.")
 @click.option("--name", required=True, help="What it is for.")
 @click.option(
-    "--expires-days", default=90, show_default=True, type=click.IntRange(0, 3650), help="0: never."
+    "--expires-days",
+    default=90,
+    show_default=True,
+    type=click.IntRange(0, 3650),
+    help="Days until it expires; 0: never.",
 )
 @as_json
 def create(account: str, name: str, expires_days: int, as_json: bool) -> None:
-    """Create a token and print it, this once."""
+    """Create a token and print it. It is shown only once."""
     actor = command_line()
     owner = accounts.find_account(actor, account)
     issued, _ = fleet.issue_token(
@@ -36,7 +40,7 @@ def create(account: str, name: str, expires_days: int, as_json: bool) -> None:
     if as_json:
         print_json(row(issued.token) | {"token": issued.text})
         return
-    click.echo("It is shown only now:", err=True)
+    click.echo("This token is shown only once:", err=True)
     click.echo(issued.text)
 
 
@@ -45,7 +49,7 @@ def create(account: str, name: str, expires_days: int, as_json: bool) -> None:
 @paged
 @as_json
 def list_(account: str | None, limit: int, after: int | None, as_json: bool) -> None:
-    """List tokens, never their text."""
+    """List tokens, without their text."""
     actor = command_line()
     owner = accounts.find_account(actor, account).id if account else None
     found, following = fleet.list_tokens(actor, limit=limit, after=after, account_id=owner)
@@ -62,7 +66,7 @@ def list_(account: str | None, limit: int, after: int | None, as_json: bool) -> 
 @click.argument("token", type=Number(1))
 @as_json
 def revoke(token: int, as_json: bool) -> None:
-    """Revoke a token by its id: it is refused from now on."""
+    """Revoke a token, given by its id."""
     fleet.revoke_token(command_line(), token)
     if as_json:
         print_json({"id": token, "revoked": True})
@@ -71,5 +75,5 @@ def revoke(token: int, as_json: bool) -> None:
 
 
 def row(token: Token) -> dict[str, Any]:
-    """A token as it is shown: never its text."""
+    """A token as JSON values, without its text."""
     return {name: getattr(token, name) for name in COLUMNS}

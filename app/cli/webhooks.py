@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.cli.groups import Group
+from app.cli.groups import CommandGroup
 from app.fleet import webhooks as fleet
 from app.fleet.webhooks.deliveries import DeliveryState
 from app.models import Delivery, Webhook
@@ -21,43 +21,43 @@ from headway.cli.output import (
 )
 
 COLUMNS = ("id", "name", "address", "events", "by_name", "created_at")
-TOLD = (
+DELIVERY_COLUMNS = (
     *("id", "event", "state", "attempts", "status", "error"),
     *("next_at", "created_at", "delivered_at"),
 )
 SHORT = ("id", "event", "state", "attempts", "status", "error")
 
-webhooks = Group("webhooks", help="Addresses that are told what happened.")
+webhooks = CommandGroup("webhooks", help="Manage webhooks: addresses that receive events.")
 
 
 @webhooks.command()
 @click.argument("name")
-@click.option("--url", help="Where to. Others may see it in the list of processes: --url-file.")
+@click.option("--url", help="Other users of the machine may see it; better use --url-file.")
 @click.option(
     "--url-file",
     type=click.File(encoding="utf-8"),
-    help="A file that holds the URL; - for what is typed or piped in.",
+    help="A file with the URL; - for standard input.",
 )
 @click.option(
     "--event",
     "events",
     multiple=True,
-    type=click.Choice([event.value for event in fleet.Happening]),
-    help="What it is told; may be given again. All if none is.",
+    type=click.Choice([event.value for event in fleet.EventType]),
+    help="An event to send; may be repeated.  [default: all]",
 )
 @as_json
 def create(
     name: str, url: str | None, url_file: Any, events: tuple[str, ...], as_json: bool
 ) -> None:
-    """Create a webhook and print its secret, this once."""
+    """Create a webhook and print its secret, which is shown only once."""
     if (url is None) == (url_file is None):
-        raise click.UsageError("Where to? Give --url or --url-file.")
+        raise click.UsageError("Give one of --url and --url-file.")
     values = {"name": name, "url": url_file.read() if url is None else url, "events": list(events)}
     made, _ = fleet.create_webhook(command_line(), values)
     if as_json:
         print_json(_row(made.webhook) | {"secret": made.secret})
         return
-    click.echo(f"Webhook {made.webhook.id}. Its secret is shown only now:", err=True)
+    click.echo(f"Webhook {made.webhook.id}. Its secret is shown only once:", err=True)
     click.echo(made.secret)
 
 
@@ -65,7 +65,7 @@ def create(
 @paged
 @as_json
 def list_(limit: int, after: int | None, as_json: bool) -> None:
-    """List webhooks, never their URL or secret."""
+    """List webhooks, without their URL and secret."""
     found, following = fleet.list_webhooks(command_line(), limit=limit, after=after)
     rows = [_row(webhook) for webhook in found]
     if as_json:
@@ -78,9 +78,9 @@ def list_(limit: int, after: int | None, as_json: bool) -> None:
 
 @webhooks.command()
 @click.argument("webhook", type=Number(1))
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def delete(webhook: int, yes: bool) -> None:
-    """Delete a webhook by its id, and what it was told."""
+    """Delete a webhook, given by its id, and its deliveries."""
     actor = command_line()
     found = fleet.get_webhook(actor, webhook)
     if not yes:
@@ -97,14 +97,14 @@ def delete(webhook: int, yes: bool) -> None:
 def deliveries(
     webhook: int, state: str | None, limit: int, after: int | None, as_json: bool
 ) -> None:
-    """List what a webhook was told or is to be told, newest first."""
+    """List the deliveries of a webhook, newest first."""
     found, following = fleet.list_deliveries(
         command_line(), webhook, limit=limit, after=after, state=state
     )
     if as_json:
-        print_json({"items": [_told(one) for one in found], "next": following})
+        print_json({"items": [_delivery_row(one) for one in found], "next": following})
         return
-    rows = [_told(one) for one in found]
+    rows = [_delivery_row(one) for one in found]
     print_table(SHORT, [[text(row[c]) for c in SHORT] for row in rows])
     _more(following)
 
@@ -113,16 +113,16 @@ def deliveries(
 @click.argument("webhook", type=Number(1))
 @as_json
 def test(webhook: int, as_json: bool) -> None:
-    """Tell a webhook `webhook.test` now, and say how that went."""
+    """Send `webhook.test` to a webhook now, and show the result."""
     with without_log("app.fleet.webhooks.deliveries"):
-        told = fleet.try_webhook(command_line(), webhook)
+        delivery = fleet.try_webhook(command_line(), webhook)
     if as_json:
-        print_json(_told(told))
-    elif told.error is None:
-        click.echo(f"It answered {told.status}.")
+        print_json(_delivery_row(delivery))
+    elif delivery.error is None:
+        click.echo(f"It answered {delivery.status}.")
     else:
-        click.echo(f"Not heard. {told.error}", err=True)
-    if told.error is not None:
+        click.echo(f"Not delivered. {delivery.error}", err=True)
+    if delivery.error is not None:
         raise SystemExit(Exit.FAILED)
 
 
@@ -130,8 +130,8 @@ def _row(webhook: Webhook) -> dict[str, Any]:
     return {name: getattr(webhook, name) for name in COLUMNS}
 
 
-def _told(delivery: Delivery) -> dict[str, Any]:
-    return {name: getattr(delivery, name) for name in TOLD} | {"body": delivery.body}
+def _delivery_row(delivery: Delivery) -> dict[str, Any]:
+    return {name: getattr(delivery, name) for name in DELIVERY_COLUMNS} | {"body": delivery.body}
 
 
 def _more(following: int | None) -> None:

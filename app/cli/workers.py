@@ -11,7 +11,7 @@ from flask import current_app
 
 from app import boot
 from app.cli.actor import command_line
-from app.cli.groups import Group
+from app.cli.groups import CommandGroup
 from app.errors import SettingInvalid
 from app.fleet import workers as fleet
 from app.settings import Settings
@@ -19,7 +19,9 @@ from headway.cli.output import Exit, as_json, counted, paged, print_json, print_
 
 SHORT = ("name", "pid", "engine", "release", "done", "state")
 
-workers = Group("workers", help="The processes that migrate databases.")
+workers = CommandGroup(
+    "workers", help="Run and list workers: the processes that migrate databases."
+)
 
 
 @workers.command()
@@ -28,12 +30,13 @@ workers = Group("workers", help="The processes that migrate databases.")
     type=click.IntRange(1, 64),
     help="How many databases at once.  [default: HEADWAY_WORKERS, at least 1]",
 )
-@click.option("--once", is_flag=True, help="Do what can be done now, and end.")
+@click.option("--once", is_flag=True, help="Do all that is due now, then end.")
 def run(concurrency: int | None, once: bool) -> None:
-    """Work until told to stop: on the catalog alone, or with the broker if there is one.
+    """Run workers until they are stopped.
 
-    Beside a web server with HEADWAY_WORKERS there are workers already; this is for more of them,
-    or for a machine of their own.
+    They take runs from the broker if HEADWAY_BROKER_URL is set, otherwise from the catalog. A web
+    server with HEADWAY_WORKERS runs workers itself; this command is for more of them, or for
+    another machine.
     """
     settings: Settings = current_app.extensions["headway"]
     if once:
@@ -45,12 +48,12 @@ def run(concurrency: int | None, once: bool) -> None:
 
 
 @workers.command("list")
-@click.option("--gone", is_flag=True, help="Also those that were alive in the last week.")
-@click.option("--check", is_flag=True, help="Exit with 3 if none is alive.")
+@click.option("--gone", is_flag=True, help="Include workers that ended within the last week.")
+@click.option("--check", is_flag=True, help="Exit with 3 if no worker is running.")
 @paged
 @as_json
 def list_(check: bool, as_json: bool, **query: Any) -> None:
-    """List the workers that are alive."""
+    """List the running workers."""
     found, following = fleet.list_workers(command_line(), **query)
     if as_json:
         print_json({"items": [asdict(one) for one in found], "next": following})
@@ -59,25 +62,27 @@ def list_(check: bool, as_json: bool, **query: Any) -> None:
     if following:
         click.echo(f"More: --after {following}", err=True)
     elif not any(one.state is fleet.Life.ALIVE for one in found):
-        click.echo("No worker is alive. `flask workers run` starts some.", err=True)
+        click.echo("No worker is running. `flask workers run` starts one.", err=True)
         if check:
             raise SystemExit(Exit.FOUND)
 
 
 def _once() -> None:
     # Every `flask` command loads this module, and only one of them works.
-    from app.fleet.workers.worker import Hand, work_once  # noqa: PLC0415
-    from app.processes.worker import quiet, stop_when_told  # noqa: PLC0415
+    from app.fleet.workers.worker import WorkerProcess, work_once  # noqa: PLC0415
+    from app.processes.worker import quiet_alembic_log, stop_on_signal  # noqa: PLC0415
 
-    command_line()  # a catalog that is not at head would be waited for
-    quiet()
+    command_line()  # raises if the catalog is not at head; a worker would wait for it
+    quiet_alembic_log()
     app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-    stop = stop_when_told()
-    hand = Hand(app, engine=fleet.EMBEDDED, state=boot.state, outdated=stop.set, chores=())
-    hand.start()
-    done = work_once(hand, stop)
-    hand.end()
-    click.echo(f"Done: {counted(done, 'run')}.")
+    stop = stop_on_signal()
+    process = WorkerProcess(
+        app, engine=fleet.EMBEDDED, state=boot.state, outdated=stop.set, tasks=()
+    )
+    process.start()
+    done = work_once(process, stop)
+    process.end()
+    click.echo(f"Finished {counted(done, 'run')}.")
 
 
 def _celery(settings: Settings, concurrency: int) -> tuple[str, ...]:
@@ -92,6 +97,6 @@ def _celery(settings: Settings, concurrency: int) -> tuple[str, ...]:
 
 
 def _become(*module: str) -> None:
-    """This process goes on as that one: all that the command line has loaded is let go."""
+    """Replace this process by that module, which frees what the command line has loaded."""
     sys.stdout.flush()
     os.execv(sys.executable, (sys.executable, "-m", *module))  # noqa: S606  # all of it is ours

@@ -1,1 +1,1 @@
-"""What the API and the pages share of HTTP: request ids, health, metrics, event streams."""
+"""HTTP shared by the API and the pages: request ids, health, metrics, event streams."""

@@ -1,4 +1,4 @@
-"""Follow a rollout as server-sent events: few at once, nothing of the catalog held in between."""
+"""Follow a rollout as server-sent events. No connection to the catalog stays open in between."""
 
 import hashlib
 import json
@@ -17,21 +17,21 @@ from app.fleet.rollouts import watch
 from headway.errors import HeadwayError
 
 FOLLOWERS = threading.BoundedSemaphore(2)
-"""Of the four requests that a process answers at once, so many may follow a rollout."""
+"""How many of the four concurrent requests of a process may be streams."""
 SECONDS = 60.0
-"""How long one lasts; then the client comes back, and others have had their turn."""
+"""How long a stream lasts. Then the client reconnects, so that others get a turn."""
 POLL_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0
 RETRY_MILLISECONDS = 1000
 LEAVING = "headway.leaving"
-"""Set by the server in `app.extensions`: true once it was told to stop."""
+"""A function in `app.extensions`, set by the server: true once it is stopping."""
 
-Shown = Callable[[watch.Seen], str]
-"""What a face says of a rollout as it was seen, in one line; another line is another event."""
+ProgressText = Callable[[watch.WatchedRollout], str]
+"""Renders the progress as one line of text. A changed line is a new event."""
 
 
 def place_in(within: threading.BoundedSemaphore) -> ExitStack:
-    """One of the places for streams, free again when it is closed. Raises TooManyStreams."""
+    """Take one of the limited places for streams; closing it frees it. Raises TooManyStreams."""
     if not within.acquire(blocking=False):
         raise TooManyStreams("Too many streams are open. Try again in a moment.")
     place = ExitStack()
@@ -40,40 +40,42 @@ def place_in(within: threading.BoundedSemaphore) -> ExitStack:
 
 
 def until_the_end(lines: Iterable[str], place: ExitStack) -> Iterator[str]:
-    """The same lines; after the last one the place is free."""
+    """Yield the lines, and free the place after the last one."""
     with place:
         yield from lines
 
 
-def follow(app: Flask, token: str, rollout_id: int, seen: str, shown: Shown) -> Iterator[str]:
-    """The progress of a rollout as server-sent events, from what the client saw last.
+def follow(
+    app: Flask, token: str, rollout_id: int, seen: str, progress_text: ProgressText
+) -> Iterator[str]:
+    """The progress of a rollout as server-sent events, after the event that the client saw last.
 
-    It ends after a while, or when nothing more happens by itself, or when the token is refused.
+    The stream ends after SECONDS, when nothing more happens, or when the token is refused.
     """
     yield f"retry: {RETRY_MILLISECONDS}\n\n"
-    began = said_at = time.monotonic()
+    began = sent_at = time.monotonic()
     while time.monotonic() - began < SECONDS and not _leaving(app):
         try:
-            looked = _look(app, token, rollout_id)
+            watched = _look(app, token, rollout_id)
         except HeadwayError:
-            return  # whoever comes back is told why
-        if looked is not None:
-            text = shown(looked)
+            return  # a client that reconnects gets the error
+        if watched is not None:
+            text = progress_text(watched)
             if (tag := _tag_of(text)) != seen:
                 yield _event("progress", text, tag)
-                seen, said_at = tag, time.monotonic()
-            if looked.settled:
-                yield _event("end", _ended(looked), _end_of(tag))
+                seen, sent_at = tag, time.monotonic()
+            if watched.settled:
+                yield _event("end", _ended(watched), _end_of(tag))
                 return
-        if time.monotonic() - said_at >= HEARTBEAT_SECONDS:
+        if time.monotonic() - sent_at >= HEARTBEAT_SECONDS:
             yield ": still here\n\n"
-            said_at = time.monotonic()
+            sent_at = time.monotonic()
         time.sleep(POLL_SECONDS)
 
 
-def is_over(looked: watch.Seen, seen: str, shown: Shown) -> bool:
-    """True if the client saw the end, and nothing has happened since."""
-    return looked.settled and seen == _end_of(_tag_of(shown(looked)))
+def is_over(watched: watch.WatchedRollout, seen: str, progress_text: ProgressText) -> bool:
+    """True if the client has seen the end, and nothing has changed since."""
+    return watched.settled and seen == _end_of(_tag_of(progress_text(watched)))
 
 
 def _event(name: str, data: str, tag: str) -> str:
@@ -81,23 +83,23 @@ def _event(name: str, data: str, tag: str) -> str:
     return f"event: {name}\nid: {tag}\ndata: {data}\n\n"
 
 
-def _ended(looked: watch.Seen) -> str:
-    """Why nothing more comes."""
-    return json.dumps({"stage": looked.progress.stage, "reason": looked.progress.reason})
+def _ended(watched: watch.WatchedRollout) -> str:
+    """The data of the event `end`: the stage and the reason."""
+    return json.dumps({"stage": watched.progress.stage, "reason": watched.progress.reason})
 
 
 def _tag_of(text: str) -> str:
-    """What a client that saw this sends as `Last-Event-ID`."""
+    """The id of an event with this text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _end_of(tag: str) -> str:
-    """The same of one that saw the end."""
+    """The id of the event `end` after the event with this id."""
     return f"{tag}-end"
 
 
-def _look(app: Flask, token: str, rollout_id: int) -> watch.Seen | None:
-    """None while the catalog is busy or away: it is asked again in a moment."""
+def _look(app: Flask, token: str, rollout_id: int) -> watch.WatchedRollout | None:
+    """The progress; None while the catalog is busy or unreachable."""
     with suppress(CatalogBusy, DBAPIError, PoolTimeout), app.app_context():
         actor, _ = authenticate(token, request_id=None, ip=None)
         return watch.look(actor, rollout_id)

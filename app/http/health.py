@@ -1,4 +1,4 @@
-"""Probes and metrics: open, not limited, never cached."""
+"""Probes and metrics, without authentication, rate limit or caching."""
 
 import os
 
@@ -14,7 +14,7 @@ from prometheus_client import (
 
 from app import boot
 from app.extensions import limiter
-from app.http.metrics import of_fleet
+from app.http.metrics import fleet_metrics
 
 bp = Blueprint("health", __name__)
 limiter.exempt(bp)
@@ -26,13 +26,13 @@ READY = Gauge(
 
 @bp.get("/healthz")
 def healthz() -> Response:
-    """Alive. Touches nothing."""
+    """Liveness: the process answers. Uses no database."""
     return _fresh(jsonify(state="alive"))
 
 
 @bp.get("/readyz")
 def readyz() -> tuple[Response, int]:
-    """Ready: the catalog is reachable and at head, or newer and served degraded."""
+    """Readiness: the catalog is reachable and at head, or newer and served degraded."""
     ready, body = boot.readiness()
     READY.set(ready)
     return _fresh(jsonify(body)), 200 if ready else 503
@@ -40,14 +40,14 @@ def readyz() -> tuple[Response, int]:
 
 @bp.get("/metrics")
 def metrics() -> Response:
-    """Prometheus; all workers of this server together, and the fleet as the catalog has it."""
+    """Prometheus metrics of all processes of this server, and of the fleet from the catalog."""
     ready, _ = boot.readiness()
     READY.set(ready)
     registry = REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    text = generate_latest(registry) + (of_fleet() if ready else b"")
+    text = generate_latest(registry) + (fleet_metrics() if ready else b"")
     return _fresh(Response(text, content_type=CONTENT_TYPE_LATEST))
 
 

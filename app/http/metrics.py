@@ -1,4 +1,4 @@
-"""The fleet's measures as Prometheus has them: read from the catalog, the same in all processes."""
+"""Prometheus metrics of the fleet, read from the catalog and so the same in all processes."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -18,8 +18,8 @@ from headway.errors import HeadwayError
 log = logging.getLogger(__name__)
 
 
-def of_fleet() -> bytes:
-    """The fleet's part of the page; empty where the catalog cannot be read just now."""
+def fleet_metrics() -> bytes:
+    """The metrics of the fleet; b"" if the catalog cannot be read now."""
     registry = CollectorRegistry()
     try:
         registry.register(_Fleet(measure()))

@@ -1,4 +1,4 @@
-"""`/api/docs` and `/problems/…`: the API explained, from files of this server alone."""
+"""`/api/docs` and `/problems/…`: documentation of the API, from local files."""
 
 import re
 from pathlib import Path
@@ -26,19 +26,19 @@ SLUG = re.compile(r"[a-z][a-z-]{2,60}")
 
 @bp.get("/api/docs")
 def docs() -> str:
-    """The description as a page to try things on."""
+    """The OpenAPI description in Swagger UI."""
     return render_template("docs.html")
 
 
 @bp.get("/api/docs/<path:name>")
 def docs_file(name: str) -> Response:
-    """Swagger UI's own files."""
+    """The files of Swagger UI."""
     return send_from_directory(SWAGGER, name)
 
 
 @bp.get("/problems/<slug>")
 def problem(slug: str) -> Response | str:
-    """What a problem means and what to do about it: a page for a browser, or plain text."""
+    """The page of a problem: its meaning and what to do. HTML for a browser, else plain text."""
     file = PROBLEMS / f"{slug}.md"
     if not SLUG.fullmatch(slug) or not file.is_file():
         abort(404)

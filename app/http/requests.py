@@ -1,4 +1,4 @@
-"""What every request gets: an id, a line in the log, headers, a place in the metrics."""
+"""Hooks for every request: an id, a log line, response headers, metrics."""
 
 import ipaddress
 import logging
@@ -66,7 +66,7 @@ def _end(response: Response) -> Response:
 
 
 def _count(status: int, seconds: float) -> None:
-    # The endpoint, not the path: whoever asks for nonsense must not fill the memory with it.
+    # The endpoint, not the path: requests for random paths must not fill the memory.
     endpoint = request.endpoint or "none"
     method = request.method if request.method in METHODS else "other"
     REQUESTS.labels(endpoint, method, status).inc()
@@ -88,10 +88,10 @@ def _log(status: int, seconds: float) -> None:
     )
 
 
-def _address(said: str | None) -> str | None:
-    """An address as one spells it, or None: a proxy may add a port, a client any words."""
+def _address(text: str | None) -> str | None:
+    """A normalised IP address; None if the text is not one."""
     try:
-        address = ipaddress.ip_address((said or "").partition("%")[0])
+        address = ipaddress.ip_address((text or "").partition("%")[0])
     except ValueError:
         return None
     return str(getattr(address, "ipv4_mapped", None) or address)

@@ -1,8 +1,8 @@
-"""What the catalog remembers. Importing this package registers every table."""
+"""The models of the catalog. Importing this package registers every table."""
 
 from app.models.accounts import Account, Role
 from app.models.boots import Boot
-from app.models.databases import Database, Label, Standing, Strategy
+from app.models.databases import Database, Label, PositionCount, Strategy
 from app.models.drifts import Difference, Ignored
 from app.models.events import Event
 from app.models.idempotency import IdempotencyKey
@@ -30,6 +30,7 @@ __all__ = [
     "Label",
     "Lease",
     "Loading",
+    "PositionCount",
     "Project",
     "Revision",
     "Role",
@@ -37,7 +38,6 @@ __all__ = [
     "Run",
     "RunSql",
     "Stage",
-    "Standing",
     "State",
     "Strategy",
     "Token",

@@ -11,7 +11,7 @@ from app.models.columns import UtcDateTime, exact_string, utc_now
 
 
 class Role(StrEnum):
-    """What an account may do. Each role may do all that the ones before it may."""
+    """The roles of accounts. Each has all rights of those before it."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
@@ -43,13 +43,13 @@ class Account(Base):
     location: Mapped[str | None] = mapped_column(String(128))
     role: Mapped[str] = mapped_column(String(16), server_default=Role.VIEWER)
     password_hash: Mapped[str | None] = mapped_column(exact_string(255), deferred=True)
-    """By argon2. No list reads it."""
+    """An argon2 hash. Deferred, so that lists do not read it."""
     password_set_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     oidc_issuer: Mapped[str | None] = mapped_column(exact_string(255))
     oidc_subject: Mapped[str | None] = mapped_column(exact_string(255))
-    """Who this is to a provider of sign-ins, from its first sign-in there on."""
+    """The subject of this person at the sign-in provider, set at the first sign-in there."""
     disabled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    """Since when it may not sign in, nor use a token."""
+    """Since when it can neither sign in nor use a token; None if it can."""
     version: Mapped[int] = mapped_column(server_default="1")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=utc_now())
     updated_at: Mapped[datetime] = mapped_column(
@@ -60,7 +60,7 @@ class Account(Base):
 
     @property
     def disabled(self) -> bool:
-        """True if nobody can come in by it."""
+        """True if the account is disabled: no one can sign in with it."""
         return self.disabled_at is not None
 
     @disabled.setter

@@ -1,4 +1,4 @@
-"""Boots: when which release brought the catalog from where to where."""
+"""Boots: the successful starts of the service, with the revisions before and after."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from app.models.columns import UtcDateTime, exact_string, utc_now
 
 
 class Boot(Base):
-    """A start of the service that went well: what failed is in the history of the revisions."""
+    """A successful start of the service. Failures are in the history of the revisions."""
 
     __tablename__ = "boot"
 
@@ -25,6 +25,6 @@ class Boot(Base):
     state: Mapped[str] = mapped_column(String(16))
     """`head`, or `degraded` on a catalog that a newer release has migrated."""
     seconds: Mapped[float] = mapped_column(Float)
-    """All of it: waiting for the server and for others that migrate, too."""
+    """The total, with waiting for the server and for other processes that migrate."""
 
     __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012

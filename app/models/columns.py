@@ -1,4 +1,4 @@
-"""Column types that mean the same on SQLite, PostgreSQL and MariaDB."""
+"""Column types with the same meaning on SQLite, PostgreSQL and MariaDB."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -15,13 +15,13 @@ BigId = BigInteger().with_variant(Integer, "sqlite")
 
 
 def exact_string(length: int) -> String:
-    """Text of which no two spellings are the same: MariaDB would take é for e and A for a."""
+    """Text that is compared exactly: by default MariaDB takes é for e and A for a."""
     mariadb = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
     return String(length).with_variant(mariadb, "mysql", "mariadb")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment, always aware and in UTC in Python, to the microsecond where the server can.
+    """A time, always aware and in UTC in Python, to the microsecond if the server can.
 
     PostgreSQL keeps the zone; SQLite and MariaDB keep the UTC wall clock.
     """
@@ -100,7 +100,7 @@ def _small_mysql(element: in_small_letters, compiler: SQLCompiler, **more: Any) 
 
 
 class unindexed(FunctionElement[Any]):  # noqa: N801  # reads as a column
-    """A column that no index is to be chosen for: what is in the list's order is found quicker.
+    """A column for which no index should be used, because reading in the list's order is faster.
 
     SQLite knows nothing of how many rows a value has, and would sort all that are not retired.
     """

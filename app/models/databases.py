@@ -1,4 +1,4 @@
-"""Databases: the members of the fleet, where each stands, and how many stand where."""
+"""Databases of the fleet, their labels, and counts by position."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -14,7 +14,7 @@ from app.models.secrets import Secret
 
 
 class Strategy(StrEnum):
-    """When a database is brought to where its project is."""
+    """When a database is migrated."""
 
     WAVE = "wave"  # by rollouts
     ON_OPEN = "on_open"  # when it is next opened
@@ -52,18 +52,18 @@ class Database(Base):
     url: Mapped[str | None] = mapped_column(Secret, deferred=True)
     reference: Mapped[str | None] = mapped_column(String(1024))
     address: Mapped[str] = mapped_column(String(1024))
-    """For people: the URL without its password."""
+    """The URL without its password, for display."""
     sought: Mapped[str | None] = mapped_column(
         exact_string(1160).with_variant(String(1160, collation="C"), "postgresql"),
         Computed(in_small_letters(column("name"), column("address")), persisted=True),
         deferred=True,
     )
-    """Both in small letters, which a search goes through five times as fast as by ILIKE."""
+    """Name and address in lower case: a search in it is five times as fast as ILIKE."""
     identity: Mapped[str | None] = mapped_column(String(64))
-    """The same for two URLs of one database; None once retired, or while it cannot be known."""
+    """Equal for two URLs of one database; None if retired or not known."""
     dialect: Mapped[str | None] = mapped_column(String(16))
     server: Mapped[str | None] = mapped_column(String(255))
-    """What it shares with others, so that not all are migrated at once; None for a file."""
+    """Databases of the same server share a limit of concurrent runs; None for a file."""
 
     strategy: Mapped[str] = mapped_column(String(16), server_default=Strategy.WAVE)
     pin_reason: Mapped[str | None] = mapped_column(Unicode(200))
@@ -72,7 +72,7 @@ class Database(Base):
     """The rollout that it is part of now."""
 
     position: Mapped[str] = mapped_column(String(16), default="")
-    """A Position, or "" while nobody has looked."""
+    """A Position, or "" until it is first probed."""
     current: Mapped[str] = mapped_column(exact_string(255), default="")
     pending: Mapped[int | None]
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
@@ -83,7 +83,7 @@ class Database(Base):
     seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """When it last answered."""
     drift: Mapped[int | None]
-    """How many differences the last check found; None while nobody has checked."""
+    """The number of differences that the last check found; None before the first check."""
     drift_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     retired_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -115,10 +115,10 @@ class Label(Base):
     value: Mapped[str] = mapped_column(exact_string(128))
 
 
-class Standing(Base):
-    """How many databases of a project stand at one place, so that nobody has to count them.
+class PositionCount(Base):
+    """The number of databases of a project at one position and revision.
 
-    Kept in the transaction that moves one. Retired databases stand nowhere.
+    Updated in the transaction that changes a database. Retired databases are not counted.
     """
 
     __tablename__ = "standing"

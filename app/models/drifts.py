@@ -1,4 +1,4 @@
-"""Drift: how databases differ from what their revisions make, and which of it is accepted."""
+"""Drift: differences between databases and their revisions, and which are ignored."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from app.models.columns import BigId, LongText, UtcDateTime, utc_now
 
 
 class Difference(Base):
-    """One difference of one database, as its last check found it."""
+    """A difference that the last check of a database found."""
 
     __tablename__ = "difference"
     __table_args__ = (
@@ -22,15 +22,15 @@ class Difference(Base):
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"))
     database_id: Mapped[int] = mapped_column(ForeignKey("database.id", ondelete="CASCADE"))
     digest: Mapped[str] = mapped_column(String(64))
-    """The same for the same words, so that databases can be grouped by it."""
+    """A digest of `says`, by which databases are grouped."""
     says: Mapped[str] = mapped_column(LongText)
     """ "extra index ix_note_title"."""
     mend: Mapped[str | None] = mapped_column(LongText)
-    """The SQL that would take it away; None where there is none."""
+    """The SQL that would remove it; None if Headway has none."""
 
 
 class Ignored(Base):
-    """A difference that a project accepts."""
+    """A difference that is ignored in a project."""
 
     __tablename__ = "ignored"
     __table_args__ = (Index("uq_ignored_project_id_digest", "project_id", "digest", unique=True),)

@@ -12,7 +12,7 @@ from app.models.columns import BigId, UtcDateTime, utc_now
 
 
 class Event(Base):
-    """Who did what to what, when and from where. No foreign keys: it outlives its subjects."""
+    """An entry of the audit trail. It has no foreign keys, because it outlives its subjects."""
 
     __tablename__ = "event"
     __table_args__ = (

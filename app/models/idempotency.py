@@ -1,4 +1,4 @@
-"""Idempotency keys: a POST that is sent twice does its work once."""
+"""Idempotency keys: a POST that is sent twice with the same key is done once."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from app.models.columns import UtcDateTime, exact_string, utc_now
 
 
 class IdempotencyKey(Base):
-    """A key that an account has sent, for which request, and what that request made."""
+    """A key that an account has sent, the fingerprint of its request, and the result's id."""
 
     __tablename__ = "idempotency_key"
     __table_args__ = (Index("uq_idempotency_key_account_id_key", "account_id", "key", unique=True),)

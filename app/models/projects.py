@@ -1,4 +1,4 @@
-"""Projects: named Alembic script directories, each shared by many databases."""
+"""Projects: Alembic script directories, each shared by many databases."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,7 @@ from app.models.columns import LongText, UtcDateTime, exact_string, utc_now
 
 
 class Loading(StrEnum):
-    """How far a project's scripts are known to the catalog."""
+    """Whether a worker has read a project's scripts."""
 
     WAITING = "waiting"  # a worker will read them
     READY = "ready"
@@ -20,7 +20,7 @@ class Loading(StrEnum):
 
 
 class Project(Base):
-    """A script directory with its options, and what a worker found in it."""
+    """A script directory with its options, and what a worker read from it."""
 
     __tablename__ = "project"
     __table_args__ = (Index("uq_project_name", "name", unique=True),)
@@ -35,14 +35,14 @@ class Project(Base):
     problem: Mapped[str | None] = mapped_column(LongText)
     heads: Mapped[list[str]] = mapped_column(JSON, default=list)
     digest: Mapped[str | None] = mapped_column(String(64))
-    """Of all scripts, env.py and options, as they were last read."""
-    heard: Mapped[dict[str, Any]] = mapped_column("environment", JSON, default=dict)
-    """What its env.py said when it was last asked: `environment`, and what its SQL depends on."""
+    """The digest of all scripts, env.py and options, as they were last read."""
+    environment_facts: Mapped[dict[str, Any]] = mapped_column("environment", JSON, default=dict)
+    """How its env.py is used, and the options that its SQL depends on, as last read."""
     loaded_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     refresh_seconds: Mapped[int] = mapped_column(server_default="300")
-    """How often all its databases are asked where they stand; 0 for never."""
+    """The interval in which all its databases are refreshed; 0 for never."""
     refresh_asked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    """When somebody last asked for a refresh."""
+    """When a refresh was last requested."""
     refreshed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """When the last refresh began."""
     version: Mapped[int] = mapped_column(server_default="1")
@@ -55,5 +55,9 @@ class Project(Base):
 
     @property
     def environment(self) -> dict[str, str]:
-        """`mode` and `why`: how its env.py is used; nothing until it was read."""
-        return {name: self.heard[name] for name in ("mode", "why") if name in self.heard}
+        """`mode` and `why`: how its env.py is used; {} until it is read."""
+        return {
+            name: self.environment_facts[name]
+            for name in ("mode", "why")
+            if name in self.environment_facts
+        }

@@ -1,4 +1,4 @@
-"""The revision register: every revision that any release of a project ever brought."""
+"""The revision register: all revisions of all releases of a project."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from app.models.columns import LongText, UtcDateTime, exact_string, utc_now
 
 
 class Revision(Base):
-    """One revision as one release had it. An edited script is another row; nothing is removed."""
+    """A text of a revision. An edited script is another row; rows are never removed."""
 
     __tablename__ = "revision"
     __table_args__ = (
@@ -34,16 +34,16 @@ class Revision(Base):
     message: Mapped[str] = mapped_column(Unicode(1000))
     path: Mapped[str] = mapped_column(String(1024))
     script: Mapped[str | None] = mapped_column(LongText, deferred=True)
-    """Its text; None for a compiled one."""
+    """Its text; None if only a compiled file was there."""
     sql: Mapped[dict[str, Any]] = mapped_column(JSON, deferred=True)
-    """Dialect -> `{"upgrade": text, "downgrade": text}`; None where it asks the database."""
+    """Dialect -> `{"upgrade": text, "downgrade": text}`; a text is None if it depends on data."""
     place: Mapped[int]
-    """Its place in the release's history, oldest first."""
+    """Its position in the order of the release, oldest first."""
     present: Mapped[bool]
-    """True if the scripts have it now, as it is here."""
+    """True if the scripts have exactly this text now."""
     first_seen_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=utc_now())
     last_seen_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=utc_now())
     rollout_id: Mapped[int | None]
-    """The rollout that first brought it to a database."""
+    """The rollout that first applied it to a database."""
 
     __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012

@@ -12,7 +12,7 @@ from app.models.columns import LongText, UtcDateTime, exact_string, utc_now
 
 
 class Kind(StrEnum):
-    """What is done to each database."""
+    """The operation on each database."""
 
     UPGRADE = "upgrade"
     DOWNGRADE = "downgrade"
@@ -22,7 +22,7 @@ class Kind(StrEnum):
     RESTORE = "restore"
     CREATE = "create"  # of one database, which is not there before
     REHEARSE = "rehearse"  # of runs only: before a rollout starts
-    UNDO = "undo"  # of runs only: back to where each one came from
+    UNDO = "undo"  # of runs only: return to the earlier revision
 
     @property
     def moves(self) -> bool:
@@ -31,13 +31,13 @@ class Kind(StrEnum):
 
 
 class Stage(StrEnum):
-    """Where a rollout is."""
+    """The stage of a rollout."""
 
     PENDING = "pending"  # made, not started
     RUNNING = "running"
     SOAKING = "soaking"  # a wave is done; its time has not passed
-    WAITING = "waiting"  # for a second account's approval
-    PAUSED = "paused"  # by a person
+    WAITING = "waiting"  # for the approval of another account
+    PAUSED = "paused"  # by a user
     HALTED = "halted"  # by its gate
     UNDOING = "undoing"
     SUCCEEDED = "succeeded"
@@ -46,12 +46,12 @@ class Stage(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """True if nothing more will happen by itself or by `resume`."""
+        """True if the rollout has ended and cannot be resumed."""
         return self in (Stage.SUCCEEDED, Stage.UNDONE, Stage.CANCELLED)
 
 
 class Rollout(Base):
-    """What was asked for, and how far it is. `gate`, `window`: see fleet/gates.py, windows.py."""
+    """A rollout: its options and its stage. For `gate`, `window` see `app.fleet.rollouts`."""
 
     __tablename__ = "rollout"
     __table_args__ = (
@@ -64,12 +64,12 @@ class Rollout(Base):
     title: Mapped[str | None] = mapped_column(Unicode(200))
     kind: Mapped[str] = mapped_column(String(16))
     target: Mapped[str] = mapped_column(exact_string(255))
-    """A revision, `heads`, `base`, `-1` …; of a restore, "" for the newest snapshot."""
+    """A revision, `heads`, `base`, `-1` …; for a restore, "" means the newest snapshot."""
     selector: Mapped[dict[str, Any]] = mapped_column(JSON)
     waves: Mapped[list[str]] = mapped_column(JSON)
-    """As asked for: `["1", "5%", "100%"]`."""
+    """As given: `["1", "5%", "100%"]`."""
     sizes: Mapped[list[int]] = mapped_column(JSON)
-    """How many databases each wave has; [] before the start."""
+    """The number of databases in each wave; [] before the start."""
     gate: Mapped[dict[str, Any]] = mapped_column(JSON)
     window: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     concurrency: Mapped[int]
@@ -77,13 +77,13 @@ class Rollout(Base):
     timeout_seconds: Mapped[float] = mapped_column(Float)
     snapshot: Mapped[bool]
     retreat: Mapped[bool]
-    """True if a canary that fails is taken back by itself."""
+    """True if a failed first wave is undone automatically."""
     by_hand: Mapped[bool] = mapped_column(default=False)
-    """True if a person named its one database: no pin holds that back."""
+    """True if it was started for one database by name; a pin does not exclude it."""
 
     stage: Mapped[str] = mapped_column(String(16), server_default=Stage.PENDING)
     reason: Mapped[str | None] = mapped_column(LongText)
-    """Why it halted, waits or was cancelled, in a sentence."""
+    """A sentence why it halted, waits or was cancelled."""
     wave: Mapped[int] = mapped_column(server_default="0")
     """The wave that is open, counted from 0."""
     wave_done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -103,7 +103,7 @@ class Rollout(Base):
 
 
 class Approval(Base):
-    """A second account's word that a wave may be followed by the next."""
+    """An approval of another account for the wave after this one."""
 
     __tablename__ = "approval"
     __table_args__ = (Index("uq_approval_rollout_id_wave", "rollout_id", "wave", unique=True),)

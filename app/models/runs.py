@@ -1,4 +1,4 @@
-"""Runs: one operation on one database. Kept for ever; a retry is another row."""
+"""Runs: operations on one database. They are kept for ever; a retry is another row."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -11,32 +11,32 @@ from app.models.columns import BigId, LongText, UtcDateTime, exact_string, utc_n
 
 
 class State(StrEnum):
-    """Where a run is."""
+    """The state of a run."""
 
     PENDING = "pending"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
-    LOST = "lost"  # its worker is gone; the database will be looked at
+    LOST = "lost"  # its worker is gone; the database will be inspected
 
     @property
     def is_final(self) -> bool:
-        """True if it will not change any more."""
+        """True if the state does not change any more."""
         return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
 
 BEGUN = (State.RUNNING, State.LOST)
-"""Of a run that is, or may be, at its database."""
+"""States of a run that is, or may be, active on its database."""
 UNENDED = tuple(state for state in State if not state.is_final)
 
 
 class Run(Base):
-    """One operation on one database: who does it, what was found, what was done, how it ended."""
+    """An operation on one database, with its worker, its state and its result."""
 
     __tablename__ = "run"
     __table_args__ = (
-        # What is claimed next, what is left of a wave, how many failed: each a short range.
+        # The next claim, the rest of a wave, the number of failures: each reads a short range.
         Index("ix_run_rollout_id_state", "rollout_id", "state", "wave", "seq"),
         Index("ix_run_state_server", "state", "server"),
         Index("ix_run_database_id", "database_id", "id"),
@@ -48,7 +48,7 @@ class Run(Base):
     kind: Mapped[str] = mapped_column(String(16))
     wave: Mapped[int]
     seq: Mapped[int]
-    """Its place in the rollout; neighbours are on different servers."""
+    """Its position in the rollout; neighbours are on different servers."""
     attempt: Mapped[int] = mapped_column(server_default="1")
     server: Mapped[str | None] = mapped_column(String(255))
     state: Mapped[str] = mapped_column(String(16), server_default=State.PENDING)
@@ -60,33 +60,33 @@ class Run(Base):
     seconds: Mapped[float | None] = mapped_column(Float)
 
     before: Mapped[str | None] = mapped_column(exact_string(255))
-    """The revisions it was planned from and, once a worker has looked, was found at.
+    """The revisions it was planned from and, once a worker has begun, was found at.
 
-    Joined by `+`; "" for none, None while nobody has looked. Of one that creates: "" from when
-    its database was about to be made, and None where nothing of it is there.
+    Joined by `+`; "" for none, None until the database is first probed. Of a run that creates: ""
+    from when its database was about to be created, and None if nothing of it is there.
     """
     aim: Mapped[str | None] = mapped_column(exact_string(255))
-    """Where it is to end, resolved from the target when it first began."""
+    """The target revisions, resolved when it first began."""
     after: Mapped[str | None] = mapped_column(exact_string(255))
     applied: Mapped[list[str] | None] = mapped_column(JSON)
     replayed: Mapped[bool | None] = mapped_column(Boolean)
     error: Mapped[str | None] = mapped_column(LongText)
     problem: Mapped[str | None] = mapped_column(String(64))
-    """The slug of the error: the name of its page."""
+    """The slug of the error, which is the name of its page."""
     log: Mapped[str | None] = mapped_column(LongText, deferred=True)
     sql_digest: Mapped[str | None] = mapped_column(String(64))
     snapshot: Mapped[str | None] = mapped_column(String(1024))
     replaced_by: Mapped[int | None] = mapped_column(BigInteger)
-    """The run that took its place: a retry."""
+    """The run that replaced it: a retry."""
     undoes: Mapped[int | None] = mapped_column(BigInteger)
-    """The run that it takes back."""
+    """The run that it undoes."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=utc_now())
 
     __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012
 
 
 class RunSql(Base):
-    """The SQL that runs sent, once for all that sent the same."""
+    """SQL that runs sent, stored once for all that sent the same."""
 
     __tablename__ = "run_sql"
 

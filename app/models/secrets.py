@@ -1,4 +1,4 @@
-"""Secrets at rest: encrypted before they reach the catalog, decrypted only when asked for."""
+"""Secrets at rest: encrypted before they reach the catalog, decrypted only when needed."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -32,7 +32,10 @@ class Vault:
             raise SecretUnreadable from None
 
     def renew(self, text: str) -> str | None:
-        """The same under the first key; None if it is already. Raises as `decrypt` does."""
+        """Encrypt a secret again with the first key; None if it has that key already.
+
+        Raises EncryptionKeyMissing, or SecretUnreadable if no key decrypts it.
+        """
         keys = self._ours()
         with suppress(InvalidToken):
             if self._first and self._first.decrypt(text.encode()):
@@ -45,7 +48,7 @@ class Vault:
     def _ours(self) -> MultiFernet:
         if self._keys is None:
             raise EncryptionKeyMissing(
-                f"HEADWAY_ENCRYPTION_KEYS is not set, so no secret can be kept or read. {A_KEY} "
+                f"HEADWAY_ENCRYPTION_KEYS is not set, so secrets cannot be stored or read. {A_KEY} "
                 "Every replica and worker needs the same one."
             )
         return self._keys
@@ -61,7 +64,7 @@ def vault() -> Vault:
 
 
 class Secret(TypeDecorator[str]):
-    """Text that the catalog never sees. Map it `deferred`: a list must not decrypt."""
+    """Encrypted text. Map it `deferred`, so that lists do not decrypt it."""
 
     impl = LongText
     cache_ok = True

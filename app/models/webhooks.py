@@ -1,4 +1,4 @@
-"""Webhooks: addresses that are told what happened, signed, and again until they have heard."""
+"""Webhooks: addresses that receive signed events, with repeated deliveries."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from app.models.secrets import Secret
 
 
 class Webhook(Base):
-    """An address and what it is told. The URL may hold a token, so it is a secret too."""
+    """An address and its events. The URL may contain a token, so it is a secret too."""
 
     __tablename__ = "webhook"
 
@@ -20,7 +20,7 @@ class Webhook(Base):
     name: Mapped[str] = mapped_column(String(128))
     url: Mapped[str] = mapped_column(Secret, deferred=True)
     address: Mapped[str] = mapped_column(String(255))
-    """For people: scheme and host."""
+    """Scheme and host, for display."""
     secret: Mapped[str] = mapped_column(Secret, deferred=True)
     events: Mapped[list[str]] = mapped_column(JSON)
     by_id: Mapped[int | None]

@@ -1,4 +1,4 @@
-"""Workers: processes that migrate databases; and leases, which one of many may hold."""
+"""Workers: processes that migrate databases; and leases, which one process holds at a time."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from app.models.columns import UtcDateTime, exact_string, utc_now
 
 
 class Worker(Base):
-    """A process that takes runs. One that has not beaten for a while is gone, and its run lost."""
+    """A process that takes runs. Without heartbeats it is gone, and its runs are lost."""
 
     __tablename__ = "worker"
     __table_args__ = (Index("uq_worker_name", "name", unique=True),)
@@ -31,7 +31,7 @@ class Worker(Base):
 
 
 class Lease(Base):
-    """Something that one process does at a time, until a moment that it may put off."""
+    """A task that one process has at a time, until a time that it may extend."""
 
     __tablename__ = "lease"
 

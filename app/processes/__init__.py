@@ -1,1 +1,5 @@
-"""The processes of the service beside the web server: boot, worker, Celery, supervisor."""
+"""The service's processes: its web workers, its boot, its workers for runs, their supervisor.
+
+The gunicorn master imports the modules of the web worker, and its workers keep them after a
+reload: these import nothing of the app.
+"""

@@ -1,8 +1,8 @@
-"""`python -m app.processes.boot`: bring the catalog to head, telling a parent how far it is.
+"""`python -m app.processes.boot`: bring the catalog to head, and report progress to the parent.
 
 The parent is a gunicorn master that answers probes meanwhile (`app/probes.py`). Progress goes to
-standard output, a JSON object a line; words for people to standard error; the exit code is the
-one of the error's kind. When standard input closes the parent is gone, and so are we.
+standard output, one JSON object per line; messages for people go to standard error; the exit code
+is that of the error's kind. When standard input closes, the parent has ended and so does this.
 """
 
 import json
@@ -21,7 +21,7 @@ from headway.types import Progress
 
 
 def main() -> Exit:
-    """Boot once; what to tell the parent."""
+    """Boot once. Returns the exit code."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -40,7 +40,7 @@ def main() -> Exit:
 
 
 def _app(settings: Settings) -> Flask:
-    """The catalog alone, without the faces: it is there in half the time, and serves nothing."""
+    """An app with the catalog but without API and pages, which starts in half the time."""
     app = Flask("app")
     app.config.from_mapping(settings.for_flask())
     app.extensions["headway"] = settings

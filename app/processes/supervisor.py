@@ -1,9 +1,9 @@
-"""Keep embedded workers alive beside a web server: start them, start them again, end them.
+"""The supervisor of embedded workers: start them beside a web server, restart and stop them.
 
-One child process of the gunicorn master, so that its workers' deaths are no business of
-gunicorn's. When the master ends, however it ends, the workers finish the database that they are
-at and end too; when this process is killed, they notice it themselves. Only the standard
-library: it is small, and needs nothing that could fail.
+It is one child process of the gunicorn master, so that gunicorn does not see the ends of its
+workers. When the master ends in any way, the workers finish their current database and end too;
+when this process is killed, they notice it themselves. It uses only the standard library, so that
+it is small and little can fail.
 
     python -m app.processes.supervisor 4
 """
@@ -27,23 +27,23 @@ WORKER = (sys.executable, "-m", "app.processes.worker")
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 LOOK_SECONDS = 0.1
 SETTLED_SECONDS = 10.0
-"""A worker that lived so long did not die of its start."""
+"""A worker that lived this long did not fail at its start."""
 PAUSES = (0.2, 1.0, 3.0, 10.0, 30.0)
-"""Before the next start, after so many starts that came to nothing."""
+"""The pause before the next start, by the number of failed starts."""
 LIVED_SECONDS = 1.0
-"""A supervisor that lived less is not started again: it would go on like that for ever."""
+"""A supervisor that lived shorter is not restarted, because it would fail for ever."""
 
 
 class Workers:
-    """The supervisor, as the process beside whose web server it works knows it."""
+    """The supervisor process, as the web server sees it."""
 
     def __init__(self, count: int, *, patience: float, after: int = 0) -> None:
-        """Start it with so many workers, once the process `after` has ended.
+        """Start it with `count` workers, once the process `after` has ended.
 
-        It ends when this process does, at the latest.
+        It ends at the latest when this process ends.
         """
         self.patience = patience
-        self.told = 0.0
+        self.stop_sent_at = 0.0
         self.owner = os.getpid()
         self.command = [sys.executable, "-m", "app.processes.supervisor", str(count)]
         self.command += ["--parent", str(self.owner), "--after", str(after)]
@@ -54,35 +54,35 @@ class Workers:
         self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL)  # noqa: S603
 
     def revive(self) -> None:
-        """Start it again if something killed it. A signal handler may call this."""
-        if self.told or os.getpid() != self.owner or self.process.poll() is None:
+        """Restart it if it was killed. A signal handler may call this."""
+        if self.stop_sent_at or os.getpid() != self.owner or self.process.poll() is None:
             return
         if time.monotonic() - self.began > LIVED_SECONDS:
             say("warning", f"the workers' supervisor {_ended(self.process.returncode)}: another")
             self._start()
 
     def stop(self) -> None:
-        """Tell it to end, and its workers with it. A signal handler may call this."""
+        """Signal it to end with its workers. A signal handler may call this."""
         if os.getpid() == self.owner:  # and not a fork that has the handler still
-            self.told = self.told or time.monotonic()
+            self.stop_sent_at = self.stop_sent_at or time.monotonic()
             self.process.terminate()
 
     def renew(self) -> None:
-        """Let each worker end after the database that it is at, and another take its place."""
+        """Let each worker finish its current database and end; new ones replace them."""
         self.process.send_signal(signal.SIGHUP)
 
     def wait(self) -> None:
-        """Until all have ended, or for as long as there is patience since they were told."""
+        """Wait until all have ended, but at most `patience` seconds after `stop`."""
         self.stop()
         try:
-            self.process.wait(max(self.told + self.patience - time.monotonic(), 0))
+            self.process.wait(max(self.stop_sent_at + self.patience - time.monotonic(), 0))
         except subprocess.TimeoutExpired:
-            say("warning", "workers are still migrating; they end after the database they are at")
+            say("warning", "workers are still migrating; they end after their current database")
 
 
 @dataclass
 class Slot:
-    """A place for one worker, and who has it now."""
+    """A place for one worker, and its process now."""
 
     number: int
     process: "subprocess.Popen[bytes] | None" = None
@@ -90,10 +90,10 @@ class Slot:
     began: float = 0.0
     due: float = 0.0
     failed: int = 0
-    """How many in a row ended before they had settled."""
+    """The number of consecutive workers that ended within SETTLED_SECONDS."""
 
     def rest(self, now: float) -> float:
-        """How long to wait before the next one takes this place, the last one having ended."""
+        """Seconds to wait before the next worker in this place; the last one has ended."""
         self.failed = 0 if now - self.began > SETTLED_SECONDS else self.failed + 1
         pause = PAUSES[min(self.failed, len(PAUSES) - 1)]
         self.due = now + pause
@@ -102,7 +102,7 @@ class Slot:
 
 @dataclass
 class Supervisor:
-    """Tends its slots until it is told to stop, or its parent is gone."""
+    """Keeps its slots filled until it is stopped or its parent has ended."""
 
     slots: Sequence[Slot]
     parent: int = 0
@@ -113,7 +113,7 @@ class Supervisor:
     lives: int = 0
 
     def run(self) -> None:
-        """Come back when no worker is left."""
+        """Supervise; returns when no worker is left."""
         for number in STOPS:
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._renew)
@@ -131,7 +131,7 @@ class Supervisor:
     def _look(self) -> None:
         time.sleep(LOOK_SECONDS)
         if self.parent and os.getppid() != self.parent:
-            say("warning", "the server is gone: the workers finish what they are at, and end")
+            say("warning", "the server has ended: the workers finish their databases and end")
             self.stopping = True
 
     def _tend(self, slot: Slot) -> None:
@@ -159,7 +159,7 @@ class Supervisor:
         self.stopping = True
 
     def _renew(self, _number: int, _frame: FrameType | None) -> None:
-        """Each worker ends after the database that it is at, and a new one takes its place."""
+        """Let each worker finish its current database and end; a new one replaces it."""
         self._tell(signal.SIGTERM)
 
     def _tell(self, number: int) -> None:
@@ -169,7 +169,7 @@ class Supervisor:
 
 
 def say(level: str, words: str) -> None:
-    """A line of the log, for people or for machines, as the settings say."""
+    """Write a line to the log, as text or JSON as the settings say."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     if os.environ.get("HEADWAY_LOG_FORMAT", "").strip().lower() == "json":
         line = {
@@ -202,7 +202,7 @@ def _ended(code: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Supervise until told to stop."""
+    """Supervise until stopped."""
     parser = argparse.ArgumentParser(prog="python -m app.processes.supervisor", description=__doc__)
     parser.add_argument("count", type=int, help="How many workers.")
     parser.add_argument("--parent", type=int, default=0, help="End when this process does.")

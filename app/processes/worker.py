@@ -1,8 +1,8 @@
-"""`python -m app.processes.worker`: one embedded worker, as the supervisor starts it.
+"""`python -m app.processes.worker`: one embedded worker, which the supervisor starts.
 
-The catalog alone, without the faces: it is there in half the time. It waits while the catalog is
-behind or being migrated, and ends when a newer release has migrated it: the next one in its
-place starts with the code that is there by then.
+Its app has the catalog but no API and pages, which starts in half the time. It waits while the
+catalog is behind or being migrated, and ends when a newer release has migrated it: its successor
+starts with the new code.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from headway.parent import when_orphaned
 
 
 def catalog_app(settings: Settings) -> Flask:
-    """An app that has a catalog and serves nothing."""
+    """An app with the catalog but without API and pages."""
     app = Flask("app")
     app.config.from_mapping(settings.for_flask())
     app.extensions["headway"] = settings
@@ -32,51 +32,51 @@ def catalog_app(settings: Settings) -> Flask:
     return app
 
 
-def quiet() -> None:
-    """What Alembic says of each migration is in the log of its run."""
+def quiet_alembic_log() -> None:
+    """Hide Alembic's messages about each migration, which are in the log of its run."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-def stop_when_told() -> threading.Event:
-    """Set by a signal to stop. What runs then runs to its end."""
+def stop_on_signal() -> threading.Event:
+    """An event that signals to stop set. A run that is active then is finished."""
     stop = threading.Event()
 
-    def told(_number: int, _frame: FrameType | None) -> None:
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
     for number in (*STOPS, signal.SIGHUP):
-        signal.signal(number, told)
+        signal.signal(number, on_signal)
     return stop
 
 
 def work(app: Flask, stop: threading.Event, *, name: str | None, replaces: str | None) -> None:
-    """Take runs and do them until told to stop."""
-    # Only where it works: a boot in this process has no use for them.
+    """Take and execute runs until `stop` is set."""
+    # Imported late, because a boot in this process does not need them.
     from app.fleet.workers import EMBEDDED  # noqa: PLC0415
-    from app.fleet.workers.worker import Hand, Loop  # noqa: PLC0415
+    from app.fleet.workers.worker import WorkerLoop, WorkerProcess  # noqa: PLC0415
 
-    hand = Hand(
+    process = WorkerProcess(
         app, engine=EMBEDDED, name=name, replaces=replaces, state=boot.state, outdated=stop.set
     )
-    hand.start()
-    Loop(hand, stop).run()
-    hand.end()
+    process.start()
+    WorkerLoop(process, stop).run()
+    process.end()
 
 
 def main(arguments: Sequence[str] | None = None) -> Exit:
-    """Work until told to stop, or until the parent is gone."""
+    """Work until stopped, or until the parent has ended. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m app.processes.worker", description=__doc__)
     parser.add_argument("--parent", type=int, default=0, help="End when this process does.")
-    parser.add_argument("--name", help="What this worker is called; no other ever was.")
-    parser.add_argument("--replaces", help="The worker whose place it takes, which is dead.")
+    parser.add_argument("--name", help="The unique name of this worker.")
+    parser.add_argument("--replaces", help="The name of the ended worker that it replaces.")
     given = parser.parse_args(arguments)
-    stop = stop_when_told()
+    stop = stop_on_signal()
     if given.parent:
         when_orphaned(given.parent, stop.set)
     try:
         settings = Settings.from_env()
         logs.configure(settings)
-        quiet()
+        quiet_alembic_log()
         work(catalog_app(settings), stop, name=given.name, replaces=given.replaces)
     except HeadwayError as error:
         sys.stderr.write(f"Error: {error}\n")

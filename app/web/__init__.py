@@ -1,4 +1,4 @@
-"""The pages: the fleet at a glance, its databases, its rollouts. Without a script, and no CDN."""
+"""The web pages, rendered on the server. They work without JavaScript and use no CDN."""
 
 from apiflask import APIBlueprint
 from flask import Flask
@@ -34,7 +34,7 @@ def init_app(app: Flask) -> None:
         static_url_path="/assets",
     )
     access.protect(web)
-    problems.explain(web)
+    problems.register_handlers(web)
     people = (access, oidc, accounts, tokens, audit, service)
     for part in (
         *people,

@@ -1,7 +1,6 @@
-"""Who may see the pages: a browser with a session, which is a token in a cookie.
+"""Authentication of the pages: a session, which is a token in a cookie; and the sign-in pages.
 
-The cookie is for our pages alone: no script reads it, no other site sends it along. Every form
-carries a token against forgery as well.
+Scripts cannot read the cookie, and other sites cannot send it. Every form has a CSRF token too.
 """
 
 import re
@@ -48,25 +47,25 @@ OPEN = {
 ONCE = re.compile(r"[0-9a-f]{32}")
 OURS = re.compile(r"/(?![/\\])[^\x00-\x1f\\]*")
 STATUS = {"not_found": 404, "denied": 403, "invalid": 422, "unreachable": 503}
-"""Of a page that shows an error; 409 for any other kind."""
+"""Kind of error -> HTTP status of its page; 409 for other kinds."""
 SPENT = (
-    "The token that you came in by was good for one time. For the next, set a password or make a "
-    "token: under your name, at the top."
+    "You signed in with a one-time token, which is used up. For the next sign-in, set a password "
+    "or create a token: click your name at the top."
 )
 REFUSALS = (TokenRefused, PasswordRefused, SignInRefused)
-"""Of a sign-in: the page to try again."""
+"""Errors that show the sign-in page again."""
 
 
-class _Sessions(SecureCookieSessionInterface):
-    """What Flask keeps for a form is sent back over TLS only, where there is TLS."""
+class _SecureSessions(SecureCookieSessionInterface):
+    """Flask's session cookie, which is sent over TLS only if the request used TLS."""
 
     def get_cookie_secure(self, app: Flask) -> bool:  # noqa: ARG002
         return request.is_secure
 
 
 def init_app(app: Flask) -> None:
-    """Set the cookies' rules, and the check of each form."""
-    app.session_interface = _Sessions()
+    """Configure the cookies and the CSRF check."""
+    app.session_interface = _SecureSessions()
     app.config.update(
         SESSION_COOKIE_SAMESITE="Lax",
         WTF_CSRF_CHECK_DEFAULT=False,  # the API has tokens, and no cookies
@@ -77,23 +76,23 @@ def init_app(app: Flask) -> None:
 
 
 def actor() -> Actor:
-    """The account that looks."""
+    """The account that is signed in."""
     return g.actor  # type: ignore[no-any-return]
 
 
 def cookie() -> str:
-    """The name of the cookie. Under TLS a browser takes it from this very host only."""
+    """The name of the session cookie. With TLS, its prefix restricts it to this host."""
     return f"__Host-{COOKIE}" if request.is_secure else COOKIE
 
 
 def once() -> str | None:
-    """The number of the form that was sent: who sends the same again does nothing again."""
-    said = request.form.get("once", "")
-    return f"form {said}" if ONCE.fullmatch(said) else None
+    """The number of the form that was sent, as an idempotency key; None without one."""
+    number = request.form.get("once", "")
+    return f"form {number}" if ONCE.fullmatch(number) else None
 
 
 def protect(web: Blueprint) -> None:
-    """Let nobody in without a session, to this blueprint and to all below it."""
+    """Require a session for this blueprint and all below it."""
     web.before_request(_enter)
     web.after_request(_keep_to_ourselves)
 
@@ -102,7 +101,7 @@ def _enter() -> Any:
     if request.method == "POST":
         csrf.protect()
     if any("\0" in said for said in (request.path, *request.values.values())):
-        raise InputInvalid("A part of this holds a character that cannot be kept.")
+        raise InputInvalid("The request contains a NUL character.")
     text = request.cookies.get(cookie(), "")
     try:
         g.actor, g.token_id = tokens.authenticate(text, request_id=g.request_id, ip=g.ip)
@@ -116,12 +115,12 @@ def _enter() -> Any:
 
 def _keep_to_ourselves(response: Response) -> Response:
     if request.endpoint != "web.static":
-        response.headers["Cache-Control"] = "no-store"  # nor by the button that goes back
+        response.headers["Cache-Control"] = "no-store"  # also for the browser's back button
     return response
 
 
 def _for_whom() -> str:
-    """Passwords are guessed slowly for each account too, from however many addresses."""
+    """The key of a rate limit for each account, against guessing from many addresses."""
     email = request.form.get("email", "").strip().lower()
     return f"email:{email}" if email else get_remote_address()
 
@@ -130,7 +129,7 @@ def _for_whom() -> str:
 @limiter.limit("10/minute", methods=["POST"])
 @limiter.limit("20/minute", methods=["POST"], key_func=_for_whom)
 def sign_in() -> Any:
-    """With a password, or with a token: of the first start, or one of your own."""
+    """Sign in with a password or a token."""
     following = here(request.args.get("next", ""))
     if request.method == "GET":
         return _form(None)
@@ -150,8 +149,8 @@ def sign_in() -> Any:
 
 
 def let_in(issued: tokens.Issued, following: str) -> BaseResponse:
-    """The session in a cookie, and on to where somebody wanted to go."""
-    session.clear()  # whatever a stranger's browser had been given is worth nothing any more
+    """Set the session cookie and redirect to the page that was requested."""
+    session.clear()  # values from before the sign-in become invalid
     response = redirect(following)
     response.set_cookie(
         cookie(),
@@ -166,7 +165,7 @@ def let_in(issued: tokens.Issued, following: str) -> BaseResponse:
 
 @bp.post("/sign-out")
 def sign_out() -> Any:
-    """Here, or everywhere."""
+    """Sign out in this browser, or in all browsers."""
     if request.form.get("everywhere"):
         others = sessions.end(actor()) - 1
     else:
@@ -182,12 +181,12 @@ def sign_out() -> Any:
 
 @bp.get("/favicon.ico")
 def favicon() -> tuple[str, int]:
-    """Browsers ask for it; the pages name their own."""
+    """Empty: the pages specify their own icon."""
     return "", 204
 
 
-def of_ours(error: HeadwayError) -> Any:
-    """An error as a page that says what to do; after a form, on the page that it came from."""
+def show_error(error: HeadwayError) -> Any:
+    """Show an error: after a form, on the page of the form; otherwise on its own page."""
     if request.endpoint in OPEN and isinstance(error, REFUSALS):
         return _form(error), 401
     if request.method == "POST" and request.form.get("back"):
@@ -197,14 +196,15 @@ def of_ours(error: HeadwayError) -> Any:
     return page, STATUS.get(error.kind, 409)
 
 
-def of_forgery(_: CSRFError) -> Any:
-    """The form is older than the session, or from elsewhere."""
-    detail = "This form is too old, or was not ours. Nothing was done. Go back and send it again."
-    return render_template("problem.html", title="Not sent by this page", detail=detail, of=""), 400
+def show_csrf_error(_: CSRFError) -> Any:
+    """Show that the CSRF token of a form is invalid."""
+    detail = "This form is too old, or comes from another site. Nothing was changed. Go back, "
+    detail += "reload the page and send the form again."
+    return render_template("problem.html", title="Invalid form", detail=detail, of=""), 400
 
 
 def here(path: str) -> str:
-    """The path, if it is one of ours: nobody is sent elsewhere by a link to us."""
+    """The path if it is local, else the overview: a link cannot redirect to another site."""
     return path if OURS.fullmatch(path) else url_for("web.overview.show")
 
 
@@ -213,6 +213,6 @@ def _form(refused: HeadwayError | None) -> str:
 
 
 def _provider() -> str | None:
-    """What to call the provider: its host. None if there is none."""
+    """The host name of the sign-in provider, for its button; None if there is no provider."""
     settings: Settings = current_app.extensions["headway"]
     return urlsplit(settings.oidc_issuer).hostname if settings.oidc_issuer else None

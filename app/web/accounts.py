@@ -1,4 +1,4 @@
-"""`/accounts`: who may come in; and one of them."""
+"""`/accounts`: the list of accounts, and the page of an account."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,60 +17,61 @@ from app.web.pagination import PAGE, after
 bp = APIBlueprint("accounts", __name__, enable_openapi=False, url_prefix="/accounts")
 
 LATELY = 20
-"""How much of its trail the page of an account shows."""
+"""How many audit events the page of an account shows."""
 
 
 @dataclass(frozen=True)
-class Verb:
-    """Something to do to an account: what will happen, said before it is done, and who may."""
+class AccountAction:
+    """An action on an account: its label, the right it needs, and its effect."""
 
     word: str
     right: str
     says: str
 
 
-VERBS = {
-    "invite": Verb(
+ACTIONS = {
+    "invite": AccountAction(
         "Invite",
         "tokens.any",
-        "A one-time token is made and shown once. Whoever has it signs in as this account within "
-        "24 hours, and can then set a password. An older invitation is good no more.",
+        "This creates a one-time token and shows it once. A person with the token can sign in as "
+        "this account within 24 hours and then set a password. Older invitations become invalid.",
     ),
-    "disable": Verb(
+    "disable": AccountAction(
         "Disable",
         "accounts.set_role",
-        "It can no longer sign in, its browsers are out at once and its tokens are refused, until "
-        "it is enabled again. What it started goes on.",
+        "The account can no longer sign in: its browsers are signed out and its tokens are refused "
+        "until it is enabled again. Rollouts that it started continue.",
     ),
-    "enable": Verb(
+    "enable": AccountAction(
         "Enable",
         "accounts.set_role",
-        "It can sign in again, and those of its tokens that have not expired are good again.",
+        "The account can sign in again, and its tokens that have not expired are valid again.",
     ),
-    "forget-provider": Verb(
-        "Untie from the provider",
+    "forget-provider": AccountAction(
+        "Unlink from the provider",
         "accounts.set_role",
-        "Its next sign-in by the provider is matched by its e-mail address again. Its browsers "
-        "are signed out.",
+        "The next sign-in with the provider is matched by e-mail address again. The account's "
+        "browsers are signed out.",
     ),
-    "remove-password": Verb(
+    "remove-password": AccountAction(
         "Remove the password",
         "tokens.any",
-        "It signs in by a token or by the provider only. Its browsers are signed out.",
+        "The account can then sign in only with a token or the provider. Its browsers are signed "
+        "out.",
     ),
-    "delete": Verb(
+    "delete": AccountAction(
         "Delete",
         "accounts.delete",
-        "The account and its tokens are gone for good. What it did stays in the audit trail, "
+        "This deletes the account and its tokens permanently. Its actions stay in the audit trail, "
         "under its name.",
     ),
 }
-ANY = ",".join(f'"{verb}"' for verb in VERBS)
+ANY = ",".join(f'"{verb}"' for verb in ACTIONS)
 
 
 @bp.get("/")
 def list_() -> str:
-    """Accounts, in the order they were made."""
+    """A page of accounts, in the order of creation."""
     given = request.args
     role = given.get("role") or None
     found, following = fleet.list_accounts(
@@ -85,19 +86,21 @@ def list_() -> str:
 
 @bp.route("/new", methods=["GET", "POST"])
 def new() -> Any:
-    """A new account. It signs in first with an invitation, which is made next."""
+    """Create an account. An invitation is then needed for its first sign-in."""
     actor = access.actor()
     actor.require("accounts.create")
     if request.method == "POST":
-        account, _ = fleet.create_account(actor, _asked())
-        flash(f"Account {account.id} is made. Invite its person, so that they can sign in.", "good")
+        account, _ = fleet.create_account(actor, _account_values())
+        flash(
+            f"Account {account.id} is created. Invite the person, so that they can sign in.", "good"
+        )
         return redirect(url_for("web.accounts.show", account_id=account.id))
     return render_template("account_new.html", roles=_roles())
 
 
 @bp.get("/<int:account_id>")
 def show(account_id: int) -> str:
-    """Who it is, what it may do, how it signs in, what it did lately."""
+    """The page of an account: its fields, actions, tokens and recent audit events."""
     actor = access.actor()
     account = fleet.get_account(actor, account_id)
     trail: list[Event] = []
@@ -111,7 +114,7 @@ def show(account_id: int) -> str:
         account=account,
         trail=trail,
         tokens=live,
-        verbs={verb: VERBS[verb] for verb in _possible(account)},
+        verbs={verb: ACTIONS[verb] for verb in _possible(account)},
         may_change=actor.may("accounts.change") and actor.role.includes(Role(account.role)),
         roles=_roles() if account_id != actor.id else [],
     )
@@ -119,32 +122,32 @@ def show(account_id: int) -> str:
 
 @bp.post("/<int:account_id>")
 def change(account_id: int) -> Any:
-    """Other values. Refused if somebody changed the account since its page was read."""
+    """Change the fields of an account, if it still has the version that the page showed."""
     version = request.form.get("version", "")
     if not version.isdecimal():
-        raise InputInvalid("Open the page of the account, and send its form.")
-    fleet.change_account(access.actor(), account_id, _asked(), version=int(version[:9]))
+        raise InputInvalid("The form has no version. Open the page of the account again.")
+    fleet.change_account(access.actor(), account_id, _account_values(), version=int(version[:9]))
     flash("Changed.", "good")
     return redirect(url_for("web.accounts.show", account_id=account_id))
 
 
 @bp.route(f"/<int:account_id>/<any({ANY}):verb>", methods=["GET", "POST"])
 def act(account_id: int, verb: str) -> Any:
-    """Say what will happen, then do it."""
+    """Show the effect of an action (GET), or do it (POST)."""
     actor = access.actor()
     account = fleet.get_account(actor, account_id)
-    actor.require(VERBS[verb].right)
+    actor.require(ACTIONS[verb].right)
     if verb not in _possible(account):
-        raise InputInvalid("This cannot be done to the account as it is, or not by yourself.")
+        raise InputInvalid("This action is not possible for this account now, or not for yourself.")
     issued = None
     if request.method == "POST":
         issued = _do(account, verb)
         if issued is None:
-            flash(f"{VERBS[verb].word}: done.", "good")
+            flash(f"{ACTIONS[verb].word}: done.", "good")
             if verb == "delete":
                 return redirect(url_for("web.accounts.list_"))
             return redirect(url_for("web.accounts.show", account_id=account_id))
-    return render_template("account_act.html", account=account, verb=VERBS[verb], issued=issued)
+    return render_template("account_act.html", account=account, verb=ACTIONS[verb], issued=issued)
 
 
 def _do(account: Account, verb: str) -> tokens.Issued | None:
@@ -164,7 +167,7 @@ def _do(account: Account, verb: str) -> tokens.Issued | None:
 
 
 def _possible(account: Account) -> list[str]:
-    """What the one who looks may do to this account, as it is."""
+    """The names of the actions that the actor may do on this account now."""
     actor = access.actor()
     other = actor.id != account.id
     makes_sense = {
@@ -175,21 +178,21 @@ def _possible(account: Account) -> list[str]:
         "remove-password": account.password_set_at is not None,
         "delete": other,
     }
-    return [verb for verb, sense in makes_sense.items() if sense and actor.may(VERBS[verb].right)]
+    return [verb for verb, sense in makes_sense.items() if sense and actor.may(ACTIONS[verb].right)]
 
 
 def _roles() -> list[Role]:
-    """Those that the one who looks may give; none if it may give none."""
+    """The roles that the actor may assign; [] if none."""
     return list(Role) if access.actor().may("accounts.set_role") else []
 
 
-def _asked() -> dict[str, Any]:
-    """What the form says; an empty field is cleared, one that is not there stays."""
+def _account_values() -> dict[str, Any]:
+    """The values of the form: an empty field is cleared, a missing one stays."""
     form = request.form
     fields = ("name", "email", "description", "role")
-    asked: dict[str, Any] = {name: form[name].strip() or None for name in fields if name in form}
-    if asked.get("role") is None:
-        asked.pop("role", None)
-    elif asked["role"] not in list(Role):
+    values: dict[str, Any] = {name: form[name].strip() or None for name in fields if name in form}
+    if values.get("role") is None:
+        values.pop("role", None)
+    elif values["role"] not in list(Role):
         raise InputInvalid("There is no such role.")
-    return asked
+    return values

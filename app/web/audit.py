@@ -1,12 +1,12 @@
-"""`/audit`: the trail of who did what."""
+"""`/audit`: the audit trail."""
 
 from urllib.parse import urlencode
 
 from apiflask import APIBlueprint
 from flask import render_template, request, url_for
 
-from app.errors import InputInvalid
 from app.fleet.core import audit as fleet
+from app.fleet.core.validation import parse_whole
 from app.web import access
 from app.web.pagination import PAGE, after
 
@@ -17,16 +17,16 @@ FILTERS = ("actor", "action", "type", "id")
 
 @bp.get("/")
 def list_() -> str:
-    """Events, those that the filters choose, newest first."""
+    """A page of events, filtered, newest first."""
     chosen = {name: value for name, value in request.args.items() if value and name in FILTERS}
     found, following = fleet.list_events(
         access.actor(),
         limit=PAGE,
         after=after(),
-        actor_id=_number(chosen.get("actor")),
+        actor_id=parse_whole(chosen.get("actor", ""), "An account"),
         action=chosen.get("action"),
         subject_type=chosen.get("type"),
-        subject_id=_number(chosen.get("id")),
+        subject_id=parse_whole(chosen.get("id", ""), "What it is about"),
     )
 
     def link(**changes: object) -> str:
@@ -41,9 +41,3 @@ def list_() -> str:
         link=link,
         types=fleet.SUBJECTS,
     )
-
-
-def _number(said: str | None) -> int | None:
-    if said and not (said.isdecimal() and len(said) < 10):  # noqa: PLR2004
-        raise InputInvalid("An account, a database or whatever it is has a whole number here.")
-    return int(said) if said else None

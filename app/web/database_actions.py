@@ -1,4 +1,4 @@
-"""`/databases/<id>/<verb>`: what can be done to one; each says what will happen, then does it."""
+"""`/databases/<id>/<verb>`: actions on a database. GET shows the effect, POST does it."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -11,6 +11,7 @@ from app.errors import InputInvalid, RecordChanged, RolloutRefused
 from app.fleet import accounts, workers
 from app.fleet import databases as fleet
 from app.fleet.core.permissions import Actor
+from app.fleet.core.validation import parse_whole
 from app.fleet.projects import revisions
 from app.models import Database, Kind, Strategy
 from app.web import access, filters
@@ -27,8 +28,8 @@ PIN_DAYS = 7
 
 
 @dataclass(frozen=True, kw_only=True)
-class Action:
-    """A button on the page of a database."""
+class DatabaseAction:
+    """An action on a database: its label and its effect."""
 
     verb: str
     word: str
@@ -37,54 +38,56 @@ class Action:
 
 
 RUNS = {
-    Kind.UPGRADE: Action(
-        verb="upgrade", word="Upgrade", says="Apply the revisions that it still lacks."
+    Kind.UPGRADE: DatabaseAction(
+        verb="upgrade", word="Upgrade", says="Apply the pending revisions."
     ),
-    Kind.DOWNGRADE: Action(
-        verb="downgrade", word="Downgrade", says="Take revisions back; what they hold may be lost."
+    Kind.DOWNGRADE: DatabaseAction(
+        verb="downgrade", word="Downgrade", says="Undo revisions. Data in what they added is lost."
     ),
-    Kind.STAMP: Action(
+    Kind.STAMP: DatabaseAction(
         verb="stamp",
         word="Stamp",
-        says="Write down that it stands at a revision. Nothing else of it changes, and nobody "
-        "checks that it is true.",
+        says="Record that the database is at a revision. Nothing else in it changes, and the "
+        "record is not checked.",
     ),
-    Kind.CHECK: Action(
+    Kind.CHECK: DatabaseAction(
         verb="check",
         word="Check",
-        says="Ask it where it stands, and compare its schema with what its revisions make. "
-        "Nothing of it changes.",
+        says="Read its status, and compare its schema with the schema that its revisions make. "
+        "Nothing in it changes.",
     ),
-    Kind.SNAPSHOT: Action(
+    Kind.SNAPSHOT: DatabaseAction(
         verb="snapshot",
         word="Snapshot",
-        says="Copy its file, as it is now, beside it. The newest three copies are kept.",
+        says="Copy its file to the same folder. The newest three copies are kept.",
     ),
-    Kind.RESTORE: Action(
+    Kind.RESTORE: DatabaseAction(
         verb="restore",
         word="Restore",
-        says="Put a copy in its place. What it holds now stays beside it as .replaced; what was "
-        "written since the copy is no longer in it.",
+        says="Replace its file by a copy. The present file is kept as .replaced; data written "
+        "since the copy is no longer in the database.",
         is_heavy=True,
     ),
 }
-"""What a worker does."""
-PIN = Action(verb="pin", word="Pin", says="Rollouts leave it alone until a day.")
-UNPIN = Action(verb="unpin", word="Unpin", says="Rollouts take it along again.")
-CHANGE = Action(verb="change", word="Change", says="Its name, labels, owner, notes, address.")
-RETIRE = Action(
+"""Actions that are runs, which a worker does."""
+PIN = DatabaseAction(verb="pin", word="Pin", says="Exclude it from rollouts until a day.")
+UNPIN = DatabaseAction(verb="unpin", word="Unpin", says="Include it in rollouts again.")
+CHANGE = DatabaseAction(
+    verb="change", word="Change", says="Its name, labels, owner, notes, address."
+)
+RETIRE = DatabaseAction(
     verb="retire",
     word="Retire",
-    says="Take it out of the fleet. The database itself is left alone, and its history stays.",
+    says="Remove it from the fleet. The database itself and its history stay.",
 )
-DROP = Action(
-    verb="drop", word="Drop", says="Remove the real database, with all its rows.", is_heavy=True
+DROP = DatabaseAction(
+    verb="drop", word="Drop", says="Delete the real database with all its data.", is_heavy=True
 )
 
 
-def actions_for(actor: Actor, database: Database) -> list[Action]:
-    """What this account can do to it."""
-    found: list[Action] = []
+def actions_for(actor: Actor, database: Database) -> list[DatabaseAction]:
+    """The actions that an account may do on a database now."""
+    found: list[DatabaseAction] = []
     if database.retired_at is not None:
         return found
     if actor.may("rollouts.change"):
@@ -101,7 +104,7 @@ def actions_for(actor: Actor, database: Database) -> list[Action]:
 
 @bp.route("/<any(upgrade,downgrade,stamp,check,snapshot,restore):verb>", methods=["GET", "POST"])
 def run(database_id: int, verb: str) -> Any:
-    """Something that a worker does to it."""
+    """Start a run on a database, which a worker does."""
     actor = access.actor()
     actor.require("rollouts.change")
     database = fleet.get_database(actor, database_id)
@@ -110,7 +113,7 @@ def run(database_id: int, verb: str) -> Any:
         if again := _look_again(database_id, verb):
             return again
         rollout = _begin(actor, database, kind)
-        flash(f"{RUNS[kind].word} of {database.name}: begun.", "good")
+        flash(f"{RUNS[kind].word} of {database.name} started.", "good")
         return redirect(url_for("web.rollouts.show", rollout_id=rollout.id))
     targets = _targets(actor, database, kind)
     target = request.args.get("target", "").strip() or next(iter(targets), "")
@@ -128,69 +131,74 @@ def run(database_id: int, verb: str) -> Any:
 
 @bp.route("/pin", methods=["GET", "POST"])
 def pin(database_id: int) -> Any:
-    """Not for rollouts, until a day."""
+    """Pin a database until a day."""
 
     def do(actor: Actor) -> str:
-        reason, until = request.form.get("reason", "").strip(), _day(filters.given("until"))
+        reason, until = request.form.get("reason", "").strip(), _day(filters.form_value("until"))
         fleet.pin_database(actor, database_id, reason=reason, until=until)
-        return "Pinned: rollouts leave it alone."
+        return "Pinned: rollouts leave it out."
 
     usual = (datetime.now(UTC) + timedelta(days=PIN_DAYS)).date().isoformat()
-    return _asked(database_id, PIN, do, usual=usual)
+    return _confirmed_action(database_id, PIN, do, usual=usual)
 
 
 @bp.route("/unpin", methods=["GET", "POST"])
 def unpin(database_id: int) -> Any:
-    """For rollouts again."""
+    """Unpin a database."""
 
     def do(actor: Actor) -> str:
         fleet.unpin_database(actor, database_id)
-        return "Unpinned: rollouts take it along again."
+        return "Unpinned: rollouts include it again."
 
-    return _asked(database_id, UNPIN, do)
+    return _confirmed_action(database_id, UNPIN, do)
 
 
 @bp.route("/change", methods=["GET", "POST"])
 def change(database_id: int) -> Any:
-    """What is kept of it; labels too."""
+    """Change the registered fields and labels of a database."""
 
     def do(actor: Actor) -> str:
-        version = filters.whole(request.form.get("version", ""))
+        version = parse_whole(request.form.get("version", ""))
         database = fleet.get_database(actor, database_id)
         fleet.change_database(actor, database_id, _values(database), version=version)
         return "Changed."
 
     owners, _ = accounts.list_accounts(access.actor(), limit=MOST_OWNERS)
-    return _asked(database_id, CHANGE, do, owners=owners, strategies=list(Strategy))
+    return _confirmed_action(database_id, CHANGE, do, owners=owners, strategies=list(Strategy))
 
 
 @bp.route("/retire", methods=["GET", "POST"])
 def retire(database_id: int) -> Any:
-    """No member any more."""
+    """Retire a database."""
 
     def do(actor: Actor) -> str:
-        version = filters.whole(request.form.get("version", ""))
+        version = parse_whole(request.form.get("version", ""))
         gone = fleet.retire_database(actor, database_id, version=version)
-        return f"Retired. {gone.address} is as it was."
+        return f"Retired. {gone.address} was not changed."
 
-    return _asked(database_id, RETIRE, do)
+    return _confirmed_action(database_id, RETIRE, do)
 
 
 @bp.route("/drop", methods=["GET", "POST"])
 def drop(database_id: int) -> Any:
-    """Gone for good; asked twice, the second time by its name."""
+    """Drop a database, after two confirmations, the second by its name."""
 
     def do(actor: Actor) -> str:
         confirm = request.form.get("confirm", "")
         return f"Dropped. {fleet.drop_database(actor, database_id, confirm=confirm).note}"
 
-    return _asked(database_id, DROP, do, right="databases.drop")
+    return _confirmed_action(database_id, DROP, do, right="databases.drop")
 
 
-def _asked(
-    database_id: int, action: Action, do: Any, *, right: str = "databases.change", **more: Any
+def _confirmed_action(
+    database_id: int,
+    action: DatabaseAction,
+    do: Any,
+    *,
+    right: str = "databases.change",
+    **more: Any,
 ) -> Any:
-    """The page that says what will happen; sent back, it is done, or told why not."""
+    """Show the form of an action (GET), or do it and show the result (POST)."""
     actor = access.actor()
     actor.require(right)
     refused = None
@@ -215,13 +223,13 @@ def _asked(
 
 
 def _look_again(database_id: int, verb: str) -> Any:
-    """The page of what was typed, where that is not what it has shown; None where it is."""
-    target = filters.given("target") or ""
+    """A redirect to the plan of the new target, if the target was changed; else None."""
+    target = filters.form_value("target") or ""
     asked = bool(request.form.get("look"))
     if not asked and target == request.form.get("shown", target):
         return None
     if not asked:
-        flash("You changed the target: this is what it would do now.", "warn")
+        flash("You changed the target. This is the new plan.", "warn")
     return redirect(
         url_for("web.acting.run", database_id=database_id, verb=verb, target=target or None)
     )
@@ -232,16 +240,16 @@ def _begin(actor: Actor, database: Database, kind: Kind) -> Any:
         raise RolloutRefused(fleet.RETIRED)
     if request.form.get("current", database.current) != database.current:
         raise RecordChanged(
-            f"{database.name} is at {database.current or 'no revision'} now: it has moved since "
-            "this page was shown. Nothing was done; look again."
+            f"{database.name} is at {database.current or 'no revision'} now: it has changed since "
+            "this page was shown. Nothing was done. Reload the page."
         )
-    target = filters.given("planned") or filters.given("target") or ""
+    target = filters.form_value("planned") or filters.form_value("target") or ""
     snapshot = True if request.form.get("snapshot") else None
     return fleet.run_one(actor, database.id, kind, target, snapshot=snapshot)
 
 
 def _targets(actor: Actor, database: Database, kind: Kind) -> list[str]:
-    """What it may be brought to, what is usual first."""
+    """Suggested targets, the most usual first."""
     if kind is Kind.UPGRADE:
         steps = fleet.plan_of(actor, database, kind).steps
         return ["heads", *(step.revision.revision for step in reversed(steps[:-1]))]
@@ -258,23 +266,23 @@ def _targets(actor: Actor, database: Database, kind: Kind) -> list[str]:
 
 
 def _values(database: Database) -> dict[str, Any]:
-    """What the form says, but for a place that is to stay."""
+    """The values of the form; without a new URL the present one stays."""
     labels = filters.labels_in(request.form.get("labels", ""))
     gone = {label.name for label in database.labels} - labels.keys()
-    place = {name: filters.given(name) for name in ("url", "reference")}
+    place = {name: filters.form_value(name) for name in ("url", "reference")}
     return {
-        "name": filters.given("name"),
-        "notes": filters.given("notes"),
-        "strategy": filters.given("strategy") or database.strategy,
-        "owner_id": filters.whole(request.form.get("owner", "")),
+        "name": filters.form_value("name"),
+        "notes": filters.form_value("notes"),
+        "strategy": filters.form_value("strategy") or database.strategy,
+        "owner_id": parse_whole(request.form.get("owner", "")),
         "labels": {**labels, **dict.fromkeys(gone)},
         **(place if any(place.values()) else {}),
     }
 
 
-def _day(said: str | None) -> datetime:
+def _day(text: str | None) -> datetime:
     try:
-        day = datetime.combine(date.fromisoformat(said or ""), time(), UTC)
+        day = datetime.combine(date.fromisoformat(text or ""), time(), UTC)
     except ValueError:
         raise InputInvalid("Until which day? Write it as 2030-01-31.", field="until") from None
     if day <= datetime.now(UTC):

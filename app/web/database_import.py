@@ -1,6 +1,6 @@
-"""`/databases/new`: one by its URL, files by a pattern, a server's databases, a list of them.
+"""`/databases/new`: register one database by URL, or many from files, a server or a list.
 
-Many are shown before they are registered, and what was shown is what is registered.
+Many databases are shown before they are registered, and exactly those are registered.
 """
 
 from typing import Any
@@ -13,33 +13,34 @@ from app.fleet import databases as fleet
 from app.fleet import projects
 from app.fleet.core import paths
 from app.fleet.core.permissions import Actor
+from app.fleet.core.validation import parse_whole
 from app.fleet.databases import foresee, import_sources
 from app.models import Strategy
-from app.web import access, filters, sealed_form
+from app.web import access, encrypted_form, filters
 from headway.errors import HeadwayError
 
 bp = APIBlueprint("registering", __name__, enable_openapi=False, url_prefix="/databases")
 
 WAYS = {
-    "one": "One, by its URL",
-    "files": "Files, by a pattern",
-    "server": "A server's databases",
+    "one": "One database, by URL",
+    "files": "Files, by pattern",
+    "server": "All databases of a server",
     "list": "A list: CSV or JSON lines",
 }
 MOST_ROWS = 10_000
 MOST_PROJECTS = 200
 SHOWN = 100
-"""Rows of a preview; the rest is counted."""
+"""How many rows a preview shows; the others are counted."""
 
 
 @bp.route("/new", methods=["GET", "POST"])
 def new() -> Any:
-    """Forms for each way; sent, one is registered, and many are shown first."""
+    """Show a form (GET), or register one database or preview many (POST)."""
     actor = access.actor()
     actor.require("databases.change")
     way = request.values.get("from", "one")
     if way not in WAYS:
-        raise InputInvalid(f"Databases come {', '.join(WAYS)}.")
+        raise InputInvalid(f"There is no such form. There are: {', '.join(WAYS)}.")
     refused = None
     if request.method == "POST":
         try:
@@ -69,17 +70,20 @@ def _form(actor: Actor, way: str, refused: HeadwayError | None) -> Any:
 def _one(actor: Actor) -> Any:
     values = {
         "project_id": _into(),
-        **{name: filters.given(name) for name in ("name", "url", "reference", "owner", "notes")},
-        "strategy": filters.given("strategy") or Strategy.WAVE,
+        **{
+            name: filters.form_value(name)
+            for name in ("name", "url", "reference", "owner", "notes")
+        },
+        "strategy": filters.form_value("strategy") or Strategy.WAVE,
         "labels": filters.labels_in(request.form.get("labels", "")),
     }
     if request.form.get("make"):
         creation = fleet.create_database(actor, values)
         database = fleet.get_database(actor, creation.database_id)
-        flash(f"Create {database.name}: begun.", "good")
+        flash(f"Started the creation of {database.name}.", "good")
         return redirect(url_for("web.rollouts.show", rollout_id=creation.rollout_id))
     database, _ = fleet.register_database(actor, values)
-    flash("Registered. A worker looks at it.", "good")
+    flash("Registered. A worker checks it.", "good")
     return redirect(url_for("web.databases.show", database_id=database.id))
 
 
@@ -87,63 +91,65 @@ def _preview(actor: Actor, way: str) -> Any:
     into = _into()
     rows = import_sources.at_most(MOST_ROWS, _rows(way))
     if not rows and way == "files":
-        raise InputInvalid(f"No SQLite file matches {filters.given('pattern')}.", field="pattern")
-    told, fresh = foresee(actor, into, rows)
+        raise InputInvalid(
+            f"No SQLite file matches {filters.form_value('pattern')}.", field="pattern"
+        )
+    foreseen, fresh = foresee(actor, into, rows)
     return render_template(
         "databases_preview.html",
         way=way,
         project=projects.get_project(actor, into),
-        told=told,
+        foreseen=foreseen,
         fresh=fresh[:SHOWN],
-        refused=told.refused[:SHOWN],
-        sealed=sealed_form.seal(actor, [into, rows]),
+        refused=foreseen.refused[:SHOWN],
+        sealed=encrypted_form.encrypt_values(actor, [into, rows]),
     )
 
 
 def _import(actor: Actor) -> Any:
-    """Register what a preview has shown."""
-    into, rows = sealed_form.unseal(actor, request.form["sealed"])
+    """Register the databases that a preview has shown."""
+    into, rows = encrypted_form.decrypt_values(actor, request.form["sealed"])
     done = fleet.register_many(actor, into, rows)
     if done.refused:
         project = projects.get_project(actor, into)
         return render_template(
             "databases_imported.html", project=project, done=done, shown=done.refused[:SHOWN]
         )
-    known = f"; {done.known:,} {'was' if done.known == 1 else 'were'} known" if done.known else ""
-    flash(f"Registered {done.added:,}{known}. A worker looks at them.", "good")
+    known = f"; {done.known:,} registered already" if done.known else ""
+    flash(f"Registered {done.added:,}{known}. A worker checks them.", "good")
     return redirect(url_for("web.databases.list_", project=into, order="registered", down="1"))
 
 
 def _rows(way: str) -> Any:
-    labels = filters.given("expression")
+    labels = filters.form_value("expression")
     if way == "files":
-        pattern = filters.given("pattern")
+        pattern = filters.form_value("pattern")
         if not pattern:
             raise InputInvalid(f"Which files? Example: {paths.data_folder()}/*.db", field="pattern")
         return import_sources.from_files(pattern, labels=labels)
     if way == "server":
-        names = filters.given("names") or "*"
+        names = filters.form_value("names") or "*"
         return import_sources.from_server(request.form.get("url", ""), names=names, labels=labels)
     lines, is_json = _lines()
     return import_sources.from_json_lines(lines) if is_json else import_sources.from_csv(lines)
 
 
 def _lines() -> tuple[list[str], bool]:
-    """The file's lines, or those that were pasted; and whether they are JSON."""
+    """The lines of the file or of the text field, and whether they are JSON."""
     file = request.files.get("file")
     text = request.form.get("text", "")
     if file and file.filename:
         try:
             text = file.read().decode("utf-8-sig")
         except UnicodeDecodeError:
-            raise InputInvalid("This file is no text in UTF-8. Save it as CSV UTF-8.") from None
+            raise InputInvalid("This file is not UTF-8 text. Save it as CSV UTF-8.") from None
     if not text.strip():
         raise InputInvalid("Choose a file, or paste its lines.", field="text")
     return text.splitlines(keepends=True), text.lstrip().startswith("{")
 
 
 def _into() -> int:
-    found = filters.whole(request.form.get("project", ""))
+    found = parse_whole(request.form.get("project", ""))
     if found is None:
-        raise InputInvalid("Into which project?", field="project")
+        raise InputInvalid("Choose a project.", field="project")
     return found

@@ -1,4 +1,4 @@
-"""`/databases`: the list, with filters that are links; labels for many; and one of them."""
+"""`/databases`: the list with its filters, labels for many, and the page of a database."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from app.errors import InputInvalid
 from app.fleet import databases as fleet
 from app.fleet import projects, runs
 from app.fleet.core.selectors import POSITIONS
+from app.fleet.core.validation import parse_whole
 from app.fleet.databases import count_databases, sorted_databases
 from app.fleet.drift import differences_of
 from app.fleet.reports import overview as glance
@@ -25,15 +26,15 @@ PAGE = 50
 RUNS = 20
 MOST_PROJECTS = 200
 TAKEN = {
-    "rollout": ("web.rollouts.new", "Tick at least one, or use Roll out to all."),
-    "label": ("web.databases.label", "Tick at least one, or use Label all."),
+    "rollout": ("web.rollouts.new", "Select at least one database, or use Roll out to all."),
+    "label": ("web.databases.label", "Select at least one database, or use Label all."),
 }
-"""Where those that are ticked are taken, and what is said where none is."""
+"""Bulk actions: endpoint, and the message if nothing is selected."""
 
 
 @bp.get("/")
 def list_() -> Any:
-    """Databases, those that the filters choose; with `to`, those that are ticked are taken on."""
+    """A page of databases, filtered; with `to`, redirect to a bulk action on the selected ones."""
     actor = access.actor()
     there, refused = TAKEN.get(request.args.get("to", ""), ("", ""))
     if there and filters.ids():
@@ -69,16 +70,18 @@ def list_() -> Any:
 
 @bp.route("/label", methods=["GET", "POST"])
 def label() -> Any:
-    """Labels, or the strategy, of all that were ticked or that the filters choose."""
+    """Set labels or the strategy of all databases that are selected, or match the filters."""
     actor = access.actor()
     actor.require("databases.change")
     if request.args.get("ticked") and not filters.ids():
-        raise InputInvalid("None was ticked. Go back, and tick some in the first column.")
+        raise InputInvalid(
+            "No database was selected. Go back, and select some in the first column."
+        )
     selector, refused = filters.selector(), None
     if request.method == "POST":
         try:
             number = fleet.change_many(
-                actor, selector, labels=_labels(), strategy=filters.given("strategy")
+                actor, selector, labels=_labels(), strategy=filters.form_value("strategy")
             )
         except HeadwayError as error:
             refused = error
@@ -97,10 +100,10 @@ def label() -> Any:
 
 @bp.get("/<int:database_id>")
 def show(database_id: int) -> str:
-    """Where it stands, what is still to come, how it differs, what was done to it."""
+    """The page of a database: its status, pending revisions, drift, snapshots and history."""
     actor = access.actor()
     database = fleet.get_database(actor, database_id)
-    before = filters.whole(request.args.get("before", ""))
+    before = parse_whole(request.args.get("before", ""))
     history, older = runs.list_runs(
         actor, limit=RUNS, after=before, database_id=database_id, newest=True, replaced=True
     )
@@ -120,11 +123,11 @@ def show(database_id: int) -> str:
 
 @bp.get("/<int:database_id>/runs/<int:run_id>")
 def run(database_id: int, run_id: int) -> str:
-    """One run: its log, the SQL that it sent, its error in full."""
+    """The page of a run: its log, its SQL and its error."""
     actor = access.actor()
     found = runs.get_run(actor, run_id)
     if found.database_id != database_id:
-        raise InputInvalid(f"Run {run_id} was of another database.")
+        raise InputInvalid(f"Run {run_id} belongs to another database.")
     return render_template(
         "database_run.html",
         database=fleet.get_database(actor, database_id),
@@ -145,7 +148,7 @@ def _labels() -> dict[str, str | None]:
 
 
 def _next_step(database: Database) -> str:
-    """What to do about where it stands, in a sentence; "" where an upgrade is all."""
+    """A sentence about what to do next; "" if nothing, or only an upgrade."""
     usual = (Position.AT_HEAD, Position.BEHIND, Position.EMPTY)
     if database.retired_at or database.position in ("", *usual):
         return ""

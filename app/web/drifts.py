@@ -1,4 +1,4 @@
-"""`/drifts`: how databases differ from what their revisions make, and what of it is accepted."""
+"""`/drifts`: differences between databases and their revisions, and which are ignored."""
 
 import re
 from typing import Any
@@ -9,7 +9,8 @@ from flask import flash, redirect, render_template, request, url_for
 from app.errors import DifferenceNotFound, InputInvalid
 from app.fleet import drift as fleet
 from app.fleet import projects
-from app.web import access, filters
+from app.fleet.core.validation import parse_whole
+from app.web import access
 from app.web.overview import project_id
 from headway.errors import HeadwayError
 
@@ -23,14 +24,14 @@ WORDS = re.compile(r"(missing|extra|other) (\w+) (.+)", re.DOTALL)
 
 @bp.get("/")
 def list_() -> str:
-    """Each difference once, those that most databases share first."""
+    """A page of differences, the most frequent first."""
     actor = access.actor()
     ignored = request.args.get("ignored", "")
     found, following = fleet.list_groups(
         actor,
         project_id(),
         limit=PAGE,
-        after=filters.whole(request.args.get("after", "")),
+        after=parse_whole(request.args.get("after", "")),
         ignored={"1": True, "": False}.get(ignored),
     )
     known, _ = projects.list_projects(actor, limit=MOST_PROJECTS)
@@ -41,49 +42,47 @@ def list_() -> str:
         ignored=ignored,
         project=project_id(),
         projects={one.id: one.name for one in known},
-        checked=fleet.checked(actor, project_id()),
+        checked=fleet.drift_coverage(actor, project_id()),
     )
 
 
 @bp.get("/<int:in_project>-<string:digest>")
 def show(in_project: int, digest: str) -> str:
-    """One difference: who shares it, what mends it, and whether it is accepted."""
+    """The page of a difference: its databases, SQL that fixes it, and whether it is ignored."""
     return _page(in_project, digest)
 
 
 @bp.post("/<int:in_project>-<string:digest>/ignore")
 def ignore(in_project: int, digest: str) -> Any:
-    """Accept it, for all databases of the project."""
+    """Ignore a difference in all databases of the project."""
     try:
         fleet.ignore(access.actor(), in_project, digest, request.form.get("reason", ""))
     except InputInvalid as error:
         return _page(in_project, digest, error), 422
-    flash("Ignored: it no longer counts as drift, for a gate neither.", "good")
+    flash("Ignored: it no longer counts as drift, also not for a gate.", "good")
     return redirect(url_for("web.drifts.show", in_project=in_project, digest=digest))
 
 
 @bp.post("/<int:in_project>-<string:digest>/unignore")
 def unignore(in_project: int, digest: str) -> Any:
-    """Accept it no more."""
+    """Stop ignoring a difference."""
     fleet.unignore(access.actor(), in_project, digest)
-    flash("It counts again.", "good")
+    flash("It counts as drift again.", "good")
     return redirect(url_for("web.drifts.show", in_project=in_project, digest=digest))
 
 
-def _page(in_project: int, said: str, refused: HeadwayError | None = None) -> str:
+def _page(in_project: int, digest_text: str, refused: HeadwayError | None = None) -> str:
     actor = access.actor()
-    digest = fleet.find_digest(actor, in_project, said)
+    digest = fleet.find_digest(actor, in_project, digest_text)
     found, _ = fleet.list_groups(actor, in_project, limit=1, digest=digest)
     if not found:
-        raise DifferenceNotFound(
-            "No database has this difference any more: the last checks did not find it."
-        )
+        raise DifferenceNotFound("No database has this difference any more.")
     members, following = fleet.list_members(
         actor,
         in_project,
         digest,
         limit=PAGE,
-        after=filters.whole(request.args.get("after", "")),
+        after=parse_whole(request.args.get("after", "")),
     )
     return render_template(
         "drift.html",
@@ -96,14 +95,14 @@ def _page(in_project: int, said: str, refused: HeadwayError | None = None) -> st
 
 
 @bp.app_template_filter()
-def by_table(found: list[fleet.Differs]) -> dict[str, list[dict[str, Any]]]:
-    """Differences under the table that they are about, each with its sign and its words."""
+def by_table(found: list[fleet.DatabaseDifference]) -> dict[str, list[dict[str, Any]]]:
+    """Template filter: table -> its differences, each with a sign and words."""
     tables: dict[str, list[dict[str, Any]]] = {}
     for one in found:
-        said = WORDS.match(one.says)
-        side = said[1] if said else "other"
-        table, _, rest = said[3].partition(".") if said else ("", "", "")
-        words = f"{side} {said[2]} {rest}".rstrip() if said and table else one.says
+        match = WORDS.match(one.says)
+        side = match[1] if match else "other"
+        table, _, rest = match[3].partition(".") if match else ("", "", "")
+        words = f"{side} {match[2]} {rest}".rstrip() if match and table else one.says
         tables.setdefault(table or "the schema", []).append(
             {"sign": SIGNS[side], "side": side, "words": words, "of": one}
         )

@@ -1,4 +1,4 @@
-"""What a link or a form chooses databases by: the same words on the list and wherever it leads."""
+"""Filters of the list of databases, in URLs and forms, and parsing of form fields."""
 
 import re
 from typing import Any
@@ -8,6 +8,7 @@ from flask import request, url_for
 
 from app.errors import InputInvalid
 from app.fleet.core.selectors import Selector
+from app.fleet.core.validation import parse_whole
 from app.fleet.databases import Order
 from app.web.overview import project_id
 
@@ -23,16 +24,16 @@ SECRET = {
     "owner": re.compile("://"),  # an e-mail address has an @
     "text": re.compile("@|passw", re.IGNORECASE),  # many lines, and of SQLite files most often
 }
-"""What a field that comes back must not hold."""
+"""Patterns of values that may contain a secret, and are not shown again in a form."""
 
 
 def chosen() -> dict[str, str]:
-    """The filters of this page that say something, by name."""
+    """The filters of this request that have a value, by name."""
     return {name: value for name in FILTERS if (value := request.args.get(name, "").strip())}
 
 
 def link(**changes: str | None) -> str:
-    """This list with other filters, or in another order; from its first page on."""
+    """The URL of the list with changed filters or order, at its first page."""
     kept = chosen() | {name: request.args[name] for name in ORDERS if request.args.get(name)}
     merged = {name: value for name, value in (kept | changes).items() if value}
     where = url_for("web.databases.list_")
@@ -40,15 +41,15 @@ def link(**changes: str | None) -> str:
 
 
 def order() -> tuple[Order, bool]:
-    """What the list is ordered by, and whether backwards."""
-    said = request.args.get("order") or Order.REGISTERED
-    if said not in list(Order):
-        raise InputInvalid(f"Databases are ordered by {', '.join(Order)}.")
-    return Order(said), request.args.get("down") == YES
+    """The order of the list, and True if it is reversed. Raises InputInvalid."""
+    name = request.args.get("order") or Order.REGISTERED
+    if name not in list(Order):
+        raise InputInvalid(f"There is no such order. There are: {', '.join(Order)}.")
+    return Order(name), request.args.get("down") == YES
 
 
 def selector() -> Selector:
-    """The databases that the filters choose; or those that are named one by one. InputInvalid."""
+    """A selector for the filters, or for the selected ids. Raises InputInvalid."""
     given = request.args
     return Selector.of(
         {
@@ -58,7 +59,7 @@ def selector() -> Selector:
             "current": given.get("current") or None,
             "search": given.get("search", "").strip()[:128] or None,
             "labels": labels_in(given.get("label", "")),
-            "owner_id": whole(given.get("owner", "")),
+            "owner_id": parse_whole(given.get("owner", "")),
             "drifted": True if given.get("drifted") else None,
             "pinned": True if given.get("pinned") else None,
             "strategy": given.get("strategy") or None,
@@ -67,25 +68,18 @@ def selector() -> Selector:
 
 
 def ids() -> list[int]:
-    """The databases that were ticked."""
-    return [number for said in request.args.getlist("database") if (number := whole(said))]
+    """The ids of the selected databases."""
+    return [number for said in request.args.getlist("database") if (number := parse_whole(said))]
 
 
-def labels_in(said: str) -> dict[str, str]:
-    """Labels as people write them: `tier=gold`, on lines or with commas; without a value any."""
-    pairs = (one.partition("=") for one in re.split(r"[\n,]", said) if one.strip())
+def labels_in(text: str) -> dict[str, str]:
+    """Parse labels: `tier=gold`, separated by lines or commas. Without a value, any matches."""
+    pairs = (one.partition("=") for one in re.split(r"[\n,]", text) if one.strip())
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def whole(said: str) -> int | None:
-    """A whole number, None for nothing. Raises InputInvalid."""
-    if said and not (said.isdecimal() and len(said) < 10):  # noqa: PLR2004
-        raise InputInvalid(f"{said!r} is no whole number.")
-    return int(said) if said else None
-
-
 def retyped() -> dict[str, str]:
-    """What was typed, for a form that comes back; what may hold a password does not."""
+    """The submitted values, to fill in a form again, without those that may contain a password."""
     return {
         name: said
         for name, said in request.values.items()
@@ -93,6 +87,6 @@ def retyped() -> dict[str, str]:
     }
 
 
-def given(name: str) -> Any:
-    """What was typed into a field of a form, trimmed; None for nothing."""
+def form_value(name: str) -> Any:
+    """The value of a form field, trimmed; None if empty."""
     return request.form.get(name, "").strip() or None

@@ -1,4 +1,4 @@
-"""Where the pages are: what the head of each links to."""
+"""The navigation at the top of each page."""
 
 from dataclasses import dataclass
 
@@ -17,14 +17,14 @@ PAGES = (
     ("web.service.show", "Service", "service.read"),
     ("pages.docs", "API", ""),
 )
-"""Endpoint, word, and the right that the page needs."""
+"""Endpoint, label, and the right that the page needs."""
 OF = dict.fromkeys(("web.acting", "web.registering"), "web.databases")
-"""Blueprints whose pages belong to another's."""
+"""Blueprint -> the blueprint under which its pages appear in the navigation."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """A page in the navigation; `here` if what is shown belongs to it."""
+    """A link in the navigation; `here` if the present page belongs to it."""
 
     word: str
     address: str
@@ -32,12 +32,12 @@ class Link:
 
 
 def init_app(app: Flask) -> None:
-    """Give the templates their links."""
+    """Provide the links to all templates."""
     app.context_processor(lambda: {"navigation": links(g.get("actor"))})
 
 
 def links(actor: Actor | None) -> list[Link]:
-    """The pages that this account may see; none for a stranger."""
+    """The pages that an account may see; [] without an account."""
     if actor is None:
         return []
     return [

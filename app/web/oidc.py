@@ -1,4 +1,4 @@
-"""`/sign-in/oidc`: sign in by a provider (OpenID Connect): state, nonce and PKCE by Authlib."""
+"""`/sign-in/oidc`: sign in with an OpenID Connect provider, with state, nonce and PKCE."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -19,13 +19,13 @@ log = logging.getLogger(__name__)
 bp = APIBlueprint("oidc", __name__, enable_openapi=False, url_prefix="/sign-in/oidc")
 
 FOLLOWING = "following"
-"""Where somebody wanted to go, kept by the browser while it is at the provider."""
+"""The session key of the page to return to after the sign-in."""
 SECONDS = 5
 CLIENT = "headway.oidc"
 
 
 def init_app(app: Flask) -> None:
-    """Make a client of the provider, where one is set. Asks it nothing yet."""
+    """Create the client of the provider, if one is set. Sends no request yet."""
     settings: Settings = app.extensions["headway"]
     if not settings.oidc_issuer:
         return
@@ -48,8 +48,8 @@ def init_app(app: Flask) -> None:
 @bp.get("")
 @limiter.limit("20/minute")
 def begin() -> Any:
-    """To the provider, with what proves that the answer is to this browser."""
-    with _asking() as client:
+    """Redirect to the provider."""
+    with _client() as client:
         _metadata(client)
         session[FOLLOWING] = access.here(request.args.get("next", ""))
         return client.authorize_redirect(url_for("web.oidc.back", _external=True))
@@ -58,8 +58,8 @@ def begin() -> Any:
 @bp.get("/back")
 @limiter.limit("20/minute")
 def back() -> Any:
-    """Back from it: prove what it says, and find the account."""
-    with _asking() as client:
+    """Verify the answer of the provider, and sign in."""
+    with _client() as client:
         issuer, claims = _proven(client)
     following = access.here(session.get(FOLLOWING, ""))
     issued = fleet.sign_in(issuer, claims, request_id=g.request_id, ip=g.ip)
@@ -67,11 +67,11 @@ def back() -> Any:
 
 
 @contextmanager
-def _asking() -> Iterator[Any]:
-    """The client; whatever goes wrong with it is told in our words, and in full to the log."""
+def _client() -> Iterator[Any]:
+    """The client. Its errors are logged, and raised as SignInRefused or ProviderUnreachable."""
     client = current_app.extensions.get(CLIENT)
     if client is None:
-        abort(404, "No provider of sign-ins is set: HEADWAY_OIDC_ISSUER names one.")
+        abort(404, "No sign-in provider is set. Set HEADWAY_OIDC_ISSUER.")
     from authlib.common.errors import AuthlibBaseError
     from joserfc.errors import JoseError
     from requests import RequestException
@@ -81,42 +81,42 @@ def _asking() -> Iterator[Any]:
     except (AuthlibBaseError, JoseError) as error:
         log.warning("a sign-in by the provider was refused: %s", error)
         raise SignInRefused(
-            "The provider's answer was not one to a sign-in that began in this browser, or is "
-            "older than an hour, or it refused. Begin again."
+            "The provider refused the sign-in, or its answer is older than an hour or belongs to "
+            "another browser. Sign in again."
         ) from error
     except (RequestException, RuntimeError, ValueError, KeyError) as error:
         log.error("the provider of sign-ins cannot be used: %r", error)  # noqa: TRY400  # no bug
         raise ProviderUnreachable(
-            "The provider of sign-ins does not answer as one. Try again in a moment, or sign in "
+            "The sign-in provider does not answer as expected. Try again in a moment, or sign in "
             "with a token or a password."
         ) from error
 
 
 def _metadata(client: Any) -> Mapping[str, Any]:
-    """What the provider says of itself, if it is the one that was named."""
+    """The metadata of the provider. Raises ValueError if its issuer is not that of the settings."""
     settings: Settings = current_app.extensions["headway"]
-    said: dict[str, Any] = client.load_server_metadata()
-    if said["issuer"].rstrip("/") != str(settings.oidc_issuer).rstrip("/"):
-        raise ValueError(f"it calls itself {said['issuer']}")
-    # Signed by its own key only: never by nobody, nor by a secret that we know as well.
-    known = said.get("id_token_signing_alg_values_supported") or ["RS256"]
-    said["id_token_signing_alg_values_supported"] = [
+    metadata: dict[str, Any] = client.load_server_metadata()
+    if metadata["issuer"].rstrip("/") != str(settings.oidc_issuer).rstrip("/"):
+        raise ValueError(f"it calls itself {metadata['issuer']}")
+    # Only signatures with a key of the provider: not "none", and no shared secret.
+    known = metadata.get("id_token_signing_alg_values_supported") or ["RS256"]
+    metadata["id_token_signing_alg_values_supported"] = [
         name for name in known if name != "none" and not name.startswith("HS")
     ]
-    return said
+    return metadata
 
 
 def _proven(client: Any) -> tuple[str, Mapping[str, Any]]:
-    """The issuer, and what it says of the person; each claim is checked, or taken from it anew."""
-    said = _metadata(client)
+    """The issuer and the verified claims about the person."""
+    metadata = _metadata(client)
     options = {
-        "iss": {"essential": True, "values": [said["issuer"]]},
+        "iss": {"essential": True, "values": [metadata["issuer"]]},
         "aud": {"essential": True, "value": client.client_id},
     }
     token = client.authorize_access_token(claims_options=options)
     claims = dict(token["userinfo"])
-    if "email" not in claims and "userinfo_endpoint" in said:
+    if "email" not in claims and "userinfo_endpoint" in metadata:
         more = client.userinfo(token=token)
-        # Of somebody else if the access token was swapped
+        # These are about another person if the access token was swapped.
         claims |= more if more.get("sub") == claims["sub"] else {}
-    return said["issuer"], claims
+    return metadata["issuer"], claims

@@ -1,4 +1,4 @@
-"""`/`: where the fleet stands, what goes on, what is wrong, what to press."""
+"""`/`: the overview of the fleet: positions, active rollouts, failures, projects."""
 
 from dataclasses import dataclass
 
@@ -6,11 +6,11 @@ from apiflask import APIBlueprint
 from flask import render_template, request
 
 from app import boot
-from app.errors import InputInvalid
 from app.fleet import projects, rollouts, workers
+from app.fleet.core.validation import parse_whole
 from app.fleet.reports import overview as fleet
 from app.fleet.reports import revision_chart
-from app.fleet.reports.overview import OfProject
+from app.fleet.reports.overview import ProjectOverview
 from app.fleet.reports.revision_chart import Chart
 from app.fleet.rollouts.progress import failed_of, progress
 from app.models import Stage
@@ -23,25 +23,25 @@ bp = APIBlueprint("overview", __name__, enable_openapi=False)
 GOING_ON = [stage for stage in Stage if not stage.is_final and stage is not Stage.PENDING]
 ENDED = [stage for stage in Stage if stage.is_final]
 FOLLOWED = 3
-"""Of so many rollouts the runs are counted; of the others the wave is enough."""
+"""For how many rollouts the runs are counted; the others show only the wave."""
 DRAWN, NAMED = 6, 40
-"""Of many projects, so many are drawn, and so many more named: those with the most databases."""
+"""How many projects are drawn, and how many more are listed; the largest first."""
 SECONDS = 15
-"""How often the page asks again while a rollout goes on, without a script."""
+"""The reload interval without JavaScript, while a rollout is active."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
-    """One project on this page."""
+class DrawnProject:
+    """A project with its revision chart."""
 
-    project: OfProject
+    project: ProjectOverview
     chart: Chart
     drawing: Drawing
 
 
 @bp.get("/")
 def show() -> str:
-    """The fleet at a glance, of one project or of all; with `?part=live`, what changes of it."""
+    """The overview of one project or of all; with `?part=live`, only the parts that change."""
     actor, only = access.actor(), project_id()
     narrowed = projects.get_project(actor, only) if only is not None else None
     found = fleet.overview(actor, project_id=only)
@@ -55,7 +55,7 @@ def show() -> str:
         fleet=found,
         narrowed=narrowed,
         choice=() if is_part else projects.list_projects(actor, limit=DRAWN + NAMED)[0],
-        drawn=[_drawn(one, alone=len(several) == 1) for one in several[:DRAWN]],
+        drawn=[_drawn(one, is_only=len(several) == 1) for one in several[:DRAWN]],
         named=several[DRAWN : DRAWN + NAMED],
         left=max(0, len(several) - DRAWN - NAMED),
         current=current,
@@ -70,15 +70,12 @@ def show() -> str:
     )
 
 
-def _drawn(project: OfProject, *, alone: bool) -> Shown:
+def _drawn(project: ProjectOverview, *, is_only: bool) -> DrawnProject:
     chart = revision_chart.chart(access.actor(), project.id)
-    drawing = draw(chart, stood_on=50, limit=100) if alone else draw(chart, stood_on=8, limit=16)
-    return Shown(project=project, chart=chart, drawing=drawing)
+    drawing = draw(chart, stood_on=50, limit=100) if is_only else draw(chart, stood_on=8, limit=16)
+    return DrawnProject(project=project, chart=chart, drawing=drawing)
 
 
 def project_id() -> int | None:
-    """The project that a page is narrowed to."""
-    said = request.args.get("project", "")
-    if said and not (said.isdecimal() and len(said) < 10):  # noqa: PLR2004
-        raise InputInvalid("A project is named by its number here.")
-    return int(said) if said else None
+    """The id of the project to which a page is restricted; None for all. Raises InputInvalid."""
+    return parse_whole(request.args.get("project", ""), "The project")

@@ -1,4 +1,4 @@
-"""Keyset pages: where the next one begins."""
+"""Pagination of lists."""
 
 from flask import request
 
@@ -7,6 +7,6 @@ PAGE = 50
 
 
 def after() -> int | None:
-    """What the link to the next page says; None at the beginning, or if it says nothing of ours."""
-    said = request.args.get("after", "")
-    return int(said) if said.isdecimal() and len(said) < 19 else None  # noqa: PLR2004
+    """The parameter `after`; None if it is missing or invalid."""
+    text = request.args.get("after", "")
+    return int(text) if text.isdecimal() and len(text) < 19 else None  # noqa: PLR2004

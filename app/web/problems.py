@@ -1,4 +1,4 @@
-"""What goes wrong, as a page that says what to do: ours, HTTP's own, the catalog's, a bug."""
+"""Error pages: for HeadwayErrors, HTTP errors, errors of the catalog, and bugs."""
 
 import logging
 from collections.abc import Callable
@@ -21,37 +21,37 @@ from headway.errors import DatabaseUnreachable, HeadwayError
 log = logging.getLogger(__name__)
 
 WORDS = {
-    404: ("There is no such page", "Its address is misspelt, or what it showed is gone."),
-    405: ("Not done by a link", "This is done by a button on its page. Nothing was done."),
-    413: ("Too much at once", "What was sent is larger than 1 MiB. Nothing was done."),
-    429: ("Too many tries", "Wait a minute, then try again."),
+    404: ("Page not found", "The address is wrong, or the object does not exist any more."),
+    405: ("Not possible by a link", "Use the button on the page. Nothing was done."),
+    413: ("Too large", "The form is larger than 1 MiB. Nothing was done."),
+    429: ("Too many requests", "Wait a minute, then try again."),
 }
 Handler = Callable[[HTTPException], Any]
 
 
 def init_app(app: Flask) -> None:
-    """Show addresses that lead nowhere as a page. Routing's errors are no blueprint's."""
+    """Show a page for errors of routing, which do not reach a blueprint's handlers."""
     others: Handler = app.error_handler_spec[None][None][HTTPException]
 
     def of_routing(error: HTTPException) -> Any:
-        return others(error) if request.path.startswith("/api/") else of_http(error)
+        return others(error) if request.path.startswith("/api/") else handle_http_error(error)
 
     for code in (404, 405):
         app.register_error_handler(code, of_routing)
 
 
-def explain(web: Blueprint) -> None:
-    """Show what goes wrong on this blueprint, and on all below it, as a page."""
-    web.register_error_handler(HeadwayError, access.of_ours)
-    web.register_error_handler(CSRFError, access.of_forgery)
-    web.register_error_handler(HTTPException, of_http)
-    web.register_error_handler(DBAPIError, of_database)
-    web.register_error_handler(PoolTimeout, of_crowd)
-    web.register_error_handler(Exception, of_anything)
+def register_handlers(web: Blueprint) -> None:
+    """Show errors of this blueprint, and of all below it, as pages."""
+    web.register_error_handler(HeadwayError, access.show_error)
+    web.register_error_handler(CSRFError, access.show_csrf_error)
+    web.register_error_handler(HTTPException, handle_http_error)
+    web.register_error_handler(DBAPIError, handle_database_error)
+    web.register_error_handler(PoolTimeout, handle_pool_timeout)
+    web.register_error_handler(Exception, handle_unexpected_error)
 
 
-def of_http(error: HTTPException) -> Any:
-    """Flask's and Werkzeug's own: no such page, too many tries, too large a form."""
+def handle_http_error(error: HTTPException) -> Any:
+    """An HTTP error: page not found, too many requests, too large a form."""
     if error.code is None or error.code < 400:  # noqa: PLR2004  # a redirect is one, too
         return error
     title, detail = WORDS.get(error.code, (error.name, error.description or ""))
@@ -60,26 +60,32 @@ def of_http(error: HTTPException) -> Any:
     return page, error.code, headers
 
 
-def of_database(error: DBAPIError) -> Any:
-    """The catalog's: busy, gone for a moment, or a bug."""
+def handle_database_error(error: DBAPIError) -> Any:
+    """A driver error of the catalog: busy, unreachable or a bug."""
     if is_contended(error):
-        return access.of_ours(CatalogBusy("Others use the same at once. Try again in a moment."))
+        return access.show_error(
+            CatalogBusy("Another request uses the same data. Try again in a moment.")
+        )
     if error.connection_invalidated or dialect_of(db.engine).refusal(error):
         log.error("the catalog cannot be used: %s", error.orig)
-        return access.of_ours(DatabaseUnreachable("The catalog does not answer. Try again soon."))
+        return access.show_error(
+            DatabaseUnreachable("The catalog does not answer. Try again soon.")
+        )
     if behind := boot.behind():
-        return access.of_ours(behind)
-    return of_anything(error)
+        return access.show_error(behind)
+    return handle_unexpected_error(error)
 
 
-def of_crowd(_: PoolTimeout) -> Any:
-    """No connection to the catalog was free in time."""
-    return access.of_ours(CatalogBusy("All connections to the catalog are in use. Try again soon."))
+def handle_pool_timeout(_: PoolTimeout) -> Any:
+    """No connection to the catalog became free in time."""
+    return access.show_error(
+        CatalogBusy("All connections to the catalog are in use. Try again soon.")
+    )
 
 
-def of_anything(error: Exception) -> Any:
-    """A bug: told to the log in full, to the person by its number only."""
+def handle_unexpected_error(error: Exception) -> Any:
+    """A bug. The log has the traceback; the page shows only the request id."""
     log.error("request failed", exc_info=error)
-    detail = f"This is a mistake of ours. The log says more: look for {g.get('request_id')}."
-    page = render_template("problem.html", title="Something broke", detail=detail, of="")
+    detail = f"This is a bug in Headway. See the log, request id {g.get('request_id')}."
+    page = render_template("problem.html", title="Internal error", detail=detail, of="")
     return page, 500

@@ -1,4 +1,4 @@
-"""`/projects`: script directories, what is known of them, and each of their revisions."""
+"""`/projects`: the list of projects, and the pages of a project and of a revision."""
 
 import difflib
 from itertools import pairwise
@@ -26,9 +26,9 @@ bp = APIBlueprint("projects", __name__, enable_openapi=False, url_prefix="/proje
 MOST_MISSING = 100
 MOST_FOUND = 12
 COMMON = ("migrations", "alembic", "db", "scripts", "/")
-"""Folders that no project is called by."""
+"""Folder names that are not used as the name of a project."""
 SECONDS = 3
-"""How often a page asks again, without a script, while the scripts are being read."""
+"""The reload interval without JavaScript, while the scripts are being read."""
 FIELDS = ("name", "location", "ini", "x", "notes", "refresh_seconds")
 WAYS = {"upgrade": Kind.UPGRADE, "downgrade": Kind.DOWNGRADE}
 NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL and MariaDB"}
@@ -36,7 +36,7 @@ NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL and Mar
 
 @bp.get("/")
 def list_() -> str:
-    """Projects in the order they were made."""
+    """A page of projects, in the order of creation."""
     actor, search = access.actor(), request.args.get("search", "").strip()[:64]
     found, following = fleet.list_projects(actor, limit=PAGE, after=after(), search=search or None)
     counts = {one.id: one for one in overview.overview(actor).projects}
@@ -47,13 +47,13 @@ def list_() -> str:
 
 @bp.route("/new", methods=["GET", "POST"])
 def new() -> Any:
-    """Register a script directory; nothing of it runs until a worker reads it."""
+    """Create a project. Its code does not run before a worker reads it."""
     actor = access.actor()
     actor.require("projects.change")
     if request.method == "GET":
         return _form(None, {"refresh_seconds": "300", **request.args})
     try:
-        project, _ = fleet.create_project(actor, _asked())
+        project, _ = fleet.create_project(actor, _project_values())
     except RoleInsufficient:
         raise
     except HeadwayError as error:
@@ -63,7 +63,7 @@ def new() -> Any:
 
 @bp.get("/<int:project_id>")
 def show(project_id: int) -> str:
-    """Where its scripts are, its revisions, who stands on them; `?part=live`: what changes."""
+    """The page of a project; with `?part=live`, only the parts that change."""
     actor = access.actor()
     project = fleet.get_project(actor, project_id)
     chart = revision_chart.chart(actor, project_id)
@@ -77,7 +77,7 @@ def show(project_id: int) -> str:
         counts=overview.overview(actor, project_id=project_id),
         chart=chart,
         drawing=drawing,
-        entries=revision_chart.entries(actor, project_id, shown),
+        entries=revision_chart.details_of(actor, project_id, shown),
         edited=revision_chart.edited(actor, project_id),
         missing=[row for row in missing if row.revision not in chart.nodes],
         folded=any(row.is_folded for row in drawing.rows),
@@ -88,14 +88,14 @@ def show(project_id: int) -> str:
 
 @bp.route("/<int:project_id>/change", methods=["GET", "POST"])
 def change(project_id: int) -> Any:
-    """Other places, arguments or notes; others' changes are not overwritten."""
+    """Change a project, if it still has the version that the form showed."""
     actor = access.actor()
     actor.require("projects.change")
     project = fleet.get_project(actor, project_id)
     if request.method == "GET":
-        return _form(project, _said(project))
+        return _form(project, _form_values(project))
     try:
-        fleet.change_project(actor, project_id, _asked(), version=_version())
+        fleet.change_project(actor, project_id, _project_values(), version=_version())
     except RoleInsufficient:
         raise
     except HeadwayError as error:
@@ -106,30 +106,30 @@ def change(project_id: int) -> Any:
 
 @bp.route("/<int:project_id>/delete", methods=["GET", "POST"])
 def delete(project_id: int) -> Any:
-    """Say what will be gone, then delete it."""
+    """Show what is deleted (GET), or delete the project (POST)."""
     actor = access.actor()
     actor.require("projects.change")
     project = fleet.get_project(actor, project_id)
     if request.method == "GET":
         return render_template("project_delete.html", project=project)
     fleet.delete_project(actor, project_id, version=_version())
-    flash(f"Project {project.name} is deleted. Its scripts are where they were.", "good")
+    flash(f"Project {project.name} is deleted. Its scripts were not changed.", "good")
     return redirect(url_for("web.projects.list_"))
 
 
 @bp.post("/<int:project_id>/refresh")
 def refresh(project_id: int) -> Any:
-    """Have all its databases looked at; of a broken one, have its scripts read again."""
+    """Request a refresh of all its databases; for a broken project, to read its scripts again."""
     project = fleet.ask_refresh(access.actor(), project_id)
     is_broken = project.state == Loading.BROKEN
-    what = "reads its scripts again" if is_broken else "looks at all its databases"
+    what = "reads its scripts again" if is_broken else "checks all its databases"
     flash(f"A worker {what} now.", "good")
     return redirect(url_for("web.projects.show", project_id=project_id))
 
 
 @bp.get("/<int:project_id>/revisions/<string:revision>")
 def revision(project_id: int, revision: str) -> str:
-    """One revision: its place, its script as it is and was, its SQL, who has it."""
+    """The page of a revision: its parents, script, edits, SQL and databases."""
     actor = access.actor()
     project = fleet.get_project(actor, project_id)
     row, *former = revisions.versions_of(actor, project_id, revision)
@@ -140,14 +140,14 @@ def revision(project_id: int, revision: str) -> str:
         row=row,
         chart=chart,
         above=sorted(chart.children.get(row.revision, ())),
-        entry=revision_chart.entries(actor, project_id, [row.revision]).get(row.revision),
+        entry=revision_chart.details_of(actor, project_id, [row.revision]).get(row.revision),
         sql=[(NAMES[name], _sql(row, name)) for name in DIALECTS if name in row.sql],
         edits=[(old, _difference(old, new)) for new, old in pairwise([row, *former])],
     )
 
 
 def _sql(row: Revision, dialect: str) -> list[tuple[str, str | None, list[str]]]:
-    """Which way, the SQL, and what to know before it runs."""
+    """(Direction, SQL, risks) of a revision on one kind of database."""
     return [
         (way, row.sql[dialect].get(way), _risks(row, dialect, kind)) for way, kind in WAYS.items()
     ]
@@ -158,7 +158,7 @@ def _risks(row: Revision, dialect: str, kind: Kind) -> list[str]:
 
 
 def _difference(before: Revision, after: Revision) -> str | None:
-    """What was edited; None where one of them came without its source."""
+    """A diff of two texts of a revision; None if the source of one is not known."""
     if before.script is None or after.script is None:
         return None
     lines = difflib.unified_diff(
@@ -183,19 +183,21 @@ def _form(project: Project | None, given: Any, error: HeadwayError | None = None
 
 
 def _name_for(folder: str) -> str:
-    """What a project of this folder is likely to be called."""
+    """A suggested name for the project of a folder."""
     names = [name for name in Path(folder).parts if name not in COMMON]
     return names[-1][:64] if names else ""
 
 
-def _asked() -> dict[str, Any]:
+def _project_values() -> dict[str, Any]:
     form = request.form
     seconds = form.get("refresh_seconds", "").strip()
     if not seconds.isdecimal() or len(seconds) > 6:  # noqa: PLR2004
-        raise InputInvalid("How often is a number of seconds; 0 is never.", field="refresh_seconds")
+        raise InputInvalid(
+            "The interval must be a number of seconds; 0 is never.", field="refresh_seconds"
+        )
     lines = [line for line in form.get("x", "").splitlines() if line.strip()]
     if wrong := [line.strip() for line in lines if "=" not in line]:
-        raise InputInvalid(f"An argument is name=value, and {wrong[0]!r} has no =.", field="x")
+        raise InputInvalid(f"An argument is name=value, but {wrong[0]!r} has no =.", field="x")
     arguments = (line.partition("=") for line in lines)
     return {
         "name": form.get("name", "").strip(),
@@ -207,17 +209,17 @@ def _asked() -> dict[str, Any]:
     }
 
 
-def _said(project: Project) -> dict[str, str]:
-    """A project as the form shows it."""
-    said = {name: str(getattr(project, name) or "") for name in FIELDS}
-    return said | {
+def _form_values(project: Project) -> dict[str, str]:
+    """The values of a project for its form."""
+    values = {name: str(getattr(project, name) or "") for name in FIELDS}
+    return values | {
         "x": "\n".join(f"{name}={value}" for name, value in project.x.items()),
         "refresh_seconds": str(project.refresh_seconds),
     }
 
 
 def _version() -> int:
-    said = request.form.get("version", "")
-    if not said.isdecimal() or len(said) > 9:  # noqa: PLR2004
-        raise InputInvalid("This form does not say which version of the project it was made for.")
-    return int(said)
+    text = request.form.get("version", "")
+    if not text.isdecimal() or len(text) > 9:  # noqa: PLR2004
+        raise InputInvalid("The form has no version. Open the page of the project again.")
+    return int(text)

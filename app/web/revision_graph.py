@@ -1,7 +1,7 @@
-"""A history of revisions as rows with lines beside them: branches, merges, who stands where.
+"""Draw a revision graph as rows with lines beside them, the newest revision on top.
 
-The newest is on top. Where nothing branches, nothing merges and nobody stands, a stretch of
-revisions is one row, so that five hundred of them can be read.
+A stretch of revisions without branches, merges and databases is folded into one row, so that
+five hundred of them can be read.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,25 +10,25 @@ from dataclasses import dataclass, field
 from app.fleet.reports.revision_chart import Chart
 
 STEP = 16
-"""Pixels between two lines that run beside each other."""
+"""Pixels between two parallel lines."""
 MOST_BESIDE = 10
-"""So many lines are told apart; what is further right is drawn as one."""
+"""The most parallel lines; further ones are drawn in the last place."""
 FEWEST_FOLDED = 3
 MIDDLE = 50
 BOTTOM = 100
 
 Line = tuple[int, int, int, int]
-"""x and y of its beginning, then of its end: x in pixels, y in percent of its row's height, which
-is known to the browser alone."""
+"""x and y of its start and end: x in pixels, y in percent of the row's height, which only the
+browser knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One revision; or several, from the newest to the oldest, that are folded into one row."""
+class GraphRow:
+    """A row: one revision, or several folded ones from the newest to the oldest."""
 
     revisions: tuple[str, ...]
     x: int
-    """Where its dot is."""
+    """The position of its dot."""
     lines: tuple[Line, ...]
 
     @property
@@ -39,24 +39,23 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """What a page shows of a history."""
+    """The rows of a revision graph on one page."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[GraphRow, ...]
     width: int
-    """Of the lines, in pixels: the same for every row."""
+    """The width of the lines in pixels, the same for every row."""
     most: int
-    """The most databases of a row, which the bars of all are measured by."""
+    """The largest number of databases of a row, the scale of the bars."""
     left: tuple[str, ...] = ()
-    """The revisions after the last row: older, or on branches that are drawn later."""
+    """The revisions after the last row: older ones, or on other branches."""
 
 
 def draw(
     chart: Chart, *, fold: bool = True, stood_on: int = 100, after: str = "", limit: int = 200
 ) -> Drawing:
-    """The rows of a history, at most `limit` of them, from the one after a revision.
+    """Draw at most `limit` rows, after the row of the revision `after`.
 
-    `stood_on`: of the revisions that databases stand on, so many are never folded, those with
-    the most. `after` is one of the last row that was seen.
+    The `stood_on` revisions with the most databases are never folded.
     """
     found = _in_order(chart)
     stretches = _folded(chart, found, _kept(chart, stood_on)) if fold else [(one,) for one in found]
@@ -72,7 +71,7 @@ def draw(
 
 
 def _in_order(chart: Chart) -> list[str]:
-    """Each before those that it stands on, and branches one after the other."""
+    """All revisions, each before its parents, and branch after branch."""
     above = {name: len(chart.children.get(name, ())) for name in chart.nodes}
     height = _heights(chart)
     todo = sorted((name for name in above if not above[name]), key=lambda name: height[name])
@@ -84,12 +83,12 @@ def _in_order(chart: Chart) -> list[str]:
             above[below] -= 1
             if not above[below]:
                 todo.append(below)
-    # Of two releases that are gone, each may have had the other's revisions the other way round.
+    # Releases may contradict each other and so make a cycle: add what is left.
     return [*found, *(name for name in chart.nodes if name not in found)]
 
 
 def _heights(chart: Chart) -> Mapping[str, int]:
-    """How many revisions are below each at most: the longest history is the trunk."""
+    """Revision -> the length of its longest path to a base: the longest branch is the trunk."""
     below = {name: _known(chart, node.parents) for name, node in chart.nodes.items()}
     lacking = {name: len(parents) for name, parents in below.items()}
     found = dict.fromkeys(chart.nodes, 0)
@@ -105,7 +104,7 @@ def _heights(chart: Chart) -> Mapping[str, int]:
 
 
 def _needs(chart: Chart, name: str) -> tuple[str, ...]:
-    """What it depends on that is not a parent too."""
+    """The dependencies of a revision that are not parents too."""
     node = chart.nodes[name]
     return tuple(one for one in node.depends_on if one not in node.parents)
 
@@ -115,14 +114,14 @@ def _known(chart: Chart, names: Iterable[str]) -> list[str]:
 
 
 def _kept(chart: Chart, stood_on: int) -> set[str]:
-    """What is a row of its own wherever it is."""
+    """The revisions that are never folded: heads, labelled ones, and those with many databases."""
     populous = sorted(chart.stands, key=lambda name: -chart.databases_at([name]))[:stood_on]
     named = (name for name, node in chart.nodes.items() if node.labels)
     return {*chart.heads, *populous, *named}
 
 
 def _folded(chart: Chart, names: Sequence[str], kept: set[str]) -> list[tuple[str, ...]]:
-    """The same, with stretches of which nothing is to be said as one."""
+    """The revisions in order, with uneventful stretches as one tuple."""
 
     def is_plain(name: str) -> bool:
         node = chart.nodes[name]
@@ -154,12 +153,12 @@ def _folded(chart: Chart, names: Sequence[str], kept: set[str]) -> list[tuple[st
 
 @dataclass
 class _Lanes:
-    """Which revision each line is on its way to, from left to right."""
+    """The revision to which each line leads, from left to right."""
 
     to: list[str | None] = field(default_factory=list)
 
     def take(self, revision: str) -> int:
-        """The first lane that nothing runs in, which now leads there."""
+        """Assign the first free lane to a revision."""
         if None not in self.to:
             self.to.append(None)
         lane = self.to.index(None)
@@ -167,7 +166,7 @@ class _Lanes:
         return lane
 
     def arrive(self, revision: str) -> list[int]:
-        """The lanes that led there; they are free now."""
+        """Free the lanes that lead to a revision, and return them."""
         found = [lane for lane, to in enumerate(self.to) if to == revision]
         for lane in found:
             self.to[lane] = None
@@ -177,7 +176,7 @@ class _Lanes:
         return [lane for lane, to in enumerate(self.to) if to is not None]
 
 
-def _with_lines(chart: Chart, stretches: Iterable[tuple[str, ...]]) -> list[Row]:
+def _with_lines(chart: Chart, stretches: Iterable[tuple[str, ...]]) -> list[GraphRow]:
     lanes = _Lanes()
     found = []
     for names in stretches:
@@ -191,12 +190,12 @@ def _with_lines(chart: Chart, stretches: Iterable[tuple[str, ...]]) -> list[Row]
             *(_line(other, 0, lane, MIDDLE) for other in came),
             *(_line(lane, MIDDLE, other, BOTTOM) for other in leave),
         ]
-        found.append(Row(revisions=names, x=_x(lane), lines=tuple(dict.fromkeys(lines))))
+        found.append(GraphRow(revisions=names, x=_x(lane), lines=tuple(dict.fromkeys(lines))))
     return found
 
 
 def _leave(lanes: _Lanes, lane: int, parents: Sequence[str]) -> list[int]:
-    """The lanes that lead on from here: straight down to the first parent."""
+    """The lanes to the parents; the first parent gets the same lane."""
     found: list[int] = []
     for parent in parents:
         if not found:

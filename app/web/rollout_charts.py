@@ -1,4 +1,4 @@
-"""Rollouts as figures: numbers only, which the templates draw."""
+"""Geometry of the charts of a rollout, which the templates draw."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,23 +7,23 @@ from math import ceil, sqrt
 from typing import Any
 
 from app.fleet.rollouts.gates import Check
-from app.fleet.rollouts.progress import Cells, Wave
+from app.fleet.rollouts.progress import RunStates, Wave
 from app.web.template_filters import lasted
 
 STATES = ("succeeded", "running", "lost", "failed", "cancelled", "pending")
-"""In the order in which a bar shows them."""
+"""The states in the order of a bar."""
 WIDTH = 1000
 GATE = 26
-"""The room that a gate takes between two waves."""
+"""The space of a gate between two waves."""
 A_WHILE = 120
-"""Seconds; more are said in minutes."""
+"""Seconds from which a time is shown in minutes."""
 ACROSS = 4
-"""A grid is about so many times as wide as it is high."""
+"""The ratio of width to height of a grid."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """One wave, as wide as its part of all databases."""
+    """A wave, as wide as its share of the databases."""
 
     number: int
     size: int
@@ -36,23 +36,23 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Every database as a cell, in rows."""
+    """A grid with a cell for every database."""
 
     columns: int
     rows: int
     paths: dict[str, str]
-    """State -> the outline of its cells, a unit each."""
+    """State -> the SVG path of its cells, in units of a cell."""
     counts: dict[str, int]
     each: int
 
 
 def waves_of(preview: Sequence[int]) -> tuple[Wave, ...]:
-    """The waves of a rollout that has not begun, by their sizes."""
+    """The waves of a rollout that has not begun, from their sizes."""
     return tuple(Wave(number=n + 1, size=size, pending=size) for n, size in enumerate(preview))
 
 
 def bars(waves: Sequence[Wave], open_wave: int) -> list[Bar]:
-    """Waves beside each other, with room for a gate between them; the least is still seen."""
+    """Waves side by side with space for a gate between them; each has a minimum width."""
     room = WIDTH - GATE * (len(waves) - 1)
     least = room / (3 * len(waves)) if waves else 0
     total = sum(wave.size for wave in waves) or 1
@@ -84,23 +84,27 @@ def _parts(wave: Wave, x: float, width: float) -> tuple[tuple[str, float, float]
 
 
 def gate_words(gate: dict[str, Any]) -> list[str]:
-    """What has to hold between two waves."""
-    said = []
+    """The conditions of a gate in words."""
+    conditions = []
     failures, percent = gate.get("failures") or 0, gate.get("failures_percent")
     some = f"{failures:,}" if failures else "none"
-    said.append(f"{some} may fail" + (f", or {percent:g} % of those begun" if percent else ""))
+    conditions.append(
+        f"{some} may fail" + (f", or {percent:g} % of those begun" if percent else "")
+    )
     if check := gate.get("check"):
-        said.append("each is checked for drift" if check == Check.DRIFT else "a query checks each")
+        conditions.append(
+            "each is checked for drift" if check == Check.DRIFT else "a query checks each"
+        )
     if seconds := gate.get("soak_seconds"):
         while_ = lasted(seconds) if seconds >= A_WHILE else f"{seconds:g} s"
-        said.append(f"{while_} to wait and see")
+        conditions.append(f"{while_} of waiting")
     if gate.get("approval"):
-        said.append("another account approves")
-    return said
+        conditions.append("another account approves")
+    return conditions
 
 
 def gate_marks(gate: dict[str, Any]) -> list[str]:
-    """What is drawn between two waves, beside the line that failures may not pass."""
+    """The names of the symbols that are drawn for a gate."""
     given = {
         "check": gate.get("check"),
         "soak": gate.get("soak_seconds"),
@@ -109,28 +113,28 @@ def gate_marks(gate: dict[str, Any]) -> list[str]:
     return [mark for mark, value in given.items() if value]
 
 
-def grid(cells: Cells) -> Grid:
-    """The cells in rows, those of one state as one path, however many there are."""
-    columns = max(1, ceil(sqrt(len(cells.states) * ACROSS)))
+def grid(run_states: RunStates) -> Grid:
+    """The cells in rows; all cells of one state are one path."""
+    columns = max(1, ceil(sqrt(len(run_states.states) * ACROSS)))
     paths: dict[str, list[str]] = {}
     counts: dict[str, int] = {}
     start = 0
-    for state, row in groupby(cells.states):
+    for state, row in groupby(run_states.states):
         end = start + len(list(row))
         paths.setdefault(state, []).extend(_outline(start, end, columns))
         counts[state] = counts.get(state, 0) + end - start
         start = end
     return Grid(
         columns=columns,
-        rows=ceil(len(cells.states) / columns),
+        rows=ceil(len(run_states.states) / columns),
         paths={state: "".join(paths[state]) for state in STATES if state in paths},
         counts=counts,
-        each=cells.each,
+        each=run_states.each,
     )
 
 
 def _outline(start: int, end: int, columns: int) -> list[str]:
-    """Neighbours as at most three rectangles: what is left of a row, whole rows, a beginning."""
+    """Consecutive cells as at most three rectangles: rest of a row, whole rows, start of a row."""
     found = []
     while start < end:
         y, x = divmod(start, columns)

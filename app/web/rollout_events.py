@@ -1,4 +1,4 @@
-"""`/rollouts/<id>/events`: tells the page of a rollout that it has changed, for its session."""
+"""`/rollouts/<id>/events`: server-sent events that notify the page of a rollout of changes."""
 
 import json
 from dataclasses import astuple
@@ -19,37 +19,39 @@ AGAIN_SECONDS = "4"
 
 @bp.get("/<int:rollout_id>/events")
 def events(rollout_id: int) -> Any:
-    """Server-sent events while it goes on; the page then asks for the part of it that changes."""
-    looked = watch.look(access.actor(), rollout_id)
+    """Server-sent events while a rollout is active. The page then loads the parts that change."""
+    watched = watch.look(access.actor(), rollout_id)
     seen = request.headers.get("Last-Event-ID", "")
-    if event_stream.is_over(looked, seen, shown):
+    if event_stream.is_over(watched, seen, progress_text):
         return Response(status=204)
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-    lines = event_stream.follow(app, request.cookies[access.cookie()], rollout_id, seen, shown)
+    lines = event_stream.follow(
+        app, request.cookies[access.cookie()], rollout_id, seen, progress_text
+    )
     try:
         place = event_stream.place_in(event_stream.FOLLOWERS)
-    except TooManyStreams:  # for the script, which then asks now and then: nobody reads a page
+    except TooManyStreams:  # the page's script then polls instead
         return Response(status=503, headers={"Retry-After": AGAIN_SECONDS})
     response = Response(
         event_stream.until_the_end(lines, place),
         mimetype="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
-    response.call_on_close(place.close)  # also if nobody ever reads a line
+    response.call_on_close(place.close)  # also if no line is ever read
     return response
 
 
-def shown(looked: watch.Seen) -> str:
-    """Enough to see that something changed; what changed is on the page."""
-    told = looked.progress
-    rehearsed = told.rehearsal
-    parts = [*told.waves, *([told.undo] if told.undo else [])]
+def progress_text(watched: watch.WatchedRollout) -> str:
+    """The progress as text, to detect a change."""
+    progress = watched.progress
+    rehearsed = progress.rehearsal
+    parts = [*progress.waves, *([progress.undo] if progress.undo else [])]
     return json.dumps(
         {
-            "stage": told.stage,
-            "reason": told.reason,
+            "stage": progress.stage,
+            "reason": progress.reason,
             "waves": [astuple(part) for part in parts],
             "rehearsed": [rehearsed.done, rehearsed.failed] if rehearsed else None,
-            "approvals": len(told.approvals),
+            "approvals": len(progress.approvals),
         }
     )

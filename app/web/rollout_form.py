@@ -1,4 +1,4 @@
-"""The form of a new rollout: what is typed into it, and what a rollout would fill it with."""
+"""The form of a new rollout: its values, and how they are filled in and read."""
 
 import re
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from werkzeug.datastructures import MultiDict
 from app.errors import InputInvalid
 from app.fleet import accounts, databases
 from app.fleet.core.permissions import Actor
+from app.fleet.core.validation import parse_whole
 from app.fleet.rollouts import CONCURRENCY, PER_SERVER, TIMEOUT
 from app.fleet.rollouts.gates import Check
 from app.fleet.rollouts.waves import DEFAULT
@@ -21,15 +22,15 @@ Given = MultiDict[str, str]
 KINDS = {
     "upgrade": "Upgrade to a revision",
     "downgrade": "Downgrade to a revision",
-    "stamp": "Stamp: say where they stand, change nothing",
+    "stamp": "Stamp: record a revision, change nothing else",
     "check": "Check for drift",
-    "snapshot": "Copy each",
-    "restore": "Restore the newest copy of each",
+    "snapshot": "Copy each database (SQLite)",
+    "restore": "Restore the newest copy of each (SQLite)",
 }
 CHECKS = {
-    "": "Nothing more",
-    Check.DRIFT: "Its schema is what its revisions make",
-    Check.SQL: "A query gives a true value",
+    "": "No check",
+    Check.DRIFT: "No drift from its revisions",
+    Check.SQL: "A query that returns true",
 }
 FILLED = {
     "kind": "upgrade",
@@ -41,11 +42,11 @@ FILLED = {
     "timeout": f"{TIMEOUT:g}",
     "window_zone": "UTC",
 }
-"""What an empty form says."""
+"""The default values of the form."""
 
 
 def empty(chosen: Mapping[str, Any]) -> Given:
-    """The form for what a link chose: a project, filters, databases."""
+    """The form with the values of a link: a project, filters, databases."""
     given: Given = MultiDict(FILLED)
     given.update(MultiDict(chosen))
     for name in chosen:  # a link wins over what is usual
@@ -55,9 +56,9 @@ def empty(chosen: Mapping[str, Any]) -> Given:
 
 
 def like(rollout: Rollout) -> Given:
-    """The form as it was when this rollout was asked for."""
+    """The form with the values of an existing rollout."""
     selector, gate, window = rollout.selector, rollout.gate, rollout.window or {}
-    said = {
+    values = {
         "project": rollout.project_id,
         "kind": rollout.kind,
         "target": rollout.target,
@@ -86,14 +87,14 @@ def like(rollout: Rollout) -> Given:
         "snapshot": _yes(rollout.snapshot),
         "stay": _yes(not rollout.retreat),
     }
-    given: Given = MultiDict({name: str(value) for name, value in said.items() if value})
+    given: Given = MultiDict({name: str(value) for name, value in values.items() if value})
     given.setlist("position", list(selector.get("positions", ())))
     given.setlist("window_day", list(window.get("days", ())) if window else [])
     return given
 
 
-def asked(actor: Actor, given: Given) -> dict[str, Any]:
-    """What a form says, as the fleet takes it. Raises InputInvalid or DatabaseNotFound."""
+def rollout_values(actor: Actor, given: Given) -> dict[str, Any]:
+    """The values of a new rollout from a form. Raises InputInvalid or DatabaseNotFound."""
     project_id = _whole(given, "project", "The project")
     gate = {
         "failures": _whole(given, "failures", "How many may fail"),
@@ -137,9 +138,9 @@ def _selector(actor: Actor, given: Given, project_id: int | None) -> dict[str, A
     return {name: value for name, value in chosen.items() if value is not None}
 
 
-def _lines(said: str) -> list[str]:
-    """Names as people paste them: a line each, or with commas between them."""
-    return [name.strip() for name in re.split(r"[\n,;]", said) if name.strip()]
+def _lines(text: str) -> list[str]:
+    """Parse names that are separated by lines, commas or semicolons."""
+    return [name.strip() for name in re.split(r"[\n,;]", text) if name.strip()]
 
 
 def _window(given: Given) -> dict[str, Any] | None:
@@ -152,39 +153,39 @@ def _window(given: Given) -> dict[str, Any] | None:
 
 
 def _whole(given: Given, name: str, words: str) -> int | None:
-    said = given.get(name, "").strip()
-    if said and not (said.isdecimal() and len(said) < 10):  # noqa: PLR2004
-        raise InputInvalid(f"{words} is a whole number: {said!r} is none.", field=name)
-    return int(said) if said else None
+    try:
+        return parse_whole(given.get(name, ""), words)
+    except InputInvalid as error:
+        raise InputInvalid(str(error), field=name) from None
 
 
 def _number(given: Given, name: str, words: str) -> float | None:
-    said = given.get(name, "").strip()
-    if said and not re.fullmatch(r"\d{1,9}(\.\d{1,3})?", said):
-        raise InputInvalid(f"{words} is a number: {said!r} is none.", field=name)
-    return float(said) if said else None
+    text = given.get(name, "").strip()
+    if text and not re.fullmatch(r"\d{1,9}(\.\d{1,3})?", text):
+        raise InputInvalid(f"{words} must be a number, not {text!r}.", field=name)
+    return float(text) if text else None
 
 
 def _yes(value: object) -> str:
     return "1" if value else ""
 
 
-def whom(selector: Mapping[str, Any]) -> list[str]:
-    """Which databases a rollout was asked for, in words."""
-    said = [position.replace("_", " ") for position in selector.get("positions", ())]
-    said += [f"{name}={value}" if value else name for name, value in _labels_of(selector)]
+def describe_selection(selector: Mapping[str, Any]) -> list[str]:
+    """The selector of a rollout in words."""
+    words = [position.replace("_", " ") for position in selector.get("positions", ())]
+    words += [f"{name}={value}" if value else name for name, value in _labels_of(selector)]
     if ids := selector.get("ids"):
-        said.append(f"{len(ids):,} that were named")
-    for name, words in (
+        words.append(f"{len(ids):,} selected databases")
+    for name, template in (
         ("owner_id", "of account {}"),
         ("current", "at {}"),
-        ("search", "called like “{}”"),
-        ("strategy", "migrated by {}"),
+        ("search", "with “{}” in the name or address"),
+        ("strategy", "with the strategy {}"),
     ):
         if value := selector.get(name):
-            said.append(words.format(value))
-    said += [name for name in ("drifted", "pinned") if selector.get(name)]
-    return said or ["all of the project"]
+            words.append(template.format(value))
+    words += [name for name in ("drifted", "pinned") if selector.get(name)]
+    return words or ["all of the project"]
 
 
 def _labels_of(selector: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
-"""`/rollouts`: the list, a new one, and one while it goes on."""
+"""`/rollouts`: the list, the form of a new rollout, and the pages of a rollout."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,49 +11,52 @@ from app.errors import InputInvalid, RoleInsufficient
 from app.fleet import projects, runs, workers
 from app.fleet import rollouts as fleet
 from app.fleet.core.selectors import POSITIONS
+from app.fleet.core.validation import parse_whole
 from app.fleet.databases import find_database
-from app.fleet.rollouts import preview, verbs
+from app.fleet.rollouts import allowed_actions, preview
 from app.fleet.rollouts.gates import Gate
-from app.fleet.rollouts.progress import Progress, cells, failed_of, progress, retrying
+from app.fleet.rollouts.progress import RolloutProgress, failed_of, progress, retrying, run_states
 from app.fleet.rollouts.windows import DAYS
 from app.models import Kind, Rollout, Stage, State
 from app.web import access, rollout_charts, rollout_form
 from app.web.overview import project_id
+from app.web.pagination import after
 from headway.errors import HeadwayError
 
 bp = APIBlueprint("rollouts", __name__, enable_openapi=False, url_prefix="/rollouts")
 
 PAGE = 50
 SECONDS = 3
-"""How often a page whose rollout goes on asks again, by itself and without a script."""
+"""The reload interval without JavaScript, while a rollout is active."""
 WORDS = {
     "start": ("Start", "Started."),
-    "rehearse": ("Rehearse", "The rehearsal has begun, on copies."),
-    "pause": ("Pause", "Paused: nothing more is begun."),
-    "resume": ("Resume", "It goes on."),
-    "retry": ("Retry", "Those that failed are tried again."),
+    "rehearse": ("Rehearse", "The rehearsal on copies has started."),
+    "pause": ("Pause", "Paused: no further run begins."),
+    "resume": ("Resume", "Resumed."),
+    "retry": ("Retry", "The failed databases are tried again."),
     "approve": ("Approve", "Approved: the next wave begins."),
     "cancel": ("Cancel", "Cancelled."),
-    "undo": ("Undo", "It is being taken back."),
+    "undo": ("Undo", "It is being undone."),
 }
-"""What is on the button, and what is said when it was pressed."""
+"""Action -> the label of its button, and the message after it."""
 HEAVY = ("cancel", "undo")
-"""What nobody wants to press by mistake."""
+"""Actions that must not be done by mistake."""
 BEGINS = ("start", "rehearse")
+AFTER = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 LIVE = (Stage.RUNNING, Stage.SOAKING, Stage.WAITING, Stage.UNDOING)
 
 
 @bp.get("/")
 def list_() -> str:
-    """Rollouts, newest first."""
-    after, stage = request.args.get("after", ""), request.args.get("stage", "")
+    """A page of rollouts, newest first."""
+    stage = request.args.get("stage", "")
     if stage and stage not in list(Stage):
         raise InputInvalid(f"There is no stage {stage!r}. There are: {', '.join(Stage)}.")
     actor = access.actor()
     found, following = fleet.list_rollouts(
         actor,
         limit=PAGE,
-        after=int(after) if after.isdecimal() else None,
+        after=after(),
         project_id=project_id(),
         stages=[stage] if stage else (),
     )
@@ -70,17 +74,18 @@ def list_() -> str:
 
 @bp.route("/new", methods=["GET", "POST"])
 def new() -> Any:
-    """Ask for one; it is shown before anything is done."""
+    """Create a rollout; its page shows what it would do before it is started."""
     actor = access.actor()
     if request.method == "GET":
-        before = request.args.get("like", "")
-        rollout = fleet.get_rollout(actor, int(before)) if before.isdecimal() else None
+        before = parse_whole(request.args.get("like", ""))
+        rollout = fleet.get_rollout(actor, before) if before else None
         return _form(rollout_form.like(rollout) if rollout else rollout_form.empty(request.args))
     given, instead = request.form, request.form.get("instead", "")
     try:
-        made, _ = fleet.create_rollout(actor, rollout_form.asked(actor, given))
-        if instead.isdecimal():
-            fleet.cancel_rollout(actor, int(instead))
+        instead_id = parse_whole(instead)
+        made, _ = fleet.create_rollout(actor, rollout_form.rollout_values(actor, given))
+        if instead_id:
+            fleet.cancel_rollout(actor, instead_id)
     except RoleInsufficient:
         raise
     except HeadwayError as error:
@@ -107,16 +112,16 @@ def _form(given: rollout_form.Given, error: HeadwayError | None = None) -> str:
     )
 
 
-def _name_of(said: str) -> str:
+def _name_of(name: str) -> str:
     try:
-        return find_database(access.actor(), said).name
+        return find_database(access.actor(), name).name
     except HeadwayError:
-        return said
+        return name
 
 
 @bp.get("/<int:rollout_id>")
 def show(rollout_id: int) -> str:
-    """What it will do, or how far it is; with `?part=live`, what changes of it while it goes on."""
+    """The page of a rollout: its preview or progress; with `?part=live`, the parts that change."""
     actor = access.actor()
     rollout = fleet.get_rollout(actor, rollout_id)
     is_part = request.args.get("part") == "live"
@@ -130,34 +135,34 @@ def show(rollout_id: int) -> str:
         foreseen=rollout_charts.bars(rollout_charts.waves_of(foreseen.waves), 0)
         if foreseen
         else (),
-        whom=rollout_form.whom(rollout.selector),
+        whom=rollout_form.describe_selection(rollout.selector),
         held=is_held,
         **_as_it_goes(rollout, held=is_held and before),
     )
 
 
 def _as_it_goes(rollout: Rollout, *, held: bool) -> dict[str, Any]:
-    """What changes on the page while it goes on; `held` if nothing would come of its start."""
+    """The values of the parts that change; `held`: it cannot be started."""
     actor = access.actor()
-    told, stage = progress(actor, rollout.id), Stage(rollout.stage)
-    rehearsing = told.rehearsal is not None and told.rehearsal.done < told.rehearsal.total
+    current, stage = progress(actor, rollout.id), Stage(rollout.stage)
+    rehearsing = current.rehearsal is not None and current.rehearsal.done < current.rehearsal.total
     is_live = stage in LIVE or (stage is Stage.PENDING and rehearsing)
-    rehearsed = told.rehearsal if stage is Stage.PENDING else None
-    failure = rehearsed.first_error if rehearsed else told.first_error
+    rehearsed = current.rehearsal if stage is Stage.PENDING else None
+    failure = rehearsed.first_error if rehearsed else current.first_error
     run = runs.get_run(actor, failure.run_id) if failure else None
     done_at = rollout.wave_done_at if stage is Stage.SOAKING else None
     return {
-        "progress": told,
-        "verbs": [
+        "progress": current,
+        "actions": [
             (verb, WORDS[verb][0], verb in HEAVY)
-            for verb in verbs(actor, rollout)
+            for verb in allowed_actions(actor, rollout)
             if not (held and verb in BEGINS)
         ],
-        "bars": rollout_charts.bars(told.waves, told.wave),
+        "bars": rollout_charts.bars(current.waves, current.wave),
         "gate": rollout_charts.gate_words(rollout.gate),
         "marks": rollout_charts.gate_marks(rollout.gate),
         "soaks_until": Gate.of(rollout.gate).soaks_until(done_at) if done_at else None,
-        "grids": _grids(rollout, told),
+        "grids": _grids(rollout, current),
         "failure": failure,
         "run": run,
         "sql": runs.sql_of(run) if run else None,
@@ -167,25 +172,25 @@ def _as_it_goes(rollout: Rollout, *, held: bool) -> dict[str, Any]:
     }
 
 
-def _grids(rollout: Rollout, told: Progress) -> list[tuple[Kind, rollout_charts.Grid]]:
-    """The databases as cells: as they are rehearsed, done, taken back; what goes on now first."""
-    drawn = [Kind.UNDO] if told.undo else []
-    if told.waves:
+def _grids(rollout: Rollout, current: RolloutProgress) -> list[tuple[Kind, rollout_charts.Grid]]:
+    """The grids of cells: of the undo, the rollout and the rehearsal; the active one first."""
+    drawn = [Kind.UNDO] if current.undo else []
+    if current.waves:
         drawn.append(Kind(rollout.kind))
-    elif told.rehearsal:
+    elif current.rehearsal:
         drawn.append(Kind.REHEARSE)
     actor = access.actor()
-    return [(kind, rollout_charts.grid(cells(actor, rollout.id, kind))) for kind in drawn]
+    return [(kind, rollout_charts.grid(run_states(actor, rollout.id, kind))) for kind in drawn]
 
 
 @bp.get("/<int:rollout_id>/databases")
 def databases(rollout_id: int) -> str:
-    """Its databases, those in one state or all, in the order in which they are begun."""
+    """A page of the runs of a rollout in their order, in one state or all."""
     actor = access.actor()
     rollout = fleet.get_rollout(actor, rollout_id)
     kind, state = request.args.get("kind", ""), request.args.get("state", "")
     if kind not in ("", rollout.kind, Kind.UNDO, Kind.REHEARSE):
-        raise InputInvalid(f"Rollout {rollout_id} has no runs that {kind!r}.")
+        raise InputInvalid(f"Rollout {rollout_id} has no runs of the kind {kind!r}.")
     if state and state not in list(State):
         raise InputInvalid(f"There is no state {state!r}. There are: {', '.join(State)}.")
     kind = kind or rollout.kind
@@ -205,13 +210,13 @@ def databases(rollout_id: int) -> str:
 
 
 def _after(rollout: Rollout) -> tuple[int, int] | None:
-    """After which wave and place the page begins: `after=1.40`, or `place=40` of the drawing."""
+    """The (wave, place) before the page: from `after=1.40`, or from `place=40` of the grid."""
     wave, _, place = request.args.get("after", "").partition(".")
-    if wave.lstrip("-").isdecimal() and place.lstrip("-").isdecimal():
+    if AFTER.fullmatch(wave) and AFTER.fullmatch(place):
         return int(wave), int(place)
-    if (said := request.args.get("place", "")).isdecimal():
+    if (said := parse_whole(request.args.get("place", ""))) is not None:
         ends = [sum(rollout.sizes[: n + 1]) for n in range(len(rollout.sizes))]
-        return sum(int(said) >= end for end in ends), int(said) - 1
+        return sum(said >= end for end in ends), said - 1
     return None
 
 
@@ -222,7 +227,7 @@ Does = Callable[[Any, int], Rollout]
 
 @bp.route("/<int:rollout_id>/<verb>", methods=["GET", "POST"])
 def act(rollout_id: int, verb: str) -> Any:
-    """Say what will happen, then do it."""
+    """Show the effect of an action (GET), or do it (POST)."""
     if verb not in WORDS:
         raise InputInvalid("There is no such action.")
     actor = access.actor()
@@ -238,7 +243,7 @@ def act(rollout_id: int, verb: str) -> Any:
         verb=verb,
         word=WORDS[verb][0],
         heavy=verb in HEAVY,
-        open=verb in verbs(actor, rollout) and (foreseen is None or foreseen.is_possible),
+        open=verb in allowed_actions(actor, rollout) and (foreseen is None or foreseen.is_possible),
         progress=progress(actor, rollout_id),
         preview=foreseen,
         gate=rollout_charts.gate_words(rollout.gate),
@@ -246,24 +251,23 @@ def act(rollout_id: int, verb: str) -> Any:
 
 
 def _do(verb: str) -> Does:
-    """The use case, with what the form says more."""
-    sample, skip = request.form.get("sample", "").strip(), bool(request.form.get("skip_failed"))
-    wave = request.form.get("wave", "")
-    if sample and not (sample.isdecimal() and 0 < int(sample) < 10**6):
+    """The function of an action, with the further values of the form."""
+    skip = bool(request.form.get("skip_failed"))
+    sample = parse_whole(request.form.get("sample", ""), "How many of each plan to rehearse")
+    wave = parse_whole(request.form.get("wave", ""), "The wave")
+    if sample == 0:
         raise InputInvalid("How many of each plan to rehearse is a whole number from 1.")
     does: dict[str, Does] = {
         "start": fleet.start_rollout,
         "rehearse": lambda actor, rollout_id: fleet.rehearse_rollout(
-            actor, rollout_id, sample=int(sample) if sample else None
+            actor, rollout_id, sample=sample
         ),
         "pause": fleet.pause_rollout,
         "resume": lambda actor, rollout_id: fleet.resume_rollout(
             actor, rollout_id, skip_failed=skip
         ),
         "retry": fleet.retry_rollout,
-        "approve": lambda actor, rollout_id: fleet.approve_rollout(
-            actor, rollout_id, wave=int(wave) if wave.isdecimal() else None
-        ),
+        "approve": lambda actor, rollout_id: fleet.approve_rollout(actor, rollout_id, wave=wave),
         "cancel": fleet.cancel_rollout,
         "undo": fleet.undo_rollout,
     }

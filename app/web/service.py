@@ -1,4 +1,4 @@
-"""`/service`: who works, what was done to the catalog at each start, the settings in force."""
+"""`/service`: the workers, the starts, the migrations of the catalog, and the settings."""
 
 from dataclasses import asdict
 from datetime import UTC
@@ -22,7 +22,7 @@ ROWS = 20
 
 @bp.get("/")
 def show() -> str:
-    """The service at a glance."""
+    """The page of the service."""
     actor = access.actor()
     alive, more_workers = workers.list_workers(actor, limit=100)
     boots, following = fleet.list_boots(actor, limit=ROWS, after=after())

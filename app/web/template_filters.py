@@ -1,4 +1,4 @@
-"""How values look on a page."""
+"""Template filters: how values are displayed."""
 
 import json
 import re
@@ -29,14 +29,14 @@ UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
 
 def init_app(app: Flask) -> None:
-    """Give the templates their words."""
+    """Register the filters and globals of the templates."""
     app.add_template_filter(about)
     app.add_template_filter(ago)
     app.add_template_filter(badge)
     app.add_template_filter(coded)
     app.add_template_filter(lasted)
     app.add_template_filter(number)
-    app.add_template_filter(told)
+    app.add_template_filter(event_details)
     app.add_template_global(data_folder)
     app.context_processor(lambda: {"once": lambda: secrets.token_hex(16)})
     app.add_template_global(data_folder)
@@ -44,7 +44,7 @@ def init_app(app: Flask) -> None:
 
 
 def ago(moment: datetime | None) -> Markup | str:
-    """As "2 minutes ago", with the exact time on hover."""
+    """A time as "2 minutes ago", with the exact time on hover; "never" for None."""
     if moment is None:
         return "never"
     exact = moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -52,7 +52,7 @@ def ago(moment: datetime | None) -> Markup | str:
     words = "just now" if seconds >= 0 else f"in {-seconds} s"
     for size, unit in UNITS:
         if abs(seconds) >= size > 1:
-            # What is to come is as far away as it was said to be, not one less.
+            # A time in the future is rounded, so that "in 10 minutes" does not begin with 9.
             count = abs(seconds) // size if seconds > 0 else round(abs(seconds) / size)
             words = f"{count} {unit}{'s' if count > 1 else ''}"
             words = f"{words} ago" if seconds > 0 else f"in {words}"
@@ -63,12 +63,12 @@ def ago(moment: datetime | None) -> Markup | str:
 
 
 def about(seconds: float) -> str:
-    """What is still to come, as "3 s" or "5 min"."""
+    """A remaining time as "3 s" or "5 min"."""
     return f"{ceil(seconds)} s" if seconds < 120 else lasted(seconds)  # noqa: PLR2004
 
 
 def lasted(seconds: float | None) -> str:
-    """As "1.2 s", "3 min" or "2.5 h"."""
+    """A duration as "1.2 s", "3 min" or "2.5 h"; "" for None."""
     if seconds is None:
         return ""
     if seconds < 120:  # noqa: PLR2004
@@ -77,29 +77,29 @@ def lasted(seconds: float | None) -> str:
 
 
 def badge(word: str | None) -> Markup:
-    """A position, a stage or a state: its word in its colour, with what to do on hover."""
-    said = word or "unknown"
-    help_ = NEXT_STEPS[Position(said)].replace("`", "") if said in list(Position) else ""
+    """A position, stage or state as a coloured badge; for a position, the next step on hover."""
+    name = word or "unknown"
+    help_ = NEXT_STEPS[Position(name)].replace("`", "") if name in list(Position) else ""
     return Markup('<span class="badge {}" title="{}">{}</span>').format(
-        LOOKS.get(said, "calm"), help_, said.replace("_", " ")
+        LOOKS.get(name, "calm"), help_, name.replace("_", " ")
     )
 
 
-def coded(said: object) -> Markup:
-    """What an error says, with what it quotes as `code` in a fixed width."""
-    parts = CODE.split(str(said))  # every second one was quoted
+def coded(text: object) -> Markup:
+    """A message as HTML, with text in backticks as code."""
+    parts = CODE.split(str(text))  # every second one was quoted
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts)
     )
 
 
 def number(value: int) -> str:
-    """As "1,400"."""
+    """A number with separators, as "1,400"."""
     return f"{value:,}"
 
 
-def told(detail: dict[str, Any]) -> str:
-    """What an event of the audit trail says beside its words: `role: viewer → admin`."""
+def event_details(detail: dict[str, Any]) -> str:
+    """The details of an audit event as text: `role: viewer → admin`."""
 
     def one(value: Any) -> str:
         if isinstance(value, list) and len(value) == 2:  # noqa: PLR2004  # before, after

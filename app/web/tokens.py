@@ -1,4 +1,4 @@
-"""`/tokens`: one's own: how one signs in, in a browser and from a program."""
+"""`/tokens`: the tokens and the password of the signed-in account."""
 
 from typing import Any
 
@@ -17,23 +17,23 @@ bp = APIBlueprint("tokens", __name__, enable_openapi=False, url_prefix="/tokens"
 
 PAGE = 50
 DAYS = {"30": "30 days", "90": "90 days", "365": "a year", "": "for ever"}
-"""How long a new token may be good."""
+"""Days -> the label of a validity period of a new token."""
 
 
 @bp.get("/")
 def list_() -> str:
-    """My tokens, newest first, and my password."""
+    """The account's tokens, newest first, and the form of its password."""
     return _page()
 
 
 @bp.post("/")
 @limiter.limit("60/minute")
 def create() -> Any:
-    """A new token, whose text is on this one answer and nowhere else."""
+    """Create a token. Its text is shown only in this response."""
     actor = access.actor()
     days = request.form.get("days", "90")
     if days not in DAYS:
-        raise InputInvalid("Choose how long the token is good.")
+        raise InputInvalid("Choose how long the token is valid.")
     issued, _ = fleet.issue_token(
         actor,
         account_id=int(actor.id or 0),
@@ -46,7 +46,7 @@ def create() -> Any:
 
 @bp.post("/<int:token_id>/revoke")
 def revoke(token_id: int) -> Any:
-    """It is refused from now on."""
+    """Revoke a token."""
     fleet.revoke_token(access.actor(), token_id)
     flash(f"Token {token_id} is revoked.", "good")
     return redirect(url_for("web.tokens.list_"))
@@ -55,7 +55,7 @@ def revoke(token_id: int) -> Any:
 @bp.post("/password")
 @limiter.limit("10/minute")
 def password() -> Any:
-    """Set or change my password; my other browsers are signed out."""
+    """Set or change the account's password; its other browsers are signed out."""
     form = request.form
     if form.get("new") != form.get("again"):
         raise InputInvalid("The two new passwords differ. Nothing was changed.")

@@ -1,4 +1,4 @@
-"""`flask migrate`: any database, any Alembic project; no catalog and no service are needed."""
+"""`headway …` and `flask migrate …`: commands for any database of any Alembic project."""
 
 import importlib
 import logging
@@ -9,20 +9,21 @@ from typing import Any
 import click
 from sqlalchemy import MetaData
 
-from headway.cli.group import Standalone
-from headway.cli.options import careful, on_any_database, on_database
+from headway.cli.group import ErrorGroup
+from headway.cli.options import on_any_database, on_database, run_options
 from headway.cli.output import Exit, as_json, print_json, print_table
-from headway.cli.repair import agree, repairing
+from headway.cli.repair import confirm, repair_options
 from headway.cli.scripts import history, merge, revise, validate
 from headway.database import Database
 from headway.execution.repair import Verdict
-from headway.isolation.isolated import Modules, alone
+from headway.isolation.isolated import isolated
+from headway.isolation.modules import Modules
 from headway.plan.plans import Plan, direction_of
 from headway.plan.sql import Span, render
-from headway.types import Look, Outcome, Position
+from headway.types import Outcome, Position, Status
 
 
-@click.group("migrate", cls=Standalone)
+@click.group("migrate", cls=ErrorGroup)
 @click.version_option(package_name="headway", prog_name="headway")
 def migrate() -> None:
     """Any database, any Alembic script directory; no catalog is needed.
@@ -38,7 +39,7 @@ for command in (history, validate, revise, merge):
     migrate.add_command(command)
 
 
-# --- look -----------------------------------------------------------------------------------
+# --- status ---------------------------------------------------------------------------------
 
 
 @migrate.command()
@@ -47,26 +48,26 @@ for command in (history, validate, revise, merge):
 @click.option("--check", is_flag=True, help="Exit with 3 unless it is at head.")
 def status(database: Database, as_json: bool, check: bool) -> None:
     """Show where a database stands and what to do next."""
-    seen = database.status()
+    found = database.status()
     if as_json:
-        print_json(asdict(seen) | {"direction": seen.direction, "next": seen.next_step})
+        print_json(asdict(found) | {"direction": found.direction, "next": found.next_step})
     else:
-        _show(seen)
-    if check and seen.position is not Position.AT_HEAD:
+        _show_status(found)
+    if check and found.position is not Position.AT_HEAD:
         raise click.exceptions.Exit(Exit.FOUND)
 
 
-def _show(seen: Look) -> None:
+def _show_status(found: Status) -> None:
     rows = [
-        ("position", seen.position.value.replace("_", " ")),
-        ("current", ", ".join(seen.current) or "none"),
-        ("head", ", ".join(seen.heads) or "none"),
-        ("pending", str(len(seen.pending))),
+        ("position", found.position.value.replace("_", " ")),
+        ("current", ", ".join(found.current) or "none"),
+        ("head", ", ".join(found.heads) or "none"),
+        ("pending", str(len(found.pending))),
     ]
-    if seen.milliseconds is not None:
-        rows.append(("answered in", f"{seen.milliseconds:.1f} ms"))
+    if found.milliseconds is not None:
+        rows.append(("answered in", f"{found.milliseconds:.1f} ms"))
     print_table(("", ""), rows)
-    for line in (seen.reason, seen.next_step):
+    for line in (found.reason, found.next_step):
         if line:
             click.echo(line)
 
@@ -76,7 +77,7 @@ def _show(seen: Look) -> None:
 @click.argument("target", default="heads")
 @as_json
 @click.option("--rehearse", is_flag=True, help="Run it on a copy, and show what it did.")
-@click.option("--no-replay", is_flag=True, help="As `upgrade` would run it with the same.")
+@click.option("--no-replay", is_flag=True, help="The plan of an upgrade with --no-replay.")
 def plan(database: Database, target: str, as_json: bool, rehearse: bool) -> None:
     """Show the steps to a target and their SQL. `a:b` needs no database, only its kind."""
     if ":" in target:
@@ -146,15 +147,15 @@ def _show_rehearsal(database: Database, plan: Plan, *, as_json: bool) -> None:
 @on_database
 @as_json
 def check(database: Database, as_json: bool) -> None:
-    """Compare a schema with what its revisions make, and with the models. Exit with 3 on drift."""
+    """Compare a schema with its revisions and with the models. Exit with 3 on drift."""
     drift = database.check()
     if as_json:
         print_json(asdict(drift))
     else:
         for line in drift.differences:
-            click.echo(f"not as its revisions make it: {line}")
+            click.echo(f"differs from its revisions: {line}")
         for line in drift.models or ():
-            click.echo(f"not as the models say: {line}")
+            click.echo(f"differs from the models: {line}")
         if drift.is_clean:
             click.echo("No drift.")
     if not drift.is_clean:
@@ -167,21 +168,21 @@ def check(database: Database, as_json: bool) -> None:
 @migrate.command()
 @on_database
 @click.argument("target", default="heads")
-@careful
+@run_options
 @as_json
 def upgrade(database: Database, target: str, as_json: bool) -> None:
-    """Bring a database to a target: all of the steps or, where it can, none."""
-    _told(database.upgrade(target, **_progress(as_json)), as_json=as_json)
+    """Upgrade a database to a target: all steps or, if the database allows it, none."""
+    _show_outcome(database.upgrade(target, **_progress(as_json)), as_json=as_json)
 
 
 @migrate.command()
 @on_database
 @click.argument("target")
-@careful
+@run_options
 @as_json
 def downgrade(database: Database, target: str, as_json: bool) -> None:
-    """Take a database back to a target: -1 (after --), base, a revision."""
-    _told(database.downgrade(target, **_progress(as_json)), as_json=as_json)
+    """Downgrade a database to a target: -1 (after --), base, a revision."""
+    _show_outcome(database.downgrade(target, **_progress(as_json)), as_json=as_json)
 
 
 @migrate.command()
@@ -189,8 +190,8 @@ def downgrade(database: Database, target: str, as_json: bool) -> None:
 @click.argument("target", default="heads")
 @as_json
 def stamp(database: Database, target: str, as_json: bool) -> None:
-    """Say that a database is at a target, and run nothing."""
-    _told(database.stamp(target), as_json=as_json)
+    """Record that a database is at a target, without running revisions."""
+    _show_outcome(database.stamp(target), as_json=as_json)
 
 
 @migrate.command()
@@ -198,22 +199,22 @@ def stamp(database: Database, target: str, as_json: bool) -> None:
 @click.argument("target", default="heads")
 @as_json
 def create(database: Database, target: str, as_json: bool) -> None:
-    """Make a new database, at a target."""
-    _stands(database, database.create(target), as_json=as_json, how="is made, at")
+    """Create a database at a target."""
+    _show_current(database, database.create(target), as_json=as_json, how="is made, at")
 
 
 @migrate.command()
 @on_database
 @as_json
 def adopt(database: Database, as_json: bool) -> None:
-    """Find the revision that a database without a version is, and stamp it."""
+    """Find the revision whose schema an unstamped database has, and stamp it."""
     match = database.adopt()
-    _stands(database, match.revisions, as_json=as_json)
+    _show_current(database, match.revisions, as_json=as_json)
     if match.says:
         click.echo(match.says, err=True)
 
 
-def _stands(
+def _show_current(
     database: Database, current: tuple[str, ...], *, as_json: bool, how: str = "is at"
 ) -> None:
     if as_json:
@@ -235,7 +236,7 @@ def _progress(as_json: bool) -> dict[str, Any]:
     return {"on_step": on_step, "waiting": waiting}
 
 
-def _told(outcome: Outcome, *, as_json: bool) -> None:
+def _show_outcome(outcome: Outcome, *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(outcome))
         return
@@ -256,7 +257,7 @@ def _told(outcome: Outcome, *, as_json: bool) -> None:
 @on_any_database
 @as_json
 def snapshot(database: Database, as_json: bool) -> None:
-    """Copy a SQLite file as it is now, whole and checked."""
+    """Take a snapshot of a SQLite file: complete and checked."""
     where = database.snapshot()
     if as_json:
         kept = str(where) if where else None
@@ -270,27 +271,27 @@ def snapshot(database: Database, as_json: bool) -> None:
 @click.argument("copy", type=click.Path(dir_okay=False, path_type=Path))
 @as_json
 def restore(database: Database, copy: Path, as_json: bool) -> None:
-    """Put a snapshot in a SQLite file's place; what it held stays beside it."""
+    """Replace a SQLite file by a snapshot; the replaced file is kept beside it."""
     database.restore(copy)
-    _stands(database, database.status().current, as_json=as_json)
+    _show_current(database, database.status().current, as_json=as_json)
 
 
 @migrate.command()
 @on_database
-@repairing
+@repair_options
 def repair(database: Database, verdict: Verdict | None, yes: bool, dry_run: bool) -> None:
-    """Take back the half of a revision that began and never ended."""
-    agree(database.plan_repair(verdict), database.repair, yes=yes, dry_run=dry_run)
+    """Undo the changes of a revision that began and never ended."""
+    confirm(database.plan_repair(verdict), database.repair, yes=yes, dry_run=dry_run)
 
 
 @migrate.command()
 @on_any_database
 @click.option("--models", required=True, metavar="MODULE:NAME", help="A MetaData, or a Base.")
 @click.option("--drop", is_flag=True, help="Drop what the models do not have.")
-@click.option("--dry-run", is_flag=True, help="Only show it.")
+@click.option("--dry-run", is_flag=True, help="Show the changes without making them.")
 @as_json
 def sync(database: Database, models: str, drop: bool, dry_run: bool, as_json: bool) -> None:
-    """Bring a schema to its models, with no revision files."""
+    """Bring a schema to its models without revision files."""
     done = database.sync(_metadata(models), drop=drop, dry_run=dry_run)
     if as_json:
         print_json(asdict(done))
@@ -300,14 +301,14 @@ def sync(database: Database, models: str, drop: bool, dry_run: bool, as_json: bo
     for change in done.left:
         click.echo(f"left, without --drop: {change.says}")
     if not done.changes and not done.left:
-        click.echo("The schema is what the models say.")
+        click.echo("The schema matches the models.")
 
 
 def _metadata(place: str) -> MetaData:
     module, _, name = place.partition(":")
     try:
         # From the folder where we are, as `python -m` would; their `app` is not ours.
-        with alone(Modules((str(Path.cwd()),))):
+        with isolated(Modules((str(Path.cwd()),))):
             found = getattr(importlib.import_module(module), name or "metadata")
     except (ImportError, AttributeError) as error:
         raise click.UsageError(f"--models {place}: {error}.") from error

@@ -1,4 +1,4 @@
-"""A group of commands that stand on nothing but click: one message, one exit code, no traceback."""
+"""A click group for commands that need no Flask app: errors become one message and an exit code."""
 
 import os
 from typing import Any
@@ -15,8 +15,8 @@ PASSED_ON = (click.exceptions.Exit, click.Abort, KeyboardInterrupt, GeneratorExi
 """How a command ends that did not fail."""
 
 
-class Standalone(click.Group):
-    """A group of commands that need no app and no settings, and fail in one sentence."""
+class ErrorGroup(click.Group):
+    """A group of commands that prints any error as one sentence and exits with its code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         if ctx.parent:  # part of another program's commands: `flask migrate`
@@ -32,11 +32,11 @@ class Standalone(click.Group):
         except BaseException as error:
             if _is_debugged():
                 raise
-            raise Refusal(_unforeseen(error)) from error
+            raise Refusal(_unexpected_error(error)) from error
 
 
-def _unforeseen(error: BaseException) -> HeadwayError:
-    """The sentence for what nothing below has words for: a driver, an env.py, or we are wrong."""
+def _unexpected_error(error: BaseException) -> HeadwayError:
+    """The message for an error that has none of its own: a driver's, env.py's, or a defect."""
     if isinstance(error, SQLAlchemyError):
         return DatabaseRefused(
             f"The database, or its driver, refuses what it was sent: {plain(error)}. Nothing more "
@@ -44,12 +44,12 @@ def _unforeseen(error: BaseException) -> HeadwayError:
         )
     what = f"{type(error).__name__}: {plain(error)}"
     return HeadwayError(
-        f"It ended in an error that nobody foresaw ({what}). Nothing more was done. "
+        f"An unexpected error occurred ({what}). Nothing more was done. "
         f"`{command('status')}` shows where the database stands; with FLASK_DEBUG=1 the same "
         "command shows where it broke."
     )
 
 
 def _is_debugged() -> bool:
-    """True if whoever runs the command asked for tracebacks: `flask --debug` sets this."""
+    """True if tracebacks are wanted: `flask --debug` sets FLASK_DEBUG."""
     return os.environ.get("FLASK_DEBUG", "").lower() not in ("", "0", "false", "no")

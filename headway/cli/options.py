@@ -1,4 +1,4 @@
-"""The options that name a project and a database, shared by commands."""
+"""Command options that name a project and a database."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,9 +18,9 @@ def _pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> di
 
 
 def on_project(command: Callable[..., Any], *, needed: bool = True) -> Callable[..., Any]:
-    """The options that name a project; the command gets it loaded.
+    """Add the options that name a project; the command gets it loaded.
 
-    If none is needed and none is named, it gets one that says nothing.
+    Unless `needed`, a command without `--scripts` gets an empty project.
     """
 
     @click.option(
@@ -30,7 +30,7 @@ def on_project(command: Callable[..., Any], *, needed: bool = True) -> Callable[
         show_envvar=True,
         help="The script directory: a folder, or package:folder.",
     )
-    @click.option("--ini", type=click.Path(), help="Its alembic.ini or pyproject.toml.")
+    @click.option("--ini", type=click.Path(), help="The project's alembic.ini or pyproject.toml.")
     @wraps(command)
     def with_project(*args: Any, scripts: str | None, ini: str | None, **kwargs: Any) -> Any:
         if scripts:
@@ -43,7 +43,7 @@ def on_project(command: Callable[..., Any], *, needed: bool = True) -> Callable[
 
 @contextmanager
 def _no_scripts() -> Iterator[Path]:
-    """A script directory that says nothing; with none at all there is no project."""
+    """A temporary script directory with one empty revision, for commands without `--scripts`."""
     with TemporaryDirectory(prefix="headway") as place:
         folder = Path(place)
         (folder / "versions").mkdir()
@@ -53,10 +53,12 @@ def _no_scripts() -> Iterator[Path]:
 
 
 def on_database(command: Callable[..., Any], *, scripts: bool = True) -> Callable[..., Any]:
-    """The options that name one database of a project; the command gets it, unopened."""
+    """Add the options that name one database of a project; the command gets it, unconnected."""
 
     @partial(on_project, needed=scripts)
-    @click.option("--url", envvar="HEADWAY_MIGRATE_URL", show_envvar=True, help="The database.")
+    @click.option(
+        "--url", envvar="HEADWAY_MIGRATE_URL", show_envvar=True, help="The database's URL."
+    )
     @click.option(
         "--url-file",
         type=click.Path(dir_okay=False, path_type=Path),
@@ -65,7 +67,9 @@ def on_database(command: Callable[..., Any], *, scripts: bool = True) -> Callabl
     @click.option(
         "-x", "x", multiple=True, callback=_pairs, metavar="K=V", help="An argument for env.py."
     )
-    @click.option("--lock-wait", default=60.0, show_default=True, help="Seconds for another run.")
+    @click.option(
+        "--lock-wait", default=60.0, show_default=True, help="Seconds to wait for another run."
+    )
     @wraps(command)
     def with_database(
         project: Project,
@@ -86,17 +90,21 @@ def on_database(command: Callable[..., Any], *, scripts: bool = True) -> Callabl
 
 
 on_any_database = partial(on_database, scripts=False)
-"""The same for commands that need no revisions."""
+"""`on_database` for commands that need no revisions."""
 
 
 POLICY = ("snapshot", "no_replay", "lock_timeout", "statement_timeout", "history")
 
 
-def careful(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say how a run treats its database."""
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a run: snapshot, replay, timeouts, history."""
     for option in (
         click.option("--snapshot", is_flag=True, help="Copy a SQLite file first."),
-        click.option("--no-replay", is_flag=True, help="Run Python, even where SQL is proven."),
+        click.option(
+            "--no-replay",
+            is_flag=True,
+            help="Run the revisions as Python, even if their SQL could be replayed.",
+        ),
         click.option(
             "--lock-timeout",
             default=5.0,

@@ -14,7 +14,7 @@ from headway.errors import HeadwayError, Kind
 
 
 class Exit(IntEnum):
-    """What the shell is told. `docs/cli.md` has the same table; a test compares."""
+    """Exit codes. `docs/cli.md` has the same table; a test compares them."""
 
     OK = 0
     FAILED = 1
@@ -41,7 +41,7 @@ EXIT_OF = {
 
 
 class Number(click.IntRange):
-    """A whole number, and a mistake is told in words that a person knows."""
+    """A click type: an integer, with an error message in plain English."""
 
     name = "number"
 
@@ -109,7 +109,7 @@ def on_terminal() -> bool:
 
 @contextmanager
 def without_log(name: str) -> Iterator[None]:
-    """What a part of the program logs meanwhile, the command says itself."""
+    """Suppress log records that would repeat what the command prints."""
     log = logging.getLogger(name)
     before = log.level
     log.setLevel(logging.CRITICAL)
@@ -127,7 +127,7 @@ def text(value: object) -> str:
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}={said}" for name, said in value.items())
+        return ", ".join(f"{name}={item}" for name, item in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(str(one) for one in value)
     return "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""Repairs: shown first, then done as shown."""
+"""Commands that repair: the plan is printed first, then confirmed and carried out."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -6,20 +6,20 @@ from typing import Any
 
 import click
 
-from headway.execution.repair import Repair, Verdict
+from headway.execution.repair import RepairPlan, Verdict
 
 
-def repairing(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a repair."""
+def repair_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a repair command: `--as`, `--yes`, `--dry-run`."""
 
     @click.option(
         "--as",
         "verdict",
         type=click.Choice([verdict.value for verdict in Verdict]),
-        help="Your word on a torn or inserted revision that you have mended by hand.",
+        help="The state of a torn or inserted revision that you have fixed by hand.",
     )
     @click.option("--yes", is_flag=True, help="Do not ask.")
-    @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+    @click.option("--dry-run", is_flag=True, help="Show the repair without doing it.")
     @wraps(command)
     def with_verdict(*args: Any, verdict: str | None, **kwargs: Any) -> Any:
         return command(*args, verdict=Verdict(verdict) if verdict else None, **kwargs)
@@ -27,8 +27,10 @@ def repairing(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_verdict
 
 
-def agree(plan: Repair, do: Callable[[Repair], object], *, yes: bool, dry_run: bool) -> None:
-    """Show a repair, ask, and do it."""
+def confirm(
+    plan: RepairPlan, repair: Callable[[RepairPlan], object], *, yes: bool, dry_run: bool
+) -> None:
+    """Print a repair plan, ask for confirmation, and carry it out with `do`."""
     if plan.is_empty:
         click.echo("There is nothing to repair.")
         return
@@ -38,5 +40,5 @@ def agree(plan: Repair, do: Callable[[Repair], object], *, yes: bool, dry_run: b
         return
     if not yes:
         click.confirm("Do this?", abort=True)
-    do(plan)
+    repair(plan)
     click.echo("Repaired.")

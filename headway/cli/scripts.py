@@ -1,4 +1,4 @@
-"""`flask migrate`: what is asked of a project's scripts, with no database."""
+"""Commands on a project's scripts that need no database: history, validate, revise, merge."""
 
 from dataclasses import asdict
 
@@ -35,12 +35,12 @@ def history(project: Project, as_json: bool) -> None:
 @on_project
 @as_json
 def validate(project: Project, as_json: bool) -> None:
-    """Look for mistakes in a project's scripts. Exit with 3 if there are some."""
+    """Check a project's scripts. Exit with 3 if there are problems."""
     found, environment = project.validate(), project.environment
     revisions = len(project.revisions)
     if as_json:
-        said = {"mode": environment.mode, "why": environment.why}
-        read = {"revisions": revisions, "heads": project.heads, "environment": said}
+        environment_json = {"mode": environment.mode, "why": environment.why}
+        read = {"revisions": revisions, "heads": project.heads, "environment": environment_json}
         print_json({"found": found} | read)
     else:
         heads = ", ".join(project.heads) or "none yet"
@@ -55,8 +55,12 @@ def validate(project: Project, as_json: bool) -> None:
 @click.command()
 @on_project
 @click.option("-m", "--message", required=True)
-@click.option("--against", envvar="HEADWAY_MIGRATE_URL", help="A database of the project's kind.")
-@click.option("--empty", is_flag=True, help="To be filled by hand.")
+@click.option(
+    "--against",
+    envvar="HEADWAY_MIGRATE_URL",
+    help="URL of a database of the kind that the revision is for.",
+)
+@click.option("--empty", is_flag=True, help="Write an empty revision, to be filled by hand.")
 @click.option("--head", default="head", show_default=True)
 def revise(project: Project, message: str, against: str | None, empty: bool, head: str) -> None:
     """Write a revision that brings the newest schema to the models."""

@@ -1,4 +1,4 @@
-"""Where a database is: a URL, or an engine or connection that a program already has."""
+"""The address of a database: a URL, or an engine or connection that the caller has already."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from headway.dialects import (
 from headway.dialects.driver import Raw
 from headway.dialects.reach import reaching
 from headway.dialects.translation import opened
-from headway.dialects.urls import file_of
+from headway.dialects.urls import DatabaseURL
 from headway.isolation.connecting import PLAIN, Settings
 
 BESIDE_SECONDS = 30
@@ -29,13 +29,16 @@ BESIDE_SECONDS = 30
 
 
 class Setup(Protocol):
-    """What a project says of the connections to its databases."""
+    """How a project sets up connections to its databases."""
 
     def settings_at(self, address: "Address") -> Settings:
-        """What they have beside the URL. Raises EnvironmentFailed where that cannot be had."""
+        """Connection settings beyond the URL.
+
+        Raises EnvironmentFailed if they cannot be determined.
+        """
 
     def prepare(self, raw: Raw, address: "Address") -> Mapping[Any, Any]:
-        """Let the project set up a connection that we opened; what its listeners noted of it."""
+        """Run the project's listeners on a new connection; returns what they stored."""
 
 
 @dataclass(frozen=True)
@@ -47,32 +50,32 @@ class Address:
     connection: Connection | None = None
     setup: Setup | None = field(default=None, compare=False, repr=False)
     stands_for: URL | None = None
-    """The URL by which a project knows the database that this is a copy or a draft of."""
+    """The original's URL, if this database is a copy or a draft of it."""
 
     @classmethod
     def of(cls, database: "str | URL | Path | Engine | Connection") -> "Address":
-        """Raises AddressInvalid for what is no database that we know."""
+        """An address for a URL, path, engine or connection. Raises AddressInvalid."""
         if isinstance(database, Engine):
             return cls(database.url, engine=database)
         if isinstance(database, Connection):
             return cls(database.engine.url, connection=database)
-        return cls(driver.parse(database))
+        return cls(DatabaseURL.parse(database))
 
     def __repr__(self) -> str:
         return f"Address({self})"
 
     def set_up_by(self, setup: Setup) -> "Address":
-        """The same database, its connections set up as a project wants them."""
+        """A copy of this address whose connections are set up by the project."""
         # Each status of each database comes by here; `replace` takes ten times as long.
         return Address(self.url, self.engine, self.connection, setup, self.stands_for)
 
     def elsewhere(self, url: URL) -> "Address":
-        """Another database that is to be opened and migrated as this one would be."""
-        return replace(self, url=url, engine=None, connection=None, stands_for=self.known_as)
+        """The address of another database that is opened and migrated as this one would be."""
+        return replace(self, url=url, engine=None, connection=None, stands_for=self.project_url)
 
     @property
-    def known_as(self) -> URL:
-        """The URL by which the project knows it."""
+    def project_url(self) -> URL:
+        """The URL that the project uses for this database: the original's, if this is a copy."""
         return self.stands_for or self.url
 
     @property
@@ -81,7 +84,7 @@ class Address:
         return self.engine is not None or self.connection is not None
 
     def __str__(self) -> str:
-        return driver.shown(self.url)
+        return driver.display_url(self.url)
 
     @property
     def dialect(self) -> Dialect:
@@ -91,7 +94,7 @@ class Address:
     @property
     def path(self) -> Path | None:
         """The file, or None where a server or the memory keeps it."""
-        return file_of(self.url)
+        return DatabaseURL.of(self.url).file
 
     @property
     def is_shared(self) -> bool:
@@ -103,19 +106,19 @@ class Address:
         """The driver's connection: a new one, or the caller's, given back as it was."""
         with reaching(self.url, all=True):
             if self.connection is not None:
-                lent = driver.raw_of(self.connection)
-                with self.dialect.borrowed(lent, shared=self.is_shared) as raw:
+                lent = driver.dbapi_connection(self.connection)
+                with self.dialect.borrow(lent, shared=self.is_shared) as raw:
                     yield raw
             elif self.engine is not None:
                 pooled = self.engine.raw_connection()
                 try:
-                    with self.dialect.borrowed(pooled.dbapi_connection, shared=False) as raw:
+                    with self.dialect.borrow(pooled.dbapi_connection, shared=False) as raw:
                         yield raw
                 finally:
                     pooled.close()
             else:
                 raw, notes = self._opened()
-                with driver.closing(raw), driver.noted(raw, notes):
+                with driver.closing(raw), driver.listener_notes(raw, notes):
                     yield raw
 
     def open_raw(self) -> Raw:
@@ -123,24 +126,24 @@ class Address:
         return self._opened()[0]
 
     def _opened(self) -> tuple[Raw, Mapping[Any, Any]]:
-        """The same, with what the project's listeners noted of it."""
+        """A new driver connection, set up by the project, and what its listeners stored."""
         settings = self.setup.settings_at(self) if self.setup else PLAIN
         raw = opened(self.url, settings.arguments_for(self.url))
         notes: Mapping[Any, Any] = {}
         if self.setup and settings.prepares:
             notes = self.setup.prepare(raw, self)
         keep_alive(raw, self.url)
-        self.dialect.settle(raw)
+        self.dialect.configure(raw)
         return raw, notes
 
     def peek(self, raw: Raw, table: VersionTable) -> Peek:
-        """Where it stands, as far as the driver can tell. Writes nothing, ends nothing."""
+        """Version and tables as the driver reads them. Writes nothing and ends no transaction."""
         if self.connection is not None and self.is_shared:
-            seen = self.dialect.peek_within(self.connection, table)
+            peek = self.dialect.peek_within(self.connection, table)
         else:
-            seen = self.dialect.peek(raw, table)
-        refuse_no_version(table.name, seen.versions)
-        return seen
+            peek = self.dialect.peek(raw, table)
+        refuse_no_version(table.name, peek.versions)
+        return peek
 
     @contextmanager
     def connected(self, raw: Raw) -> Iterator[Connection]:
@@ -172,8 +175,10 @@ class Address:
                 made.append(self.own_engine())
             with made[0].connect() as connection:
                 if not in_memory:
-                    raw = driver.raw_of(connection)
-                    self.dialect.brake(raw, lock_seconds=BESIDE_SECONDS, statement_seconds=None)
+                    raw = driver.dbapi_connection(connection)
+                    self.dialect.set_timeouts(
+                        raw, lock_seconds=BESIDE_SECONDS, statement_seconds=None
+                    )
                 yield connection.execution_options(write=True)
                 connection.commit()
 
@@ -185,7 +190,7 @@ class Address:
 
     def own_engine(self) -> Engine:
         """An engine with sessions of its own on this database. The caller disposes of it."""
-        opened = {"creator": driver.there_already(self.open_raw), "pool_pre_ping": True}
-        engine = driver.own(create_engine(self.url, poolclass=QueuePool, **opened))
+        opened = {"creator": driver.existing_connection(self.open_raw), "pool_pre_ping": True}
+        engine = driver.register_engine(create_engine(self.url, poolclass=QueuePool, **opened))
         self.dialect.prepare(engine)
         return engine

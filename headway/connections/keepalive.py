@@ -1,4 +1,4 @@
-"""Notice that the network to a server is gone: no driver does, and a run would wait for ever."""
+"""TCP keepalive: notice that a server is unreachable, which drivers do not by themselves."""
 
 import os
 import socket
@@ -9,12 +9,12 @@ from sqlalchemy import URL
 
 IDLE_SECONDS, EVERY_SECONDS, MISSES = 10, 5, 3
 UNHEARD_SECONDS = 30
-"""So long may what was sent stay without a word that it came; for Linux."""
+"""How long sent data may stay unacknowledged (TCP_USER_TIMEOUT, Linux)."""
 SAYS_SO = ("keepalives", "tcp_user_timeout")
 
 
 def keep_alive(raw: Any, url: URL) -> None:
-    """Have the kernel ask a silent server whether it is there, unless the URL says how.
+    """Set TCP keepalive on the connection's socket, unless the URL sets it.
 
     A statement may take as long as it needs: a server that works on it still answers the kernel.
     """

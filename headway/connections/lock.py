@@ -1,4 +1,4 @@
-"""Hold the one migration lock of a database, or say who does."""
+"""Hold a database's migration lock, or report who holds it."""
 
 import contextlib
 import random
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from sqlalchemy import URL, Connection
 
 from headway.dialects import Lock, dialect_of
-from headway.dialects.driver import raw_of, shown
+from headway.dialects.driver import dbapi_connection, display_url
 from headway.errors import DatabaseLocked
 from headway.types import Holder
 
@@ -31,8 +31,10 @@ def database_lock(
     alone: the lock would stay with whoever gets it next.
     """
     engine, dialect = connection.engine, dialect_of(connection)
-    dialect.notice_pooler(raw_of(connection), lambda: contextlib.closing(engine.raw_connection()))
-    lock = dialect.lock(raw_of(connection), engine.url, NAME)
+    dialect.check_pooler(
+        dbapi_connection(connection), lambda: contextlib.closing(engine.raw_connection())
+    )
+    lock = dialect.lock(dbapi_connection(connection), engine.url, NAME)
     acquire(lock, me, url=engine.url, wait=wait, waiting=waiting)
     try:
         yield
@@ -68,7 +70,7 @@ def acquire(
 
 
 def _locked(url: URL, holder: Holder | None, wait: float) -> DatabaseLocked:
-    place = shown(url)
+    place = display_url(url)
     return DatabaseLocked(
         f"{place} is being migrated by {holder or 'another process'}. Waited {wait:g} s. "
         "Start again when it is done; if it hangs, end it: its lock goes with it.",

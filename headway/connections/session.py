@@ -1,4 +1,4 @@
-"""Hold one database: connect, see that no proxy is in the way, lock, put the brakes on."""
+"""A session on one database: connected, checked for a pooler, locked, with timeouts."""
 
 import contextlib
 import time
@@ -18,7 +18,7 @@ Waiting = Callable[[Holder | None], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """How a database is treated. The defaults are for people; a fleet says more."""
+    """How a run treats its database: lock wait, timeouts, replay, snapshot, history."""
 
     lock_wait: float = 60.0
     """Seconds to wait for another process that is migrating it."""
@@ -52,14 +52,14 @@ def held(address: Address, policy: Policy, waiting: Waiting | None = None) -> It
         if address.is_shared:  # the caller's transaction is the caller's to lock
             yield raw
             return
-        _notice_pooler(address, raw)
+        _check_pooler(address, raw)
         lock = dialect.lock(raw, address.url, NAME)
         acquire(lock, policy.me, url=address.url, wait=policy.lock_wait, waiting=waiting)
         try:
-            dialect.brake(
+            dialect.set_timeouts(
                 raw, lock_seconds=policy.lock_timeout, statement_seconds=policy.statement_timeout
             )
-            with _braking(address):
+            with _timeouts(address):
                 yield raw
         finally:
             with contextlib.suppress(Exception):  # a broken session gives the lock back by ending
@@ -72,18 +72,18 @@ def pooler_in_the_way(address: Address, raw: Raw) -> str | None:
     if address.is_shared:
         return None
     try:
-        _notice_pooler(address, raw)
+        _check_pooler(address, raw)
     except PoolerInTheWay as error:
         return str(error)
     return None
 
 
-def _notice_pooler(address: Address, raw: Raw) -> None:
-    address.dialect.notice_pooler(raw, lambda: driver.closing(driver.open_raw(address.url)))
+def _check_pooler(address: Address, raw: Raw) -> None:
+    address.dialect.check_pooler(raw, lambda: driver.closing(driver.open_raw(address.url)))
 
 
 @contextmanager
-def _braking(address: Address) -> Iterator[None]:
+def _timeouts(address: Address) -> Iterator[None]:
     """Say in words that a brake was pulled."""
     began = time.monotonic()
     try:
@@ -92,15 +92,15 @@ def _braking(address: Address) -> Iterator[None]:
         raise  # trying again would not help, whatever the cause was
     except Exception as error:
         cause: BaseException | None = error
-        while cause and not address.dialect.is_brake(getattr(cause, "orig", None) or cause):
+        while cause and not address.dialect.is_timeout(getattr(cause, "orig", None) or cause):
             cause = cause.__cause__
         if cause is None:
             raise
-        said = " ".join(str(getattr(cause, "orig", None) or cause).split())
-        told = f" {error}" if isinstance(error, HeadwayError) else ""
+        message = " ".join(str(getattr(cause, "orig", None) or cause).split())
+        detail = f" {error}" if isinstance(error, HeadwayError) else ""
         raise DatabaseInUse(
-            f"{address}: gave up after {time.monotonic() - began:.1f} s ({said}). Others hold what "
-            "the revision has to lock, or a statement took longer than allowed. Try again when "
-            f"they are done.{told}",
+            f"{address}: gave up after {time.monotonic() - began:.1f} s ({message}). Others hold "
+            "what the revision has to lock, or a statement took longer than allowed. Try again "
+            f"when they are done.{detail}",
             **getattr(error, "context", {}),
         ) from error

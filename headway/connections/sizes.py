@@ -1,4 +1,4 @@
-"""How large the databases of a server are: one question for all of them."""
+"""Sizes of all databases of a server, in one query."""
 
 import contextlib
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ MYSQL = (
 
 
 def sizes(url: URL, names: Sequence[str]) -> dict[str, int]:
-    """Bytes, of those databases on the server of `url` whose size its user may know."""
+    """Size in bytes of each named database on the server, as far as the user may read it."""
     address = Address(url)
     try:
         with address.open() as raw:

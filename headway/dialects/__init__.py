@@ -2,11 +2,14 @@
 
 from sqlalchemy import URL, Connection, Engine
 
-from headway.dialects.base import (
+from headway.dialects.base import Dialect
+from headway.dialects.mysql.dialect import Mysql
+from headway.dialects.postgresql.dialect import Postgresql
+from headway.dialects.sqlite.dialect import Sqlite
+from headway.dialects.types import (
     OURS,
     VERSIONS,
     Beside,
-    Dialect,
     Ground,
     Image,
     Lock,
@@ -15,9 +18,6 @@ from headway.dialects.base import (
     VersionTable,
     refuse_no_version,
 )
-from headway.dialects.mysql.dialect import Mysql
-from headway.dialects.postgresql.dialect import Postgresql
-from headway.dialects.sqlite.dialect import Sqlite
 
 DIALECTS: dict[str, Dialect] = {
     "sqlite": Sqlite(),
@@ -28,7 +28,7 @@ DIALECTS: dict[str, Dialect] = {
 
 
 def dialect_of(database: URL | Engine | Connection) -> Dialect:
-    """The dialect that speaks to this database."""
+    """The dialect for a URL, an engine or a connection."""
     if isinstance(database, URL):
         return DIALECTS[database.get_backend_name()]
     return DIALECTS[database.dialect.name]

@@ -1,8 +1,8 @@
-"""The driver's own connections, for what has to be fast, and SQLAlchemy's engine on top of one.
+"""Driver (PEP 249) connections, and SQLAlchemy engines on top of one.
 
-A status of a small database is 0.1 ms of work; making a SQLAlchemy engine is ten times that. So
-looking, locking and replaying speak to the driver, and only what runs Python revisions wraps
-the same connection, whose session holds the lock, in an engine.
+The status of a small database takes 0.1 ms; making a SQLAlchemy engine takes ten times that. So
+status, locks and replay use the driver, and only what runs Python revisions wraps the same
+connection, whose session holds the lock, in an engine.
 """
 
 import contextlib
@@ -16,25 +16,24 @@ from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine
 from sqlalchemy.engine.interfaces import Dialect as SqlalchemyDialect
 from sqlalchemy.exc import NoSuchModuleError
 
-from headway.dialects.urls import SYNC, parse, shown
+from headway.dialects import ambient
+from headway.dialects.urls import DRIVERS, display_url
 from headway.errors import DriverMissing
 
 __all__ = [
-    "SYNC",
     "Raw",
     "ask",
+    "autocommit",
     "closing",
+    "dbapi_connection",
     "dialect_for",
+    "display_url",
     "engine_on",
-    "noted",
+    "listener_notes",
     "notes_of",
-    "on_its_own",
     "open_raw",
-    "own",
     "own_engines",
-    "parse",
-    "raw_of",
-    "shown",
+    "register_engine",
 ]
 
 Raw = Any
@@ -57,7 +56,7 @@ def dialect_for(drivername: str) -> SqlalchemyDialect:
         extra = "postgresql" if backend == "postgresql" else "mysql"
         raise DriverMissing(
             f"The driver for {drivername} is not installed ({error}). Install it, or use ours: "
-            f"pip install 'headway[{extra}]' and {SYNC.get(backend, backend)}:// in the URL."
+            f"pip install 'headway[{extra}]' and {DRIVERS.get(backend, backend)}:// in the URL."
         ) from error
 
 
@@ -68,7 +67,7 @@ def open_raw(url: URL, more: Mapping[str, Any] | None = None) -> Raw:
     """
     dialect = dialect_for(url.drivername)
     arguments, options = dialect.create_connect_args(url)
-    options = {**options, **(more or {})}
+    options = ambient.arguments(url, dialect, {**options, **(more or {})})
     if dialect.name == "sqlite":
         # env.py may have to run in a thread of its own; never two at a time.
         options["check_same_thread"] = False
@@ -91,10 +90,10 @@ def _as_bytes(password: str) -> str | bytes:
 
 
 def _open_pymysql(dialect: SqlalchemyDialect, options: Mapping[str, Any]) -> Raw:
-    """As PyMySQL does where nothing is said about TLS: with it, if the server can.
+    """Connect as PyMySQL does without TLS options: with TLS if the server supports it.
 
-    It would read all certificates of the machine first, for each connection, and ask for none:
-    20 ms, where the rest is one.
+    PyMySQL would first load all certificates of the machine for each connection, and check none: 20
+    ms, where the rest takes one.
     """
     tls = _preferred_tls(dialect)
     if tls is None:
@@ -107,21 +106,23 @@ def _open_pymysql(dialect: SqlalchemyDialect, options: Mapping[str, Any]) -> Raw
 
 @cache
 def _preferred_tls(dialect: SqlalchemyDialect) -> Any:
-    """The context of a connection whose URL says nothing; None where that means no TLS."""
+    """The TLS context of a connection without TLS options; None if that means no TLS."""
     unconnected = dialect.loaded_dbapi.connect(defer_connect=True)
     return unconnected.ctx if unconnected.ssl else None
 
 
 def engine_on(raw: Raw, url: URL) -> Engine:
-    """An engine whose only connection is this one. It is closed by whoever opened it."""
-    return own(create_engine(url, creator=there_already(lambda: raw), poolclass=StaticPool))
+    """An engine whose only connection is this one. The caller closes the connection."""
+    return register_engine(
+        create_engine(url, creator=existing_connection(lambda: raw), poolclass=StaticPool)
+    )
 
 
 THERE = "headway_there"
 
 
-def there_already(opened: Callable[[], Raw]) -> Callable[[Any], Raw]:
-    """What gives a pool a connection that has been set up before: `is_there` tells."""
+def existing_connection(opened: Callable[[], Raw]) -> Callable[[Any], Raw]:
+    """A `creator` for a pool whose connections were set up before: see `is_existing`."""
 
     def creator(record: Any) -> Raw:
         record.info[THERE] = True
@@ -130,19 +131,19 @@ def there_already(opened: Callable[[], Raw]) -> Callable[[Any], Raw]:
     return creator
 
 
-def is_there(record: Any) -> bool:
-    """True if the connection of this record of a pool had been set up before the pool got it."""
+def is_existing(record: Any) -> bool:
+    """True if the connection of this pool record was set up before the pool got it."""
     return THERE in record.info
 
 
-def own(engine: Engine) -> Engine:
-    """Note that an engine is ours: no env.py made it, so it leads where it says."""
+def register_engine(engine: Engine) -> Engine:
+    """Mark an engine as Headway's own: it is never redirected. Returns it."""
     own_engines.add(engine)
     return engine
 
 
-def raw_of(connection: Connection) -> Raw:
-    """The driver's connection below SQLAlchemy's."""
+def dbapi_connection(connection: Connection) -> Raw:
+    """The driver connection below a SQLAlchemy connection."""
     return connection.connection.dbapi_connection
 
 
@@ -151,7 +152,7 @@ def ask(raw: Raw, query: str, values: Sequence[object] = ()) -> list[tuple[Any, 
 
     Ended at once: an open transaction would be what others wait for.
     """
-    with on_its_own(raw), contextlib.closing(raw.cursor()) as cursor:
+    with autocommit(raw), contextlib.closing(raw.cursor()) as cursor:
         try:
             cursor.execute(query, values) if values else cursor.execute(query)
             rows = cursor.fetchall()
@@ -163,8 +164,8 @@ def ask(raw: Raw, query: str, values: Sequence[object] = ()) -> list[tuple[Any, 
 
 
 @contextlib.contextmanager
-def on_its_own(raw: Raw) -> Iterator[None]:
-    """Without BEGIN and COMMIT around one query, where the driver can: two trips less of three."""
+def autocommit(raw: Raw) -> Iterator[None]:
+    """Run one query without BEGIN and COMMIT, if the driver can: one round trip, not three."""
     before = getattr(raw, "autocommit", None)
     idle = before is False and getattr(getattr(raw, "info", None), "transaction_status", 1) == 0
     if not idle:
@@ -183,8 +184,8 @@ _notes: dict[int, Mapping[Any, Any]] = {}
 
 
 @contextlib.contextmanager
-def noted(raw: Raw, notes: Mapping[Any, Any]) -> Iterator[None]:
-    """While this lasts, `notes_of(raw)` are what listeners noted of it when it was opened."""
+def listener_notes(raw: Raw, notes: Mapping[Any, Any]) -> Iterator[None]:
+    """While this lasts, `notes_of(raw)` returns what connect listeners stored."""
     _notes[id(raw)] = notes
     try:
         yield
@@ -193,13 +194,13 @@ def noted(raw: Raw, notes: Mapping[Any, Any]) -> Iterator[None]:
 
 
 def notes_of(raw: Raw) -> Mapping[Any, Any]:
-    """What listeners noted of a connection when it was opened; nothing where none were asked."""
+    """What connect listeners stored on a connection's record; empty if none were called."""
     return _notes.get(id(raw), {})
 
 
 @contextlib.contextmanager
 def closing(raw: Raw) -> Iterator[Raw]:
-    """Close it at the end, whatever its session went through."""
+    """Close the connection at the end, ignoring errors."""
     try:
         yield raw
     finally:

@@ -1,4 +1,4 @@
-"""What a schema is made of, as facts that two databases can be compared by."""
+"""A schema as facts, by which two databases can be compared."""
 
 import re
 from collections.abc import Iterator
@@ -6,22 +6,22 @@ from typing import NamedTuple
 
 
 class Key(NamedTuple):
-    """Which thing a fact is about."""
+    """The object that a fact is about."""
 
     kind: str
     schema: str
     """"" where this kind of database has none within it."""
     name: str
-    """Its own name, or that of the table it stands on."""
+    """The object's name, or that of its table."""
     part: str = ""
-    """Its name on that table."""
+    """The object's name within its table."""
 
 
 class Fact(NamedTuple):
-    """What is known of a thing."""
+    """What is recorded of one schema object."""
 
     firm: str | None
-    """The same for the same thing, another for any other. None where it may not be read."""
+    """A text that is equal exactly if the objects are; None if it may not be read."""
     loose: str = ""
     """Another where the thing may be another: two ways to write a type, say."""
     sql: str | None = None

@@ -1,4 +1,4 @@
-"""Reach a database: what its driver refuses is said in our words, and a server is waited for."""
+"""Connect to a database: driver errors are translated, and a starting server is waited for."""
 
 import random
 import time
@@ -14,9 +14,9 @@ from headway.errors import DatabaseUnreachable, HeadwayError
 
 @contextmanager
 def reaching(url: URL, *, all: bool = False) -> Iterator[None]:  # noqa: A002
-    """Turn "cannot connect", "wrong password" and "read-only" into errors of ours.
+    """Translate the driver's connection errors into ours.
 
-    With `all`, whatever else the driver says too: see `translating`.
+    With `all`, every other driver error too: see `translating`.
     """
     with translating(dialect_of(url), url, all=all):
         yield

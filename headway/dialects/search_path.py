@@ -1,20 +1,42 @@
-"""The schema of a tenant, where many share one PostgreSQL database: what a URL's `options` say."""
+"""A tenant's schema in a shared PostgreSQL database, as the `options` of a URL name it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import URL
 
 from headway.errors import AddressInvalid, StillNeeded
 
+PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_.$-]*")
 SCHEMA = re.compile(r'\s*(?:"((?:[^"]|"")+)"|(\$?[^\W\d][\w$]*))\s*(,|$)')
 LONGEST_NAME = 63
 """Bytes of a name on PostgreSQL, which cuts the rest off."""
 ALLOWED_OPTIONS = (
-    "Write ?options=-csearch_path%3Dacme for a tenant's schema, with other settings behind it as "
-    "in -csearch_path%3Dacme%20-cstatement_timeout%3D0"
+    "Write ?schema=acme for a tenant's schema, and other settings as in "
+    "?options=-cstatement_timeout%3D0"
+)
+
+SEARCH_PATH = re.compile(
+    r"\s*SET\s+(?:LOCAL\s+|SESSION\s+)?search_path\s*(?:TO|=)\s*"
+    r"(?:[\"'](?P<quoted>[^\"']+)[\"']|(?P<plain>\w+))",
+    re.IGNORECASE,
+)
+
+SET_CONFIG = re.compile(
+    r"\s*SELECT\s+(?:pg_catalog\.)?set_config\s*\(\s*'search_path'\s*,\s*"
+    r"'(?P<quoted>[^',]+)'(?P<plain>)",
+    re.IGNORECASE,
+)
+
+LOOKS_ELSEWHERE = re.compile(
+    r"search_path|^\s*USE\s|^\s*SET\s+(?:SESSION\s+|LOCAL\s+)?SCHEMA\b", re.IGNORECASE
+)
+"""Statements after which a name means another table."""
+
+SET_ROLE = re.compile(
+    r"\s*SET\s+(?:SESSION\s+)?(?:ROLE\s|SESSION\s+AUTHORIZATION\s)", re.IGNORECASE
 )
 
 
@@ -23,7 +45,7 @@ class Session:
     """What PostgreSQL's `options` ask of a session."""
 
     path: tuple[str, ...] = ()
-    """Its search_path; empty where that is not said."""
+    """The search_path; empty if the URL sets none."""
     settings: tuple[str, ...] = ()
     """The names of all other settings."""
 
@@ -38,29 +60,30 @@ def session_of(url: URL) -> Session:
 
     Read as the server reads them. Raises AddressInvalid for what is not understood exactly.
     """
-    said = url.query.get("options", "") if url.get_backend_name() == "postgresql" else ""
-    if not isinstance(said, str):
+    options = url.query.get("options", "") if url.get_backend_name() == "postgresql" else ""
+    if not isinstance(options, str):
         raise AddressInvalid(f"This URL has several options=. {ALLOWED_OPTIONS}.")
     path: tuple[str, ...] | None = None
     settings = []
-    for name, value in _assigned(said):
+    for name, value in _assigned(options):
         if name != "search_path":
             settings.append(name)
         elif path is not None:
-            raise AddressInvalid("The options of this URL name search_path twice: say it once.")
+            raise AddressInvalid("The options of this URL set search_path twice: set it once.")
         else:
             path = _schemas(value)
     return Session(path=path or (), settings=tuple(settings))
 
 
-def schema_of(url: URL) -> str | None:
-    """The schema that is a tenant's own, where many share one PostgreSQL database."""
-    return session_of(url).schema
+def option_for(path: Iterable[str]) -> str:
+    """The option that asks for this search_path, as `session_of` reads it."""
+    names = (name if PLAIN.fullmatch(name) else _quoted(name) for name in path)
+    return "-csearch_path=" + re.sub(r"([\s\\])", r"\\\1", ",".join(names))
 
 
 def refuse_schema(url: URL, what: str) -> None:
     """Raise StillNeeded for a tenant's: its database is not its own to be made or dropped."""
-    if schema := schema_of(url):
+    if schema := session_of(url).schema:
         raise StillNeeded(
             f"This is the schema {schema} in a database that others share: it cannot be {what} "
             "here. Do it with the server's tools."
@@ -69,15 +92,15 @@ def refuse_schema(url: URL, what: str) -> None:
 
 def _assigned(options: str) -> Iterator[tuple[str, str]]:
     """The settings, as `-c name=value`, `-cname=value` or `--name=value`."""
-    words = iter(_words(options))
+    words = iter(_split_options(options))
     for word in words:
         if word == "-c":
-            said = next(words, "")
+            assignment = next(words, "")
         elif word.startswith(("-c", "--")):
-            said = word[2:]
+            assignment = word[2:]
         else:
-            said = ""
-        name, equals, value = said.partition("=")
+            assignment = ""
+        name, equals, value = assignment.partition("=")
         if not equals or not SETTING.fullmatch(name):
             raise AddressInvalid(
                 "The options of this URL are not understood, and could lead to another schema. "
@@ -86,7 +109,7 @@ def _assigned(options: str) -> Iterator[tuple[str, str]]:
         yield name.replace("-", "_").lower(), value
 
 
-def _words(text: str) -> list[str]:
+def _split_options(text: str) -> list[str]:
     """Blanks separate words, and a backslash takes the next character as it is."""
     words, word, escaped = [], "", False
     for character in text:
@@ -115,3 +138,7 @@ def _schemas(path: str) -> tuple[str, ...]:
         names.append(name.encode()[:LONGEST_NAME].decode(errors="ignore"))
         at = found.end()
     return tuple(names)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

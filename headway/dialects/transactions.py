@@ -1,4 +1,4 @@
-"""Whether a transaction that was begun is still that one, as the database itself tells.
+"""Whether a transaction is still the one that was begun, as the database itself reports it.
 
 A revision may end it in many ways that nobody announces: COMMIT as SQL, a script that the driver
 runs, a commit of the driver's connection. Whoever says that nothing stayed has to ask first.
@@ -13,7 +13,7 @@ from headway.dialects.driver import Raw
 
 
 class Fate(StrEnum):
-    """What became of a transaction."""
+    """How a transaction ended, if it did."""
 
     OPEN = "open"
     COMMITTED = "committed"
@@ -71,7 +71,7 @@ def postgresql_mark(raw: Raw) -> int | None:
     """The number of the transaction that is open; None where each statement has its own."""
     if raw.autocommit or not can_answer(raw):
         return None  # else the question begins one, where the driver has not yet
-    return int(_asked(raw, "SELECT txid_current()"))
+    return int(_query(raw, "SELECT txid_current()"))
 
 
 def can_answer(raw: Raw) -> bool:
@@ -81,21 +81,21 @@ def can_answer(raw: Raw) -> bool:
 
 def postgresql_fate(raw: Raw, mark: int) -> Fate:
     """What became of the transaction with this number."""
-    if _state(raw) == IN_TRANSACTION and int(_asked(raw, "SELECT txid_current()")) == mark:
+    if _state(raw) == IN_TRANSACTION and int(_query(raw, "SELECT txid_current()")) == mark:
         return Fate.OPEN
     return postgresql_status(raw, mark)
 
 
 def postgresql_status(raw: Raw, mark: int) -> Fate:
-    """The same, as any session can tell."""
-    return FATES.get(str(_asked(raw, STATUS, (mark,))), Fate.UNKNOWN)
+    """Whether the transaction with this number is committed, from any session."""
+    return FATES.get(str(_query(raw, STATUS, (mark,))), Fate.UNKNOWN)
 
 
 def _state(raw: Raw) -> int:
     return int(raw.info.transaction_status)  # psycopg's and psycopg2's numbers are libpq's
 
 
-def _asked(raw: Raw, query: str, values: tuple[Any, ...] | None = None) -> Any:
+def _query(raw: Raw, query: str, values: tuple[Any, ...] | None = None) -> Any:
     with contextlib.closing(raw.cursor()) as cursor:
         cursor.execute(query, values)
         return cursor.fetchone()[0]

@@ -1,4 +1,4 @@
-"""The one seam where a driver's errors become ours: only those a person can mend, never bugs."""
+"""Translates driver errors into Headway's: only those that a person can resolve, never defects."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
 from headway.dialects.base import Dialect
-from headway.dialects.driver import Raw, open_raw, shown
+from headway.dialects.driver import Raw, display_url, open_raw
 from headway.error_text import plain
 from headway.errors import (
     AddressInvalid,
@@ -40,28 +40,28 @@ RIGHT_MISSING = (
 
 @contextmanager
 def translating(dialect: Dialect, url: URL, *, all: bool = False) -> Iterator[None]:  # noqa: A002
-    """Turn "cannot connect", "wrong password" and "read-only" into errors of ours.
+    """Translate the driver's connection errors into ours.
 
-    With `all`, whatever else the driver says too: the database is somebody's, and no fault of it
-    is one of Headway's.
+    With `all`, every driver error: the database is the caller's, and its faults are no defects of
+    Headway.
     """
     try:
         yield
     except Exception as error:
-        said = error.orig if isinstance(error, DBAPIError) else error
-        if not said or not _is_drivers(said):
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if not cause or not _is_drivers(cause):
             raise
-        kind = dialect.refusal(said) or (DatabaseRefused if all else None)
+        kind = dialect.refusal(cause) or (DatabaseRefused if all else None)
         if kind is None:
             raise
-        place = shown(url)
+        place = display_url(url)
         statement = str(getattr(error, "statement", None) or "")
         words = ADVICE[kind]
-        missing = dialect.missing_right(said, statement)
+        missing = dialect.missing_right(cause, statement)
         if kind is DatabaseDenied and missing:
             words = RIGHT_MISSING
-        told = words.format(url=place, reason=plain(said), missing=f"Grant it {missing}")
-        raise kind(told, url=place) from error
+        message = words.format(url=place, reason=plain(cause), missing=f"Grant it {missing}")
+        raise kind(message, url=place) from error
 
 
 @contextmanager
@@ -79,15 +79,16 @@ def opened(url: URL, more: Mapping[str, Any] | None = None) -> Raw:
         return open_raw(url, more)
     except (OSError, UnicodeError) as error:  # a name that is none, a socket that is not there
         raise DatabaseUnreachable(
-            ADVICE[DatabaseUnreachable].format(url=shown(url), reason=plain(error)), url=shown(url)
+            ADVICE[DatabaseUnreachable].format(url=display_url(url), reason=plain(error)),
+            url=display_url(url),
         ) from error
     except (TypeError, ValueError) as error:
         if _is_drivers(error):
             raise
-        raise AddressInvalid(f"{shown(url)} cannot be used: {plain(error)}.") from error
+        raise AddressInvalid(f"{display_url(url)} cannot be used: {plain(error)}.") from error
 
 
 def _is_drivers(error: BaseException) -> bool:
-    """True for what PEP 249 says about a database. Drivers share names, no classes."""
+    """True for an error class of PEP 249. Drivers share the names, not the classes."""
     names = {cls.__name__ for cls in type(error).__mro__}
     return bool(names & {"DatabaseError", "InterfaceError"})

@@ -1,289 +1,209 @@
-"""What the URL of a database means: which place, which database, whose schema.
+"""The URL of a database as one value: parsed once, it knows what it means and how it is shown.
 
 The one place that decides it. A URL that says one thing where people see it, and another in an
 option, is refused: who reads it, locks it or drops it would mean another database than the
 driver opens.
 """
 
+import hashlib
+import ipaddress
 import os
-import re
-from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-from urllib.request import url2pathname
+from typing import Self
+from urllib.parse import quote
 
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy import URL
 
-from headway.dialects.search_path import session_of
+from headway.dialects import url_parsing
+from headway.dialects.search_path import Session, option_for, session_of
+from headway.dialects.url_parsing import DRIVERS, KIND_OF, KINDS
 from headway.errors import AddressInvalid
 
-SYNC = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
-"""What we use where a URL names no driver, or one for asyncio."""
+__all__ = ["DRIVERS", "KINDS", "DatabaseURL", "display_url"]
+
 PORTS = {"postgresql": 5432, "mysql": 3306}
-LARGEST_PORT = 65535
 HARMLESS = {
     *("application_name", "channel_binding", "charset", "client_encoding", "collation"),
     *("connect_timeout", "gssencmode", "host", "keepalives", "keepalives_count"),
     *("keepalives_idle", "keepalives_interval", "read_timeout", "sslmode", "ssl_disabled"),
-    *("target_session_attrs", "tcp_user_timeout", "timeout", "write_timeout"),
+    *("target_session_attrs", "tcp_user_timeout", "timeout", "unix_socket", "write_timeout"),
 }
 """Options of URLs whose values people may see. Any other might be a secret."""
 
-VISIBLE = {
-    "postgresql": {"host": "host", "port": "port", "user": "username", "password": "password"}
-    | {"username": "username", "dbname": "database", "database": "database"},
-    "mysql": {"host": "host", "port": "port", "user": "username", "username": "username"}
-    | {"password": "password", "passwd": "password", "db": "database", "database": "database"},
-}
-"""Options that say what a URL says itself, and which part of it."""
-LEADING = {
-    "postgresql": {"conninfo", "dsn", "hostaddr", "service", "servicefile"},
-    "mysql": set[str](),
-}
-"""Options that lead to another place than the URL says."""
-
-HOST = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?::([0-9]{1,5}))?")
-ONE_SET = re.compile(r"\s*set\s+(?!statement\b)[^;]*;?\s*", re.IGNORECASE)
-PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
+LOCAL = ("127.0.0.1", "::1", "0.0.0.0", "::")  # noqa: S104  # compared with, and not bound
 
 
-# --- parse -----------------------------------------------------------------------------------
+class DatabaseURL(URL):
+    """A URL of a database. A `sqlalchemy.URL`, so that whatever takes one takes it.
 
-
-ASYNCPGS_OWN = {
-    *("prepared_statement_cache_size", "prepared_statement_name_func", "statement_cache_size"),
-    *("command_timeout", "async_fallback", "max_cached_statement_lifetime"),
-}
-"""Options of asyncpg's URLs that are about its caches."""
-
-
-def parse(url: str | URL | Path) -> URL:
-    """A URL of a database, as typed or as a path to a SQLite file, in the plainest spelling.
-
-    A driver for asyncio is replaced by the one we use, a `file:` URI by its path, and what an
-    option says is moved to its own part of the URL. Raises AddressInvalid, also for options
-    that lead to another database or schema than the URL says.
+    Its text for people, in f-strings and tracebacks too, is `display`: no password, no option
+    that may be a secret.
     """
-    if isinstance(url, Path):
-        return URL.create("sqlite", database=str(url))
-    try:
-        parsed = make_url(url)
-        backend = parsed.get_backend_name()
-    except ArgumentError:
-        raise AddressInvalid(
-            "This is not a database URL. Examples: sqlite:///data/customer.db, "
-            "postgresql://user:password@host/name"
-        ) from None
-    known = _kind(parsed)
-    if known not in SYNC:
-        raise AddressInvalid(
-            f"Headway knows {', '.join(SYNC)} (and mariadb), and this URL names {backend}."
-        )
-    if parsed.drivername == backend or _is_async(parsed):
-        if parsed.drivername.endswith("+asyncpg"):
-            parsed = parsed.set(query=_of_psycopg(parsed.query))
-        parsed = parsed.set(drivername=SYNC[known])
-    parsed = _by_path(parsed) if known == "sqlite" else _plain(parsed, known)
-    if parsed.port is not None and not 0 < parsed.port <= LARGEST_PORT:
-        raise AddressInvalid(f"A port is a number from 1 to {LARGEST_PORT}.")
-    return parsed
 
+    @classmethod
+    def parse(cls, url: str | URL | Path) -> Self:
+        """A URL as typed, or a path to a SQLite file, in the plainest spelling.
 
-def _kind(url: URL) -> str:
-    backend = url.get_backend_name()
-    return "mysql" if backend == "mariadb" else backend
+        A driver for asyncio is replaced by the one we use, a `file:` URI by its path, and what
+        an option says is moved to its own part of the URL. On PostgreSQL `schema=acme` is
+        another spelling of `options=-csearch_path=acme`. Raises AddressInvalid, also for options
+        that lead to another database or schema than the URL says.
+        """
+        parsed = cls.of(url_parsing.parse(url))
+        parsed.session  # noqa: B018  # raises AddressInvalid where it is not understood
+        return parsed
 
+    @classmethod
+    def of(cls, url: URL) -> Self:
+        """The same URL as it is, of an engine for example: nothing is checked or replaced."""
+        return url if isinstance(url, cls) else cls._make(url)
 
-def _of_psycopg(query: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a URL for asyncpg as psycopg calls them, without its caches'."""
-    names = {"ssl": "sslmode", "timeout": "connect_timeout"}
-    kept = {name: value for name, value in query.items() if name not in ASYNCPGS_OWN}
-    return {names.get(name, name): value for name, value in kept.items()}
+    def at(self, database: str | None) -> Self:
+        """Another database of the same server; None for the server itself."""
+        return self._replace(database=database)
 
+    def text(self) -> str:
+        """The URL with its password, to be kept as a secret and parsed again."""
+        return self.render_as_string(hide_password=False)
 
-def _is_async(url: URL) -> bool:
-    try:
-        return bool(url.get_dialect().is_async)
-    except (NoSuchModuleError, ImportError):
-        return False
+    def __repr__(self) -> str:
+        return self.display
 
+    def __hash__(self) -> int:
+        return hash(self.render_as_string())  # as that of a `sqlalchemy.URL`, which it may equal
 
-def _plain(url: URL, kind: str) -> URL:
-    """A server's, with nothing said twice and nothing that leads elsewhere."""
-    if leading := sorted(set(url.query) & LEADING[kind]):
-        raise AddressInvalid(
-            f"The option {leading[0]} leads to another place than the URL says. Write the host, "
-            "port, user and database in the URL itself."
-        )
-    url = _with_host(url)
-    for option, part in VISIBLE[kind].items():
-        if option in url.query:
-            url = _moved(url, option, part)
-    if kind == "postgresql":
-        session_of(url)
-    elif not _only_sets(url.query.get("init_command", "")):
-        raise AddressInvalid(
-            "The option init_command may hold one SET statement and nothing else: any other could "
-            "lead to another database than the URL says."
-        )
-    return url
+    @property
+    def dialect(self) -> str:
+        """One of KINDS."""
+        backend = self.get_backend_name()
+        return KIND_OF.get(backend, backend)
 
+    @cached_property
+    def display(self) -> str:
+        """For people: the password, and any option that might be a secret, as `***`."""
+        backend = self.get_backend_name()
+        plain = self if self.drivername != DRIVERS.get(backend) else self.set(drivername=backend)
+        shown = plain.set(query={}).render_as_string(hide_password=True)
+        text = [pair for name in sorted(self.query) for pair in _shown(self, name)]
+        return f"{shown}?{'&'.join(text)}" if text else shown
 
-def _with_host(url: URL) -> URL:
-    """With the host that an option names; a folder of sockets, or a list, stays an option."""
-    said = url.query.get("host")
-    found = HOST.fullmatch(said) if isinstance(said, str) and not url.host else None
-    if not found or (found[2] and (url.port or "port" in url.query)):
-        return url
-    port = int(found[2]) if found[2] else url.port
-    return url.difference_update_query(["host"]).set(host=found[1], port=port)
+    @cached_property
+    def identity(self) -> str:
+        """A digest that is the same for two URLs of one database, or of one schema in it.
 
+        Raises AddressInvalid where the options of PostgreSQL are not understood.
+        """
+        schema = self.schema
+        # Without a schema of its own a session is in `public`.
+        return self.digest("" if schema in (None, "public") else f"{schema}")
 
-def _moved(url: URL, option: str, part: str) -> URL:
-    """With what an option says in its own part of the URL."""
-    said = url.query[option]
-    if getattr(url, part) not in (None, "") or (part == "database" and not isinstance(said, str)):
-        raise AddressInvalid(
-            f"The option {option} says again what the URL says itself, and the driver would "
-            f"believe the option. Say it once: {option} in the URL itself."
-        )
-    if not isinstance(said, str) or option == "host":
-        return url  # several hosts of one cluster, which libpq tries one after the other
-    if option == "port" and "host" in url.query:
-        return url  # theirs
-    if option == "port" and not said.isdecimal():
-        raise AddressInvalid(f"A port is a number from 1 to {LARGEST_PORT}.")
-    value = int(said) if option == "port" else said
-    return url.difference_update_query([option]).set(**{part: value})  # type: ignore[arg-type]
+    def is_same(self, other: URL) -> bool:
+        """True for two URLs of one database, whatever their schemas in it."""
+        return self.digest("") == DatabaseURL.of(other).digest("")
 
+    def digest(self, schema: str) -> str:
+        """What is the same for all URLs of this schema of this database."""
+        if self.dialect == "sqlite":
+            text = f"sqlite {self.real_file}"
+        else:
+            host, port = self.place
+            text = f"{self.dialect} {host} {port} {self.database} {schema}"
+        return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
-def _only_sets(command: object) -> bool:
-    return command == "" or bool(ONE_SET.fullmatch(str(command)))
+    @property
+    def place(self) -> tuple[str, int]:
+        """A server's host and port, in one spelling; of a unix socket its path."""
+        text = self.host or self.query.get("host") or self.query.get("unix_socket") or "localhost"
+        host = (text if isinstance(text, str) else ",".join(text)).lower().rstrip(".")
+        return _plain_host(host), self.port or PORTS.get(self.dialect, 0)
 
-
-def named(url: URL) -> str:
-    """The name of the database that is made, dropped or looked for. Raises AddressInvalid."""
-    if not url.database:
-        raise AddressInvalid(
-            "This URL names no database. Example: postgresql://user:password@host/name"
-        )
-    return url.database
-
-
-# --- SQLite: the file ------------------------------------------------------------------------
-
-
-def file_of(url: URL) -> Path | None:
-    """The file that SQLite opens, absolute; None for a database in memory, and for a server's."""
-    name = url.database
-    if url.get_backend_name() != "sqlite" or name in (None, "", ":memory:"):
-        return None
-    if str(name).startswith("file:") and _says_uri(url):
-        path, options = _uri(url)
-        if path in ("", ":memory:") or options.get("mode") == "memory":
+    @property
+    def server(self) -> str | None:
+        """What it shares with other databases of its server; None for a file."""
+        if self.dialect == "sqlite":
             return None
-        name = path
-    return Path(str(name)).absolute()
+        host, port = self.place
+        return f"{self.dialect}://{host}:{port}"
+
+    @cached_property
+    def session(self) -> Session:
+        """What the `options` of a PostgreSQL URL ask of a session.
+
+        Raises AddressInvalid where they are not understood.
+        """
+        return session_of(self)
+
+    @property
+    def schema(self) -> str | None:
+        """The schema that is a tenant's own, where many share one PostgreSQL database.
+
+        Raises AddressInvalid where the options are not understood.
+        """
+        return self.session.schema
+
+    @property
+    def file(self) -> Path | None:
+        """The file that SQLite opens, absolute; None for one in memory, and for a server's."""
+        name = self.database
+        if self.dialect != "sqlite" or name in (None, "", ":memory:"):
+            return None
+        if str(name).startswith("file:") and url_parsing.says_uri(self):
+            path, options = url_parsing.uri(self)
+            if path in ("", ":memory:") or options.get("mode") == "memory":
+                return None
+            name = path
+        return Path(str(name)).absolute()
+
+    @property
+    def real_file(self) -> Path | None:
+        """The same with all links followed, as SQLite does; there need not be a file yet."""
+        path = self.file
+        return path and Path(os.path.realpath(path))
+
+    @property
+    def name(self) -> str:
+        """The name of the database that is made, dropped or looked for. Raises AddressInvalid."""
+        if not self.database:
+            raise AddressInvalid(
+                "This URL names no database. Example: postgresql://user:password@host/name"
+            )
+        return self.database
 
 
-def real_file_of(url: URL) -> Path | None:
-    """The same with all links followed, as SQLite does; there need not be a file yet."""
-    path = file_of(url)
-    return path and Path(os.path.realpath(path))
+def display_url(url: URL) -> str:
+    """Any URL for people: see `DatabaseURL.display`."""
+    return DatabaseURL.of(url).display
 
 
-def _says_uri(url: URL) -> bool:
-    said = str(url.query.get("uri", "")).strip().lower()
-    return said in ("true", "yes", "on", "y", "t", "1")
-
-
-def _by_path(url: URL) -> URL:
-    """With the path in the place of a `file:` URI; what else that asks for is not known to us."""
-    is_file = str(url.database or "").startswith("file:")
-    if not is_file and not _says_uri(url):
-        return url
-    plain = "Give the path of the file: sqlite:////data/customer.db"
-    if not _says_uri(url):
-        raise AddressInvalid(f"A file: URI needs the option uri=true. {plain}")
-    path, options = _uri(url)
-    if asked := sorted(
-        name for name, value in options.items() if not is_file or (name, value) != ("mode", "rwc")
-    ):
-        raise AddressInvalid(
-            f"This URI asks SQLite for {', '.join(asked)} too, and Headway opens files as they "
-            f"are: other names of a file, other locks or a memory are nothing it knows. {plain}"
-        )
-    if path not in ("", ":memory:"):
-        path = str(Path(path).absolute())
-    return url.difference_update_query(["uri", "mode"]).set(database=path)
-
-
-DRIVERS_OWN = {
-    *("uri", "timeout", "isolation_level", "detect_types", "check_same_thread"),
-    "cached_statements",
-}
-"""Options of the Python driver's, which are no part of a URI."""
-
-
-def _uri(url: URL) -> tuple[str, dict[str, object]]:
-    """The path and the options of a `file:` URI, as SQLite reads it."""
-    options: dict[str, object] = {k: v for k, v in url.query.items() if k not in DRIVERS_OWN}
-    text = str(url.database or "")
-    if not text.startswith("file:"):
-        return text, options
-    place, question, query = text.removeprefix("file:").partition("#")[0].partition("?")
-    if place.startswith("//"):
-        host, slash, place = place[2:].partition("/")
-        if host not in ("", "localhost"):
-            raise AddressInvalid(f"SQLite opens no file on another host ({host}).")
-        place = slash + place
-    if question:
-        options |= dict(pair.partition("=")[::2] for pair in query.split("&") if pair)
-    return url2pathname(place), options
-
-
-# --- compare and show ------------------------------------------------------------------------
-
-
-def place_of(url: URL) -> tuple[str, int]:
-    """A server's host and port, in one spelling."""
-    said = url.host or url.query.get("host") or "localhost"
-    host = (said if isinstance(said, str) else ",".join(said)).lower().rstrip(".")
-    if host in ("127.0.0.1", "::1"):
-        host = "localhost"
-    return host, url.port or PORTS.get(_kind(url), 0)
-
-
-def is_same(one: URL, other: URL) -> bool:
-    """True for two names of one database."""
-    if _kind(one) != _kind(other):
-        return False
-    if _kind(one) == "sqlite":
-        return real_file_of(one) == real_file_of(other)
-    return (place_of(one), one.database) == (place_of(other), other.database)
-
-
-def shown(url: URL) -> str:
-    """The URL for people: its password, and any option that might be one, as `***`."""
-    options = {name: _shown(url, name) for name in url.query}
-    return url.set(query=options).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
-
-
-def _shown(url: URL, name: str) -> str | tuple[str, ...]:
-    if name in HARMLESS:
-        return url.query[name]
-    if name != "options":
-        return "***"
+def _plain_host(host: str) -> str:
     try:
-        session = session_of(url)
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    found = str(getattr(address, "ipv4_mapped", None) or address)
+    return "localhost" if found in LOCAL else found
+
+
+def _shown(url: DatabaseURL, name: str) -> list[str]:
+    if name == "options":
+        return _shown_options(url)
+    text = url.query[name] if name in HARMLESS else "***"
+    return [f"{_text(name)}={_text(one)}" for one in ((text,) if isinstance(text, str) else text)]
+
+
+def _shown_options(url: DatabaseURL) -> list[str]:
+    """A tenant's schema by its name, other settings without their values."""
+    try:
+        session = url.session
     except AddressInvalid:
-        return "***"
-    path = ",".join(name if PLAIN.fullmatch(name) else _quoted(name) for name in session.path)
-    escaped = re.sub(r"([\s\\])", r"\\\1", path)
-    said = [f"-csearch_path={escaped}"] if path else []
-    return " ".join(said + [f"-c{setting}=***" for setting in session.settings]) or "***"
+        return ["options=***"]
+    is_one = len(session.path) == 1 and session.schema is not None
+    path = () if is_one or not session.path else (option_for(session.path),)
+    settings = [*path, *(f"-c{setting}=***" for setting in session.settings)]
+    text = [f"options={_text(' '.join(settings))}"] if settings else []
+    return text + ([f"schema={_text(session.path[0])}"] if is_one else [])
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def _text(value: str) -> str:
+    return quote(value, safe="*/,:")

@@ -1,1 +1,1 @@
-"""One run: revisions on one database, watched, recorded, taken back."""
+"""One run: revisions on one database, checked, recorded, undone."""

@@ -1,4 +1,4 @@
-"""What a run of revisions takes care of, what its steps are called, and how a failure is told."""
+"""Options of a guarded run, names of its steps, and the errors that a failed run raises."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -17,39 +17,42 @@ Step = Any  # Alembic's RevisionStep or StampStep, which share `info` but no typ
 
 
 @dataclass(frozen=True, kw_only=True)
-class Care:
-    """What a run takes care of. The catalog's own is the default; any other database has less."""
+class GuardOptions:
+    """Options of a guarded run. The defaults are those of Headway's own catalog."""
 
     history: bool = True
     """Keep a history table. Where DDL cannot be rolled back there is one while a run lasts."""
     snapshot: bool = True
     """Take a snapshot first, where the database can."""
     torn: type[HeadwayError] = CatalogTorn
-    mend: str = "see `flask catalog status`, then `flask catalog repair`"
+    advice: str = "see `flask catalog status`, then `flask catalog repair`"
     beside: Beside | None = None
     """Opens another session on the same database; by default through the connection's engine."""
     on_ended: Callable[[str], None] | None = None
-    """Told of each step that ended its transaction itself: no other run can be all or nothing."""
+    """Called with each revision that ended its transaction itself: the run is not all or
+    nothing."""
     joins: bool = False
-    """The run is part of a transaction that is open already, and that others end."""
+    """The run is part of a transaction that is open already and that the caller ends."""
     follows: bool = False
-    """The same env.py has migrated before it, another schema perhaps, and committed that."""
+    """The same env.py has already run and committed migrations, of another schema perhaps."""
 
 
-CATALOGS = Care()
+CATALOG_OPTIONS = GuardOptions()
+NOTHING = "Nothing was changed."
+"""Sentence in the messages of guards, true if the database was rolled back."""
 SERVERS = ("gunicorn", "celery", "billiard")
-"""Packages whose signal handlers raise SystemExit wherever the process happens to be."""
+"""Servers whose signal handlers raise SystemExit wherever the process is."""
 
 
 def name_of(info: MigrationInfo) -> str:
-    """The revision a step is about; `base` for a stamp that clears all."""
+    """The revision of a step; `base` for a stamp that removes all."""
     if info.is_stamp:
         return next(iter(info.destination_revision_ids), "base")
     return str(info.up_revision_id)
 
 
 def action_of(info: MigrationInfo) -> str:
-    """What a step does, as the history calls it."""
+    """`upgrade`, `downgrade` or `stamp`, as the history records it."""
     if info.is_stamp:
         return "stamp"
     return "upgrade" if info.is_upgrade else "downgrade"
@@ -67,8 +70,8 @@ def refuse_leaving(steps: Sequence[Step], scripts: Scripts) -> None:
             )
 
 
-def needs_words(error: BaseException) -> bool:
-    """False for our own errors, which have them, and for being told to stop."""
+def needs_message(error: BaseException) -> bool:
+    """True if an error has no message of its own for people: not ours, and no stop signal."""
     if isinstance(error, SystemExit):
         return not is_signalled(error)
     return not isinstance(error, HeadwayError | KeyboardInterrupt | GeneratorExit)
@@ -82,12 +85,12 @@ def is_signalled(error: SystemExit) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """What the driver or the script said, without the statement and its values."""
+    """The driver's or the script's message, without the statement and its values."""
     return plain(error)
 
 
 def is_lost(error: BaseException) -> bool:
-    """True if nobody heard the server's answer."""
+    """True if the connection broke, so that the server's answer is unknown."""
     return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
@@ -100,12 +103,13 @@ def explained(
     stays: str | None,
     follows: bool = False,
 ) -> MigrationFailed:
-    """A failure with what was applied, what broke and what is left.
+    """MigrationFailed with what was applied, what failed and what is left.
 
-    `stays` says what of the failed step is still there, why, and what to do; None if nothing is.
+    `stays` is a sentence on what remains of the failed revision, why, and what to do; None if
+    nothing does.
     """
     left = names[failed + 1 :]
-    after = what_stays(done, stays, follows=follows) or "The database is as it was."
+    after = describe_remains(done, stays, follows=follows) or "The database is as it was."
     return MigrationFailed(
         f"Revision {names[failed]} failed: {with_kind(error)}. {after}"
         + (f" Still to come: {', '.join(left)}." if left else ""),
@@ -115,8 +119,8 @@ def explained(
     )
 
 
-def what_stays(done: Sequence[str], stays: str | None, *, follows: bool) -> str:
-    """What a failed run leaves, in sentences; "" if nothing."""
+def describe_remains(done: Sequence[str], stays: str | None, *, follows: bool) -> str:
+    """Sentences on what a failed run leaves in the database; "" if nothing."""
     if not (done or stays or follows):
         return ""
     after = f"{stays or 'Nothing of it stays'}."
@@ -125,3 +129,10 @@ def what_stays(done: Sequence[str], stays: str | None, *, follows: bool) -> str:
     if follows:
         after += " What env.py had migrated before, in runs of its own, stays."
     return after
+
+
+def guard_error(error: HeadwayError, remains: str, kind: type[HeadwayError]) -> HeadwayError:
+    """A guard's error as `kind`, with what remains in the database; itself if nothing does."""
+    if not remains:
+        return error
+    return kind(str(error).replace(NOTHING, remains), **error.context)

@@ -1,4 +1,4 @@
-"""Run revisions under the lock, so that nothing is lost and everything is written down.
+"""Run revisions with checks around them: snapshot, history, row guard, foreign keys.
 
 Used around any Alembic run: it is given the function that yields Alembic's steps and gives back
 one that yields the same steps, watched.
@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from alembic.runtime.migration import MigrationContext
 
 from headway.dialects import VersionTable, dialect_of
-from headway.dialects.driver import raw_of
+from headway.dialects.driver import dbapi_connection
 from headway.dialects.reach import reaching
-from headway.execution.failures import CATALOGS, Care, refuse_leaving
+from headway.execution.failures import CATALOG_OPTIONS, GuardOptions, refuse_leaving
 from headway.execution.run import OnStep, Run, StepsOf
 from headway.scripts.files import Scripts
 from headway.types import Holder
@@ -26,7 +26,7 @@ def guarded(
     scripts: Scripts,
     me: Holder,
     on_step: OnStep | None = None,
-    care: Care = CATALOGS,
+    options: GuardOptions = CATALOG_OPTIONS,
 ) -> Iterator[StepsOf]:
     """Watch one Alembic run on a connection that holds the lock and is in no transaction.
 
@@ -39,7 +39,7 @@ def guarded(
     assert connection is not None  # noqa: S101  # offline runs are not guarded
     heads = context.get_current_heads()
     steps = list(steps_of(heads, context))
-    if care.joins:
+    if options.joins:
         refuse_leaving(steps, scripts)
     else:
         connection.rollback()
@@ -49,14 +49,14 @@ def guarded(
     dialect = dialect_of(connection)
     with reaching(connection.engine.url):
         snapshot = None
-        if care.snapshot and not care.joins:
+        if options.snapshot and not options.joins:
             label = "+".join(heads) or "base"
-            snapshot = dialect.snapshot(raw_of(connection), connection.engine.url, label)
+            snapshot = dialect.snapshot(dbapi_connection(connection), connection.engine.url, label)
         try:
-            ready = dialect.joining if care.joins else dialect.migrating
+            ready = dialect.savepoint if options.joins else dialect.migrating
             versions = VersionTable(name=context.version_table, schema=context.version_table_schema)
             with ready(connection, versions) as rows:
-                run = Run(context, connection, dialect, scripts, me, steps, rows, on_step, care)
+                run = Run(context, connection, dialect, scripts, me, steps, rows, on_step, options)
                 yield from run.watch(heads)
         except BaseException:
             # Nothing changed, so it is a copy of what is there; a start that fails again and

@@ -1,4 +1,4 @@
-"""The half of a revision that broke: what of it is there, what takes it back, what stays."""
+"""What a half-run revision changed, the statements that undo it, and what they leave."""
 
 import json
 import re
@@ -21,25 +21,25 @@ NAME = re.compile(r"""(?:`[^`]*`|"[^"]*"|[^\s,`"])+""")
 
 @dataclass(frozen=True, kw_only=True)
 class Half:
-    """What a revision that broke has changed in a database."""
+    """The changes of a half-run revision."""
 
     dialect: Dialect
     before: Image
     now: Image
     others: tuple[str, ...]
-    """What is new or other and the script never names: somebody else's, as far as it tells."""
+    """Objects that changed and that the script does not name: probably not the revision's."""
     note: str
-    """What the image before the revision leaves open."""
+    """What the image before the revision does not record."""
 
     @classmethod
     def found(cls, connection: Connection, stored: str, script: str | None) -> "Half":
-        """Compare what is there with what was there before. `script` is the path of the script."""
+        """Compare the schema with the stored image. `script` is the path of the revision's file."""
         dialect = dialect_of(connection)
         before, now, note = dialect.comparable(json.loads(stored), dialect.image(connection) or {})
         source = Path(script).read_bytes().decode(errors="replace") if script else None
 
         def is_named(key: str) -> bool:
-            names = dialect.subjects(key)
+            names = dialect.object_names(key)
             return not names or source is None or any(_names(source, name) for name in names)
 
         others = [
@@ -49,41 +49,41 @@ class Half:
 
     @property
     def expected(self) -> dict[str, str]:
-        """What there will be when the half is taken back: what others made stays."""
+        """The image after the undo: other people's changes stay."""
         return dict(self.before) | {key: self.now[key] for key in self.others}
 
-    def way_back(self, connection: Connection) -> tuple[str, ...]:
-        """The statements that take it back. Raises RepairRefused if something would be lost."""
+    def undo_statements(self, connection: Connection) -> tuple[str, ...]:
+        """The statements that undo the changes. Raises RepairRefused if data would be lost."""
         own = {key: value for key, value in self.now.items() if key not in self.others}
         own |= {key: self.before[key] for key in self.others if key in self.before}
         in_order = {key: own[key] for key in self.now if key in own}
         return tuple(self.dialect.undo(connection, self.before, in_order))
 
     def lines(self) -> tuple[str, ...]:
-        """What a person has to look at, in words."""
-        told = [self.note] if self.note else []
+        """What a person has to check, in sentences."""
+        lines = [self.note] if self.note else []
         if self.others:
-            names = ", ".join(map(self.dialect.spoken, self.others))
-            told.append(
+            names = ", ".join(map(self.dialect.describe, self.others))
+            lines.append(
                 "Made or changed since, and not named in the script, so it stays: "
                 f"{names}. See that none of it is the revision's."
             )
-        return tuple(told)
+        return tuple(lines)
 
     def check(self, connection: Connection) -> None:
-        """After the way back: raise RepairFailed if not all is as it was before."""
+        """After the undo: raise RepairFailed unless the schema is as it was before."""
         image = self.dialect.image(connection) or {}
         _, found, _ = self.dialect.comparable(self.before, image)
         if not (left := self.dialect.differences(self.expected, found)):
             return
-        names = ", ".join(map(self.dialect.spoken, left))
+        names = ", ".join(map(self.dialect.describe, left))
         if self.dialect.transactional_ddl:
             after = "All of the repair was rolled back"
         else:
             after = "What the repair did besides stays done"
         raise RepairFailed(
             f"The statements ran, and {names} would still not be as before the revision. {after}. "
-            "Mend that by hand, then repair with `--as applied` or `--as not-applied`."
+            "Fix that by hand, then repair with `--as applied` or `--as not-applied`."
         )
 
 
@@ -91,8 +91,8 @@ def _names(source: str, name: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", source) is not None
 
 
-def take_back(connection: Connection, statements: Iterable[str]) -> None:
-    """Run the statements of a repair. Raises RepairFailed where the server refuses one."""
+def run_repair(connection: Connection, statements: Iterable[str]) -> None:
+    """Run the statements of a repair. Raises RepairFailed if the server refuses one."""
     for done, statement in enumerate(statements):
         try:
             connection.exec_driver_sql(statement, execution_options=AS_SPELLED)
@@ -102,20 +102,20 @@ def take_back(connection: Connection, statements: Iterable[str]) -> None:
             else:
                 after = f"{done} statements before it are done and stay; repair again for the rest."
             raise RepairFailed(
-                f"The repair broke at `{statement}`: {reason(error)}. {after} Or mend it by hand, "
+                f"The repair broke at `{statement}`: {reason(error)}. {after} Or fix it by hand, "
                 "then repair with `--as applied` or `--as not-applied`."
             ) from error
 
 
 def rows_in(connection: Connection, statements: Iterable[str]) -> tuple[str, ...]:
-    """The tables that these statements drop and that are not empty, in words."""
+    """Tables that these statements drop and that hold rows, with their counts."""
     dropped = " ".join(
         s.removeprefix("DROP TABLE ") for s in statements if s.startswith("DROP TABLE ")
     )
-    told = []
+    lines = []
     for name in NAME.findall(dropped):
         query = f"SELECT count(*) FROM {name}"  # noqa: S608
         count = connection.exec_driver_sql(query, execution_options=AS_SPELLED).scalar()
         if count:
-            told.append(f"{name} holds {count} rows")
-    return tuple(told)
+            lines.append(f"{name} holds {count} rows")
+    return tuple(lines)

@@ -1,9 +1,10 @@
-"""Move one database: under the lock, from where it really stands, all of it or nothing."""
+"""One upgrade, downgrade or stamp: locked, checked against the plan, replayed or run."""
 
 import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,25 @@ from headway import history
 from headway import status as verdict
 from headway.connections.address import Address
 from headway.connections.session import Policy, Waiting, held
-from headway.dialects.base import VersionTable
 from headway.dialects.driver import Raw
+from headway.dialects.types import VersionTable
 from headway.errors import DatabaseMoved, DatabaseReadOnly, HeadwayError
 from headway.execution import python
 from headway.execution.python import Watch
 from headway.execution.replay import Recorder, Recording, replay
 from headway.execution.run import OnStep
-from headway.execution.statements import Sent, noting
+from headway.execution.statements import SentStatements, attach_sent
 from headway.isolation.running import from_outside
 from headway.plan import plans
 from headway.plan.plans import Direction, Plan
-from headway.scripts.environment import Mode
+from headway.scripts.environment import Environment, Mode
 from headway.scripts.project import ScriptProject
-from headway.types import Look, Outcome, Position
+from headway.types import Outcome, Position, Status
 
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """A database on its way to a target."""
+    """One upgrade, downgrade or stamp of a database."""
 
     project: ScriptProject
     address: Address
@@ -44,15 +45,17 @@ class Move:
     on_step: OnStep | None = None
     waiting: Waiting | None = None
     listener: Watch | None = None
-    """Told the migration context before it runs; nothing is replayed then."""
+    """Called with the migration context before it runs; then nothing is replayed."""
     prepare: Callable[[list[Any]], list[Any]] | None = None
-    """Gives the steps to run in place of Alembic's: the same ones, watched."""
+    """Replaces the steps before they run, to watch them."""
 
     def make(self) -> Outcome:
-        """Do it. Raises the HeadwayError that says why not; the database is then as it was."""
-        path = self.address.path
-        lent = self.address.engine or self.address.connection  # it has the file open
-        is_new = path is not None and not path.exists() and lent is None
+        """Run it.
+
+        Raises a HeadwayError with the reason; then the database is unchanged if it can be.
+        """
+        path, lent = self.path, self.address.is_lent  # then it has the file open
+        is_new = path is not None and not path.exists() and not lent
         try:
             with held(self.address, self.policy, self.waiting) as raw:
                 return self._moved(raw)
@@ -61,18 +64,28 @@ class Move:
                 path.unlink()  # connecting made it, and nothing came into it
             raise
 
+    @cached_property
+    def path(self) -> Path | None:
+        """The file of a SQLite database."""
+        return self.address.path
+
+    @cached_property
+    def environment(self) -> Environment:
+        """How env.py is used here. First asked under the lock, which may have been waited for."""
+        return self.project.environment_of(self.address, self.x)
+
     def _moved(self, raw: Raw) -> Outcome:
         began = time.monotonic()
-        table = verdict.version_table(self.project, self.address, self.x)
-        seen = self._look(raw, table)
-        current = seen.current
+        table = verdict.version_table_of(self.environment, self.address)
+        status = self._status(raw, table)
+        current = status.current
         if self.expected and self.expected.current != current:
             raise DatabaseMoved(
                 f"{self.address} was at {', '.join(self.expected.current) or 'base'} when this was "
                 f"planned, and is at {', '.join(current) or 'base'} now. Plan again."
             )
-        if why_not := self._refusal(seen):
-            if seen.position is Position.AHEAD and self.policy.ahead == "ignore":
+        if why_not := self._refusal(status):
+            if status.position is Position.AHEAD and self.policy.ahead == "ignore":
                 return Outcome(before=current, after=current)
             raise why_not
         steps = plans.alembic_steps(self.project, self.direction, self.target, current)
@@ -90,7 +103,7 @@ class Move:
             raise
         return Outcome(
             before=current,
-            after=self._look(raw, table).current,
+            after=self._status(raw, table).current,
             applied=plans.step_names(steps, self.direction),
             replayed=replayed,
             seconds=time.monotonic() - began,
@@ -99,25 +112,27 @@ class Move:
         )
 
     def _refuse_read_only(self) -> None:
-        """SQLite would say so at the first statement, and then it looks like that one's fault."""
-        path = self.address.path
-        if path and path.exists() and not os.access(path, os.W_OK):
-            raise DatabaseReadOnly(f"{path} cannot be written. Nothing was changed.")
+        """Raise DatabaseReadOnly before the first statement would fail."""
+        if self.path and not os.access(self.path, os.W_OK) and self.path.exists():
+            raise DatabaseReadOnly(f"{self.path} cannot be written. Nothing was changed.")
 
-    def _refusal(self, seen: Look) -> HeadwayError | None:
-        """Why not. A person who stamps a database says what it is."""
-        stamping = self.direction is Direction.STAMP and seen.position is Position.UNSTAMPED
-        return None if stamping else verdict.refusal(self.address, seen)
+    def _refusal(self, status: Status) -> HeadwayError | None:
+        """Why the database must not be migrated; None if it may.
 
-    def _look(self, raw: Raw, table: VersionTable) -> Look:
+        A stamp may be set on an unstamped one.
+        """
+        stamping = self.direction is Direction.STAMP and status.position is Position.UNSTAMPED
+        return None if stamping else verdict.refusal(self.address, status)
+
+    def _status(self, raw: Raw, table: VersionTable) -> Status:
         peek = self.address.peek(raw, table)
-        seen = verdict.judge(self.project, self.address, table, peek, raw)
-        if peek.has_history and not (seen.torn or self.policy.history or self.address.is_shared):
+        status = verdict.status_from_peek(self.project, self.address, table, peek, raw)
+        if peek.has_history and not (status.torn or self.policy.history or self.address.is_shared):
             self._sweep(raw)
-        return seen
+        return status
 
     def _sweep(self, raw: Raw) -> None:
-        """Drop the notes of a run that was killed when all was done."""
+        """Remove the history of a run that was killed after its last step."""
         with self.address.connected(raw) as connection:
             writing = connection.execution_options(write=True)
             if history.is_passing(writing):
@@ -133,38 +148,40 @@ class Move:
     def _run(
         self, raw: Raw, current: tuple[str, ...], steps: list[Any]
     ) -> tuple[bool, tuple[str, ...]]:
-        """True if it was replayed, and what was sent."""
-        known = self.recording(current, steps)
-        if known and known.why_not is None:
-            replay(known, raw, self.address.dialect, self.on_step)
-            return True, known.readable
+        """Whether the steps were replayed, and the statements that were sent."""
+        recording = self.recording(current, steps)
+        if recording and recording.why_not is None:
+            replay(recording, raw, self.address.dialect, self.on_step)
+            return True, recording.readable
         job = self._job(steps)
-        if known:
-            sent = Sent()
-            with noting(lambda: tuple(sent.statements)):
+        if recording:
+            sent = SentStatements()
+            with attach_sent(lambda: tuple(sent.statements)):
                 python.run(replace(job, watch=_both(sent.watch, job.watch)), raw)
             return False, tuple(sent.statements)
         recorder = Recorder(job)
-        with noting(lambda: recorder.readable):
-            care = replace(job.care, on_ended=recorder.on_ended)
-            recorded = replace(job, watch=recorder.watch, on_step=recorder.on_step, care=care)
+        with attach_sent(lambda: recorder.readable):
+            guard_options = replace(job.guard_options, on_ended=recorder.on_ended)
+            recorded = replace(
+                job, watch=recorder.watch, on_step=recorder.on_step, guard_options=guard_options
+            )
             python.run(recorded, raw)
         judged = self.project.memory[self._key(current)] = recorder.judge(current)
         return False, judged.readable or recorder.readable
 
     def recording(self, current: tuple[str, ...], steps: list[Any]) -> Recording | None:
-        """What is known about replaying these steps; None if the next run will tell."""
+        """The recording for these steps; None if only the next run can tell."""
         why_not = self._cannot_replay(current, steps)
         if why_not:
             return Recording(why_not=why_not)
-        return self._known(self._key(current))
+        return self._cached_recording(self._key(current))
 
-    def _known(self, key: tuple[object, ...]) -> Recording | None:
+    def _cached_recording(self, key: tuple[object, ...]) -> Recording | None:
         found: Recording | None = self.project.memory.get(key)
         return found if found is None or found.files.hold() else None
 
     def _cannot_replay(self, current: tuple[str, ...], steps: list[Any]) -> str | None:
-        environment = self.project.environment_of(self.address, self.x)
+        environment = self.environment
         reasons = {
             "replaying is switched off": not self.policy.replay or self.listener is not None,
             "a stamp runs nothing": self.direction is Direction.STAMP,
@@ -173,7 +190,8 @@ class Move:
                 not self.address.dialect.transactional_ddl
             ),
             "env.py is executed for each database": environment.mode is Mode.EXECUTED,
-            "env.py wants to be told of each revision": "on_version_apply" in environment.options,
+            "env.py has a callback for each revision (on_version_apply)": "on_version_apply"
+            in environment.options,
             "each revision has a transaction of its own": self._per_migration(steps)
             or bool(environment.options.get("transaction_per_migration")),
             "a history is kept in it": self.policy.history,
@@ -198,7 +216,7 @@ class Move:
             target=self.target,
             steps=steps,
             me=self.policy.me,
-            care=python.care_for(self.address, history=self.policy.history),
+            guard_options=python.guard_options_for(self.address, history=self.policy.history),
             on_step=from_outside(self.on_step) if self.on_step else None,
             watch=self.listener,
             per_migration=self.direction is not Direction.STAMP and self._per_migration(steps),

@@ -1,4 +1,4 @@
-"""Run Python revisions on one locked connection, through what the project's env.py configured."""
+"""Run revisions as Python on one locked connection, configured by the project's env.py."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,22 +11,22 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, event
 
 from headway.connections.address import Address
-from headway.dialects.driver import Raw, engine_on, notes_of, raw_of, shown
-from headway.dialects.urls import is_same
+from headway.dialects.driver import Raw, dbapi_connection, display_url, engine_on, notes_of
+from headway.dialects.urls import DatabaseURL
 from headway.errors import DatabaseTorn, EnvironmentFailed, command
-from headway.execution.failures import Care
+from headway.execution.failures import GuardOptions
 from headway.execution.guard import guarded
 from headway.execution.run import OnStep
 from headway.isolation.connecting import settings_of
 from headway.isolation.engines import (
-    below,
-    commits,
+    is_autocommit,
     is_memory,
     joined_engine,
-    leading_to,
-    mute_engine,
+    offline_engine,
+    redirect_engines,
+    unwrap,
 )
-from headway.isolation.isolated import alone, env_py
+from headway.isolation.isolated import env_py, isolated
 from headway.plan import plans
 from headway.plan.plans import Direction, StepsOf
 from headway.plan.sql import Span
@@ -36,7 +36,6 @@ from headway.scripts.project import ScriptProject
 from headway.types import Holder
 
 Watch = Callable[[MigrationContext], None]
-
 CANNOT_JOIN = (
     "env.py runs for each database ({why}) and ends transactions itself, so that it cannot be a "
     "part of yours. Commit yours first, or give the engine or its URL."
@@ -45,7 +44,7 @@ CANNOT_JOIN = (
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One run: what, where, and what to take care of."""
+    """One run of Python revisions: its steps, its database and its options."""
 
     project: ScriptProject
     address: Address
@@ -53,17 +52,17 @@ class Job:
     direction: Direction
     target: str | tuple[str, ...]
     steps: Sequence[Any]
-    """Alembic's steps, as they were shown: what runs is what was planned."""
+    """Alembic's steps as they were planned."""
     me: Holder
-    care: Care = field(default_factory=Care)
+    guard_options: GuardOptions = field(default_factory=GuardOptions)
     on_step: OnStep | None = None
     per_migration: bool = False
-    """Commit after each revision, whatever env.py says: one of them leaves its transaction."""
+    """Commit after each revision, because one of them leaves its transaction."""
     watch: Watch | None = None
-    """Told the migration context just before it runs."""
+    """Called with the migration context just before it runs."""
 
     def span(self, start: Sequence[str]) -> Span:
-        """The same from a given place, as SQL could tell it."""
+        """The same migration from given revisions, for rendering it as SQL."""
         return Span(
             project=self.project,
             address=self.address,
@@ -75,22 +74,22 @@ class Job:
 
     @property
     def steps_of(self) -> StepsOf:
-        """What yields Alembic's steps."""
+        """A function that yields Alembic's steps."""
         return plans.steps_of(self.project, self.direction, self.target)
 
     @functools.cached_property
     def environment(self) -> Environment:
-        """How env.py is used here."""
+        """How env.py is used for this database."""
         return self.project.environment_of(self.address, self.x)
 
 
-def care_for(address: Address, *, history: bool) -> Care:
-    """What a run on somebody's database takes care of."""
-    return Care(
+def guard_options_for(address: Address, *, history: bool) -> GuardOptions:
+    """The guard options for a project's database."""
+    return GuardOptions(
         history=history,
         snapshot=False,  # whoever moves a database takes it
         torn=DatabaseTorn,
-        mend=f"`{command('status')}` shows it, `{command('repair')}` takes the half back",
+        advice=f"`{command('status')}` shows it, `{command('repair')}` takes the half back",
         joins=address.is_shared,
     )
 
@@ -104,24 +103,24 @@ def run(job: Job, raw: Raw) -> None:
             "changed. Give the URL, or let env.py take `config.attributes['connection']`."
         )
     with (
-        alone(job.project.modules),
+        isolated(job.project.modules),
         address.connected(raw) as connection,
         address.beside() as beside,
     ):
-        job = replace(job, care=replace(job.care, beside=beside))
+        job = replace(job, guard_options=replace(job.guard_options, beside=beside))
         if environment.mode is Mode.EXECUTED:
             if address.is_shared:
                 raise EnvironmentFailed(CANNOT_JOIN.format(why=environment.why))
             _EnvPy(job, connection).run()
             return
         context = _context(job)
-        with context, _leading_revisions(job.address, connection):
+        with context, _redirected_revision_engines(job.address, connection):
             context.configure(connection=connection, **options_for(job, environment))
             _guarded(job, context, environment.run_arguments, context.run_migrations)
 
 
 def options_for(job: Job, environment: Environment) -> dict[str, Any]:
-    """What env.py said, and what the database's all-or-nothing needs."""
+    """env.py's options, with those that make a run all or nothing."""
     options = dict(environment.options)
     if job.address.dialect.transactional_ddl:
         options["transactional_ddl"] = True
@@ -131,21 +130,21 @@ def options_for(job: Job, environment: Environment) -> dict[str, Any]:
 
 
 @contextmanager
-def _leading_revisions(address: Address, connection: Connection) -> Iterator[None]:
-    """Lead the engines that revisions open themselves to the database that they run on.
+def _redirected_revision_engines(address: Address, connection: Connection) -> Iterator[None]:
+    """Redirect engines that revisions create to the database that they run on.
 
-    Into the run's own session where it is one transaction: another would not see what was just
-    made, and would wait for it. Else to a session beside it, as `alembic` does.
+    Into the run's own session if it is one transaction: another session would not see what was just
+    made, and would wait for it. Else to a second session, as `alembic` does.
     """
     beside: dict[Engine, Engine] = {}
 
-    def lead(theirs: Engine) -> Engine:
+    def redirect(theirs: Engine) -> Engine:
         if is_memory(theirs.url):
             return theirs  # a database that nobody else sees
         if theirs.dialect.name != connection.dialect.name:
             raise EnvironmentFailed(
-                f"A revision connects to {shown(theirs.url)}, which is another kind of database "
-                f"than {address}. Its work on that is nothing that could be taken back."
+                f"A revision connects to {display_url(theirs.url)}, which is another kind of "
+                f"database than {address}. Its work on that is nothing that could be taken back."
             )
         if theirs not in beside:
             beside[theirs] = made(theirs)
@@ -153,12 +152,12 @@ def _leading_revisions(address: Address, connection: Connection) -> Iterator[Non
 
     def made(theirs: Engine) -> Engine:
         settings = settings_of(theirs)
-        if address.dialect.transactional_ddl and not commits(theirs):
+        if address.dialect.transactional_ddl and not is_autocommit(theirs):
             return settings.on(joined_engine(connection))
         return _isolated(settings.on(address.own_engine()), theirs)
 
     try:
-        with leading_to(lead):
+        with redirect_engines(redirect):
             yield
     finally:
         for engine in beside.values():
@@ -166,8 +165,7 @@ def _leading_revisions(address: Address, connection: Connection) -> Iterator[Non
 
 
 def _isolated(ours: Engine, theirs: Engine) -> Engine:
-    """Ours, with the isolation level of theirs."""
-    level = "AUTOCOMMIT" if commits(theirs) else settings_of(theirs).isolation
+    level = "AUTOCOMMIT" if is_autocommit(theirs) else settings_of(theirs).isolation
     return ours.execution_options(isolation_level=level) if level else ours
 
 
@@ -197,7 +195,7 @@ def _guarded(
         scripts=job.project.scripts,
         me=job.me,
         on_step=job.on_step,
-        care=replace(job.care, joins=job.care.joins or joins, follows=follows),
+        options=replace(job.guard_options, joins=job.guard_options.joins or joins, follows=follows),
     ) as watched:
         migration._migrations_fn = watched  # noqa: SLF001  # FRAGILE: as Flask-Alembic does
         with migration.begin_transaction():
@@ -205,15 +203,15 @@ def _guarded(
 
 
 class _EnvPy:
-    """An env.py that runs for one database, on our connection, with our guard around its run."""
+    """Runs an env.py for one database, on our connection, with the guard around its migrations."""
 
     def __init__(self, job: Job, connection: Connection) -> None:
         self.job = job
         self.main = connection
         self.engine = connection.engine
         self.engines: dict[Engine, Engine] = {}
-        """Ours in place of those that it connects with, set up as those are."""
-        self.known = job.project.databases_of(job.address.known_as, job.x)
+        """Our engines by env.py's own, with the same connection settings."""
+        self.known_urls = job.project.databases_of(job.address.project_url, job.x)
         self.context = context = _context(job)
         self.run_migrations, self.configure = context.run_migrations, context.configure
         self.reached, self.committed, self.is_open = False, False, False
@@ -226,10 +224,10 @@ class _EnvPy:
 
     def run(self) -> None:
         with ExitStack() as stack:
-            self._note_commits_of(self.engine, stack)
+            self._watch_commits(self.engine, stack)
             self.stack = stack
             stack.enter_context(self.context)
-            stack.enter_context(leading_to(self._lead))
+            stack.enter_context(redirect_engines(self._redirect))
             try:
                 env_py(self.job.project.modules, self.job.project.directory.run_env)
             except Exception as error:
@@ -238,39 +236,41 @@ class _EnvPy:
                 raise_failed(error, self.job.address.url)
         self._refuse_nothing_done()
 
-    def _note_commits_of(self, engine: Engine, stack: ExitStack) -> None:
-        event.listen(engine, "commit", self._noted)
-        stack.callback(event.remove, engine, "commit", self._noted)
+    def _watch_commits(self, engine: Engine, stack: ExitStack) -> None:
+        event.listen(engine, "commit", self._note_commit)
+        stack.callback(event.remove, engine, "commit", self._note_commit)
 
-    def _lead(self, engine: Engine) -> Engine:
+    def _redirect(self, engine: Engine) -> Engine:
         address = self.job.address
-        if engine.url in self.known and not is_same(engine.url, address.known_as):
-            return mute_engine(address.url)
+        if engine.url in self.known_urls and not DatabaseURL.of(engine.url).is_same(
+            address.project_url
+        ):
+            return offline_engine(address.url)
         if engine not in self.engines:
-            self.engines[engine] = self._ours_for(engine)
+            self.engines[engine] = self._own_engine_for(engine)
         return self.engines[engine]
 
-    def _ours_for(self, theirs: Engine) -> Engine:
-        """An engine on the run's session with all that env.py says of its own."""
-        address, heard = self.job.address, self.job.environment.settings
+    def _own_engine_for(self, theirs: Engine) -> Engine:
+        """An engine on the run's session, with the settings of env.py's own engine."""
+        address, captured = self.job.address, self.job.environment.settings
         given = settings_of(theirs, address.url)
-        ours, settings = self.engine, replace(given, class_wide=heard.class_wide)
-        if settings.why or heard.class_wide:
-            if not alike(settings.arguments_for(address.url), heard.arguments_for(address.url)):
+        ours, settings = self.engine, replace(given, class_wide=captured.class_wide)
+        if settings.why or captured.class_wide:
+            if not alike(settings.arguments_for(address.url), captured.arguments_for(address.url)):
                 raise EnvironmentFailed(
                     "env.py connects with other arguments than when it was asked for this "
                     "database a moment ago. Nothing was changed. Let them depend on nothing else."
                 )
-            raw = raw_of(self.main)
+            raw = dbapi_connection(self.main)
             plain = engine_on(raw, address.url)
-            is_prepared = address.setup is not None and heard.begins
+            is_prepared = address.setup is not None and captured.begins
             ours = settings.on(plain, notes=notes_of(raw) if is_prepared else None)
             address.dialect.prepare(plain, settled=True)
-            self._note_commits_of(plain, self.stack)
+            self._watch_commits(plain, self.stack)
         return _isolated(ours, theirs)
 
     def _is_ours(self, engine: Engine) -> bool:
-        return below(engine) in {below(one) for one in (self.engine, *self.engines.values())}
+        return unwrap(engine) in {unwrap(one) for one in (self.engine, *self.engines.values())}
 
     def _configured(self, *args: Any, **options: Any) -> None:
         if self.job.per_migration:
@@ -281,7 +281,7 @@ class _EnvPy:
 
     @contextmanager
     def _begun(self) -> Iterator[None]:
-        """Alembic's `begin_transaction`: the guard has its own, unless SQL came before it."""
+        """Alembic's `begin_transaction`: does nothing, unless SQL was run before it."""
         try:
             yield
         except BaseException:
@@ -306,7 +306,7 @@ class _EnvPy:
             migration._in_external_transaction = True  # noqa: SLF001
             migration._transaction = there.get_transaction()  # noqa: SLF001  # autocommit_block
         self._refuse_another_place(migration)
-        with _leading_revisions(self.job.address, there):
+        with _redirected_revision_engines(self.job.address, there):
             _guarded(
                 self.job, self.context, arguments, self.run_migrations, joins=joins, follows=follows
             )
@@ -315,7 +315,7 @@ class _EnvPy:
         self.committed = False
 
     def _refuse_another_place(self, migration: MigrationContext) -> None:
-        """The steps were found from where the database stands; env.py may see another version."""
+        """Raise EnvironmentFailed if env.py finds the database at other revisions than the plan."""
         job, heads = self.job, migration.get_current_heads()
         if not self.adopted and not migration._in_external_transaction:  # noqa: SLF001
             migration.connection.rollback()  # type: ignore[union-attr]  # it only asked
@@ -323,12 +323,12 @@ class _EnvPy:
         names = [plans.step_names(steps, job.direction) for steps in (theirs, job.steps)]
         if names[0] != names[1]:
             raise EnvironmentFailed(
-                f"env.py finds this database at {', '.join(heads) or 'base'}, and it is elsewhere "
-                "as far as its `context.configure` tells: it lets its session look somewhere else. "
-                "Nothing was changed. Give `version_table_schema` to `context.configure`."
+                f"env.py finds this database at {', '.join(heads) or 'base'}, and by its "
+                "`context.configure` it is at other revisions: env.py changes the schema of its "
+                "session. Nothing was changed. Give `version_table_schema` to `context.configure`."
             )
 
-    def _noted(self, _connection: Connection) -> None:
+    def _note_commit(self, _connection: Connection) -> None:
         self.committed = True
 
     def _refuse_nothing_done(self) -> None:
@@ -342,9 +342,9 @@ class _EnvPy:
             raise EnvironmentFailed(self._missed())
 
     def _missed(self) -> str:
-        known = ", ".join(shown(url) for url in self.known)
+        urls = ", ".join(display_url(url) for url in self.known_urls)
         return f"env.py ran and did not touch {self.job.address}. " + (
-            f"It migrates the databases that it knows of itself: give the URL of one: {known}."
-            if known
+            f"It migrates the databases that it knows of itself: give the URL of one: {urls}."
+            if urls
             else "It called no `context.run_migrations`, or not on a connection of an engine."
         )

@@ -1,4 +1,4 @@
-"""Run a plan where it harms nobody; tell how long it took, what it sent, what it locked."""
+"""Rehearse a plan on a copy: duration, statements, locks."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from headway.connections.address import Address
 from headway.dialects import driver
 from headway.errors import HeadwayError
 from headway.execution.migration import Move
-from headway.execution.statements import Sent
+from headway.execution.statements import SentStatements
 
 TABLES = """
 SELECT c.oid, c.oid::regclass::text FROM pg_class c
@@ -36,56 +36,57 @@ class Rehearsal:
     """How a plan went on a copy."""
 
     place: str
-    """Where it ran: a copy, or the database itself in a transaction that was rolled back."""
+    """"a copy of the file", "a copy of the database", or the database in a rolled back
+    transaction."""
     seconds: float
     statements: tuple[str, ...]
     locks: tuple[str, ...]
     """On PostgreSQL: "AccessExclusiveLock on account"."""
     failed: str | None
-    """What broke, in words; None if it went well."""
+    """The error message; None if it succeeded."""
 
     def lines(self) -> list[str]:
-        """The same for a person, without the statements."""
-        told = f"failed: {self.failed}" if self.failed else "went well"
-        found = [f"rehearsed on {self.place}: {told}", f"took {self.seconds:.2f} s"]
+        """The result in lines of text, without the statements."""
+        outcome = f"failed: {self.failed}" if self.failed else "went well"
+        found = [f"rehearsed on {self.place}: {outcome}", f"took {self.seconds:.2f} s"]
         return found + [f"locks: {lock}" for lock in self.locks]
 
 
 @dataclass
 class _Listener:
-    """Notes what a run sends, and what it holds just before it ends."""
+    """Records the statements of a run, and its locks just before each commit."""
 
-    sent: Sent = field(default_factory=Sent)
+    sent: SentStatements = field(default_factory=SentStatements)
     locks: set[str] = field(default_factory=set)
     tables: dict[int, str] = field(default_factory=dict)
-    """Those that were there before, by their numbers: nobody waits for a table that is new."""
+    """Tables that existed before, by oid: a lock on a new table blocks no one."""
 
     def watch(self, migration: MigrationContext) -> None:
         connection = migration.connection
         assert connection is not None  # noqa: S101  # it runs online
         self.sent.watch(migration)
         if connection.dialect.name == "postgresql":
-            self.tables = dict(_asked(connection, TABLES))
-            event.listen(connection, "commit", self._look)
+            self.tables = dict(_query(connection, TABLES))
+            event.listen(connection, "commit", self._note_locks)
             migration.on_version_apply_callbacks = (
                 *migration.on_version_apply_callbacks,
-                lambda **_: self._look(connection),
+                lambda **_: self._note_locks(connection),
             )
 
-    def _look(self, connection: Connection) -> None:
-        held = _asked(connection, LOCKS)
+    def _note_locks(self, connection: Connection) -> None:
+        held = _query(connection, LOCKS)
         self.locks |= {f"{mode} on {self.tables[oid]}" for oid, mode in held if oid in self.tables}
 
 
-def _asked(connection: Connection, query: str) -> list[Any]:
-    """The rows, asked of the driver in the transaction that is open."""
-    with contextlib.closing(driver.raw_of(connection).cursor()) as cursor:
+def _query(connection: Connection, query: str) -> list[Any]:
+    """Rows of a query in the transaction that is open."""
+    with contextlib.closing(driver.dbapi_connection(connection).cursor()) as cursor:
         cursor.execute(query)
         return list(cursor.fetchall())
 
 
 def rehearse(move: Move) -> Rehearsal:
-    """Make a move on a copy of its database. The database itself is left as it is."""
+    """Run a migration on a copy of its database, which is not changed."""
     listener, began = _Listener(), time.monotonic()
     failed = None
     with _copy(move.address) as (address, place):
@@ -127,7 +128,7 @@ def _copy(address: Address) -> Iterator[tuple[Address, str]]:
 
 
 def _copied(address: Address, copy: URL) -> bool:
-    """False where the server copies only databases that nobody uses, and somebody does."""
+    """Copy a database on its server; False if it is in use, or the account may not."""
     if not address.dialect.transactional_ddl:
         address.dialect.make(copy, address.url)
         return True

@@ -1,4 +1,4 @@
-"""Mend a database: the half of a torn revision, what a killed run left. Never by itself."""
+"""Repair a database: undo a torn revision, clean up after killed runs. Only on request."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,55 +15,55 @@ from headway.connections.address import Address
 from headway.connections.session import Policy, held
 from headway.dialects import VersionTable, dialect_of
 from headway.dialects.driver import Raw
-from headway.dialects.sqlite.undo import put_right
+from headway.dialects.sqlite.undo import leftover_sql
+from headway.dialects.types import VERSIONS
 from headway.errors import RepairRefused, command
-from headway.execution.half import Half, rows_in, take_back
-from headway.isolation.isolated import alone
-from headway.look import CATALOGS
+from headway.execution.half import Half, rows_in, run_repair
+from headway.isolation.isolated import isolated
 from headway.scripts.files import Scripts
 from headway.scripts.project import ScriptProject
-from headway.status import judge, version_table
-from headway.types import Holder, Look
+from headway.status import status_from_peek, version_table
+from headway.types import Holder, Status
 
 
 class Verdict(StrEnum):
-    """What a person knows about revisions that a database cannot be sure of."""
+    """What a person says of a torn revision."""
 
     APPLIED = "applied"
     NOT_APPLIED = "not-applied"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Repair:
-    """What a repair would do. Shown first, then done as shown."""
+class RepairPlan:
+    """What a repair would do; shown before it is done."""
 
     torn: str | None = None
     statements: tuple[str, ...] = ()
-    """What takes the half of the torn revision back, or the copy of a broken batch operation."""
+    """Statements that undo the torn revision, or end a broken batch operation."""
     rows: tuple[str, ...] = ()
-    """Tables that go with them and hold rows, with how many."""
-    look: tuple[str, ...] = ()
-    """What a person has to look at, because the statements leave it as it is."""
+    """Tables that the statements drop and that hold rows, with their counts."""
+    to_review: tuple[str, ...] = ()
+    """Sentences on what a person has to check, because the statements do not change it."""
     verdict: Verdict | None = None
     record: tuple[str, ...] = ()
-    """Revisions whose present script is to be taken for the applied one."""
+    """Revisions whose present checksum replaces the recorded one."""
     forget: tuple[str, ...] = ()
     """Applied revisions that have no script any more."""
     claim: tuple[str, ...] = ()
-    """Revisions below the current one that a person says are there."""
+    """Revisions below the current one that are recorded as applied."""
     leftovers: tuple[str, ...] = ()
-    """Copies of tables that a batch operation of another tool left."""
+    """Temporary tables of a broken batch operation."""
     clears: bool = False
-    """A history that was only for a run, which was killed, is dropped."""
+    """True if the history of a killed run is dropped."""
 
     @property
     def is_empty(self) -> bool:
-        """True if there is nothing to mend."""
-        mends = self.torn or self.record or self.forget or self.claim or self.leftovers
-        return not (mends or self.clears)
+        """True if there is nothing to repair."""
+        changes = self.torn or self.record or self.forget or self.claim or self.leftovers
+        return not (changes or self.clears)
 
     def lines(self) -> list[str]:
-        """The same for a person."""
+        """The plan in lines of text."""
         lines = [f"accept the present script of {revision}" for revision in self.record]
         lines += [f"forget {revision}, which has no script" for revision in self.forget]
         lines += [f"take {revision} for applied" for revision in self.claim]
@@ -72,10 +72,14 @@ class Repair:
             lines.append(f"take torn {self.torn} for {self.verdict.value}")
         elif self.torn:
             lines.append(f"take the half of {self.torn} back:")
-            nothing = "  nothing that its script names" if self.look else "  nothing of it stayed"
+            nothing = (
+                "  nothing that its script names" if self.to_review else "  nothing of it stayed"
+            )
             lines += statements or [nothing]
-            lines += [f"  {told}, which go with it: see that they are copies" for told in self.rows]
-            lines += self.look
+            lines += [
+                f"  {table}, which go with it: see that they are copies" for table in self.rows
+            ]
+            lines += self.to_review
             lines.append("Rows that it changed before it broke stay changed.")
         if self.leftovers:
             lines.append("end the batch operation that another tool left half-way:")
@@ -86,40 +90,40 @@ class Repair:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mender:
-    """What mending has to know of the project whose database it is."""
+class Repairer:
+    """Plans and carries out repairs with a project's scripts."""
 
     scripts: Scripts
     directory: ScriptDirectory
     me: Holder
     command: str
-    """The command that repairs, as a person types it."""
-    table: VersionTable = CATALOGS
+    """The repair command as a person types it."""
+    table: VersionTable = VERSIONS
     keeps: bool = True
-    """The database keeps a history."""
+    """True if the database keeps a history."""
 
-    def plan(self, connection: Connection, seen: Look, verdict: Verdict | None) -> Repair:
+    def plan(self, connection: Connection, status: Status, verdict: Verdict | None) -> RepairPlan:
         """What a repair would do now. Changes nothing. Raises RepairRefused."""
         statements: list[str] = []
-        look: tuple[str, ...] = ()
-        if seen.torn and verdict is None:
-            half = self._half(connection, seen.torn)
-            statements, look = [*half.way_back(connection)], half.lines()
+        to_review: tuple[str, ...] = ()
+        if status.torn and verdict is None:
+            half = self._half(connection, status.torn)
+            statements, to_review = [*half.undo_statements(connection)], half.lines()
         rows = rows_in(connection, statements)
-        for leftover in seen.leftovers:
-            statements.append(put_right(connection, leftover))
+        for leftover in status.leftovers:
+            statements.append(leftover_sql(connection, leftover))
         passing = history.is_passing(connection)
         connection.rollback()
-        return Repair(
-            torn=seen.torn,
+        return RepairPlan(
+            torn=status.torn,
             statements=tuple(statements),
             rows=rows,
-            look=look,
+            to_review=to_review,
             verdict=verdict,
-            record=() if passing else seen.edited,
-            forget=() if passing else seen.missing,
-            claim=seen.out_of_order if verdict is Verdict.APPLIED and not passing else (),
-            leftovers=seen.leftovers,
+            record=() if passing else status.edited,
+            forget=() if passing else status.missing,
+            claim=status.out_of_order if verdict is Verdict.APPLIED and not passing else (),
+            leftovers=status.leftovers,
             clears=passing and not self.keeps,
         )
 
@@ -127,14 +131,14 @@ class Mender:
         image = _torn_row(connection).image
         if image is None:
             raise RepairRefused(
-                f"What was there before revision {torn} is not known. Mend it by hand, then run "
+                f"What was there before revision {torn} is not known. Fix it by hand, then run "
                 f"`{self.command} --as applied` or `--as not-applied`."
             )
         script = self.scripts.by_id.get(torn)
         return Half.found(connection, image, script.path if script else None)
 
-    def carry_out(self, connection: Connection, plan: Repair) -> None:
-        """Do what the plan says, on a locked connection outside a transaction, and commit."""
+    def carry_out(self, connection: Connection, plan: RepairPlan) -> None:
+        """Carry out the plan on a locked connection outside a transaction, and commit."""
         half = None
         if plan.torn and plan.verdict is None:
             half = self._half(connection, plan.torn)
@@ -145,7 +149,7 @@ class Mender:
             if rows:
                 rows.start()
             try:
-                take_back(writing, plan.statements)
+                run_repair(writing, plan.statements)
                 if half:
                     half.check(writing)
                 self._write_down(writing, plan)
@@ -159,7 +163,7 @@ class Mender:
                 history.remove(writing)
                 writing.commit()
 
-    def _write_down(self, connection: Connection, plan: Repair) -> None:
+    def _write_down(self, connection: Connection, plan: RepairPlan) -> None:
         if plan.torn:
             row = _torn_row(connection)
             history.finish(connection, row.id, outcome="repaired", image=None)
@@ -208,48 +212,48 @@ def _torn_row(connection: Connection) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mending:
-    """A database of a project that is to be mended."""
+class DatabaseRepair:
+    """Repairs of one project's database, with its lock."""
 
     project: ScriptProject
     address: Address
     x: Mapping[str, str]
     policy: Policy
 
-    def plan(self, verdict: Verdict | None = None) -> Repair:
+    def plan(self, verdict: Verdict | None = None) -> RepairPlan:
         """What a repair would do now. No lock, nothing written. Raises RepairRefused."""
         if self.address.path and not self.address.path.exists():  # connecting would make it
-            return Repair()
+            return RepairPlan()
         self._refuse_shared()
         with self.address.open() as raw:
             return self._planned(raw, verdict)
 
-    def do(self, what: Verdict | Repair | None) -> Repair:
-        """Repair it under the lock; what was done."""
-        expected = what if isinstance(what, Repair) else None
-        verdict = what.verdict if isinstance(what, Repair) else what
+    def run(self, what: Verdict | RepairPlan | None) -> RepairPlan:
+        """Repair it under the lock; returns what was done."""
+        expected = what if isinstance(what, RepairPlan) else None
+        verdict = what.verdict if isinstance(what, RepairPlan) else what
         if expected is None and self.plan(verdict).is_empty:
-            return Repair()
+            return RepairPlan()
         with held(self.address, self.policy) as raw:
             plan = self._planned(raw, verdict)
             if expected is not None and plan != expected:
-                raise RepairRefused("The database changed since this was planned. Look again.")
-            with alone(self.project.modules), self.address.connected(raw) as connection:
-                self._mender().carry_out(connection, plan)
+                raise RepairRefused("The database changed since this was planned. Status again.")
+            with isolated(self.project.modules), self.address.connected(raw) as connection:
+                self._repairer().carry_out(connection, plan)
         return plan
 
-    def _planned(self, raw: Raw, verdict: Verdict | None) -> Repair:
+    def _planned(self, raw: Raw, verdict: Verdict | None) -> RepairPlan:
         table = self._table()
         peek = self.address.peek(raw, table)
-        seen = judge(self.project, self.address, table, peek, raw)
+        status = status_from_peek(self.project, self.address, table, peek, raw)
         with self.address.connected(raw) as connection:
-            return self._mender().plan(connection, seen, verdict)
+            return self._repairer().plan(connection, status, verdict)
 
     def _table(self) -> VersionTable:
         return version_table(self.project, self.address, self.x)
 
-    def _mender(self) -> Mender:
-        return Mender(
+    def _repairer(self) -> Repairer:
+        return Repairer(
             scripts=self.project.scripts,
             directory=self.project.directory,
             me=self.policy.me,

@@ -6,6 +6,7 @@ in other places without a database, while what the revisions read is watched (se
 depends on its database, on the moment or on its surroundings goes on being run as Python.
 """
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,16 +24,20 @@ from headway.errors import DatabaseMoved
 from headway.execution.failures import explained
 from headway.execution.python import Job
 from headway.execution.run import OnStep
-from headway.execution.statements import Sent, noting, readable
+from headway.execution.statements import SentStatements, attach_sent, readable
 from headway.isolation.files import Files
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.plan.announced import Announced, announced_by
 from headway.proof.proof import Rendering, reads_of, renderings
 
-# What cannot take a row away: the guard need not count after these.
+# What takes no row away itself: the guard need not count after these, unless something reacts.
 HARMLESS = re.compile(
     r"\s*(CREATE|INSERT INTO|ALTER TABLE \S+ ADD|UPDATE \S*alembic_version)", re.IGNORECASE
 )
+REACTS = re.compile(r"\s*CREATE\b.*\b(TRIGGER|REPLACE)\b", re.IGNORECASE | re.DOTALL)
+"""What makes something that may react to them."""
+REFERS = re.compile(r"REFERENCES|WRITABLE_SCHEMA|SQLITE_(MASTER|SCHEMA)", re.IGNORECASE)
+"""What makes a foreign key, or writes a schema in another way."""
 MAY_DEPEND = "it may depend on the database, the moment or its surroundings"
 MOST_STATEMENTS = 10_000
 MOST_CHARACTERS = 32_000_000
@@ -40,47 +45,57 @@ MOST_CHARACTERS = 32_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """One statement, as the driver was given it."""
+    """One statement as the driver got it."""
 
     sql: str
     parameters: Any
     moves: bool = False
-    """True if it changes or removes a row of the version table: exactly one."""
+    """True if it updates or deletes a row of the version table: exactly one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """The statements of one revision."""
+    """The recorded statements of one revision."""
 
     revision: str
     statements: tuple[Statement, ...]
     may_lose_rows: bool
     announced: Announced
-    """What the script says that it means to lose."""
+    """Losses that the script declares."""
     script: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """What a run was found to be."""
+    """The recorded statements of a run, or why there are none."""
 
     steps: tuple[Recorded, ...] = ()
     versions: VersionTable = VERSIONS
-    """Where the project keeps the version."""
+    """The project's version table."""
     why_not: str | None = None
-    """Why it has to run as Python; None if it may be replayed."""
+    """Why the run cannot be replayed; None if it can."""
     files: Files = field(default_factory=Files)
-    """What else it was made from: another file, another recording."""
+    """Other files that the revisions read: if one changes, the recording is void."""
+
+    @cached_property
+    def may_lose_rows(self) -> bool:
+        """True if rows have to be counted for any of it."""
+        return any(step.may_lose_rows for step in self.steps)
+
+    @cached_property
+    def refers(self) -> bool:
+        """True if any of it may make a foreign key."""
+        return any(REFERS.search(one.sql) for step in self.steps for one in step.statements)
 
     @cached_property
     def readable(self) -> tuple[str, ...]:
-        """What it sends, for a person."""
+        """The statements for display."""
         return readable(one.sql for step in self.steps for one in step.statements)
 
 
 @dataclass
 class Recorder:
-    """Listens to one run, then says whether it may be replayed."""
+    """Records a run, then decides whether it may be replayed."""
 
     job: Job
     steps: list[list[Statement]] = field(default_factory=list)
@@ -88,27 +103,27 @@ class Recorder:
     names: list[str] = field(default_factory=list)
     migration: MigrationContext | None = None
     why_not: str | None = None
-    """Why nothing more is kept of it."""
-    sent: Sent = field(default_factory=Sent)
+    """Why recording has stopped."""
+    sent: SentStatements = field(default_factory=SentStatements)
     count: int = 0
     characters: int = 0
     _within: int = 0
     _moves: bool = False
 
     def on_ended(self, name: str) -> None:
-        """A revision ended its transaction itself, so that nothing makes the run one whole."""
+        """Stop recording: a revision ended its transaction itself, so a replay would differ."""
         self._stop(f"revision {name} ends its transaction itself")
 
     def watch(self, migration: MigrationContext) -> None:
-        """Hear every statement of this context's connection from now on."""
+        """Record every statement of this context's connection from now on."""
         self.migration = migration
         assert migration.connection is not None  # noqa: S101  # it runs online
-        event.listen(migration.connection, "before_cursor_execute", self._heard)
+        event.listen(migration.connection, "before_cursor_execute", self._on_statement)
         execute = migration.impl._exec  # noqa: SLF001  # FRAGILE: where all operations go through
 
         def rendered(construct: Any, *args: Any, **kwargs: Any) -> Any:
             if self.rendered and not self.why_not:
-                self.rendered[-1].append(_literally(construct, migration))
+                self.rendered[-1].append(_rendered_literally(construct, migration))
             self._within += 1
             self._moves = _moves(construct, migration)
             try:
@@ -127,14 +142,14 @@ class Recorder:
         if self.job.on_step:
             self.job.on_step(number, total, name)
 
-    def _heard(
+    def _on_statement(
         self,
         _connection: Connection,
         _cursor: Any,
         sql: str,
         parameters: Any,
         context: Any,
-        many: bool,
+        executemany: bool,
     ) -> None:
         if not self.steps:
             return
@@ -146,7 +161,7 @@ class Recorder:
         compiled = getattr(context, "compiled", None)
         if not self._within:
             self._stop(f"a revision asks the database: {' '.join(sql.split())[:80]}")
-        elif many:
+        elif executemany:
             self._stop("it sends rows as values, which are not rendered without a database")
         elif getattr(compiled, "insert_prefetch", None) or getattr(
             compiled, "update_prefetch", None
@@ -158,7 +173,7 @@ class Recorder:
             self.steps[-1].append(Statement(sql=sql, parameters=parameters, moves=self._moves))
 
     def _stop(self, why_not: str) -> None:
-        """Keep no more of it: a run may send any number of rows."""
+        """Stop recording and drop what was recorded: a run may send any number of rows."""
         self.why_not = why_not
         for statements in self.steps:
             statements.clear()
@@ -167,25 +182,27 @@ class Recorder:
 
     @property
     def readable(self) -> tuple[str, ...]:
-        """What was sent, for a person."""
+        """The statements that were sent, for display."""
         return tuple(self.sent.statements)
 
     def judge(self, current: Sequence[str]) -> Recording:
-        """Compare with what Alembic renders offline for the same steps."""
+        """Compare the record with what Alembic renders offline for the same steps."""
         if self.why_not:
             return Recording(why_not=self.why_not)
         assert self.migration is not None  # noqa: S101  # judged after it ran
         reads = reads_of(self.job.steps)
         try:
-            with alone(self.job.project.modules):
+            with isolated(self.job.project.modules):
                 span, dialect = self.job.span(current), self.migration.dialect
                 found = renderings(span, dialect, self.job.steps, reads)
         except Exception as error:  # noqa: BLE001  # whatever a script says without a database
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            return Recording(why_not=f"it cannot be rendered without a database ({said[:120]})")
+            statement = " ".join(f"{type(error).__name__}: {error}".split())
+            return Recording(
+                why_not=f"it cannot be rendered without a database ({statement[:120]})"
+            )
         if reads.why:
             return Recording(why_not=f"{MAY_DEPEND}: {reads.why}")
-        online = [said for step in self.rendered for said in step]
+        online = [statement for step in self.rendered for statement in step]
         version_table = str(self.migration.version_table)
         if any(_only_steps(offline, version_table) != online for offline in found):
             return Recording(why_not="what it sends depends on the database or the moment")
@@ -197,12 +214,16 @@ class Recorder:
         steps = tuple(map(self._recorded, self.names, self.steps))
         return Recording(steps=steps, versions=versions, files=reads.files)
 
+    @cached_property
+    def _reacts(self) -> bool:
+        return any(REACTS.match(one.sql) for step in self.steps for one in step)
+
     def _recorded(self, name: str, statements: list[Statement]) -> Recorded:
         script = self.job.project.directory.get_revision(name)
         return Recorded(
             revision=name,
             statements=tuple(statements),
-            may_lose_rows=not all(HARMLESS.match(one.sql) for one in statements),
+            may_lose_rows=self._reacts or not all(HARMLESS.match(one.sql) for one in statements),
             announced=announced_by(script.module),
             script=script.path,
         )
@@ -214,14 +235,19 @@ def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | N
     Raises DatabaseMoved, with all of it rolled back, if the version was changed meanwhile.
     """
     sent: list[str] = []
-    with noting(lambda: readable(sent)), dialect.replaying(raw, recording.versions) as rows:
+    counting = recording.may_lose_rows
+    with (
+        attach_sent(lambda: readable(sent)),
+        dialect.replaying(raw, recording.versions, counting=counting) as rows,
+        contextlib.closing(raw.cursor()) as cursor,
+    ):
         for number, step in enumerate(recording.steps, 1):
             if on_step:
                 on_step(number, len(recording.steps), step.revision)
             try:
                 for one in step.statements:
                     sent.append(one.sql)
-                    _execute(raw, one, step.revision)
+                    _execute(cursor, one, step.revision)
             except DatabaseMoved:
                 raise
             except Exception as error:
@@ -229,7 +255,7 @@ def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | N
                 raise explained(
                     error, names=names, failed=number - 1, done=(), stays=None
                 ) from error
-            if rows and step.may_lose_rows:
+            if rows and (step.may_lose_rows or rows.reacts):
                 rows.check(
                     step.revision,
                     announced=step.announced.rows,
@@ -237,12 +263,11 @@ def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | N
                     statements=[one.sql for one in step.statements],
                     script=step.script,
                 )
-        if rows:
+        if rows and (rows.refers or recording.refers):
             rows.finish()
 
 
-def _execute(raw: Raw, statement: Statement, revision: str) -> None:
-    cursor = raw.cursor()
+def _execute(cursor: Any, statement: Statement, revision: str) -> None:
     cursor.execute(statement.sql, statement.parameters)
     if statement.moves and cursor.rowcount != 1:
         raise DatabaseMoved(
@@ -269,8 +294,8 @@ def _length(parameters: Any) -> int:
     return 8
 
 
-def _literally(construct: Any, migration: MigrationContext) -> str:
-    """As Alembic writes it without a database (`DefaultImpl._exec`)."""
+def _rendered_literally(construct: Any, migration: MigrationContext) -> str:
+    """The statement as Alembic's offline mode writes it (`DefaultImpl._exec`)."""
     if isinstance(construct, str):
         construct = text(construct)
     values = {} if isinstance(construct, DDLElement) else {"literal_binds": True}
@@ -291,6 +316,6 @@ def _only_steps(rendering: Rendering, version_table: str) -> Rendering:
     ]
 
 
-def _makes(said: str, table: str) -> bool:
-    """Online the version table is made before the first step; offline within it."""
-    return said.startswith("CREATE TABLE") and f"{table} (" in said.partition("\n")[0]
+def _makes(statement: str, table: str) -> bool:
+    """True for the CREATE TABLE of the version table: it is rendered in another place offline."""
+    return statement.startswith("CREATE TABLE") and f"{table} (" in statement.partition("\n")[0]

@@ -1,4 +1,4 @@
-"""What a run sends to its database, as a person reads it: no values, no questions."""
+"""The statements that a run sends, for display: without values and without queries."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,8 +17,8 @@ MOST_CHARACTERS = 8_000_000
 
 
 @dataclass
-class Sent:
-    """Notes the statements of one run: as many as a person could read, and how many more."""
+class SentStatements:
+    """Records the statements of one run up to a limit, and counts the rest."""
 
     kept: list[str] = field(default_factory=list)
     characters: int = 0
@@ -26,11 +26,11 @@ class Sent:
 
     @property
     def statements(self) -> list[str]:
-        """What was noted, and a last line that counts what was not."""
+        """The recorded statements, and a last line that counts the rest."""
         return self.kept + ([f"-- and {self.more} more statements"] if self.more else [])
 
     def add(self, statement: str) -> None:
-        """Note one, unless it only reads."""
+        """Record a statement, unless it only reads."""
         if statement.lstrip()[:6].upper().startswith(SKIPPED):
             return
         self.characters += len(statement)
@@ -41,17 +41,17 @@ class Sent:
             self.kept.append("\n".join(line.rstrip() for line in lines))
 
     def watch(self, migration: MigrationContext) -> None:
-        """Hear every statement of this context's connection from now on."""
+        """Record every statement of this context's connection from now on."""
         assert migration.connection is not None  # noqa: S101  # it runs online
-        event.listen(migration.connection, "before_cursor_execute", self._heard)
+        event.listen(migration.connection, "before_cursor_execute", self._on_statement)
 
-    def _heard(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def _on_statement(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         self.add(statement)
 
 
 @contextmanager
-def noting(sent: Callable[[], tuple[str, ...]]) -> Iterator[None]:
-    """An error of ours takes along what had been sent."""
+def attach_sent(sent: Callable[[], tuple[str, ...]]) -> Iterator[None]:
+    """Attach the statements sent so far to a HeadwayError that passes."""
     try:
         yield
     except HeadwayError as error:
@@ -60,8 +60,8 @@ def noting(sent: Callable[[], tuple[str, ...]]) -> Iterator[None]:
 
 
 def readable(statements: Iterable[str]) -> tuple[str, ...]:
-    """Those that change something, without trailing blanks."""
-    sent = Sent()
+    """The statements that change something, without trailing blanks."""
+    sent = SentStatements()
     for statement in statements:
         sent.add(statement)
     return tuple(sent.statements)

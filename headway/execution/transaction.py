@@ -1,10 +1,12 @@
-"""The transaction of a run, asked at each step whether it is still the one that was begun."""
+"""The transaction of a run: whether each step is still in the one that was begun."""
 
+import copy
 import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext
@@ -12,8 +14,9 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 
 from headway.dialects import Beside, Dialect, RowGuard
-from headway.dialects.driver import raw_of
+from headway.dialects.driver import dbapi_connection
 from headway.dialects.transactions import Fate
+from headway.execution.failures import Step
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +30,7 @@ CHANGES_SCHEMA = re.compile(r"\s*(DROP|ALTER)\b", re.IGNORECASE)
 
 
 class RolledBack(Exception):
-    """A step took back what it had done itself."""
+    """A step rolled back its own transaction."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -45,33 +48,33 @@ class Transaction:
     dialect: Dialect
     beside: Beside
     joins: bool
-    """It is somebody else's, who ends it."""
+    """The transaction is the caller's, who ends it."""
     rows: RowGuard | None = None
     note: Callable[[], None] = lambda: None
-    """Called in the transaction that the running step is about to commit itself."""
+    """Called in a transaction that the running step is about to commit itself."""
     is_noting: bool = False
     is_running: bool = False
     mark: Any = None
     committed: bool = False
-    """The running step has left its transaction, and what it had done is there to stay."""
+    """The running step has left its transaction, and what it did is permanent."""
     stayed: bool = False
-    """The step failed, and something of it may be there to stay."""
+    """The step failed, and part of it may be permanent."""
     statements: int = 0
-    """How many it has sent that change something."""
+    """Number of statements sent that change something."""
     since: int = 0
-    """How many of them after one that ended its transaction."""
+    """Number of those sent after the transaction was ended."""
     sent: list[str] = field(default_factory=list)
-    """Those that drop, or give another name."""
+    """The DROP and ALTER statements."""
     is_counted: bool = False
-    """The rows are counted that the running step finds."""
+    """The rows were counted at the start of the running step."""
     ended: bool = False
-    """It was seen to end the transaction."""
+    """The step was seen to end its transaction."""
     is_lost: bool = False
-    """A step of the run ended the transaction that the run began in."""
+    """A step ended the transaction that the run began in."""
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """While this lasts the connection is listened to."""
+        """While this lasts, listen to the connection's events."""
         listeners: dict[str, Callable[..., None]] = {
             "begin": self._begun,
             "commit": self._committed,
@@ -87,8 +90,49 @@ class Transaction:
             for name, listener in listeners.items():
                 event.remove(self.connection, name, listener)
 
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Within the caller's transaction: a savepoint that takes back a failed run."""
+        if not (self.joins and self.dialect.transactional_ddl):
+            yield
+            return
+        savepoint = self.connection.begin_nested()
+        try:
+            yield
+        except BaseException:
+            if not self.is_lost:
+                savepoint.rollback()
+            raise
+        if not self.is_lost:
+            savepoint.commit()
+
+    def checked(self, step: Step) -> Step:
+        """A copy of a step that checks its transaction before the version is written."""
+        own, run = copy.copy(step), step.migration_fn
+
+        @wraps(run)  # Alembic logs its name: "Running upgrade"
+        def migrate(**arguments: Any) -> None:
+            try:
+                self.enter_step()
+                run(**arguments)
+                self.end_step()
+            except BaseException as error:
+                self.fail_step(error)
+                raise
+
+        own.migration_fn = migrate
+        return own
+
+    def roll_back(self) -> None:
+        """Roll back the connection's transaction, and the driver's."""
+        self.connection.rollback()
+        if self.dialect.transactional_ddl and not self.connection.invalidated:
+            # One that a revision began with the driver.
+            dbapi_connection(self.connection).rollback()
+            self.connection.rollback()
+
     def begin_step(self) -> None:
-        """A step begins: in the transaction of the one before, or one of its own that follows."""
+        """A step begins: in the transaction of the one before, or in its own, which follows."""
         self.is_running, self.committed, self.ended, self.stayed = True, False, False, False
         self.statements = self.since = 0
         self.sent.clear()
@@ -96,22 +140,22 @@ class Transaction:
             self._ready()
 
     def enter_step(self) -> None:
-        """Its code is about to run, in a transaction of its own if each step has one.
+        """The step's code is about to run; its own transaction, if it has one, has begun.
 
-        That one is begun by now. The listeners of its engine, which may begin it, come after ours.
+        Listeners of the engine, which may begin it, are called after ours.
         """
         if self.mark is None and self.connection.in_transaction():
             self._ready()
             self.statements = self.since = 0  # the BEGIN
 
     def end_step(self) -> None:
-        """Ask after a step, before its version is written.
+        """Check the transaction after a step, before its version is written.
 
-        Raises RolledBack: the version would be a lie.
+        Raises RolledBack: a version would be recorded whose changes are gone.
         """
         if self.mark is None:
             return
-        fate = self.dialect.fate(raw_of(self.connection), self.mark)
+        fate = self.dialect.fate(dbapi_connection(self.connection), self.mark)
         if fate is Fate.ROLLED_BACK:
             self.is_lost = True
             raise RolledBack
@@ -119,10 +163,10 @@ class Transaction:
             self.is_lost = True
             self.committed, self.mark = True, None
             if not self.joins:
-                self.dialect.begin_again(raw_of(self.connection))
+                self.dialect.begin_again(dbapi_connection(self.connection))
 
     def close_step(self) -> None:
-        """Its version is written. What goes on after a commit of its own is committed with it."""
+        """The version is written: commit it if the step has committed by itself."""
         ends_here = self.is_running and self.committed and not self.joins
         self.is_running = False
         if not ends_here:
@@ -133,12 +177,12 @@ class Transaction:
             self.connection.commit()
             self.context._transaction = self.connection.begin()  # noqa: SLF001
         elif self.mark is None:
-            raw = raw_of(self.connection)
+            raw = dbapi_connection(self.connection)
             raw.commit()
             self.dialect.begin_again(raw)
 
     def fail_step(self, error: BaseException) -> None:
-        """Ask after a step that failed, before Alembic rolls back what there may be."""
+        """Find out what is left of a failed step, before Alembic rolls back."""
         self.is_running = False
         self.stayed = self._has_stayed(error)
 
@@ -158,24 +202,24 @@ class Transaction:
 
     @property
     def has_stayed(self) -> bool:
-        """True if something of the step that failed may be there to stay."""
+        """True if part of the failed step may be permanent."""
         return self.stayed or self.committed
 
     def _fate_after_failure(self) -> Fate:
         try:
-            return self.dialect.fate(raw_of(self.connection), self.mark, self.beside)
+            return self.dialect.fate(dbapi_connection(self.connection), self.mark, self.beside)
         except Exception:  # its session is lost
             log.debug("the session of a failed step does not answer", exc_info=True)
         try:
             with self.beside() as other:
-                return self.dialect.fate(raw_of(other), self.mark)
+                return self.dialect.fate(dbapi_connection(other), self.mark)
         except Exception:  # noqa: BLE001  # nor does its server
             return Fate.UNKNOWN
 
     def _ready(self) -> None:
         """In the transaction of a step, before anything of it runs."""
         if self.mark is None:
-            self.mark = self.dialect.mark(raw_of(self.connection))
+            self.mark = self.dialect.mark(dbapi_connection(self.connection))
         if self.rows and not self.is_counted:
             self.rows.start()
             self.is_counted = True
@@ -190,7 +234,7 @@ class Transaction:
             self._about_to_commit()
 
     def _about_to_commit(self) -> None:
-        """Let the note be committed with what the step has done: its process may be killed then."""
+        """Commit the note together with the step's changes: the process may be killed next."""
         if self.joins or self.is_noting or self.mark is None or not self.is_running:
             return
         self.is_noting = True

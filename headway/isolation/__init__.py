@@ -1,1 +1,1 @@
-"""A project's code, kept apart from the program around it."""
+"""A project's code, isolated from the program around it."""

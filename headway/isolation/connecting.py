@@ -1,7 +1,7 @@
-"""What an env.py says of its connections beside their URL, carried over to ours.
+"""Connection settings of an env.py beyond its URL, applied to our connections.
 
-Connect arguments, listeners, execution options: they decide in which schema, as which role and with
-which functions the revisions run. All of it is read off the engine that env.py connects with.
+Connect arguments, listeners and execution options decide in which schema, as which role and with
+which functions the revisions run. All of them are read from the engine that env.py connects with.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from sqlalchemy.util import only_once
 
 from headway.dialects import driver
 from headway.dialects.driver import Raw
-from headway.dialects.search_path import schema_of
+from headway.dialects.urls import DatabaseURL
 from headway.errors import AddressInvalid, EnvironmentFailed
 from headway.isolation.running import from_outside
 
@@ -26,12 +26,12 @@ HARMLESS = {
     *("prepared_statement_cache_size", "prepared_statement_name_func", "command_timeout"),
     *("isolation_level", "prepare_threshold", "read_timeout", "write_timeout"),
 }
-"""Arguments that change no result: how long to wait, what to keep ready, what we set ourselves."""
+"""Arguments that change no result: timeouts, pool sizes, and those that we set ourselves."""
 PLACES = {
     *("host", "hostaddr", "port", "dbname", "database", "db", "service", "servicefile"),
     *("unix_socket", "read_default_file", "read_default_group", "dsn", "conninfo"),
 }
-"""Arguments that say where to connect, which only the URL may say."""
+"""Arguments that name the server or database, which only the URL may do."""
 ACCOUNT = {"user": "username", "username": "username", "password": "password", "passwd": "password"}
 CONNECTED = ("connect", "first_connect")
 """The events of a new connection."""
@@ -43,23 +43,23 @@ PYMYSQL = ("pymysql", "aiomysql", "asyncmy", "mysqldb")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What an engine's connections have beside their URL."""
+    """Connection settings of an engine beyond its URL."""
 
     driver: str = ""
-    """The driver that the arguments are meant for."""
+    """The driver that the arguments belong to."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     listeners: tuple[tuple[str, str, Callable[..., Any]], ...] = ()
-    """Of the engine, its pool and its dialect: (`pool`, "connect", the function)."""
+    """Listeners of the engine, its pool and its dialect: (`pool`, "connect", function)."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Execution options, without the isolation level."""
     isolation: str | None = None
-    """The isolation level of its transactions, where that is not its server's own."""
+    """The isolation level, if it is not the server's default."""
     role: str | None = None
-    """The statement by which its session becomes another role: `"$user"` is that one then."""
+    """The statement by which the session changes its role, which `"$user"` then means."""
     class_wide: bool = False
     """True if it listens to the connections of every engine."""
     creator: str | None = None
-    """What connects in its own way, so that it cannot be told where to."""
+    """A `creator` function, which connects in its own way and cannot be redirected."""
 
     @property
     def why(self) -> str | None:
@@ -82,7 +82,7 @@ class Settings:
         """The schema that PostgreSQL's `options` among the arguments name."""
         options = {"options": str(self.arguments.get("options", ""))}
         with contextlib.suppress(AddressInvalid):
-            return schema_of(URL.create("postgresql", query=options))
+            return DatabaseURL.of(URL.create("postgresql", query=options)).schema
         return None
 
     @property
@@ -92,18 +92,18 @@ class Settings:
         return listens or self.class_wide or self.role is not None
 
     def arguments_for(self, url: URL) -> dict[str, Any]:
-        """The arguments that our driver takes. Raises EnvironmentFailed where one is lost."""
+        """The arguments for our driver. Raises EnvironmentFailed if one cannot be translated."""
         if self.creator:
             raise EnvironmentFailed(
-                f"env.py connects by {self.creator}, so that it cannot be told to which database. "
-                "Nothing was changed. Let it take `config.attributes['connection']` where that is "
-                "given, or say the same by `connect_args` and the URL."
+                f"env.py connects by {self.creator}, which cannot be given the database. "
+                "Nothing was changed. Let it take `config.attributes['connection']` if that is "
+                "there, or use `connect_args` and the URL instead."
             )
         given = {name: value for name, value in self.arguments.items() if name != "autocommit"}
         if places := sorted(given.keys() & PLACES):
             raise EnvironmentFailed(
-                f"env.py says by connect_args where to connect ({', '.join(places)}), and the URL "
-                "that was given says it too. Nothing was changed. Leave that to the URL."
+                f"env.py names the server or database by connect_args ({', '.join(places)}), and "
+                "the URL names it too. Nothing was changed. Leave that to the URL."
             )
         for name in given.keys() & ACCOUNT:
             if getattr(url, ACCOUNT[name]) is not None:
@@ -119,22 +119,22 @@ class Settings:
             return given
         settings = given.pop("server_settings", None) if self.driver == "asyncpg" else None
         if settings and ours in LIBPQ:
-            said = (f"-c {name}={_escaped(str(value))}" for name, value in settings.items())
-            given["options"] = " ".join(said)
+            texts = (f"-c {name}={_escaped(str(value))}" for name, value in settings.items())
+            given["options"] = " ".join(texts)
         others = given.keys() - {"options", "ssl"} if settings else given.keys()
         if others or (given.get("ssl") not in (None, False)):
             raise EnvironmentFailed(
                 f"env.py connects with {self.driver} and arguments that {ours} does not know "
                 f"({', '.join(sorted(others or {'ssl'}))}). Nothing was changed. Give them in the "
-                "URL, in the words of its driver."
+                "URL, as its driver spells them."
             )
         given.pop("ssl", None)
         return given
 
     def apply(self, raw: Raw, url: URL) -> dict[Any, Any]:
-        """Let the pool's listeners prepare a connection that we opened.
+        """Call the pool's connect listeners for a connection that we opened.
 
-        Returns what they noted on the pool's record of it, for those that look there later.
+        Returns what they stored on the pool's record, for listeners that read it later.
         """
         pool = NullPool(lambda: raw, dialect=driver.dialect_for(url.drivername))
         # As an engine does at its first connection, between the listeners of its class and its own.
@@ -153,14 +153,14 @@ class Settings:
 
     @property
     def begins(self) -> bool:
-        """True if a listener is called for each new connection, and was when ours was opened."""
+        """True if a listener is called for each new connection, and was called for ours."""
         return any(name in CONNECTED for level, name, _ in self.listeners if level == "pool")
 
     def on(self, engine: Engine, *, notes: Mapping[Any, Any] | None = None) -> Engine:
-        """The same for an engine of ours, whose connection is there already.
+        """Apply the settings to an engine of ours whose connection exists already.
 
-        `notes`: what `apply` returned for it, which has called what is called once for a
-        connection, as ATTACH has to be. None where it was not called.
+        `notes`: what `apply` returned for the connection, if listeners that are called once for
+        each connection (ATTACH) have been called; None if they have not.
         """
         if notes:
             event.listen(engine.pool, "connect", from_outside(partial(_note, notes)))
@@ -195,9 +195,9 @@ def _escaped(value: str) -> str:
 
 
 def settings_of(engine: Engine, given: URL | None = None) -> Settings:
-    """What this engine's connections have beside their URL.
+    """The connection settings of an engine beyond its URL.
 
-    `given`: the URL that env.py was given, to which it may have added options of its own.
+    `given`: the URL that env.py was given, to which it may have added options.
     """
     listeners = tuple(_listeners(engine))
     options = dict(engine.get_execution_options())

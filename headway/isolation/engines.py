@@ -1,6 +1,6 @@
-"""The engines that a project's code makes or imports, led to the database that was asked for.
+"""Redirects engines that a project's code makes or imports to the requested database.
 
-Whatever it connects with, it reaches ours or is refused, so that no other database is ever touched.
+Whatever the code connects with, it reaches that database or is refused.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ from sqlalchemy import URL, Connection, Dialect, Engine, StaticPool, create_engi
 
 from headway.dialects import driver
 from headway.dialects.driver import Raw
+from headway.dialects.urls import DatabaseURL
 from headway.errors import EnvironmentFailed
 from headway.isolation.connecting import isolation_of, settings_of
 from headway.isolation.running import in_project, patched
@@ -25,18 +26,20 @@ except ImportError:  # without greenlet there is no async env.py either
     AsyncEngine = None  # type: ignore[assignment,misc]
 
 
-class _Nobody:
-    """A connection with nobody at the other end: takes everything and answers nothing."""
+class _NullConnection:
+    """A stand-in connection for offline mode: accepts every call, returns nothing."""
 
     description = (("nothing",) + (None,) * 6,)
     rowcount = 0
     lastrowid = 0
 
-    def __init__(self, heard: Callable[[str], None]) -> None:
-        self.heard = heard
+    def __init__(self, on_statement: Callable[[str], None]) -> None:
+        self.on_statement = on_statement
 
-    def execute(self, statement: object = "", values: Any = (), *_: Any, **__: Any) -> "_Nobody":
-        self.heard(_with_values(str(statement), values))
+    def execute(
+        self, statement: object = "", values: Any = (), *_: Any, **__: Any
+    ) -> "_NullConnection":
+        self.on_statement(_with_values(str(statement), values))
         return self
 
     executemany = execute
@@ -54,10 +57,10 @@ class _Nobody:
         # What SQLAlchemy asks of a driver means nothing; what env.py asks of it, `create_function`
         # and the like, means that it wants a real one.
         if not _caller().startswith("sqlalchemy."):
-            self.heard(f"{name} of the driver")
+            self.on_statement(f"{name} of the driver")
         return self
 
-    def __call__(self, *_: Any, **__: Any) -> "_Nobody":
+    def __call__(self, *_: Any, **__: Any) -> "_NullConnection":
         return self
 
 
@@ -75,30 +78,33 @@ def _with_values(statement: str, values: Any) -> str:
     return statement
 
 
-def mute_engine(url: URL, heard: Callable[[str], None] = lambda _: None) -> Engine:
-    """An engine of this kind without a database. `heard` is told each statement."""
+def offline_engine(url: URL, on_statement: Callable[[str], None] = lambda _: None) -> Engine:
+    """An engine of this kind without a database. `on_statement` is called with each statement."""
     # `_initialize`: SQLAlchemy would ask a new connection for its version.
     engine = create_engine(
-        driver.parse(url), creator=lambda: _Nobody(heard), poolclass=StaticPool, _initialize=False
+        DatabaseURL.parse(url),
+        creator=lambda: _NullConnection(on_statement),
+        poolclass=StaticPool,
+        _initialize=False,
     )
 
     def options(_: object, given: Mapping[str, Any]) -> None:
         if "isolation_level" in given:
-            heard("")
+            on_statement("")
 
     event.listen(engine, "set_connection_execution_options", options)
-    _note_questions(engine.dialect, heard)
-    return driver.own(engine)
+    _report_server_attributes(engine.dialect, on_statement)
+    return driver.register_engine(engine)
 
 
-def _note_questions(dialect: Dialect, heard: Callable[[str], None]) -> None:
-    """Let `heard` know when a project reads what a dialect only learns from its server."""
+def _report_server_attributes(dialect: Dialect, on_statement: Callable[[str], None]) -> None:
+    """Call `on_statement` when a project reads a dialect attribute that needs a server."""
     kind = type(dialect)
 
     def answer(name: str) -> property:
         def read(self: Dialect) -> Any:
             if not _caller().startswith(("sqlalchemy.", "alembic.")):
-                heard(f"{name} of the server")
+                on_statement(f"{name} of the server")
             return vars(self).get(name)
 
         return property(read, lambda self, value: vars(self).update({name: value}))
@@ -108,63 +114,63 @@ def _note_questions(dialect: Dialect, heard: Callable[[str], None]) -> None:
     dialect.__class__ = type(kind.__name__, (kind,), body)
 
 
-def commits(engine: Engine) -> bool:
-    """True if it was made without transactions: each statement is committed."""
+def is_autocommit(engine: Engine) -> bool:
+    """True if the engine commits each statement."""
     return isolation_of(engine) == "AUTOCOMMIT" or bool(
         settings_of(engine).arguments.get("autocommit")
     )
 
 
-def below(engine: Engine) -> Engine:
+def unwrap(engine: Engine) -> Engine:
     """The engine that `engine.execution_options()` was called on."""
     return getattr(engine, "_proxied", engine)  # FRAGILE: private in SQLAlchemy
 
 
-Lead = Callable[[Engine], Engine]
-"""Gives the engine to connect with in place of a project's own. Raises what refuses it."""
+Redirect = Callable[[Engine], Engine]
+"""Returns the engine to use instead of a project's own, or raises."""
 
-_leads: list[Lead] = []
-"""The one in force is the last. Only one project's code runs at a time."""
+_redirects: list[Redirect] = []
+"""The last one is in force. Only one project's code runs at a time."""
 
 
 @contextlib.contextmanager
-def leading_to(lead: Lead) -> Iterator[None]:
-    """Within `led`: lead every engine that a project's code connects with this way."""
-    _leads.append(lead)
+def redirect_engines(redirect: Redirect) -> Iterator[None]:
+    """Within `redirected_engines`: use this function to replace the project's engines."""
+    _redirects.append(redirect)
     try:
         yield
     finally:
-        _leads.pop()
+        _redirects.pop()
 
 
 @contextlib.contextmanager
-def led() -> Iterator[None]:
-    """While this lasts, the engines of a project's code connect where `leading_to` says.
+def redirected_engines() -> Iterator[None]:
+    """While this lasts, the project's engines connect as `redirect_engines` says, async ones too.
 
-    Those for asyncio too. Where nothing says it, they are refused: scripts are only read then.
+    Without `redirect_engines` connecting is refused: the scripts are only being read.
     """
     connect, raw_connection = Engine.connect, Engine.raw_connection
 
-    def instead(engine: Engine) -> Engine:
-        if not in_project() or below(engine) in driver.own_engines:
+    def target_of(engine: Engine) -> Engine:
+        if not in_project() or unwrap(engine) in driver.own_engines:
             return engine
-        return (_leads[-1] if _leads else refuse)(engine)
+        return (_redirects[-1] if _redirects else refuse_engine)(engine)
 
     with (
-        patched(Engine, "connect", lambda engine: connect(instead(engine))),
-        patched(Engine, "raw_connection", lambda engine: raw_connection(instead(engine))),
-        _async_engines_too(),
+        patched(Engine, "connect", lambda engine: connect(target_of(engine))),
+        patched(Engine, "raw_connection", lambda engine: raw_connection(target_of(engine))),
+        _redirected_async_engines(),
     ):
         yield
 
 
-def refuse(engine: Engine) -> Engine:
-    """Lead nowhere, but for a database in memory, which is nobody else's."""
+def refuse_engine(engine: Engine) -> Engine:
+    """Refuse to connect, except to a SQLite database in memory."""
     if is_memory(engine.url):
         return engine
     raise EnvironmentFailed(
-        f"The scripts connect to a database ({driver.shown(engine.url)}) while they are only read. "
-        "Nothing was sent to it. Let them connect in `upgrade()`, or in env.py."
+        f"The scripts connect to a database ({driver.display_url(engine.url)}) while they are only "
+        "read. Nothing was sent to it. Let them connect in `upgrade()`, or in env.py."
     )
 
 
@@ -173,10 +179,10 @@ def is_memory(url: URL) -> bool:
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
 
 
-class _Joined:
+class _SharedConnection:
     """The connection of a run, for an engine that a revision opens itself.
 
-    The run's transaction is not its to end: its own is a savepoint in it.
+    The run's transaction is not ended by that engine: its own transactions are savepoints.
     """
 
     def __init__(self, raw: Raw) -> None:
@@ -192,10 +198,10 @@ class _Joined:
 
 
 def joined_engine(main: Connection) -> Engine:
-    """An engine whose connections are this session, and their transactions savepoints in it."""
-    raw = driver.raw_of(main)
-    pool = StaticPool(lambda: _Joined(raw), dialect=main.dialect)
-    engine = driver.own(Engine(pool, main.dialect, main.engine.url))
+    """An engine that uses this session; its transactions are savepoints in the session's."""
+    raw = driver.dbapi_connection(main)
+    pool = StaticPool(lambda: _SharedConnection(raw), dialect=main.dialect)
+    engine = driver.register_engine(Engine(pool, main.dialect, main.engine.url))
     open_ones: list[str] = []
 
     def begin(connection: Connection) -> None:
@@ -220,30 +226,30 @@ def joined_engine(main: Connection) -> Engine:
 
 
 @contextlib.contextmanager
-def _async_engines_too() -> Iterator[None]:
-    """Let an async env.py wrap the driver that the URL names, though ours is not for asyncio."""
+def _redirected_async_engines() -> Iterator[None]:
+    """Let an async env.py wrap our synchronous driver connections."""
     if AsyncEngine is None:
         yield
         return
     strict = AsyncEngine.__init__
 
-    def lenient(engine: "AsyncEngine", sync_engine: Engine) -> None:
+    def init_sync_engine(engine: "AsyncEngine", sync_engine: Engine) -> None:
         if in_project():
             sync_engine.dialect.is_async = True
         strict(engine, sync_engine)
 
-    def patient(*args: Any, **options: Any) -> Any:
+    def spawn_without_await(*args: Any, **options: Any) -> Any:
         if in_project():  # ours answers without an await, and SQLAlchemy takes that for a mistake
             options["_require_await"] = False
         return greenlet_spawn(*args, **options)
 
-    async def as_it_is(result: Any, method: Any) -> Any:
+    async def unchecked_result(result: Any, method: Any) -> Any:
         return result if in_project() else await _ensure_sync_result(result, method)
 
     with ExitStack() as stack:
-        stack.enter_context(patched(AsyncEngine, "__init__", lenient))
+        stack.enter_context(patched(AsyncEngine, "__init__", init_sync_engine))
         for module in (engine, session):
             # FRAGILE: private in SQLAlchemy. What an AsyncConnection runs statements through.
-            stack.enter_context(patched(module, "greenlet_spawn", patient))
-            stack.enter_context(patched(module, "_ensure_sync_result", as_it_is))
+            stack.enter_context(patched(module, "greenlet_spawn", spawn_without_await))
+            stack.enter_context(patched(module, "_ensure_sync_result", unchecked_result))
         yield

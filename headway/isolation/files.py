@@ -1,4 +1,4 @@
-"""Files that something was made from: it is good for as long as they are what they were."""
+"""Files that a result was made from: it is valid while they are unchanged."""
 
 import hashlib
 import io
@@ -11,13 +11,13 @@ Stamp = tuple[int, int, int, int]
 
 @dataclass
 class Files:
-    """What these files held. Cheap to look at again: they are read only if they were touched."""
+    """Digests of files. Files are read again only if their size or time changed."""
 
     stamps: dict[str, Stamp] = field(default_factory=dict)
     digests: dict[str, bytes] = field(default_factory=dict)
 
     def add(self, path: str) -> bool:
-        """Note what a file holds now. False for what is no plain file."""
+        """Record a file's content; False if it is no regular file."""
         if path in self.stamps:
             return True
         try:
@@ -31,7 +31,7 @@ class Files:
         return True
 
     def hold(self) -> bool:
-        """True if each of them holds what it held."""
+        """True if all files are unchanged."""
         return all(self._holds(path) for path in self.stamps)
 
     def _holds(self, path: str) -> bool:

@@ -1,4 +1,4 @@
-"""A project's code runs as if alone: one at a time, with its own modules, away from our logging.
+"""Runs a project's code isolated: one project at a time, with its own modules and logging.
 
 Alembic's `op` and `context` are module globals, so two migrations in one process would write
 into each other's databases (measured with plain Alembic: the table lands in the other one).
@@ -7,153 +7,54 @@ Another thread waits here until the first is done; parallelism is processes.
 
 import asyncio
 import decimal
-import importlib
 import os
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar, copy_context
-from dataclasses import dataclass, field
-from functools import cache
-from importlib.machinery import ModuleSpec, PathFinder
-from pathlib import Path
-from types import ModuleType
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from headway.isolation import running
-from headway.isolation.engines import led
-from headway.isolation.own_modules import OwnModules
+from headway.isolation.engines import redirected_engines
+from headway.isolation.modules import Modules, modules_in_force, one_at_a_time, working_directory
 from headway.isolation.process_settings import own_settings
-from headway.isolation.project_logging import Kept, own_logging
-from headway.isolation.registrations import Registrations, registered
+from headway.isolation.project_logging import own_logging
+from headway.isolation.registered import registered
 from headway.isolation.running import in_project, own_session
 
 T = TypeVar("T")
 
-_one_at_a_time = threading.RLock()
-
-
-# What Alembic and its scripts are made of: a folder `alembic/` is a script directory, no rival.
-# And `__main__` is the program that runs, also where a `__main__.py` lies beside the scripts.
-NEVER_HIDDEN = sys.stdlib_module_names | {
-    *("alembic", "sqlalchemy", "mako", "markupsafe", "greenlet", "__main__")
-}
-
-
-def _ours() -> frozenset[str]:
-    """The top-level names that Headway takes from projects.
-
-    Installed, that is its own. From its source tree the service runs too, whose folders lie
-    beside it; and `app` is what many programs are called.
-    """
-    tree = Path(__file__).parents[2]
-    if not (tree / "pyproject.toml").is_file():
-        return frozenset({__name__.partition(".")[0]})
-    folders = {file.parent.name for file in tree.glob("*/*.py")}
-    return frozenset(folders | {file.stem for file in tree.glob("*.py")})
-
-
-OURS = _ours()
-
-
-@dataclass
-class Modules:
-    """What a project sees where its names are also somebody else's: `app`, `models`, `config`."""
-
-    paths: tuple[str, ...] = ()
-    """Folders that the project wants in front of `sys.path`."""
-    hidden: dict[str, ModuleType] = field(default_factory=dict)
-    """The project's own, while it is not running."""
-    environ: dict[str, str] = field(default_factory=dict)
-    """Variables that its env.py sets, as from an `.env` file."""
-    replaced: dict[str, str | None] = field(default_factory=dict)
-    """What stood in their place before, while it is running."""
-    folder: str | None = None
-    """The working directory that its env.py goes to, for its revisions."""
-    around: str | None = None
-    """The program's own, while it is running."""
-    context: dict[ContextVar[Any], Any] = field(default_factory=dict)
-    """Context variables that its env.py sets: `app.app_context().push()` is one."""
-    registered: Registrations = field(default_factory=Registrations)
-    """What it has registered in libraries that others use too."""
-    logging: Kept = field(default_factory=dict)
-    """How it has set up its loggers."""
-    settings: dict[str, Any] = field(default_factory=dict)
-    """What it has set in this process beside that: hooks, limits, the locale."""
-    own: OwnModules = field(default_factory=OwnModules)
-    """What its own modules keep in memory."""
-    followed: tuple[str, ...] | None = None
-    """The folders whose modules are its own: those from which the program has none."""
-
-    def refresh(self) -> None:
-        """Forget its modules if their source, or a variable that they read, has changed."""
-        if not in_project() and not self.own.is_current(self._variable):
-            with _one_at_a_time:
-                self.forget()
-
-    def forget(self) -> None:
-        """Let its modules be imported anew, and its env.py run again that has set them up."""
-        tops = {name.partition(".")[0] for name in self.own.forget()}
-        _take(tops)
-        for name in [name for name in self.hidden if name.partition(".")[0] in tops]:
-            del self.hidden[name]
-        self.registered.reset()
-        self.environ, self.context, self.logging, self.settings = {}, {}, {}, {}
-        self.folder = None
-
-    def _variable(self, name: str) -> str | None:
-        return self.environ.get(name, os.environ.get(name))
-
-    def has(self, name: str) -> bool:
-        """True if this top-level module comes from the project's folders."""
-        for folder in self.paths:
-            place = Path(folder, name)
-            if (place / "__init__.py").is_file() or place.with_name(f"{name}.py").is_file():
-                return True
-            # A folder without __init__.py gives way to any package that has one, so that only
-            # ours has to be kept from winning.
-            if name in OURS and any(place.glob("*.py")):
-                return True
-        return False
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """Python's meta path finder: the project's own come first."""
-        if path is not None or name not in OURS:
-            return None
-        return PathFinder.find_spec(name, list(self.paths), target)
-
 
 @contextmanager
-def alone(modules: Modules) -> Iterator[None]:
-    """Let a project's code run in this process: nobody else's runs meanwhile."""
+def isolated(modules: Modules) -> Iterator[None]:
+    """Run a project's code in this process. No other project's code runs meanwhile."""
     if in_project():  # called from within: the ground is laid
         yield
         return
     with (
-        _one_at_a_time,
+        one_at_a_time,
         own_session(),
         own_settings(modules.settings),
         _own_loop(),
-        _own_modules(modules),
+        modules_in_force(modules),
         _own_environ(modules),
         _own_folder(modules),
         _own_context(modules),
         own_logging(modules.logging, in_project),
         registered(modules.registered, in_project),
-        led(),
+        redirected_engines(),
         _output_to_stderr(),
     ):
         yield
 
 
 def env_py(modules: Modules, work: Callable[[], T]) -> T:
-    """Let an env.py run, within `alone`: what it sets up in this process is its own."""
+    """Run an env.py within `isolated`, and keep what it sets up in this process."""
     with running.outside():
         before = dict(os.environ)
-        if modules.around and _folder() != modules.around:
+        if modules.around and working_directory() != modules.around:
             os.chdir(modules.around)  # an env.py goes from there, each time
     around, inside = copy_context(), copy_context()
     modules.registered.begin_env()
@@ -176,110 +77,13 @@ def env_py(modules: Modules, work: Callable[[], T]) -> T:
             if variable is not running.session
             and (variable not in around or around[variable] is not value)
         }
-        now = _folder()
+        now = working_directory()
         modules.folder = now if now != modules.around else None
 
 
 @contextmanager
-def _own_modules(modules: Modules) -> Iterator[None]:
-    """Put the project's folders in front, and take other people's modules of the same name away.
-
-    Both come back at the end: the next project, and the program around us, have their own.
-    """
-    if not modules.paths:
-        yield
-        return
-    before = list(sys.path)
-    sys.path[:0] = [path for path in modules.paths if path not in sys.path]
-    tops = _strangers(modules)
-    others = _take(tops)
-    loaded = set(_tops())
-    if not modules.own.is_current(modules._variable):  # noqa: SLF001  # ours
-        modules.forget()
-    if modules.followed is None:
-        modules.followed = tuple(_without_the_programs(modules.paths, before))
-    sys.modules.update(modules.hidden)
-    sys.meta_path.insert(0, modules)
-    importlib.invalidate_caches()
-    has_changed: str | None = None
-    try:
-        with modules.own.followed(modules.followed):
-            yield
-    finally:
-        has_changed = modules.own.changed()
-        sys.meta_path.remove(modules)
-        # What the program around us could import itself it shares with the project.
-        shared = {
-            *before,
-            *map(_real, filter(None, before)),
-            (_folder() or "") if "" in before else "",
-        }
-        away = [path for path in modules.paths if path not in shared]
-        tops |= {top for top in _tops() - loaded if _is_in(sys.modules[top], away)}
-        modules.hidden = _take(tops)
-        sys.modules.update(others)
-        # What an env.py adds to the path, its revisions will want too.
-        added = [path for path in sys.path if path not in before and path not in modules.paths]
-        modules.paths += tuple(added)
-        modules.followed += tuple(_without_the_programs(added, before))
-        sys.path[:] = before
-        if has_changed:
-            modules.forget()
-
-
-def _without_the_programs(folders: Sequence[str], path: Sequence[str]) -> Iterator[str]:
-    """Those of these folders that no module of the program around us comes from."""
-    known = {_real(folder or os.curdir) for folder in path}
-    for folder in folders:
-        loaded = known & {folder, _real(folder)} and any(
-            _is_in(sys.modules[top], (folder, _real(folder))) for top in _tops() - {"__main__"}
-        )
-        if not loaded:
-            yield f"{folder}{os.sep}"
-
-
-def _tops() -> set[str]:
-    return {name for name in sys.modules if "." not in name}
-
-
-def _strangers(modules: Modules) -> set[str]:
-    """Loaded top-level modules that are not the project's, and stand where its own would."""
-    # Names first: a run on a small file takes a few milliseconds, and so do a thousand `stat`.
-    names = {*modules.hidden, *_names_in(modules.paths)}
-    return {
-        name
-        for name in (_tops() & names) - NEVER_HIDDEN
-        if not _is_in(sys.modules[name], modules.paths)
-        and (name in modules.hidden or modules.has(name))
-    }
-
-
-def _names_in(folders: Sequence[str]) -> Iterator[str]:
-    for folder in folders:
-        with suppress(OSError):
-            yield from (entry.removesuffix(".py") for entry in os.listdir(folder))  # noqa: PTH208
-
-
-def _is_in(module: ModuleType, folders: Sequence[str]) -> bool:
-    """True if this top-level module lies in one of these folders, and not in one below."""
-    places = list(getattr(module, "__path__", [])) or [getattr(module, "__file__", None) or ""]
-    above = [os.path.dirname(place) for place in places if place]  # noqa: PTH120  # runs often
-    return any(folder in folders or _real(folder) in folders for folder in above)
-
-
-@cache
-def _real(folder: str) -> str:
-    return os.path.realpath(folder)
-
-
-def _take(tops: set[str]) -> dict[str, ModuleType]:
-    names = [name for name in sys.modules if name.partition(".")[0] in tops] if tops else []
-    return {name: sys.modules.pop(name) for name in names}
-
-
-@contextmanager
 def _own_environ(modules: Modules) -> Iterator[None]:
-    """Set what the project's env.py has set, and give the program back what it had."""
+    """Set the project's environment variables, and restore the program's at the end."""
     modules.replaced = {name: os.environ.get(name) for name in modules.environ}
     os.environ.update(modules.environ)
     if "TZ" in modules.environ:
@@ -298,29 +102,21 @@ def _own_environ(modules: Modules) -> Iterator[None]:
 
 @contextmanager
 def _own_folder(modules: Modules) -> Iterator[None]:
-    """Go where the project's env.py goes, and come back from wherever its code went."""
-    before = modules.around = _folder()
+    """Go to the project's working directory, and return to the program's at the end."""
+    before = modules.around = working_directory()
     if modules.folder:
         with suppress(OSError):  # it was there for a while
             os.chdir(modules.folder)
     try:
         yield
     finally:
-        if before and _folder() != before:
+        if before and working_directory() != before:
             os.chdir(before)
-
-
-def _folder() -> str | None:
-    """The working directory; None if somebody removed it."""
-    try:
-        return os.getcwd()  # noqa: PTH109  # runs often
-    except OSError:
-        return None
 
 
 @contextmanager
 def _own_context(modules: Modules) -> Iterator[None]:
-    """The same for context variables."""
+    """Set the project's context variables, and restore the program's at the end."""
     tokens = [(variable, variable.set(value)) for variable, value in modules.context.items()]
     try:
         yield
@@ -331,7 +127,7 @@ def _own_context(modules: Modules) -> Iterator[None]:
 
 @contextmanager
 def _own_loop() -> Iterator[None]:
-    """Give this thread its event loop back: `asyncio.run` leaves it without one."""
+    """Restore this thread's event loop at the end: `asyncio.run` removes it."""
     local = getattr(asyncio.get_event_loop_policy(), "_local", None)  # FRAGILE: private
     before = dict(vars(local)) if local is not None else {}
     try:
@@ -369,7 +165,7 @@ def _output_to_stderr() -> Iterator[None]:
 
 
 def without_loop(work: Callable[[], T]) -> T:
-    """Do the work where no event loop runs, so that an env.py may start its own."""
+    """Do the work in a thread without a running event loop, so that env.py may start its own."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,8 +1,8 @@
-"""What modules keep in memory, as values that can be compared: another value if that changed.
+"""The state of modules as comparable values: equal exactly if nothing changed.
 
 A walk goes from the variables of modules into containers, objects, classes, functions and caches.
-What belongs to a library is the same while it is the same object. What cannot be looked into, as
-where a generator stands, is named: nobody can say whether it changed.
+What belongs to a library is compared by identity. What cannot be inspected, such as the position of
+a generator, is reported: whether it changed is unknown.
 """
 
 import _thread
@@ -40,7 +40,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.util import ScopedRegistry
 
 MOST = 200_000
-"""How many values are looked at before a project counts as one that cannot be compared."""
+"""How many values are compared before a project counts as not comparable."""
 ATOMS = (
     *(type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented), range),
     *(slice, date, time, timedelta, tzinfo, Decimal, Fraction, UUID, PurePath, re.Pattern),
@@ -55,33 +55,33 @@ HARMLESS = (
     *(weakref.ref, weakref.ProxyType, weakref.CallableProxyType, struct.Struct, re.Match),
     *(logging.Logger, logging.Handler, logging.Formatter, logging.Filter, threading.Thread),
 )
-"""Kinds that keep nothing, or nothing that is the modules': the same while they are one object."""
+"""Types without state of the modules': compared by identity."""
 QUIET_MODULES = {"typing", "importlib", "_frozen_importlib", "_frozen_importlib_external", "ssl"}
 LIBRARIES = {"sqlalchemy", "alembic"}
 
 
 class Walk:
-    """One look at what these modules keep."""
+    """One pass over the state of modules."""
 
     def __init__(self, names: Collection[str], *, by_value: bool = False) -> None:
         self._names = names
         self._by_value = by_value
-        """To compare with another import of them, which has other objects."""
+        """True to compare with another import, whose objects are different ones."""
         self._numbers: dict[int, int] = {}
         self._ways: dict[type, str] = {}
         self._looked_at: list[Any] = []
-        """So that no other object gets the number of one that was seen."""
+        """Keeps visited objects alive, so that no other object gets their id."""
         self.tables: list[tuple[str, int]] = []
         """The tables of every MetaData, with their numbers of columns."""
         self.unknown: str | None = None
         """The first thing that cannot be compared."""
 
     def module(self, module: types.ModuleType) -> Any:
-        """What one of them keeps in its variables."""
+        """The comparable state of a module's variables."""
         try:
             return self._names_of(vars(module))
         except Exception as error:  # noqa: BLE001  # somebody's `__eq__`, or too deep
-            return self._not_known(f"{module.__name__} ({type(error).__name__})")
+            return self._note_unknown(f"{module.__name__} ({type(error).__name__})")
 
     def _names_of(self, names: Mapping[str, Any]) -> Any:
         return [
@@ -91,7 +91,7 @@ class Walk:
         ]
 
     def value(self, value: Any) -> Any:
-        """One value, as something that can be compared."""
+        """One value in comparable form."""
         kind = type(value)
         if kind in ATOMS:
             return (kind.__name__, value if kind is not float else repr(value))
@@ -101,18 +101,18 @@ class Walk:
         self._numbers[id(value)] = len(self._numbers)
         self._looked_at.append(value)
         if len(self._looked_at) > MOST:
-            return self._not_known("more than can be compared")
+            return self._note_unknown("more than can be compared")
         way = self._ways.get(kind)
         if way is None:
             way = self._ways[kind] = _way(kind)
         return getattr(self, way)(value)
 
-    def _not_known(self, what: str) -> Any:
+    def _note_unknown(self, what: str) -> Any:
         self.unknown = self.unknown or what
         return ("unknown", what)
 
     def _same(self, value: Any) -> Any:
-        """The same while it is this object, or in another import, one of its kind."""
+        """Compared by identity; in another import, by type."""
         return (type(value).__qualname__, None if self._by_value else id(value))
 
     def _all(self, values: Any) -> list[Any]:
@@ -166,7 +166,7 @@ class Walk:
         elif info.currsize and not inspect.signature(value).parameters:
             kept = self.value(value())  # which is there
         elif info.currsize:
-            return self._not_known(f"what {value.__name__}() has in its cache")
+            return self._note_unknown(f"what {value.__name__}() has in its cache")
         return ("cache", info.currsize, kept, self.value(value.__wrapped__))
 
     def _descriptor(self, value: Any) -> Any:
@@ -207,7 +207,7 @@ class Walk:
     def _stream(self, value: Any) -> Any:
         if value in (sys.stdin, sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
             return "stream"
-        return self._not_known("an open file")
+        return self._note_unknown("an open file")
 
     def _enum(self, value: Any) -> Any:
         return (type(value).__qualname__, value.name)
@@ -229,10 +229,10 @@ class Walk:
         top = kind.__module__.partition(".")[0]
         if top not in sys.stdlib_module_names and not hasattr(kind, "__len__"):
             return self._same(value)  # compiled, and no container
-        return self._not_known(f"a {kind.__qualname__}")
+        return self._note_unknown(f"a {kind.__qualname__}")
 
     def _attributes(self, value: Any) -> Any:
-        """What is in its `__dict__` and slots; None for an object that has neither."""
+        """Values in its `__dict__` and slots; None for an object that has neither."""
         kept: dict[str, Any] = {}
         slots = _slots(type(value))
         for name in slots:
@@ -246,7 +246,7 @@ class Walk:
 
 
 def _way(kind: type[Any]) -> str:
-    """The method that looks at values of this kind."""
+    """The method of Walk for values of this type."""
     return next((way for kinds, way in _WAYS if issubclass(kind, kinds)), "_object")
 
 

@@ -1,10 +1,10 @@
-"""A project's own modules are for each database as if it were the first one in this process.
+"""A project's own modules start each run in the state that they had when imported.
 
-`alembic` runs each database in a process of its own, where the helper modules of a project are
-imported anew: what a run for one database keeps in them never gets into the next one. Here they
-stay imported while that is the same, which is seen: each is looked at when it has been imported,
-and again when the project's code has run. Where a run has left another state, or an import has
-asked for what is another the next time, they are forgotten, and imported anew when they are needed.
+`alembic` runs each database in its own process, where a project's helper modules are imported
+again: what a run for one database stores in them never reaches the next one. Here they stay
+imported while their state is unchanged: it is recorded after the import, and compared after the
+project's code has run. If a run has changed it, or an import has read something that may differ the
+next time, such as the clock, the modules are forgotten and imported again.
 """
 
 import _random
@@ -26,96 +26,104 @@ from headway.isolation.module_state import Walk
 from headway.isolation.running import in_project, patched
 
 INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-ASKS = {
+NONDETERMINISTIC = {
     "time": {"time", "time_ns", "gmtime", "localtime", "strftime", "ctime", "asctime"},
     "posix": {"urandom", "getrandom"},
     "_uuid": {"generate_time_safe"},
 }
-"""Functions in C that answer another thing the next time."""
+"""Functions in C whose result differs from call to call."""
 OF_NOW = {"now", "today", "utcnow"}
 OF_THE_RUN = ("alembic.config", "alembic.runtime.environment", "alembic.runtime.migration")
-"""Modules whose functions say which database it is."""
-UNHEARD = {"sqlalchemy", "alembic", "logging", "warnings", "threading", "importlib", "headway"}
-"""What asks for the clock to measure itself."""
+"""Modules whose functions tell which database the run is for."""
+IGNORED_CALLERS = {
+    "sqlalchemy",
+    "alembic",
+    "logging",
+    "warnings",
+    "threading",
+    "importlib",
+    "headway",
+}
+"""Packages that use the clock for themselves only."""
 
 
 @dataclass
 class OwnModules:
-    """What a project's own modules kept when they had been imported."""
+    """The state of a project's own modules as it was after their import."""
 
     generation: int = 0
-    """Another number once they have been forgotten."""
+    """Counts how often the modules have been forgotten."""
     folders: tuple[str, ...] = ()
-    """Where they lie."""
+    """Their folders."""
     files: Files = field(default_factory=Files)
-    """Their source."""
+    """Their source files."""
     variables: dict[str, str | None] = field(default_factory=dict)
-    """The variables of the environment that they read when they were imported."""
-    asks: str | None = None
-    """What they asked for when they were imported that is another the next time."""
+    """The environment variables that they read when they were imported."""
+    nondeterministic: str | None = None
+    """What they read at import that may differ the next time, such as the clock."""
     _kept: dict[str, tuple[ModuleType, Any]] = field(default_factory=dict)
     _tables: list[tuple[str, int]] = field(default_factory=list)
     _walk: Walk | None = None
-    """What looked at them, and goes on with those that are imported later."""
+    """The pass that recorded them; it continues with modules that are imported later."""
     _importing: list[str] | None = None
-    """Those that are being imported, the first one down to those that it imports."""
+    """Modules that are being imported, outermost first."""
 
     def names(self) -> tuple[str, ...]:
         """The modules that are followed."""
         return tuple(self._kept)
 
     def is_current(self, variable: Callable[[str], str | None]) -> bool:
-        """True if their source and the variables that they read are what they were."""
+        """True if the source files and the variables are unchanged."""
         return self.files.hold() and all(
             variable(name) == value for name, value in self.variables.items()
         )
 
     def settle(self) -> None:
-        """What they keep now is what every database begins with."""
-        kept, self._walk = self._look()
+        """The modules' present state is the one that each run starts in."""
+        kept, self._walk = self._walk_modules()
         self._kept.update(kept)
         self._tables = list(self._walk.tables)
 
     def settle_tables(self) -> None:
-        """The tables that models have declared by now are those that every database begins with."""
+        """The tables declared by now are those that each run starts with."""
         if self._kept:
-            self._tables = self._look()[1].tables
+            self._tables = self._walk_modules()[1].tables
 
     def left(self) -> str | None:
-        """The first module that keeps another thing than when it was imported; None if none does.
+        """The first module whose state differs from that after its import; None if none does.
 
         The tables of its models do not count.
         """
         return self._left()[0]
 
     def changed(self) -> str | None:
-        """Why they have to be imported anew for the next database; None if they need not."""
+        """Why the modules must be imported again for the next database; None if they need not."""
         if not self._kept:
             return None
         why, tables = self._left()
         if why is None and tables != self._tables:
             why = "its tables"
-        return why or self.asks
+        return why or self.nondeterministic
 
     def _left(self) -> tuple[str | None, list[tuple[str, int]]]:
-        kept, walk = self._look()
+        kept, walk = self._walk_modules()
         for name, (module, before) in self._kept.items():
             if kept[name][1] != before or sys.modules.get(name) is not module:
                 return name, walk.tables
         return walk.unknown, walk.tables
 
     def values(self) -> tuple[Any, str | None]:
-        """What they keep, to compare with another import; and what cannot be compared."""
+        """The modules' state, to compare with another import, and what cannot be compared."""
         walk = Walk(self._kept, by_value=True)
         return {name: walk.module(one) for name, (one, _) in self._kept.items()}, walk.unknown
 
-    def _look(self) -> tuple[dict[str, tuple[ModuleType, Any]], Walk]:
+    def _walk_modules(self) -> tuple[dict[str, tuple[ModuleType, Any]], Walk]:
         walk = Walk(self._kept)
         kept = {name: (one, walk.module(one)) for name, (one, _) in self._kept.items()}
         return kept, walk
 
     def forget(self) -> dict[str, ModuleType]:
-        """Begin anew; the modules that have to be imported again."""
+        """Forget all modules; returns those that have to be imported again."""
         before = {name: module for name, (module, _) in self._kept.items()}
         for module in before.values():
             _undeclare(module, before)
@@ -125,7 +133,7 @@ class OwnModules:
 
     @contextmanager
     def followed(self, folders: tuple[str, ...]) -> Iterator[None]:
-        """Look at each of the project's modules when it has been imported meanwhile."""
+        """Record each of the project's modules that is imported meanwhile."""
         self.folders = folders
         with ExitStack() as stack:
             for loader in (SourceFileLoader, SourcelessFileLoader):
@@ -134,7 +142,7 @@ class OwnModules:
             yield
 
     def _executing(self, execute: Callable[..., None]) -> Callable[..., None]:
-        def execute_and_look(loader: Any, module: ModuleType) -> None:
+        def execute_and_record(loader: Any, module: ModuleType) -> None:
             if not in_project() or not self._is_own(module):
                 with _unwatched(is_needed=self._importing is not None):
                     execute(loader, module)
@@ -145,16 +153,16 @@ class OwnModules:
                 return
             self._importing = [module.__name__]
             try:
-                with self._watching(), reading(self.variables):
+                with self._watching(), recorded_variables(self.variables):
                     execute(loader, module)
             finally:
                 names, self._importing = self._importing, None
             self._mark(names)
 
-        return execute_and_look
+        return execute_and_record
 
     def _is_own(self, module: ModuleType) -> bool:
-        """True for what is imported from the project's folders; a revision is no module."""
+        """True for a module from the project's folders; a revision is none."""
         file = getattr(module, "__file__", None) or ""
         known = getattr(module.__spec__, "name", None) in sys.modules
         return known and self._is_own_file(file)
@@ -184,27 +192,27 @@ class OwnModules:
             sys.setprofile(None)
 
     def _event(self, frame: FrameType, event: str, function: Any) -> None:
-        if self.asks is not None:
+        if self.nondeterministic is not None:
             return
-        if event == "c_call" and _asks(function):
-            self._asked(frame, function.__name__)
+        if event == "c_call" and _is_nondeterministic(function):
+            self._note_read(frame, function.__name__)
         elif event == "call" and frame.f_globals.get("__name__") in OF_THE_RUN:
-            self._asked(frame.f_back, f"{frame.f_code.co_name}()")
+            self._note_read(frame.f_back, f"{frame.f_code.co_name}()")
 
-    def _asked(self, frame: FrameType | None, what: str) -> None:
+    def _note_read(self, frame: FrameType | None, what: str) -> None:
         while frame is not None:
             file = frame.f_code.co_filename
             if self._is_own_file(file):
-                self.asks = f"{Path(file).name}, line {frame.f_lineno}, reads {what}"
+                self.nondeterministic = f"{Path(file).name}, line {frame.f_lineno}, reads {what}"
                 return
-            if str(frame.f_globals.get("__name__")).partition(".")[0] in UNHEARD:
+            if str(frame.f_globals.get("__name__")).partition(".")[0] in IGNORED_CALLERS:
                 return
             frame = frame.f_back
 
 
-def _asks(function: Any) -> bool:
+def _is_nondeterministic(function: Any) -> bool:
     name, owner = function.__name__, getattr(function, "__self__", None)
-    if name in ASKS.get(str(getattr(function, "__module__", None)), ()):
+    if name in NONDETERMINISTIC.get(str(getattr(function, "__module__", None)), ()):
         return True
     if name in OF_NOW:
         return isinstance(owner, type) and issubclass(owner, date)
@@ -213,7 +221,7 @@ def _asks(function: Any) -> bool:
 
 @contextmanager
 def _unwatched(*, is_needed: bool) -> Iterator[None]:
-    """A library that is imported on the way asks what it asks."""
+    """Do not watch the import of a library."""
     before = sys.getprofile() if is_needed else None
     if before is None:
         yield
@@ -226,7 +234,7 @@ def _unwatched(*, is_needed: bool) -> Iterator[None]:
 
 
 def _undeclare(module: ModuleType, own: Mapping[str, ModuleType]) -> None:
-    """Take its models out of a registry that is a library's, which declares each of them once."""
+    """Remove a module's models from a registry that belongs to a library."""
     for value in list(vars(module).values()):
         table = getattr(value, "__table__", None) if isinstance(value, type) else None
         if table is None or value.__module__ != module.__name__:
@@ -241,12 +249,12 @@ def _undeclare(module: ModuleType, own: Mapping[str, ModuleType]) -> None:
 
 
 @contextmanager
-def reading(variables: dict[str, str | None]) -> Iterator[None]:
-    """Note the variables of the environment that a project's code reads."""
+def recorded_variables(variables: dict[str, str | None]) -> Iterator[None]:
+    """Record the environment variables that a project's code reads."""
     cls: Any = type(os.environ)
     read = cls.__getitem__
 
-    def noting(environ: Any, name: str) -> str:
+    def recorded_read(environ: Any, name: str) -> str:
         if not in_project():
             return str(read(environ, name))
         try:
@@ -257,5 +265,5 @@ def reading(variables: dict[str, str | None]) -> Iterator[None]:
         variables.setdefault(name, value)
         return str(value)
 
-    with patched(cls, "__getitem__", noting):
+    with patched(cls, "__getitem__", recorded_read):
         yield

@@ -1,7 +1,6 @@
-"""Settings of the process that a project's code changes: in force for that code alone.
+"""Process settings of a project: hooks, signals, the locale, limits.
 
-Hooks, signals, the locale, limits: set for the whole process and by nobody's name. What a project
-has set is kept with it, and the program around it has its own back.
+They are in force while its code runs. The program's are restored at the end.
 """
 
 import gc
@@ -21,7 +20,7 @@ import alembic.context
 import alembic.op
 
 Kept = dict[str, Any]
-"""What a project has set, by name, while its code is not running."""
+"""The project's settings by name, while its code is not running."""
 STATUS = Path("/proc/self/status")
 
 
@@ -30,7 +29,7 @@ def _attribute(owner: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any]
 
 
 def _umask() -> int | None:
-    """Asked without setting it, as other threads make files meanwhile; None where it cannot be."""
+    """The umask, read without setting it; None if that is not possible."""
     with suppress(OSError):
         for line in STATUS.read_text().splitlines():
             if line.startswith("Umask:"):
@@ -66,7 +65,7 @@ PROXIES = (alembic.op, alembic.context)
 
 @contextmanager
 def own_settings(kept: Kept) -> Iterator[None]:
-    """While this lasts, what the project has set is in force, and what it sets is noted."""
+    """While this lasts, the project's settings are in force, and changes are recorded."""
     before, signals = {name: get() for name, (get, _) in SETTINGS.items()}, _signals()
     proxies = [vars(module).get("_proxy") for module in PROXIES]
     for name, value in kept.items():

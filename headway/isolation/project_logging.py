@@ -1,4 +1,4 @@
-"""Logging as a project's code sets it up, seen by that code alone.
+"""Logging as a project's code configures it, for that code only.
 
 An env.py configures logging for a command line, an application for its own service. Both work as
 they would there, and the program around them keeps its loggers: `dictConfig` would close its
@@ -24,8 +24,8 @@ GLOBALS = (
 """What the module `logging` keeps for all. FRAGILE: private."""
 
 
-class _OnEachSide:
-    """An attribute that has one value in a project's threads and another everywhere else."""
+class _ProjectAttribute:
+    """An attribute with one value in a project's threads and another in all others."""
 
     def __init__(self, name: str, is_projects: Callable[[], bool]) -> None:
         self.name, self.own, self.is_projects = name, PREFIX + name, is_projects
@@ -50,17 +50,19 @@ class _OnEachSide:
 
 @contextmanager
 def own_logging(kept: Kept, is_projects: Callable[[], bool]) -> Iterator[None]:
-    """While this lasts, a project's threads have loggers of their own, beginning as they are now.
+    """While this lasts, a project's threads have their own loggers, initially as they are now.
 
-    What they changed is put into `kept`, and is there again the next time.
+    Changes are stored in `kept`, and are in force again the next time.
     """
     for owner, values in kept.items():
         vars(owner).update(values)
     with ExitStack() as stack:
         for name in ATTRIBUTES:
-            stack.enter_context(_replaced(logging.Logger, name, _OnEachSide(name, is_projects)))
+            stack.enter_context(
+                _replaced(logging.Logger, name, _ProjectAttribute(name, is_projects))
+            )
         stack.enter_context(
-            _replaced(logging.Manager, "_disable", _OnEachSide("_disable", is_projects))
+            _replaced(logging.Manager, "_disable", _ProjectAttribute("_disable", is_projects))
         )
         stack.enter_context(_own_globals())
         original = logging.config.fileConfig
@@ -94,7 +96,7 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 @contextmanager
 def _own_globals() -> Iterator[None]:
-    """Let what ends all handlers find none of the program's."""
+    """Hide the program's handlers from functions that close all handlers."""
     before = {name: getattr(logging, name) for name in GLOBALS}
     # Read and written with the module's own names, so that each side has to have its own object.
     logging._handlers, logging._handlerList = weakref.WeakValueDictionary(), []  # type: ignore[attr-defined]  # noqa: SLF001

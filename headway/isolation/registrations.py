@@ -1,17 +1,16 @@
-"""What a project registers in libraries that others use too: listeners, compilers, operations.
+"""A project's registrations in shared libraries: listeners, compilers, operations.
 
 SQLAlchemy and Alembic keep them for the whole process. A listener on the class `Engine`, a compiler
-for `JSONB`, an operation on `Operations` of one project would work in the next project and in the
-program around us as well. So they are taken away when the project's code has run, and put back for
-it alone: its modules stay loaded, and would not register them a second time.
+for `JSONB`, an operation on `Operations` of one project would be in force in the next project and
+in the program around us as well. So they are removed when the project's code has run, and put back
+before it runs again: its modules stay loaded, and would not register them a second time.
 
-What a library registers for itself when it is imported stays: whoever imports it next relies on it.
+What a library registers when it is imported stays: later importers rely on it.
 """
 
 import functools
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,13 +28,12 @@ from sqlalchemy import Connection, Engine, Pool, event
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.event import api
-from sqlalchemy.sql.visitors import Visitable
 
 from headway.dialects import driver
 
 LIBRARIES = ("site-packages", "dist-packages")
 CONNECTING = (Engine, Connection, Pool, Dialect, DefaultDialect)
-"""Classes whose listeners hear of every connection."""
+"""Classes whose listeners are called for every connection."""
 
 # FRAGILE: private in Alembic. Where it keeps what is registered, by kind.
 TABLES: tuple[dict[Any, Any], ...] = (
@@ -49,41 +47,39 @@ TABLES: tuple[dict[Any, Any], ...] = (
 )
 NAMESPACES = (Operations, AbstractOperations, BatchOperations, alembic.op)
 """Where `Operations.register_operation` puts new names."""
-PROXIED = (alembic.op, alembic.context)
-"""Modules that stand for what runs now."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """A listener on a class that is not the project's own."""
+    """A listener on a class of SQLAlchemy or Alembic."""
 
     target: Any
     on: Any
-    """The class that hears of it."""
+    """The class whose events it gets."""
     identifier: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     options: dict[str, Any]
     by_env: bool
-    """It was registered by code of env.py, which registers it again when it is run again."""
+    """True if env.py registered it, which will do so again."""
 
     @property
-    def hears_connections(self) -> bool:
-        """True if it is told what any engine or connection does."""
+    def is_for_connections(self) -> bool:
+        """True if it gets the events of all engines or connections."""
         return isinstance(self.on, type) and issubclass(self.on, CONNECTING)
 
 
 @dataclass
 class Registrations:
-    """What one project has registered, while its code is not running."""
+    """One project's registrations, while its code is not running."""
 
     package: str | None = None
-    """The folder of the package that its scripts are in, where that is installed."""
+    """The folder of the installed package that its scripts are in, if they are."""
     listeners: list[Listener] = field(default_factory=list)
-    passing: list[Listener] = field(default_factory=list)
-    """Listeners on its own engines and tables, from code that will be run again."""
+    temporary: list[Listener] = field(default_factory=list)
+    """Listeners on its own engines and tables, registered by code that will run again."""
     by_env: list[Listener] = field(default_factory=list)
-    """Those of its env.py, which are there for its revisions until it is run again."""
+    """Listeners of its env.py, in force for revisions until it runs again."""
     tables: list[dict[Any, Any]] = field(default_factory=lambda: [{} for _ in TABLES])
     names: list[dict[str, Any]] = field(default_factory=lambda: [{} for _ in NAMESPACES])
     compilers: dict[type, dict[str, Any]] = field(default_factory=dict)
@@ -91,9 +87,9 @@ class Registrations:
     compiled: dict[type, dict[str, Any]] = field(default_factory=dict)
     """Compilers that were added to others, by class and dialect."""
     filters: list[Any] | None = None
-    """Filters of warnings; None while it has not changed them."""
+    """Warning filters; None while the project has not changed them."""
     in_env: bool = False
-    """Its env.py is running."""
+    """True while its env.py is running."""
 
     def forget(self, file: str) -> None:
         """Drop the listeners of a module that is about to be imported again."""
@@ -103,12 +99,12 @@ class Registrations:
                 _stop_listening([one])
 
     def reset(self) -> None:
-        """Drop all of it: the modules that registered it are about to be imported again."""
+        """Drop all registrations: the modules that made them are about to be imported again."""
         self.begin_env()
         self.__dict__.update(vars(Registrations(self.package)))
 
     def begin_env(self) -> None:
-        """Its env.py is about to run: an engine of the application's hears it only once."""
+        """Before env.py runs: remove its listeners, so that none is registered twice."""
         _stop_listening(self.by_env)
         self.by_env.clear()
         _stop_listening([one for one in self.listeners if one.by_env])
@@ -116,9 +112,9 @@ class Registrations:
         self.in_env = True
 
     def end_env(self) -> None:
-        """It has run, and its revisions may run later."""
-        self.by_env += self.passing
-        self.passing.clear()
+        """After env.py has run: keep its listeners for its revisions."""
+        self.by_env += self.temporary
+        self.temporary.clear()
         self.in_env = False
 
     def owns(self, function: Any) -> bool:
@@ -138,28 +134,11 @@ class Registrations:
         return self.package is not None and file.startswith(self.package)
 
 
-@contextmanager
-def registered(kept: Registrations, is_projects: Callable[[], bool]) -> Iterator[None]:
-    """While this lasts, what the project has registered is in force, and new ones are noted.
-
-    `is_projects` is True in a thread that runs the project's code.
-    """
-    with (
-        _filters(kept),
-        _tables(kept),
-        _names(kept),
-        _compilers(kept),
-        _listeners(kept, is_projects),
-        _proxies(),
-    ):
-        yield
-
-
 # --- listeners --------------------------------------------------------------------------------
 
 
-class _Noting:
-    """SQLAlchemy's key of a listener, which notes that it was registered, or removed."""
+class _RecordedEventKey:
+    """SQLAlchemy's event key, which records that its listener was registered or removed."""
 
     def __init__(self, key: Any, target: Any, kept: list[Listener], *, by_env: bool) -> None:
         self._key, self._target, self._kept, self._by_env = key, target, kept, by_env
@@ -175,7 +154,7 @@ class _Noting:
             options,
             self._by_env,
         )
-        _listen(key, one)
+        _register(key, one)
         self._kept.append(one)
 
     def remove(self) -> None:
@@ -189,51 +168,51 @@ class _Noting:
         return getattr(self._key, name)
 
 
-def _listen(key: Any, one: Listener) -> None:
-    if one.hears_connections and one.identifier in ("connect", "first_connect"):
-        key = key.with_wrapper(_for_new_ones(one.function))  # FRAGILE: private in SQLAlchemy
+def _register(key: Any, one: Listener) -> None:
+    if one.is_for_connections and one.identifier in ("connect", "first_connect"):
+        key = key.with_wrapper(_for_new_connections(one.function))  # FRAGILE: private in SQLAlchemy
     key.listen(*one.arguments, **one.options)
 
 
-def _for_new_ones(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same listener, not called where an engine is put on a connection that is there already.
+def _for_new_connections(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The listener, skipped if an engine is put on an existing connection.
 
-    It was called when that was opened: ATTACH, or `once`, is for one time.
+    It was called when that connection was opened; ATTACH, for one, works only once.
     """
 
     def listener(*arguments: Any, **named: Any) -> None:
         record = named["connection_record"] if named else arguments[1]
-        if not driver.is_there(record):
+        if not driver.is_existing(record):
             function(*arguments, **named)
 
     return listener
 
 
 @contextmanager
-def _listeners(kept: Registrations, is_projects: Callable[[], bool]) -> Iterator[None]:
+def listeners_in_force(kept: Registrations, is_projects: Callable[[], bool]) -> Iterator[None]:
     make = api._event_key  # noqa: SLF001  # FRAGILE: what `listen` and `listens_for` go through
 
-    def noting(target: Any, identifier: str, function: Any) -> Any:
+    def recorded_key(target: Any, identifier: str, function: Any) -> Any:
         key = make(target, identifier, function)
-        shared = isinstance(key.dispatch_target, type) and _is_shared(key.dispatch_target)
+        shared = isinstance(key.dispatch_target, type) and is_shared_class(key.dispatch_target)
         if not (is_projects() and kept.owns(function)):
             return key
         again = _runs_again(sys._getframe(1))  # noqa: SLF001
         if not (shared or again):
             return key
-        where = kept.listeners if shared else kept.passing
-        return _Noting(key, target, where, by_env=again and kept.in_env)
+        where = kept.listeners if shared else kept.temporary
+        return _RecordedEventKey(key, target, where, by_env=again and kept.in_env)
 
     for one in kept.listeners:
-        _listen(make(one.target, one.identifier, one.function), one)
-    api._event_key = noting  # type: ignore[assignment]  # noqa: SLF001
+        _register(make(one.target, one.identifier, one.function), one)
+    api._event_key = recorded_key  # type: ignore[assignment]  # noqa: SLF001
     try:
         yield
     finally:
         api._event_key = make  # noqa: SLF001
         _stop_listening(kept.listeners)
-        _stop_listening(kept.passing)
-        kept.passing.clear()
+        _stop_listening(kept.temporary)
+        kept.temporary.clear()
 
 
 def _stop_listening(listeners: list[Listener]) -> None:
@@ -259,158 +238,14 @@ def _runs_again(frame: FrameType | None) -> bool:
     return True
 
 
-def _is_shared(cls: type) -> bool:
+def is_shared_class(cls: type) -> bool:
     return cls.__module__.partition(".")[0] in ("sqlalchemy", "alembic")
-
-
-@contextmanager
-def _proxies() -> Iterator[None]:
-    """Let `op` and `context` stand for what they stood for before: Alembic forgets it on errors."""
-    before = [vars(module).get("_proxy") for module in PROXIED]  # FRAGILE: private
-    try:
-        yield
-    finally:
-        for module, old in zip(PROXIED, before, strict=True):
-            now = vars(module).get("_proxy")
-            if now is not old and now is not None:
-                now._remove_proxy()  # noqa: SLF001
-            if now is not old and old is not None:
-                old._install_proxy()  # noqa: SLF001
 
 
 # --- tables of Alembic, names of operations ---------------------------------------------------
 
 
-@contextmanager
-def _tables(kept: Registrations) -> Iterator[None]:
-    before = [_copied(table) for table in TABLES]
-    for table, mine in zip(TABLES, kept.tables, strict=True):
-        for key, value in mine.items():
-            _add(table, key, value)
-    try:
-        yield
-    finally:
-        for place, (table, old) in enumerate(zip(TABLES, before, strict=True)):
-            kept.tables[place] = _taken(table, old, kept)
-
-
-def _copied(table: dict[Any, Any]) -> dict[Any, Any]:
-    return {key: list(v) if isinstance(v, list) else v for key, v in table.items()}
-
-
-def _add(table: dict[Any, Any], key: Any, value: Any) -> None:
-    if isinstance(value, list):
-        table.setdefault(key, []).extend(value)
-    else:
-        table[key] = value
-
-
-def _taken(table: dict[Any, Any], before: dict[Any, Any], kept: Registrations) -> dict[Any, Any]:
-    """Take the project's entries out; which those were."""
-    mine: dict[Any, Any] = {}
-    for key, value in list(table.items()):
-        old = before.get(key)
-        if isinstance(value, list):
-            own = [one for one in value if one not in (old or []) and kept.owns(one[0])]
-            value[:] = [one for one in value if one not in own]
-            if own:
-                mine[key] = own
-        elif value is not old and kept.owns(value):
-            mine[key] = value
-            del table[key]
-            if key in before:
-                table[key] = old
-    return mine
-
-
-@contextmanager
-def _names(kept: Registrations) -> Iterator[None]:
-    before = [dict(vars(space)) for space in NAMESPACES]
-    for space, mine in zip(NAMESPACES, kept.names, strict=True):
-        for name, value in mine.items():
-            setattr(space, name, value)
-    try:
-        yield
-    finally:
-        for place, (space, old) in enumerate(zip(NAMESPACES, before, strict=True)):
-            new = {
-                name: value
-                for name, value in vars(space).items()
-                if not name.startswith("_") and callable(value) and name not in old
-            }
-            kept.names[place] = new
-            for name in new:
-                delattr(space, name)
-
-
 # --- compilers --------------------------------------------------------------------------------
-
-OWN, CALLED = "_compiler_dispatcher", "_compiler_dispatch"
-
-
-@contextmanager
-def _compilers(kept: Registrations) -> Iterator[None]:
-    before = {cls: dict(vars(cls)[OWN].specs) for cls in _with_compilers()}
-    for cls, attributes in kept.compilers.items():
-        for name, value in attributes.items():
-            setattr(cls, name, value)
-    for cls, specs in kept.compiled.items():
-        vars(cls)[OWN].specs.update(specs)
-    try:
-        yield
-    finally:
-        kept.compilers, kept.compiled = {}, {}
-        for cls in _with_compilers():
-            specs = vars(cls)[OWN].specs
-            old = before.get(cls)
-            mine = {k: v for k, v in specs.items() if (old or {}).get(k) is not v and kept.owns(v)}
-            if not mine:
-                continue
-            if old is None:
-                kept.compilers[cls] = {name: vars(cls)[name] for name in (OWN, CALLED)}
-                _without_compiler(cls)
-            else:
-                kept.compiled[cls] = mine
-                for name in mine:
-                    del specs[name]
-                specs.update(old)
-
-
-def _with_compilers() -> list[type]:
-    """Classes of SQLAlchemy and Alembic that `@compiles` was used on."""
-    return [cls for cls in _compiled_classes(len(sys.modules)) if OWN in vars(cls)]
-
-
-@functools.lru_cache(maxsize=2)
-def _compiled_classes(_modules: int) -> list[type]:
-    """Those that it may be used on. Walked through again when modules were imported."""
-    todo, seen = [Visitable], {Visitable}
-    while todo:
-        new = set(type.__subclasses__(todo.pop())) - seen
-        seen |= new
-        todo += new
-    return [cls for cls in seen if _is_shared(cls)]
-
-
-def _without_compiler(cls: type) -> None:
-    """As it was before its first `@compiles`."""
-    delattr(cls, OWN)
-    delattr(cls, CALLED)
-    if original := vars(cls).get("_original_compiler_dispatch"):  # FRAGILE: SQLAlchemy's own
-        setattr(cls, CALLED, original)
 
 
 # --- warnings ---------------------------------------------------------------------------------
-
-
-@contextmanager
-def _filters(kept: Registrations) -> Iterator[None]:
-    with warnings.catch_warnings():
-        if kept.filters is not None:
-            warnings.filters[:] = kept.filters  # type: ignore[index]
-        before = list(warnings.filters)
-        try:
-            yield
-        finally:
-            if list(warnings.filters) != before:
-                kept.filters = list(warnings.filters)

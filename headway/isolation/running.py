@@ -1,4 +1,4 @@
-"""Which code is a project's: what is replaced while it runs is replaced for it alone.
+"""Marks a project's code, so that patches are in force for that code only.
 
 The mark is a context variable, so that it travels with the project's tasks into other threads and
 event loops, and stays away from the threads of the program around it.
@@ -15,14 +15,14 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 session: ContextVar[object | None] = ContextVar("project_session", default=None)
-"""Which run of a project's code this is a part of."""
+"""The run that this context belongs to."""
 _running: object | None = None
-"""The one that runs now; what an earlier one left behind belongs to nobody."""
+"""The present run; marks of earlier runs are ignored."""
 
 
 @contextmanager
 def own_session() -> Iterator[None]:
-    """Mark what this thread does from now on, and the threads and tasks that it starts."""
+    """Mark this thread, and the threads and tasks that it starts, as the project's."""
     global _running  # noqa: PLW0603  # there is one at a time
     start, submit = threading.Thread.start, ThreadPoolExecutor.submit
 
@@ -57,14 +57,14 @@ def _in_this_context(work: Callable[P, T]) -> Callable[P, T]:
 
 
 def in_project() -> bool:
-    """True in what runs a project's code: what is patched is patched for it alone."""
+    """True in code that belongs to the project that runs."""
     mine = session.get()
     return mine is not None and mine is _running
 
 
 @contextmanager
 def outside() -> Iterator[None]:
-    """Within `alone`: call the program around it, which is not the project."""
+    """Within `isolated`: run code of the program around it, unmarked."""
     token = session.set(None)
     try:
         yield
@@ -73,7 +73,7 @@ def outside() -> Iterator[None]:
 
 
 def from_outside(work: Callable[P, T]) -> Callable[P, T]:
-    """The same function, called as the program's own wherever it is called from."""
+    """The function, run as the program's own code wherever it is called from."""
 
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         with outside():
@@ -84,7 +84,7 @@ def from_outside(work: Callable[P, T]) -> Callable[P, T]:
 
 @contextmanager
 def patched(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Give an attribute another value for a while."""
+    """Replace an attribute for a while."""
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:

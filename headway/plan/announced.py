@@ -1,4 +1,4 @@
-"""What a revision says that it means to lose."""
+"""Losses that a revision declares: `loses_rows` and `loses`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,19 +6,19 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Announced:
-    """What a script says that it means to lose."""
+    """Losses that a revision declares."""
 
     rows: tuple[str, ...] = ()
-    """Tables whose rows it removes: `loses_rows`."""
+    """Tables that it removes rows from: `loses_rows`."""
     objects: tuple[str, ...] = ()
-    """Triggers, indexes and tables of which it loses something: `loses`."""
+    """Triggers, indexes and tables that it loses, or parts of them: `loses`."""
 
 
 def announced_by(module: object) -> Announced:
-    """What a revision's module says."""
+    """The losses that a revision's module declares."""
     rows, objects = (getattr(module, name, ()) for name in ("loses_rows", "loses"))
     return Announced(rows=_several(rows), objects=_several(objects))
 
 
-def _several(said: Any) -> tuple[str, ...]:
-    return (said,) if isinstance(said, str) else tuple(said)
+def _several(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)

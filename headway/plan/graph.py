@@ -1,4 +1,4 @@
-"""A history of revisions that was kept: the steps through it, with none of its scripts at hand."""
+"""A stored revision graph: its steps are found without the scripts."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,30 +13,31 @@ from alembic.script.revision import Revision as AlembicRevision
 from alembic.script.revision import RevisionMap
 
 from headway.dialects import driver
+from headway.dialects.urls import DRIVERS
 from headway.errors import PreviewImpossible, TargetInvalid
 from headway.plan import plans
 from headway.plan.plans import Direction
 from headway.plan.sql import Offline, Statements
-from headway.scripts.unsaid import unsaid
+from headway.scripts.alembic_log import silence_alembic_log
 
 SQL_OPTIONS = ("version_table", "version_table_schema", "transaction_per_migration")
-"""What of an env.py's options the SQL around the revisions depends on."""
+"""Options of env.py that the SQL around revisions depends on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One revision, as far as its place in the history goes."""
+    """One revision: its id, parents, dependencies and labels."""
 
     id: str
     parents: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
-    """Its own, not those of the branch that it is on."""
+    """The revision's own labels, not those of its branch."""
     message: str = ""
 
 
 class Graph:
-    """Revisions and what they stand on. Its steps are Alembic's own, in Alembic's order."""
+    """Revisions and their parents. Its steps are Alembic's own, in Alembic's order."""
 
     def __init__(self, nodes: Iterable[Node], folder: Path) -> None:
         self.nodes = {node.id: node for node in nodes}
@@ -46,12 +47,12 @@ class Graph:
 
     @cached_property
     def heads(self) -> tuple[str, ...]:
-        """The revisions that no other stands on."""
+        """Revisions that are no other's parent."""
         parents = {parent for node in self.nodes.values() for parent in node.parents}
         return tuple(sorted(self.nodes.keys() - parents))
 
     def below(self, ids: Iterable[str]) -> set[str]:
-        """These revisions and all that they stand on, as far as they are known."""
+        """These revisions and all their ancestors in the graph."""
         found: set[str] = set()
         todo = list(ids)
         while todo:
@@ -66,7 +67,7 @@ class Graph:
         return list(plans.steps_of(self, direction, target)(tuple(current)))
 
     def through(self, names: Sequence[str], way: Direction, current: Sequence[str]) -> list[Any]:
-        """Alembic's steps for exactly these revisions, in this order; of a stamp, to them."""
+        """Alembic's steps for exactly these revisions, in this order; a stamp leads to them."""
         if way is Direction.STAMP:
             # FRAGILE: private in Alembic; takes several where its own command does.
             return list(self.directory._stamp_revs(tuple(names), tuple(current)))  # noqa: SLF001
@@ -78,7 +79,7 @@ class Graph:
         return [make(revisions, one) for one in found]
 
     def start(self, names: Sequence[str], way: Direction) -> tuple[str, ...]:
-        """Where a database stands that these steps begin at, as far as they tell."""
+        """The current revisions that these steps begin at, as far as they determine it."""
         nodes = [self.nodes[name] for name in names]
         stands_on = {one for node in nodes for one in node.parents + node.depends_on}
         up = way is Direction.UPGRADE
@@ -87,7 +88,7 @@ class Graph:
         return tuple(sorted(found - lower))
 
     def ends(self, steps: Sequence[Any], current: Sequence[str]) -> tuple[str, ...]:
-        """The revisions that these steps lead to. Raises TargetInvalid where they cannot."""
+        """The revisions that these steps lead to. Raises TargetInvalid if they cannot be run."""
         heads = _Heads(current)
         try:
             for step in steps:
@@ -112,7 +113,7 @@ class Graph:
 
         Raises PreviewImpossible where Alembic's bookkeeping breaks on this graph.
         """
-        kind: Any = type(driver.dialect_for(driver.SYNC[dialect]))
+        kind: Any = type(driver.dialect_for(DRIVERS[dialect]))
         buffer = Statements()
         opts = {name: value for name, value in options.items() if name in SQL_OPTIONS}
         opts |= {"as_sql": True, "literal_binds": True, "output_buffer": buffer}
@@ -121,7 +122,7 @@ class Graph:
             opts["transactional_ddl"] = True
         connection: Any = Offline(kind(paramstyle="named"))
         try:
-            with unsaid():
+            with silence_alembic_log():
                 context = MigrationContext.configure(connection, opts=opts)
                 with context.begin_transaction():
                     context.run_migrations(write=lambda name: buffer.found.append(texts[name]))
@@ -131,7 +132,7 @@ class Graph:
 
 
 class _Heads(HeadMaintainer):
-    """Alembic's bookkeeping of the version table, with no table."""
+    """Alembic's record of current heads, without a version table."""
 
     def __init__(self, heads: Collection[str]) -> None:
         self.heads = set(heads)
@@ -149,7 +150,7 @@ class _Heads(HeadMaintainer):
 
 
 class _Revision(AlembicRevision):
-    """Alembic's, with what it asks of a script."""
+    """Alembic's revision, with the attributes that it reads from a script."""
 
     def __init__(self, node: Node) -> None:
         parents: Any = node.parents[0] if len(node.parents) == 1 else node.parents or None
@@ -167,7 +168,7 @@ def _writes(name: str, way: str = "up") -> Callable[..., None]:
 
 
 class _Directory(ScriptDirectory):
-    """Alembic's view of a script directory that is not there."""
+    """Alembic's script directory, without a directory."""
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         self.dir = ""

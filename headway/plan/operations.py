@@ -1,4 +1,4 @@
-"""What a plan's revisions would do, heard by letting them speak to nobody."""
+"""The operations of a plan's revisions, recorded without a database."""
 
 import contextlib
 import io
@@ -11,7 +11,7 @@ from alembic.operations.batch import BatchOperationsImpl
 from alembic.runtime.environment import EnvironmentContext
 
 from headway.dialects import driver
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.isolation.running import patched
 from headway.plan import plans
 from headway.plan.announced import Announced, announced_by
@@ -24,36 +24,36 @@ class Operation:
 
     revision: str
     op: Any
-    """Alembic's own: `AddColumnOp` and its like."""
+    """Alembic's operation object, such as `AddColumnOp`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rebuild:
-    """A table that a batch operation makes anew."""
+    """A table that a batch operation rebuilds."""
 
     revision: str
     table: str
     script: str
-    """The file of the revision."""
+    """The revision's file."""
     announced: Announced
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
+class RecordedOperations:
     """The operations of a plan, in order."""
 
     operations: tuple[Operation, ...]
     rebuilds: tuple[Rebuild, ...]
-    """Tables that are made anew to be changed."""
-    unheard: tuple[str, ...]
-    """Revisions that ask the database half-way: what they do after that is not known."""
+    """Tables that are rebuilt to be changed."""
+    incomplete: tuple[str, ...]
+    """Revisions that query the database: operations after the query are not recorded."""
 
 
-def hear(span: Span) -> Heard:
-    """Call every revision of a plan with operations that only note what they are told."""
+def record_operations(span: Span) -> RecordedOperations:
+    """Call every revision of a plan with operations that are recorded instead of run."""
     project, environment = span.project, span.project.environment_for(span.address.url, span.x)
     found: list[Operation] = []
-    unheard: list[str] = []
+    incomplete: list[str] = []
     dialect: Any = type(driver.dialect_for(span.address.url.drivername))
     context = EnvironmentContext(
         project.config_for(span.address.url, span.x),
@@ -62,7 +62,7 @@ def hear(span: Span) -> Heard:
         as_sql=True,
         destination_rev=span.target,
     )
-    options = environment.untold
+    options = environment.options_without_callbacks
     running: list[str] = []
     rebuilds: list[Rebuild] = []
     invoke = AbstractOperations.invoke
@@ -89,7 +89,7 @@ def hear(span: Span) -> Heard:
             )
 
     with (
-        alone(project.modules),
+        isolated(project.modules),
         context,
         patched(AbstractOperations, "invoke", note),
         patched(BatchOperationsImpl, "flush", flush),
@@ -106,5 +106,7 @@ def hear(span: Span) -> Heard:
                 with Operations.context(migration):
                     step.migration_fn(**environment.run_arguments)
             except (Exception, SystemExit):  # noqa: BLE001  # it wanted an answer, and there is nobody
-                unheard.append(running[-1])
-    return Heard(operations=tuple(found), rebuilds=tuple(rebuilds), unheard=tuple(unheard))
+                incomplete.append(running[-1])
+    return RecordedOperations(
+        operations=tuple(found), rebuilds=tuple(rebuilds), incomplete=tuple(incomplete)
+    )

@@ -1,4 +1,4 @@
-"""What would be done: the steps from where a database stands to a target, in Alembic's order."""
+"""Plans: the steps from the current revisions to a target, in Alembic's order."""
 
 import contextlib
 import copy
@@ -15,13 +15,13 @@ from alembic.util import CommandError
 from alembic.util.pyfiles import load_python_file
 
 from headway.errors import HeadwayError, RevisionNotFound, SeveralHeads, TargetInvalid
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.scripts.project import ScriptProject
 from headway.scripts.script import Script, checksum
 
 
 class Direction(StrEnum):
-    """Which way."""
+    """Upgrade, downgrade or stamp."""
 
     UPGRADE = "upgrade"
     DOWNGRADE = "downgrade"
@@ -39,10 +39,10 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The ordered steps from where a database stands to a target. Shown first, applied as shown."""
+    """The ordered steps from the current revisions to a target. Shown first, applied as shown."""
 
     database: str
-    """Its URL, the password hidden."""
+    """The database's URL, with the password hidden."""
     dialect: str
     direction: Direction
     target: str
@@ -60,23 +60,23 @@ StepsOf = Any  # (heads, MigrationContext) -> Alembic's steps
 
 
 class History(Protocol):
-    """What can be asked for steps: a project, or what was kept of one."""
+    """What steps can be found in: a project, or a stored graph."""
 
     @property
     def directory(self) -> ScriptDirectory:
-        """Alembic's view of it."""
+        """Alembic's view of the revisions."""
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The revisions that no other stands on."""
+        """Revisions that are no other's parent."""
 
     @property
     def folder(self) -> Path:
-        """What it is called in errors."""
+        """Its name in error messages."""
 
 
 def steps_of(project: History, direction: Direction, target: str | tuple[str, ...]) -> StepsOf:
-    """The function that yields Alembic's own steps, with its errors in our words."""
+    """A function that yields Alembic's steps, with its errors translated."""
     directory = project.directory
     way: Any = {
         # FRAGILE: private in Alembic; what its own commands and Flask-Alembic call.
@@ -89,7 +89,7 @@ def steps_of(project: History, direction: Direction, target: str | tuple[str, ..
         try:
             return way(target, heads)
         except CommandError as error:
-            raise in_our_words(project, error, target) from error
+            raise translated_error(project, error, target) from error
         except AttributeError as error:
             missing = _missing_function(error)
             if missing is None:
@@ -106,7 +106,7 @@ def steps_of(project: History, direction: Direction, target: str | tuple[str, ..
 
 
 def _missing_function(error: AttributeError) -> str | None:
-    """The sentence for a revision whose file lacks a function."""
+    """The message for a revision whose file lacks `upgrade` or `downgrade`."""
     if error.name not in ("upgrade", "downgrade") or not isinstance(error.obj, ModuleType):
         return None
     name = getattr(error.obj, "revision", error.obj.__name__)
@@ -122,20 +122,19 @@ def alembic_steps(
     target: str | tuple[str, ...],
     current: Sequence[str],
 ) -> list[Any]:
-    """Alembic's steps from here to there. Raises RevisionNotFound, SeveralHeads, TargetInvalid."""
+    """Alembic's steps to a target. Raises RevisionNotFound, SeveralHeads or TargetInvalid."""
     key = ("steps", direction, target, tuple(current))
     if key not in project.memory:
-        with alone(project.modules):
+        with isolated(project.modules):
             project.memory[key] = list(steps_of(project, direction, target)(tuple(current)))
     return list(project.memory[key])
 
 
 def fresh(project: ScriptProject, steps: Sequence[Any]) -> list[Any]:
-    """The same steps from modules that are imported for this run, as each `alembic` imports them.
+    """Copies of the steps with modules imported for this run, as each `alembic` process has them.
 
-    So no variable of theirs holds what an earlier run left there, or what the environment was
-    then. A file that was edited since the steps were shown is left as it was shown. The caller
-    has called `alone`.
+    So no variable of theirs holds what an earlier run left there, or an earlier environment. A file
+    that was edited since the plan was shown is run as it was shown. Call within `isolated`.
     """
     return [step if step.info.is_stamp else _fresh(project, step) for step in steps]
 
@@ -164,7 +163,7 @@ def _is_as_shown(path: Path, shown: Script) -> bool:
 
 
 def direction_of(project: ScriptProject, target: str, current: Sequence[str]) -> Direction:
-    """Down for `base`, `-1` and what lies below the current revisions; else up."""
+    """Downgrade for `base`, `-1` and ancestors of the current revisions; else upgrade."""
     branch, _, place = target.rpartition("@")
     if place == "base" or place.startswith("-"):
         return Direction.DOWNGRADE
@@ -179,7 +178,7 @@ def direction_of(project: ScriptProject, target: str, current: Sequence[str]) ->
 
 
 def _direction_by_steps(project: ScriptProject, target: str, current: Sequence[str]) -> Direction:
-    """Down if that is the way in which Alembic finds steps to it; else up."""
+    """Downgrade if Alembic finds steps down to the target; else upgrade."""
     for way in (Direction.UPGRADE, Direction.DOWNGRADE):
         with contextlib.suppress(HeadwayError):
             if alembic_steps(project, way, target, current):
@@ -188,15 +187,15 @@ def _direction_by_steps(project: ScriptProject, target: str, current: Sequence[s
 
 
 def step_names(steps: Sequence[Any], direction: Direction = Direction.UPGRADE) -> tuple[str, ...]:
-    """The revisions that these steps of Alembic's are about; for a stamp, where it leads."""
+    """The revision ids of Alembic's steps; for a stamp, the revisions that it leads to."""
     if direction is Direction.STAMP:
         return tuple(name for step in steps for name in step.info.destination_revision_ids)
     return tuple(str(step.revision.revision) for step in steps)
 
 
 def described(project: ScriptProject, names: Sequence[str]) -> tuple[Step, ...]:
-    """The same for a person."""
-    with alone(project.modules):
+    """The steps as values with message and path."""
+    with isolated(project.modules):
         scripts = [project.directory.get_revision(name) for name in names]
     return tuple(
         Step(revision=script.revision, message=script.doc or "", path=script.path)
@@ -204,11 +203,11 @@ def described(project: ScriptProject, names: Sequence[str]) -> tuple[Step, ...]:
     )
 
 
-def in_our_words(
+def translated_error(
     project: History, error: CommandError, target: str | tuple[str, ...]
 ) -> HeadwayError:
-    """What Alembic refuses, as an error of ours that says what to do."""
-    cause, said = error.__cause__, str(error).rstrip(".")
+    """Alembic's error as one of ours, which says what to do."""
+    cause, message = error.__cause__, str(error).rstrip(".")
     heads = ", ".join(project.heads)
     if isinstance(cause, alembic_errors.MultipleHeads):
         return SeveralHeads(
@@ -216,8 +215,8 @@ def in_our_words(
             "them, or name one.",
             heads=project.heads,
         )
-    if isinstance(cause, alembic_errors.ResolutionError) or "locate revision" in said:
+    if isinstance(cause, alembic_errors.ResolutionError) or "locate revision" in message:
         return RevisionNotFound(
-            f"{said}. The heads of {project.folder} are: {heads}.", target=target
+            f"{message}. The heads of {project.folder} are: {heads}.", target=target
         )
-    return TargetInvalid(f"{said}.", target=target)
+    return TargetInvalid(f"{message}.", target=target)

@@ -1,4 +1,4 @@
-"""What a rebuild of a SQLite table would lose of it, found by rebuilding an empty copy."""
+"""What a rebuild of a SQLite table would lose, found by rebuilding an empty copy."""
 
 import contextlib
 import sqlite3
@@ -10,16 +10,16 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, StaticPool, create_engine
 
 from headway.dialects import DIALECTS
-from headway.dialects.driver import own, raw_of
+from headway.dialects.driver import dbapi_connection, register_engine
 from headway.dialects.sqlite import objects
-from headway.dialects.sqlite.objects import COPY, Lost, Said
+from headway.dialects.sqlite.objects import COPY, Declared, LostObject
 from headway.plan.operations import Rebuild
-from headway.scripts.unsaid import unsaid
+from headway.scripts.alembic_log import silence_alembic_log
 
 
 @contextlib.contextmanager
 def _empty() -> Iterator[Connection]:
-    engine = own(create_engine("sqlite://", poolclass=StaticPool))
+    engine = register_engine(create_engine("sqlite://", poolclass=StaticPool))
     DIALECTS["sqlite"].prepare(engine)
     try:
         with engine.connect() as connection:
@@ -28,32 +28,32 @@ def _empty() -> Iterator[Connection]:
         engine.dispose()
 
 
-def lost_by(rebuild: Rebuild, connection: Connection) -> list[Lost]:
-    """What the live table holds that the rebuild of a revision would leave out.
+def lost_by(rebuild: Rebuild, connection: Connection) -> list[LostObject]:
+    """Objects of the live table that a revision's rebuild would lose.
 
     Nothing is written: Alembic rebuilds a table of the same definition in an empty database.
     """
-    schema = objects.read(raw_of(connection))
+    schema = objects.read(dbapi_connection(connection))
     table = rebuild.table
-    if table not in schema:
+    if (False, table) not in schema:
         return []
     # All tables, because its keys point at some.
     made = [one for one in schema.values() if one.kind == "table"]
     made += [one for one in schema.values() if one.kind != "table" and one.table == table]
-    said = Said(
+    declared = Declared(
         loses=frozenset(rebuild.announced.objects),
         statements=(f'ALTER TABLE "{COPY}{table}" RENAME TO "{table}"',),
         script=rebuild.script,
     )
     with _empty() as empty:
-        raw = raw_of(empty)
+        raw = dbapi_connection(empty)
         for one in made:
             with contextlib.suppress(sqlite3.Error):  # with a function of the application's own
                 raw.execute(one.sql)
         before = objects.read(raw)
-        with unsaid(), warnings.catch_warnings():
+        with silence_alembic_log(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they say half of what is said here
             operations = Operations(MigrationContext.configure(empty))
             with operations.batch_alter_table(table, recreate="always"):
                 pass
-        return objects.lost(before, objects.read(raw), said)
+        return objects.undeclared_losses(before, objects.read(raw), declared)

@@ -1,4 +1,4 @@
-"""What can be kept of a project's revisions, and a project that gets some of them back."""
+"""What a catalog stores of a project's revisions, and how they are restored."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -10,41 +10,41 @@ from alembic.operations import Operations
 from alembic.runtime.environment import EnvironmentContext
 from sqlalchemy import URL
 
-from headway.dialects import driver
+from headway.dialects.urls import KINDS, DatabaseURL
 from headway.errors import DriverMissing, EnvironmentFailed
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.plan.sql import Offline, Statements, dialect_of
+from headway.scripts.alembic_log import silence_alembic_log
 from headway.scripts.project import ScriptProject
-from headway.scripts.unsaid import unsaid
 
-DIALECTS = tuple(driver.SYNC)
+DIALECTS = KINDS
 Sql = dict[str, dict[str, str | None]]
-"""Dialect -> `upgrade` and `downgrade` -> text; None where the revision asks the database."""
+"""Dialect -> `upgrade` and `downgrade` -> SQL; None if the revision queries the database."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """All that is kept of one revision."""
+    """All that is stored of one revision."""
 
     id: str
     checksum: str
     parents: tuple[str, ...]
     depends_on: tuple[str, ...]
     labels: tuple[str, ...]
-    """Its own, not those of the branch that it is on."""
+    """The revision's own labels, not those of its branch."""
     message: str
     path: str
 
 
 def address_of(dialect: str) -> URL:
-    """The URL of no database of this kind."""
-    return driver.parse(f"{dialect}://")
+    """A URL of this kind of database that names none."""
+    return DatabaseURL.parse(f"{dialect}://")
 
 
 def records(project: ScriptProject) -> list[Record]:
-    """Every revision, oldest first. Raises ScriptsUnreadable where one cannot be imported."""
+    """Every revision, oldest first. Raises ScriptsUnreadable if one cannot be imported."""
     found = project.revisions
-    with alone(project.modules):
+    with isolated(project.modules):
         labels = {one.id: _labels_of(project, one.id) for one in found}
     return [
         Record(
@@ -61,7 +61,7 @@ def records(project: ScriptProject) -> list[Record]:
 
 
 def text_of(path: str) -> str | None:
-    """A revision's source as it is; None for a compiled one, or one that is no UTF-8."""
+    """A revision's source; None if it is compiled or no UTF-8."""
     if path.endswith("c"):
         return None
     try:
@@ -71,9 +71,9 @@ def text_of(path: str) -> str | None:
 
 
 def sql_of(project: ScriptProject, ids: Sequence[str], x: Mapping[str, str]) -> dict[str, Sql]:
-    """What each of these revisions sends to each kind of database, without asking one.
+    """The SQL of each revision for each kind of database, rendered without one.
 
-    Only its own statements: no transaction, nothing of the version table.
+    Only the revisions' own statements: no transaction, no version table.
     """
     found: dict[str, Sql] = {name: {} for name in ids}
     for dialect in DIALECTS:
@@ -100,22 +100,25 @@ def _texts(
         as_sql=True,
         destination_rev="heads",
     )
-    options = environment.untold | {"literal_binds": True, "output_buffer": buffer}
+    options = environment.options_without_callbacks | {
+        "literal_binds": True,
+        "output_buffer": buffer,
+    }
     options["transactional_ddl"] = url.get_backend_name() != "mysql"
     connection: Any = Offline(dialect_of(url, environment))
-    with alone(project.modules), context, unsaid():
+    with isolated(project.modules), context, silence_alembic_log():
         context.configure(connection=connection, **options)
         with Operations.context(context.get_context()):
             return {
                 name: {
-                    way: _said(project, name, way, buffer, environment.run_arguments)
+                    way: _rendered(project, name, way, buffer, environment.run_arguments)
                     for way in ("upgrade", "downgrade")
                 }
                 for name in ids
             }
 
 
-def _said(
+def _rendered(
     project: ScriptProject, name: str, way: str, buffer: Statements, arguments: Mapping[str, Any]
 ) -> str | None:
     buffer.found.clear()
@@ -128,8 +131,8 @@ def _said(
 
 
 def _labels_of(project: ScriptProject, name: str) -> tuple[str, ...]:
-    said = getattr(project.directory.get_revision(name).module, "branch_labels", None)
-    return (said,) if isinstance(said, str) else tuple(said or ())
+    labels = getattr(project.directory.get_revision(name).module, "branch_labels", None)
+    return (labels,) if isinstance(labels, str) else tuple(labels or ())
 
 
 def keep(folder: Path, texts: Mapping[str, str]) -> None:

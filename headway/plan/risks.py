@@ -1,4 +1,4 @@
-"""What could go wrong with a plan, and whether this very database is why it would."""
+"""The risks of a plan, and which of them the rows in the database make certain."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ from alembic.operations import ops
 from sqlalchemy import Column, Connection, MetaData, Table, and_, func, inspect, select
 from sqlalchemy.exc import NoSuchTableError
 
-from headway.plan.operations import Heard, Operation, Rebuild
+from headway.plan.operations import Operation, Rebuild, RecordedOperations
 from headway.plan.rebuilds import lost_by
 
 SQUAWK_SECONDS = 20
@@ -23,24 +23,24 @@ OURS = "--exclude=prefer-robust-stmts,require-lock-timeout,require-statement-tim
 
 @dataclass(frozen=True, kw_only=True)
 class Risk:
-    """One thing to know before a revision runs."""
+    """One risk of one revision."""
 
     revision: str
     kind: str
     """`drop`, `rewrite`, `lock`, `fill`, `rename`, `loses`, `unheard` or `lint`."""
     says: str
     fails: bool = False
-    """True if it will fail, or lose rows, with the rows that are in the database now."""
+    """True if the revision will fail, or lose rows, with the rows that the database has now."""
 
 
-def notes(heard: Heard, dialect: str) -> tuple[Risk, ...]:
-    """The risks that the operations carry in themselves."""
-    made = {o.op.table_name for o in heard.operations if isinstance(o.op, ops.CreateTableOp)}
+def notes(recorded: RecordedOperations, dialect: str) -> tuple[Risk, ...]:
+    """The risks of operations, whatever the database holds."""
+    made = {o.op.table_name for o in recorded.operations if isinstance(o.op, ops.CreateTableOp)}
     found = [
         Risk(revision=operation.revision, kind=kind, says=says)
-        for operation in heard.operations
+        for operation in recorded.operations
         if getattr(operation.op, "table_name", None) not in made
-        for kind, says in _of(operation.op, dialect)
+        for kind, says in _operation_risks(operation.op, dialect)
     ]
     found += [
         Risk(
@@ -48,12 +48,12 @@ def notes(heard: Heard, dialect: str) -> tuple[Risk, ...]:
             kind="unheard",
             says="asks the database, so what it does is seen only when it runs: rehearse it",
         )
-        for revision in heard.unheard
+        for revision in recorded.incomplete
     ]
     return tuple(found)
 
 
-def _of(op: Any, dialect: str) -> Iterator[tuple[str, str]]:
+def _operation_risks(op: Any, dialect: str) -> Iterator[tuple[str, str]]:
     postgresql = dialect == "postgresql"
     if isinstance(op, ops.DropTableOp):
         yield "drop", f"drops {op.table_name} with all its rows"
@@ -62,9 +62,9 @@ def _of(op: Any, dialect: str) -> Iterator[tuple[str, str]]:
     elif isinstance(op, ops.RenameTableOp):
         yield "rename", f"renames {op.table_name}: a release that runs now no longer finds it"
     elif isinstance(op, ops.AddColumnOp):
-        yield from _of_column(op.table_name, op.column)
+        yield from _column_risks(op.table_name, op.column)
     elif isinstance(op, ops.AlterColumnOp):
-        yield from _of_change(op, postgresql=postgresql)
+        yield from _change_risks(op, postgresql=postgresql)
     elif isinstance(op, ops.CreateIndexOp) and postgresql:
         if not op.kw.get("postgresql_concurrently"):
             yield "lock", f"blocks writes to {op.table_name} while {op.index_name} is built"
@@ -72,12 +72,12 @@ def _of(op: Any, dialect: str) -> Iterator[tuple[str, str]]:
         yield "lock", f"locks {op.source_table} and {op.referent_table} while all rows are checked"
 
 
-def _of_column(table: str, column: Column[Any]) -> Iterator[tuple[str, str]]:
+def _column_risks(table: str, column: Column[Any]) -> Iterator[tuple[str, str]]:
     if not column.nullable and column.server_default is None and column.computed is None:
         yield "fill", f"adds {table}.{column.name} not null and without a server default"
 
 
-def _of_change(op: ops.AlterColumnOp, *, postgresql: bool) -> Iterator[tuple[str, str]]:
+def _change_risks(op: ops.AlterColumnOp, *, postgresql: bool) -> Iterator[tuple[str, str]]:
     where = f"{op.table_name}.{op.column_name}"
     if op.modify_name:
         yield "rename", f"renames {where}: a release that runs now no longer finds it"
@@ -88,14 +88,15 @@ def _of_change(op: ops.AlterColumnOp, *, postgresql: bool) -> Iterator[tuple[str
         yield "fill", f"makes {where} not null"
 
 
-def predict(heard: Heard, connection: Connection) -> tuple[Risk, ...]:
-    """The operations that would fail, or lose rows, with what is in this database now.
+def predict(recorded: RecordedOperations, connection: Connection) -> tuple[Risk, ...]:
+    """Operations that would fail or lose rows with what this database holds now.
 
-    Reads; writes nothing. What an earlier operation of the same plan mends is not foreseen.
+    Reads; writes nothing. That an earlier operation of the plan removes the cause is not
+    considered.
     """
     made: set[str] = set()
     found = []
-    for operation in heard.operations:
+    for operation in recorded.operations:
         table = getattr(operation.op, "table_name", None) or getattr(
             operation.op, "source_table", None
         )
@@ -106,13 +107,13 @@ def predict(heard: Heard, connection: Connection) -> tuple[Risk, ...]:
             if says:
                 found.append(Risk(revision=operation.revision, kind="fill", says=says, fails=True))
     if connection.dialect.name == "sqlite":
-        found += [risk for risk in map(partial(_lost, connection), heard.rebuilds) if risk]
+        found += [risk for risk in map(partial(_lost, connection), recorded.rebuilds) if risk]
     connection.rollback()
     return tuple(found)
 
 
 def _lost(connection: Connection, rebuild: Rebuild) -> Risk | None:
-    """What a rebuild would leave out, which is refused when it runs."""
+    """The risk of objects that a rebuild would lose, which is refused when it runs."""
     names = [one.says for one in lost_by(rebuild, connection)]
     says = f"rebuilds {rebuild.table} and loses: {', '.join(names)}"
     return Risk(revision=rebuild.revision, kind="loses", says=says, fails=True) if names else None
@@ -132,7 +133,7 @@ def _question(operation: Operation, connection: Connection, name: str) -> str | 
     if isinstance(op, ops.AddColumnOp):
         if connection.dialect.name in ("mysql", "mariadb"):
             return None  # which fill in a 0 or an empty text themselves
-        rows = _rows(connection, table) if list(_of_column(name, op.column)) else 0
+        rows = _rows(connection, table) if list(_column_risks(name, op.column)) else 0
         missing = f"and the new {op.column.name} no value for them"
         return f"{name} has {rows} rows, {missing}" if rows else None
     return _question_of_constraint(op, connection, table)
@@ -169,8 +170,8 @@ def _duplicates(connection: Connection, table: Table, columns: list[str]) -> str
     full = and_(*(key.is_not(None) for key in keys))
     groups = select(*keys).where(full).group_by(*keys).having(func.count() > 1).subquery()
     rows = _count(connection, select(func.count()).select_from(groups))
-    said = ", ".join(columns)
-    return f"{rows} values of {table.name} ({said}) stand more than once" if rows else None
+    names = ", ".join(columns)
+    return f"{rows} values of {table.name} ({names}) stand more than once" if rows else None
 
 
 def _orphans(connection: Connection, table: Table, op: ops.CreateForeignKeyOp) -> str | None:
@@ -193,13 +194,13 @@ def _count(connection: Connection, query: Any) -> int:
 
 
 def squawk_program() -> str | None:
-    """Where squawk is: beside this Python, or anywhere on the path."""
+    """The path of squawk: beside this Python, or on PATH."""
     beside = str(Path(sys.executable).parent)
     return shutil.which("squawk", path=beside) or shutil.which("squawk")
 
 
 def squawk(sql: str) -> tuple[Risk, ...]:
-    """What squawk, the linter of PostgreSQL migrations, says; () where it is not installed."""
+    """Findings of squawk, the linter of PostgreSQL migrations; () if it is not installed."""
     program = squawk_program()
     if program is None or not sql.strip():
         return ()

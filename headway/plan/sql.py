@@ -15,7 +15,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from headway.connections.address import Address
 from headway.dialects import driver
 from headway.errors import HeadwayError, PreviewImpossible
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.plan import plans
 from headway.plan.plans import Direction
 from headway.scripts.environment import Environment
@@ -23,7 +23,7 @@ from headway.scripts.project import ScriptProject
 
 
 class Statements(io.StringIO):
-    """Takes what Alembic writes, one statement at a time."""
+    """A buffer that collects what Alembic writes, statement by statement."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Statements(io.StringIO):
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """From one revision to another, for one kind of database."""
+    """A migration from one revision to another, for one kind of database."""
 
     project: ScriptProject
     address: Address
@@ -47,9 +47,9 @@ class Span:
 
 
 def render(span: Span) -> str:
-    """Its SQL, as one script with its transaction.
+    """The SQL of a migration as one script with its transaction.
 
-    Raises PreviewImpossible, with the reason, where a revision asks the database.
+    Raises PreviewImpossible, with the reason, if a revision queries the database.
     """
     environment = span.project.environment_for(span.address.url, span.x)
     if environment.runs > 1:
@@ -59,22 +59,22 @@ def render(span: Span) -> str:
             "it sent."
         )
     buffer = Statements()
-    with alone(span.project.modules):
+    with isolated(span.project.modules):
         try:
             write(span, dialect_of(span.address.url, environment), buffer)
         except HeadwayError:
             raise
         except (Exception, SystemExit) as error:
-            said = " ".join(f"{type(error).__name__}: {error}".split())
+            message = " ".join(f"{type(error).__name__}: {error}".split())
             raise PreviewImpossible(
                 f"The SQL cannot be shown without running it: a revision asks the database "
-                f"({said[:200]}). `--rehearse` runs it on a copy and shows what it sent."
+                f"({message[:200]}). `--rehearse` runs it on a copy and shows what it sent."
             ) from error
     return note(environment.unwritten) + "\n\n".join(buffer.found) + "\n"
 
 
 def dialect_of(url: URL, environment: Environment) -> Dialect:
-    """What writes the SQL: in the schemas that env.py translates to, as a run would send it."""
+    """The SQLAlchemy dialect that renders the SQL, with env.py's schema translation."""
     kind: Any = type(driver.dialect_for(url.drivername))
     dialect: Dialect = kind(paramstyle="named")  # a percent sign stays one
     if schemas := environment.schemas:
@@ -87,7 +87,7 @@ def dialect_of(url: URL, environment: Environment) -> Dialect:
 
 
 def note(unwritten: str | None) -> str:
-    """The comment above a script whose run has what the script has not."""
+    """A comment above the script on what env.py does beside it; "" if nothing."""
     if unwritten is None:
         return ""
     return (
@@ -104,21 +104,21 @@ def write(
     config: Config | None = None,
     steps: Sequence[Any] | None = None,
 ) -> MigrationContext:
-    """Write the statements to a buffer, one `write` each. The caller has called `alone`.
+    """Write a migration's statements to a buffer, one `write` each. Call within `isolated`.
 
-    With `config` its revisions see another configuration, and with `steps` others run.
+    `config` and `steps` replace the project's configuration and Alembic's steps.
     """
     project, environment = span.project, span.project.environment_for(span.address.url, span.x)
     found = plans.steps_of(project, span.direction, span.target)
     context = EnvironmentContext(
         config or project.config_for(span.address.url, span.x),
         project.directory,
-        fn=lambda *asked: plans.fresh(project, found(*asked)) if steps is None else steps,
+        fn=lambda *arguments: plans.fresh(project, found(*arguments)) if steps is None else steps,
         as_sql=True,
         starting_rev=tuple(span.start) or None,
         destination_rev=span.target,
     )
-    options = environment.untold
+    options = environment.options_without_callbacks
     options |= {"literal_binds": True, "output_buffer": buffer}
     if span.address.dialect.transactional_ddl:
         options["transactional_ddl"] = True
@@ -131,7 +131,7 @@ def write(
 
 
 class Offline:
-    """What `configure` reads of a connection when it only writes."""
+    """The attributes that `configure` reads of a connection in offline mode."""
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect

@@ -1,4 +1,4 @@
-"""What could go wrong with revisions of which only the SQL is at hand: no script is run."""
+"""The risks of revisions of which only the SQL is available: no script is run."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -43,7 +43,7 @@ RULES = (
         "rewrite",
         "changes the type of {0}.{1}, and PostgreSQL may rewrite the table under an exclusive lock",
     ),
-    _rule(r"<table> MODIFY (?:COLUMN )?<name> ", "rewrite", "defines {0}.{1} anew"),
+    _rule(r"<table> MODIFY (?:COLUMN )?<name> ", "rewrite", "redefines {0}.{1}"),
     _rule(r"<table> ALTER COLUMN <name> SET NOT NULL", "fill", "makes {0}.{1} not null"),
     _rule(
         r"<table> ADD (?:COLUMN )?(?!CONSTRAINT|FOREIGN|UNIQUE|PRIMARY|CHECK)<name> .*NOT NULL",
@@ -73,13 +73,13 @@ RULES = (
         POSTGRESQL,
     ),
 )
-"""The start of a statement as Alembic writes it, and what it means; in the words of risks.py."""
+"""Beginnings of statements as Alembic writes them, and their risks, as in risks.py."""
 
 
 def notes(texts: Mapping[str, str | None], dialect: str) -> tuple[Risk, ...]:
-    """The risks of revisions in the order in which they run; a text of None asks the database.
+    """The risks of revisions in the order in which they run; None: the SQL is not available.
 
-    What a table goes through that the same revisions made is no risk: it has no rows.
+    Changes of a table that the same revisions create are no risk: it has no rows.
     """
     made: set[str] = set()
     found: list[Risk] = []
@@ -93,12 +93,12 @@ def notes(texts: Mapping[str, str | None], dialect: str) -> tuple[Risk, ...]:
                 made.add(new[1].translate(QUOTES))
             found += [
                 Risk(revision=revision, kind=kind, says=says)
-                for kind, says in _of(statement, dialect, made)
+                for kind, says in _statement_risks(statement, dialect, made)
             ]
     return tuple(dict.fromkeys(found))
 
 
-def _of(statement: str, dialect: str, made: set[str]) -> Iterator[tuple[str, str]]:
+def _statement_risks(statement: str, dialect: str, made: set[str]) -> Iterator[tuple[str, str]]:
     for pattern, kind, says, only in RULES:
         if only and only != dialect:
             continue
@@ -111,8 +111,8 @@ def _of(statement: str, dialect: str, made: set[str]) -> Iterator[tuple[str, str
 
 
 def _statements(text: str) -> Iterator[str]:
-    """One by one, on one line each, without comments."""
-    for said in re.split(r";\s*(?:\n|$)", text):
-        lines = (line for line in said.splitlines() if not line.lstrip().startswith("--"))
+    """The statements, each on one line, without comments."""
+    for raw_statement in re.split(r";\s*(?:\n|$)", text):
+        lines = (line for line in raw_statement.splitlines() if not line.lstrip().startswith("--"))
         if statement := " ".join(" ".join(lines).split()):
             yield statement

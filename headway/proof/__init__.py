@@ -1,1 +1,1 @@
-"""Whether revisions give the same everywhere, so that they may be replayed."""
+"""Proofs that revisions send the same SQL everywhere, so that it may be replayed."""

@@ -1,4 +1,4 @@
-"""All that is in a database, to compare two that were made in the same way."""
+"""The contents of a database, to compare two that were built in the same way."""
 
 import hashlib
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ SELECT coalesce(shobj_description(d.oid, 'pg_database'), '') <> ''
     OR EXISTS (SELECT FROM pg_largeobject_metadata)
 FROM pg_database d WHERE d.datname = current_database()
 """
-"""What no copy takes along: it is said of the database, and kept by its server."""
+"""Settings that PostgreSQL keeps about a database and does not copy."""
 REST = """
 SELECT 'extension', extname::text, extversion FROM pg_extension
 UNION ALL SELECT 'publication', pubname::text, puballtables::text FROM pg_publication
@@ -51,28 +51,28 @@ SELECT version(), current_user,
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What was found in a database."""
+    """The contents of a database."""
 
     digest: str
-    """The same for the same schema and rows."""
+    """A digest of schema and rows."""
     filled: frozenset[str]
-    """The tables that have rows."""
+    """Tables that have rows."""
     beside: bool = False
-    """Its server keeps something about it that is not in it."""
+    """True if the server keeps settings about it that a copy would lack."""
 
 
 def contents(url: URL) -> Contents:
-    """Everything in this database. Raises what the driver does where a table cannot be read."""
+    """The contents of a database. Raises the driver's error if a table cannot be read."""
     address = Address(url)
     with address.open() as raw:
         if address.dialect.name == "sqlite":
-            return _of_sqlite(raw)
+            return _sqlite_contents(raw)
         with address.connected(raw) as connection:
-            return _of_postgresql(connection)
+            return _postgresql_contents(connection)
 
 
 def surroundings(url: URL) -> str:
-    """What a new database on this server takes from it."""
+    """Properties of the server that a new database takes over."""
     if url.get_backend_name() != "postgresql":
         return ""
     there = url.set(database="postgres")
@@ -80,7 +80,7 @@ def surroundings(url: URL) -> str:
         return repr(driver.ask(raw, SURROUNDINGS))
 
 
-def _of_sqlite(raw: Any) -> Contents:
+def _sqlite_contents(raw: Any) -> Contents:
     found, filled = hashlib.sha256(), set()
     for name in PRAGMAS:
         found.update(repr(raw.execute(f"PRAGMA {name}").fetchall()).encode())
@@ -94,7 +94,7 @@ def _of_sqlite(raw: Any) -> Contents:
     return Contents(digest=found.hexdigest(), filled=frozenset(filled))
 
 
-def _of_postgresql(connection: Connection) -> Contents:
+def _postgresql_contents(connection: Connection) -> Contents:
     def ask(query: str) -> list[Any]:
         options = {"no_parameters": True}
         return list(connection.exec_driver_sql(query, execution_options=options))

@@ -1,7 +1,7 @@
-"""SQL that leaves something else behind at another time, on another server or by another role.
+"""SQL whose result depends on the time, the server or the role.
 
-Two builds within one second agree on the day, so comparing them proves nothing about it. What
-asks the server for time, chance or names is looked for in the text; in doubt it counts.
+Two builds within one second agree on the day, so comparing them does not show it. Functions that
+read the time, random values or names are searched in the text; in doubt they count.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ ASKS = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 WORD = re.compile(r"'\s*(?:now|today|tomorrow|yesterday)\s*'", re.IGNORECASE)
-"""What a type of PostgreSQL takes for a moment, once and for all, also in a default."""
+"""Words that PostgreSQL's date types replace by a point in time, also in a default."""
 BARE_USER = re.compile(r"(?<![\"\w.])user(?![\"\w.])", re.IGNORECASE)
 MOMENTS = {"now", "today", "tomorrow", "yesterday"}
 OUTSIDE = re.compile(
@@ -37,7 +37,7 @@ OUTSIDE = re.compile(
     |\bdblink|\bCOPY\b|\bNOTIFY\b|\bpg_notify\b|\blo_\w+\s*\(|\bpg_(?:read|ls|stat)_\w+""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""What is kept outside of the database's tables, and what reads there."""
+"""Objects outside of the database's tables, and functions that read there."""
 
 COMMENTS = re.compile(r"^(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)+", re.DOTALL)
 TABLE = re.compile(
@@ -58,27 +58,29 @@ WRITES = re.compile(
 
 @dataclass
 class Trace:
-    """What a run sends: to compare it with another, and to look into its text."""
+    """The statements that a run sends: their digest, and their text."""
 
     statements: list[str] = field(default_factory=list)
     characters: int = 0
     version_table: str = "alembic_version"
     moment: bool = False
-    """A value is a word that the server takes for a moment."""
+    """True if a value is a word that the server replaces by a point in time."""
     _digest: Any = field(default_factory=hashlib.sha256)
 
     def watch(self, migration: MigrationContext) -> None:
-        """Hear every statement of this context's connection from now on."""
+        """Record every statement of this context's connection from now on."""
         assert migration.connection is not None  # noqa: S101  # it runs online
         self.version_table = str(migration.version_table)
-        event.listen(migration.connection, "before_cursor_execute", self._heard)
+        event.listen(migration.connection, "before_cursor_execute", self._on_statement)
 
     @property
     def digest(self) -> str:
-        """The same for a run that sent the same."""
+        """A digest of the statements and their values."""
         return str(self._digest.hexdigest())
 
-    def _heard(self, _connection: Any, _cursor: Any, sql: str, parameters: Any, *_: Any) -> None:
+    def _on_statement(
+        self, _connection: Any, _cursor: Any, sql: str, parameters: Any, *_: Any
+    ) -> None:
         self._digest.update(f"{sql}\n{parameters!r}\n".encode())
         self.moment = self.moment or _names_moment(parameters)
         self.characters += len(sql)
@@ -86,7 +88,7 @@ class Trace:
             self.statements.append(COMMENTS.sub("", sql))
 
     def why_momentary(self, filled: Collection[str], dialect: str) -> str | None:
-        """Why its result may be another one the next time; None if it cannot be.
+        """Why the result may differ the next time; None if it cannot.
 
         `filled` are the tables that have rows in the end.
         """
@@ -106,11 +108,11 @@ class Trace:
         return None
 
     def _is_own(self, sql: str) -> bool:
-        """False for what Alembic and SQLAlchemy ask of the catalogs: it leaves nothing."""
+        """False for catalog queries of Alembic and SQLAlchemy, which leave nothing."""
         return not (sql.startswith(("SELECT pg_catalog.", "PRAGMA ")) or "pg_catalog." in sql[:400])
 
     def _counts(self, sql: str, filled: Collection[str]) -> bool:
-        """True unless this only says what is to be done with rows, and there never were any."""
+        """False if the statement concerns future rows only, and no rows were ever written."""
         written = [one for one in self.statements if self._writes(one)]
         if LATER.match(sql):
             return bool(filled or written)

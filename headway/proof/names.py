@@ -1,7 +1,7 @@
-"""What the code of a revision refers to: names, imports and attributes, as compiled.
+"""Names that a revision's compiled code refers to: imports, variables, attributes.
 
-A value that the program keeps in a variable is read without any call that could be watched. Only
-the compiled code says which variables those are.
+A variable is read without a call that could be watched. Only the compiled code shows which
+variables are read.
 """
 
 import builtins
@@ -30,16 +30,16 @@ SAFE = {
     *("pprint", "re", "string", "struct", "textwrap", "types", "typing", "typing_extensions"),
     *("unicodedata", "urllib.parse", "uuid", "warnings", "zlib"),
 }
-"""Modules whose answers depend on their arguments alone, or on a call that can be watched."""
+"""Modules whose results depend on their arguments only, or on a call that is watched."""
 
 SURROUNDINGS = {
     *("environ", "environb", "getenv", "argv", "cursor", "raw_connection", "dbapi_connection"),
     *("driver_connection", "executescript", "create_engine", "create_async_engine", "FileIO"),
     *("engine_from_config", "fdopen", "__globals__", "__builtins__", "__subclasses__"),
 }
-"""Attributes that lead out of a revision, whatever their owner is called."""
+"""Attributes that lead out of a revision, whatever object has them."""
 CONNECTION = {"as_sql", "bind", "connection", "environment_context", "get_bind", "is_offline_mode"}
-"""Attributes by which a revision asks for its connection."""
+"""Attributes by which a revision gets its connection."""
 
 GENUINE = dict(vars(builtins))
 PLAIN = (
@@ -53,10 +53,10 @@ ALIASES = (types.GenericAlias, types.UnionType)
 def unfixed(
     code: types.CodeType, names: Mapping[str, Any], *, own: bool, connected: bool
 ) -> str | None:
-    """What this code refers to that may be another thing the next time; None if nothing is.
+    """The first name in this code whose value may differ the next time; None if there is none.
 
-    `names` are the variables of its module. `own`: a revision's, imported anew just now, so that
-    plain values in it come from its own text. `connected`: it may ask for its connection.
+    `names` are the variables of its module. `own`: a revision's code, just imported, so that plain
+    values in it come from its own text. `connected`: it may get its connection.
     """
     for name in code.co_names:
         if name in SURROUNDINGS or (name in CONNECTION and not connected):
@@ -90,7 +90,7 @@ def _referred(
 
 
 def _followed(name: str, value: Any, rest: Sequence[dis.Instruction]) -> tuple[str, Any]:
-    """`package.module.Name`: what is used in the end, not the modules on the way."""
+    """The object that `package.module.Name` ends at."""
     for following in rest:
         if not isinstance(value, types.ModuleType) or _is_safe(value):
             break
@@ -106,13 +106,13 @@ def _imported(name: str, names: Mapping[str, Any]) -> types.ModuleType | None:
 
 
 def _member(module: types.ModuleType | None, name: str) -> Any:
-    """What a module calls so; itself for `import package.name as other`."""
+    """A module's member of this name, or the module itself for `import package.name as other`."""
     own_name = str(getattr(module, "__name__", ""))
     return getattr(module, name, module if own_name.endswith(f".{name}") else None)
 
 
 def _is_safe(value: Any) -> bool:
-    """True for a module of the libraries and the safe ones, and for what they define."""
+    """True for Alembic, SQLAlchemy and the safe modules, and for what they define."""
     is_module = isinstance(value, types.ModuleType)
     name = str(getattr(value, "__name__" if is_module else "__module__", None) or "")
     return name in SAFE or name.partition(".")[0] in LIBRARIES
@@ -123,7 +123,7 @@ def _is_definition(value: Any) -> bool:
 
 
 def is_fixed(value: Any, module: str, *, own: bool) -> bool:
-    """True if this is the same thing whenever and wherever this module's code looks at it."""
+    """True if the value is the same whenever and wherever the code reads it."""
     if isinstance(value, types.ModuleType):
         return _is_safe(value)
     if isinstance(value, types.FunctionType | types.BuiltinFunctionType):
@@ -139,7 +139,7 @@ def is_fixed(value: Any, module: str, *, own: bool) -> bool:
 
 
 def _is_plain(value: Any, module: str) -> bool:
-    """True for a value that a revision's own text made, down to all that is in it."""
+    """True for a value that consists of literals only."""
     if isinstance(value, dict | list | tuple | set | frozenset):
         inner = [*value, *value.values()] if isinstance(value, dict) else value
         return all(is_fixed(one, module, own=True) for one in inner)
@@ -149,7 +149,7 @@ def _is_plain(value: Any, module: str) -> bool:
 
 
 def variables(module: types.ModuleType) -> str:
-    """What a module keeps, down to what is in its own objects: another text if that changed."""
+    """A text of the state of a module's variables: it changes when they do."""
     return repr(_kept(vars(module), module.__name__, frozenset()))
 
 
@@ -165,7 +165,7 @@ def _kept(value: Any, module: str, above: frozenset[int]) -> Any:
 
 
 def _parts(value: Any, module: str) -> list[Any] | None:
-    """What is in a container, or in something that this module has made; None for another thing."""
+    """The parts of a container or of the module's own object; None for anything else."""
     if isinstance(value, dict):
         kept = {name: one for name, one in value.items() if name != "__builtins__"}
         return [*kept, *kept.values()]

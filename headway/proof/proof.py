@@ -1,7 +1,7 @@
-"""Prove that revisions give the same SQL whatever the database, the moment and the surroundings.
+"""Proof that revisions send the same SQL whatever the database, time and environment.
 
-They are imported anew, so that nothing is left in their variables of an earlier run, and run
-without a database in two other places, while what they read is watched.
+The revisions are imported again, so that no variables are left of an earlier run, and run without a
+database for two other URLs, while what they read is watched.
 """
 
 import copy
@@ -26,22 +26,22 @@ Rendering = list[str]
 
 
 class Unproven(Exception):
-    """A build that was only to prove something has nothing more to prove."""
+    """Raised to end a build whose revisions have read something that may differ."""
 
 
 def reads_of(steps: Iterable[Any], *, connected: bool = False) -> Reads:
-    """What will watch these steps of Alembic's."""
+    """A watcher of what the revisions of these steps read."""
     paths = [str(step.revision.path) for step in steps]
     own = frozenset(paths) | frozenset(map(os.path.abspath, paths))
     return Reads(own, connected=connected)
 
 
-def imported_anew(steps: Sequence[Any], reads: Reads) -> list[Any]:
-    """The same steps from modules of their own, watched as they are imported and as they run."""
-    return [_anew(step, reads) for step in steps]
+def freshly_imported(steps: Sequence[Any], reads: Reads) -> list[Any]:
+    """Copies of the steps with freshly imported modules, watched at import and when they run."""
+    return [_fresh_step(step, reads) for step in steps]
 
 
-def _anew(step: Any, reads: Reads) -> Any:
+def _fresh_step(step: Any, reads: Reads) -> Any:
     with reads.watching():
         module = _imported(step)
     again = copy.copy(step)
@@ -73,12 +73,12 @@ def _watched(work: Callable[..., None], module: ModuleType, reads: Reads) -> Cal
 
 
 def renderings(span: Span, dialect: Dialect, steps: Sequence[Any], reads: Reads) -> list[Rendering]:
-    """What these steps write in two other places. The caller has called `alone`."""
-    again = imported_anew(steps, reads)
+    """The SQL of these steps for two other URLs. Call within `isolated`."""
+    again = freshly_imported(steps, reads)
     found = []
     for place in _elsewhere(span.address.url):
         buffer = Statements()
-        config = noticing(span.project.config_for(place, span.x), reads)
+        config = recording_config(span.project.config_for(place, span.x), reads)
         migration = write(span, dialect, buffer, config=config, steps=again)
         end = migration.impl.command_terminator
         found.append([text.removesuffix(end).strip() for text in buffer.found])
@@ -94,13 +94,13 @@ def _elsewhere(url: URL) -> list[URL]:
     ]
 
 
-def noticing(config: Config, reads: Reads) -> Config:
-    """The same configuration, which notes that a revision asks it."""
+def recording_config(config: Config, reads: Reads) -> Config:
+    """Make a configuration record each access by a revision; returns it."""
 
-    class Noticing(Config):
+    class RecordingConfig(Config):
         def __getattribute__(self, name: str) -> Any:
             reads.note_use(sys._getframe(1), "the configuration")  # noqa: SLF001
             return super().__getattribute__(name)
 
-    config.__class__ = Noticing
+    config.__class__ = RecordingConfig
     return config

@@ -1,8 +1,8 @@
-"""What the code of revisions reads beside its arguments, seen while it runs.
+"""What the code of revisions reads beside its arguments, recorded while it runs.
 
-What is recorded of one database serves another only if it would have come out the same there:
-whatever the URL, the environment, the clock, chance and the files say by then. The calls that ask
-for those are watched; what is not understood counts as one of them.
+A recording of one database serves another only if it would be the same there, whatever the URL, the
+environment, the clock, random numbers and files are. Calls that read those are watched; a call that
+is not understood counts as one of them.
 """
 
 import _random
@@ -29,12 +29,12 @@ from headway.isolation.files import Files
 from headway.isolation.running import patched
 from headway.proof.names import LIBRARIES, unfixed
 
-ASKING = {
+NONDETERMINISTIC = {
     *("time", "posix", "nt", "_socket", "_ssl", "_posixsubprocess", "_winapi", "select", "_uuid"),
     *("_sqlite3", "sqlite3", "mmap", "fcntl", "resource", "pwd", "grp", "_locale", "_ctypes", "gc"),
     *("_thread", "_asyncio", "signal", "sys", "_io", "io", "_scproxy", "marshal", "_random"),
 }
-"""Modules in C whose functions ask the machine."""
+"""Modules in C whose functions read the machine's state."""
 HARMLESS = {
     "_path_normpath",
     "fspath",
@@ -46,19 +46,19 @@ HARMLESS = {
     "text_encoding",
 }
 OF_LIBRARIES = {*HARMLESS, "perf_counter", "perf_counter_ns", "monotonic", "getpid"}
-"""What SQLAlchemy and Alembic ask for to measure themselves."""
+"""Functions that SQLAlchemy and Alembic call to measure themselves."""
 BY_REVISIONS = {
     *("id", "hash", "globals", "vars", "locals", "dir", "__import__", "exec", "eval", "compile"),
     *("input", "breakpoint"),
 }
-"""Built-in functions that may tell one run from another, where a revision calls them."""
+"""Built-in functions whose result may differ between runs."""
 CLOCK = {"now", "today", "utcnow", "fromtimestamp", "astimezone", "timestamp"}
 DRIVERS = ("psycopg", "psycopg2", "psycopg_binary", "psycopg_pool", "pymysql", "MySQLdb", "sqlite3")
 QUIET = ("logging", "warnings", "linecache", "traceback", "tracemalloc", "weakref")
 READING = {"r", "rt", "tr", "rb", "br"}
 
 
-class Kind(enum.Enum):
+class CodeKind(enum.Enum):
     """Whose code runs."""
 
     OWN = enum.auto()  # a revision's
@@ -81,23 +81,23 @@ _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 
 @dataclass
 class Reads:
-    """Watches the code of these files in this thread, and says what it read."""
+    """Watches code of these files in this thread, and records what it reads."""
 
     own: frozenset[str]
     connected: bool = False
-    """It runs on a database, and may ask that."""
+    """True if it runs on a database, which it may query."""
     why: str | None = None
-    """The first thing it read that may be another the next time."""
+    """The first value read that may differ the next time."""
     files: Files = field(default_factory=Files)
-    """What it read of files: the same as long as they are."""
-    _kinds: dict[int, Kind] = field(default_factory=dict)
-    _codes: dict[int, tuple[CodeType, dict[str, Any], Kind]] = field(default_factory=dict)
+    """Files that it read: the result is valid while they are unchanged."""
+    _kinds: dict[int, CodeKind] = field(default_factory=dict)
+    _codes: dict[int, tuple[CodeType, dict[str, Any], CodeKind]] = field(default_factory=dict)
     _kept: list[CodeType] = field(default_factory=list)
-    """So that no other code gets the number of one that is known."""
+    """Keeps code objects alive, so that no other gets their id."""
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch what this thread does meanwhile."""
+        """Watch this thread meanwhile."""
         before, thread = sys.getprofile(), threading.get_ident()
 
         def opened(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -114,37 +114,37 @@ class Reads:
                 yield
             finally:
                 sys.setprofile(before)
-        self._look_at_names()
+        self._check_names()
 
     def note(self, what: str) -> None:
-        """It read this."""
+        """Record the first read."""
         self.why = self.why or what
 
     def note_use(self, frame: FrameType, what: str) -> None:
-        """This code uses something that is another for each database."""
-        if self._kind(frame) is Kind.OWN:
-            self._asked(frame, what)
+        """Record that a revision uses something that differs for each database."""
+        if self._kind(frame) is CodeKind.OWN:
+            self._note_read(frame, what)
 
     def _event(self, frame: FrameType, event: str, function: Any) -> None:
         if self.why is not None:
             return
         if event == "call":
             kind = self._kind(frame)
-            if kind is Kind.ENVIRON:
-                self._asked(frame, "os.environ")
-            elif kind is Kind.OWN or (kind is Kind.OTHER and self._is_construct(frame)):
+            if kind is CodeKind.ENVIRON:
+                self._note_read(frame, "os.environ")
+            elif kind is CodeKind.OWN or (kind is CodeKind.OTHER and self._is_construct(frame)):
                 self._codes.setdefault(id(frame.f_code), (frame.f_code, frame.f_globals, kind))
-            elif kind is Kind.OTHER:
-                self._asked(frame, f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}")
-        elif event == "c_call" and self._asks(frame, function):
-            self._asked(frame, _name_of(function))
+            elif kind is CodeKind.OTHER:
+                self._note_read(frame, f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}")
+        elif event == "c_call" and self._is_nondeterministic(frame, function):
+            self._note_read(frame, _name_of(function))
 
-    def _asks(self, frame: FrameType, function: Any) -> bool:
+    def _is_nondeterministic(self, frame: FrameType, function: Any) -> bool:
         name, module = function.__name__, getattr(function, "__module__", None)
-        if module in ASKING and name not in HARMLESS:
+        if module in NONDETERMINISTIC and name not in HARMLESS:
             return not (_resolves(frame, name) or self._measures(frame, name))
         if module == "builtins":
-            return name in BY_REVISIONS and self._kind(frame) is Kind.OWN
+            return name in BY_REVISIONS and self._kind(frame) is CodeKind.OWN
         owner = getattr(function, "__self__", None)
         if name in CLOCK:
             return isinstance(owner, date) or (isinstance(owner, type) and issubclass(owner, date))
@@ -152,27 +152,27 @@ class Reads:
 
     def _measures(self, frame: FrameType, name: str) -> bool:
         mine = frame.f_code.co_filename.startswith(_OURS)  # opening a file, which is noted
-        return mine or (name in OF_LIBRARIES and self._kind(frame) is Kind.LIBRARY)
+        return mine or (name in OF_LIBRARIES and self._kind(frame) is CodeKind.LIBRARY)
 
-    def _asked(self, frame: FrameType | None, what: str) -> None:
-        """Note it, unless it was asked on behalf of what does not show in the SQL."""
+    def _note_read(self, frame: FrameType | None, what: str) -> None:
+        """Record a read, unless its result cannot show in the SQL."""
         while frame is not None:
             kind = self._kind(frame)
-            if kind is Kind.OWN:
+            if kind is CodeKind.OWN:
                 place = f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno}"
                 self.note(f"{place}, reads {what}")
                 return
-            if kind is Kind.QUIET or frame.f_code.co_name == "__del__":
+            if kind is CodeKind.QUIET or frame.f_code.co_name == "__del__":
                 return
-            if kind is Kind.DRIVER and self.connected and self._is_library(frame.f_back):
+            if kind is CodeKind.DRIVER and self.connected and self._is_library(frame.f_back):
                 return
             frame = frame.f_back
 
     def _is_library(self, frame: FrameType | None) -> bool:
-        return frame is not None and self._kind(frame) is Kind.LIBRARY
+        return frame is not None and self._kind(frame) is CodeKind.LIBRARY
 
     def _is_construct(self, frame: FrameType) -> bool:
-        """True for a method of a type or construct for SQLAlchemy: its answer is in the SQL."""
+        """True for a method of a type or construct for SQLAlchemy: its result is in the SQL."""
         code, caller = frame.f_code, frame.f_back
         if code.co_name.startswith("<") and caller and id(caller.f_code) in self._codes:
             return True  # a comprehension in such a method
@@ -184,25 +184,25 @@ class Reads:
         return True
 
     def _opened(self, file: Any, mode: str, frame: FrameType) -> None:
-        if self._kind(frame) is Kind.QUIET:
+        if self._kind(frame) is CodeKind.QUIET:
             return
         path = os.fspath(file) if isinstance(file, str | os.PathLike) else None
         if mode in READING and isinstance(path, str) and Path(path).is_absolute():
             noted = self.files.add(path)
             if noted:
                 return
-        self._asked(frame, f"the file {path or file!r}")
+        self._note_read(frame, f"the file {path or file!r}")
 
-    def _look_at_names(self) -> None:
+    def _check_names(self) -> None:
         for code, names, kind in list(self._codes.values()):
-            own = kind is Kind.OWN
+            own = kind is CodeKind.OWN
             if self.why is None and (
                 name := unfixed(code, names, own=own, connected=self.connected and own)
             ):
                 place = f"{Path(code.co_filename).name}, line {code.co_firstlineno}"
                 self.note(f"{place}, uses {name}")
 
-    def _kind(self, frame: FrameType) -> Kind:
+    def _kind(self, frame: FrameType) -> CodeKind:
         code = frame.f_code
         known = self._kinds.get(id(code))
         if known is None:
@@ -210,25 +210,25 @@ class Reads:
             self._kept.append(code)
         return known
 
-    def _kind_of(self, code: CodeType, names: dict[str, Any]) -> Kind:
+    def _kind_of(self, code: CodeType, names: dict[str, Any]) -> CodeKind:
         file, module = code.co_filename, str(names.get("__name__", ""))
         top, is_made = module.partition(".")[0], file.startswith("<")  # `exec`, no file
         if file in self.own or (is_made and names.get("__file__") in self.own):
-            return Kind.OWN
+            return CodeKind.OWN
         if file.startswith(_LIBRARY) or (is_made and top in LIBRARIES):
-            return Kind.LIBRARY
+            return CodeKind.LIBRARY
         if top in DRIVERS:
-            return Kind.DRIVER
+            return CodeKind.DRIVER
         if _is_standard(file, module):
             return _kind_of_standard(code, file, top)
-        return Kind.OTHER
+        return CodeKind.OTHER
 
 
-def _kind_of_standard(code: CodeType, file: str, top: str) -> Kind:
+def _kind_of_standard(code: CodeType, file: str, top: str) -> CodeKind:
     if code.co_qualname.startswith("_Environ."):
-        return Kind.ENVIRON
+        return CodeKind.ENVIRON
     quiet = top in QUIET or file.startswith("<frozen importlib")
-    return Kind.QUIET if quiet else Kind.STANDARD
+    return CodeKind.QUIET if quiet else CodeKind.STANDARD
 
 
 def _is_standard(file: str, module: str) -> bool:
@@ -239,7 +239,7 @@ def _is_standard(file: str, module: str) -> bool:
 
 
 def _resolves(frame: FrameType, name: str) -> bool:
-    """True for the questions of `Path.resolve`: a script asks it where it lies itself."""
+    """True for calls of `Path.resolve`: a script may find its own path."""
     if frame.f_globals.get("__name__") == os.path.__name__:
         return name in ("lstat", "readlink")
     return name == "stat" and bool(frame.f_back and frame.f_back.f_code.co_name == "resolve")

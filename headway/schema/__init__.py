@@ -1,1 +1,1 @@
-"""Schemas compared: with what their revisions make, with models, with each other."""
+"""Schemas compared: with what revisions create, with models, with each other."""

@@ -1,7 +1,6 @@
-"""Which revisions a database without a version is at: all that it can be at are built and compared.
+"""Find the revisions that a database without a version is at, by building and comparing.
 
-With several branches that is a set of heads: a branch may have been climbed while another stood
-still.
+With several branches that is a set of heads: one branch may have been upgraded and another not.
 """
 
 from collections.abc import Iterator
@@ -15,34 +14,35 @@ from headway.dialects import Ground, dialect_of
 from headway.dialects.facts import Facts
 from headway.errors import MigrationFailed
 from headway.schema import compare
-from headway.schema.build import Building
+from headway.schema.build import ReferenceBuilder
 from headway.schema.compare import Reference, Scope
+from headway.schema.differences import differences
 from headway.scripts.project import ScriptProject
 
 MOST = 200
-"""So many places are tried beside Alembic's own way up."""
+"""How many sets of revisions are tried beside those on Alembic's upgrade path."""
 NAMED = 5
 State = frozenset[str]
-"""Revisions that are applied: with each, all that it stands on."""
+"""A set of applied revisions, with all ancestors of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """How far a database's schema is from that of some revisions."""
+    """The revisions whose schema is closest to a database's, and what differs."""
 
     revision: str
-    """The revisions, as a person reads them."""
+    """The revisions for display."""
     differences: tuple[str, ...]
     revisions: tuple[str, ...] = ()
-    """The same one by one: a head of each branch."""
+    """The revisions: a head of each branch."""
     others: tuple[tuple[str, ...], ...] = ()
-    """Later revisions with the same schema: what they do to the data may be done already."""
+    """Later revisions with the same schema, whose data changes may have been made already."""
     untried: str = ""
-    """What was not tried, in a sentence; "" if all was."""
+    """A sentence on what was not tried; "" if all was."""
 
     @property
     def says(self) -> str:
-        """A sentence on the others; "" if there are none."""
+        """A sentence on the other matches; "" if there are none."""
         if not self.others:
             return ""
         named = [" + ".join(one) for one in self.others[:NAMED]]
@@ -55,49 +55,57 @@ class Match:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Seen:
+class _Candidate:
     heads: tuple[str, ...]
     count: int
-    """How many facts differ."""
+    """The number of facts that differ."""
     differences: tuple[str, ...] | None
-    """In words; None where that was not worth finding out."""
+    """The differences as text; None if they were not computed."""
 
 
 @dataclass(kw_only=True)
 class Search:
-    """Builds the schemas that a project's revisions can make, and finds a database's among them."""
+    """Builds schemas that a project's revisions can create, and compares them with a database."""
 
-    building: Building
+    builder: ReferenceBuilder
     connection: Connection
-    """The database's."""
+    """The connection to the database that is compared."""
     grounds: list[Ground]
-    """What the empty databases may be like: the first on which all revisions can be run."""
+    """Properties of the empty databases to try: the first on which all revisions run is used."""
     live: Facts
     scope: Scope
-    seen: dict[State, _Seen] = field(default_factory=dict)
+    candidates: dict[State, _Candidate] = field(default_factory=dict)
 
     def closest(self) -> Match:
-        """The oldest revisions whose schema this database has, or those it is closest to."""
-        project = self.building.project
+        """The oldest revisions whose schema this database has, else the closest ones."""
+        project = self.builder.project
         below = _below(project)
         states = _states(below, MOST + len(below))
         self._first_walk()
-        while left := [state for state in states or () if state not in self.seen]:
+        while left := [state for state in states or () if state not in self.candidates]:
             path = _path(min(left, key=lambda one: (len(one), sorted(one))), below)
             self._walk([*path, *_onwards(path, below, set(left))])
         untried = ""
         if states is None:
             untried = (
-                f" Its branches can stand at more than {MOST} places, of which only those on "
-                "Alembic's own way up were compared."
+                f" Its branches allow more than {MOST} sets of revisions, of which only those on "
+                "Alembic's upgrade path were compared."
             )
-        return self._judged(below, untried)
+        return self._best_match(below, untried)
 
-    def _judged(self, below: dict[str, State], untried: str) -> Match:
-        fits = [state for state, seen in self.seen.items() if seen.differences == ()]
+    def _best_match(self, below: dict[str, State], untried: str) -> Match:
+        fits = [
+            state for state, candidate in self.candidates.items() if candidate.differences == ()
+        ]
         if not fits:
-            told = [seen for seen in self.seen.values() if seen.differences is not None]
-            best = min(told, key=lambda seen: (len(seen.differences or ()), seen.count))
+            compared = [
+                candidate
+                for candidate in self.candidates.values()
+                if candidate.differences is not None
+            ]
+            best = min(
+                compared, key=lambda candidate: (len(candidate.differences or ()), candidate.count)
+            )
             return Match(
                 revision=", ".join(best.heads),
                 revisions=best.heads,
@@ -106,8 +114,8 @@ class Search:
             )
         fits.sort(key=len)
         taken = self._widened(fits[0], fits, below)
-        heads = self.seen[taken].heads
-        others = [self.seen[one].heads for one in fits if not one <= taken]
+        heads = self.candidates[taken].heads
+        others = [self.candidates[one].heads for one in fits if not one <= taken]
         return Match(
             revision=", ".join(heads),
             revisions=heads,
@@ -117,44 +125,46 @@ class Search:
         )
 
     def _widened(self, state: State, fits: list[State], below: dict[str, State]) -> State:
-        """With the first revisions of the branches beside it that do nothing at all.
+        """Add first revisions of other branches that change nothing.
 
-        A database that stood on each of them does again.
+        A database that was at each of them stays so.
         """
         for name, parents in below.items():
-            beside = name not in state and not parents & set(self.seen[state].heads)
-            if beside and state | {name} in fits and _does_nothing(self.building.project, name):
+            beside = name not in state and not parents & set(self.candidates[state].heads)
+            if beside and state | {name} in fits and _does_nothing(self.builder.project, name):
                 state |= {name}
         return state
 
     def _first_walk(self) -> None:
-        """Alembic's own way up, on the first ground that carries it."""
+        """Follow Alembic's upgrade path, on the first ground on which it runs."""
         first = None
         for ground in list(self.grounds):
             self.grounds = [ground]
             try:
                 return self._walk(["heads"])
             except MigrationFailed as failed:
-                self.seen.clear()
+                self.candidates.clear()
                 first = first or failed
         assert first is not None  # noqa: S101
         raise first
 
     def _walk(self, targets: list[str]) -> None:
-        """Go one way from nothing, and compare after each revision."""
+        """Upgrade an empty database to each target, and compare after each revision."""
         at, broken = [State()], list[Exception]()
 
         def watch(migration: MigrationContext) -> None:
-            options = {name: said for name, said in migration.opts.items() if said is not None}
+            options = {name: value for name, value in migration.opts.items() if value is not None}
             self.scope = replace(self.scope, options=options)
 
             def applied(*, step: Any, heads: Any, **_: Any) -> None:
                 at.append(at[-1] | {str(step.up_revision_id)})
-                if at[-1] in self.seen or broken:
+                if at[-1] in self.candidates or broken:
                     return
                 assert migration.connection is not None  # noqa: S101
                 try:
-                    self.seen[at[-1]] = self._look(migration.connection, tuple(sorted(heads)))
+                    self.candidates[at[-1]] = self._compare(
+                        migration.connection, tuple(sorted(heads))
+                    )
                 except Exception as error:  # noqa: BLE001  # it is no failure of the revision
                     broken.append(error)
 
@@ -163,28 +173,28 @@ class Search:
                 applied,
             )
 
-        with self.building.empty(self.connection, self.grounds[0]) as place:
-            self.building.upgrade(place, targets, watch)
+        with self.builder.empty(self.connection, self.grounds[0]) as place:
+            self.builder.upgrade(place, targets, watch)
         if broken:
             raise broken[0]
 
-    def _look(self, there: Connection, heads: tuple[str, ...]) -> _Seen:
+    def _compare(self, there: Connection, heads: tuple[str, ...]) -> _Candidate:
         dialect = dialect_of(there)
         facts = dialect.facts(there)
         plain = Reference(facts=facts, schema=compare.reflected(there, ()), scope=self.scope)
-        found = compare.apart(self.live, plain)
+        found = compare.compare_facts(self.live, plain)
         count = len(found.firm) + len(found.loose)
-        least = min((one.count for one in self.seen.values()), default=count + 1)
+        least = min((one.count for one in self.candidates.values()), default=count + 1)
         if found.firm and count >= least:
-            return _Seen(heads=heads, count=count, differences=None)
-        with dialect.looking_at(there, self._default):
+            return _Candidate(heads=heads, count=count, differences=None)
+        with dialect.default_schema_set(there, self._default):
             schema = compare.reflected(there, sorted(found.tables))
         wanted = Reference(facts=facts, schema=schema, scope=self.scope)
-        told = compare.differences(
-            self.connection, wanted, compare.apart(self.live, wanted), mends=False
+        result = differences(
+            self.connection, wanted, compare.compare_facts(self.live, wanted), with_fixes=False
         )
         self.connection.rollback()
-        return _Seen(heads=heads, count=count, differences=tuple(one.says for one in told))
+        return _Candidate(heads=heads, count=count, differences=tuple(one.says for one in result))
 
     @property
     def _default(self) -> str | None:
@@ -192,14 +202,14 @@ class Search:
 
 
 def _below(project: ScriptProject) -> dict[str, State]:
-    """What each revision stands on directly, in Alembic's order from the first."""
+    """Each revision's parents and dependencies, in Alembic's order, oldest first."""
     scripts = reversed(list(project.directory.walk_revisions()))
     # FRAGILE: private in Alembic: the parents, and what `depends_on` resolves to.
     return {one.revision: frozenset(one._all_down_revisions) for one in scripts}  # noqa: SLF001
 
 
 def _states(below: dict[str, State], most: int) -> set[State] | None:
-    """All sets of revisions that a database can be at, but nothing; None if they are too many."""
+    """All nonempty sets of revisions that a database can be at; None if more than `most`."""
     found: set[State] = {frozenset()}
     todo: list[State] = [frozenset()]
     while todo:
@@ -220,12 +230,12 @@ def _wider(state: State, below: dict[str, State]) -> Iterator[State]:
 
 
 def _path(state: State, below: dict[str, State]) -> list[str]:
-    """Its revisions in an order in which they can be run."""
+    """The revisions of a state in an order in which they can be run."""
     return [name for name in below if name in state]
 
 
 def _onwards(path: list[str], below: dict[str, State], left: set[State]) -> list[str]:
-    """How to go on from there through places that nobody has been to."""
+    """Further revisions to run from there, through states that were not compared yet."""
     state, found = frozenset(path), list[str]()
     while ahead := [one for one in _wider(state, below) if one in left]:
         found += ahead[0] - state
@@ -234,7 +244,7 @@ def _onwards(path: list[str], below: dict[str, State], left: set[State]) -> list
 
 
 def _does_nothing(project: ScriptProject, name: str) -> bool:
-    """True if its upgrade is a `pass`: what names nothing calls nothing."""
+    """True if the revision's `upgrade` is a `pass`: its code refers to no name."""
     upgrade = getattr(project.directory.get_revision(name).module, "upgrade", None)
     code: Any = getattr(upgrade, "__code__", None)
     return code is not None and not (code.co_names or code.co_freevars or code.co_cellvars)

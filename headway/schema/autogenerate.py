@@ -1,4 +1,4 @@
-"""Write a revision into the folder that the project really uses, ready to run."""
+"""Write revision files: from models (autogenerate), empty, or as a merge; validate them."""
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -17,13 +17,13 @@ from sqlalchemy import URL, Connection, Engine
 
 from headway.connections.address import Address
 from headway.errors import EnvironmentFailed, ScriptsUnreadable
-from headway.isolation.isolated import alone
-from headway.plan.plans import in_our_words
-from headway.schema.build import Building
+from headway.isolation.isolated import isolated
+from headway.plan.plans import translated_error
+from headway.schema.build import ReferenceBuilder
 from headway.scripts.project import ScriptProject
 
 WIDTH = 32
-"""Of `version_num` as Alembic makes it (alembic/ddl/impl.py)."""
+"""Width of the column `version_num` as Alembic creates it (alembic/ddl/impl.py)."""
 GIVE_ANOTHER = "Give a database of the kind that the project is for (`--against URL`)."
 GENERIC = Path(alembic.__file__).parent / "templates" / "generic" / "script.py.mako"
 
@@ -51,7 +51,7 @@ def revise(
     """
     address = Address.of(against if against is not None else project.default_url)
     project = project.for_kind(address.url)
-    asked = {
+    requested = {
         "message": message,
         "autogenerate": not empty,
         "sql": False,
@@ -62,8 +62,8 @@ def revise(
         "rev_id": revision_id,
         "depends_on": list(depends_on) or None,
     }
-    with alone(project.modules):
-        return _written(project, address, asked, empty=empty)
+    with isolated(project.modules):
+        return _written(project, address, requested, empty=empty)
 
 
 def merge(
@@ -73,13 +73,13 @@ def merge(
     *,
     revision_id: str | None = None,
 ) -> Path:
-    """Write a revision that joins heads; its file."""
+    """Write a revision that joins heads; returns its file."""
     project = project.for_kind(project.default_url)
     if not project.heads:
         raise ScriptsUnreadable(
             f"There is no revision in {project.folder} to join: `revise` first."
         )
-    with alone(project.modules), _templated(project), _words(project, "heads"):
+    with isolated(project.modules), _templated(project), _translated_errors(project, "heads"):
         script = project.directory.generate_revision(
             revision_id or new_id(),
             message,
@@ -93,18 +93,18 @@ def merge(
 
 
 def _written(
-    project: ScriptProject, address: Address, asked: dict[str, Any], *, empty: bool
+    project: ScriptProject, address: Address, requested: dict[str, Any], *, empty: bool
 ) -> tuple[Path, ...]:
     config = project.config_for(address.url)
     environment = project.environment_for(address.url)
     if not empty and environment.options.get("target_metadata") is None:
         raise _no_models(project)
-    with _templated(project), _words(project, str(asked["head"])):
-        revisions = RevisionContext(config, project.directory, asked)
+    with _templated(project), _translated_errors(project, str(requested["head"])):
+        revisions = RevisionContext(config, project.directory, requested)
         if empty:
             context = EnvironmentContext(config, project.directory, fn=lambda *_: [])
             with context:
-                context.configure(dialect_name="sqlite", **environment.untold)
+                context.configure(dialect_name="sqlite", **environment.options_without_callbacks)
                 revisions.run_no_autogenerate(tuple(project.heads), context.get_context())
         else:
             _generate(project, address, revisions)
@@ -126,12 +126,12 @@ def _generate(project: ScriptProject, address: Address, revisions: RevisionConte
         if scripts and all(one.is_empty() for one in scripts[0].upgrade_ops_list):
             scripts.clear()  # nothing differs: no file that does nothing
 
-    building = Building(project=project, address=address, x={}, advice=GIVE_ANOTHER)
+    builder = ReferenceBuilder(project=project, address=address, x={}, advice=GIVE_ANOTHER)
     with address.open() as raw, address.connected(raw) as connection:
-        grounds = list(building.grounds(connection))
+        grounds = list(builder.grounds(connection))
         connection.rollback()
-        with building.first(connection, grounds, ("heads",)) as place:
-            building.ask(place, watch)
+        with builder.first(connection, grounds, ("heads",)) as place:
+            builder.ask(place, watch)
 
 
 def _no_models(project: ScriptProject) -> EnvironmentFailed:
@@ -143,7 +143,7 @@ def _no_models(project: ScriptProject) -> EnvironmentFailed:
 
 @contextmanager
 def _templated(project: ScriptProject) -> Iterator[None]:
-    """Write with the project's `script.py.mako`, or with Alembic's own where it has none."""
+    """Use the project's `script.py.mako`, or Alembic's generic one if it has none."""
     directory = project.directory
     if (project.folder / "script.py.mako").is_file():
         yield
@@ -161,15 +161,15 @@ def _templated(project: ScriptProject) -> Iterator[None]:
 
 
 @contextmanager
-def _words(project: ScriptProject, target: str) -> Iterator[None]:
+def _translated_errors(project: ScriptProject, target: str) -> Iterator[None]:
     try:
         yield
     except CommandError as error:
-        raise in_our_words(project, error, target) from error
+        raise translated_error(project, error, target) from error
 
 
 def validate(project: ScriptProject) -> tuple[str, ...]:
-    """What is wrong with a project's scripts, in sentences; () if nothing is."""
+    """Problems of a project's scripts, in sentences; () if there are none."""
     found = []
     if len(project.heads) > 1:
         found.append(f"{len(project.heads)} heads: {', '.join(project.heads)}. Join them: `merge`.")

@@ -1,4 +1,4 @@
-"""What a project's revisions make of an empty database: run as an upgrade runs them."""
+"""Run a project's revisions in an empty database of the same kind, as an upgrade would."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,22 +35,22 @@ ELSEWHERE = re.compile(
     r"EXISTS|TRUNCATE)\s+`?(?P<name>\w+)`?\s*\.\s*[`\w])",
     re.IGNORECASE,
 )
-"""A name of a table, not of a column, with that of a database in front of it."""
+"""A table name with a database's name in front of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Building:
-    """A project's revisions, to be run in empty databases beside one that is compared."""
+class ReferenceBuilder:
+    """Runs a project's revisions in empty databases, to be compared with a database."""
 
     project: ScriptProject
     address: Address
-    """The database that is compared. Nothing is run in it."""
+    """The database to compare with. Nothing is run in it."""
     x: Mapping[str, str]
     advice: str = ""
-    """What to do where a revision cannot be run on an empty database: a sentence."""
+    """A sentence on what to do if a revision cannot be run on an empty database."""
 
     def grounds(self, connection: Connection) -> Iterator[Ground]:
-        """What the empty database has to be like; then the same with more in it, if there is."""
+        """Properties that the empty database needs; then, if they differ, more generous ones."""
         dialect = dialect_of(connection)
         table = status.version_table(self.project, self.address, self.x)
         environment = self.project.environment_of(self.address, self.x)
@@ -63,7 +63,7 @@ class Building:
 
     @contextmanager
     def empty(self, connection: Connection, ground: Ground) -> Iterator[Address]:
-        """An empty database like this one, gone afterwards."""
+        """An empty database of the same kind, dropped at the end."""
         with dialect_of(connection).scratch(connection, ground) as url:
             yield self.address.elsewhere(url)
 
@@ -71,9 +71,9 @@ class Building:
     def first(
         self, connection: Connection, grounds: Sequence[Ground], targets: Sequence[str]
     ) -> Iterator[Address]:
-        """One at these revisions, on the first ground on which they can be run.
+        """A database at these revisions, on the first ground on which they run.
 
-        Raises MigrationFailed with what was wrong with the first where they can on none.
+        Raises MigrationFailed for the first ground if they run on none.
         """
         failed: MigrationFailed | None = None
         for ground in grounds:
@@ -94,7 +94,10 @@ class Building:
     def upgrade(
         self, place: Address, targets: Sequence[str], listener: Watch | None = None
     ) -> None:
-        """Bring one to these revisions. Raises MigrationFailed, naming the one that cannot run."""
+        """Upgrade an empty database to these revisions.
+
+        Raises MigrationFailed, naming the one that failed.
+        """
         for target in targets:
             move = Move(
                 project=self.project,
@@ -110,7 +113,7 @@ class Building:
 
     @contextmanager
     def _refusing(self, place: Address) -> Iterator[None]:
-        """Say which revision cannot be run on an empty database, and why."""
+        """Raise MigrationFailed with the revision that fails on an empty database, and why."""
         try:
             yield
         except (DatabaseDenied, DatabaseUnreachable, EnvironmentFailed):
@@ -126,7 +129,7 @@ class Building:
             ) from error
 
     def ask(self, place: Address, watch: Watch) -> None:
-        """Let env.py configure its context there, tell `watch`, and run nothing."""
+        """Let env.py configure its context in a database and pass it to `watch`; nothing is run."""
         with held(place, PLAIN) as raw:
             job = runner.Job(
                 project=self.project,
@@ -136,17 +139,17 @@ class Building:
                 target="heads",
                 steps=(),
                 me=PLAIN.me,
-                care=runner.care_for(place, history=False),
+                guard_options=runner.guard_options_for(place, history=False),
                 watch=watch,
             )
             runner.run(job, raw)
 
 
 def _within(place: Address, listener: Watch | None) -> Watch | None:
-    """A listener that also keeps the revisions in their own database.
+    """A listener that also refuses statements for other databases.
 
-    A name with a database in front of it leads MySQL out of the scratch database, to where people
-    have their rows.
+    On MySQL, a name with a database in front of it would leave the scratch database, for one with
+    people's rows.
     """
     if place.dialect.name != "mysql":
         return listener
@@ -171,13 +174,13 @@ def _within(place: Address, listener: Watch | None) -> Watch | None:
 
 
 def targets_of(project: ScriptProject, current: Sequence[str]) -> tuple[str, ...]:
-    """These revisions in an order in which each can be upgraded to: what is lower comes first."""
+    """These revisions in an order in which each can be upgraded to: ancestors first."""
     names = plans.step_names(plans.alembic_steps(project, Direction.UPGRADE, "heads", ()))
     return tuple(sorted(current, key=names.index))
 
 
 def _reason(error: BaseException) -> str:
-    said = str(error).rstrip(".") if isinstance(error, HeadwayError) else care.reason(error)
-    if " " not in said:  # only the name of what is missing
-        said = f"{type(error).__name__}: {said}"
-    return f"{said[:LONGEST]}…" if len(said) > LONGEST else said
+    message = str(error).rstrip(".") if isinstance(error, HeadwayError) else care.reason(error)
+    if " " not in message:  # only the name of what is missing
+        message = f"{type(error).__name__}: {message}"
+    return f"{message[:LONGEST]}…" if len(message) > LONGEST else message

@@ -1,4 +1,4 @@
-"""What a schema is, and what its revision says it should be."""
+"""Drift: compare a database with what its revisions create, and with the models."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -17,12 +17,12 @@ from headway.connections.address import Address
 from headway.dialects import Ground, dialect_of
 from headway.errors import DatabaseUnstamped, EnvironmentFailed, HeadwayError
 from headway.execution import failures
-from headway.isolation.isolated import alone
+from headway.isolation.isolated import isolated
 from headway.schema import adopt as adopting
-from headway.schema import compare as reference
 from headway.schema.adopt import Match
-from headway.schema.build import Building, targets_of
-from headway.schema.compare import Reference, Scope
+from headway.schema.build import ReferenceBuilder, targets_of
+from headway.schema.compare import Reference, Scope, reflected
+from headway.schema.differences import describe, differences
 from headway.scripts.project import ScriptProject
 
 STAMP = "If you know which revision it is at, `stamp` it."
@@ -30,17 +30,16 @@ STAMP = "If you know which revision it is at, `stamp` it."
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """How a database's schema differs, in words: "extra column account.nickname"."""
+    """The drift of a database's schema, as texts: "extra column account.nickname"."""
 
     revision: tuple[str, ...]
-    """What it says it is at."""
+    """The current revisions."""
     differences: tuple[str, ...]
-    """From what those revisions make."""
+    """Differences from what those revisions create."""
     models: tuple[str, ...] | None
-    """How that differs from the project's models; None if env.py names none, or it is not at
-    head."""
-    mends: tuple[str | None, ...] = ()
-    """The SQL that would take each of `differences` away; None where there is none for it."""
+    """Differences of the models from that; None without models, or if it is not at head."""
+    fixes: tuple[str | None, ...] = ()
+    """The SQL that removes each of `differences`; None for one that has none."""
 
     @property
     def is_clean(self) -> bool:
@@ -49,8 +48,8 @@ class Drift:
 
 
 @dataclass
-class _Asked:
-    """What env.py configures for a database, and what Alembic says of the models there."""
+class _ModelCheck:
+    """The options that env.py configures, and what Alembic finds about the models."""
 
     project: ScriptProject
     at_head: bool
@@ -58,13 +57,13 @@ class _Asked:
     models: tuple[str, ...] | None = None
 
     def watch(self, migration: MigrationContext) -> None:
-        """Told the context that env.py configured."""
+        """Called with the context that env.py configured."""
         self.options = {name: value for name, value in migration.opts.items() if value is not None}
         if self.at_head and "target_metadata" in self.options:
             self.models = self._from_models(migration)
 
     def _from_models(self, migration: MigrationContext) -> tuple[str, ...]:
-        """As `alembic check` does."""
+        """The differences that `alembic check` would find."""
         command = {"message": None, "autogenerate": True, "sql": False, "head": "head"}
         command |= dict.fromkeys(("splice", "branch_label", "version_path", "rev_id", "depends_on"))
         config = self.project.config
@@ -82,7 +81,7 @@ class _Asked:
                 f"Alembic cannot compare the models of {self.project.folder}: "
                 f"{failures.reason(error)}. Nothing was changed."
             ) from error
-        return tuple(sorted(said for diff in found for said in _each(diff)))
+        return tuple(sorted(text for diff in found for text in _each(diff)))
 
 
 def _each(diff: Any) -> Iterator[str]:
@@ -90,47 +89,47 @@ def _each(diff: Any) -> Iterator[str]:
         for one in diff:
             yield from _each(one)
     else:
-        yield reference.words(diff)
+        yield describe(diff)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A database and the schemas that its project's revisions make."""
+    """Compares a database with schemas that its project's revisions create."""
 
     project: ScriptProject
     address: Address
     x: Mapping[str, str]
 
     def drift(self, connection: Connection, current: tuple[str, ...]) -> Drift:
-        """Compare a database with what its revisions make, and that with the models."""
-        with alone(self.project.modules):
+        """Compare a database with what its revisions create, and that with the models."""
+        with isolated(self.project.modules):
             with self._reading(connection) as default:
-                grounds = list(self.building.grounds(connection))
+                grounds = list(self.builder.grounds(connection))
             wanted = self._reference(connection, grounds, current, default)
-            with self._reading(connection), self._in_words():
-                found = reference.differences(connection, wanted)
+            with self._reading(connection), self._filter_errors():
+                found = differences(connection, wanted)
         return Drift(
             revision=current,
             differences=tuple(one.says for one in found),
             models=wanted.models,
-            mends=tuple(one.mend for one in found),
+            fixes=tuple(one.fix for one in found),
         )
 
     def closest(self, connection: Connection) -> Match:
         """The revisions that a database without a version is at, or is closest to."""
         dialect = dialect_of(connection)
-        with alone(self.project.modules):
+        with isolated(self.project.modules):
             with self._reading(connection) as default:
-                grounds = list(self.building.grounds(connection))
+                grounds = list(self.builder.grounds(connection))
                 live = dialect.facts(connection)
             search = adopting.Search(
-                building=replace(self.building, advice=STAMP),
+                builder=replace(self.builder, advice=STAMP),
                 connection=connection,
                 grounds=grounds,
                 live=live,
                 scope=Scope(default=default, ours=self.ours),
             )
-            with self._in_words():
+            with self._filter_errors():
                 return search.closest()
 
     def _reference(
@@ -140,7 +139,7 @@ class Comparison:
         current: tuple[str, ...],
         default: str,
     ) -> Reference:
-        """What these revisions make. Built once for a kind of database and an environment."""
+        """The schema that these revisions create. Cached by kind of database and environment."""
         url, project = self.address.url, self.project
         several = url.database if project.databases_of(url, self.x) else None
         x = tuple(sorted(self.x.items()))
@@ -158,20 +157,20 @@ class Comparison:
         current: tuple[str, ...],
         default: str,
     ) -> Reference:
-        asked = _Asked(self.project, not verdict.pending(self.project, current))
+        check = _ModelCheck(self.project, not verdict.pending(self.project, current))
         targets = targets_of(self.project, current)
-        with self.building.first(connection, grounds, targets) as place:
-            self.building.ask(place, asked.watch)
+        with self.builder.first(connection, grounds, targets) as place:
+            self.builder.ask(place, check.watch)
             with place.open() as raw, place.connected(raw) as own:
                 facts = place.dialect.facts(own)
                 tables = [key[1:3] for key in facts if key.kind == "table"]
-                schema = reference.reflected(own, tables)
-        scope = Scope(default=default, ours=self.ours, options=asked.options)
-        return Reference(facts=facts, schema=schema, scope=scope, models=asked.models)
+                schema = reflected(own, tables)
+        scope = Scope(default=default, ours=self.ours, options=check.options)
+        return Reference(facts=facts, schema=schema, scope=scope, models=check.models)
 
     @contextmanager
     def _reading(self, connection: Connection) -> Iterator[str]:
-        """Read a database that nothing may be changed in; the default schema of its project."""
+        """Open a read-only transaction; yields the project's default schema."""
         if connection.dialect.name == "postgresql" and not self.address.is_shared:
             connection.rollback()
             connection.exec_driver_sql("SET TRANSACTION READ ONLY")
@@ -183,8 +182,8 @@ class Comparison:
                 connection.rollback()
 
     @contextmanager
-    def _in_words(self) -> Iterator[None]:
-        """What a project's own filters raise, as a sentence."""
+    def _filter_errors(self) -> Iterator[None]:
+        """Raise errors of a project's own filters as EnvironmentFailed."""
         try:
             yield
         except HeadwayError:
@@ -196,22 +195,22 @@ class Comparison:
             ) from error
 
     @cached_property
-    def building(self) -> Building:
-        """What runs the revisions elsewhere."""
-        return Building(project=self.project, address=self.address, x=self.x)
+    def builder(self) -> ReferenceBuilder:
+        """Runs the revisions in scratch databases."""
+        return ReferenceBuilder(project=self.project, address=self.address, x=self.x)
 
     @property
     def ours(self) -> frozenset[str]:
-        """Tables that are nobody's schema: the project's version table, and a history."""
+        """Tables that are not compared: the version table and the history."""
         table = verdict.version_table(self.project, self.address, self.x)
         return frozenset({table.name, history.NAME})
 
 
-def unlike(address: Address, match: Match) -> DatabaseUnstamped:
-    """The refusal to adopt what is no revision's schema."""
+def no_match_error(address: Address, match: Match) -> DatabaseUnstamped:
+    """The error of `adopt` if no revision has the database's schema."""
     return DatabaseUnstamped(
         f"{address} is closest to revision {match.revision}, except: "
-        f"{', '.join(match.differences)}. Nothing was changed.{match.untried} Mend that and adopt "
+        f"{', '.join(match.differences)}. Nothing was changed.{match.untried} Fix that and adopt "
         f"again, or, if you know better, stamp it with {match.revision}.",
         revision=match.revision,
         differences=match.differences,

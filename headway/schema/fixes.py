@@ -1,4 +1,4 @@
-"""The SQL that would take a difference away, as Alembic would write it for this database."""
+"""The SQL that removes a difference, as Alembic would write it for this database."""
 
 import warnings
 from typing import Any
@@ -10,25 +10,25 @@ from sqlalchemy import Connection, MetaData, StaticPool, Table, create_engine, e
 from headway.dialects.driver import Raw
 from headway.dialects.facts import Fact, Key
 from headway.plan.sql import Offline, Statements
-from headway.scripts.unsaid import unsaid
+from headway.scripts.alembic_log import silence_alembic_log
 
 ALTERS = (ops.AlterColumnOp, ops.DropConstraintOp, ops.AddConstraintOp)
 READS = ("SELECT", "PRAGMA", "BEGIN")
 
 
-def mend(connection: Connection, operation: Any) -> str | None:
-    """The statements of one operation; None where this kind of database has none for it.
+def fix_sql(connection: Connection, operation: Any) -> str | None:
+    """The SQL of one operation; None if this kind of database has none for it.
 
-    Nothing is sent to the database. SQLite rebuilds a table to alter it: that is written down on
+    Nothing is sent to the database. SQLite rebuilds a table to alter it: the rebuild is recorded on
     an empty copy of the table.
     """
     try:
-        with unsaid(), warnings.catch_warnings():
+        with silence_alembic_log(), warnings.catch_warnings():
             # Advice for people who write revisions: of options that only mean something elsewhere.
             warnings.simplefilter("ignore", UserWarning)
             if connection.dialect.name == "sqlite" and _rebuilds(operation):
-                return _rebuilt(connection, operation)
-            return _written(connection, operation)
+                return _rebuild_statements(connection, operation)
+            return _rendered(connection, operation)
     except Exception:  # noqa: BLE001  # Alembic and the dialects refuse in many ways
         return None
 
@@ -36,10 +36,10 @@ def mend(connection: Connection, operation: Any) -> str | None:
 REMADE = ("index", "trigger", "view", "materialized view")
 
 
-def mend_fact(
+def fix_fact_sql(
     connection: Connection, key: Key, here: Fact | None, there: Fact | None
 ) -> str | None:
-    """The same for what Alembic has no operation for; None where it would lose something."""
+    """The SQL for a fact that Alembic has no operation for; None if it would lose data."""
     made = there.sql if there else ""
     if made is None or (here is not None and key.kind not in REMADE):
         return None
@@ -62,7 +62,7 @@ def _rebuilds(operation: Any) -> bool:
     return isinstance(operation, ALTERS) and not is_index
 
 
-def _written(connection: Connection, operation: Any) -> str:
+def _rendered(connection: Connection, operation: Any) -> str:
     buffer = Statements()
     kind: Any = type(connection.dialect)
     dialect = kind(paramstyle="named")  # a percent sign stays one
@@ -78,8 +78,8 @@ def _written(connection: Connection, operation: Any) -> str:
     return "\n".join(filter(None, buffer.found))
 
 
-def _rebuilt(connection: Connection, operation: Any) -> str:
-    """What a batch operation sends, noted while it alters an empty copy of the table."""
+def _rebuild_statements(connection: Connection, operation: Any) -> str:
+    """The statements of a batch operation, recorded on an empty copy of the table."""
     name = getattr(operation, "table_name", None) or operation.source_table
     engine = create_engine("sqlite://", poolclass=StaticPool)
     with engine.connect() as empty:
@@ -87,9 +87,9 @@ def _rebuilt(connection: Connection, operation: Any) -> str:
         found: list[str] = []
 
         def note(_connection: Any, _cursor: Raw, statement: str, *_: Any) -> None:
-            said = statement.strip()
-            if not said.upper().startswith(READS):
-                found.append(f"{said};")
+            sql = statement.strip()
+            if not sql.upper().startswith(READS):
+                found.append(f"{sql};")
 
         context = MigrationContext.configure(empty)
         event.listen(empty, "before_cursor_execute", note)

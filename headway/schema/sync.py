@@ -1,4 +1,4 @@
-"""Bring a schema to its models, with no revision files. Nothing is dropped unless told to."""
+"""Bring a schema to its models without revision files. Nothing is dropped unless requested."""
 
 import contextlib
 import re
@@ -26,7 +26,7 @@ HARMLESS = frozenset(
     | {"transaction_timestamp", "jsonb_build_object", "json_build_object", "char", "varchar"}
     | {"numeric", "varying", "decimal", "timestamp", "time", "bit", "interval"}
 )
-"""Functions that only answer, and types with a length."""
+"""Functions without side effects, and types with a length."""
 CALL, TEXT = re.compile(r"([\w.]+)\s*\("), re.compile(r"'(?:[^']|'')*'")
 CAST = re.compile(r"::[\w\". ]+(?:\([\d, ]+\))?(?:\[\])*")
 DROPS = (ops.DropTableOp, ops.DropColumnOp)
@@ -37,20 +37,20 @@ class Change:
     """One operation that brings the schema to the models."""
 
     says: str
-    """ "add column account.nickname"."""
+    """The change as text: "add column account.nickname"."""
     drops: bool
-    """True if rows or values would be gone."""
+    """True if rows or values would be lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sync:
-    """What was done, or would be."""
+    """The changes that were made, or would be."""
 
     changes: tuple[Change, ...]
     statements: tuple[str, ...]
     """The SQL that was sent."""
     left: tuple[Change, ...]
-    """What only a drop would bring about, and dropping was not allowed."""
+    """Changes that were not made because they drop something."""
 
 
 def sync(
@@ -63,12 +63,12 @@ def sync(
     options: Mapping[str, Any] | None = None,
     ours: frozenset[str] = OURS,
 ) -> Sync:
-    """Make the database what the models say, in one transaction where it can.
+    """Bring a database to its models, in one transaction if the database allows it.
 
-    A table or column that the models do not have is left, and named in `left`, unless `drop`. A
-    rename looks like a drop and an add: it is refused without `drop`, because the new column
-    would be empty beside the old. `dry_run` shows the same and changes nothing. `ours` are
-    tables that are nobody's schema. `options` are Alembic's for comparing.
+    A table or column that the models do not have is kept, and named in `left`, unless `drop` is
+    set. A rename looks like a drop and an add: without `drop` it is refused, because the new column
+    would be empty beside the old. `dry_run` returns the same result and changes nothing. `ours` are
+    tables that are not compared. `options` are Alembic's for comparing.
     """
     with unwrapped(), held(address, policy) as raw, address.connected(raw) as connection:
         context = comparing(connection, ours=ours, options=options)
@@ -116,19 +116,21 @@ def comparing(
 
 
 def _run_no_default(impl: Any) -> None:
-    """Alembic asks PostgreSQL whether two defaults are the same, by running them.
+    """Let Alembic evaluate a default on PostgreSQL only if that has no side effects.
 
-    That is left where it does no harm. A function that may do something, take a number of a
-    sequence for one, is compared as text.
+    It compares two defaults by running them. One that calls other functions, such as the next
+    number of a sequence, is compared as text.
     """
     ask = impl.compare_server_default
 
     def differs(inspected: Any, model: Any, rendered: str | None, found: str | None) -> Any:
-        told = [str(found), str(rendered)]
-        called = {name for one in told for name in CALL.findall(TEXT.sub("", one.lower()))}
+        spellings = [str(found), str(rendered)]
+        called = {name for one in spellings for name in CALL.findall(TEXT.sub("", one.lower()))}
         if None in (found, rendered) or called <= HARMLESS:
             return ask(inspected, model, rendered, found)
-        texts = {plain(CAST.sub("", one)).removeprefix("( ").removesuffix(" )") for one in told}
+        texts = {
+            plain(CAST.sub("", one)).removeprefix("( ").removesuffix(" )") for one in spellings
+        }
         return len(texts) > 1
 
     impl.compare_server_default = differs
@@ -136,7 +138,7 @@ def _run_no_default(impl: Any) -> None:
 
 @contextlib.contextmanager
 def _writing(address: Address, connection: Connection, *, dry_run: bool) -> Iterator[list[str]]:
-    """A transaction whose statements are noted; rolled back after a dry run."""
+    """A transaction whose statements are recorded; rolled back after a dry run."""
     statements: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -172,7 +174,7 @@ def _wanted(context: MigrationContext, metadata: MetaData) -> list[ops.MigrateOp
 def _sorted(
     wanted: list[ops.MigrateOperation], *, drop: bool
 ) -> tuple[list[ops.MigrateOperation], list[ops.MigrateOperation]]:
-    """What may be done, and what is left because it drops."""
+    """The changes to make, and those that are left because they drop something."""
     may: list[ops.MigrateOperation] = []
     left: list[ops.MigrateOperation] = []
     for operation in wanted:
@@ -189,15 +191,15 @@ def _sorted(
             may.append(operation)
     kept = {o.table_name for o in left if isinstance(o, ops.DropTableOp)}
     # An index goes with its table; where the table stays, it stays.
-    return [o for o in may if not _of_kept(o, kept)], left
+    return [o for o in may if not _is_index_of(o, kept)], left
 
 
-def _of_kept(operation: ops.MigrateOperation, kept: set[str]) -> bool:
+def _is_index_of(operation: ops.MigrateOperation, kept: set[str]) -> bool:
     return isinstance(operation, ops.DropIndexOp) and operation.table_name in kept
 
 
 def _refuse_renames(changes: list[ops.MigrateOperation], left: list[ops.MigrateOperation]) -> None:
-    """A dropped and an added column of one table are most likely one column with a new name."""
+    """Refuse a dropped and an added column of one table, which are most likely a rename."""
     for gone in (o for o in left if isinstance(o, ops.DropColumnOp)):
         for new in (o for o in _flat(changes) if isinstance(o, ops.AddColumnOp)):
             if new.table_name == gone.table_name and _alike(new, gone):
@@ -205,7 +207,7 @@ def _refuse_renames(changes: list[ops.MigrateOperation], left: list[ops.MigrateO
                     f"{gone.table_name}.{gone.column_name} looks renamed to "
                     f"{new.table_name}.{new.column.name}: the new column would be empty beside "
                     "the old. Nothing was changed. Rename it with an operation of your own "
-                    "(`operations()`), or say drop=True if the old values may go.",
+                    "(`operations()`), or set drop=True if the old values may go.",
                     table=gone.table_name,
                 )
 
@@ -232,7 +234,7 @@ def _apply(context: MigrationContext, changes: list[ops.MigrateOperation]) -> No
 
 
 def _with_a_name(operation: Any) -> Any:
-    """A rebuild cannot carry a constraint without a name; models often have none."""
+    """Name a constraint without a name: a rebuild could not carry it."""
     if isinstance(operation, ops.AddConstraintOp) and not operation.constraint_name:  # type: ignore[attr-defined]
         columns = getattr(operation, "columns", None) or getattr(operation, "local_cols", [])
         kind = "fk" if isinstance(operation, ops.CreateForeignKeyOp) else "uq"
@@ -251,14 +253,14 @@ def _flat(operations: list[Any]) -> Iterator[Any]:
 
 def _named(operations: list[Any]) -> tuple[Change, ...]:
     return tuple(
-        Change(says=_words(operation), drops=isinstance(operation, DROPS))
+        Change(says=_describe(operation), drops=isinstance(operation, DROPS))
         for operation in _flat(operations)
     )
 
 
-def _words(operation: Any) -> str:
-    said = type(operation).__name__.removesuffix("Op")
-    verb = "".join(f" {c.lower()}" if c.isupper() else c for c in said).strip()
+def _describe(operation: Any) -> str:
+    kind = type(operation).__name__.removesuffix("Op")
+    verb = "".join(f" {c.lower()}" if c.isupper() else c for c in kind).strip()
     table = getattr(operation, "table_name", None) or getattr(operation, "source_table", None)
     column = getattr(operation, "column", None)
     name = getattr(operation, "column_name", None) or getattr(column, "name", None)

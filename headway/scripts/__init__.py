@@ -1,1 +1,1 @@
-"""A team's script directory: its files, its options, its env.py."""
+"""An Alembic script directory: its files, its options, its env.py."""

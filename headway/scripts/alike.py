@@ -1,4 +1,4 @@
-"""Whether two runs of one script gave the same: values by value, functions by what they do."""
+"""Whether two runs of a script gave equal results: values by value, functions by their code."""
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -12,7 +12,7 @@ VALUES = (str, bytes, int, float, complex, bool, type(None), frozenset, range)
 
 
 def alike(one: Any, other: Any, depth: int = DEPTH) -> bool:
-    """True if these are known to mean the same. What cannot be told is taken for a difference."""
+    """True if these are certainly equal in effect. In doubt they are not."""
     if one is other:
         return True
     if type(one) is not type(other):

@@ -1,4 +1,4 @@
-"""Alembic's own view of a script directory, which fails in words."""
+"""Alembic's view of a script directory, with its errors translated."""
 
 import contextlib
 import tomllib
@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from alembic.config import Config
 from alembic.script import Script as AlembicScript
 from alembic.script import ScriptDirectory
 from alembic.script.revision import RevisionError
@@ -18,35 +19,74 @@ from alembic.util import CommandError, to_tuple
 
 from headway.error_text import plain
 from headway.errors import HeadwayError, ScriptsUnreadable
-from headway.scripts.script import AUTOCOMMIT, Script, checksum
+from headway.scripts.script import AUTOCOMMIT, Revision, Script, checksum
 
 
 class Directory(ScriptDirectory):
-    """Alembic's, which says in words that a revision cannot be imported."""
+    """Alembic's ScriptDirectory, which names the revision that cannot be imported."""
 
     def _load_revisions(self) -> Iterator[AlembicScript]:  # FRAGILE: private in Alembic
-        with _broken_in_words(*(self.version_locations or [self.dir])):
+        with _import_errors(*(self.version_locations or [self.dir])):
             yield from super()._load_revisions()
 
 
-def imported(paths: Sequence[str]) -> Iterator[Script]:
-    """Revisions whose files have to be imported to tell what they are, as Alembic does it.
+def open_directory(
+    config: Config,
+    folder: Path,
+    version_folders: Sequence[Path],
+    *,
+    sourceless: bool,
+    recursive: bool,
+) -> ScriptDirectory:
+    """Alembic's view of a script directory, with the options of its configuration."""
+    option = config.get_alembic_option
+    with alembic_errors(), without_deprecation_warnings():
+        slug = option("truncate_slug_length")
+        return Directory(
+            str(folder),
+            file_template=option("file_template", "%(rev)s_%(slug)s"),
+            truncate_slug_length=int(slug) if slug else None,
+            sourceless=sourceless,
+            output_encoding=option("output_encoding", "utf-8"),
+            version_locations=[str(place) for place in version_folders],
+            timezone=option("timezone"),
+            hooks=config.get_hooks_list(),
+            recursive_version_locations=recursive,
+            messaging_opts={"quiet": True},
+        )
 
-    Raises ScriptsUnreadable where Alembic cannot either.
+
+def imported(paths: Sequence[str]) -> Iterator[Script]:
+    """Read revision files by importing them, as Alembic does.
+
+    Raises ScriptsUnreadable if one cannot be imported.
     """
     if not paths:
         return
     directory: Any = SimpleNamespace(sourceless=False)  # all that it asks of one
     for path in paths:
-        with alembics_words(), _broken_in_words(path):
+        with alembic_errors(), _import_errors(path):
             script = AlembicScript._from_path(directory, path)  # noqa: SLF001  # FRAGILE
             if script is not None:
                 yield _script(script)
 
 
 def compiled(script: AlembicScript) -> Script:
-    """A revision that only Alembic can read: one without its source."""
+    """A revision that Alembic has read from a compiled file."""
     return replace(_script(script), depends_on=tuple(script._resolved_dependencies))  # noqa: SLF001
+
+
+def revision_of(alembic: AlembicScript, script: Script) -> Revision:
+    """A revision as people read it: from Alembic's view of its file, and from ours."""
+    return Revision(
+        id=script.id,
+        parents=script.parents,
+        depends_on=script.depends_on,
+        labels=tuple(sorted(alembic.branch_labels)),
+        message=alembic.doc or "",
+        path=script.path,
+        checksum=script.checksum,
+    )
 
 
 def _script(script: AlembicScript) -> Script:
@@ -67,8 +107,8 @@ def _script(script: AlembicScript) -> Script:
 
 
 @contextlib.contextmanager
-def _broken_in_words(*places: str) -> Iterator[None]:
-    """Say which revision cannot be imported, and why."""
+def _import_errors(*places: str) -> Iterator[None]:
+    """Raise ScriptsUnreadable with the revision that cannot be imported, and why."""
     try:
         yield
     except (CommandError, HeadwayError):
@@ -78,7 +118,7 @@ def _broken_in_words(*places: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         raise ScriptsUnreadable(
             f"{_broken_at(error, places)} cannot be imported: {type(error).__name__}: "
-            f"{plain(error)}. Mend it, or install what it needs where Headway runs."
+            f"{plain(error)}. Fix it, or install what it needs where Headway runs."
         ) from error
 
 
@@ -92,20 +132,20 @@ def _broken_at(error: BaseException, places: tuple[str, ...]) -> str:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without Alembic's advice on options of years ago: it is the project's business."""
+def without_deprecation_warnings() -> Iterator[None]:
+    """Ignore Alembic's deprecation warnings about a project's options."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
 
 
 @contextlib.contextmanager
-def alembics_words() -> Iterator[None]:
-    """Say what Alembic refuses as an error of ours."""
+def alembic_errors() -> Iterator[None]:
+    """Translate Alembic's errors about scripts and options into ScriptsUnreadable."""
     try:
         yield
     except CommandError as error:
         raise ScriptsUnreadable(f"{error}.") from error
     except (IniError, tomllib.TOMLDecodeError) as error:
-        said = " ".join(str(error).split())
-        raise ScriptsUnreadable(f"Alembic's options cannot be read: {said}.") from error
+        message = " ".join(str(error).split())
+        raise ScriptsUnreadable(f"Alembic's options cannot be read: {message}.") from error

@@ -1,11 +1,13 @@
-"""A script directory as files: ids, parents and checksums, read without importing a revision.
+"""A script directory's files: ids, parents and checksums, read without importing.
 
-A file whose header does not tell plainly what it is is given to Alembic, which imports it.
+A file whose header cannot be read for certain is imported by Alembic.
 """
 
+import hashlib
+import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -17,7 +19,7 @@ from headway.scripts.directory import imported
 from headway.scripts.script import AUTOCOMMIT, Script, checksum
 
 RESERVED = "@-+:"
-"""What no id may hold: Alembic's targets are written with these."""
+"""Characters that no id may contain: Alembic's targets use them."""
 TABLE = (
     r"""\bTABLE\b(?:[\s"'`\[\\(+]|\b(?:IF|NOT|EXISTS|ONLY)\b)*"""
     r"""(?:[\w$]+["'`\]]?\.["'`\[]?)*{}(?![\w$])"""
@@ -60,7 +62,7 @@ class Scripts:
 
     @classmethod
     def of(cls, scripts: Iterable[Script], *folders: Path, may_be_empty: bool = False) -> "Scripts":
-        """These revisions as one history, refused like those of `read`."""
+        """A graph of these revisions; raises ScriptsUnreadable as `read` does."""
         place = " and ".join(str(folder) for folder in folders)
         by_id = _by_id(scripts)
         if not by_id and not may_be_empty:
@@ -80,8 +82,18 @@ class Scripts:
         parents = {parent for script in self.by_id.values() for parent in script.parents}
         return tuple(sorted(self.by_id.keys() - parents))
 
+    def digest(self, *files: str | Path | None) -> str:
+        """SHA-256 of all revisions and of these files, as far as they exist."""
+        digest = hashlib.sha256()
+        for script in sorted(self.by_id.values(), key=lambda script: script.id):
+            digest.update(f"{script.id} {script.checksum}\n".encode())
+        for file in files:
+            if file and Path(file).is_file():
+                digest.update(Path(file).read_bytes())
+        return digest.hexdigest()
+
     def ancestors(self, ids: Iterable[str]) -> set[str]:
-        """These revisions and all that they stand on; unknown ids count for themselves."""
+        """These revisions and all their ancestors; unknown ids are included."""
         found: set[str] = set()
         todo = list(ids)
         while todo:
@@ -105,7 +117,7 @@ class Scripts:
         return "\n".join(texts).lower()
 
     def names(self, table: str) -> bool:
-        """True if any revision names this table: as a string, or in SQL that makes it."""
+        """True if a revision names this table: as a string, or in a CREATE TABLE."""
         name = table.lower()
         if any(script.path.endswith("c") for script in self.by_id.values()):
             return name in self.source  # compiled: there are no quotes to look for
@@ -114,6 +126,18 @@ class Scripts:
         quoted = any(f"{mark}{name}{mark}" in self.source for mark in ('"', "'", "`"))
         made = re.compile(TABLE.format(re.escape(name)), re.IGNORECASE)
         return quoted or made.search(self.source) is not None
+
+
+def stamp_of(
+    folders: Iterable[Path], files: Iterable[Path] = (), *, recursive: bool = False
+) -> list[tuple[str, int, int]]:
+    """Name, time and size of these files and of all files in the folders that exist."""
+    places = [str(folder) for folder in dict.fromkeys(folders) if folder.is_dir()]
+    if recursive:
+        for place, names, _ in itertools.chain(*map(os.walk, places[:])):
+            places += (os.path.join(place, name) for name in names)  # noqa: PTH118
+    entries: Iterator[Path | os.DirEntry[str]] = itertools.chain(files, *map(os.scandir, places))
+    return [(one.name, one.stat().st_mtime_ns, one.stat().st_size) for one in entries]
 
 
 def _revision_files(folders: Iterable[Path], recursive: bool) -> Iterable[str]:
@@ -127,7 +151,7 @@ def _revision_files(folders: Iterable[Path], recursive: bool) -> Iterable[str]:
 
 
 def _files(folder: str, recursive: bool) -> Iterable[tuple[str, str]]:
-    """Each file of a folder, and where it really is. Links to folders are not followed."""
+    """Each file of a folder with its real path. Links to folders are not followed."""
     below = []
     try:
         with os.scandir(folder) as entries:
@@ -169,7 +193,7 @@ def _by_id(scripts: Iterable[Script]) -> dict[str, Script]:
 
 
 def _labelled(by_id: Mapping[str, Script]) -> dict[str, str]:
-    """Branch labels and the revisions that bear them."""
+    """Branch labels and the revisions that have them."""
     found: dict[str, str] = {}
     for script in by_id.values():
         for label in script.labels:
@@ -206,7 +230,7 @@ def _refuse_circles(by_id: Mapping[str, Script], folder: str) -> None:
 
 
 def _read(path: str) -> Script | None:
-    """What its header tells; None where it has to be imported."""
+    """A revision file's header; None if it has to be imported."""
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # this is what a boot costs
             source = file.read()

@@ -39,7 +39,7 @@ MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What a revision file says of its place in the history."""
+    """The identifiers of a revision file."""
 
     id: str
     parents: tuple[str, ...]
@@ -71,8 +71,8 @@ def read(source: bytes) -> Header | None:
 def _is_plain_text(source: bytes) -> bool:
     if b"\0" in source or source.startswith(MARK) or source.count(b"\r") != source.count(b"\r\n"):
         return False  # a `\r` alone ends a line, too
-    said = CODING.match(source)
-    return said is None or said[1].lower() in (b"utf-8", b"utf8", b"utf_8", b"ascii", b"us-ascii")
+    match = CODING.match(source)
+    return match is None or match[1].lower() in (b"utf-8", b"utf8", b"utf_8", b"ascii", b"us-ascii")
 
 
 def _literals(source: bytes) -> dict[bytes, bytes] | None:
@@ -81,15 +81,15 @@ def _literals(source: bytes) -> dict[bytes, bytes] | None:
     if names is None:
         return None
     for name, place in names:
-        said = ASSIGNMENT.match(source, place)
-        if said is None or name in found or not _begins_line(source, place):
+        match = ASSIGNMENT.match(source, place)
+        if match is None or name in found or not _begins_line(source, place):
             return None
-        found[name] = said[1]
+        found[name] = match[1]
     return found
 
 
 def _in_code(source: bytes) -> list[tuple[bytes, int]] | None:
-    """Where the names stand in the code; None if one is nested, or the code makes no sense."""
+    """Positions of the names in the code; None if one is nested, or the code cannot be parsed."""
     mentions = sorted(_mentions(source), reverse=True)
     found: list[tuple[bytes, int]] = []
     depth, end = 0, 0

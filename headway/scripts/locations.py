@@ -1,9 +1,10 @@
-"""Where a script directory is, and which file of options belongs to it."""
+"""Find a script directory, and the file of options that belongs to it."""
 
 import importlib.util
 import os
 import re
 import tomllib
+from collections.abc import Iterable
 from configparser import ConfigParser
 from configparser import Error as IniError
 from pathlib import Path
@@ -20,9 +21,9 @@ def is_resource(location: str) -> bool:
 
 
 def folder_of(location: str) -> Path:
-    """The folder of a location. Raises ScriptsUnreadable where there is none."""
-    if (said := RESOURCE.fullmatch(location)) and is_resource(location):
-        return _package_folder(said["package"], said["folder"], location)
+    """The folder of a location. Raises ScriptsUnreadable if it does not exist."""
+    if (match := RESOURCE.fullmatch(location)) and is_resource(location):
+        return _package_folder(match["package"], match["folder"], location)
     folder = Path(os.path.abspath(location))  # noqa: PTH100  # a link stays the name people gave
     if not folder.is_dir():
         raise ScriptsUnreadable(f"There is no script directory {folder}.")
@@ -30,14 +31,14 @@ def folder_of(location: str) -> Path:
 
 
 def version_folder(location: str) -> Path:
-    """A folder of revisions, which need not be there yet."""
-    if (said := RESOURCE.fullmatch(location)) and is_resource(location):
-        return _package_folder(said["package"], said["folder"], location)
+    """The path of a folder of revisions, which need not exist yet."""
+    if (match := RESOURCE.fullmatch(location)) and is_resource(location):
+        return _package_folder(match["package"], match["folder"], location)
     return Path(os.path.abspath(location))  # noqa: PTH100  # a link stays the name people gave
 
 
 def _named_by_options_in(folder: Path) -> Path | None:
-    """The script directory of a project whose root was given, where Alembic itself is run."""
+    """The script directory that a project's root folder names in its options, if it does."""
     if (folder / "env.py").exists() or (folder / "versions").is_dir():
         return None
     for name in ("alembic.ini", "pyproject.toml"):
@@ -62,30 +63,41 @@ def _package_folder(package: str, folder: str, location: str) -> Path:
 
 
 def revisions_of(folder: Path) -> Path:
-    """Where Alembic keeps revisions; Flask-Alembic keeps them in the folder itself."""
+    """The folder of a script directory's revisions: `versions`, or itself for Flask-Alembic."""
     versions = folder / "versions"
     bare = not versions.is_dir() and not (folder / "env.py").exists()
     return folder if bare and any(folder.glob("*.py")) else versions
 
 
+def only_compiled(folders: Iterable[Path]) -> bool:
+    """True if these folders hold compiled revisions and no source."""
+    endings = {
+        path.suffix
+        for folder in filter(Path.is_dir, folders)
+        for path in folder.iterdir()
+        if path.name != "__init__.py"
+    }
+    return ".py" not in endings and ".pyc" in endings
+
+
 def absolute(place: str, base: Path) -> str:
-    """A location as seen from a folder."""
+    """A location relative to a folder, as an absolute one."""
     return place if is_resource(place) else str(base / place)
 
 
 def options_of(folder: Path) -> Path | None:
-    """The file of options that says it belongs to this script directory, or lies in it."""
+    """The file of options that names this script directory, or lies in it."""
     for parent in (folder, *folder.parents[:2]):
         for name in ("alembic.ini", "pyproject.toml"):
             file = parent / name
             if not file.is_file():
                 continue
-            if (parent == folder and name == "alembic.ini") or _belongs(file, folder):
+            if (parent == folder and name == "alembic.ini") or _belongs_to(file, folder):
                 return file
     return None
 
 
-def _belongs(file: Path, folder: Path) -> bool:
+def _belongs_to(file: Path, folder: Path) -> bool:
     place = location_in(file)
     if is_resource(place):
         place = place.replace(":", "/").replace(".", "/")
@@ -93,12 +105,12 @@ def _belongs(file: Path, folder: Path) -> bool:
 
 
 def location_in(file: Path) -> str:
-    """The script directory that a file of options names; nothing if it cannot be read."""
+    """The script directory that a file of options names; "" if it cannot be read."""
     here = file.parent.as_posix()
     try:
         if file.suffix == ".toml":
-            said = tomllib.loads(file.read_text(encoding="utf-8"))
-            place = said.get("tool", {}).get("alembic", {}).get("script_location", "")
+            options = tomllib.loads(file.read_text(encoding="utf-8"))
+            place = options.get("tool", {}).get("alembic", {}).get("script_location", "")
         else:
             parser = ConfigParser({"here": here.replace("%", "%%")})
             parser.read(file, encoding="utf-8")
@@ -109,7 +121,7 @@ def location_in(file: Path) -> str:
 
 
 def above_package(folder: Path) -> Path:
-    """The first folder from here up that is no package."""
+    """The first folder from here upwards that is no package."""
     while (folder / "__init__.py").is_file():
         folder = folder.parent
     return folder

@@ -1,14 +1,11 @@
-"""A project: a team's Alembic script directory, as it is."""
+"""An Alembic script directory as it is read: files, options, env.py."""
 
 import contextlib
-import copy
-import hashlib
 import itertools
 import os
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from configparser import Error as IniError
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, cast
@@ -19,58 +16,45 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 
 from headway.connections.address import Address
-from headway.dialects import driver
-from headway.dialects.driver import Raw
-from headway.errors import EnvironmentFailed, HeadwayError, ScriptsUnreadable
-from headway.isolation.connecting import Settings
-from headway.isolation.isolated import Modules, alone
-from headway.scripts.directory import Directory, alembics_words, compiled, imported, quiet
-from headway.scripts.environment import (
-    Environment,
-    Mode,
-    listen,
-    listen_again,
-    raise_failed,
-    x_arguments,
+from headway.dialects.urls import DatabaseURL
+from headway.errors import EnvironmentFailed, HeadwayError
+from headway.isolation.isolated import isolated
+from headway.isolation.modules import Modules
+from headway.scripts.capture import capture_env, recapture_env
+from headway.scripts.configuration import base_folder, config_for, configuration
+from headway.scripts.directory import (
+    alembic_errors,
+    compiled,
+    imported,
+    open_directory,
+    revision_of,
+    without_deprecation_warnings,
 )
-from headway.scripts.files import Scripts
+from headway.scripts.environment import Environment, Mode
+from headway.scripts.files import Scripts, stamp_of
 from headway.scripts.locations import (
     above_package,
     absolute,
     folder_of,
     is_resource,
-    location_in,
-    options_of,
+    only_compiled,
     revisions_of,
     version_folder,
 )
-from headway.scripts.script import Script
+from headway.scripts.script import Revision, Script
 
 MOST_ENVIRONMENTS = 256
-"""How many answers of an env.py are kept, where it says other things of each database."""
+"""How many captured environments are kept, if they depend on the database."""
 
 
 CACHED = ("scripts", "directory", "revisions", "digest", "sourceless")
-"""What was read of the revisions' files."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Revision:
-    """One revision, as a person reads it."""
-
-    id: str
-    parents: tuple[str, ...]
-    depends_on: tuple[str, ...]
-    labels: tuple[str, ...]
-    message: str
-    path: str
-    checksum: str
+"""Attributes read from the revisions' files."""
 
 
 class ScriptProject:
-    """An Alembic script directory with its env.py and options: what is read of it, and nothing run.
+    """An Alembic script directory with its env.py and options. Nothing is run.
 
-    It holds no connection and travels between processes as its location.
+    It holds no connection, and is pickled as its location.
     """
 
     def __init__(self, location: str, ini: str | None) -> None:
@@ -78,9 +62,9 @@ class ScriptProject:
         # As it travels: another process may have another working directory.
         self.location = location if is_resource(location) else str(self.folder)
         self.ini = str(Path(ini).absolute()) if ini else None
-        self.config = self._configure(ini)
-        with quiet(), alembics_words():
-            base = self._base_folder()
+        self.config = configuration(self.folder, ini)
+        with without_deprecation_warnings(), alembic_errors():
+            base = base_folder(self.folder, self.config)
             paths = [base / path for path in self.config.get_prepend_sys_paths_list() or []]
             # Where people run Alembic, though it does not look there itself: `python -m alembic`
             # and PYTHONPATH do. And what holds the package that the scripts are in.
@@ -93,12 +77,12 @@ class ScriptProject:
         )
         self._environments: dict[tuple[object, ...], Environment] = {}
         self.kind: URL | None = None
-        """The kind of database that its folders are for, where env.py has some for each."""
+        """The kind of database that its folders are for, if env.py sets folders for each."""
         self._kinds: dict[tuple[str, tuple[tuple[str, str], ...]], Self] = {}
         self._base: ScriptProject = self
         self.own_folders = self.version_folders  # as its options name them
         self.memory: dict[Any, Any] = {}
-        """What was found out about upgrades of this project in this process."""
+        """Cached results about upgrades of this project in this process."""
 
     @classmethod
     def load(
@@ -119,24 +103,24 @@ class ScriptProject:
 
     @classmethod
     def shared(cls, location: str, ini: str | None = None) -> Self:
-        """The same as `load`: once a process, and anew when a file changed."""
-        with _loading:
-            known = _known.get((cls, location, ini))
-            if known and known[0] == known[1].stamp():
-                return cast("Self", known[1])
+        """A project loaded once per process, and again when a file changed: see `load`."""
+        with _shared_projects_lock:
+            cached = _shared_projects.get((cls, location, ini))
+            if cached and cached[0] == cached[1].stamp():
+                return cast("Self", cached[1])
             fresh = cls.load(location, ini)
-            _known[cls, location, ini] = (fresh.stamp(), fresh)
+            _shared_projects[cls, location, ini] = (fresh.stamp(), fresh)
             return fresh
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_revived, (type(self), self.location, self.ini, self.kind))
+        return (_unpickled, (type(self), self.location, self.ini, self.kind))
 
     def __repr__(self) -> str:
         return f"Project({self.location!r})"
 
     @cached_property
     def scripts(self) -> Scripts:
-        """The revisions as files, read without importing them where they tell plainly."""
+        """The revisions as files, read without importing them if possible."""
         may_be_empty = self.has_env_py or any(map(Path.is_dir, self.version_folders))
         if self.sourceless:
             found = map(compiled, self._walk())
@@ -152,33 +136,33 @@ class ScriptProject:
         )
 
     def _imported(self, paths: Sequence[str]) -> list[Script]:
-        with alone(self.modules):
+        with isolated(self.modules):
             return list(imported(paths))
 
     def for_kind(self, url: URL, x: Mapping[str, str] | None = None, *, ask: bool = False) -> Self:
-        """The project as it is for one kind of database: mostly itself.
+        """The project for one kind of database: usually itself.
 
-        An env.py may set `context.script.version_locations` when it runs: then it has other
-        revisions for each kind. One that does not mention them is asked only with `ask`.
+        An env.py may set `context.script.version_locations` when it runs, and so have other
+        revisions for each kind. One that does not mention them is run for that only with `ask`.
         """
         if not (ask or self.chooses_folders):
             return self
         key = (url.get_backend_name(), tuple(sorted((x or {}).items())))
         if key not in self._kinds:
-            self._kinds[key] = self._chosen(url, x or {})
+            self._kinds[key] = self._for_kind(url, x or {})
         return self._kinds[key]
 
-    def _chosen(self, url: URL, x: Mapping[str, str]) -> Self:
+    def _for_kind(self, url: URL, x: Mapping[str, str]) -> Self:
         if self is not self._base:
-            return cast("Self", self._base._chosen(url, x))  # noqa: SLF001  # ours
+            return cast("Self", self._base._for_kind(url, x))  # noqa: SLF001  # ours
         directory = self._directory(self.own_folders)
         before = list(directory.version_locations)
-        self._listen(url, x, directory)
+        self._capture(url, x, directory)
         if [*map(str, directory.version_locations)] == before:
             return self
         found = object.__new__(type(self))
         found.__dict__ |= {k: v for k, v in self.__dict__.items() if k not in CACHED}
-        found.kind, found.memory = driver.parse(f"{url.drivername}://"), {}
+        found.kind, found.memory = DatabaseURL.parse(f"{url.drivername}://"), {}
         more = self.version_folders[len(self.own_folders) :]
         found.version_folders = (
             *(version_folder(os.fspath(place)) for place in directory.version_locations),
@@ -188,143 +172,125 @@ class ScriptProject:
 
     @cached_property
     def chooses_folders(self) -> bool:
-        """True if its env.py mentions where revisions are, so that it may say it anew."""
+        """True if its env.py mentions `version_locations`, so that it may set them."""
         file = self.folder / "env.py"
         return file.is_file() and b"version_locations" in file.read_bytes()
 
     @property
     def has_env_py(self) -> bool:
-        """True if there is one, compiled or not."""
+        """True if there is an env.py, compiled or not."""
         return (self.folder / "env.py").is_file() or (self.folder / "env.pyc").is_file()
 
     @property
     def default_url(self) -> URL:
-        """The database that its options name, or else SQLite: its kind, where none is given."""
-        said = self.config.get_main_option("sqlalchemy.url")
+        """The URL in its options; a SQLite URL if there is none."""
+        url = self.config.get_main_option("sqlalchemy.url")
         try:
-            return driver.parse(said or "sqlite://")
+            return DatabaseURL.parse(url or "sqlite://")
         except HeadwayError:  # `driver://user:pass@localhost/dbname`, as Alembic's template has it
-            return driver.parse("sqlite://")
+            return DatabaseURL.parse("sqlite://")
 
     @cached_property
     def sourceless(self) -> bool:
-        """True if compiled revisions count: the project says so, or there are no others."""
-        with alembics_words():
+        """True if compiled revisions count: by the option, or because there are no others."""
+        with alembic_errors():
             if self.config.get_alembic_boolean_option("sourceless"):
                 return True
-        endings = {
-            path.suffix
-            for folder in filter(Path.is_dir, self.version_folders)
-            for path in folder.iterdir()
-            if path.name != "__init__.py"
-        }
-        return ".py" not in endings and ".pyc" in endings
+        return only_compiled(self.version_folders)
 
     @cached_property
     def directory(self) -> ScriptDirectory:
-        """Alembic's own view of it, which imports every revision on first use."""
+        """Alembic's view of it, which imports every revision on first use."""
         return self._directory(self.version_folders)
 
     def _directory(self, folders: Sequence[Path]) -> ScriptDirectory:
-        option = self.config.get_alembic_option
-        with alembics_words(), quiet():
-            slug = option("truncate_slug_length")
-            return Directory(
-                str(self.folder),
-                file_template=option("file_template", "%(rev)s_%(slug)s"),
-                truncate_slug_length=int(slug) if slug else None,
-                sourceless=self.sourceless,
-                output_encoding=option("output_encoding", "utf-8"),
-                version_locations=[str(folder) for folder in folders],
-                timezone=option("timezone"),
-                hooks=self.config.get_hooks_list(),
-                recursive_version_locations=self._recursive,
-                messaging_opts={"quiet": True},
-            )
+        return open_directory(
+            self.config,
+            self.folder,
+            folders,
+            sourceless=self.sourceless,
+            recursive=self._recursive,
+        )
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The revisions that no other stands on."""
+        """Revisions that are no other's parent."""
         return self.scripts.heads
 
     @property
     def labels(self) -> frozenset[str]:
-        """The branch labels that its revisions bear."""
+        """The branch labels of its revisions."""
         return frozenset(label for one in self.scripts.by_id.values() for label in one.labels)
 
     @cached_property
     def revisions(self) -> tuple[Revision, ...]:
         """Every revision, oldest first."""
-        return tuple(self._revision(script) for script in reversed(list(self._walk())))
+        by_id = self.scripts.by_id
+        return tuple(
+            revision_of(script, by_id[script.revision]) for script in reversed(list(self._walk()))
+        )
 
     @property
     def environment(self) -> Environment:
-        """How its env.py is used and why, as heard on SQLite."""
-        return self.environment_for(driver.parse("sqlite://"))
+        """How its env.py is used for SQLite, and why."""
+        return self.environment_for(DatabaseURL.parse("sqlite://"))
 
     @cached_property
     def digest(self) -> str:
-        """Changes when any revision, env.py or option does."""
-        found = hashlib.sha256()
-        for script in sorted(self.scripts.by_id.values(), key=lambda script: script.id):
-            found.update(f"{script.id} {script.checksum}\n".encode())
-        for file in (
-            self.folder / "env.py",
-            self.config.config_file_name,
-            self.config.toml_file_name,
-        ):
-            if file and Path(file).is_file():
-                found.update(Path(file).read_bytes())
-        return found.hexdigest()
+        """A digest of its revisions, env.py and options."""
+        options = (self.config.config_file_name, self.config.toml_file_name)
+        return self.scripts.digest(self.folder / "env.py", *options)
 
     def environment_for(
         self, url: URL, x: Mapping[str, str] | None = None, *, lent: bool = False
     ) -> Environment:
-        """How its env.py is used for this database. Heard once a process and kind of database.
+        """How its env.py is used for this database. Cached by kind of database and -x arguments.
 
         `lent`: the program has a connection to it, and gives that.
         """
-        return self._heard(url, x or {}, lent=lent).at(url)
+        return self._environment(url, x or {}, lent=lent).at(url)
 
     def environment_of(self, address: Address, x: Mapping[str, str]) -> Environment:
-        """The same for an address; a copy of a database is treated as the database is."""
-        return self.environment_for(address.known_as, x, lent=address.is_lent)
+        """How its env.py is used for an address; a copy is treated as its original."""
+        return self.environment_for(address.project_url, x, lent=address.is_lent)
 
     def databases_of(self, url: URL, x: Mapping[str, str] | None = None) -> Collection[URL]:
-        """The databases that its env.py knows of itself, where it migrates several in one go."""
-        return self._heard(url, x or {}).databases.keys()
+        """The databases that its env.py migrates in one run, if it names several."""
+        return self._environment(url, x or {}).databases.keys()
 
-    def _heard(self, url: URL, x: Mapping[str, str], *, lent: bool = False) -> Environment:
+    def _environment(self, url: URL, x: Mapping[str, str], *, lent: bool = False) -> Environment:
         given = tuple(sorted(x.items()))
         kind = f"{url.get_backend_name()} {lent}"
         self.modules.refresh()
-        again: Environment | None = None
+        previous: Environment | None = None
         for key in ((kind, ()), (kind, given), (kind, given, url)):
-            known = self._environments.get(key)
-            if known is None or not known.is_current or (known.per_database and url not in key):
+            cached = self._environments.get(key)
+            if cached is None or not cached.is_current or (cached.per_database and url not in key):
                 continue
-            if known.reads_x and given not in key:
+            if cached.reads_x and given not in key:
                 continue
-            if known.generation == self.modules.own.generation:
-                return known
-            again = known
-        with alone(self.modules):
+            if cached.generation == self.modules.own.generation:
+                return cached
+            previous = cached
+        with isolated(self.modules):
             directory = self.directory
-        heard = self._listen(url, x, directory, lent=lent, again=again)
-        heard = replace(heard, generation=self.modules.own.generation)
-        self._environments[(kind, given, url) if heard.per_database else (kind, given)] = heard
+        captured = self._capture(url, x, directory, lent=lent, previous=previous)
+        captured = replace(captured, generation=self.modules.own.generation)
+        self._environments[(kind, given, url) if captured.per_database else (kind, given)] = (
+            captured
+        )
         while len(self._environments) > MOST_ENVIRONMENTS:
             del self._environments[next(iter(self._environments))]
-        return heard
+        return captured
 
-    def _listen(
+    def _capture(
         self,
         url: URL,
         x: Mapping[str, str],
         directory: ScriptDirectory,
         *,
         lent: bool = False,
-        again: Environment | None = None,
+        previous: Environment | None = None,
     ) -> Environment:
         if not self.has_env_py:
             return Environment(mode=Mode.NONE, why=f"there is no env.py in {self.folder}")
@@ -332,127 +298,48 @@ class ScriptProject:
         def config_for(url: URL) -> Config:
             return self.config_for(url, x)
 
-        if again:
-            return listen_again(again, config_for, directory, url, self.modules)
-        return listen(config_for, directory, url, self.modules, lent=lent)
+        if previous:
+            return recapture_env(previous, config_for, directory, url, self.modules)
+        return capture_env(config_for, directory, url, self.modules, lent=lent)
 
     def config_for(self, url: URL, x: Mapping[str, str] | None = None) -> Config:
         """Alembic's configuration as its env.py sees it for one database."""
-        config = copy.copy(self.config)
-        config.attributes = {}
-        config.file_config = copy.deepcopy(self.config.file_config)
-        typed = url.render_as_string(hide_password=False)
-        config.set_main_option("sqlalchemy.url", typed.replace("%", "%%"))
-        return x_arguments(config, x or {})
+        return config_for(self.config, url, x)
 
     def forget(self) -> None:
-        """Read the scripts anew: a file was added."""
+        """Read the scripts again: a file was added."""
         for name in CACHED:
             self.__dict__.pop(name, None)
         self.memory.clear()
 
     def stamp(self) -> object:
-        """Changes when a file is added, removed or written. Cheap: no file is read."""
+        """A value that changes when a file is added, removed or written. No file is read."""
         options = filter(None, (self.config.config_file_name, self.config.toml_file_name))
         files = [Path(file) for file in options if Path(file).is_file()]
-        return [
-            (entry.name, entry.stat().st_mtime_ns, entry.stat().st_size)
-            for folder in self._all_folders()
-            for entry in os.scandir(folder)
-        ] + [(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files]
-
-    def _all_folders(self) -> Iterator[str | Path]:
-        """The folders whose files are its own."""
         kinds = [one.version_folders for one in self._kinds.values()]
-        folders = dict.fromkeys(itertools.chain(self.version_folders, *kinds, [self.folder]))
-        for folder in filter(Path.is_dir, folders):
-            yield folder
-            if self._recursive and folder != self.folder:
-                for place, below, _ in os.walk(folder):
-                    yield from (os.path.join(place, name) for name in below)  # noqa: PTH118
+        folders = [
+            one for one in itertools.chain(self.version_folders, *kinds) if one != self.folder
+        ]
+        return stamp_of([self.folder], files) + stamp_of(folders, recursive=self._recursive)
 
     def _walk(self) -> Iterator[AlembicScript]:
-        with alone(self.modules), alembics_words():
+        with isolated(self.modules), alembic_errors():
             return iter(list(self.directory.walk_revisions()))
-
-    def _revision(self, script: AlembicScript) -> Revision:
-        ours = self.scripts.by_id[script.revision]
-        return Revision(
-            id=script.revision,
-            parents=ours.parents,
-            depends_on=ours.depends_on,
-            labels=tuple(sorted(script.branch_labels)),
-            message=script.doc or "",
-            path=ours.path,
-            checksum=ours.checksum,
-        )
 
     @property
     def _recursive(self) -> bool:
         return self.config.get_alembic_boolean_option("recursive_version_locations")
 
-    def _base_folder(self) -> Path:
-        """Where relative paths of its options start.
 
-        Alembic says the working directory. People run it where its file of options is, or, where
-        that lies among the scripts, in the folder from which it names them.
-        """
-        file = self.config.config_file_name or self.config.toml_file_name
-        if not file:
-            return self.folder.parent
-        folder = Path(file).absolute().parent
-        if folder != self.folder:
-            return folder
-        parts = Path(location_in(Path(file))).parts
-        inside = parts and self.folder.parts[-len(parts) :] == parts
-        return Path(*self.folder.parts[: -len(parts)]) if inside else self.folder.parent
-
-    def _configure(self, ini: str | None) -> Config:
-        file = Path(ini).absolute() if ini else options_of(self.folder)
-        if file and not file.is_file():
-            raise ScriptsUnreadable(f"There is no {file}.")
-        toml = file if file and file.suffix == ".toml" else None
-        config = Config(file_=None if toml else file, toml_file=toml)
-        try:
-            config.set_main_option("script_location", str(self.folder).replace("%", "%%"))
-            # Alembic takes a `%` in the folder's name for a reference to another option.
-            here = config.file_config.get("DEFAULT", "here", raw=True, fallback="")
-            config.file_config.set("DEFAULT", "here", here.replace("%", "%%"))
-        except IniError as error:
-            raise ScriptsUnreadable(f"{file} cannot be read: {error}.") from error
-        return config
-
-
-@dataclass(frozen=True)
-class ConnectionSetup:
-    """What a project says of the connections to its databases."""
-
-    project: ScriptProject
-    x: Mapping[str, str]
-
-    def settings_at(self, address: Address) -> Settings:
-        """What they have beside the URL."""
-        return self.project.environment_of(address, self.x).settings
-
-    def prepare(self, raw: Raw, address: Address) -> Mapping[Any, Any]:
-        """Let the listeners of its engine set up a connection that we opened; what they noted."""
-        settings = self.settings_at(address)
-        with alone(self.project.modules):
-            try:
-                return settings.apply(raw, address.url)
-            except driver.dialect_for(address.url.drivername).loaded_dbapi.Error:
-                raise  # the database's own words, for who opens it
-            except Exception as error:  # noqa: BLE001  # a listener is the project's code
-                raise_failed(error, address.url)
-
-
-def _revived(
+def _unpickled(
     cls: type[ScriptProject], location: str, ini: str | None, kind: URL | None = None
 ) -> ScriptProject:
-    """A project that came from another process."""
+    """A project from another process."""
     project = cls.shared(location, ini)
     return project.for_kind(kind, ask=True) if kind else project
 
 
-_known: dict[tuple[type[ScriptProject], str, str | None], tuple[object, ScriptProject]] = {}
-_loading = threading.Lock()
+_shared_projects: dict[
+    tuple[type[ScriptProject], str, str | None], tuple[object, ScriptProject]
+] = {}
+_shared_projects_lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""One revision file, as far as it is read."""
+"""One revision: its file as it is read without importing it, and the form that people read."""
 
 import hashlib
 from dataclasses import dataclass
@@ -8,20 +8,33 @@ AUTOCOMMIT = b"autocommit_block"
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """One revision file."""
+    """A revision as its file describes it."""
 
     id: str
     parents: tuple[str, ...]
     depends_on: tuple[str, ...]
     labels: tuple[str, ...] = ()
-    """Its own, not those of the branch that it is on."""
+    """The revision's own labels, not those of its branch."""
     path: str
     checksum: str
-    """SHA-256 of the source with its line ends as `\\n`: a checkout on Windows is no edit."""
+    """SHA-256 of the source with line ends as LF, so that a Windows checkout is no edit."""
     autocommits: bool
-    """True if it leaves its transaction (`autocommit_block`), so that it can be left half-way."""
+    """True if it has an `autocommit_block`, so that it may end half-way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    """A revision as people read it."""
+
+    id: str
+    parents: tuple[str, ...]
+    depends_on: tuple[str, ...]
+    labels: tuple[str, ...]
+    message: str
+    path: str
+    checksum: str
 
 
 def checksum(source: bytes) -> str:
-    """The checksum that is kept for a revision's source."""
+    """SHA-256 of a revision's source, independent of line ends."""
     return hashlib.sha256(source.replace(b"\r\n", b"\n")).hexdigest()

@@ -87,7 +87,7 @@ def test_drift_is_grouped_and_accepted(call: Call, app: Flask, shop: int, tmp_pa
     with app.app_context():
         for key in ids:
             found = [("extra index t1.ix_more", "DROP INDEX ix_more;")]
-            drift.check(db.session.get_one(Database, key), found)
+            drift.store_differences(db.session.get_one(Database, key), found)
     body = call("viewer", "GET", f"/drifts?project_id={shop}").get_json()
     (one,) = body["items"]
     assert (one["says"], one["databases"], one["ignored"]) == ("extra index t1.ix_more", 2, None)

@@ -18,12 +18,12 @@ from app.fleet.reports import run_counts
 from app.models import (
     UNENDED,
     Database,
+    PositionCount,
     Project,
     Revision,
     Rollout,
     Run,
     Stage,
-    Standing,
     State,
     Worker,
 )
@@ -164,7 +164,7 @@ def test_databases_are_told_by_where_they_stand(app: Flask) -> None:
         ("behind", "r0", 1),
         ("", "", 4),
     ):
-        add(Standing(project_id=1, position=position, current=current, databases=number))
+        add(PositionCount(project_id=1, position=position, current=current, databases=number))
     samples = scrape(app)
     told = {
         position: value(samples, "databases", project="crm", position=position)
@@ -205,7 +205,7 @@ def test_the_oldest_behind_is_as_old_as_the_oldest_revision_that_it_lacks(
     add(project(), revision("r1", 1, hours=2), revision("r2", 2, hours=1))
     add(revision("r3", 3, minutes=1))
     for position, current in standing:
-        add(Standing(project_id=1, position=position, current=current, databases=1))
+        add(PositionCount(project_id=1, position=position, current=current, databases=1))
     told = value(scrape(app), "oldest_behind_seconds", project="crm")
     assert told == pytest.approx(seconds, abs=30 if seconds else 0)
 

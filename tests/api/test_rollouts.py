@@ -158,11 +158,11 @@ def test_what_cannot_be_used_is_refused_with_its_place(
         ({"gate": {"sql": "SELECT 1"}}, "needs its query"),
         ({"target": "-1"}, "An upgrade does not lead to -1"),
         ({"kind": "downgrade", "target": "+1"}, "A downgrade does not lead to +1"),
-        ({"waves": ["50%", "10%"]}, "waves grow"),
-        ({"waves": ["5", "50%", "1"]}, "5 through, then 1"),
-        ({"gate": {"check": "sql", "sql": "DROP TABLE x"}}, "begins with SELECT"),
-        ({"selector": {"labels": {"!!": ""}}}, "no name of a label"),
-        ({"window": {"from": "22:00", "until": "22:00"}}, "ends as it begins"),
+        ({"waves": ["50%", "10%"]}, "waves must grow"),
+        ({"waves": ["5", "50%", "1"]}, "Wave 1 after 5: waves must grow"),
+        ({"gate": {"check": "sql", "sql": "DROP TABLE x"}}, "begin with SELECT"),
+        ({"selector": {"labels": {"!!": ""}}}, "not a valid name of a label"),
+        ({"window": {"from": "22:00", "until": "22:00"}}, "ends when it begins"),
         ({"window": {"from": "22:00", "until": "04:00", "zone": "Mars/Olympus"}}, "Mars/Olympus"),
     ],
 )
@@ -223,7 +223,9 @@ def test_who_made_it_does_not_approve_it(call: Call, fleet: Fleet) -> None:
     problem = assert_problem(own, 403, "approval-refused")
     assert "another account" in str(problem["detail"])
     other = call("admin", "POST", f"/rollouts/{rollout}/approve", json={"wave": 2})
-    assert "wave 1 that waits" in str(assert_problem(other, 409, "rollout-refused")["detail"])
+    assert "wave 1 waits for approval" in str(
+        assert_problem(other, 409, "rollout-refused")["detail"]
+    )
     assert do(call, rollout, "approve", who="admin") == "waiting", "the workers go on"
     assert do(call, rollout, "approve", who="admin") == "waiting", "once is enough"
     fleet.drain()

@@ -45,7 +45,7 @@ def app(backend: str, migrated: Callable[[str], URL], tmp_path: Path) -> Iterato
 @pytest.mark.parametrize(
     ("backend", "role"),
     [
-        ("sqlite", "viewer"),
+        pytest.param("sqlite", "viewer", marks=pytest.mark.thorough),
         pytest.param("sqlite", "operator", marks=pytest.mark.thorough),
         pytest.param("postgresql", "admin", marks=pytest.mark.thorough),
         ("mariadb", "admin"),

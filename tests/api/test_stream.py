@@ -195,7 +195,7 @@ def test_a_canary_that_is_to_be_taken_back_is_waited_for(
     client.ended()
     end = client.events[-1]
     assert end.name == "end"
-    assert str(end.data["reason"]).endswith("The canary was taken back.")
+    assert str(end.data["reason"]).endswith("The canary was undone.")
 
 
 def test_it_ends_after_a_while_and_shows_that_it_is_alive(

@@ -18,12 +18,11 @@ def release(tmp_path: Path) -> Release:
 
 
 @pytest.fixture
-def at_head(release: Release, catalog_url: URL) -> URL:
-    """A catalog that this release has brought to head, with an account in it."""
-    done = release.boot(environment_for(catalog_url))
-    assert done.returncode == 0, done.stderr
-    execute(catalog_url, "INSERT INTO account (id, name) VALUES (100, 'Ada')")
-    return catalog_url
+def at_head(backend: str, booted: Callable[[str], URL]) -> URL:
+    """A catalog that a service has brought to head, with an account in it."""
+    url = booted(backend)
+    execute(url, "INSERT INTO account (id, name) VALUES (100, 'Ada')")
+    return url
 
 
 def execute(url: URL, *statements: str) -> None:

@@ -5,8 +5,10 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from sqlalchemy.engine import URL
 
 from tests import servers
@@ -15,7 +17,6 @@ from tests.conftest import environment_for
 from tests.live import ready
 from tests.releases import HEAD, Release, make_release
 
-IN_FLIGHT = 200
 DRAIN = 0.5
 """Between "send it nothing more" and SIGTERM: what a preStop hook waits."""
 
@@ -48,13 +49,17 @@ def start(release: Release, url: URL) -> tuple[subprocess.Popen[str], int]:
     return process, port
 
 
-def test_no_request_is_lost(release: Release, postgresql_url: URL, tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_flight", [50, pytest.param(200, marks=pytest.mark.thorough)])
+def test_no_request_is_lost(
+    release: Release, booted: Callable[[str], URL], tmp_path: Path, in_flight: int
+) -> None:
+    url = booted("postgresql")
     balancer, done, lost = Balancer(), threading.Event(), []
-    answered = [0] * IN_FLIGHT
-    old = [start(release, postgresql_url) for _ in range(2)]
+    answered = [0] * in_flight
+    old = [start(release, url) for _ in range(2)]
     balancer.ports = [port for _, port in old]
     make = ("flask", "tokens", "create", "--account", "1", "--name", "load")
-    made = release.run(*make, env=environment_for(postgresql_url))
+    made = release.run(*make, env=environment_for(url))
     token = {"Authorization": f"Bearer {made.stdout.strip()}"}
 
     def client(number: int) -> None:
@@ -72,14 +77,14 @@ def test_no_request_is_lost(release: Release, postgresql_url: URL, tmp_path: Pat
                 connection.close()
             time.sleep(0.2)
 
-    clients = [threading.Thread(target=client, args=(n,)) for n in range(IN_FLIGHT)]
+    clients = [threading.Thread(target=client, args=(n,)) for n in range(in_flight)]
     for thread in clients:
         thread.start()
     newer = make_release(tmp_path / "newer")
     newer.add("c0115", HEAD, 'time.sleep(1)\nop.add_column("account", sa.Column("nick", sa.Text))')
     new = []
     for process, port in old:
-        new.append(start(newer, postgresql_url))
+        new.append(start(newer, url))
         with balancer.lock:
             balancer.ports = [p for p in balancer.ports if p != port] + [new[-1][1]]
         time.sleep(DRAIN)
@@ -94,4 +99,4 @@ def test_no_request_is_lost(release: Release, postgresql_url: URL, tmp_path: Pat
         assert process.wait(40) == 0
     assert lost == []
     assert min(answered) > 0
-    assert rows(postgresql_url, "SELECT version_num FROM alembic_version") == [("c0115",)]
+    assert rows(url, "SELECT version_num FROM alembic_version") == [("c0115",)]

@@ -1,5 +1,7 @@
 """No row of a SQLite database goes missing unannounced."""
 
+from collections.abc import Callable
+
 import pytest
 from sqlalchemy.engine import URL
 
@@ -19,10 +21,10 @@ REBUILD = """with op.batch_alter_table("parent", recreate="always") as parent:
 
 
 @pytest.fixture
-def family(release: Release, sqlite_url: URL) -> URL:
-    assert release.boot(environment_for(sqlite_url)).returncode == 0
-    execute(sqlite_url, *PARENTS)
-    return sqlite_url
+def family(booted: Callable[[str], URL]) -> URL:
+    url = booted("sqlite")
+    execute(url, *PARENTS)
+    return url
 
 
 def test_rebuilding_a_parent_keeps_every_child(release: Release, family: URL) -> None:

@@ -6,10 +6,10 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import Browser
 
-from headway.pytest_plugin import Template
 from tests.browser.people import Person, open_chromium
 from tests.fleet.fleets import Fleet, fleet_on
 from tests.fleet.sites import Site
+from tests.support.templates import Template
 
 
 # Of a module: while Playwright runs no other test of the process can have an event loop.

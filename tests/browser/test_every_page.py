@@ -12,11 +12,11 @@ from app import create_app
 from app.extensions import db, limiter
 from app.fleet.accounts import tokens
 from app.models import Role
-from headway.pytest_plugin import Template
 from tests.browser.people import Person
 from tests.conftest import settings_for
 from tests.fleet.conftest import ROOT, person
 from tests.fleet.sites import Site, answers
+from tests.support.templates import Template
 from tests.web import walking
 from tests.web.furnished import Furnished, furnish
 from tests.web.walking import Visitor
@@ -170,7 +170,7 @@ def test_a_keyboard_is_enough(
     viewer.go("/databases/")
     viewer.page.keyboard.press("Tab")
     first = viewer.page.locator(":focus")
-    assert first.inner_text() == "To the content"
+    assert first.inner_text() == "Skip to content"
     assert first.bounding_box()["x"] >= 0  # type: ignore[index]
     viewer.page.keyboard.press("Enter")
     viewer.page.keyboard.press("Tab")

@@ -47,7 +47,7 @@ def test_a_token_made_on_the_machine_opens_the_api(
     runner: FlaskCliRunner, client: FlaskClient
 ) -> None:
     made = runner.invoke(args=["tokens", "create", "--account", "1", "--name", "laptop"])
-    assert made.stderr == "It is shown only now:\n"
+    assert made.stderr == "This token is shown only once:\n"
     headers = {"Authorization": f"Bearer {made.stdout.strip()}"}
     assert client.get("/api/v1/me", headers=headers).get_json()["role"] == "admin"
     listed = json.loads(runner.invoke(args=["tokens", "list", "--json"]).stdout)["items"]

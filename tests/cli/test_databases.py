@@ -111,12 +111,12 @@ def test_an_import_says_what_it_could_not(shell: Shell, data: Path, scripts: Pat
         Scripts.load(scripts).at(data / f"{name}.db").create("r001")
     args = ("databases", "import", "--project", "shop")
     pattern = ("--files", f"{data}/*/*.db", "--labels", "/(?P<region>eu|us)/")
-    assert "Registered 2; 0 were known." in shell(*args, *pattern).stdout
+    assert "Registered 2; 0 were registered already." in shell(*args, *pattern).stdout
     assert names(shell, "--label", "region=eu") == ["eu/a"]
     table = data / "list.csv"
     table.write_text(f"name,url,label.tier\nc,{data}/c.db,gold\nd,/etc/passwd,\n")
     done = shell(*args, str(table), code=4)
-    assert "Registered 1; 0 were known." in done.stdout
+    assert "Registered 1; 0 were registered already." in done.stdout
     assert "3: /etc/passwd lies outside the allowed folders" in done.stderr
     lines = data / "list.jsonl"
     lines.write_text(f'{{"name": "e", "url": "{data}/e.db"}}\n')
@@ -160,7 +160,7 @@ def test_create_retire_and_drop_ask_before_they_do(shell: Shell, data: Path) -> 
         assert shell.json(*create, f"{data}/{name}.db")["current"] == "r002"
     shell("databases", "retire", "a", code=1, typed="n\n")
     assert names(shell) == ["a", "b"]
-    assert "is as it was" in shell("databases", "retire", "a", typed="y\n").stdout
+    assert "was not changed" in shell("databases", "retire", "a", typed="y\n").stdout
     shell("databases", "drop", "b", code=1, typed="n\n")
     shell("databases", "drop", "b", code=2, typed="y\nB\n")
     shell("databases", "drop", "b", "--yes", code=2, typed="\n")
@@ -184,7 +184,7 @@ def test_create_says_what_went_wrong(shell: Shell, data: Path) -> None:
 def test_create_does_not_wait_if_it_is_told_so(shell: Shell, app: Flask, data: Path) -> None:
     create = ("databases", "create", "--project", "shop", "--url")
     said = shell(*create, f"{data}/a.db", "--no-wait").stdout
-    assert said == "Begun: rollout 1. `flask rollouts watch 1` waits for it.\n"
+    assert said == "Started rollout 1. `flask rollouts watch 1` waits for it.\n"
     begun = shell.json(*create, f"{data}/b.db", "--no-wait")
     assert (begun["id"], begun["kind"], begun["title"]) == (2, "create", "create of b")
     assert [row["position"] for row in listed(shell)] == ["unknown", "unknown"]
@@ -198,8 +198,8 @@ def test_create_says_that_no_worker_is_alive(shell: Shell, data: Path) -> None:
     timer = threading.Timer(2, signal.raise_signal, [signal.SIGINT])
     timer.start()
     done = shell(*create, code=130)
-    assert "No worker is alive" in done.stderr
-    assert "Rollout 1 goes on" in done.stderr
+    assert "No worker is running" in done.stderr
+    assert "Rollout 1 continues" in done.stderr
 
 
 @pytest.mark.usefixtures("worker")
@@ -284,5 +284,5 @@ def test_the_page_about_the_fleet_runs_as_written(tmp_path: Path) -> None:
         ["sh", "-ec", "\n".join(blocks)], cwd=tmp_path, env=env, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Registered 2; 0 were known." in done.stdout
+    assert "Registered 2; 0 were registered already." in done.stdout
     assert len(list((tmp_path / "data").glob("acme.db.*.snapshot"))) == 1

@@ -50,12 +50,12 @@ def test_a_project_is_loaded_and_its_databases_asked(
             ROOT, {"project_id": shop, "name": "a", "url": f"sqlite:///{tmp_path}/a.db"}
         )
     asked = says(runner, "databases", "refresh", "--project", "shop")
-    assert "Asked 1 of 1 database." in asked.stdout
+    assert "Checked 1 of 1 database." in asked.stdout
     rows = says(runner, "revisions", "list", "shop").stdout.splitlines()
-    assert rows[0].split("\t")[:3] == ["revision", "stands on", "databases"]
+    assert rows[0].split("\t")[:3] == ["revision", "parents", "databases"]
     assert rows[2].split("\t")[:3] == ["r002", "r001", "1"]
     later = says(runner, "databases", "refresh", "--project", "shop", "--later")
-    assert "will be asked" in later.stdout
+    assert "will check the databases" in later.stdout
 
 
 def test_a_project_that_cannot_be_loaded_says_why_and_once(
@@ -100,7 +100,7 @@ def test_drift_is_listed_mended_and_ignored(
         made, _ = databases.register_database(
             ROOT, {"project_id": shop, "name": "a", "url": f"sqlite:///{tmp_path}/a.db"}
         )
-        assert drift.look_at(made, scripts.at(url)) == 1
+        assert drift.compare_and_store(made, scripts.at(url)) == 1
     row = says(runner, "drifts", "list", "shop").stdout.splitlines()[1].split("\t")
     assert row[1:3] == ["1", "extra index t1.ix_more"]
     sql = says(runner, "drifts", "list", "shop", "--sql").stdout
@@ -117,7 +117,7 @@ def test_drift_is_listed_mended_and_ignored(
     back = json.loads(says(runner, "drifts", "unignore", "shop", row[0], "--json").stdout)
     assert back == {"digest": told["digest"], "ignored": None}
     says(runner, "drifts", "ignore", "shop", row[0], "--reason", "ours")
-    assert "counts again" in says(runner, "drifts", "unignore", "shop", row[0]).stdout
+    assert "counts as drift again" in says(runner, "drifts", "unignore", "shop", row[0]).stdout
     assert says(runner, "drifts", "unignore", "shop", row[0], exits=1)
     assert "(1 database, sqlite)" in sql
     unknown = says(runner, "drifts", "databases", "shop", "abc", exits=1).stderr

@@ -126,7 +126,7 @@ def test_a_torn_revision_is_refused_shown_and_repaired(tmp_path: Path, mariadb_u
         scripts, "one", None, ['op.create_table("t", sa.Column("id", sa.Integer))', "1 / 0"]
     )
     assert "`flask migrate repair`" in said(headway("upgrade", scripts, mariadb_url), 1)
-    assert "`repair` mends it" in said(headway("status", scripts, mariadb_url))
+    assert "`repair` fixes it" in said(headway("status", scripts, mariadb_url))
     shown = said(headway("repair", scripts, mariadb_url, "--dry-run"))
     assert "DROP TABLE `t`" in shown
     assert "Repaired." in said(headway("repair", scripts, mariadb_url, "--yes"))
@@ -244,7 +244,7 @@ def test_a_schema_is_brought_to_the_models_of_this_folder_without_scripts(
         return done.stdout
 
     assert flask(f"sync --models {place}:metadata") == "create table person\n"
-    assert flask(f"sync --models {place}:metadata") == "The schema is what the models say.\n"
+    assert flask(f"sync --models {place}:metadata") == "The schema matches the models.\n"
     copy = flask("snapshot").strip()
     assert "is at base." in flask(f"restore {copy}")
 

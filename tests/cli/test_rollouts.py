@@ -92,18 +92,24 @@ def test_a_window_needs_neither_days_nor_zone(flask: Shell) -> None:
     [
         (("--project", "nobody"), "no project nobody"),
         (("--project", "shop", "--kind", "undo"), "'undo' is not one of"),
-        (("--project", "shop", "--wave", "0"), "'0' is no wave"),
+        (("--project", "shop", "--wave", "0"), "'0' is not a wave"),
         (("--project", "shop", "--window", "late"), "Example: 22:00-04:00"),
         (("--project", "shop", "--window", "22:00-04:00 Mars/Olympus"), "Mars/Olympus"),
         (("--project", "shop", "--kind", "downgrade"), "needs its target"),
         (("--project", "shop", "--target", "nowhere"), "shop has no revision nowhere"),
         (("--project", "shop", "--target", "base"), "An upgrade does not lead to base"),
-        (("--project", "shop", "--wave", "50%", "--wave", "10%"), "50% through, then 10%"),
-        (("--project", "shop", "--check-sql", "DROP TABLE x"), "begins with SELECT"),
-        (("--project", "shop", "--label", "!!"), "'!!' is no name of a label"),
-        (("--project", "shop", "--check", "drift", "--check-sql", "SELECT 1"), "One check"),
+        (
+            ("--project", "shop", "--wave", "50%", "--wave", "10%"),
+            "Wave 10% after 50%: waves must grow",
+        ),
+        (("--project", "shop", "--check-sql", "DROP TABLE x"), "begin with SELECT"),
+        (("--project", "shop", "--label", "!!"), "'!!' is not a valid name of a label"),
+        (
+            ("--project", "shop", "--check", "drift", "--check-sql", "SELECT 1"),
+            "Give only one of --check",
+        ),
         (("--project", "shop", "--soak", "nan"), "soaks for 0 to"),
-        (("--project", "shop", "--timeout", "0"), "timeout_seconds is a number from"),
+        (("--project", "shop", "--timeout", "0"), "timeout_seconds must be a number from"),
         (("--project", "shop", "--database", "nobody"), "no database nobody"),
         (("--project", "shop", "--owner", "no@example.org"), "no account"),
         ((), "Missing option '--project'"),
@@ -157,7 +163,7 @@ def test_a_rehearsal_tells_the_shell_whether_one_would_fail(flask: Shell, fleet:
         good = flask("rollouts", "rehearse", "1", "--watch")
     told, ahead = good.stdout.splitlines()[-2:]
     assert told == "Rollout 1: pending, 3 of 3 rehearsed."
-    assert re.fullmatch(r"At this pace the rollout takes about \d+ s\.", ahead)
+    assert re.fullmatch(r"At this speed the rollout takes about \d+ s\.", ahead)
     broken(fleet, "d001")
     with Working(fleet, pause=0.3):
         bad = flask("rollouts", "rehearse", "1", "--watch", code=1)
@@ -184,7 +190,7 @@ def test_it_halts_is_mended_resumes_and_is_taken_back(flask: Shell, fleet: Fleet
     fleet.drain()
     halted = flask("rollouts", "watch", "1", code=1)
     assert "1 failed in wave 2 of 3, none may. First d002: " in halted.stdout
-    assert halted.stdout.splitlines()[-1] == "When it is mended: `flask rollouts resume 1`."
+    assert halted.stdout.splitlines()[-1] == "When the cause is fixed: `flask rollouts resume 1`."
     assert "halted" in flask("rollouts", "list").stdout
     mend(fleet, "d002")
     assert flask("rollouts", "resume", "1").stdout == "Rollout 1 is running.\n"
@@ -193,7 +199,7 @@ def test_it_halts_is_mended_resumes_and_is_taken_back(flask: Shell, fleet: Fleet
     assert stands(fleet, *ALL_FOUR) == ["r003"] * 4
     with Working(fleet, pause=0.3):
         undone = flask("rollouts", "undo", "1", "--watch")
-    assert undone.stdout.splitlines()[-1] == "Rollout 1: undone, 4 of 4 taken back."
+    assert undone.stdout.splitlines()[-1] == "Rollout 1: undone, 4 of 4 undone."
     assert stands(fleet, *ALL_FOUR) == ["r001"] * 4
 
 
@@ -223,7 +229,9 @@ def test_one_that_was_stopped_is_no_success(
 def test_one_that_was_not_started_is_not_waited_for(flask: Shell) -> None:
     flask("rollouts", "create", "--project", "shop")
     waited = flask("rollouts", "watch", "1", code=1)
-    assert waited.stdout.endswith("Rollout 1 has not started: `flask rollouts start 1`.\n")
+    assert waited.stdout.endswith(
+        "Rollout 1 has not started. `flask rollouts start 1` starts it.\n"
+    )
 
 
 def test_programs_get_a_line_of_json_for_each_change(flask: Shell, fleet: Fleet) -> None:
@@ -257,7 +265,7 @@ def test_nobody_waits_for_workers_that_are_not_there_without_being_told(
     lose_worker()
     with Working(fleet, pause=0.5):
         done = flask("rollouts", "create", "--project", "shop", "--watch")
-    assert "No worker is alive" in done.stderr
+    assert "No worker is running" in done.stderr
 
 
 def test_ctrl_c_leaves_it_running_and_says_so(fleet: Fleet) -> None:
@@ -278,7 +286,7 @@ def test_ctrl_c_leaves_it_running_and_says_so(fleet: Fleet) -> None:
     os.kill(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130, said
-    assert f"Rollout {rollout.id} goes on." in said
+    assert f"Rollout {rollout.id} continues." in said
     assert "Traceback" not in said
     assert fleet.stage(rollout) == "running"
 
@@ -292,7 +300,7 @@ def test_the_command_line_approves_nothing(flask: Shell, fleet: Fleet) -> None:
     flask("rollouts", "create", *words)
     fleet.drain()
     refused = flask("rollouts", "approve", "1", code=77)
-    assert "send it with a token" in refused.stderr
+    assert "with a token" in refused.stderr
     _, other = person(Role.OPERATOR)
     rollouts.approve_rollout(other, 1)
     fleet.drain()

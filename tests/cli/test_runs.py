@@ -68,7 +68,7 @@ def test_one_database_is_brought_along_and_waited_for(flask: Shell, fleet: Fleet
     assert done.stdout.splitlines()[-1] == "Rollout 1: succeeded, wave 1 of 1, 1 of 1 done."
     assert stands(fleet, "d000", "d001") == ["r002", "r001"]
     begun = flask("runs", "start", "d000", "downgrade", "-1")
-    assert begun.stdout == "Begun: rollout 2. `flask rollouts watch 2` waits for it.\n"
+    assert begun.stdout == "Started rollout 2. `flask rollouts watch 2` waits for it.\n"
     fleet.drain()
     assert stands(fleet, "d000") == ["r001"]
     made = flask.json("runs", "start", "d000", "snapshot")

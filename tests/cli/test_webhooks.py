@@ -31,7 +31,7 @@ def ask(runner: FlaskCliRunner, *args: str, **more: Any) -> Any:
 def test_the_secret_is_printed_once(runner: FlaskCliRunner) -> None:
     done = ask(runner, "create", "chat", "--url", "https://h/t0p", "--event", "drift.found")
     assert done.exit_code == 0, done.output
-    assert done.stderr == "Webhook 1. Its secret is shown only now:\n"
+    assert done.stderr == "Webhook 1. Its secret is shown only once:\n"
     secret = done.stdout.strip()
     assert secret.startswith("whsec_")
     listed = ask(runner, "list")
@@ -66,7 +66,7 @@ def test_a_trial_says_how_it_went_and_its_exit_code_too(
     receiver.status, receiver.headers = 302, {"Location": "/elsewhere"}
     done = ask(runner, "test", "1")
     assert done.exit_code == 1
-    assert done.stderr.startswith("Not heard. It answered 302. Redirects are not followed")
+    assert done.stderr.startswith("Not delivered. It answered 302. Redirects are not followed")
     told = json.loads(ask(runner, "test", "1", "--json").stdout)
     assert (told["state"], told["status"]) == ("failed", 302)
 
@@ -103,8 +103,8 @@ def test_deleting_asks_first(runner: FlaskCliRunner) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [
-        (["create", "x"], 2, "Where to?"),
-        (["create", "x", "--url", "http://h", "--url-file", "-"], 2, "Where to?"),
+        (["create", "x"], 2, "Give one of --url"),
+        (["create", "x", "--url", "http://h", "--url-file", "-"], 2, "Give one of --url"),
         (["create", "x", "--url", ""], 2, "has to be one of http or https"),
         (["create", "x", "--url", "file:///etc/t0p"], 2, "has to be one of http or https"),
         (["create", " ", "--url", "http://h/t0p"], 2, "A name needs"),

@@ -28,7 +28,7 @@ def test_the_list_says_who_is_alive(app: Flask, runner: FlaskCliRunner) -> None:
 def test_none_alive_is_said_and_found_by_check(runner: FlaskCliRunner) -> None:
     done = runner.invoke(args=["workers", "list"])
     assert done.exit_code == 0
-    assert "No worker is alive. `flask workers run` starts some." in done.stderr
+    assert "No worker is running. `flask workers run` starts one." in done.stderr
     assert runner.invoke(args=["workers", "list", "--check"]).exit_code == 3
     assert json.loads(runner.invoke(args=["workers", "list", "--json"]).stdout)["items"] == []
 

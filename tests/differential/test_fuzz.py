@@ -8,8 +8,12 @@ import pytest
 from tests.differential.conftest import Tried, all_alike
 from tests.differential.generate import generate
 
+FIRST, *MORE = range(0, 24, 6)
 
-@pytest.mark.parametrize("seed", range(0, 24, 6))
+
+@pytest.mark.parametrize(
+    "seed", [FIRST, *(pytest.param(seed, marks=pytest.mark.thorough) for seed in MORE)]
+)
 def test_a_few_projects(seed: int, tried: Tried) -> None:
     all_alike(seed, 6, tried)
 

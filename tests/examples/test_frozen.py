@@ -8,10 +8,13 @@ import pytest
 
 from tests.examples.desktop import EXAMPLE, Run, copied, follow, next_release, old_file, run, said
 
-pytestmark = pytest.mark.skipif(
-    not find_spec("PyInstaller"),
-    reason="PyInstaller is not installed: pip install -e '.[freeze]'",
-)
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(
+        not find_spec("PyInstaller"),
+        reason="PyInstaller is not installed: pip install -e '.[freeze]'",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

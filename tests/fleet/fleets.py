@@ -131,7 +131,7 @@ def work(limit: int = 10, worker: str = ME) -> int:
     """Claim once and do what was claimed; how many."""
     taken = claims.claim(worker, limit)
     for run_id in taken:
-        execute.perform(run_id, worker)
+        execute.execute(run_id, worker)
     return len(taken)
 
 
@@ -140,10 +140,10 @@ def drain(work: Callable[[], int] = work) -> None:
     for _ in range(200):
         workers.beat(ME)
         periodic.advance_rollouts()
-        before = _stages()
-        if not work() and before == _stages():
+        before = stages()
+        if not work() and before == stages():
             periodic.advance_rollouts()
-            if before == _stages():
+            if before == stages():
                 return
     raise AssertionError("it goes on and on")
 
@@ -176,7 +176,7 @@ def working(app: Flask) -> Iterator[None]:
     assert not failed, failed
 
 
-def _stages() -> list[tuple[int, str, int]]:
+def stages() -> list[tuple[int, str, int]]:
     """Where all rollouts are."""
     rows = db.session.execute(sa.select(Rollout.id, Rollout.stage, Rollout.wave)).all()
     db.session.rollback()

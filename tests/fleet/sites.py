@@ -110,13 +110,13 @@ class Site:
             timeout=PATIENCE,
         )
 
-    def alive(self) -> list[workers.Seen]:
+    def alive(self) -> list[workers.WorkerInfo]:
         """The workers that the catalog believes to be alive."""
         found, _ = workers.list_workers(ROOT, limit=100)
         db.session.rollback()
         return found
 
-    def until_alive(self, count: int) -> list[workers.Seen]:
+    def until_alive(self, count: int) -> list[workers.WorkerInfo]:
         """Them, once there are so many."""
         self.until(lambda: len(self.alive()) == count)
         return self.alive()

@@ -8,7 +8,11 @@ from tests.fleet.chaos import chaos, examine, wreck
 
 
 @pytest.mark.parametrize(
-    ("catalog", "files", "members", "kills"), [("postgresql", 40, 6, 6), ("sqlite", 30, 0, 4)]
+    ("catalog", "files", "members", "kills"),
+    [
+        ("postgresql", 40, 6, 6),
+        pytest.param("sqlite", 30, 0, 4, marks=pytest.mark.thorough),
+    ],
 )
 def test_no_database_is_lost_or_done_twice(
     catalog: str, files: int, members: int, kills: int, tmp_path: Path

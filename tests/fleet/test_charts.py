@@ -75,7 +75,7 @@ def test_who_brought_a_revision_and_how_often_it_was_edited(fleet: Fleet) -> Non
     fleet.drain()
     write_revision(fleet.scripts, "r003", "r002", message="edited")
     fleet.load()
-    found = revision_chart.entries(ROOT, fleet.project_id, ["r001", "r002", "r003", "nobody"])
+    found = revision_chart.details_of(ROOT, fleet.project_id, ["r001", "r002", "r003", "nobody"])
     assert list(found) == ["r001", "r002", "r003"]
     assert (found["r002"].row.rollout_id, found["r002"].by_name) == (rollout.id, "test")
     assert found["r001"].by_name is None
@@ -91,13 +91,14 @@ def test_a_script_that_was_edited_has_an_origin_of_its_own(fleet: Fleet) -> None
     fleet.drain()
     write_revision(fleet.scripts, "r003", "r002", message="edited")
     fleet.load()
-    assert revision_chart.entries(ROOT, fleet.project_id, ["r003"])["r003"].by_name is None
+    assert revision_chart.details_of(ROOT, fleet.project_id, ["r003"])["r003"].by_name is None
     fleet.add("two")
     second = fleet.start()
     fleet.drain()
     fresh()
     assert (
-        revision_chart.entries(ROOT, fleet.project_id, ["r003"])["r003"].row.rollout_id == second.id
+        revision_chart.details_of(ROOT, fleet.project_id, ["r003"])["r003"].row.rollout_id
+        == second.id
     )
 
 
@@ -107,14 +108,14 @@ def test_what_was_known_stays_while_the_scripts_cannot_be_used(fleet: Fleet) -> 
     assert scripts.load(fleet.project_id).state == "broken"
     fresh()
     assert len(revision_chart.chart(ROOT, fleet.project_id).nodes) == 3
-    assert revision_chart.entries(ROOT, fleet.project_id, ["r001"])["r001"].texts == 1
+    assert revision_chart.details_of(ROOT, fleet.project_id, ["r001"])["r001"].texts == 1
 
 
 def test_nothing_is_known_of_scripts_that_nobody_has_read(fleet: Fleet) -> None:
     made, _ = projects.create_project(ROOT, {"name": "new", "location": str(fleet.scripts)})
     found = revision_chart.chart(ROOT, made.id)
     assert (dict(found.nodes), found.nowhere) == ({}, ())
-    assert revision_chart.entries(ROOT, made.id, ["r001"]) == {}
+    assert revision_chart.details_of(ROOT, made.id, ["r001"]) == {}
 
 
 def test_what_failed_is_told_until_something_succeeds(fleet: Fleet) -> None:
@@ -165,7 +166,7 @@ def test_every_catalog_answers_alike(migrated_url: URL, tmp_path: Path) -> None:
         assert revision_chart.edited(ROOT, fleet.project_id) == ["r002"]
         missing = revision_chart.missing(ROOT, fleet.project_id, limit=9)
         assert [row.revision for row in missing] == ["r003"]
-        entries = revision_chart.entries(ROOT, fleet.project_id, ["r001", "r002"])
+        entries = revision_chart.details_of(ROOT, fleet.project_id, ["r001", "r002"])
         assert (entries["r002"].texts, entries["r002"].row.message) == (2, "edited")
         failed = overview.failed_lately(ROOT, limit=5)
         assert [(one.database, one.rollout_id) for one in failed] == [("d001", rollout.id)]

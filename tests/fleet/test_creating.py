@@ -16,7 +16,7 @@ from app.fleet.core import audit
 from app.fleet.core.transactions import writing
 from app.fleet.projects import scripts
 from app.fleet.refresh import refresh
-from app.fleet.rollouts.actions import verbs
+from app.fleet.rollouts.actions import allowed_actions
 from app.fleet.runs import claims, execute, results
 from app.fleet.workers import periodic
 from app.models import Database, Delivery, Run, State
@@ -106,7 +106,7 @@ def test_from_the_first_moment_it_is_a_member_that_is_not_there(fleet: Fleet) ->
     made = member(creation)
     assert (made.position, made.rollout_id, made.pin_until) == ("", creation.rollout_id, None)
     assert fleet.counts() == {("behind", "r001"): 1, ("unknown", ""): 1}
-    assert refresh.newcomers() == {}
+    assert refresh.never_probed() == {}
     refresh.refresh(fleet.project_id)
     refresh.refresh(fleet.project_id, [made.id])
     assert (member(creation).position, member(creation).asked_at) == ("", None)
@@ -205,7 +205,7 @@ def due(creation: databases.Creation) -> None:
 def test_it_can_be_cancelled_before_it_begins_and_leaves_its_name_free(fleet: Fleet) -> None:
     creation = asked(fleet)
     rollout = rollouts.get_rollout(ROOT, creation.rollout_id)
-    assert "cancel" in verbs(ROOT, rollout)
+    assert "cancel" in allowed_actions(ROOT, rollout)
     rollouts.cancel_rollout(ROOT, creation.rollout_id)
     assert member(creation).retired_at
     assert (fleet.counts(), fleet.work()) == ({}, 0)
@@ -220,10 +220,10 @@ def test_what_has_begun_is_not_broken_off(fleet: Fleet) -> None:
     creation = asked(fleet)
     claims.claim(ME, 1)
     rollout = rollouts.get_rollout(ROOT, creation.rollout_id)
-    assert "cancel" not in verbs(ROOT, rollout)
+    assert "cancel" not in allowed_actions(ROOT, rollout)
     with pytest.raises(RolloutRefused, match="being created"):
         rollouts.cancel_rollout(ROOT, creation.rollout_id)
-    execute.perform(the_run(creation).id, ME)
+    execute.execute(the_run(creation).id, ME)
     assert created(creation).position == "at_head"
     with pytest.raises(RolloutRefused, match="Drop the database"):
         rollouts.undo_rollout(ROOT, creation.rollout_id)
@@ -257,7 +257,7 @@ def test_a_failure_takes_the_name_of_nobody_and_is_kept(fleet: Fleet) -> None:
     reason = rollouts.get_rollout(ROOT, creation.rollout_id).reason or ""
     assert "was not created" in reason
     assert "is there already" in reason
-    assert verbs(ROOT, rollouts.get_rollout(ROOT, creation.rollout_id)) == ()
+    assert allowed_actions(ROOT, rollouts.get_rollout(ROOT, creation.rollout_id)) == ()
     assert member(creation).retired_at
     assert fleet.counts() == {}
     assert list(db.session.scalars(sa.select(Delivery.event))) == ["rollout.cancelled"]
@@ -316,7 +316,7 @@ def test_one_that_was_made_and_not_told_is_done(
     with monkeypatch.context() as patch:
         patch.setattr(results, "finish", killed)
         with pytest.raises(KeyboardInterrupt):
-            execute.perform(the_run(creation).id, ME)
+            execute.execute(the_run(creation).id, ME)
     assert real(fleet, place).current == ("r003",)
     lost(fleet)
     assert (created(creation).position, created(creation).rollout_id) == ("at_head", None)
@@ -376,7 +376,7 @@ def test_a_worker_that_stood_still_makes_nothing_after_another_has(fleet: Fleet)
     lost(fleet)
     fleet.drain()
     (fleet.folder / "new.db").unlink()
-    with pytest.raises(HeadwayError, match="taken for lost"):
+    with pytest.raises(HeadwayError, match="reported lost"):
         execute.operations.operate(task)
     assert not (fleet.folder / "new.db").exists()
     assert created(creation)

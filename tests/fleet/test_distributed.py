@@ -20,7 +20,7 @@ from tests.fleet.sites import Site, family, is_running, kill, site_on
 from tests.migrator.scripts import write_revision
 
 
-@pytest.fixture(params=["redis", "rabbitmq"])
+@pytest.fixture(params=[pytest.param("redis", marks=pytest.mark.thorough), "rabbitmq"])
 def broker(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each kind, with nothing in our queue."""
     url = {"redis": servers.redis, "rabbitmq": servers.rabbitmq}[request.param]()
@@ -117,6 +117,7 @@ def test_a_killed_child_is_replaced_and_its_database_is_done_once(slow: Site, re
     assert worker.poll() is None
 
 
+@pytest.mark.thorough
 def test_the_children_of_a_killed_worker_finish_their_database_and_end(
     slow: Site, redis: str
 ) -> None:
@@ -136,6 +137,7 @@ def test_the_children_of_a_killed_worker_finish_their_database_and_end(
     assert {run.attempt for run in slow.runs_of(rollout)} == {1}
 
 
+@pytest.mark.thorough
 def test_a_run_that_takes_too_long_ends_its_child(slow: Site, redis: str) -> None:
     slow.celery(redis)
     first = slow.until_alive(1)[0]
@@ -165,6 +167,7 @@ def test_what_the_broker_lost_is_sent_again(slow: Site) -> None:
     assert slow.found() == {"r002+r003": 6}
 
 
+@pytest.mark.thorough
 def test_a_broker_that_is_not_there_yet_is_waited_for(site: Site) -> None:
     port = servers.free_port()
     url = f"redis://127.0.0.1:{port}/0"
@@ -180,6 +183,7 @@ def test_a_broker_that_is_not_there_yet_is_waited_for(site: Site) -> None:
         broker.wait()
 
 
+@pytest.mark.thorough
 def test_celery_knows_the_app_by_its_path(site: Site, redis: str) -> None:
     celery = (sys.executable, "-m", "celery", "-A", "app.processes.celery")
     site.start(*celery, "worker", "--pool", "solo", HEADWAY_BROKER_URL=redis)

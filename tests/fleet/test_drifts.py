@@ -46,10 +46,10 @@ def told(project_id: int, **which: bool) -> list[tuple[str, int]]:
 def test_databases_that_share_a_difference_are_one_group(shop: int, tmp_path: Path) -> None:
     assert told(shop) == []
     some = [member(shop, tmp_path, f"d{number}") for number in range(4)]
-    assert drift.check(some[0], []) == 0
-    assert drift.check(some[1], [INDEX]) == 1
-    assert drift.check(some[2], [INDEX, COLUMN]) == 2
-    assert drift.check(some[3], [INDEX, ODD, COLUMN]) == 3
+    assert drift.store_differences(some[0], []) == 0
+    assert drift.store_differences(some[1], [INDEX]) == 1
+    assert drift.store_differences(some[2], [INDEX, COLUMN]) == 2
+    assert drift.store_differences(some[3], [INDEX, ODD, COLUMN]) == 3
     assert told(shop) == [
         ("extra index t1.ix_more", 3),
         ("extra column t1.rogue", 2),
@@ -67,12 +67,12 @@ def test_databases_that_share_a_difference_are_one_group(shop: int, tmp_path: Pa
 def test_the_next_check_takes_the_place_of_the_last(shop: int, tmp_path: Path) -> None:
     one = member(shop, tmp_path, "d")
     version = one.version
-    drift.check(one, [INDEX, COLUMN])
+    drift.store_differences(one, [INDEX, COLUMN])
     assert drift_of(one) == 2
-    drift.check(one, [COLUMN])
+    drift.store_differences(one, [COLUMN])
     assert drift_of(one) == 1
     assert told(shop) == [("extra column t1.rogue", 1)]
-    drift.check(one, [])
+    drift.store_differences(one, [])
     assert (drift_of(one), told(shop)) == (0, [])
     seen = db.session.get_one(Database, one.id)
     assert seen.drift_at
@@ -81,13 +81,13 @@ def test_the_next_check_takes_the_place_of_the_last(shop: int, tmp_path: Path) -
 
 def test_what_is_ignored_does_not_count(shop: int, tmp_path: Path) -> None:
     some = [member(shop, tmp_path, f"d{number}") for number in range(3)]
-    drift.check(some[0], [INDEX])
-    drift.check(some[1], [INDEX, COLUMN])
+    drift.store_differences(some[0], [INDEX])
+    drift.store_differences(some[1], [INDEX, COLUMN])
     digest = drift.digest_of(INDEX[0])
     kept = drift.ignore(ROOT, shop, digest[:8], "  made by the DBA  ")
     assert (kept.says, kept.reason, kept.by_name) == (INDEX[0], "made by the DBA", "test")
     assert [drift_of(one) for one in some] == [0, 1, None]
-    assert drift.check(some[2], [INDEX]) == 0
+    assert drift.store_differences(some[2], [INDEX]) == 0
     assert told(shop, ignored=False) == [(COLUMN[0], 1)]
     assert told(shop, ignored=True) == [(INDEX[0], 3)]
     assert drift.ignore(ROOT, shop, digest, "another reason").id == kept.id
@@ -103,21 +103,21 @@ def test_what_is_ignored_does_not_count(shop: int, tmp_path: Path) -> None:
 def test_ignored_in_one_project_is_not_in_another(shop: int, tmp_path: Path) -> None:
     other = ready_project(tmp_path / "scripts", "other")
     one, two = member(shop, tmp_path, "a"), member(other, tmp_path, "b")
-    drift.check(one, [INDEX])
-    drift.check(two, [INDEX])
+    drift.store_differences(one, [INDEX])
+    drift.store_differences(two, [INDEX])
     drift.ignore(ROOT, shop, drift.digest_of(INDEX[0]), "here only")
     assert (drift_of(one), drift_of(two)) == (0, 1)
 
 
 def test_two_who_ignore_the_same_at_once(fleet_anywhere: Flask, shop: int, tmp_path: Path) -> None:
-    drift.check(member(shop, tmp_path, "a"), [INDEX])
+    drift.store_differences(member(shop, tmp_path, "a"), [INDEX])
     digest = drift.digest_of(INDEX[0])
     found = at_once(fleet_anywhere, *[lambda: drift.ignore(ROOT, shop, digest, "why not").id] * 4)
     assert len(set(found)) == 1, found
 
 
 def test_a_difference_is_named_by_what_no_other_shares(shop: int, tmp_path: Path) -> None:
-    drift.check(member(shop, tmp_path, "a"), [INDEX, COLUMN])
+    drift.store_differences(member(shop, tmp_path, "a"), [INDEX, COLUMN])
     for wrong in ("", "nope", "%"):
         with pytest.raises(errors.DifferenceNotFound):
             drift.ignore(ROOT, shop, wrong, "because")
@@ -126,7 +126,7 @@ def test_a_difference_is_named_by_what_no_other_shares(shop: int, tmp_path: Path
 
 
 def test_a_viewer_may_look_and_not_ignore(shop: int, tmp_path: Path) -> None:
-    drift.check(member(shop, tmp_path, "a"), [INDEX])
+    drift.store_differences(member(shop, tmp_path, "a"), [INDEX])
     _, viewer = person(Role.VIEWER)
     _, operator = person(Role.OPERATOR)
     assert drift.list_groups(viewer, shop, limit=5)[0]
@@ -149,17 +149,17 @@ def test_drift_is_announced_when_it_is_new(shop: int, tmp_path: Path) -> None:
         rows = db.session.scalars(select(Delivery).order_by(Delivery.id))
         return [row.body["new"] for row in rows]
 
-    drift.check(one, [])
+    drift.store_differences(one, [])
     assert sent() == []
-    drift.check(one, [INDEX])
+    drift.store_differences(one, [INDEX])
     assert sent() == [[INDEX[0]]]
-    drift.check(one, [INDEX])
+    drift.store_differences(one, [INDEX])
     assert sent() == [[INDEX[0]]]
-    drift.check(one, [INDEX, COLUMN])
+    drift.store_differences(one, [INDEX, COLUMN])
     assert sent() == [[INDEX[0]], [COLUMN[0]]]
     drift.ignore(ROOT, shop, drift.digest_of(INDEX[0]), "ok")
-    drift.check(one, [])
-    drift.check(one, [INDEX])
+    drift.store_differences(one, [])
+    drift.store_differences(one, [INDEX])
     assert len(sent()) == 2
     body = db.session.scalars(select(Delivery.body).order_by(Delivery.id)).first() or {}
     assert body["database"] == {"id": one.id, "name": "a"}
@@ -185,11 +185,14 @@ def test_a_real_database_is_compared_grouped_and_mended(
                 "url": url.render_as_string(hide_password=False),
             },
         )
-        found.append(drift.look_at(made, scripts.at(url)))
+        found.append(drift.compare_and_store(made, scripts.at(url)))
     assert found == [1, 1]
     (group,), _ = drift.list_groups(ROOT, shop, limit=5)
     assert (group.says, group.databases) == ("extra index t1.ix_more", 2)
     for number, url in enumerate(urls):
         send(url, group.mends[0].sql)
-        assert drift.look_at(databases.find_database(ROOT, f"d{number}"), scripts.at(url)) == 0
+        assert (
+            drift.compare_and_store(databases.find_database(ROOT, f"d{number}"), scripts.at(url))
+            == 0
+        )
     assert db.session.scalar(select(func.count()).select_from(Difference)) == 0

@@ -57,7 +57,7 @@ def test_a_server_brings_its_workers_and_they_do_what_is_asked(quick: Site) -> N
     assert quick.alive() == []
     listed = quick.flask("workers", "list", "--check")
     assert listed.returncode == 3
-    assert "No worker is alive" in listed.stderr
+    assert "No worker is running" in listed.stderr
 
 
 def test_told_to_stop_each_finishes_its_database_and_hands_the_rest_back(slow: Site) -> None:
@@ -224,7 +224,7 @@ def test_with_no_workers_or_with_a_broker_none_is_beside_the_server(quick: Site)
 def test_once_does_what_can_be_done_and_ends(quick: Site) -> None:
     rollout = quick.begin(5, waves=["1", "100%"])
     done = quick.flask("workers", "run", "--once")
-    assert (done.returncode, done.stdout) == (0, "Done: 5 runs.\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "Finished 5 runs.\n"), done.stderr
     assert quick.fleet.stage(rollout) == "succeeded"
     assert quick.found() == {"r002+r003": 5}
     assert quick.alive() == []

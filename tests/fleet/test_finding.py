@@ -34,9 +34,9 @@ def test_a_look_around_ends(
     for number in range(20):
         (tmp_path / f"f{number:02}").mkdir()
     write_project(tmp_path / "f00" / "deep", 1)
-    monkeypatch.setattr(discovery, "MOST_LOOKED_AT", 20)
+    monkeypatch.setattr(discovery, "MOST_FOLDERS", 20)
     assert discovery.found_folders(ROOT, limit=9) == []
-    monkeypatch.setattr(discovery, "MOST_LOOKED_AT", 22)
+    monkeypatch.setattr(discovery, "MOST_FOLDERS", 22)
     assert len(discovery.found_folders(ROOT, limit=9)) == 1
 
 

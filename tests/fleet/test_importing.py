@@ -19,7 +19,7 @@ from app.models import Database, Label, Role
 from headway import Project as Scripts
 from headway.dialects import dialect_of
 from headway.errors import DatabaseUnreachable, HeadwayError
-from headway.execution import create
+from headway.execution import templates
 from tests.conftest import database_on
 from tests.fleet.conftest import ROOT, at_once, person
 from tests.fleet.registry import Registry, registry_on
@@ -180,9 +180,13 @@ def test_links_out_of_the_roots_are_refused_one_by_one(registry: Registry, tmp_p
     rows = import_sources.from_files(f"{registry.data}/*.db")
     done = databases.register_many(ROOT, registry.project_id, rows)
     assert (done.added, [line for line, _ in done.refused]) == (1, [2])
-    for pattern in (f"{tmp_path}/*.db", f"{registry.data}/../*.db", "/etc/*"):
+    for pattern in (f"{tmp_path}/*.db", "/etc/*"):
         with pytest.raises(OutsideRoots):
             list(import_sources.from_files(pattern))
+    (registry.data / "sub").mkdir()
+    for pattern in ("../*.db", "s*b/../../*.db", "*/../*.db", "**/../*.db"):
+        with pytest.raises(InputInvalid, match=r"holds no `\.\.`"):
+            list(import_sources.from_files(f"{registry.data}/{pattern}"))
 
 
 def test_an_expression_that_labels_nothing_is_refused(registry: Registry) -> None:
@@ -206,7 +210,7 @@ def test_a_servers_databases_are_found_by_name(
         found = {row["name"]: row for row in rows}
         assert {one.database, two.database} <= found.keys()
         assert found[one.database]["labels"]["number"] == str(one.database).rpartition("_")[2]
-        ours = server.set(database=f"{create.PREFIX}of_a_test")
+        ours = server.set(database=f"{templates.PREFIX}of_a_test")
         dialect_of(server).make(ours)
         try:
             everything = {row["name"] for row in import_sources.from_server(text)}

@@ -29,7 +29,7 @@ from app.fleet.workers import periodic
 from app.models import Database, Rollout, Run, Stage
 from headway import Project as Scripts
 from headway.errors import StillNeeded
-from headway.types import Look
+from headway.types import Status
 from tests.fleet.fleets import (
     ME,
     ROOT,
@@ -41,6 +41,7 @@ from tests.fleet.fleets import (
     lose_worker,
     mended,
     sqlite,
+    stages,
 )
 
 
@@ -254,10 +255,10 @@ def test_a_pin_holds_what_was_claimed_and_not_begun(fleet: Fleet) -> None:
     members = fleet.add_many(2)
     fleet.start()
     first, second = claims.claim(ME, 2)
-    execute.perform(first, ME)
+    execute.execute(first, ME)
     later = datetime.now(UTC) + timedelta(days=1)
     databases.pin_database(ROOT, members[1].id, reason="audit", until=later)
-    execute.perform(second, ME)
+    execute.execute(second, ME)
     assert [fleet.at(one) for one in members] == ["r003", "r001"]
 
 
@@ -319,7 +320,7 @@ def test_two_that_enter_a_place_at_once_are_both_counted(
 
 def test_an_approval_needs_a_wave_to_approve(fleet: Fleet) -> None:
     fleet.add("a")
-    with pytest.raises(RolloutRefused, match="It has one wave"):
+    with pytest.raises(RolloutRefused, match="has only one wave"):
         fleet.start(waves=["1", "100%"], gate={"approval": True})
 
 
@@ -352,7 +353,7 @@ def test_a_worker_that_stood_still_moves_nothing_when_it_wakes(
         return aim
 
     monkeypatch.setattr(Task, "aim", sleeps)
-    execute.perform(taken[0], ME)
+    execute.execute(taken[0], ME)
     assert fleet.stage(rollout) is Stage.UNDONE
     seen = Scripts.load(fleet.scripts).at(url).status()
     assert (seen.current, seen.torn) == (("r001",), None)
@@ -378,7 +379,7 @@ def test_a_catalog_that_is_away_for_a_moment_costs_an_attempt_and_no_failure(
         return aim
 
     monkeypatch.setattr(Task, "aim", aims)
-    execute.perform(run_id, ME)
+    execute.execute(run_id, ME)
     monkeypatch.undo()
     (run,) = fleet.runs_of(rollout)
     assert (run.state, run.problem, run.attempt) == ("pending", "catalog-busy", 2)
@@ -431,7 +432,7 @@ def created_while(
     """A database whose run comes before all others, and what happens as it is being made."""
     real = RemoteDatabase.create
 
-    def slow(*args: Any, **kwargs: Any) -> Look:
+    def slow(*args: Any, **kwargs: Any) -> Status:
         meanwhile()
         return real(*args, **kwargs)
 
@@ -441,7 +442,7 @@ def created_while(
     creation = databases.create_database(ROOT, asked)
     run_id = db.session.scalars(sa.select(Run.id).where(Run.kind == "create")).one()
     assert claims.take(run_id, ME)
-    execute.perform(run_id, ME)
+    execute.execute(run_id, ME)
     return created(creation)
 
 
@@ -497,7 +498,7 @@ def test_watching_waits_for_a_catalog_that_is_restarted(
             if not cut.is_set():
                 cut.set()
                 end_sessions(url)
-            elif fleet.stages()[-1][1] == "running":
+            elif stages()[-1][1] == "running":
                 fleet.drain()
             return states(of)
 

@@ -98,7 +98,7 @@ def test_a_rollout_of_each_mode_of_env_py(
         fleet.load()
         project = db.session.get_one(Project, fleet.project_id)
         modes = {NONE: "none", CAPTURED: "captured", EXECUTED: "executed"}
-        assert project.heard["mode"] == modes[env]
+        assert project.environment_facts["mode"] == modes[env]
         member = fleet.add("a")
         Scripts.load(fleet.scripts).at(url).upgrade("r001")
         fleet.register("b", url)

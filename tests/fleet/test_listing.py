@@ -13,7 +13,7 @@ from app.fleet import databases, drift
 from app.fleet.core.selectors import Selector
 from app.fleet.databases import Order, count_databases, foresee, register_many, sorted_databases
 from app.models import Kind
-from app.web import sealed_form
+from app.web import encrypted_form
 from tests.fleet.conftest import ROOT, person, project_at
 from tests.fleet.fleets import Fleet, fleet_on
 from tests.migrator.scripts import write_project
@@ -94,17 +94,17 @@ def test_what_is_sealed_is_the_ones_who_was_given_it(
 ) -> None:
     _, ada = person("operator", "ada")  # type: ignore[arg-type]
     _, bob = person("operator", "bob")  # type: ignore[arg-type]
-    text = sealed_form.seal(ada, {"url": "postgresql://u:secret@h/n"})
+    text = encrypted_form.encrypt_values(ada, {"url": "postgresql://u:secret@h/n"})
     assert "secret" not in text
-    assert sealed_form.unseal(ada, text) == {"url": "postgresql://u:secret@h/n"}
+    assert encrypted_form.decrypt_values(ada, text) == {"url": "postgresql://u:secret@h/n"}
     for actor, given in ((bob, text), (ada, text[:-4] + "AAAA"), (ada, ""), (ada, "é")):
         with pytest.raises(errors.InputInvalid, match="too old"):
-            sealed_form.unseal(actor, given)
+            encrypted_form.decrypt_values(actor, given)
     with pytest.raises(errors.InputInvalid, match="too many"):
-        sealed_form.seal(ada, [hash(("x", number)) for number in range(100_000)])
-    monkeypatch.setattr(sealed_form, "LASTS", -1)
+        encrypted_form.encrypt_values(ada, [hash(("x", number)) for number in range(100_000)])
+    monkeypatch.setattr(encrypted_form, "LASTS", -1)
     with pytest.raises(errors.InputInvalid, match="too old"):
-        sealed_form.unseal(ada, text)
+        encrypted_form.decrypt_values(ada, text)
 
 
 @pytest.fixture
@@ -151,14 +151,16 @@ def test_the_snapshots_that_are_there(fleet: Fleet) -> None:
 def test_differences_of_one_and_how_many_were_looked_at(fleet: Fleet) -> None:
     one, two = fleet.add("one"), fleet.add("two")
     fleet.add("three")
-    drift.check(one, [("extra index t1.ix", "DROP INDEX ix;"), ("missing column t1.name", None)])
-    drift.check(two, [])
+    drift.store_differences(
+        one, [("extra index t1.ix", "DROP INDEX ix;"), ("missing column t1.name", None)]
+    )
+    drift.store_differences(two, [])
     drift.ignore(ROOT, fleet.project_id, drift.digest_of("extra index t1.ix"), "wanted")
-    assert [(d.says, d.mend, d.ignored) for d in drift.differences_of(ROOT, one.id)] == [
+    assert [(d.says, d.fix_sql, d.ignored) for d in drift.differences_of(ROOT, one.id)] == [
         ("extra index t1.ix", "DROP INDEX ix;", "wanted"),
         ("missing column t1.name", None, None),
     ]
-    told = drift.checked(ROOT, fleet.project_id)
+    told = drift.drift_coverage(ROOT, fleet.project_id)
     assert (told.databases, told.checked, told.drifted) == (3, 2, 1)
     everywhere, _ = drift.list_groups(ROOT, None, limit=9)
     assert {(one.says, one.project_id) for one in everywhere} == {

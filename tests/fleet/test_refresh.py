@@ -18,7 +18,7 @@ from app import errors
 from app.extensions import db
 from app.fleet import databases, projects
 from app.fleet.core import positions
-from app.fleet.isolation.pool import Question, Round, Silence
+from app.fleet.isolation.pool import Call, Pool, TimedOut
 from app.fleet.projects import revisions
 from app.fleet.refresh import probe, refresh
 from app.fleet.workers import periodic
@@ -194,14 +194,14 @@ def test_a_retired_one_is_not_asked(shop: int, tmp_path: Path) -> None:
 def test_an_older_look_does_not_overwrite_what_a_run_left(shop: int, tmp_path: Path) -> None:
     upgraded(shop, tmp_path / "a.db", "r001")
     key = registered(shop, tmp_path / "a.db", "a")
-    tour = refresh._tour(shop)
+    tour = refresh._refresh_batch(shop)
     (page,) = list(probe.pages(shop, [key]))
-    seen = list(probe.looked(tour, page))
+    seen = list(probe.probe_page(tour, page))
     # Meanwhile a run brings it to head, and says so.
     later = {"position": "at_head", "current": "r003", "asked_at": datetime.now(UTC)}
     db.session.execute(update(Database).where(Database.id == key).values(**later))
     db.session.commit()
-    assert refresh._keep(seen) == 0
+    assert refresh._store_results(seen) == 0
     assert stands(key)[:2] == ("at_head", "r003")
 
 
@@ -210,9 +210,9 @@ def test_one_that_is_being_migrated_is_left_alone(shop: int, tmp_path: Path) -> 
 
     upgraded(shop, tmp_path / "a.db", "r001")
     key = registered(shop, tmp_path / "a.db", "a")
-    tour = refresh._tour(shop)
+    tour = refresh._refresh_batch(shop)
     (page,) = list(probe.pages(shop, [key]))
-    seen = list(probe.looked(tour, page))
+    seen = list(probe.probe_page(tour, page))
     rollout = Rollout(
         project_id=shop, kind="upgrade", target="heads", selector={}, waves=["100%"], sizes=[1],
         gate={}, concurrency=1, per_server=1, timeout_seconds=1, snapshot=False, retreat=False,
@@ -231,7 +231,7 @@ def test_one_that_is_being_migrated_is_left_alone(shop: int, tmp_path: Path) -> 
         )
     )
     db.session.commit()
-    assert refresh._keep(seen) == 0
+    assert refresh._store_results(seen) == 0
     assert refresh.refresh(shop) == 0
     assert row(key).position == ""
 
@@ -321,11 +321,11 @@ def test_a_server_that_hangs_holds_nobody_up(
             if number:
                 shutil.copy(tmp_path / "0.db", tmp_path / f"{number}.db")
             files.append(registered(shop, tmp_path / f"{number}.db", f"n{number}"))
-        tour = refresh._tour(shop)
+        tour = refresh._refresh_batch(shop)
         tour.seconds = 4
         (page,) = list(probe.pages(shop, None))
         began, after = time.monotonic(), {}
-        for key, _ in probe.looked(tour, page):
+        for key, _ in probe.probe_page(tour, page):
             after[key] = time.monotonic() - began
         assert max(after[key] for key in files) < 2
         assert max(after.values()) < 15
@@ -348,13 +348,13 @@ def test_each_is_answered_for_once_whatever_hangs() -> None:
 
         return answer
 
-    questions = [
-        Question(key=n, server=None if n % 2 else f"s{n % 4}", ask=ask(n)) for n in range(1, 60)
+    calls = [
+        Call(key=n, server=None if n % 2 else f"s{n % 4}", function=ask(n)) for n in range(1, 60)
     ]
-    rounds: Round[int] = Round(at_once=6, per_server=2, seconds=0.5)
-    found = dict(rounds.ask(questions))
+    pool: Pool[int] = Pool(at_once=6, per_server=2, seconds=0.5)
+    found = dict(pool.run(calls))
     assert sorted(found) == list(range(1, 60))
-    assert isinstance(found[7], Silence)
+    assert isinstance(found[7], TimedOut)
     assert isinstance(found[5], ValueError)
     assert found[11] == 11
     never.set()
@@ -371,32 +371,32 @@ def test_no_more_than_so_many_of_one_server_are_asked_at_once() -> None:
         with lock:
             now[0] -= 1
 
-    rounds: Round[None] = Round(at_once=10, per_server=3, seconds=5)
-    assert len(list(rounds.ask([Question(key=n, server="s", ask=ask) for n in range(30)]))) == 30
+    pool: Pool[None] = Pool(at_once=10, per_server=3, seconds=5)
+    assert len(list(pool.run([Call(key=n, server="s", function=ask) for n in range(30)]))) == 30
     assert most == [3]
 
 
 def test_a_server_that_answers_again_is_asked_again() -> None:
-    rounds: Round[int] = Round(at_once=4, per_server=2, seconds=0.2)
+    pool: Pool[int] = Pool(at_once=4, per_server=2, seconds=0.2)
     wait = threading.Event()
 
     def hang() -> int:
         wait.wait(10)
         return 0
 
-    first = dict(rounds.ask([Question(key=n, server="s", ask=hang) for n in range(20)]))
-    asked = [one for one in first.values() if isinstance(one, Silence) and one.asked]
+    first = dict(pool.run([Call(key=n, server="s", function=hang) for n in range(20)]))
+    asked = [one for one in first.values() if isinstance(one, TimedOut) and one.was_called]
     assert len(first) == 20
     assert len(asked) <= 5
     wait.set()
-    fresh: Round[int] = Round(at_once=4, per_server=2, seconds=0.2)
-    assert dict(fresh.ask([Question(key=1, server="s", ask=lambda: 5)])) == {1: 5}
+    fresh: Pool[int] = Pool(at_once=4, per_server=2, seconds=0.2)
+    assert dict(fresh.run([Call(key=1, server="s", function=lambda: 5)])) == {1: 5}
 
 
 def test_whoever_stops_listening_leaves_no_thread_behind() -> None:
-    rounds: Round[int] = Round(at_once=4, seconds=5)
+    pool: Pool[int] = Pool(at_once=4, seconds=5)
     before = set(threading.enumerate())
-    for _ in rounds.ask([Question(key=n, server=None, ask=lambda: 1) for n in range(50)]):
+    for _ in pool.run([Call(key=n, server=None, function=lambda: 1) for n in range(50)]):
         break
     ours = set(threading.enumerate()) - before
     assert ours
@@ -408,7 +408,7 @@ def test_whoever_stops_listening_leaves_no_thread_behind() -> None:
 def test_whoever_is_new_is_asked_without_being_told_to(migrated_url: URL, tmp_path: Path) -> None:
     with fleet_on(migrated_url, tmp_path) as fleet:
         periodic.refresh_due()
-        assert refresh.newcomers() == {}
+        assert refresh.never_probed() == {}
         made, _ = databases.register_database(
             ROOT,
             {
@@ -418,7 +418,7 @@ def test_whoever_is_new_is_asked_without_being_told_to(migrated_url: URL, tmp_pa
             },
         )
         assert fleet.counts() == {("unknown", ""): 1}
-        assert refresh.newcomers() == {fleet.project_id: [made.id]}
+        assert refresh.never_probed() == {fleet.project_id: [made.id]}
         periodic.refresh_due()
         assert fleet.counts() == {("behind", "r001"): 1}
-        assert refresh.newcomers() == {}
+        assert refresh.never_probed() == {}

@@ -14,7 +14,7 @@ from app import errors
 from app.extensions import db
 from app.fleet import projects
 from app.fleet.projects import revisions
-from app.models import Database, Event, Kind, Loading, Project, Revision, Standing
+from app.models import Database, Event, Kind, Loading, PositionCount, Project, Revision
 from headway import errors as database_errors
 from headway.plan import plans
 from tests.fleet.conftest import ROOT, at_once, project_at, ready_project
@@ -223,7 +223,7 @@ def test_a_project_that_is_changed_meanwhile_is_read_again(
 
     found = projects_scripts._read(db.session.get_one(Project, project_id))
     change_then_keep()
-    projects_scripts._keep(project_id, version, found)
+    projects_scripts._store(project_id, version, found)
     assert db.session.get_one(Project, project_id).state == Loading.WAITING
     assert db.session.scalar(select(func.count()).select_from(Revision)) == 0
     assert revisions.due() == [project_id]
@@ -246,7 +246,7 @@ def test_a_revision_that_asks_the_database_has_no_sql(fleet_here: Flask, tmp_pat
     }
     steps = revisions.path(project_id, ("r001",), "heads", Kind.UPGRADE)
     assert revisions.sql_of(steps, "sqlite", Kind.UPGRADE) is None
-    assert revisions.asking(steps, "sqlite", Kind.UPGRADE) == ("r002",)
+    assert revisions.data_dependent(steps, "sqlite", Kind.UPGRADE) == ("r002",)
     assert revisions.sql_of(steps[1:], "sqlite", Kind.UPGRADE)
 
 
@@ -294,7 +294,7 @@ def test_new_scripts_move_databases_in_the_catalog_at_once(
     revisions.load(project_id)
     assert found()[0] == ("a", "at_head", 0)
     assert found()[3] == ("d", "ahead", 2)
-    total = db.session.scalar(select(func.sum(Standing.databases)))
+    total = db.session.scalar(select(func.sum(PositionCount.databases)))
     assert total == 4
 
 

@@ -146,7 +146,7 @@ def test_a_halt_is_immediate(fleet: Fleet) -> None:
     fleet.start()
     taken = claims.claim(ME, 10)
     for run_id in taken:
-        execute.perform(run_id, ME)
+        execute.execute(run_id, ME)
     assert [fleet.at(one) for one in members] == ["r001"] * 10
 
 
@@ -159,7 +159,7 @@ def test_a_canary_that_fails_its_check_retreats_by_itself(fleet: Fleet, snapshot
     assert fleet.stage(rollout) is Stage.HALTED
     reason = rollouts.get_rollout(ROOT, rollout.id).reason or ""
     assert "The query of the check gave 0, not a true value." in reason
-    assert reason.endswith("The canary was taken back.")
+    assert reason.endswith("The canary was undone.")
     assert [fleet.at(one) for one in members] == ["r001"] * 4
     kinds = [(run.kind, run.state) for run in fleet.runs_of(rollout) if run.wave == 0]
     assert kinds == [
@@ -255,7 +255,7 @@ def test_undo_takes_back_what_was_still_at_work_when_it_was_asked_for(anyfleet: 
     rollouts.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.UNDOING
-    execute._finish(task, execute._operated(task))
+    execute._finish(task, execute._run_operation(task))
     assert sorted(fleet.at(one) for one in members) == ["r001", "r001", "r003"]
     fleet.drain()
     assert fleet.stage(rollout) is Stage.UNDONE
@@ -307,7 +307,7 @@ def test_undo_leaves_a_database_alone_that_somebody_moved_since(fleet: Fleet, ve
     assert fleet.at(second) == "r001"
     assert fleet.stage(rollout) is Stage.HALTED
     reason = rollouts.get_rollout(ROOT, rollout.id).reason or ""
-    assert reason.startswith("1 of 2 could not be taken back. First a: The rollout left a at r002")
+    assert reason.startswith("1 of 2 could not be undone. First a: The rollout left a at r002")
     Scripts.load(fleet.scripts).at(first.address).downgrade("r002")
     getattr(actions, f"{verb}_rollout")(ROOT, rollout.id)
     fleet.drain()
@@ -335,7 +335,7 @@ def test_a_second_account_has_to_approve(anyfleet: Fleet) -> None:
             rollouts.approve_rollout(nobody, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.WAITING
-    with pytest.raises(RolloutRefused, match="it is wave 1 that waits now"):
+    with pytest.raises(RolloutRefused, match="wave 1 waits for approval now"):
         rollouts.approve_rollout(second, rollout.id, wave=2)
     rollouts.approve_rollout(second, rollout.id, wave=1)
     fleet.drain()
@@ -365,7 +365,9 @@ def test_nothing_begins_outside_the_window(fleet: Fleet) -> None:
     rollout = fleet.start(window=window)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.RUNNING
-    assert "Outside its window: opens at" in (rollouts.get_rollout(ROOT, rollout.id).reason or "")
+    assert "Outside its window, which opens at" in (
+        rollouts.get_rollout(ROOT, rollout.id).reason or ""
+    )
     assert fleet.at(member) == "r001"
 
 
@@ -375,7 +377,7 @@ def test_pause_begins_nothing_more_and_resume_goes_on(fleet: Fleet) -> None:
     assert fleet.work(10) == 1
     taken = claims.claim(ME, 10)
     rollouts.pause_rollout(ROOT, rollout.id)
-    execute.perform(taken[0], ME)  # it was claimed and not begun: it goes back
+    execute.execute(taken[0], ME)  # it was claimed and not begun: it goes back
     fleet.drain()
     assert sorted(fleet.at(one) for one in members) == ["r001", "r001", "r003"]
     rollouts.resume_rollout(ROOT, rollout.id)
@@ -456,7 +458,7 @@ def test_limits_of_a_rollout_and_of_a_server_hold(fleet: Fleet) -> None:
     assert servers.count("a:1") == 1
     assert claims.claim("worker-2", 10) == []
     for run_id in taken:
-        execute.perform(run_id, ME)
+        execute.execute(run_id, ME)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
 
@@ -510,7 +512,7 @@ def test_a_run_that_is_taken_while_a_step_looks_is_seen(
             if not taken:
                 break
             for run_id in taken:
-                execute.perform(run_id, ME)
+                execute.execute(run_id, ME)
             fleet.drain()
             assert fleet.stage(rollout) is Stage.SUCCEEDED
         assert nth > 2  # there were moments to take one at
@@ -559,7 +561,7 @@ def test_a_run_that_was_given_to_another_is_not_recorded_twice(fleet: Fleet) -> 
     (run_id,) = claims.claim(ME, 1)
     lose_worker()
     periodic.advance_rollouts()
-    execute.perform(run_id, ME)  # it was only slow, and comes back
+    execute.execute(run_id, ME)  # it was only slow, and comes back
     run = fleet.runs_of(rollout)[0]
     assert (run.state, run.attempt) == ("pending", 2)
 

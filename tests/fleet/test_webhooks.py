@@ -36,7 +36,7 @@ def receiver() -> Iterator[Receiver]:
         yield it
 
 
-def make(url: str, *events: str) -> webhooks.Made:
+def make(url: str, *events: str) -> webhooks.CreatedWebhook:
     made, replayed = webhooks.create_webhook(ROOT, {"name": "w", "url": url, "events": events})
     assert not replayed
     db.session.expunge(made.webhook)  # it stays readable whatever becomes of the session
@@ -48,7 +48,7 @@ def announce(event: str = "rollout.started", **body: Any) -> None:
         webhooks.announce(session, event, body)
 
 
-def told(made: webhooks.Made) -> list[Delivery]:
+def told(made: webhooks.CreatedWebhook) -> list[Delivery]:
     """What a webhook was told, oldest first."""
     db.session.remove()
     found, _ = webhooks.list_deliveries(ROOT, made.webhook.id, limit=1000)

@@ -15,7 +15,7 @@ from app.extensions import db
 from app.fleet.core import leases
 from app.fleet.runs import claims, execute
 from app.fleet.workers import heartbeat, periodic, registry
-from app.fleet.workers.worker import Hand, Loop
+from app.fleet.workers.worker import WorkerLoop, WorkerProcess
 from tests.fleet.sites import Site, site_on
 
 LOST = OperationalError("COMMIT", None, Exception("the server closed the connection"))
@@ -29,10 +29,10 @@ def site(migrated_url: URL, tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def hand(site: Site) -> Iterator[Hand]:
+def hand(site: Site) -> Iterator[WorkerProcess]:
     outdated = threading.Event()
-    made = Hand(
-        site.fleet.app, engine="embedded", state=boot.state, outdated=outdated.set, chores=()
+    made = WorkerProcess(
+        site.fleet.app, engine="embedded", state=boot.state, outdated=outdated.set, tasks=()
     )
     made.start()
     yield made
@@ -40,7 +40,7 @@ def hand(site: Site) -> Iterator[Hand]:
     assert not outdated.is_set()
 
 
-def name_of(hand: Hand) -> str:
+def name_of(hand: WorkerProcess) -> str:
     deadline = time.monotonic() + 30
     while (name := hand.name) is None:
         assert time.monotonic() < deadline
@@ -58,26 +58,26 @@ def after_which_the_answer_is_lost(real: Callable[..., Any]) -> Callable[..., An
     return lost
 
 
-def go_on(site: Site, hand: Hand, old: str) -> None:
+def go_on(site: Site, hand: WorkerProcess, old: str) -> None:
     """Another name, the old one's runs looked at, and the rest of the rollout."""
     site.until(lambda: hand.name not in (None, old))
-    loop = Loop(hand, threading.Event())
+    loop = WorkerLoop(hand, threading.Event())
     for _ in range(10):
         periodic.advance_rollouts()
-        loop.round(name_of(hand))
+        loop.take_and_run(name_of(hand))
         db.session.rollback()
 
 
 def test_runs_that_were_taken_unknown_to_us_are_not_ours_for_ever(
-    site: Site, hand: Hand, monkeypatch: pytest.MonkeyPatch
+    site: Site, hand: WorkerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rollout = site.begin(2)
     old = name_of(hand)
-    loop = Loop(hand, threading.Event())
+    loop = WorkerLoop(hand, threading.Event())
     with monkeypatch.context() as patch:
         patch.setattr(claims, "claim", after_which_the_answer_is_lost(claims.claim))
         with pytest.raises(OperationalError):
-            loop.round(old)
+            loop.take_and_run(old)
     assert site.states(rollout)["running"] == 1
     go_on(site, hand, old)
     assert site.fleet.stage(rollout) == "succeeded"
@@ -85,13 +85,13 @@ def test_runs_that_were_taken_unknown_to_us_are_not_ours_for_ever(
 
 
 def test_a_run_that_was_left_in_the_middle_is_looked_at(
-    site: Site, hand: Hand, monkeypatch: pytest.MonkeyPatch
+    site: Site, hand: WorkerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rollout = site.begin(2)
     old = name_of(hand)
     with monkeypatch.context() as patch:
         patch.setattr(execute, "_finish", after_which_the_answer_is_lost(lambda *_: None))
-        Loop(hand, threading.Event()).round(old)
+        WorkerLoop(hand, threading.Event()).take_and_run(old)
     assert site.found() == {"r002+r003": 1, "": 1}, "it was migrated"
     assert site.states(rollout)["running"] == 1, "and nobody wrote that down"
     go_on(site, hand, old)
@@ -101,20 +101,22 @@ def test_a_run_that_was_left_in_the_middle_is_looked_at(
 
 
 def test_who_is_not_heard_begins_nothing(
-    site: Site, hand: Hand, monkeypatch: pytest.MonkeyPatch
+    site: Site, hand: WorkerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rollout = site.begin(2)
     name_of(hand)
     monkeypatch.setattr(registry, "FRESH_SECONDS", 0.0)
     assert hand.name is None
-    loop, stop = Loop(hand, threading.Event()), threading.Event()
+    loop, stop = WorkerLoop(hand, threading.Event()), threading.Event()
     loop.stop = stop
     threading.Timer(1.0, stop.set).start()
     loop.run()
     assert site.states(rollout) == {"pending": 2}
 
 
-def test_who_was_believed_to_be_gone_goes_on_under_another_name(site: Site, hand: Hand) -> None:
+def test_who_was_believed_to_be_gone_goes_on_under_another_name(
+    site: Site, hand: WorkerProcess
+) -> None:
     old = name_of(hand)
     registry.stop(old)
     site.until(lambda: hand.name not in (None, old))
@@ -122,11 +124,11 @@ def test_who_was_believed_to_be_gone_goes_on_under_another_name(site: Site, hand
 
 
 def test_a_lease_is_kept_for_as_long_as_the_work_takes(
-    site: Site, hand: Hand, monkeypatch: pytest.MonkeyPatch
+    site: Site, hand: WorkerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "LEASE_SECONDS", 5.0)
     name_of(hand)
-    with hand.pulse.keeping("long") as held:
+    with hand.heartbeat.keeping("long") as held:
         assert held
         time.sleep(7)
         assert not leases.hold("long", "another", 5.0)

@@ -18,7 +18,7 @@ def age(name: str, seconds: float) -> None:
     db.session.commit()
 
 
-def listed(*, gone: bool = False) -> list[workers.Seen]:
+def listed(*, gone: bool = False) -> list[workers.WorkerInfo]:
     found, _ = workers.list_workers(ROOT, limit=50, gone=gone)
     db.session.rollback()  # on SQLite a reader keeps writers waiting
     return found

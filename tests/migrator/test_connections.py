@@ -127,7 +127,7 @@ def test_arguments_of_asyncpg_are_told_to_our_driver(team: Team, postgresql_url:
     ("engine", "said"),
     [
         (made("creator=lambda: None"), "creator"),
-        (made("connect_args={'port': 1}"), "where to connect"),
+        (made("connect_args={'port': 1}"), "names the server or database"),
         (f"taking_over({FROM_CONFIG})", "do_connect"),
     ],
 )

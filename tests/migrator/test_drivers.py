@@ -12,7 +12,8 @@ from headway import Project, errors
 from headway.connections.address import Address
 from headway.connections.session import Policy, held
 from headway.dialects import dialect_of
-from headway.dialects.driver import ask, parse
+from headway.dialects.driver import ask
+from headway.dialects.urls import DatabaseURL
 from headway.types import Position
 from tests.migrator.making import make_project, rows, run, table, tables
 
@@ -73,7 +74,7 @@ def test_up_down_and_what_is_seen(project: Project, url: URL) -> None:
 
 @each_installed
 def test_a_database_is_made_renamed_and_dropped(project: Project, url: URL) -> None:
-    url = parse(url)
+    url = DatabaseURL.parse(url)
     dialect = dialect_of(url)
     copy = url.set(database=f"{url.database}_copy")
     if url.get_backend_name() != "sqlite":
@@ -98,29 +99,29 @@ def test_a_database_is_made_renamed_and_dropped(project: Project, url: URL) -> N
 
 @each_installed
 def test_locks_brakes_and_reading_only(project: Project, url: URL) -> None:
-    url = parse(url)
+    url = DatabaseURL.parse(url)
     project.at(url).upgrade()
     with held(Address.of(url), Policy()) as raw:
         with pytest.raises(errors.DatabaseLocked):
             project.at(url, lock_wait=0.0).stamp("a")
         assert ask(raw, "SELECT 1") == [(1,)]
     with Address.of(url).open() as raw:
-        dialect_of(url).only_read(raw)
+        dialect_of(url).set_read_only(raw)
         with pytest.raises(Exception, match=r"(?i)read.?only"):
             raw.cursor().execute("INSERT INTO person (id) VALUES (1)")
         raw.rollback()
     if url.get_backend_name() == "postgresql":
         with Address.of(url).open() as raw:
-            dialect_of(url).brake(raw, lock_seconds=1, statement_seconds=0.2)
+            dialect_of(url).set_timeouts(raw, lock_seconds=1, statement_seconds=0.2)
             with pytest.raises(Exception, match="statement timeout") as ended:
                 ask(raw, "SELECT pg_sleep(5)")
-            assert dialect_of(url).is_brake(ended.value)
+            assert dialect_of(url).is_timeout(ended.value)
             assert dialect_of(url).refusal(ended.value) is errors.DatabaseInUse
 
 
 @each_installed
 def test_an_engine_and_a_connection_are_borrowed(project: Project, url: URL) -> None:
-    engine = sa.create_engine(parse(url))
+    engine = sa.create_engine(DatabaseURL.parse(url))
     try:
         assert project.at(engine).upgrade("a").after == ("a",)
         with engine.connect() as connection:
@@ -133,7 +134,7 @@ def test_an_engine_and_a_connection_are_borrowed(project: Project, url: URL) -> 
 
 @each_installed
 def test_a_failure_is_told_and_taken_back(project: Project, url: URL, tmp_path: Path) -> None:
-    url = parse(url)
+    url = DatabaseURL.parse(url)
     project.at(url).upgrade("a")
     broken = make_project(
         tmp_path / "p", a=table("person"), b=f'{table("pet")}\nop.execute("SELECT * FROM missing")'
@@ -149,7 +150,7 @@ def test_a_failure_is_told_and_taken_back(project: Project, url: URL, tmp_path: 
 
 @each_installed
 def test_a_version_that_is_none_is_told(project: Project, url: URL) -> None:
-    url = parse(url)
+    url = DatabaseURL.parse(url)
     run(url, "CREATE TABLE alembic_version (version_num VARCHAR(32))")
     run(url, "INSERT INTO alembic_version VALUES (NULL)")
     assert "is NULL" in str(project.at(url).status().reason)
@@ -161,7 +162,9 @@ def test_a_version_that_is_none_is_told(project: Project, url: URL) -> None:
 
 
 def test_options_of_asyncpg_are_psycopgs() -> None:
-    said = parse("postgresql+asyncpg://u@h/d?ssl=require&prepared_statement_cache_size=0")
+    said = DatabaseURL.parse(
+        "postgresql+asyncpg://u@h/d?ssl=require&prepared_statement_cache_size=0"
+    )
     assert (said.drivername, dict(said.query)) == ("postgresql+psycopg", {"sslmode": "require"})
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL
 
 from headway.dialects import dialect_of
 from headway.errors import RepairFailed, RepairRefused
-from headway.execution.half import Half, take_back
+from headway.execution.half import Half, run_repair
 from tests.conftest import database_on
 from tests.migrator.making import rows, run
 from tests.migrator.making_mariadb import BASE
@@ -213,9 +213,9 @@ def half_of(connection: Connection, before: object) -> Half:
 def taken_back(connection: Connection, before: object) -> tuple[str, ...]:
     """Repair, as the mender does; the statements."""
     half = half_of(connection, before)
-    statements = half.way_back(connection)
+    statements = half.undo_statements(connection)
     with dialect_of(connection).undoing(connection):
-        take_back(connection, statements)
+        run_repair(connection, statements)
         half.check(connection)
     return statements
 
@@ -290,7 +290,7 @@ def test_numbers_that_were_taken_are_no_difference(connection: Connection, base:
     before = dialect_of(connection).image(connection)
     run(base, "DO NEXTVAL(numbers)", "ALTER TABLE item AUTO_INCREMENT = 900")
     assert dialect_of(connection).image(connection) == before
-    assert half_of(connection, before).way_back(connection) == ()
+    assert half_of(connection, before).undo_statements(connection) == ()
 
 
 def test_a_session_that_spells_otherwise_sees_the_same(connection: Connection, base: URL) -> None:
@@ -309,7 +309,7 @@ def test_an_event_that_ended_by_itself_is_said(connection: Connection, base: URL
     before = dialect_of(connection).image(connection)
     run(base, "DROP EVENT once")
     half = half_of(connection, before)
-    assert half.way_back(connection) == ()
+    assert half.undo_statements(connection) == ()
     assert "Gone is the event once" in half.lines()[0]
 
 
@@ -318,7 +318,7 @@ def test_an_image_of_an_older_release_knows_tables_only(connection: Connection, 
     older = {k.partition("\n")[2]: v for k, v in now.items() if k.startswith("table\n")}
     run(base, "CREATE TABLE b (id INT)", "CREATE VIEW c AS SELECT id FROM b")
     half = half_of(connection, older)
-    assert half.way_back(connection) == (
+    assert half.undo_statements(connection) == (
         "SET foreign_key_checks = 0",
         "DROP TABLE `b`",
         "SET foreign_key_checks = 1",

@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL
 
 from headway.dialects import dialect_of
 from headway.errors import RepairFailed, RepairRefused
-from headway.execution.half import Half, take_back
+from headway.execution.half import Half, run_repair
 from tests.conftest import database_on
 from tests.migrator.making import run
 
@@ -139,8 +139,8 @@ def done(connection: Connection, statements: list[str]) -> None:
 
 def taken_back(connection: Connection, before: object) -> tuple[str, ...]:
     half = Half.found(connection, json.dumps(before), None)
-    statements = half.way_back(connection)
-    take_back(connection, statements)
+    statements = half.undo_statements(connection)
+    run_repair(connection, statements)
     half.check(connection)
     return statements
 
@@ -187,5 +187,5 @@ def test_an_image_of_an_older_release_knows_less(connection: Connection) -> None
     older = {k: v for k, v in now.items() if k.partition("\n")[0] in known + more}
     done(connection, ["CREATE TABLE b (id int)"])
     half = Half.found(connection, json.dumps(older), None)
-    assert half.way_back(connection) == ("DROP TABLE public.b",)
+    assert half.undo_statements(connection) == ("DROP TABLE public.b",)
     assert "The release that ran it recorded less" in half.lines()[0]

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from headway.dialects import dialect_of
 from headway.errors import RepairFailed, RepairRefused
-from headway.execution.half import Half, take_back
+from headway.execution.half import Half, run_repair
 
 BASE = """
 CREATE TABLE item (id INTEGER PRIMARY KEY AUTOINCREMENT, n INTEGER, t TEXT);
@@ -67,8 +67,8 @@ def done(connection: Connection, statements: list[str]) -> None:
 
 def taken_back(connection: Connection, before: object) -> tuple[str, ...]:
     half = Half.found(connection, json.dumps(before), None)
-    statements = half.way_back(connection)
-    take_back(connection, statements)
+    statements = half.undo_statements(connection)
+    run_repair(connection, statements)
     half.check(connection)
     return statements
 
@@ -103,5 +103,5 @@ def test_an_image_of_an_older_release_knows_no_header(connection: Connection) ->
     now = dialect_of(connection).image(connection) or {}
     older = {key: value for key, value in now.items() if not key.startswith("pragma ")}
     half = Half.found(connection, json.dumps(older), None)
-    assert half.way_back(connection) == ()
+    assert half.undo_statements(connection) == ()
     assert half.lines() == ()

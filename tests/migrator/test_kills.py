@@ -1,6 +1,7 @@
 """kill -9 at any moment of an upgrade: the database says what it is, and comes to head whole.
 
-`KILLS=50` tries as many moments on each kind of database; a run of the tests tries a few.
+`KILLS=50` tries as many moments on each kind of database; a run of the tests tries a few, and
+`make thorough` some more.
 """
 
 import os
@@ -12,13 +13,14 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from sqlalchemy.engine import URL
 
 from headway.project import Project
 from headway.types import Position
 from tests.migrator.making import make_project, rows, run, table, tables
 
-KILLS = int(os.environ.get("KILLS", "6"))
+KILLS = [3, pytest.param(int(os.environ.get("KILLS", "6")), marks=pytest.mark.thorough)]
 UPGRADE = """
 import sys
 from headway.project import Project
@@ -107,28 +109,30 @@ def upgrade_for(project: Project, url: URL, seconds: float | None) -> float:
     return took
 
 
+@pytest.mark.parametrize("kills", KILLS)
 def test_a_process_killed_at_any_moment_leaves_what_can_be_brought_to_head(
-    tmp_path: Path, backend: str, fresh_url: Callable[..., URL]
+    tmp_path: Path, backend: str, kills: int, fresh_url: Callable[..., URL]
 ) -> None:
-    kill_often(killable(tmp_path / "one", backend), backend, fresh_url)
+    kill_often(killable(tmp_path / "one", backend), backend, kills, fresh_url)
 
 
+@pytest.mark.parametrize("kills", KILLS)
 def test_a_step_that_leaves_its_transaction_may_be_killed_on_sqlite_too(
-    tmp_path: Path, fresh_url: Callable[..., URL]
+    tmp_path: Path, kills: int, fresh_url: Callable[..., URL]
 ) -> None:
     project = make_project(tmp_path / "one", **SQLITE | {"d": BLOCK})
-    kill_often(project, "sqlite", fresh_url)
+    kill_often(project, "sqlite", kills, fresh_url)
 
 
-def kill_often(project: Project, backend: str, fresh_url: Callable[..., URL]) -> None:
+def kill_often(project: Project, backend: str, kills: int, fresh_url: Callable[..., URL]) -> None:
     """Kill upgrades at moments all over their time; each database is whole in the end."""
     lasts = time_it(project, fresh_url(backend))
     found: Counter[str] = Counter()
-    for number in range(KILLS):
+    for number in range(kills):
         url = fresh_url(backend)
         fill(project, url)
         # One in each part of the time, and a little beyond.
-        moment = lasts * 1.05 * (number + random.random()) / KILLS
+        moment = lasts * 1.05 * (number + random.random()) / kills
         upgrade_for(project, url, moment)
         database = project.at(url, lock_wait=20)
         settle(url, backend)
@@ -139,7 +143,7 @@ def kill_often(project: Project, backend: str, fresh_url: Callable[..., URL]) ->
         assert database.status().position in (Position.BEHIND, Position.AT_HEAD)
         database.upgrade()
         whole(url)
-    print(f"\n{backend}: {KILLS} kills within {lasts:.2f} s: {dict(sorted(found.items()))}")
+    print(f"\n{backend}: {kills} kills within {lasts:.2f} s: {dict(sorted(found.items()))}")
 
 
 def time_it(project: Project, url: URL) -> float:

@@ -1,6 +1,7 @@
 """The migration lock is on the thing itself: the file by any name, the database, the schema."""
 
 import contextlib
+import json
 import os
 import shutil
 import sqlite3
@@ -17,8 +18,10 @@ from sqlalchemy.engine import URL
 from headway.connections.address import Address
 from headway.connections.session import Policy, held
 from headway.dialects.driver import ask
+from headway.dialects.sqlite.lock import FileLock
 from headway.errors import DatabaseLocked
 from headway.project import Project
+from headway.types import Holder
 from tests import servers
 from tests.conftest import database_on
 from tests.migrator.making import HOLD, make_project, rows, run, table
@@ -27,6 +30,7 @@ HERE = Path(__file__).parents[2]
 UPGRADE = """
 import sys
 from headway.project import Project
+from headway.types import Holder
 from headway.errors import HeadwayError
 try:
     Project.load(sys.argv[1]).at(sys.argv[2], lock_wait=60).upgrade()
@@ -260,3 +264,32 @@ def test_two_spellings_of_one_database_on_mariadb_have_one_lock(tmp_path: Path) 
             with held(Address.of(one), Policy(lock_wait=0)):
                 assert not is_free(other)
             assert is_free(other)
+
+
+def test_what_a_killed_holder_left_in_the_lock_file_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And never by emptying the file: ext4 writes such a file to the disk when it is closed."""
+    sizes: list[int] = []
+    ftruncate = os.ftruncate
+
+    def noted(file: int, size: int) -> None:
+        sizes.append(size)
+        ftruncate(file, size)
+
+    monkeypatch.setattr(os, "ftruncate", noted)
+    database = tmp_path / "a.db"
+    database.touch()
+    me = Holder.myself("1.0")
+    left = FileLock(database, "migrate")
+    assert left.path is not None
+    for before in ("", json.dumps(Holder.myself("a release with a long name").as_json()), "{"):
+        left.path.write_text(before)
+        lock = FileLock(database, "migrate")
+        assert lock.try_acquire(me)
+        try:
+            assert left.holder() == me
+        finally:
+            lock.release()
+    assert len(sizes) == 1
+    assert sizes[0] > 0

@@ -32,6 +32,10 @@ def item(*columns: str, after: str = "", options: str = "") -> str:
 
 LOST = {
     "a trigger": ((item(), TRIGGER), "trigger told of item"),
+    "a trigger called like its table": (
+        (item(), TRIGGER.replace("told", "item")),
+        "trigger item of item",
+    ),
     "an index on an expression": ((item(), EXPRESSION), "index ix of item"),
     "DESC": ((item(), "CREATE INDEX ix ON item (name, price DESC)"), "DESC of index ix"),
     "a collation of an index": (

@@ -67,10 +67,10 @@ def houses(tmp_path: Path) -> Project:
 def mended(database: Database, url: URL, says: str) -> None:
     """One difference, of these words, and none after its SQL was run."""
     drift = database.check()
-    assert len(drift.differences) == len(drift.mends)
+    assert len(drift.differences) == len(drift.fixes)
     assert any(words.startswith(says) for words in drift.differences), drift
-    assert all(drift.mends), drift
-    for sql in sorted(filter(None, drift.mends), key=lambda sql: "CREATE TABLE" not in sql):
+    assert all(drift.fixes), drift
+    for sql in sorted(filter(None, drift.fixes), key=lambda sql: "CREATE TABLE" not in sql):
         send(url, sql)
     assert database.check().is_clean, drift
 
@@ -131,5 +131,5 @@ def test_looking_for_the_sql_leaves_the_database_alone(houses: Project, sqlite_u
     database.upgrade()
     run(sqlite_url, "ALTER TABLE house ADD COLUMN rogue VARCHAR(10)", "DROP INDEX ix_house_street")
     before = Path(str(sqlite_url.database)).read_bytes()
-    assert len(database.check().mends) == 2
+    assert len(database.check().fixes) == 2
     assert Path(str(sqlite_url.database)).read_bytes() == before

@@ -139,6 +139,65 @@ def test_a_replay_that_loses_rows_is_refused(scripts: Path, fresh_url: object) -
     assert other.status().current == ("first",)
 
 
+TRIGGER = "CREATE TRIGGER only_one AFTER INSERT ON u BEGIN DELETE FROM t; END"
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_a_replay_that_loses_rows_by_a_trigger_is_refused(
+    scripts: Path, fresh_url: object, by_hand: bool
+) -> None:
+    """It inserts, and nothing else; the trigger was there before, or one of its revisions made it.
+
+    In the first database there was no row to be lost.
+    """
+    u = 'op.create_table("u", sa.Column("id", sa.Integer, primary_key=True))'
+    write_revision(scripts, "first", None, [T, u])
+    made = "pass" if by_hand else f"op.execute({TRIGGER!r})"
+    write_revision(scripts, "second", "first", [made])
+    write_revision(scripts, "third", "second", ["op.execute('INSERT INTO u (id) VALUES (1)')"])
+    one, other = two(Project.load(scripts), fresh_url, "sqlite")
+    one.upgrade()
+    run(other.address.url, "INSERT INTO t (id, n) VALUES (1, 1)")
+    if by_hand:
+        run(other.address.url, TRIGGER)
+    assert other.plan().replays is True
+    with pytest.raises(errors.RowsLost, match="1 of t"):
+        other.upgrade()
+    assert other.status().current == ("first",)
+
+
+def test_a_replay_counts_tables_whose_names_begin_like_sqlites_own(
+    scripts: Path, fresh_url: object
+) -> None:
+    """`sqlitedata` is a team's; only `sqlite_` is kept for SQLite."""
+    made = 'op.create_table("sqlitedata", sa.Column("id", sa.Integer, primary_key=True))'
+    write_revision(scripts, "first", None, [made])
+    write_revision(scripts, "second", "first", ["op.execute('DELETE FROM sqlitedata')"])
+    one, other = two(Project.load(scripts), fresh_url, "sqlite")
+    one.upgrade()
+    run(other.address.url, "INSERT INTO sqlitedata (id) VALUES (1)")
+    assert other.plan().replays is True
+    with pytest.raises(errors.RowsLost, match="1 of sqlitedata"):
+        other.upgrade()
+
+
+def test_a_replay_that_breaks_a_foreign_key_that_it_made_is_refused(
+    scripts: Path, fresh_url: object
+) -> None:
+    """Before it there was none, so that nothing was looked for."""
+    write_revision(scripts, "first", None, [T])
+    child = 'op.execute("CREATE TABLE c (id INTEGER PRIMARY KEY, t_id INTEGER references t (id))")'
+    row = "op.execute('INSERT INTO c (id, t_id) SELECT id, id + n FROM t')"
+    write_revision(scripts, "second", "first", [child, row])
+    one, other = two(Project.load(scripts), fresh_url, "sqlite")
+    one.upgrade()
+    run(other.address.url, "INSERT INTO t (id, n) VALUES (1, 1)")
+    assert other.plan().replays is True
+    with pytest.raises(errors.ForeignKeysBroken, match="1 rows of c"):
+        other.upgrade()
+    assert other.status().current == ("first",)
+
+
 def test_nobody_replays_for_another_url_kind(
     project: Project, sqlite_url: URL, postgresql_url: URL
 ) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pickle
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,8 @@ from sqlalchemy.engine import URL
 from headway.connections.address import Address
 from headway.dialects import dialect_of
 from headway.dialects.driver import ask
-from headway.dialects.search_path import schema_of, session_of
-from headway.dialects.urls import file_of, is_same, parse, shown
+from headway.dialects.search_path import session_of
+from headway.dialects.urls import DatabaseURL
 from headway.errors import AddressInvalid, StillNeeded
 from headway.project import Project
 from headway.types import Position
@@ -89,9 +90,9 @@ def test_what_else_a_uri_asks_for_is_refused(project: Project, text: str) -> Non
     "text", ["sqlite://", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true"]
 )
 def test_a_database_in_memory_has_no_file(text: str) -> None:
-    assert file_of(parse(text)) is None
+    assert DatabaseURL.parse(text).file is None
     with pytest.raises(AddressInvalid, match="in memory"):
-        dialect_of(parse(text)).drop(parse(text))
+        dialect_of(DatabaseURL.parse(text)).drop(DatabaseURL.parse(text))
     with Address.of(text).open() as raw:
         assert raw.execute("PRAGMA database_list").fetchone()[2] == ""
 
@@ -131,14 +132,14 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
 def test_options_are_read_as_the_server_reads_them(postgresql_url: URL, options: str) -> None:
     schemas = ("a", "A", "a b", 'q"x', "größe")
     run(postgresql_url, *(f"""CREATE SCHEMA "{name.replace('"', '""')}" """ for name in schemas))
-    url = parse(postgresql_url.update_query_dict({"options": options}))
+    url = DatabaseURL.parse(postgresql_url.update_query_dict({"options": options}))
     assert session_of(url).path == SPELLINGS[options]
     with Address.of(url).open() as raw:
         seen = tuple(ask(raw, "SELECT current_schemas(false)")[0][0])
     assert seen == (SPELLINGS[options] or ("public",))
-    if schema := schema_of(url):
-        again = parse(shown(url).replace("***", "1"))
-        assert schema_of(again) == schema
+    if schema := url.schema:
+        again = DatabaseURL.parse(url.display.replace("***", "1"))
+        assert again.schema == schema
 
 
 @pytest.mark.parametrize(
@@ -161,12 +162,69 @@ def test_options_are_read_as_the_server_reads_them(postgresql_url: URL, options:
 def test_options_that_are_not_understood_are_refused(options: str) -> None:
     url = URL.create("postgresql", host="h", database="d", query={"options": options})
     with pytest.raises(AddressInvalid):
-        parse(url)
-    assert shown(url.set(drivername="postgresql+psycopg")).endswith("options=***")
+        DatabaseURL.parse(url)
+    assert DatabaseURL.of(url).display.endswith("options=***")
+
+
+@pytest.mark.parametrize("name", ["a", "A", "a b", 'q"x', "größe", "a,b", "a\\b", "public"])
+def test_a_schema_is_a_part_of_the_address(postgresql_url: URL, name: str) -> None:
+    made = name.replace('"', '""')
+    run(postgresql_url, f'CREATE SCHEMA IF NOT EXISTS "{made}"')
+    url = DatabaseURL.parse(postgresql_url.update_query_dict({"schema": name}))
+    assert url.schema == name
+    with Address.of(url).open() as raw:
+        assert ask(raw, "SELECT current_schema()") == [(name,)]
+    assert DatabaseURL.parse(url.display.replace(":***@", "@")).schema == name
+    assert "schema=" in url.display
+    assert "options" not in url.display
+    assert DatabaseURL.parse(url.text()) == url
+    assert url.is_same(postgresql_url)
+    is_own = name == "public"
+    assert (url.identity == DatabaseURL.of(postgresql_url).identity) == is_own
+
+
+def test_a_database_of_mysql_has_no_schemas() -> None:
+    for text in ("mysql://h/d?schema=a", "mariadb://h/d?schema=a"):
+        with pytest.raises(AddressInvalid, match="no schemas in it"):
+            DatabaseURL.parse(text)
+
+
+def test_a_url_is_one_value_wherever_it_is_taken_for_sqlalchemys() -> None:
+    plain = sa.make_url("postgresql+psycopg://u:s3cret@h/d?sslpassword=s3cret")
+    url = DatabaseURL.of(plain)
+    assert url == plain
+    assert hash(url) == hash(plain)
+    assert {url: 1}[plain] == 1
+    assert isinstance(url.set(database="e"), DatabaseURL)
+    assert isinstance(pickle.loads(pickle.dumps(url)), DatabaseURL)  # ours
+    assert "s3cret" not in f"{url} {url!r} {[url]}"
+    assert sa.create_engine(url).url.password == "s3cret"
+    assert url.display == "postgresql://u:***@h/d?sslpassword=***"
+
+
+@pytest.mark.parametrize(
+    ("spellings", "place"),
+    [
+        (("127.0.0.1", "localhost", "[::1]", "[0:0:0:0:0:0:0:1]", "LOCALHOST.", "0.0.0.0"), None),
+        (("[2001:db8::7]", "[2001:0DB8:0:0:0:0:0:7]"), ("2001:db8::7", 5432)),
+        (("10.0.0.7", "[::ffff:10.0.0.7]"), ("10.0.0.7", 5432)),
+    ],
+)
+def test_one_host_in_many_spellings_is_one(
+    spellings: tuple[str, ...], place: tuple[str, int] | None
+) -> None:
+    found = {DatabaseURL.parse(f"postgresql://{host}/d").place for host in spellings}
+    assert found == {place or ("localhost", 5432)}
+
+
+def test_a_nul_is_in_no_url() -> None:
+    for text in ("sqlite:///a%00.db", "postgresql://u%00@h/d", "sqlite:///file:a%2500.db?uri=true"):
+        with pytest.raises(AddressInvalid, match="NUL"):
+            DatabaseURL.parse(text)
 
 
 def test_the_users_own_schema_is_no_tenants() -> None:
-    assert schema_of(parse('postgresql://h/d?options=-csearch_path="$user",public')) is None
+    assert DatabaseURL.parse('postgresql://h/d?options=-csearch_path="$user",public').schema is None
 
 
 @pytest.mark.parametrize(
@@ -183,18 +241,26 @@ def test_the_users_own_schema_is_no_tenants() -> None:
 )
 def test_an_option_that_leads_elsewhere_is_refused(text: str) -> None:
     with pytest.raises(AddressInvalid):
-        parse(text)
+        DatabaseURL.parse(text)
 
 
 def test_what_an_option_says_alone_is_what_the_url_says() -> None:
-    said = parse("postgresql:///?host=h&port=5433&user=u&password=p&dbname=d&sslmode=require")
-    assert said == parse("postgresql://u:p@h:5433/d?sslmode=require")
-    assert parse("postgresql:///d?host=h:5433") == parse("postgresql://h:5433/d")
-    assert parse("mysql:///?host=h&db=d&passwd=p&user=u") == parse("mysql://u:p@h/d")
-    several = parse("postgresql:///d?host=a:1&host=b:2")
+    said = DatabaseURL.parse(
+        "postgresql:///?host=h&port=5433&user=u&password=p&dbname=d&sslmode=require"
+    )
+    assert said == DatabaseURL.parse("postgresql://u:p@h:5433/d?sslmode=require")
+    assert DatabaseURL.parse("postgresql:///d?host=h:5433") == DatabaseURL.parse(
+        "postgresql://h:5433/d"
+    )
+    assert DatabaseURL.parse("mysql:///?host=h&db=d&passwd=p&user=u") == DatabaseURL.parse(
+        "mysql://u:p@h/d"
+    )
+    several = DatabaseURL.parse("postgresql:///d?host=a:1&host=b:2")
     assert several.query["host"] == ("a:1", "b:2")
-    assert parse("postgresql:///d?host=/run/sockets").query["host"] == "/run/sockets"
-    assert is_same(parse("mariadb://127.0.0.1/d"), parse("mysql://localhost:3306/d"))
+    assert DatabaseURL.parse("postgresql:///d?host=/run/sockets").query["host"] == "/run/sockets"
+    assert DatabaseURL.parse("mariadb://127.0.0.1/d").is_same(
+        DatabaseURL.parse("mysql://localhost:3306/d")
+    )
 
 
 def test_the_drivers_other_options_reach_it(postgresql_url: URL) -> None:
@@ -222,7 +288,7 @@ def test_a_tenants_database_is_neither_made_nor_dropped(
             refused()
     assert not dialect.exists(fresh)
     with Address.of(tenant).open() as raw:
-        assert dialect.neighbours(raw) == ("b",)
+        assert dialect.other_schemas(raw) == ("b",)
 
 
 def test_only_what_was_made_for_a_while_is_discarded(

@@ -130,9 +130,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `bin` of an environment with the wheel, Flask-Migrate and pytest; without our extras."""
     place = tmp_path_factory.mktemp("environment")
-    do([sys.executable, "-m", "venv", place / "venv"], place)
+    do([sys.executable, "-m", "venv", "--without-pip", place / "venv"], place)
     python = place / "venv" / "bin" / "python"
-    do([python, "-m", "pip", "install", "--quiet", wheel, "flask-migrate", "pytest"], place)
+    pip = (sys.executable, "-m", "pip", "--python", python)
+    do([*pip, "install", "--quiet", wheel, "flask-migrate", "pytest"], place)
     return python.parent
 
 
@@ -187,9 +188,9 @@ def test_a_message_names_the_command_that_is_there(programs: Path, project: Path
     with closing(sqlite3.connect(project / "half.db")) as half:
         half.execute("CREATE TABLE _alembic_tmp_item (id INTEGER)")  # a batch operation that broke
     where = ("upgrade", "--scripts", "migrations", "--url", "sqlite:///half.db")
-    assert "`headway repair` mends it" in do([programs / "headway", *where], project, 1)
+    assert "`headway repair` fixes it" in do([programs / "headway", *where], project, 1)
     flask = do([programs / "flask", "migrate", *where], project, 1)
-    assert "`flask migrate repair` mends it" in flask
+    assert "`flask migrate repair` fixes it" in flask
 
 
 def test_the_command_says_its_version(programs: Path, project: Path, wheel: Path) -> None:

@@ -12,6 +12,14 @@ from app.settings import RELEASE, Settings
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def test_hosts_are_named_one_by_one() -> None:
+    read = Settings.from_env({"HEADWAY_DATABASE_HOSTS": "h, *.example.org:5432,[::1],/run/pg"})
+    assert read.database_hosts == ("h", "*.example.org:5432", "[::1]", "/run/pg")
+    for wrong in ("a b", "postgresql://h/x", "h:port", "u@h", "::1"):
+        with pytest.raises(SettingInvalid, match="HEADWAY_DATABASE_HOSTS"):
+            Settings.from_env({"HEADWAY_DATABASE_HOSTS": wrong})
+
+
 def test_every_setting_is_in_the_table() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
     told = set(re.findall(r"^\| `(HEADWAY_\w+)` \|", text, re.MULTILINE))

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.conftest import Template
 from tests.fleet.fleets import Fleet, fleet_on
+from tests.support.templates import Template
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from app.extensions import db, limiter
 from app.fleet import databases, drift, rollouts
-from app.models import Database, Difference, Ignored, Label, Role, Rollout, Run, Standing
+from app.models import Database, Difference, Ignored, Label, PositionCount, Role, Rollout, Run
 from tests.fleet.fleets import ROOT, Fleet, fresh
 from tests.web.browser import FORGERY, Browser
 
@@ -26,7 +26,7 @@ def nothing_kept(fleet: Fleet) -> Iterator[None]:
     yield
     fresh()
     with db.engine.begin() as connection:
-        for model in (Run, Rollout, Difference, Ignored, Label, Standing, Database):
+        for model in (Run, Rollout, Difference, Ignored, Label, PositionCount, Database):
             connection.execute(sa.delete(model))
     fresh()
     for file in fleet.folder.glob("*.db*"):
@@ -71,7 +71,7 @@ def test_a_list_is_searched_filtered_and_sorted_by_links(fleet: Fleet, operator:
     assert names(page) == ["hers"]
     assert f"owner {operator.actor.name} <" in page
     nothing = operator.get("/databases/?position=behind&label=tier%3Dtin").text
-    assert "None is like that" in nothing
+    assert "No database matches" in nothing
     assert 'href="/databases/?position=behind"' in nothing  # each filter is taken away by its link
     for wrong in ("order=size", "owner=x", "after=x", "position=nowhere", "project=x"):
         assert operator.get(f"/databases/?{wrong}").status_code == 422, wrong
@@ -106,8 +106,8 @@ def test_one_is_registered_by_its_url(fleet: Fleet, operator: Browser) -> None:
         "/databases/new", **form, url=f"sqlite:///{fleet.folder}/acme.db", notes="<i>first</i>"
     )
     page = operator.get(made.location).text
-    assert "Registered. A worker looks at it." in page
-    for said in ("acme", "tier=gold", "region=eu", "&lt;i&gt;first", "Nobody has looked at it yet"):
+    assert "Registered. A worker checks it." in page
+    for said in ("acme", "tier=gold", "region=eu", "&lt;i&gt;first", "Its status is not known yet"):
         assert said in page
     again = operator.post("/databases/new", **form, url=f"sqlite:///{fleet.folder}/acme.db")
     assert again.status_code == 409
@@ -151,14 +151,14 @@ def test_one_is_made_at_head(fleet: Fleet, operator: Browser) -> None:
     form = {"from": "one", "project": fleet.project_id, "url": f"sqlite:///{fleet.folder}/new.db"}
     made = operator.post("/databases/new", **form, make="1")
     page = operator.get(made.location).text
-    assert "Create new: begun." in page
+    assert "Started the creation of new." in page
     new = databases.find_database(ROOT, "new")
     page = operator.get(f"/databases/{new.id}").text
     assert f'It is being created by <a href="{made.location}">' in page
     fleet.drain()
     page = operator.get(f"/databases/{new.id}").text
     assert "at head</span>" in page
-    assert "Nothing: it is where its project is." in page
+    assert "None: it is at head." in page
     assert ">create</a> in" in page
     assert "succeeded" in operator.get(made.location).text
     assert (fleet.folder / "new.db").exists()
@@ -225,10 +225,15 @@ def test_a_list_is_uploaded_and_its_passwords_are_never_shown(
 def test_a_page_tells_all_of_one(fleet: Fleet, operator: Browser) -> None:
     member = fleet.add("acme", notes="<script>alert(1)</script>")
     page = operator.get(f"/databases/{member.id}").text
-    for said in ("2 revisions to", "revision r002", "CREATE TABLE t2", "Nobody has compared"):
+    for said in (
+        "2 revisions to",
+        "revision r002",
+        "CREATE TABLE t2",
+        "Its schema has not been compared",
+    ):
         assert said in page
     assert "<script" not in page.replace('<script src="/assets/headway.js" defer></script>', "")
-    drift.check(member, [INDEX, COLUMN])
+    drift.store_differences(member, [INDEX, COLUMN])
     page = operator.get(f"/databases/{member.id}").text
     for said in (
         "extra index ix_more",
@@ -264,10 +269,10 @@ def test_what_is_not_known_is_not_said(fleet: Fleet, operator: Browser) -> None:
     member = fleet.register("never", "postgresql://u:p@127.0.0.1:1/never")
     page = operator.get(f"/databases/{member.id}").text
     assert "not known: it never answered" in page
-    assert "Nobody knows: it never answered." in page
+    assert "Unknown: it never answered." in page
     assert "revision r002" not in page
     overview = operator.get("/").text
-    assert "Not known where: " in overview
+    assert "Position unknown: " in overview
     assert "At no revision" not in overview
 
 
@@ -306,7 +311,7 @@ def test_it_is_upgraded_taken_back_and_its_copy_restored(fleet: Fleet, operator:
     fleet.drain()
     assert fleet.at(member) == "r003"
     page = operator.get(here).text
-    assert "Nothing: it is where its project is." in page
+    assert "None: it is at head." in page
     copy = re.search(r'target=([^"&]+snapshot)"', page)
     assert copy
     page = operator.get(f"{here}/downgrade?target=r002").text
@@ -319,7 +324,7 @@ def test_it_is_upgraded_taken_back_and_its_copy_restored(fleet: Fleet, operator:
     fleet.drain()
     assert fleet.at(member) == "r001"
     stamp = operator.get(f"{here}/stamp").text
-    assert "Not one statement" in stamp
+    assert "No statement of a revision" in stamp
     run = db.session.scalar(sa.select(Run.id).where(Run.database_id == member.id).limit(1))
     page = operator.get(f"{here}/runs/{run}").text
     assert "CREATE TABLE t2" in page
@@ -331,7 +336,7 @@ def test_what_has_moved_since_it_was_shown_is_left_alone(fleet: Fleet, operator:
     here = f"/databases/{member.id}"
     answer = operator.post(f"{here}/upgrade", target="r003", current="r000", back=here)
     assert answer.location == here
-    assert "it has moved since" in operator.get(here).text
+    assert "it has changed since" in operator.get(here).text
     assert retaken(member).rollout_id is None
     head = fleet.add("head", "r003")
     page = operator.get(f"/databases/{head.id}/upgrade").text
@@ -355,7 +360,7 @@ def test_a_target_that_was_changed_is_shown_before_it_is_done(
         answer = operator.client.post(there, data=form)
         assert answer.location == f"{there}?target={target}", verb
         page = operator.get(answer.location).text
-        assert "You changed the target: this is what it would do now." in page
+        assert "You changed the target. This is the new plan." in page
         assert f'name="target" value="{target}"' in page
     assert db.session.scalar(sa.select(sa.func.count()).select_from(Rollout)) == 0
     there = f"/databases/{member.id}/upgrade"
@@ -424,7 +429,7 @@ def test_what_is_kept_of_it_is_changed(fleet: Fleet, operator: Browser) -> None:
     assert stale.status_code == 409
     assert 'value="acme3"' in stale.text
     bad = operator.post(f"{here}/change", **form | {"labels": "!=1"})
-    assert (bad.status_code, "no name of a label" in bad.text) == (422, True)
+    assert (bad.status_code, "not a valid name of a label" in bad.text) == (422, True)
 
 
 def test_labels_are_given_to_those_that_were_ticked(fleet: Fleet, operator: Browser) -> None:
@@ -436,7 +441,7 @@ def test_labels_are_given_to_those_that_were_ticked(fleet: Fleet, operator: Brow
     assert rollout.startswith("/rollouts/new?ticked=1&")
     for to, words in (("rollout", "Roll out to all"), ("label", "Label all")):
         none = operator.get(f"/databases/?to={to}&label=tier%3Dgold&order=name")
-        assert f"Tick at least one, or use {words}." in none.text
+        assert f"Select at least one database, or use {words}." in none.text
         assert (none.status_code, names(none.text)) == (422, ["a", "b", "c"])
     assert "Label 2 databases" in operator.get(ticked).text
     done = operator.post(ticked, labels="wave=late", gone="tier")
@@ -452,7 +457,7 @@ def test_labels_are_given_to_those_that_were_ticked(fleet: Fleet, operator: Brow
 def test_retired_and_dropped_are_gone_as_was_said(fleet: Fleet, admin: Browser) -> None:
     one, two = fleet.add("one"), fleet.add("two")
     page = admin.get(f"/databases/{one.id}/retire").text
-    assert "itself is left as it is" in page
+    assert "itself is not changed" in page
     admin.post(f"/databases/{one.id}/retire", version=one.version)
     page = admin.get(f"/databases/{one.id}").text
     assert "<h1>one, retired</h1>" in page
@@ -506,8 +511,8 @@ def test_a_viewer_does_nothing(fleet: Fleet, verb: str) -> None:
 def test_drift_is_grouped_ignored_and_counted_again(fleet: Fleet, operator: Browser) -> None:
     some = [fleet.add(name) for name in "abc"]
     assert "Nothing was compared yet" in operator.get("/drifts/").text
-    drift.check(some[0], [INDEX, COLUMN])
-    drift.check(some[1], [INDEX])
+    drift.store_differences(some[0], [INDEX, COLUMN])
+    drift.store_differences(some[1], [INDEX])
     page = operator.get("/drifts/").text
     assert "2 of 3 databases were compared" in page
     assert page.index(INDEX[0]) < page.index(COLUMN[0])

@@ -146,10 +146,10 @@ def test_from_the_first_time_on_the_subject_counts_and_not_the_address(
     ("person", "says"),
     [
         ({"email": "nobody@example.org"}, "No account has the address nobody@example.org"),
-        ({"email_verified": False}, "no e-mail address of yours that it has verified"),
-        ({"email_verified": None}, "no e-mail address of yours that it has verified"),
-        ({"email": None}, "no e-mail address of yours that it has verified"),
-        ({"email": ""}, "no e-mail address of yours that it has verified"),
+        ({"email_verified": False}, "no verified e-mail address"),
+        ({"email_verified": None}, "no verified e-mail address"),
+        ({"email": None}, "no verified e-mail address"),
+        ({"email": ""}, "no verified e-mail address"),
     ],
 )
 def test_nobody_gets_an_account_by_signing_in(

@@ -95,8 +95,8 @@ def test_who_comes_in_by_a_one_time_token_is_told_that_it_is_spent(fleet: Fleet)
     text = invitations.invite(ROOT, account.id).text
     stranger = Browser(fleet, None)
     assert stranger.post("/sign-in", token=text).status_code == 302
-    assert "good for one time" in stranger.get("/").text
-    assert "good for one time" not in stranger.get("/").text
+    assert "one-time token, which is used up" in stranger.get("/").text
+    assert "one-time token, which is used up" not in stranger.get("/").text
     assert stranger.post("/sign-in", token="").status_code == 401
 
 
@@ -113,7 +113,7 @@ def test_a_wrong_token_is_told_and_slowed_down(fleet: Fleet) -> None:
     for _ in range(10):
         answer = browser.post("/sign-in", token="hw_abcdef_" + "x" * 43)
         assert answer.status_code == 401
-        assert "not known, has expired" in answer.text
+        assert "unknown, expired" in answer.text
     assert browser.post("/sign-in", token="no").status_code == 429
 
 

@@ -16,12 +16,12 @@ from app.models import (
     Database,
     Difference,
     Event,
+    PositionCount,
     Project,
     Revision,
     Role,
     Rollout,
     Run,
-    Standing,
     Worker,
 )
 from tests.fleet.fleets import ME, ROOT, Fleet, broken, fresh
@@ -39,7 +39,7 @@ def only_the_shop(fleet: Fleet) -> Iterator[None]:
     yield
     fresh()
     with db.engine.begin() as connection:
-        for model in (Run, Rollout, Difference, Standing, Database):
+        for model in (Run, Rollout, Difference, PositionCount, Database):
             connection.execute(sa.delete(model))
         connection.execute(sa.delete(Project).where(Project.id != fleet.project_id))
         connection.execute(sa.delete(Revision))
@@ -121,7 +121,7 @@ def test_five_hundred_revisions_stay_readable(fleet: Fleet, viewer: Browser) -> 
     assert list(rows(folded))[:2] == ["r498", "r497"]
     assert len(rows(folded)) == 200
     assert "298 older revisions" in folded
-    assert "Fold those that nobody stands on" in folded
+    assert "Fold revisions without databases" in folded
     assert next(iter(rows(viewer.get(f"{at(fleet)}?all=1&after=r299").text))) == "r298"
 
 
@@ -130,22 +130,22 @@ def test_what_is_wrong_is_on_the_first_page(fleet: Fleet, viewer: Browser) -> No
     broken(fleet, members[1])
     rollout = fleet.start(waves=["100%"], title="to the third")
     fleet.drain()
-    drift.check(members[0], [("extra index t1.ix", "DROP INDEX ix;")])
+    drift.store_differences(members[0], [("extra index t1.ix", "DROP INDEX ix;")])
     fresh()
     page = viewer.get("/").text
     assert "halted" in page
     assert f"{rollout.id}: to the third" in page
     words = " ".join(TAG.sub(" ", page).split())
     assert "1 of 2 done, 1 failed , wave 1 of 1" in words
-    failed = page.partition("Failed lately")[2]
+    failed = page.partition("Recent failures")[2]
     assert "d001" in failed
     assert "already exists" in failed
-    assert "Nothing has succeeded on these since" in failed
+    assert "No later run on these databases succeeded" in failed
     assert re.search(r'href="/drifts/[^"]*"><span class="badge warn"[^>]*>drifted</span> 1<', page)
     assert 'http-equiv="refresh"' in page
     part = viewer.get("/?part=live").text
     assert "<html" not in part
-    assert 'data-stage="1" data-says="1 rollout is under way."' in part
+    assert 'data-stage="1" data-says="1 active rollout."' in part
     assert all(f'id="live-{name}" data-part' in part for name in ("stand", "now", "failed"))
 
 
@@ -155,7 +155,7 @@ def test_one_project_or_all(fleet: Fleet, viewer: Browser, tmp_path: Path) -> No
     other, _ = projects.create_project(ROOT, {"name": "other", "location": str(scripts)})
     page = viewer.get("/").text
     assert "All projects" in page
-    assert "A worker will read its scripts in a moment" in page
+    assert "A worker reads its scripts in a moment" in page
     assert set(rows(page)) == {"r001", "r002", "r003"}
     only = viewer.get(f"/?project={other.id}").text
     assert "0 databases" in only
@@ -187,13 +187,13 @@ def test_who_has_nothing_yet_is_told_what_to_do(
         assert 'href="/projects/new"' in page
         assert "flask projects create shop path/to/migrations" in page
         assert "flask workers run" in page
-        assert "An admin does this" in viewer.get("/").text
+        assert "Only an admin can do this" in viewer.get("/").text
         for path in ("/projects/new", "/databases/new", "/rollouts/new"):
             assert f'class="button{" primary" * (path == "/projects/new")}" href="{path}"' in page
         page = admin.get("/databases/new").text
-        assert "New project first</a>" in page
+        assert "New project</a>" in page
         assert "<form" not in page.partition("<main")[2]
-        assert "There is none yet" in viewer.get("/projects/").text
+        assert "There is no project yet" in viewer.get("/projects/").text
     finally:
         asked = {"name": "shop", "location": str(fleet.scripts)}
         fleet.project_id = projects.create_project(ROOT, asked)[0].id
@@ -230,7 +230,7 @@ def test_a_project_is_made_read_changed_and_deleted(fleet: Fleet, admin: Browser
     assert list(rows(page)) == ["r002", "r001"]
     assert "captured" in page
     assert "-x tenant=one" in page
-    assert "each script is as it was when it was first read" in page
+    assert "no script was edited since it was first read" in page
     seen = project.version
     changed = admin.post(f"{place}/change", **form | {"name": "renamed"}, version=seen)
     assert changed.location == place
@@ -239,7 +239,7 @@ def test_a_project_is_made_read_changed_and_deleted(fleet: Fleet, admin: Browser
     assert old.status_code == 409
     assert "Read it again" in old.text
     page = admin.get(f"{place}/delete").text
-    assert "stay where they are" in page
+    assert "are not changed" in page
     version = re.search(r'name="version" value="(\d+)"', page)
     assert version
     gone = admin.post(f"{place}/delete", version=version[1])
@@ -252,7 +252,7 @@ def test_a_project_is_made_read_changed_and_deleted(fleet: Fleet, admin: Browser
     ("wrong", "said", "field"),
     [
         ({"name": "shop"}, "There is a project of this name already", None),
-        ({"name": "7"}, "is no number", "name"),
+        ({"name": "7"}, "cannot be a number", "name"),
         ({"location": "/etc"}, "HEADWAY_PROJECT_ROOTS", None),
         ({"location": " "}, "Say where the scripts are", "location"),
         ({"location": "nowhere"}, "There is no script directory", "location"),
@@ -300,8 +300,8 @@ def test_a_project_with_a_history_is_kept_and_says_why(fleet: Fleet, admin: Brow
 def test_all_databases_are_looked_at_when_asked(fleet: Fleet, viewer: Browser) -> None:
     fleet.add("one")
     operator = Browser(fleet, Role.OPERATOR)
-    assert "Look at all its databases" in operator.get(at(fleet)).text
-    assert "Look at all its databases" not in viewer.get(at(fleet)).text
+    assert "Check all its databases" in operator.get(at(fleet)).text
+    assert "Check all its databases" not in viewer.get(at(fleet)).text
     before = db.session.get_one(Project, fleet.project_id).refresh_asked_at
     assert operator.post(f"{at(fleet)}/refresh", at=at(fleet)).location == at(fleet)
     fresh()
@@ -317,7 +317,7 @@ def test_the_list_says_where_each_project_stands(fleet: Fleet, viewer: Browser) 
     assert "ready" in page
     assert f'<a href="/databases/?project={fleet.project_id}">1</a>' in page
     assert f'href="{at(fleet)}/revisions/r003"' in page
-    assert "None has this in its name" in viewer.get("/projects/?search=zzz").text
+    assert "No project matches" in viewer.get("/projects/?search=zzz").text
     assert "shop" in viewer.get("/projects/?search=HO").text
 
 
@@ -332,7 +332,7 @@ def test_scripts_that_cannot_be_used_say_why_and_what_was_known_stays(
     fresh()
     page = viewer.get(at(fleet)).text
     assert "Read again" not in page
-    assert "as soon as the scripts were read" not in page
+    assert "when the scripts have been read" not in page
     assert "Read again" in admin.get(at(fleet)).text
     assert projects_scripts.due() == []
     asked = admin.post(f"{at(fleet)}/refresh", at=at(fleet))
@@ -354,7 +354,7 @@ def test_folders_of_scripts_are_offered(fleet: Fleet, admin: Browser) -> None:
     form = {"name": "offered", "refresh_seconds": "60"}
     above = admin.post("/projects/new", **form, location=str(scripts.parent))
     assert above.status_code == 422
-    assert f"{scripts.parent} holds no env.py, and {scripts} does." in above.text
+    assert f"There is no env.py in {scripts.parent}, but there is one in {scripts}." in above.text
     wrong = admin.post("/projects/new", **form, location=str(scripts), x="garbage")
     assert wrong.status_code == 422
     assert "&#39;garbage&#39; has no =." in wrong.text
@@ -380,7 +380,7 @@ def test_a_revision_shows_its_text_its_sql_and_who_has_it(fleet: Fleet, viewer: 
     page = viewer.get(f"{at(fleet)}/revisions/r002").text
     words = " ".join(TAG.sub(" ", page).split())
     assert "r002 revision r002" in words
-    assert "Stands on r001 Then come r003" in words
+    assert "Parents r001 Next r003" in words
     assert "op.create_table(&#34;t2&#34;" in page
     assert "ALTER TABLE t1 ADD COLUMN extra INTEGER" in page
     assert "CREATE TABLE t2" in page
@@ -396,9 +396,9 @@ def test_how_many_databases_have_a_revision(fleet: Fleet, viewer: Browser) -> No
     fleet.add_many(2)
     fleet.add("high", "r003")
     words = " ".join(TAG.sub(" ", viewer.get(f"{at(fleet)}/revisions/r002").text).split())
-    assert "Stand here no database Have it 1 of 3 databases" in words
+    assert "Databases at it no database Databases with it 1 of 3 databases" in words
     words = " ".join(TAG.sub(" ", viewer.get(f"{at(fleet)}/revisions/r001").text).split())
-    assert "Stand here 2 databases Have it 3 of 3 databases" in words
+    assert "Databases at it 2 databases Databases with it 3 of 3 databases" in words
 
 
 def test_an_edited_script_is_seen_and_shown_beside_the_one_before(
@@ -414,8 +414,8 @@ def test_an_edited_script_is_seen_and_shown_beside_the_one_before(
     page = viewer.get(f"{at(fleet)}/revisions/r002").text
     assert re.search(r"^-.*sa\.String\(50\)", page, re.MULTILINE)
     assert re.search(r"^\+.*sa\.String\(99\)", page, re.MULTILINE)
-    assert "the same since it came" not in page
-    assert "the same since it came" in viewer.get(f"{at(fleet)}/revisions/r001").text
+    assert "unchanged since it was first read" not in page
+    assert "unchanged since it was first read" in viewer.get(f"{at(fleet)}/revisions/r001").text
 
 
 def test_a_revision_of_another_release_is_marked_and_can_be_read(
@@ -429,9 +429,9 @@ def test_a_revision_of_another_release_is_marked_and_can_be_read(
     assert "ahead 1" in rows(page)["r003"]
     assert " head " in rows(page)["r002"]
     told = viewer.get(f"{at(fleet)}/revisions/r003").text
-    assert "do not have it now" in told
+    assert "It is not in the scripts of" in told
     assert "CREATE TABLE t3" in told
-    assert "Roll out to here" not in told
+    assert "Roll out this revision" not in told
     (fleet.scripts / "versions" / "r002.py").unlink()
     fleet.load()
     with writing() as session:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 
 from app.extensions import limiter
-from headway.pytest_plugin import Template
 from tests.fleet.fleets import fleet_on
+from tests.support.templates import Template
 from tests.web import walking
 from tests.web.furnished import SECRET, Furnished, furnish, rows
 from tests.web.walking import Form, Visitor

@@ -15,15 +15,15 @@ from app.errors import DatabaseNotFound, InputInvalid
 from app.extensions import db, limiter
 from app.fleet import databases, rollouts
 from app.fleet.accounts import tokens
-from app.fleet.rollouts import OPERATIONS, VERBS, progress, verbs
+from app.fleet.rollouts import ACTIONS, OPERATIONS, allowed_actions, progress
 from app.fleet.rollouts.gates import Check
 from app.http import event_stream
 from app.models import Database, Kind, Role, Rollout, Run, Stage, State
 from app.web import rollout_charts, rollout_form
 from headway import Project as Scripts
-from headway.pytest_plugin import Template
 from tests.fleet.conftest import person
 from tests.fleet.fleets import ROOT, Fleet, broken, fleet_on, fresh, mended
+from tests.support.templates import Template
 from tests.web.walking import FORGERY, Visitor
 
 REFRESH = 'http-equiv="refresh"'
@@ -135,7 +135,7 @@ def test_a_rollout_from_its_preview_to_its_undo(place: Place, ada: Visitor) -> N
     assert "succeeded" in words(ada.get(at).text)
     assert "up to 5, the last one first" in words(ada.get(f"{at}/undo").text)
     press(ada, f"{at}/undo")
-    assert "Taken back" in words(ada.get(at).text)
+    assert "Undone" in words(ada.get(at).text)
     place.fleet.drain()
     assert "undone" in words(ada.get(at).text)
     assert {place.fleet.at(one) for one in members} == {"r001"}
@@ -177,7 +177,9 @@ def test_what_could_not_be_taken_back_is_tried_again(place: Place, ada: Visitor)
     assert "Taken back 1 of 2" in words(page)
     assert "Not taken back 1" in words(page)
     assert SENT.findall(page) == ["retry", "cancel", "undo"]
-    assert "1 that could not be taken back are tried again" in words(ada.get(f"{at}/retry").text)
+    assert "1 databases that could not be undone are tried again" in words(
+        ada.get(f"{at}/retry").text
+    )
     moved.downgrade("r002")
     press(ada, f"{at}/retry")
     place.fleet.drain()
@@ -273,7 +275,7 @@ def test_what_was_typed_is_still_there_after_a_mistake(place: Place, ada: Visito
     assert re.search(r'name="title"[^>]*value="careful"', page)
     assert re.search(r'name="soak"[^>]*value="soon"[^>]*aria-invalid="true"', page)
     project = place.fleet.project_id
-    assert "is no wave" in refusal(ada, project=project, waves="some")
+    assert "is not a wave" in refusal(ada, project=project, waves="some")
     assert "needs its query" in refusal(ada, project=project, check="sql")
     times = "From and until are times like 22:00; give both."
     for window in ({"window_from": "22:00"}, {"window_zone": "Mars"}, {"window_day": "sun"}):
@@ -295,16 +297,16 @@ def test_what_makes_no_sense_is_refused_with_what_to_type(place: Place, ada: Vis
         "shop has no revision nonsense. Its newest: r003."
     )
     assert "ask for a downgrade" in refusal(ada, project=project, target="base")
-    assert "waves grow" in refusal(ada, project=project, waves="50%, 10%")
-    assert "begins with SELECT" in refusal(ada, project=project, check="sql", sql="DROP TABLE x")
-    assert "'!!' is no name of a label" in refusal(ada, project=project, label="!!")
+    assert "waves must grow" in refusal(ada, project=project, waves="50%, 10%")
+    assert "begin with SELECT" in refusal(ada, project=project, check="sql", sql="DROP TABLE x")
+    assert "'!!' is not a valid name of a label" in refusal(ada, project=project, label="!!")
 
 
 def test_what_would_come_to_nothing_cannot_be_started(place: Place, ada: Visitor) -> None:
     label, _ = place.members(2, "r003")
     at = f"/rollouts/{place.asks(ada, label, target='r002')}"
     page = ada.get(at).text
-    assert "No database takes part, so it cannot be started." in words(page)
+    assert "No database takes part, so the rollout cannot be started." in words(page)
     assert "2: has r002 already" in words(page)
     assert SENT.findall(page) == ["cancel"]
     live = re.search(r'data-live="([^"]+)"', page)
@@ -317,7 +319,7 @@ def test_a_rollout_that_nobody_can_follow_cannot_be_started(place: Place, ada: V
     label, _ = place.members(2)
     at = f"/rollouts/{place.asks(ada, label, kind='downgrade', target='r002')}"
     page = ada.get(at).text
-    assert "None of them can go there, so it cannot be started." in words(page)
+    assert "No database can reach the target, so the rollout cannot be started." in words(page)
     assert SENT.findall(page) == ["cancel"]
     assert "No database can go there." in words(ada.get(f"{at}/rehearse").text)
 
@@ -373,10 +375,10 @@ def test_every_word_of_the_form_arrives(place: Place, ada: Visitor) -> None:
     assert (made.concurrency, made.per_server, made.timeout_seconds) == (3, 2, 9.5)
     assert (made.snapshot, made.retreat, made.target) == (True, False, "r002")
     page = words(ada.get(f"/rollouts/{number}").text)
-    assert f"behind; at head; group={label}; 2 that were named; of account {account.id};" in page
+    assert f"behind; at head; group={label}; 2 selected databases; of account {account.id};" in page
     assert "2 may fail, or 2.5 % of those begun; a query checks each; 1.5 s to wait" in page
     with place.fleet.app.test_request_context():
-        again = rollout_form.asked(ROOT, rollout_form.like(made))
+        again = rollout_form.rollout_values(ROOT, rollout_form.like(made))
     assert again["selector"] == {k: v for k, v in made.selector.items() if k != "project_id"}
     assert again["gate"] | {"check": "sql"} == {k: v for k, v in made.gate.items() if v is not None}
     assert again["window"] == made.window
@@ -403,10 +405,10 @@ def test_a_change_takes_the_place_of_the_first_one(place: Place, ada: Visitor) -
 def test_a_list_leads_here_with_what_it_chose(place: Place, ada: Visitor) -> None:
     page = ada.get("/rollouts/new?database=1&database=2&project=1").text
     assert "The 2 databases that were chosen." in words(page)
-    assert "unless you narrow it" not in words(page)
+    assert "that match these filters" not in words(page)
     _, (one,) = place.members(1)
     page = words(ada.get(f"/rollouts/new?database={one.id}").text)
-    assert f"{one.name} , which was chosen." in page
+    assert f"{one.name} is selected." in page
     page = ada.get("/rollouts/new?position=behind&label=tier=gold&current=r001").text
     assert re.search(r'value="behind" checked', page)
     assert 'value="tier=gold"' in page
@@ -467,15 +469,15 @@ def test_what_is_offered_is_what_is_taken(place: Place) -> None:
     for step in steps:
         rollout = rollouts.get_rollout(ROOT, made.id)
         seen.add(rollout.stage)
-        offered = verbs(actor, rollout)
+        offered = allowed_actions(actor, rollout)
         if step == "drain":
             place.fleet.drain()
             continue
         assert step in offered
         use_cases[step](actor, made.id)
-    assert verbs(actor, rollouts.get_rollout(ROOT, made.id)) == ()
+    assert allowed_actions(actor, rollouts.get_rollout(ROOT, made.id)) == ()
     assert seen >= {"pending", "running", "paused", "succeeded", "undoing"}
-    assert set(VERBS) == set(Stage)
+    assert set(ACTIONS) == set(Stage)
 
 
 # --- one, live -------------------------------------------------------------------------------
@@ -599,7 +601,7 @@ def covered(path: str) -> set[tuple[int, int]]:
 @pytest.mark.parametrize("count", [1, 2, 7, 40, 997, 10_000])
 def test_every_database_has_its_cell(count: int) -> None:
     states = tuple(rollout_charts.STATES[(n * n // 11) % 6 if n % 5 else 0] for n in range(count))
-    grid = rollout_charts.grid(progress.Cells(states=states, each=1, total=count))
+    grid = rollout_charts.grid(progress.RunStates(states=states, each=1, total=count))
     places = {state: set[tuple[int, int]]() for state in grid.paths}
     for n, state in enumerate(states):
         places[state].add((n % grid.columns, n // grid.columns))
@@ -617,7 +619,7 @@ def test_of_more_than_can_be_read_a_cell_shows_what_matters(
     number = place.asks(ada, label, waves="100%", failures="1")
     press(ada, f"/rollouts/{number}/start")
     place.fleet.drain()
-    found = progress.cells(ROOT, number)
+    found = progress.run_states(ROOT, number)
     assert (found.each, found.total) == (2, 7)
     assert found.states == ("succeeded", "failed", "succeeded", "succeeded")
     assert "One cell is 2 databases" in words(ada.get(f"/rollouts/{number}").text)

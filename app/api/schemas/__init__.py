@@ -1,1 +1,1 @@
-"""The shapes of the API, in and out: one module a noun. Lengths are those of the columns."""
+"""Schemas of the API's requests and responses. Lengths are those of the columns."""

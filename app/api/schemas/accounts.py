@@ -1,4 +1,4 @@
-"""Accounts, in and out."""
+"""Schemas of accounts."""
 
 from datetime import date, datetime
 from typing import Annotated
@@ -13,7 +13,7 @@ Email = Annotated[EmailStr, Field(max_length=128)]
 
 
 def _day(value: object) -> object:
-    """A number is no day, though pydantic would take it for seconds since 1970."""
+    """Refuse a number, which pydantic would read as seconds since 1970."""
     if not isinstance(value, str | date):
         raise ValueError("must be a date: YYYY-MM-DD")  # noqa: TRY004  # pydantic's way to refuse
     return value
@@ -34,7 +34,7 @@ class AccountIn(In):
 
 
 class AccountChange(In):
-    """What is to be different; fields that are not there stay."""
+    """Fields to change; a field that is left out stays as it is."""
 
     model_config = ConfigDict(json_schema_extra=without_defaults)
 
@@ -46,7 +46,8 @@ class AccountChange(In):
     role: Role = Field(default=None)  # type: ignore[assignment]
     disabled: bool = Field(
         default=None,  # type: ignore[assignment]
-        description="It may neither sign in nor use its tokens. An admin's to say, of others.",
+        description="True: the account can neither sign in nor use its tokens. Only an admin can "
+        "change this, and not for their own account.",
     )
 
 
@@ -68,7 +69,7 @@ class AccountOut(Out):
 
 
 class AccountQuery(Page):
-    """Which accounts."""
+    """Filters for a list of accounts."""
 
     name: str | None = Field(None, max_length=128, pattern=NO_CONTROL, description="A part of it.")
     email: str | None = Field(None, max_length=128, pattern=NO_CONTROL)
@@ -76,7 +77,7 @@ class AccountQuery(Page):
 
 
 class AccountPage(BaseModel):
-    """Accounts in the order they were made."""
+    """A page of accounts, in the order they were created."""
 
     items: list[AccountOut]
     next: int | None

@@ -1,4 +1,4 @@
-"""Databases, in and out."""
+"""Schemas of databases."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from app.api.schemas.common import (
     LARGEST_INTEGER,
     NO_CONTROL,
+    NOT_MISLEADING,
     In,
     Name,
     Number,
@@ -28,7 +29,7 @@ Url = Annotated[
         min_length=1,
         max_length=2048,
         pattern=NO_CONTROL,
-        description="Kept encrypted and never shown again.",
+        description="Stored encrypted and never shown again.",
         json_schema_extra={"writeOnly": True},
         examples=["postgresql://user:password@host/customer"],
     ),
@@ -42,11 +43,11 @@ Reference = Annotated[
     ),
 ]
 LabelName = Annotated[str, Field(pattern=LABEL)]
-LabelValue = Annotated[str, Field(max_length=128, pattern=NO_CONTROL)]
+LabelValue = Annotated[str, Field(max_length=128, pattern=NOT_MISLEADING)]
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=64)]
 LabelChanges = Annotated[
     dict[LabelName, LabelValue | None],
-    Field(max_length=64, description="These are set, null takes one away, the others stay."),
+    Field(max_length=64, description="Labels to set; null removes one; others stay as they are."),
 ]
 PositionName = Literal[
     "at_head",
@@ -63,10 +64,10 @@ PositionName = Literal[
 
 
 class DatabaseIn(In):
-    """A database: `url` or `reference`, one of them."""
+    """A database to register, with either `url` or `reference`."""
 
     project_id: Id
-    name: Name | None = Field(None, description="The file's or database's own if not given.")
+    name: Name | None = Field(None, description="Default: the name of the file or database.")
     url: Url | None = None
     reference: Reference | None = None
     owner_id: Id | None = None
@@ -76,7 +77,7 @@ class DatabaseIn(In):
 
 
 class DatabaseChange(In):
-    """What is to be different; fields that are not there stay."""
+    """Fields to change; a field that is left out stays as it is."""
 
     model_config = ConfigDict(json_schema_extra=without_defaults)
 
@@ -90,14 +91,14 @@ class DatabaseChange(In):
 
 
 class DatabaseOut(Out):
-    """A database, as it was last seen."""
+    """A database, as the catalog knows it."""
 
     id: int
     project_id: int
     project: str
     name: str
     notes: str | None
-    address: str = Field(description="Where it is, without password and secrets.")
+    address: str = Field(description="The URL without password and secrets.")
     reference: str | None
     dialect: str | None
     server: str | None
@@ -109,7 +110,7 @@ class DatabaseOut(Out):
     pin_until: datetime | None
     rollout_id: int | None
     position: PositionName
-    current: str = Field(description="Its revisions, joined by +.")
+    current: str = Field(description="Its current revisions, joined by `+`.")
     pending: int | None
     size_bytes: int | None
     milliseconds: float | None
@@ -130,7 +131,7 @@ class DatabaseOut(Out):
 
     @field_validator("labels", mode="before")
     @classmethod
-    def _plain(cls, value: Any) -> Any:
+    def _labels_as_dict(cls, value: Any) -> Any:
         return value if isinstance(value, dict) else {label.name: label.value for label in value}
 
     @field_validator("position", mode="before")
@@ -140,37 +141,37 @@ class DatabaseOut(Out):
 
 
 class DatabaseQuery(Page):
-    """Which databases."""
+    """Filters for a list of databases."""
 
     project_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)
     label: str | None = Field(
         None,
         max_length=2048,
         pattern=LABELLED,
-        description="All of these: `tier=gold,region=eu`; `tier=` for any value.",
+        description="Labels that must all match: `tier=gold,region=eu`; `tier=` for any value.",
         examples=["tier=gold"],
     )
     owner_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)
     position: PositionName | None = None
     current: str | None = Field(None, max_length=255, pattern=NO_CONTROL)
     search: str | None = Field(
-        None, max_length=128, pattern=NO_CONTROL, description="A part of its name or address."
+        None, max_length=128, pattern=NO_CONTROL, description="Part of the name or address."
     )
     drifted: bool | None = None
     pinned: bool | None = None
     strategy: Strategy | None = None
-    retired: bool = Field(False, description="Those that were.")
+    retired: bool = Field(False, description="List retired databases instead.")
 
 
 class DatabasePage(BaseModel):
-    """Databases in the order they were registered."""
+    """A page of databases, in the order they were registered."""
 
     items: list[DatabaseOut]
     next: int | None
 
 
 class SelectorIn(In):
-    """Which databases: all that is given must hold."""
+    """Which databases: those that match all given fields."""
 
     project_id: Id | None = None
     ids: Annotated[list[Id], Field(max_length=10_000)] | None = None
@@ -185,7 +186,7 @@ class SelectorIn(In):
 
 
 class ManyChange(In):
-    """Labels or a strategy for all that are chosen."""
+    """Labels or a strategy to set on all selected databases."""
 
     selector: SelectorIn
     labels: LabelChanges | None = None
@@ -193,43 +194,43 @@ class ManyChange(In):
 
 
 class ManyChanged(BaseModel):
-    """How many were chosen."""
+    """The number of databases that were selected."""
 
     databases: int
 
 
 class Pin(In):
-    """Why, and until when, rollouts leave it alone."""
+    """The reason for a pin, and when it ends."""
 
     reason: Annotated[str, Field(min_length=1, max_length=200, pattern=NO_CONTROL)]
     until: datetime
 
 
 class Drop(In):
-    """A second word."""
+    """Confirmation for dropping a database."""
 
     confirm: str = Field(max_length=128, description="The name of the database.")
 
 
-class Dropped(BaseModel):
-    """What is left of it."""
+class DroppedOut(BaseModel):
+    """The record of a dropped database, and its snapshot if there is one."""
 
     database: DatabaseOut
     snapshot: str | None
     note: str
 
 
-class Files(In):
-    """SQLite files."""
+class FileSource(In):
+    """SQLite files as a source of an import."""
 
     pattern: str = Field(min_length=1, max_length=1024, pattern=NO_CONTROL, examples=["/data/*.db"])
     labels: str | None = Field(
-        None, max_length=512, description="A regular expression; its named groups are labels."
+        None, max_length=512, description="A regular expression whose named groups become labels."
     )
 
 
-class Server(In):
-    """A server's list of databases."""
+class ServerSource(In):
+    """The databases of a server as a source of an import."""
 
     url: Url
     names: str = Field("*", max_length=128, pattern=NO_CONTROL, examples=["customer_*"])
@@ -237,11 +238,11 @@ class Server(In):
 
 
 class ImportIn(In):
-    """Many at once, from one source."""
+    """Databases to import from exactly one source."""
 
     project_id: Id
-    files: Files | None = None
-    server: Server | None = None
+    files: FileSource | None = None
+    server: ServerSource | None = None
     csv: str | None = Field(None, examples=["name,url,label.tier\n"])
     json_lines: str | None = None
 
@@ -254,7 +255,7 @@ class Refused(BaseModel):
 
 
 class Imported(BaseModel):
-    """What became of the rows."""
+    """The result of an import."""
 
     added: int
     known: int
@@ -262,7 +263,7 @@ class Imported(BaseModel):
 
 
 class OverviewQuery(In):
-    """Of what."""
+    """Which project to summarise, and what to group by."""
 
     project_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)
     by: str | None = Field(
@@ -270,8 +271,8 @@ class OverviewQuery(In):
     )
 
 
-class OfProjectOut(Out):
-    """One project's databases."""
+class ProjectOverviewOut(Out):
+    """The databases of one project, counted."""
 
     id: int
     name: str
@@ -281,21 +282,21 @@ class OfProjectOut(Out):
     revisions: dict[str, int]
 
 
-class GroupOut(Out):
-    """So many of one owner or label."""
+class OverviewGroupOut(Out):
+    """The number of databases with one owner or one label value."""
 
     value: str
     databases: int
 
 
 class OverviewOut(Out):
-    """Where the fleet stands."""
+    """The databases of the fleet, counted."""
 
     databases: int
     positions: dict[str, int]
     drifted: int
     pinned: int
     retired: int
-    projects: list[OfProjectOut]
+    projects: list[ProjectOverviewOut]
     by: str | None
-    groups: list[GroupOut]
+    groups: list[OverviewGroupOut]

@@ -1,4 +1,4 @@
-"""Drift of the fleet, in and out."""
+"""Schemas of drift."""
 
 from datetime import datetime
 from typing import Annotated
@@ -20,15 +20,15 @@ Key = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 Digest = Annotated[str, Field(min_length=4, max_length=64, pattern=r"^[0-9a-f]+$")]
 
 
-class MendOut(Out):
-    """The SQL that would take a difference away."""
+class FixOut(Out):
+    """SQL that would remove a difference, for one kind of database."""
 
     dialect: str | None
     sql: str
 
 
 class IgnoredOut(Out):
-    """That a difference is accepted, by whom and why."""
+    """Who accepted a difference, and why."""
 
     reason: str
     by_name: str
@@ -36,32 +36,32 @@ class IgnoredOut(Out):
 
 
 class DriftOut(Out):
-    """One difference, and how many databases share it."""
+    """A difference, and how many databases have it."""
 
     project_id: int
     digest: str
     says: str = Field(examples=["extra index note.ix_note_title"])
     databases: int
-    mends: list[MendOut]
+    mends: list[FixOut]
     ignored: IgnoredOut | None
 
 
 class DriftQuery(Page):
-    """Which differences."""
+    """Filters for a list of differences."""
 
     project_id: Key
     ignored: bool | None = None
 
 
 class DriftPage(BaseModel):
-    """Differences, those that most databases share first."""
+    """A page of differences, the most frequent first."""
 
     items: list[DriftOut]
     next: int | None
 
 
 class DifferenceOut(Out):
-    """One difference of one database."""
+    """A difference of one database."""
 
     id: int
     project_id: int
@@ -72,7 +72,7 @@ class DifferenceOut(Out):
 
 
 class DifferenceQuery(Page):
-    """Of which databases, or which difference."""
+    """Filters for a list of differences of single databases."""
 
     after: int | None = Field(None, ge=0, le=LARGEST_EVENT, description=AFTER)
     project_id: Key | None = None
@@ -81,15 +81,15 @@ class DifferenceQuery(Page):
 
 
 class DifferencePage(BaseModel):
-    """Differences of single databases."""
+    """A page of differences of single databases."""
 
     items: list[DifferenceOut]
     next: int | None
 
 
 class IgnoreIn(In):
-    """A difference that is accepted."""
+    """A difference to accept, and why."""
 
     project_id: Annotated[Key, Number]
-    digest: Digest = Field(description="A beginning that no other shares is enough.")
+    digest: Digest = Field(description="The digest, or the first characters of it if unambiguous.")
     reason: str = Field(min_length=1, max_length=200, pattern=NO_CONTROL)

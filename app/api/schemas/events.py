@@ -1,4 +1,4 @@
-"""The audit trail, out."""
+"""Schemas of the audit trail."""
 
 from datetime import datetime
 from typing import Any
@@ -24,17 +24,19 @@ class EventOut(Out):
 
 
 class EventQuery(Page):
-    """Which events."""
+    """Filters for a list of events."""
 
     after: int | None = Field(None, ge=0, le=LARGEST_EVENT, description=AFTER)
     action: str | None = Field(None, max_length=64, pattern=NO_CONTROL)
     subject_type: str | None = Field(None, max_length=32, pattern=NO_CONTROL)
     subject_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)
-    actor_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER, description="Who did it.")
+    actor_id: int | None = Field(
+        None, ge=1, le=LARGEST_INTEGER, description="The account that did it."
+    )
 
 
 class EventPage(BaseModel):
-    """Events, newest first."""
+    """A page of events, newest first."""
 
     items: list[EventOut]
     next: int | None

@@ -1,4 +1,4 @@
-"""Projects, in and out."""
+"""Schemas of projects."""
 
 from datetime import datetime
 from typing import Annotated
@@ -14,7 +14,7 @@ ProjectName = Annotated[
         min_length=1,
         max_length=64,
         pattern=r"^[^\u0000-\u001f/]*[^\u0000-\u0020/0-9][^\u0000-\u001f/]*$",
-        description="Neither a number nor with a /.",
+        description="Not only digits, and without `/`.",
     ),
 ]
 Place = Annotated[str, Field(min_length=1, max_length=1024, pattern=NO_CONTROL)]
@@ -41,12 +41,12 @@ class ProjectIn(In):
     x: Arguments = Field(default_factory=dict, description="Alembic's -x arguments for env.py.")
     notes: Notes | None = None
     refresh_seconds: Seconds = Field(
-        300, description="How often all its databases are asked where they stand; 0: never."
+        300, description="Seconds between two status checks of all its databases; 0: never."
     )
 
 
 class ProjectChange(In):
-    """What is to be different; fields that are not there stay."""
+    """Fields to change; a field that is left out stays as it is."""
 
     model_config = ConfigDict(json_schema_extra=without_defaults)
 
@@ -59,7 +59,7 @@ class ProjectChange(In):
 
 
 class ProjectOut(Out):
-    """A project, and what a worker found in its scripts."""
+    """A project, and what a worker read from its scripts."""
 
     id: int
     name: str
@@ -81,15 +81,15 @@ class ProjectOut(Out):
 
 
 class ProjectQuery(Page):
-    """Which projects."""
+    """Filters for a list of projects."""
 
     search: str | None = Field(
-        None, max_length=64, pattern=NO_CONTROL, description="A part of the name."
+        None, max_length=64, pattern=NO_CONTROL, description="Part of the name."
     )
 
 
 class ProjectPage(BaseModel):
-    """Projects in the order they were made."""
+    """A page of projects, in the order they were created."""
 
     items: list[ProjectOut]
     next: int | None

@@ -1,4 +1,4 @@
-"""The revision register, out."""
+"""Schemas of the revision register."""
 
 from datetime import datetime
 
@@ -8,7 +8,7 @@ from app.api.schemas.common import In, Out, Page
 
 
 class RevisionOut(Out):
-    """One revision as one release had it."""
+    """A revision, as one release of the scripts had it."""
 
     id: int
     project_id: int
@@ -19,7 +19,7 @@ class RevisionOut(Out):
     labels: list[str]
     message: str
     path: str
-    present: bool = Field(description="True if the scripts have it now, as it is here.")
+    present: bool = Field(description="True if the scripts have exactly this text now.")
     first_seen_at: datetime
     last_seen_at: datetime
     rollout_id: int | None = Field(description="The rollout that first brought it to a database.")
@@ -27,7 +27,7 @@ class RevisionOut(Out):
 
 
 class Former(Out):
-    """The same revision before its script was edited."""
+    """An earlier text of a revision, from before its script was edited."""
 
     id: int
     checksum: str
@@ -36,7 +36,7 @@ class Former(Out):
 
 
 class Sql(BaseModel):
-    """What a revision sends; null where that depends on what is in the database."""
+    """The SQL of a revision; null where it depends on the data in the database."""
 
     upgrade: str | None
     downgrade: str | None
@@ -45,25 +45,25 @@ class Sql(BaseModel):
 class RevisionDetail(RevisionOut):
     """A revision with its script and its SQL."""
 
-    script: str | None = Field(description="null for one that came without its source.")
+    script: str | None = Field(description="null if only a compiled file was there.")
     sql: dict[str, Sql] = Field(description="By kind of database.")
-    former: list[Former] = Field(description="Before its script was edited, newest first.")
+    former: list[Former] = Field(description="Earlier texts of the script, newest first.")
 
 
 class RevisionQuery(Page):
-    """Which revisions."""
+    """Filters for a list of revisions."""
 
     present: bool | None = Field(
-        None, description="true: those the scripts have now; false: those only others had."
+        None, description="true: revisions in the scripts now; false: revisions no longer there."
     )
 
 
 class RevisionPage(BaseModel):
-    """Revisions in the order they became known."""
+    """A page of revisions, in the order they were first read."""
 
     items: list[RevisionOut]
     next: int | None
 
 
 class RefreshIn(In):
-    """Nothing can be said of it yet: `{}`."""
+    """An empty object, `{}`."""

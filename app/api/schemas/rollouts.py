@@ -1,4 +1,4 @@
-"""Rollouts, in and out."""
+"""Schemas of rollouts."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -20,26 +20,28 @@ Clock = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 WaveIn = Annotated[
     str, Field(pattern=r"^([1-9][0-9]{0,8}|([1-9][0-9]?(\.[0-9]{1,3})?|0\.[0-9]{0,2}[1-9]|100)%)$")
 ]
-Revision = Annotated[str, Field(min_length=1, max_length=255, pattern=NO_CONTROL)]
+TargetText = Annotated[str, Field(min_length=1, max_length=255, pattern=NO_CONTROL)]
 LabelName = Annotated[str, Field(min_length=1, max_length=64, pattern=NO_CONTROL)]
 LabelValue = Annotated[str, Field(max_length=128, pattern=NO_CONTROL)]
 MOST_IDS = 10_000
 
 
 class Choice(In):
-    """Which databases of the project; what is not given does not narrow it."""
+    """Which databases of the project: those that match all given fields."""
 
     ids: list[Id] | None = Field(None, max_length=MOST_IDS)
     labels: dict[LabelName, LabelValue] | None = Field(
-        None, description='All of them must hold; "" for any value.', examples=[{"tier": "gold"}]
+        None,
+        description='Labels that must all match; "" for any value.',
+        examples=[{"tier": "gold"}],
     )
     owner_id: Id | None = None
     positions: list[PositionName] | None = Field(None, max_length=20)
     current: Annotated[str, Field(max_length=255, pattern=NO_CONTROL)] | None = Field(
-        None, description="The revisions it is at, joined by `+`."
+        None, description="Its current revisions, joined by `+`."
     )
     search: Annotated[str, Field(max_length=200, pattern=NO_CONTROL)] | None = Field(
-        None, description="A part of its name or address."
+        None, description="Part of the name or address."
     )
     drifted: StrictBool | None = None
     pinned: StrictBool | None = None
@@ -47,26 +49,29 @@ class Choice(In):
 
 
 class GateIn(In):
-    """What has to hold before the next wave begins."""
+    """The conditions for the next wave to begin."""
 
     failures: Annotated[int, Field(ge=0, le=LARGEST_INTEGER), Number] = Field(
-        0, description="How many databases may fail."
+        0, description="How many databases may fail before the rollout halts."
     )
     failures_percent: Annotated[Real, Field(ge=0, le=100)] | None = Field(
-        None, description="Or which part of those that were begun; the larger counts."
+        None,
+        description="The same as a percentage of the databases begun; the larger limit counts.",
     )
     soak_seconds: Annotated[Real, Field(ge=0, le=LONGEST_SOAK)] = 0.0
-    approval: StrictBool = Field(False, description="By another account, after each wave.")
+    approval: StrictBool = Field(
+        False, description="True: another account has to approve each further wave."
+    )
     check: Literal["drift", "sql"] | None = Field(
-        None, description="What each database has to pass after its migration."
+        None, description="A check that each database has to pass after its migration."
     )
     sql: Annotated[str, Field(min_length=1, max_length=10_000, pattern=NO_CONTROL)] | None = Field(
-        None, description="The query of the check `sql`: its first value must be true."
+        None, description="The query for the check `sql`: its first value must be true."
     )
 
 
 class WindowIn(In):
-    """When runs may begin; past midnight if `until` is less than `from`."""
+    """The hours in which runs may begin. They end the next day if `until` is before `from`."""
 
     start: Clock = Field(alias="from", examples=["22:00"])
     until: Clock = Field(examples=["04:00"])
@@ -75,12 +80,12 @@ class WindowIn(In):
 
 
 class RolloutIn(In):
-    """A new rollout, or what one would be."""
+    """A rollout to create or to preview."""
 
     project_id: Id
     kind: Operation = "upgrade"
-    target: Revision | None = Field(
-        None, description="`heads` if it is not there; a downgrade needs one.", examples=["heads"]
+    target: TargetText | None = Field(
+        None, description="Default: `heads`. Required for a downgrade.", examples=["heads"]
     )
     title: Annotated[str, Field(max_length=200, pattern=NO_CONTROL)] | None = None
     selector: Choice | None = None
@@ -88,55 +93,57 @@ class RolloutIn(In):
         list(DEFAULT),
         min_length=1,
         max_length=MOST,
-        description="How many databases are through after each: a number or a part of all.",
+        description="How many databases are done after each wave: a number or a percentage.",
     )
     gate: GateIn | None = None
     window: WindowIn | None = None
     concurrency: Annotated[int, Field(ge=1, le=MOST_AT_ONCE), Number] = CONCURRENCY
     per_server: Annotated[int, Field(ge=1, le=MOST_AT_ONCE), Number] = PER_SERVER
     timeout_seconds: Annotated[Real, Field(ge=0.1, le=LONGEST_RUN)] = Field(
-        TIMEOUT, description="A run that takes longer is ended."
+        TIMEOUT, description="A run that takes longer is stopped."
     )
-    snapshot: StrictBool = Field(False, description="Before each run, where that can be.")
-    retreat: StrictBool = Field(True, description="A canary that fails is taken back by itself.")
+    snapshot: StrictBool = Field(
+        False, description="Copy each database before its run. SQLite files only."
+    )
+    retreat: StrictBool = Field(True, description="Undo the first wave automatically if it fails.")
 
     def values(self) -> dict[str, Any]:
-        """As the fleet takes them."""
+        """The fields as the fleet's functions take them."""
         return self.model_dump(by_alias=True)
 
 
 class Nothing(In):
-    """Nothing can be said of it yet: `{}`."""
+    """An empty object, `{}`."""
 
 
 class Resume(In):
-    """What becomes of those that failed."""
+    """What to do with the databases that failed."""
 
     skip_failed: StrictBool = Field(
-        False, description="Leave them as they are and go on without them; else try them again."
+        False, description="true: continue without them. false: try them again."
     )
 
 
 class Approve(In):
-    """Which wave was looked at."""
+    """Which wave is approved."""
 
     wave: Annotated[int, Field(ge=1, le=LARGEST_INTEGER), Number] | None = Field(
         None,
-        description="The one that is done and waits, as `readProgress` says it: refused if another "
-        "waits by now. null: the one that waits, whichever that is.",
+        description="The wave that is done, as `readProgress` numbers it. Refused if another wave "
+        "waits by now. null: the wave that waits now.",
     )
 
 
 class Rehearse(In):
-    """How many to rehearse it on."""
+    """On how many databases to rehearse."""
 
     sample: Annotated[int, Field(ge=1, le=LARGEST_INTEGER), Number] | None = Field(
-        None, description="So many of each plan; null: every database."
+        None, description="This many databases of each plan; null: every database."
     )
 
 
 class RolloutOut(Out):
-    """What was asked for, and where it is."""
+    """A rollout: its options and its stage."""
 
     id: int
     project_id: int
@@ -145,7 +152,7 @@ class RolloutOut(Out):
     target: str
     selector: dict[str, Any]
     waves: list[str]
-    sizes: list[int] = Field(description="How many databases each wave has; [] before the start.")
+    sizes: list[int] = Field(description="The databases in each wave; [] before the start.")
     gate: dict[str, Any]
     window: dict[str, Any] | None
     concurrency: int
@@ -155,7 +162,7 @@ class RolloutOut(Out):
     retreat: bool
     stage: Stage
     reason: str | None
-    wave: int = Field(description="The one that is open, from 1; 0 before the start.")
+    wave: int = Field(description="The number of the open wave, from 1; 0 before the start.")
     by_id: int | None
     by_name: str
     created_at: datetime
@@ -164,65 +171,65 @@ class RolloutOut(Out):
 
     @classmethod
     def of(cls, rollout: Rollout) -> "RolloutOut":
-        """Waves are counted from 1."""
+        """From a row; waves are counted from 1."""
         shown = cls.model_validate(rollout)
         shown.wave = rollout.wave + 1 if rollout.sizes else 0
         return shown
 
 
 class RolloutQuery(Page):
-    """Which rollouts."""
+    """Filters for a list of rollouts."""
 
     project_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)
     stage: Stage | None = None
 
 
 class RolloutPage(BaseModel):
-    """Rollouts, newest first."""
+    """A page of rollouts, newest first."""
 
     items: list[RolloutOut]
     next: int | None
 
 
 class StepOut(Out):
-    """One revision of a plan."""
+    """A revision of a plan."""
 
     revision: str
     message: str
-    risks: list[str] = Field(description="What to know before it runs.")
+    risks: list[str] = Field(description="Risks to know before it runs.")
 
 
-class GroupOut(Out):
-    """Databases that share one plan."""
+class PreviewGroupOut(Out):
+    """Databases that have the same plan."""
 
     dialect: str | None
-    current: str = Field(description='The revisions they are at, joined by `+`; "" for none.')
+    current: str = Field(description='Their current revisions, joined by `+`; "" for none.')
     databases: int
     ends: str | None
     steps: list[StepOut]
     sql: str | None
-    why: str | None = Field(description="Why there is no plan, or no SQL.")
+    why: str | None = Field(description="The reason if there is no plan or no SQL.")
 
 
 class SkippedOut(Out):
-    """Databases that are chosen and left out."""
+    """Databases that the selector matches and the rollout leaves out."""
 
     why: str
     databases: int
-    ids: list[int] = Field(description="The first of them.")
+    ids: list[int] = Field(description="The ids of the first few.")
 
 
 class PreviewOut(Out):
-    """What a rollout would do to whom."""
+    """What a rollout would do, grouped by plan."""
 
-    groups: list[GroupOut]
+    groups: list[PreviewGroupOut]
     skipped: list[SkippedOut]
     waves: list[int]
     total: int
 
 
 class WaveOut(Out):
-    """One wave, by the states of its runs."""
+    """A wave, with the number of its runs in each state."""
 
     number: int
     size: int
@@ -235,7 +242,7 @@ class WaveOut(Out):
 
 
 class FailureOut(Out):
-    """The first that failed."""
+    """The first database that failed."""
 
     run_id: int
     database_id: int
@@ -244,21 +251,21 @@ class FailureOut(Out):
 
 
 class RehearsedOut(Out):
-    """How the rehearsal went so far."""
+    """The results of the rehearsal so far."""
 
     total: int
     done: int
     failed: int
-    seconds: float = Field(description="All of them together.")
+    seconds: float = Field(description="The total of all runs.")
     seconds_ahead: float | None = Field(
-        description="What the rollout will take at this pace, plan by plan, with the soaking "
-        "between its waves; approvals not counted. Null until the rehearsal has ended."
+        description="An estimate for the rollout at this speed, with the soaking between waves and "
+        "without approvals. null until the rehearsal has ended."
     )
     first_error: FailureOut | None
 
 
 class ApprovalOut(Out):
-    """A second account's word that a wave may be followed by the next."""
+    """An approval for the wave after this one to begin."""
 
     wave: Annotated[int, AfterValidator(lambda number: number + 1)]
     account_id: int
@@ -267,7 +274,7 @@ class ApprovalOut(Out):
 
 
 class ProgressOut(Out):
-    """How far a rollout is."""
+    """The progress of a rollout."""
 
     stage: Stage
     reason: str | None

@@ -1,4 +1,4 @@
-"""Runs, in and out, and databases that are opened or created."""
+"""Schemas of runs, and of opening and creating a database."""
 
 from datetime import datetime
 from typing import Annotated
@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, StrictBool
 
 from app.api.schemas.common import AFTER, LARGEST_EVENT, LARGEST_INTEGER, In, Out, Page
 from app.api.schemas.databases import DatabaseOut, PositionName
-from app.api.schemas.rollouts import Operation, Real, Revision, RolloutOut
+from app.api.schemas.rollouts import Operation, Real, RolloutOut, TargetText
 from app.fleet.databases import Opened
 from app.fleet.rollouts import LONGEST_RUN
 from app.fleet.runs.export import wave_of
@@ -15,25 +15,25 @@ from app.models import Database, Kind, Rollout, Run, State
 
 
 class RunIn(In):
-    """One operation on one database, now."""
+    """An operation to start on one database."""
 
     kind: Operation = "upgrade"
-    target: Revision | None = Field(
-        None, description="`heads` if it is not there; a downgrade needs one.", examples=["heads"]
+    target: TargetText | None = Field(
+        None, description="Default: `heads`. Required for a downgrade.", examples=["heads"]
     )
     snapshot: StrictBool = False
     timeout_seconds: Annotated[Real, Field(ge=0.1, le=LONGEST_RUN)] = 600.0
 
 
 class RunOut(Out):
-    """What was done to which database, and how it went."""
+    """A run: an operation on a database, and its result."""
 
     id: int
     rollout_id: int
     database_id: int
     database: str
     kind: Kind
-    wave: int | None = Field(description="From 1; null for a rehearsal.")
+    wave: int | None = Field(description="The number of the wave, from 1; null for a rehearsal.")
     attempt: int
     server: str | None
     state: State
@@ -48,64 +48,64 @@ class RunOut(Out):
     applied: list[str] | None
     replayed: bool | None
     error: str | None
-    problem: str | None = Field(description="The page `/problems/…` that says what to do.")
+    problem: str | None = Field(description="The page `/problems/…` that explains what to do.")
     snapshot: str | None
-    replaced_by: int | None = Field(description="The run that tried again.")
-    undoes: int | None = Field(description="The run that this one takes back.")
+    replaced_by: int | None = Field(description="The run that is the next attempt.")
+    undoes: int | None = Field(description="The run that this one undoes.")
     created_at: datetime
 
 
-class RunRead(RunOut):
-    """The same, with its log and the SQL that it sent."""
+class RunDetail(RunOut):
+    """A run with its log and the SQL that it sent."""
 
     log: str | None
     sql: str | None
 
 
-def told(run: Run, names: dict[int, str]) -> dict[str, object]:
-    """A run as it is shown; waves are counted from 1."""
+def run_values(run: Run, names: dict[int, str]) -> dict[str, object]:
+    """The values of a RunOut; waves are counted from 1."""
     own = set(RunOut.model_fields) - {"database", "wave"}
     shown = {name: getattr(run, name) for name in own}
     return shown | {"database": names.get(run.database_id, ""), "wave": wave_of(run.wave)}
 
 
 class RunQuery(Page):
-    """Which runs."""
+    """Filters for a list of runs."""
 
     after: int | None = Field(None, ge=0, le=LARGEST_EVENT, description=AFTER)
     rollout_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)
     database_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)
     state: State | None = None
     kind: Kind | None = None
-    replaced: bool = Field(False, description="Also those that were tried again.")
+    replaced: bool = Field(False, description="Include runs that a later attempt replaced.")
 
 
 class RunPage(BaseModel):
-    """Runs in the order they were made."""
+    """A page of runs, in the order they were created."""
 
     items: list[RunOut]
     next: int | None
 
 
 class ExportQuery(In):
-    """Which runs: all, if nothing is said."""
+    """Which runs to export; all if no filter is given."""
 
     rollout_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)
     database_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)
 
 
 class OpenedOut(Out):
-    """Where a database stands that somebody wants to use."""
+    """The position of a database that is opened, and the rollout to wait for."""
 
     database_id: int
     position: PositionName
     current: str
-    ready: bool = Field(description="It may be used as it is.")
-    rollout: RolloutOut | None = Field(description="What brings it up to date: wait for it.")
+    ready: bool = Field(description="True if the database can be used now.")
+    rollout: RolloutOut | None = Field(description="The rollout that upgrades it: wait for it.")
 
     @classmethod
     def of(cls, opened: Opened) -> "OpenedOut":
-        """As it is shown."""
+        """From the result of `open_database`."""
         database, rollout = opened.database, opened.rollout
         return cls(
             database_id=database.id,

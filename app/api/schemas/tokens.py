@@ -1,4 +1,4 @@
-"""Tokens, in and out, and the account that asks."""
+"""Schemas of tokens, of sign-in and of the caller's own account."""
 
 from datetime import datetime
 from typing import Annotated
@@ -14,10 +14,10 @@ class TokenIn(In):
 
     name: Name = Field(examples=["deploy"])
     account_id: Annotated[int, Field(ge=1, le=LARGEST_INTEGER), Number] | None = Field(
-        None, description="Whose; yours if it is not there."
+        None, description="The account that owns it. Default: your own."
     )
     expires_days: Annotated[int, Field(ge=1, le=3650), Number] | None = Field(
-        90, description="null: never."
+        90, description="null: it never expires."
     )
 
 
@@ -36,32 +36,32 @@ class TokenOut(Out):
 
 
 class TokenIssued(TokenOut):
-    """A token with its text, this once. null when it was made by an earlier, equal request."""
+    """A token with its text, which is shown only once: null if an equal request made it before."""
 
     token: str | None
 
 
 class TokenQuery(Page):
-    """Which tokens."""
+    """Filters for a list of tokens."""
 
     account_id: int | None = Field(None, ge=1, le=LARGEST_INTEGER)
 
 
 class TokenPage(BaseModel):
-    """Tokens in the order they were made."""
+    """A page of tokens, in the order they were created."""
 
     items: list[TokenOut]
     next: int | None
 
 
 class SignIn(In):
-    """A one-time token."""
+    """A one-time token to exchange."""
 
     token: str = Field(max_length=128, examples=["hw_first_…"])
 
 
 class Me(BaseModel):
-    """The account that asks."""
+    """The account that the token of this request belongs to."""
 
     id: int
     name: str

@@ -1,4 +1,4 @@
-"""Webhooks and their deliveries, in and out."""
+"""Schemas of webhooks and their deliveries."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from app.api.schemas.common import AFTER, LARGEST_EVENT, In, Name, Out, Page
-from app.fleet.webhooks import LONGEST_URL, Happening
+from app.fleet.webhooks import LONGEST_URL, EventType
 from app.fleet.webhooks.deliveries import DeliveryState
 
 PORT = r"(:([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}))?"
@@ -21,10 +21,11 @@ class WebhookIn(In):
     name: Name = Field(examples=["chat"])
     url: Annotated[str, Field(max_length=LONGEST_URL, pattern=URL)] = Field(
         examples=["https://example.org/hook"],
-        description="http or https. It may hold a token: it is a secret, and not shown again.",
+        description="http or https. Stored as a secret, because it may contain a token, and never "
+        "shown again.",
     )
-    events: list[Happening] | None = Field(
-        None, description="What it is told; all of them if it is not there or empty."
+    events: list[EventType] | None = Field(
+        None, description="The events to send. Default: all of them."
     )
 
 
@@ -41,24 +42,24 @@ class WebhookOut(Out):
 
 
 class WebhookMade(WebhookOut):
-    """A webhook with its secret, this once. null when it was made by an earlier, equal request."""
+    """A webhook with its secret, which is shown only once: null if an equal request made it."""
 
     secret: str | None
 
 
 class WebhookPage(BaseModel):
-    """Webhooks in the order they were made."""
+    """A page of webhooks, in the order they were created."""
 
     items: list[WebhookOut]
     next: int | None
 
 
 class WebhookTest(In):
-    """Nothing can be said of it yet: `{}`."""
+    """An empty object, `{}`."""
 
 
 class DeliveryOut(Out):
-    """One message to one webhook, and what came of it."""
+    """A message to a webhook, and its result."""
 
     id: int
     event: str
@@ -73,14 +74,14 @@ class DeliveryOut(Out):
 
 
 class DeliveryQuery(Page):
-    """Which deliveries."""
+    """Filters for a list of deliveries."""
 
     after: int | None = Field(None, ge=0, le=LARGEST_EVENT, description=AFTER)
     state: DeliveryState | None = None
 
 
 class DeliveryPage(BaseModel):
-    """Deliveries, newest first."""
+    """A page of deliveries, newest first."""
 
     items: list[DeliveryOut]
     next: int | None

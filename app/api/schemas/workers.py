@@ -1,4 +1,4 @@
-"""Workers, out."""
+"""Schemas of workers."""
 
 from datetime import datetime
 
@@ -17,20 +17,20 @@ class WorkerOut(Out):
     pid: int
     release: str
     engine: str = Field(examples=["embedded", "celery"])
-    done: int = Field(description="How many runs it has done.")
+    done: int = Field(description="The number of runs it has finished.")
     state: Life
     started_at: datetime
-    beat_at: datetime = Field(description="When it was last heard.")
+    beat_at: datetime = Field(description="The time of its last heartbeat.")
 
 
 class WorkerQuery(Page):
-    """Which workers."""
+    """Filters for a list of workers."""
 
-    gone: bool = Field(False, description="Also those that were alive in the last week.")
+    gone: bool = Field(False, description="Include workers that ended within the last week.")
 
 
 class WorkerPage(BaseModel):
-    """Workers, in the order they came."""
+    """A page of workers, in the order they were registered."""
 
     items: list[WorkerOut]
     next: int | None

@@ -23,16 +23,16 @@ from app.models import Account, Role
 def create_account(
     actor: Actor, values: dict[str, Any], *, country: str | None = None, key: str | None = None
 ) -> tuple[Account, bool]:
-    """A new account, and whether it was there already for the same idempotency key.
+    """Create an account. Returns it, and True if an equal request with this key made it before.
 
-    It remembers where the actor asked from; `country` is its location if it names none.
+    The account stores the address of the actor; `country` is its location if none is given.
     """
     actor.require("accounts.create")
     values = fitting(Account, values)
     role = values.setdefault("role", Role.VIEWER)
     if role != Role.VIEWER:
         actor.require("accounts.set_role")
-    # What was asked for, not from where: who sends it again may have another address by then.
+    # Without the address of the caller, which may be another when the request is sent again.
     request = idempotency.Request(actor=actor, key=key, about=("accounts", values))
     values = _with_origin(actor, values, country)
 
@@ -43,7 +43,7 @@ def create_account(
             session.flush()
             request.remember(session, account.id)
             audit.record(
-                session, actor, "account.created", ("account", account.id), **_plain(values)
+                session, actor, "account.created", ("account", account.id), **_json_values(values)
             )
         return account
 
@@ -77,9 +77,9 @@ def list_accounts(
     email: str | None = None,
     role: str | None = None,
 ) -> tuple[list[Account], int | None]:
-    """A page of accounts in the order they were made, and what to send as `after` for the next one.
+    """A page of accounts in the order of creation, and the `after` of the next page.
 
-    `name` is a part of the name, `email` and `role` are exact.
+    `name` is part of the name; `email` and `role` are exact.
     """
     actor.require("accounts.read")
     query = select(Account).order_by(Account.id)
@@ -98,10 +98,10 @@ def list_accounts(
 def change_account(
     actor: Actor, account_id: int, values: dict[str, Any], *, version: int | None
 ) -> Account:
-    """The account with new values, if it still is the version that was read.
+    """Change an account, if it still has the version that was read. Returns the account.
 
-    One that is `disabled` can neither sign in nor use a token, until it no longer is. None as a
-    version means whatever it is. Raises AccountChanged, EmailTaken, LastAdmin.
+    While `disabled`, it can neither sign in nor use a token. A version of None means any version.
+    Raises AccountChanged, EmailTaken, LastAdmin.
     """
     actor.require("accounts.change")
     values = fitting(Account, values)
@@ -111,9 +111,9 @@ def change_account(
         before = {name: getattr(account, name) for name in values}
         changed = {name: value for name, value in values.items() if before[name] != value}
         if changed.keys() & {"role", "disabled"}:
-            _allow_standing(session, actor, account)
+            _require_may_change_access(session, actor, account)
         if "email" in changed and actor.id != account.id and account.role == actor.role:
-            # Who has the address signs in: nobody becomes one of their equals by changing it.
+            # The address is a way to sign in, so changing that of an equal needs a higher right.
             actor.require("accounts.set_role")
         for name, value in changed.items():
             setattr(account, name, value)
@@ -124,14 +124,14 @@ def change_account(
                 actor,
                 "account.changed",
                 ("account", account.id),
-                **_plain({name: [before[name], value] for name, value in changed.items()}),
+                **_json_values({name: [before[name], value] for name, value in changed.items()}),
             )
     return account
 
 
 @repeated
 def delete_account(actor: Actor, account_id: int, *, version: int | None) -> None:
-    """The account and its tokens are gone; what it did stays in the audit trail."""
+    """Delete an account and its tokens. Its entries in the audit trail stay."""
     actor.require("accounts.delete")
     with writing() as session:
         account = _find(session, account_id, version)
@@ -159,15 +159,15 @@ def _find(session: CatalogSession, account_id: int, version: int | None = None) 
     return account
 
 
-def _allow_standing(session: CatalogSession, actor: Actor, account: Account) -> None:
+def _require_may_change_access(session: CatalogSession, actor: Actor, account: Account) -> None:
     actor.require("accounts.set_role")
     if actor.id == account.id:
-        raise RoleInsufficient("Nobody changes their own role, or disables it. Ask another admin.")
+        raise RoleInsufficient("You cannot change or disable your own role. Ask another admin.")
     _keep_an_admin(session, account)
 
 
 def _keep_an_admin(session: CatalogSession, account: Account) -> None:
-    """Refuse to lose the last admin. Locks the admins, so that two cannot go at once."""
+    """Refuse to lose the last admin. Locks all admins, so that two cannot be removed at once."""
     if account.role != Role.ADMIN or account.disabled:
         return
     admins = select(Account.id).where(Account.role == Role.ADMIN, Account.disabled_at.is_(None))
@@ -179,8 +179,8 @@ def _with_origin(actor: Actor, values: dict[str, Any], country: str | None) -> d
     return values | {"ip_source": actor.ip, "location": values.get("location") or country}
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Values as JSON can hold them: dates as text."""
+def _json_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Values that JSON can hold: dates as text."""
 
     def one(value: Any) -> Any:
         if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Invitations: one-time tokens, for the first admin of all and for anybody who is to come in."""
+"""Invitations: one-time tokens for a first sign-in, also that of the first admin."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -16,16 +16,16 @@ from app.fleet.core.validation import LARGEST_ID
 from app.models import Account, Role, Token
 
 FIRST = "first"
-"""The prefix of the one token that invites the first admin. It is unique, so only one is made."""
+"""The prefix of the token that invites the first admin. It is unique, so only one exists."""
 INVITATION = timedelta(hours=24)
 
 
 @repeated
 def invite(actor: Actor, account_id: int, *, key: str | None = None) -> tokens.Issued:
-    """A one-time token for an account, good for a day: what its person signs in with first.
+    """Create a one-time token for an account, valid for a day, for the person's first sign-in.
 
-    An invitation that it had before is good no more. The same request again, with the same
-    idempotency `key`, gives the same token without its text.
+    An earlier invitation is revoked. An equal request with the same idempotency `key` returns the
+    same token without its text.
     """
     actor.require("tokens.any")
     request = idempotency.Request(actor=actor, key=key, about=("invitations", [account_id]))
@@ -51,10 +51,10 @@ def invite(actor: Actor, account_id: int, *, key: str | None = None) -> tokens.I
 
 
 def invite_first_admin() -> str | None:
-    """The text of a one-time token if nobody can administer Headway yet; None if somebody can.
+    """The text of a one-time token for the first admin; None if an admin can sign in already.
 
-    Many processes may ask at once: one of them gets it. An invitation that nobody took within
-    its 24 hours is made anew.
+    Of many processes that call this at once, one gets the token. An invitation that was not used
+    within its 24 hours is replaced.
     """
     admin = Account.role == Role.ADMIN
     now = datetime.now(UTC)

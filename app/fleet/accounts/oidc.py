@@ -1,4 +1,4 @@
-"""Sign-ins by a provider (OpenID Connect): the account of the person it vouches for."""
+"""Sign-ins with an OpenID Connect provider: find the account of a person by verified claims."""
 
 import logging
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 def sign_in(
     issuer: str, claims: Mapping[str, Any], *, request_id: str | None, ip: str | None
 ) -> Issued:
-    """A session for the account of the person whom these proven claims are about.
+    """Start a session for the account of the person in these verified claims.
 
-    That is the account which is tied to this subject; else the one with the verified e-mail
-    address, which is tied to the subject from now on. None is made. Raises SignInRefused.
+    This is the account linked to the subject, or else the one with the verified e-mail address,
+    which is linked from now on. No account is created. Raises SignInRefused.
     """
     subject = str(claims["sub"])
     with writing() as session:
@@ -47,7 +47,7 @@ def sign_in(
 
 @repeated
 def forget(actor: Actor, account_id: int) -> None:
-    """The account is tied to nobody at the provider any more. Its browsers are signed out."""
+    """Unlink an account from its subject at the provider. Its browsers are signed out."""
     actor.require("accounts.set_role")
     with writing() as session:
         account = get_account(actor, account_id)
@@ -65,8 +65,8 @@ def _by_address(session: CatalogSession, issuer: str, claims: Mapping[str, Any])
     email = str(claims.get("email") or "").strip().lower()
     if not email or UNFIT.search(email) or claims.get("email_verified") not in (True, "true"):
         raise SignInRefused(
-            "The provider tells no e-mail address of yours that it has verified, and no account "
-            "is tied to you there yet. Verify your address there, or sign in with a token."
+            "The provider sent no verified e-mail address, and no account is linked to you yet. "
+            "Verify your address there, or sign in with a token."
         )
     account = session.scalar(select(Account).where(Account.email == email))
     if account is None:

@@ -1,4 +1,4 @@
-"""Passwords: kept by argon2 only, checked in the same time whoever is asked for."""
+"""Passwords, stored as argon2 hashes. A check takes the same time for unknown accounts."""
 
 import logging
 import unicodedata
@@ -25,11 +25,11 @@ log = logging.getLogger(__name__)
 
 SHORTEST, LONGEST = 12, 256
 hasher = PasswordHasher()
-"""Its defaults are those that RFC 9106 recommends, and grow with its releases."""
+"""Its default parameters are those that RFC 9106 recommends."""
 
 
 def sign_in(email: str, password: str, *, request_id: str | None, ip: str | None) -> Issued:
-    """A session for the account with this address and password.
+    """Start a session for the account with this e-mail address and password.
 
     Raises PasswordRefused, always in the same words and after the same work.
     """
@@ -38,7 +38,7 @@ def sign_in(email: str, password: str, *, request_id: str | None, ip: str | None
     with Session(db.engine) as session:
         account = session.scalar(query.options(undefer(Account.password_hash)))
     known = account.password_hash if account and not account.disabled else None
-    if not _is_right(known or _nobodys(), password) or account is None or known is None:
+    if not _is_right(known or _dummy_hash(), password) or account is None or known is None:
         log.warning("a sign-in with a password was refused", extra={"ip": ip})
         raise PasswordRefused
     return _begin(account.id, known, password, request_id, ip)
@@ -51,41 +51,43 @@ def _begin(
     with writing() as session:
         account = session.get(Account, account_id)
         # It may have been disabled, or its password changed, while this one was checked.
-        if account is None or account.disabled or _kept(session, account_id) != known:
+        if account is None or account.disabled or _stored_hash(session, account_id) != known:
             raise PasswordRefused
         if hasher.check_needs_rehash(known):
-            session.execute(_of(account_id).values(password_hash=_hashed(password)))
+            session.execute(_update_password(account_id).values(password_hash=_hash(password)))
         return sessions.begin(session, account, request_id=request_id, ip=ip)
 
 
 def change_own(actor: Actor, *, old: str, new: str, but: int | None = None) -> None:
-    """The password of whoever asks, who has to know the one that it had.
+    """Change the actor's own password; `old` has to be right if there is one.
 
-    Its browsers are signed out, but for the one with this token. Raises PasswordRefused,
-    InputInvalid.
+    The account's browsers are signed out, except the one with the token id `but`. Raises
+    PasswordRefused, InputInvalid.
     """
     account = get_account(actor, int(actor.id or 0))
-    known = _kept(db.session, account.id)
+    known = _stored_hash(db.session, account.id)
     if known and not _is_right(known, old):
         raise PasswordRefused("That is not your password. Nothing was changed.")
     _set(actor, account, new, known=known, but=but)
 
 
 def set_password(actor: Actor, account_id: int, new: str) -> None:
-    """The password of any account, which an admin need not have known. Raises InputInvalid."""
+    """Set the password of any account, as an admin. Raises InputInvalid."""
     actor.require("tokens.any")
     account = get_account(actor, account_id)
-    _set(actor, account, new, known=_kept(db.session, account.id))
+    _set(actor, account, new, known=_stored_hash(db.session, account.id))
 
 
 @repeated
 def remove_password(actor: Actor, account_id: int) -> None:
-    """The account signs in by other means only. Its browsers are signed out."""
+    """Remove the password of an account. Its browsers are signed out."""
     if actor.id != account_id:
         actor.require("tokens.any")
     account = get_account(actor, account_id)
     with writing() as session:
-        session.execute(_of(account.id).values(password_hash=None, password_set_at=None))
+        session.execute(
+            _update_password(account.id).values(password_hash=None, password_set_at=None)
+        )
         audit.record(session, actor, "account.password_removed", ("account", account.id))
         sessions.end_all(session, actor, account.id)
 
@@ -95,12 +97,12 @@ def _set(
     actor: Actor, account: Account, new: str, *, known: str | None, but: int | None = None
 ) -> None:
     _check(account, new)
-    hashed = _hashed(new)  # slow, on purpose: not while others wait for the catalog
+    hashed = _hash(new)  # slow, on purpose: not while others wait for the catalog
     with writing() as session:
-        if _kept(session, account.id) != known:
-            raise AccountChanged("The password was changed in this very moment, by another.")
+        if _stored_hash(session, account.id) != known:
+            raise AccountChanged("Another request changed the password at the same time.")
         new_one = {"password_hash": hashed, "password_set_at": datetime.now(UTC)}
-        session.execute(_of(account.id).values(new_one))
+        session.execute(_update_password(account.id).values(new_one))
         audit.record(session, actor, "account.password_set", ("account", account.id))
         sessions.end_all(session, actor, account.id, but=but)
 
@@ -108,45 +110,43 @@ def _set(
 def _check(account: Account, new: str) -> None:
     if account.email is None:
         raise InputInvalid(
-            f"Account {account.id} has no e-mail address, and a password goes with one. "
-            "Give it one first."
+            f"Account {account.id} has no e-mail address, which a sign-in with a password needs. "
+            "Add one first."
         )
     if not SHORTEST <= len(new) <= LONGEST:
-        raise InputInvalid(
-            f"A password has {SHORTEST} to {LONGEST} characters. A few words are a good one."
-        )
+        raise InputInvalid(f"A password has {SHORTEST} to {LONGEST} characters. Use a few words.")
     if UNFIT.search(new):
-        raise InputInvalid("The password holds a character that no keyboard has.")
+        raise InputInvalid("The password contains a control character.")
     if len(set(new)) < SHORTEST // 3 or new.lower() in (account.email, account.name.lower()):
-        raise InputInvalid("This password is guessed at once. A few words are a good one.")
+        raise InputInvalid("This password is easy to guess. Use a few words.")
 
 
-def _hashed(password: str) -> str:
-    return hasher.hash(_spelled(password))
+def _hash(password: str) -> str:
+    return hasher.hash(_normalised(password))
 
 
-def _spelled(password: str) -> str:
-    """The same however a keyboard spells it: é is one character here and two there."""
+def _normalised(password: str) -> str:
+    """The password in NFKC: keyboards may send é as one character or as two."""
     return unicodedata.normalize("NFKC", password[: LONGEST + 1])
 
 
 def _is_right(known: str, password: str) -> bool:
     try:
-        return hasher.verify(known, _spelled(password))
+        return hasher.verify(known, _normalised(password))
     except (VerificationError, InvalidHashError):
         return False
 
 
 @cache
-def _nobodys() -> str:
-    """What is compared where there is nothing to compare: the time taken tells nothing."""
-    return _hashed("nobody's")
+def _dummy_hash() -> str:
+    """A hash to compare with for an unknown account, so that the time taken is the same."""
+    return _hash("no password")
 
 
-def _kept(session: CatalogSession, account_id: int) -> str | None:
+def _stored_hash(session: CatalogSession, account_id: int) -> str | None:
     return session.scalar(select(Account.password_hash).where(Account.id == account_id))
 
 
-def _of(account_id: int) -> Update:
-    """Not through the account itself: its version counts what others see of it."""
+def _update_password(account_id: int) -> Update:
+    """An update of the password columns that does not count as a new version of the account."""
     return update(Account).where(Account.id == account_id).values(updated_at=Account.updated_at)

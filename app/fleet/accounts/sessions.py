@@ -1,4 +1,4 @@
-"""Sessions: a browser that is signed in has a token of its own, good for some hours."""
+"""Sessions: a signed-in browser has its own token, valid for some hours."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -11,15 +11,15 @@ from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.models import Account, Token
 
 NAME = "browser"
-"""The name of a token that a browser has as its session."""
+"""The name of tokens that are sessions."""
 LASTS = timedelta(hours=12)
 
 
 @repeated
 def start(text: str, *, request_id: str | None, ip: str | None) -> tuple[tokens.Issued, bool]:
-    """A session for whoever has this token, and whether the token is spent. Raises TokenRefused.
+    """Start a session with a token. Returns it, and True if a one-time token was used up.
 
-    A one-time token is used up by it; any other stays what it is.
+    Raises TokenRefused.
     """
     try:
         actor, _ = tokens.authenticate(text, request_id=request_id, ip=ip)
@@ -27,7 +27,7 @@ def start(text: str, *, request_id: str | None, ip: str | None) -> tuple[tokens.
         actor = None
     with writing() as session:
         account = session.get(Account, actor.id) if actor else tokens.use_up(session, text)
-        if account is None:  # it was deleted in this very moment
+        if account is None:  # it was deleted at the same time
             raise TokenRefused
         return begin(session, account, request_id=request_id, ip=ip), actor is None
 
@@ -35,7 +35,7 @@ def start(text: str, *, request_id: str | None, ip: str | None) -> tuple[tokens.
 def begin(
     session: CatalogSession, account: Account, *, request_id: str | None, ip: str | None
 ) -> tokens.Issued:
-    """A session for an account that has proved itself, in a transaction that the caller ends."""
+    """Start a session for an authenticated account, within the caller's transaction."""
     issued = tokens.add(session, account, NAME, datetime.now(UTC) + LASTS)
     actor = Actor.of(account, request_id=request_id, ip=ip)
     tokens.record(session, actor, "token.signed_in", issued.token)
@@ -44,7 +44,7 @@ def begin(
 
 @repeated
 def end(actor: Actor, *, but: int | None = None) -> int:
-    """Sign an account's browsers out, all of them or all but one; how many there were."""
+    """Sign out the actor's browsers, except the one with token id `but`. Returns how many."""
     with writing() as session:
         return end_all(session, actor, int(actor.id or 0), but=but)
 
@@ -52,7 +52,7 @@ def end(actor: Actor, *, but: int | None = None) -> int:
 def end_all(
     session: CatalogSession, actor: Actor, account_id: int, *, but: int | None = None
 ) -> int:
-    """The same for any account, in a transaction that the caller ends."""
+    """Sign out an account's browsers, except `but`, within the caller's transaction."""
     theirs = select(Token).where(
         Token.account_id == account_id, Token.name == NAME, Token.revoked_at.is_(None)
     )

@@ -1,4 +1,4 @@
-"""Tokens: issued once in full, kept as a digest, proved in constant time."""
+"""Tokens: shown once, stored as a digest, and compared in constant time."""
 
 import hashlib
 import hmac
@@ -35,7 +35,7 @@ USED_AGAIN = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Issued:
-    """A token and its text, which nobody can read again. The text is no part of its `repr`."""
+    """A token and its text, which cannot be read again and is not in the `repr`."""
 
     token: Token
     text: str | None
@@ -53,10 +53,10 @@ def issue_token(
     expires_days: int | None,
     key: str | None = None,
 ) -> tuple[Issued, bool]:
-    """A new token for an account, and whether it was there already for the same key.
+    """Create a token. Returns it, and True if an equal request with this key made it before.
 
-    Everybody may make tokens for themselves, an admin for anybody. One that was made before is
-    shown without its text.
+    An account may create its own tokens, an admin those of any account. A token that was made
+    before comes without its text.
     """
     _allow(actor, account_id)
     fitting(Token, {"name": name})
@@ -77,7 +77,7 @@ def issue_token(
 
 
 def get_token(actor: Actor, token_id: int) -> Token:
-    """The token without its text, or TokenNotFound. An admin sees all, everybody their own."""
+    """The token without its text, or TokenNotFound. Admins see all tokens, others their own."""
     return _find(actor, token_id)
 
 
@@ -89,9 +89,9 @@ def list_tokens(
     account_id: int | None = None,
     live: bool = False,
 ) -> tuple[list[Token], int | None]:
-    """A page of tokens: an admin's view of all, everybody's of their own.
+    """A page of tokens: all for an admin, their own for others.
 
-    With `live`, those alone that are good now, newest first.
+    With `live`, only tokens that are valid now, newest first.
     """
     if not actor.may("tokens.any"):
         if account_id not in (None, actor.id):
@@ -111,7 +111,7 @@ def list_tokens(
 
 @repeated
 def revoke_token(actor: Actor, token_id: int) -> None:
-    """The token is refused from now on. Revoking it again changes nothing."""
+    """Revoke a token. Revoking it again changes nothing."""
     with writing() as session:
         token = _find(actor, token_id)
         if token.revoked_at is None:
@@ -120,11 +120,11 @@ def revoke_token(actor: Actor, token_id: int) -> None:
 
 
 def authenticate(text: str, *, request_id: str | None, ip: str | None) -> tuple[Actor, int]:
-    """Who this token belongs to, and its id. Raises TokenRefused, always in the same words."""
+    """The account of a token, and the token's id. Raises TokenRefused, always with one message."""
     prefix, digest = _parts(text)
     with Session(db.engine) as session:
         token = session.scalar(select(Token).where(Token.prefix == prefix))
-        # Compared even when there is no such token: the time taken tells nothing.
+        # Compared even if there is no such token, so that the time taken is the same.
         right = hmac.compare_digest(token.digest if token else "0" * 64, digest)
         if token is None or not right or token.one_time or not _is_live(token):
             raise TokenRefused
@@ -137,7 +137,7 @@ def authenticate(text: str, *, request_id: str | None, ip: str | None) -> tuple[
 
 @repeated
 def sign_in(text: str, *, request_id: str | None, ip: str | None) -> Issued:
-    """A token for a one-time token, which is used up by it. Raises TokenRefused."""
+    """Exchange a one-time token for a new token. Raises TokenRefused."""
     with writing() as session:
         account = use_up(session, text)
         issued = add(session, account, "sign-in", _in_days(SIGN_IN_DAYS))
@@ -147,10 +147,10 @@ def sign_in(text: str, *, request_id: str | None, ip: str | None) -> Issued:
 
 
 def use_up(session: CatalogSession, text: str) -> Account:
-    """Whose one-time token this is; it is good no more. Raises TokenRefused."""
+    """Use up a one-time token. Returns its account. Raises TokenRefused."""
     prefix, digest = _parts(text)
     now = datetime.now(UTC)
-    # Naming the state we expect: of two that come at once, one changes a row.
+    # The condition names the expected state: of two requests at once, one changes a row.
     won = session.execute(
         update(Token)
         .where(Token.prefix == prefix, Token.digest == digest, Token.one_time)
@@ -175,7 +175,7 @@ def add(
     prefix: str | None = None,
     one_time: bool = False,
 ) -> Issued:
-    """A new token, in a transaction that the caller ends."""
+    """Create a token within the caller's transaction."""
     prefix, secret = prefix or secrets.token_hex(6), secrets.token_urlsafe(32)
     token = Token(
         account=account,
@@ -196,14 +196,14 @@ def _allow(actor: Actor, account_id: int) -> None:
 
 def _find(actor: Actor, token_id: int) -> Token:
     token = db.session.get(Token, token_id) if 0 < token_id <= LARGEST_ID else None
-    # Somebody else's is not there, rather than forbidden: ids tell nothing.
+    # Another account's token is reported as not found: its id reveals nothing.
     if token is None or not (actor.may("tokens.any") or token.account_id == actor.id):
         raise TokenNotFound(f"There is no token {token_id}.", token=token_id)
     return token
 
 
 def record(session: CatalogSession, actor: Actor, action: str, token: Token) -> None:
-    """Add what was done to a token to the audit trail."""
+    """Record an action on a token in the audit trail."""
     audit.record(
         session,
         actor,
@@ -216,7 +216,7 @@ def record(session: CatalogSession, actor: Actor, action: str, token: Token) -> 
 
 
 def _note_use(token_id: int) -> None:
-    """Keep when it was last used, at most once a minute; no request fails or waits for that."""
+    """Store the time of use, at most once a minute. No request fails or waits because of it."""
     used = update(Token).where(Token.id == token_id).values(last_used_at=datetime.now(UTC))
     try:
         with in_passing() as connection:

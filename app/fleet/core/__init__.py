@@ -1,1 +1,1 @@
-"""What every package of the fleet stands on: rights, transactions, audit, URLs, paths, counts."""
+"""Shared by all packages of the fleet: permissions, transactions, audit, URLs, paths, counts."""

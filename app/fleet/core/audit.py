@@ -1,4 +1,4 @@
-"""The audit trail: written with the change it tells of, read newest first, never changed."""
+"""The audit trail: an event is written in the transaction of its change, and never modified."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from app.fleet.core.transactions import CatalogSession
 from app.models import Event
 
 SUBJECTS = ("account", "token", "project", "database", "rollout", "webhook", "catalog")
-"""What events are about."""
+"""The types of subjects of events."""
 
 
 def record(
@@ -20,7 +20,7 @@ def record(
     subject: tuple[str, int | None],
     **detail: Any,
 ) -> None:
-    """Add an event to the transaction that makes the change. `detail` must be fit to be read."""
+    """Add an event to the current transaction. `detail` must not contain secrets."""
     kind, key = subject
     session.add(
         Event(
@@ -46,7 +46,7 @@ def list_events(
     subject_id: int | None = None,
     actor_id: int | None = None,
 ) -> tuple[list[Event], int | None]:
-    """A page of events, newest first, and what to send as `after` for the next one."""
+    """A page of events, newest first, and the `after` of the next page."""
     actor.require("events.read")
     query = select(Event).order_by(Event.id.desc())
     if after is not None:

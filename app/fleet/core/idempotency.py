@@ -1,4 +1,4 @@
-"""A POST that is sent twice with one key does its work once."""
+"""Idempotency keys: a POST that is sent twice with the same key is done once."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from app.fleet.core.transactions import CatalogSession
 from app.models import IdempotencyKey
 
 RACES = (IntegrityError, EmailTaken, NameTaken, DatabaseRegistered)
-"""What the second of two requests that came at once runs into: look again who was first."""
+"""Errors of the second of two equal requests at once; it then returns the result of the first."""
 
 
 Made = TypeVar("Made")
@@ -24,14 +24,14 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A request that may have been sent before."""
+    """A request with an optional idempotency key."""
 
     actor: Actor
     key: str | None
     about: tuple[str, Any]
 
     def made(self) -> int | None:
-        """The id of what this request made before; None if it is new, or has no key.
+        """The id of what an equal request with this key made; None if it is new or has no key.
 
         Raises IdempotencyKeyReused if the key was used for another request.
         """
@@ -50,10 +50,10 @@ class Request:
         return known.subject_id
 
     def once(self, make: Callable[[], Made], find: Callable[[int], Made]) -> tuple[Made, bool]:
-        """What this request makes, and whether an equal one with its key had made it before.
+        """Do a request once. Returns its result, and True if an equal request made it before.
 
-        `make` does its work in a transaction that ends by `remember`; `find` gives what has the
-        id that was kept.
+        `make` does the work in a transaction that ends with `remember`; `find` returns the result
+        with a stored id.
         """
         if (made := self.made()) is not None:
             return find(made), True
@@ -65,7 +65,7 @@ class Request:
             return find(made), True
 
     def remember(self, session: CatalogSession, subject_id: int) -> None:
-        """Keep what the request made, in its own transaction."""
+        """Store the id of the result, in the transaction of the request."""
         if self.key and self.actor.id is not None:
             session.add(
                 IdempotencyKey(

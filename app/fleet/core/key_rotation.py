@@ -1,4 +1,4 @@
-"""Rotating keys: every secret of the catalog, encrypted anew with the first key."""
+"""Key rotation: encrypt every secret of the catalog with the first key."""
 
 from dataclasses import dataclass
 
@@ -13,28 +13,28 @@ from app.models.secrets import vault
 
 AT_ONCE = 500
 KEPT = (("database", "url"), ("webhook", "url"), ("webhook", "secret"))
-"""Every column of secrets. A test compares it with the models."""
+"""All columns with secrets. A test compares them with the models."""
 
 
 @dataclass(kw_only=True)
 class Rotated:
-    """What a rotation did."""
+    """The result of a key rotation: counts of secrets."""
 
     renewed: int = 0
     fresh: int = 0
-    """They were under the first key already."""
+    """Secrets that had the first key already."""
     unreadable: int = 0
-    """No key of HEADWAY_ENCRYPTION_KEYS opens them. They are left as they are."""
+    """Secrets that no key of HEADWAY_ENCRYPTION_KEYS decrypts. They are left as they are."""
 
 
 def rotate_keys(actor: Actor) -> Rotated:
-    """Encrypt every secret with the first of HEADWAY_ENCRYPTION_KEYS, so that others can go.
+    """Encrypt every secret with the first of HEADWAY_ENCRYPTION_KEYS. Then others can be removed.
 
-    In transactions of 500, while everything runs; a second time it finds nothing to do. Raises
+    Works in transactions of 500, while the service runs. A second call changes nothing. Raises
     EncryptionKeyMissing.
     """
     actor.require("secrets.rotate")
-    vault().encrypt("")  # without a key nothing is touched
+    vault().encrypt("")  # raises early if there is no key
     total = Rotated()
     for where, name in KEPT:
         after: int | None = 0
@@ -46,7 +46,7 @@ def rotate_keys(actor: Actor) -> Rotated:
 
 
 def _rotate_some(where: str, name: str, after: int, total: Rotated) -> int | None:
-    """Up to 500 of them; the last one's id, or None if there are no more."""
+    """Rotate up to 500 secrets. Returns the id of the last one; None if there are no more."""
     # Without the column's own type, which would decrypt.
     rows = table(where, column("id"), column(name))
     secret = rows.c[name]
@@ -69,7 +69,7 @@ def _rotate_some(where: str, name: str, after: int, total: Rotated) -> int | Non
 
 @repeated
 def _store(where: str, name: str, renewed: dict[tuple[int, str], str]) -> int:
-    """Write them, but for those that somebody has changed since; how many."""
+    """Store renewed secrets that have not been changed since. Returns how many."""
     if not renewed:
         return 0
     rows = table(where, column("id"), column(name))

@@ -1,4 +1,4 @@
-"""Leases: what one process of many does at a time. Whoever dies holds nothing for long."""
+"""Leases let one process of many do a task. A lease expires, so a crashed holder does not block."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,14 +12,14 @@ from app.models.columns import utc_now
 from headway.dialects import dialect_of
 
 SHARE = 0.5
-"""How much of its time a lease may lose before its holder puts it off again."""
+"""Share of its time that a lease may lose before its holder renews it."""
 
 
 def hold(name: str, holder: str, seconds: float) -> bool:
-    """True if this holder has the lease, for at least half of so many seconds from now.
+    """True if this holder has the lease, for at least half of `seconds` from now.
 
-    Nobody else has it then. False if another has it, or everybody wants it at once. Most calls
-    are one short read: it is written when it is taken, and again when half of it is gone.
+    False if another holder has it, or too many try at once. Most calls are one short read: the
+    lease is written when it is taken, and again when half of its time is over.
     """
     with db.engine.connect() as connection:
         held = connection.execute(select(Lease.holder, Lease.until).where(Lease.name == name))
@@ -41,7 +41,7 @@ def hold(name: str, holder: str, seconds: float) -> bool:
 
 
 def give_back(name: str, holder: str) -> None:
-    """Let the next one have it at once. Nothing happens if this holder has it no more."""
+    """Release a lease, so that another holder can take it at once. Idempotent."""
     with in_passing() as connection:
         connection.execute(
             update(Lease)
@@ -51,7 +51,7 @@ def give_back(name: str, holder: str) -> None:
 
 
 def clock(connection: Connection) -> datetime:
-    """What time it is for everybody who uses this catalog: its server's, or this machine's."""
+    """The clock shared by all users of the catalog: the server's; for SQLite, this machine's."""
     if dialect_of(connection).name == "sqlite":  # whose own clock has no fractions
         return datetime.now(UTC)
     now: datetime = connection.execute(select(utc_now())).scalar_one()

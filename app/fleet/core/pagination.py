@@ -1,4 +1,4 @@
-"""Keyset pages: the next one begins after a row, wherever others came or went."""
+"""Keyset pagination: a page begins after the last row of the previous one."""
 
 from typing import Protocol, TypeVar
 
@@ -19,6 +19,6 @@ Row = TypeVar("Row", bound=HasId)
 
 
 def page_of(query: "Select[Row]", limit: int) -> tuple[list[Row], int | None]:
-    """So many rows of an ordered query, and what to send as `after` for the next page."""
+    """Up to `limit` rows of an ordered query, and the `after` of the next page, if there is one."""
     found = list(db.session.scalars(query.limit(limit + 1)))
     return found[:limit], found[limit - 1].id if len(found) > limit else None

@@ -1,4 +1,4 @@
-"""Who is asking, and what they may do: one table."""
+"""Permissions: the actor of a request, and the role that each right needs."""
 
 from dataclasses import dataclass
 
@@ -26,8 +26,8 @@ RIGHTS = {
     "webhooks.change": Role.ADMIN,
     "workers.read": Role.VIEWER,
 }
-"""The lowest role that may do each thing. Whoever may change accounts may not touch those of a
-higher role, and nobody changes their own role."""
+"""Right -> the lowest role that has it. Accounts of a higher role cannot be changed, and an account
+cannot change its own role."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Actor:
 
     @classmethod
     def of(cls, account: Account, *, request_id: str | None, ip: str | None) -> "Actor":
-        """This account, asking from there."""
+        """The account as the actor of a request."""
         return cls(
             id=account.id,
             name=account.name,

@@ -1,4 +1,4 @@
-"""How many databases stand where: kept with each move, so that a page need not count."""
+"""Counts of databases by project, position and revision, updated with every change."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,8 +11,8 @@ from sqlalchemy.exc import IntegrityError
 
 from app.extensions import db
 from app.fleet.core.transactions import CatalogSession
-from app.models import Database, Difference, Rollout, Stage, Standing
-from headway.types import Look, Position
+from app.models import Database, Difference, PositionCount, Rollout, Stage
+from headway.types import Position, Status
 
 Place = tuple[int, str, str]
 """Project, position, current."""
@@ -20,8 +20,8 @@ RETIRED = " (retired {})"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Count:
-    """So many databases of a project stand here."""
+class DatabaseCount:
+    """The number of databases of a project at one position and revision."""
 
     project_id: int
     position: str
@@ -31,16 +31,16 @@ class Count:
 
 
 def place_of(database: Database) -> Place:
-    """Where the catalog believes that a database stands."""
+    """The key under which a database is counted."""
     return (database.project_id, database.position, database.current)
 
 
 def shift(
     session: CatalogSession, *, left: Iterable[Place] = (), entered: Iterable[Place] = ()
 ) -> None:
-    """Count databases out of the places they left and into those they entered.
+    """Update the counts for databases that left one place and entered another.
 
-    Within the transaction that changes them, and last in it: everybody waits for these rows.
+    Call it last in the transaction that changes them: other transactions wait for these rows.
     """
     deltas = Counter(entered)
     deltas.subtract(Counter(left))
@@ -51,18 +51,18 @@ def shift(
 
 def _add(session: CatalogSession, place: Place, delta: int) -> None:
     here = (
-        Standing.project_id == place[0],
-        Standing.position == place[1],
-        Standing.current == place[2],
+        PositionCount.project_id == place[0],
+        PositionCount.position == place[1],
+        PositionCount.current == place[2],
     )
-    more = update(Standing).where(*here).values(databases=Standing.databases + delta)
+    more = update(PositionCount).where(*here).values(databases=PositionCount.databases + delta)
     done = session.execute(more.execution_options(synchronize_session=False))
     if done.rowcount:  # type: ignore[attr-defined]
         return
     try:
         with session.begin_nested():
             session.execute(
-                insert(Standing).values(
+                insert(PositionCount).values(
                     project_id=place[0], position=place[1], current=place[2], databases=delta
                 )
             )
@@ -70,16 +70,16 @@ def _add(session: CatalogSession, place: Place, delta: int) -> None:
         session.execute(more.execution_options(synchronize_session=False))
 
 
-def counts(project_id: int | None = None) -> list[Count]:
-    """Where the databases of one project, or of all, stand."""
-    query = select(Standing).where(Standing.databases != 0)
+def counts(project_id: int | None = None) -> list[DatabaseCount]:
+    """The counts of one project, or of all."""
+    query = select(PositionCount).where(PositionCount.databases != 0)
     if project_id is not None:
-        query = query.where(Standing.project_id == project_id)
+        query = query.where(PositionCount.project_id == project_id)
     found = db.session.scalars(
-        query.order_by(Standing.project_id, Standing.position, Standing.current)
+        query.order_by(PositionCount.project_id, PositionCount.position, PositionCount.current)
     )
     return [
-        Count(
+        DatabaseCount(
             project_id=one.project_id,
             position=one.position or "unknown",
             current=one.current,
@@ -90,7 +90,7 @@ def counts(project_id: int | None = None) -> list[Count]:
 
 
 def at_revisions(project_id: int) -> dict[str, int]:
-    """How many databases of a project are at each revision; of several heads, at each of them."""
+    """Revision -> the number of databases at it. A database with several heads counts at each."""
     found: Counter[str] = Counter()
     for one in counts(project_id):
         for revision in filter(None, one.current.split("+")):
@@ -99,16 +99,22 @@ def at_revisions(project_id: int) -> dict[str, int]:
 
 
 def recount(session: CatalogSession, projects: Sequence[int]) -> None:
-    """Count these projects' databases anew: after many were changed at once."""
-    session.execute(delete(Standing).where(Standing.project_id.in_(projects)))
+    """Recount the databases of these projects, after many changed at once."""
+    session.execute(delete(PositionCount).where(PositionCount.project_id.in_(projects)))
     groups = (
         select(Database.project_id, Database.position, Database.current, func.count())
         .where(Database.project_id.in_(projects), Database.retired_at.is_(None))
         .group_by(Database.project_id, Database.position, Database.current)
     )
     session.execute(
-        insert(Standing).from_select(
-            [Standing.project_id, Standing.position, Standing.current, Standing.databases], groups
+        insert(PositionCount).from_select(
+            [
+                PositionCount.project_id,
+                PositionCount.position,
+                PositionCount.current,
+                PositionCount.databases,
+            ],
+            groups,
         )
     )
 
@@ -116,7 +122,7 @@ def recount(session: CatalogSession, projects: Sequence[int]) -> None:
 def place(
     session: CatalogSession, rollout: Rollout, database_id: int, values: dict[str, Any]
 ) -> None:
-    """Keep where a database stands now. Last in its transaction: others wait for the counts."""
+    """Store the position of a database. Call it last in a transaction: others wait for counts."""
     database = session.scalars(
         select(Database)
         .where(Database.id == database_id)
@@ -144,9 +150,9 @@ def place(
 
 
 def retire(session: CatalogSession, database: Database) -> None:
-    """Make the row that of a former member: its name and URL are free, nothing secret stays.
+    """Make the row that of a former member: its name and URL are free, no secret is kept.
 
-    Whoever calls this counts it out of its place, where it was not retired before.
+    The caller subtracts it from the counts of its position, unless it was retired before.
     """
     ending = RETIRED.format(database.id)
     database.name = database.name[: 128 - len(ending)] + ending
@@ -156,10 +162,10 @@ def retire(session: CatalogSession, database: Database) -> None:
     session.execute(delete(Difference).where(Difference.database_id == database.id))
 
 
-def found_at(seen: Look, why: str | None = None, *, at: datetime | None = None) -> dict[str, Any]:
-    """A look, of this moment or of now, as the columns of a database.
+def found_at(seen: Status, why: str | None = None, *, at: datetime | None = None) -> dict[str, Any]:
+    """A status, read at a time or now, as values of the columns of a database.
 
-    `why` explains a torn one better than the look does.
+    `why` replaces the reason of a torn database.
     """
     at = at or datetime.now(UTC)
     values: dict[str, Any] = {
@@ -168,7 +174,7 @@ def found_at(seen: Look, why: str | None = None, *, at: datetime | None = None) 
         "reason": seen.reason,
     }
     if seen.position is Position.UNREACHABLE:
-        return values  # where it stood is still the best that is known
+        return values  # the last known position stays
     if seen.position is Position.TORN:
         left = f"A batch operation broke and left {', '.join(seen.leftovers)}."
         values["reason"] = why or (
@@ -178,10 +184,10 @@ def found_at(seen: Look, why: str | None = None, *, at: datetime | None = None) 
 
 
 def split(joined: str) -> tuple[str, ...]:
-    """Revisions as the catalog keeps them, `a+b`, one by one."""
+    """The revisions of a text `a+b`, as the catalog stores them; () for ""."""
     return tuple(joined.split("+")) if joined else ()
 
 
 def joined(revisions: tuple[str, ...]) -> str:
-    """The same as the catalog keeps them."""
+    """Revisions as the catalog stores them: sorted and joined by `+`."""
     return "+".join(sorted(revisions))

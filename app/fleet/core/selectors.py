@@ -1,4 +1,4 @@
-"""Which databases: by project, id, label, owner, and where they stand."""
+"""Selectors: choose databases by project, id, label, owner, position and more."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,33 +13,33 @@ from app.models import Database, Label
 from headway.types import Position
 
 POSITIONS = (*(position.value for position in Position), "unknown")
-"""Where a database may be said to stand; `unknown` while nobody has looked."""
+"""All positions of a database; `unknown` until it is first probed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selector:
-    """A choice of databases; what is not given does not narrow it. Retired ones are never chosen.
+    """A filter for databases: all given fields must match. Retired databases never match.
 
-    It is kept with a rollout as JSON, and is the same for a list, a rollout and a count.
+    Lists, rollouts and counts use it; a rollout stores it as JSON.
     """
 
     project_id: int | None = None
     ids: tuple[int, ...] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
-    """All of them must hold."""
+    """All of them must match; an empty value matches any."""
     owner_id: int | None = None
     positions: tuple[str, ...] = ()
     current: str | None = None
-    """The revisions it is at, joined by `+`."""
+    """The current revisions, joined by `+`."""
     search: str | None = None
-    """A part of its name or address."""
+    """Part of the name or address."""
     drifted: bool | None = None
     pinned: bool | None = None
     strategy: str | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Selector":
-        """From what a face was given, or what a rollout keeps. Raises InputInvalid."""
+        """From the fields of a request, or the JSON of a rollout. Raises InputInvalid."""
         unknown = set(values) - set(cls.__dataclass_fields__)
         if unknown:
             raise InputInvalid(f"A selector has no {', '.join(sorted(unknown))}.")
@@ -55,7 +55,7 @@ class Selector:
         return cls(**kept)
 
     def as_json(self) -> dict[str, Any]:
-        """What is given, as it is kept."""
+        """The given fields as JSON values."""
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
@@ -63,11 +63,11 @@ class Selector:
         }
 
     def query(self) -> Select[Database]:
-        """The databases, in the order they were registered."""
+        """A query for the matching databases, in the order of registration."""
         return select(Database).where(*self.conditions()).order_by(Database.id)
 
     def conditions(self, *, retired: bool = False) -> list[ColumnElement[bool]]:
-        """The same as conditions on `Database`; on the retired ones if asked for."""
+        """The filter as conditions on `Database`; with `retired`, for retired databases only."""
         gone = Database.retired_at
         found: list[ColumnElement[bool]] = [
             _among(gone.is_not(None)) if retired else gone.is_(None)
@@ -83,8 +83,8 @@ class Selector:
         if self.ids is not None:
             found.append(Database.id.in_(self.ids))
         if self.positions:
-            said = ["" if position == "unknown" else position for position in self.positions]
-            found.append(Database.position.in_(said))
+            positions = ["" if position == "unknown" else position for position in self.positions]
+            found.append(Database.position.in_(positions))
         found += [_labelled(name, value) for name, value in self.labels.items()]
         if self.search:
             pattern = func.lower(_pattern(self.search))  # by the catalog, as `sought` was made

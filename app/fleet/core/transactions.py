@@ -1,4 +1,4 @@
-"""One transaction a use case, and one seam for what the catalog refuses."""
+"""Transactions of the catalog: one per use case, with its refusals translated to our errors."""
 
 import random
 import time
@@ -54,14 +54,14 @@ TAKEN: dict[tuple[str, str], tuple[type[HeadwayError], str]] = {
     ),
     ("uq_database_identity", "database.identity"): (DatabaseRegistered, ""),
 }
-"""What a unique index refuses."""
+"""Names of a unique index -> the error for a violation, and its message."""
 
 
 @contextmanager
 def writing() -> Iterator[CatalogSession]:
-    """A session in a transaction that will write; committed at the end."""
+    """A session in a write transaction, which is committed at the end of the block."""
     db.session.rollback()
-    # On SQLite the write lock is taken first: who reads and then writes may lose the race.
+    # On SQLite the write lock is taken first: a transaction that reads first may lose the race.
     db.session.connection(execution_options={"write": True})
     try:
         yield db.session
@@ -82,10 +82,9 @@ def writing() -> Iterator[CatalogSession]:
 
 
 def repeated(use_case: Callable[P, R]) -> Callable[P, R]:
-    """A use case of one transaction, done again where it collided with others.
+    """Decorator: repeat a use case of one transaction if it collided with others.
 
-    MariaDB finds a deadlock where two only write beside each other: the one it picks did nothing
-    wrong.
+    MariaDB may report a deadlock even for independent writes.
     """
 
     @wraps(use_case)
@@ -104,9 +103,9 @@ def repeated(use_case: Callable[P, R]) -> Callable[P, R]:
 
 @contextmanager
 def in_passing() -> Iterator[Connection]:
-    """A transaction of its own for a small write, which fails rather than wait for others."""
+    """A separate transaction for a small write, which fails rather than wait for others."""
     with db.engine.connect() as connection:
-        connection.detach()  # its haste must not go back into the pool
+        connection.detach()  # its short timeout must not go back into the pool
         with closing(connection.connection.cursor()) as cursor:
             cursor.execute(HURRY[dialect_of(db.engine).name])
         connection.execution_options(write=True)
@@ -115,7 +114,7 @@ def in_passing() -> Iterator[Connection]:
 
 
 def is_contended(error: DBAPIError) -> bool:
-    """True if others were in the way, so that the same again may well succeed."""
+    """True if other transactions caused the error, so that a repetition may succeed."""
     return _code(error) in COLLISIONS | WAITS or "is locked" in str(error.orig)
 
 
@@ -131,14 +130,16 @@ def _code(error: DBAPIError) -> object:
 
 
 def _translate(error: DBAPIError) -> None:
-    said = str(error.orig)
+    message = str(error.orig)
     if isinstance(error, IntegrityError):
         for names, (refusal, words) in TAKEN.items():
-            if any(name in said for name in names):
+            if any(name in message for name in names):
                 raise refusal(words) from error
-        if "foreign key" in said.lower() and "project" in said:
-            raise ProjectNotFound("The project was deleted in this very moment.") from error
-        if "foreign key" in said.lower():
-            raise AccountNotFound("The account was deleted in this very moment.") from error
+        if "foreign key" in message.lower() and "project" in message:
+            raise ProjectNotFound("The project was deleted at the same time.") from error
+        if "foreign key" in message.lower():
+            raise AccountNotFound("The account was deleted at the same time.") from error
     elif is_contended(error):
-        raise CatalogBusy("Others change the same at once. Try again in a moment.") from error
+        raise CatalogBusy(
+            "Another request changes the same data. Try again in a moment."
+        ) from error

@@ -1,26 +1,22 @@
-"""Where the databases of the fleet are: URLs in every spelling, references, the folders allowed.
+"""Which databases may be in the fleet: URLs as typed, references, the folders and hosts allowed.
 
-A URL is typed from the first line to the last, so that its password has no way out. No error of
-this module repeats what a URL, a variable or a file holds, but for the path of a SQLite file.
+A URL is one value from the first line to the last, so that its password has no way out. No error
+of this module repeats what a URL, a variable or a file holds, but for the path of a SQLite file.
 """
 
-import hashlib
+import ipaddress
 import os
 import re
-from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
-
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from app.errors import OutsideRoots
 from app.fleet.core import url_options
 from app.fleet.core.paths import inside, settings
+from app.fleet.core.validation import MISLEADING
 from app.models import Database
-from app.settings import DRIVERS
-from headway.dialects import dialect_of, driver
-from headway.dialects.search_path import schema_of
-from headway.dialects.urls import is_same, place_of, real_file_of, shown
+from headway.dialects import driver
+from headway.dialects.urls import DatabaseURL
 from headway.errors import AddressInvalid, DatabaseUnreachable, DriverMissing
 
 LONGEST = 1024
@@ -29,40 +25,29 @@ SECRETS = Path("/run/secrets")
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
-HOST = re.compile(r"[A-Za-z0-9._:%-]+")
-UNESCAPED = re.compile(r"[:@;/]")
+LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+HOST = re.compile(rf"(?=.{{1,253}}$){LABEL}(\.{LABEL})*\.?")
+NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+"""The last part of a host that the system would read as a number, and so as an address."""
+UNESCAPED = re.compile(r"[:@;/?#\s]")
 """What no name of a user or a database holds, and a password that was not percent-encoded may."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Described:
-    """What may be said of a URL, and what it is recognised by."""
-
-    address: str
-    """For people: no password, no secret."""
-    identity: str
-    """The same for two URLs of one database."""
-    dialect: str
-    server: str | None
-    """What it shares with others; None for a file."""
-
-
-def parse(text: str) -> URL:
+def parse(text: str) -> DatabaseURL:
     """The URL of a database that may be in the fleet: absolute, with a driver that we have.
 
     Raises AddressInvalid, or OutsideRoots for a SQLite file in no folder of HEADWAY_DATA_ROOTS.
     The file need not exist; links and `..` are followed first.
     """
     url = _checked(text)
-    if not url.database:
-        raise AddressInvalid(
-            "This URL names no database. Example: postgresql://user:password@host/name"
-        )
-    if url.get_backend_name() == "sqlite":
-        path = inside(url.database, settings().data_roots)
+    url.name  # noqa: B018  # raises AddressInvalid for a URL that names no database
+    if url.dialect == "sqlite":
+        path = inside(url.name, settings().data_roots)
         if path.is_dir():
             raise AddressInvalid(f"{path.name} is a folder. Name a file in it.")
-        url = url.set(database=str(path))
+        url = url.at(str(path))
+    if len(url.display) > LONGEST:
+        raise AddressInvalid(f"This URL is longer than the {LONGEST} characters that are kept.")
     if _is_catalog(url):
         raise AddressInvalid(
             "This is Headway's own catalog, which it migrates itself when it starts."
@@ -70,15 +55,15 @@ def parse(text: str) -> URL:
     return url
 
 
-def parse_server(text: str) -> URL:
+def parse_server(text: str) -> DatabaseURL:
     """The URL of a server, whose databases are to be listed. Raises AddressInvalid."""
     url = _checked(text)
-    if url.get_backend_name() == "sqlite":
+    if url.dialect == "sqlite":
         raise AddressInvalid("SQLite has no server. Name a pattern over its files instead.")
     return url
 
 
-def resolve(reference: str) -> URL:
+def resolve(reference: str) -> DatabaseURL:
     """The URL that `env:NAME` or `file:/path` leads to, read anew each time.
 
     Raises AddressInvalid, OutsideRoots, or DatabaseUnreachable where this process has no such
@@ -104,7 +89,7 @@ def resolve(reference: str) -> URL:
         ) from None
 
 
-def url_of(database: Database) -> URL:
+def url_of(database: Database) -> DatabaseURL:
     """The URL of a database of the fleet, checked again: folders and variables change.
 
     Raises what `parse` and `resolve` raise, and SecretUnreadable.
@@ -116,52 +101,39 @@ def url_of(database: Database) -> URL:
     return parse(database.url)
 
 
-def described(url: URL) -> Described:
-    """What may be said of a URL."""
-    dialect = dialect_of(url).name
-    host, port = place_of(url)
-    address = shown(url)
-    if len(address) > LONGEST:
-        raise AddressInvalid(f"This URL is longer than the {LONGEST} characters that are kept.")
-    return Described(
-        address=address,
-        identity=_identity(url),
-        dialect=dialect,
-        server=None if dialect == "sqlite" else f"{dialect}://{host}:{port}"[:255],
-    )
-
-
-def _checked(text: str) -> URL:
+def _checked(text: str) -> DatabaseURL:
     """A URL of a kind that we know, and of nothing hidden."""
     text = text.strip()
     if len(text) > LONGEST * 2 or CONTROL.search(text):
         raise AddressInvalid("This URL is too long, or holds a character that no URL has.")
-    url = driver.parse(Path(text)) if text.startswith("/") else _typed(text)
+    url = DatabaseURL.parse(Path(text) if text.startswith("/") else text)
     try:
         driver.dialect_for(url.drivername)
     except DriverMissing as error:
         raise AddressInvalid(f"{error}") from None
-    if url.get_backend_name() == "sqlite":
+    _check_characters(url)
+    if url.dialect == "sqlite":
         _check_file(url)
+        checked = url
     else:
-        _check_place(url)
-    url_options.check(url, (SECRETS, *settings().data_roots))
+        checked = _check_place(url)
+    url_options.check(checked, (SECRETS, *settings().data_roots))
     return url
 
 
-def _typed(text: str) -> URL:
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        return driver.parse("no url")  # says which there are, and nothing of this one
-    if known := DRIVERS.get(url.drivername):
-        url = url.set(drivername=known)
-    if url.get_backend_name() == "sqlite" and (url.database or "").startswith("file:"):
-        raise AddressInvalid("Name a SQLite file by its path: sqlite:////data/customer.db")
-    return driver.parse(url)
+def _check_characters(url: DatabaseURL) -> None:
+    """The text may hold them percent-encoded."""
+    options = [one for many in url.normalized_query.values() for one in many]
+    seen = [str(part or "") for part in (url.username, url.host, url.database, *url.query)]
+    if CONTROL.search(str(url.password or "")) or any(
+        MISLEADING.search(part) for part in (*seen, *options)
+    ):
+        raise AddressInvalid(
+            "This URL holds a control character, or one that makes a name look like another."
+        )
 
 
-def _check_file(url: URL) -> None:
+def _check_file(url: DatabaseURL) -> None:
     name = url.database or ""
     if url.host or url.username or url.password:
         raise AddressInvalid("A SQLite file has no host: write sqlite:////data/customer.db")
@@ -172,21 +144,65 @@ def _check_file(url: URL) -> None:
         )
 
 
-def _check_place(url: URL) -> None:
-    """One host, said in the URL, and no part of a password where people see it."""
-    if not url.host:
+def _check_place(url: DatabaseURL) -> DatabaseURL:
+    """One place that may be reached, and no part of a password where people see it.
+
+    Returns the URL without the option that names a socket.
+    """
+    if any(UNESCAPED.search(part or "") for part in (url.username, url.database)):
         raise AddressInvalid(
-            "This URL names no host, or several, or a folder of sockets: where it leads would be "
-            "up to the machine. Name one host: postgresql://user:password@host/name"
-        )
-    wrong = not HOST.fullmatch(url.host) or any(
-        UNESCAPED.search(part or "") for part in (url.username, url.database)
-    )
-    if wrong:
-        raise AddressInvalid(
-            "The user, host or database of this URL holds a character that none has. If it is "
+            "The user or the database of this URL holds a character that none has. If it is "
             "the password's, percent-encode it: %40 for @, %3A for :, %2F for /."
         )
+    allowed = settings().database_hosts
+    option = "host" if url.dialect == "postgresql" else "unix_socket"
+    socket = url.query.get(option)
+    if isinstance(socket, str) and socket.startswith("/") and url.host in (None, "", "localhost"):
+        if socket not in allowed:
+            raise AddressInvalid(
+                "This URL leads to a socket of this machine, and HEADWAY_DATABASE_HOSTS does not "
+                "name it. Name a host: postgresql://user:password@host/name"
+            )
+        return DatabaseURL.of(url.difference_update_query([option]))
+    if not url.host:
+        raise AddressInvalid(
+            "This URL names no host, or several: where it leads would be up to the machine. "
+            "Name one host: postgresql://user:password@host/name"
+        )
+    if not _is_host(url.host):
+        raise AddressInvalid(
+            "The host of this URL is none: a name of letters, digits, - and _, or an address as "
+            "in 192.0.2.7 or [2001:db8::7]. If a part of the password stands there, "
+            "percent-encode it: %40 for @, %3A for :, %2F for /."
+        )
+    if allowed and not any(_names(entry, url) for entry in allowed):
+        raise AddressInvalid(
+            "The host of this URL is none of those that HEADWAY_DATABASE_HOSTS names. Ask who "
+            "runs Headway to add it there."
+        )
+    return url
+
+
+def _is_host(host: str) -> bool:
+    """True for a name or an address in its usual spelling; `127.1` is neither."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        is_number = NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2])
+        return bool(HOST.fullmatch(host)) and not is_number
+    return "%" not in host
+
+
+def _names(entry: str, url: DatabaseURL) -> bool:
+    """True if an entry of HEADWAY_DATABASE_HOSTS means this server: `*.example.org`, `h:5432`."""
+    host, port = url.place
+    pattern, _, number = entry.rpartition(":") if _has_port(entry) else (entry, "", "")
+    said = DatabaseURL.create(url.drivername, host=pattern.strip("[]"))
+    return fnmatchcase(host, DatabaseURL.of(said).place[0]) and number in ("", str(port))
+
+
+def _has_port(entry: str) -> bool:
+    return bool(re.fullmatch(r"(\[[^]]*\]|[^:]*):[0-9]{1,5}", entry))
 
 
 def _variable(name: str) -> str:
@@ -210,21 +226,9 @@ def _file(name: str) -> str:
         raise AddressInvalid(f"What {name} holds is no text.") from None
 
 
-def _is_catalog(url: URL) -> bool:
+def _is_catalog(url: DatabaseURL) -> bool:
     catalog = settings().database_url
     try:
-        return _identity(url) == _identity(catalog)
+        return url.identity == catalog.identity
     except AddressInvalid:  # whose schema is not understood: any of its database may be it
-        return is_same(url, catalog)
-
-
-def _identity(url: URL) -> str:
-    if url.get_backend_name() == "sqlite":
-        told = f"sqlite {real_file_of(url)}"
-    else:
-        host, port = place_of(url)
-        schema = schema_of(url)
-        # Without a schema of its own a session is in `public`.
-        own = "" if schema in (None, "public") else schema
-        told = f"{dialect_of(url).name} {host} {port} {url.database} {own}"
-    return hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()
+        return url.is_same(catalog)

@@ -1,4 +1,4 @@
-"""Values that fit their columns, whichever face they come from."""
+"""Validation of values before they are stored, for the API, the pages and the commands."""
 
 import re
 from collections.abc import Mapping
@@ -11,13 +11,22 @@ from app.errors import InputInvalid
 from app.extensions import Base
 from app.models import Strategy
 
-# PostgreSQL keeps no NUL, UTF-8 no half of a surrogate pair; nobody means the other control
-# characters.
+# PostgreSQL cannot store NUL, UTF-8 cannot encode half of a surrogate pair; the other control
+# characters are never intended.
 UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff]")
+MISLEADING_SET = (
+    r"\u0000-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"
+)
+"""Characters that no name may contain, as in a regular expression: control characters, line ends,
+and those that are invisible or turn the direction of text: one name would look like another."""
+MISLEADING = re.compile(rf"[{MISLEADING_SET}\ud800-\udfff]")
 
 
 def fitting(model: type[Base], values: dict[str, Any]) -> dict[str, Any]:
-    """The same values, the address normalised. Raises InputInvalid for one that does not fit."""
+    """Validated values for the columns of a model; an e-mail address is normalised.
+
+    Raises InputInvalid.
+    """
     values = dict(values)
     if "name" in values and not (values["name"] or "").strip():
         raise InputInvalid("A name needs at least one letter.")
@@ -30,27 +39,27 @@ def fitting(model: type[Base], values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def quoted(said: str) -> str:
-    """What somebody typed, to be said again; not where it may be a URL with its password."""
-    return "This" if "://" in said or "@" in said else repr(said)
+def quoted(text: str) -> str:
+    """The repr of an input, for an error message; "This" if it may be a URL with a password."""
+    return "This" if "://" in text or "@" in text else repr(text)
 
 
-def address(said: str) -> str | None:
-    """An e-mail address as it is kept: trimmed, in lower case; None for an empty one."""
-    if not said.strip():
+def address(text: str) -> str | None:
+    """An e-mail address, trimmed and in lower case; None if empty. Raises InputInvalid."""
+    if not text.strip():
         return None
     try:
-        return validate_email(said.strip(), check_deliverability=False).normalized.lower()
+        return validate_email(text.strip(), check_deliverability=False).normalized.lower()
     except EmailNotValidError as error:
-        raise InputInvalid(f"{said.strip()!r} is no e-mail address: {error}") from error
+        raise InputInvalid(f"{text.strip()!r} is not an e-mail address: {error}") from error
 
 
 def _check(name: str, value: str, longest: int | None) -> None:
     if longest and len(value) > longest:
         raise InputInvalid(
-            f"The {name} has {len(value)} characters; at most {longest} are kept.", field=name
+            f"The {name} has {len(value)} characters; at most {longest} are allowed.", field=name
         )
-    if UNFIT.search(value):
+    if (MISLEADING if name == "name" else UNFIT).search(value):
         raise InputInvalid(f"The {name} holds a character that cannot be kept.", field=name)
 
 
@@ -67,27 +76,43 @@ MOST_LABELS = 64
 
 
 def labels_of(labels: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Labels that can be kept; a value of None takes one away. Raises InputInvalid."""
+    """Validated labels; a value of None removes a label. Raises InputInvalid."""
     if len(labels) > MOST_LABELS:
         raise InputInvalid(f"A database has at most {MOST_LABELS} labels.", field="labels")
     for name, value in labels.items():
         if not LABEL.fullmatch(name):
             raise InputInvalid(
-                f"{quoted(name)} is no name of a label: up to 64 letters, digits and . _ / -, "
-                "beginning with a letter or digit.",
+                f"{quoted(name)} is not a valid name of a label. A name has up to 64 letters, "
+                "digits and . _ / -, and begins with a letter or digit.",
                 field="labels",
             )
-        if value is not None and (len(value) > LONGEST_VALUE or UNFIT.search(value)):
+        if value is not None and (len(value) > LONGEST_VALUE or MISLEADING.search(value)):
             raise InputInvalid(
-                f"The label {name} has a value that cannot be kept: up to {LONGEST_VALUE} "
-                "characters, none of them a control character.",
+                f"The label {name} has an invalid value. A value has up to {LONGEST_VALUE} "
+                "characters and no control characters.",
                 field="labels",
             )
     return dict(labels)
 
 
-def strategy_of(said: str) -> str:
+def is_id(text: str) -> bool:
+    """True for a text that may be the number of a row."""
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(LARGEST_ID))
+    return is_number and int(text) <= LARGEST_ID
+
+
+def parse_whole(text: str, what: str = "This") -> int | None:
+    """A number as it is typed, of a row or of so many; None for nothing. Raises InputInvalid."""
+    text = text.strip()
+    if not text:
+        return None
+    if not is_id(text):
+        raise InputInvalid(f"{what} is a whole number from 0 to {LARGEST_ID}.")
+    return int(text)
+
+
+def strategy_of(value: str) -> str:
     """`wave` or `on_open`. Raises InputInvalid."""
-    if said not in list(Strategy):
-        raise InputInvalid(f"There is no strategy {said!r}. There are: {', '.join(Strategy)}.")
-    return str(said)
+    if value not in list(Strategy):
+        raise InputInvalid(f"There is no strategy {value!r}. There are: {', '.join(Strategy)}.")
+    return str(value)

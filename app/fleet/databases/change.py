@@ -135,7 +135,7 @@ def _set_labels(database: Database, labels: Mapping[str, str | None]) -> dict[st
 def _move(session: CatalogSession, database: Database, place: Place) -> dict[str, Any]:
     """Another address: what was known of the old one is forgotten."""
     require_free(session, database)
-    identity = place.told.identity if place.told else None
+    identity = place.identity
     if identity and identity != database.identity:
         other = session.scalar(select(Database.id).where(Database.identity == identity))
         if other:

@@ -14,7 +14,7 @@ from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.core.validation import LARGEST_ID
+from app.fleet.core.validation import LARGEST_ID, is_id
 from app.fleet.databases.register import Registered, added, register_many
 from app.fleet.databases.request import draft_of, fingerprint
 from app.models import BEGUN, Database, Label, Project, Rollout, Run, Stage
@@ -98,7 +98,7 @@ def find_database(actor: Actor, name: str) -> Database:
         )
     if found:
         return found[0]
-    if name.isdecimal():
+    if is_id(name):
         return find(db.session, int(name))
     raise DatabaseNotFound(f"There is no database {name}. `flask databases list` shows all.")
 

@@ -14,15 +14,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL
-
 from app.errors import InputInvalid
 from app.fleet.core.paths import inside, settings
 from app.fleet.core.urls import parse_server
 from app.fleet.core.validation import quoted
-from headway.dialects import OURS, dialect_of, driver
-from headway.dialects.driver import ask, closing, open_raw
+from headway.dialects import OURS
+from headway.dialects.driver import ask, closing
 from headway.dialects.reach import reaching
+from headway.dialects.translation import opened
+from headway.dialects.urls import DatabaseURL
 
 Row = dict[str, Any]
 
@@ -51,17 +51,22 @@ def from_files(pattern: str, *, labels: str | None = None) -> Iterator[Row]:
     """
     if "://" in pattern:
         raise InputInvalid("A pattern is a path with wildcards, and no URL.", field="pattern")
+    if ".." in Path(pattern).parts:
+        raise InputInvalid("A pattern goes down from a folder: it holds no `..`.", field="pattern")
     pattern = str(Path.cwd() / Path(pattern).expanduser())
     base = _base_of(pattern)
     inside(base, settings().data_roots)
     named = _expression(labels) if labels else None
-    files = filter(_is_database, iglob(pattern, recursive=True))  # noqa: PTH207  # is no Path yet
+    roots = tuple(os.path.realpath(root) for root in settings().data_roots)
+    matches = iglob(pattern, recursive=True)  # noqa: PTH207  # is no Path yet
+    # What a link leads to outside the folders is not even opened: it is refused as it is.
+    files = (one for one in matches if not _is_below(one, roots) or _is_database(one))
     for line, found in enumerate(sorted(files), 1):
         path = Path(found)
         row: Row = {
             "line": line,
             "name": str(path.relative_to(base).with_suffix("")),
-            "url": driver.parse(path).render_as_string(hide_password=False),
+            "url": DatabaseURL.parse(path).text(),
         }
         if named and (said := named.search(found)):
             row["labels"] = {k: v for k, v in said.groupdict().items() if v is not None}
@@ -79,12 +84,7 @@ def from_server(url: str, *, names: str = "*", labels: str | None = None) -> Ite
     theirs = (name for name in _databases(server) if not name.startswith(OURS))
     found = (name for name in theirs if fnmatchcase(name, names))
     for line, name in enumerate(found, 1):
-        one = server.set(database=name)
-        row: Row = {
-            "line": line,
-            "name": name,
-            "url": one.render_as_string(hide_password=False),
-        }
+        row: Row = {"line": line, "name": name, "url": server.at(name).text()}
         if named and (said := named.search(name)):
             row["labels"] = {k: v for k, v in said.groupdict().items() if v is not None}
         yield row
@@ -213,6 +213,11 @@ def _base_of(pattern: str) -> Path:
     return Path(*parts[:fixed])
 
 
+def _is_below(path: str, roots: tuple[str, ...]) -> bool:
+    real = os.path.realpath(path)
+    return any(real == root or real.startswith(root.rstrip("/") + "/") for root in roots)
+
+
 def _is_database(path: str) -> bool:
     """True for a file with SQLite's header; empty ones and what lies beside others are none."""
     if SIDES.search(path) or not os.path.isfile(path):  # noqa: PTH113  # 100,000 of them
@@ -234,8 +239,8 @@ def _expression(text: str) -> re.Pattern[str]:
     return found
 
 
-def _databases(server: URL) -> list[str]:
-    kind = dialect_of(server).name
-    place = server._replace(database="postgres" if kind == "postgresql" else None)
-    with reaching(server), closing(open_raw(place)) as raw:
+def _databases(server: DatabaseURL) -> list[str]:
+    kind = server.dialect
+    place = server.at("postgres" if kind == "postgresql" else None)
+    with reaching(server, all=True), closing(opened(place)) as raw:
         return [name for (name,) in ask(raw, DATABASES[kind]) if name not in SYSTEM[kind]]

@@ -15,7 +15,7 @@ from app.fleet.core.transactions import repeated, writing
 from app.fleet.databases.crud import get_database
 from app.fleet.projects import revisions
 from app.fleet.projects.revisions import risks_of
-from app.fleet.rollouts import drafted, start
+from app.fleet.rollouts import new_rollout, start
 from app.models import Database, Kind, Revision, Rollout, Strategy
 from headway.errors import HeadwayError
 from headway.plan.plans import Direction
@@ -73,7 +73,7 @@ def drafted_for(
         "retreat": False,
         **{name: value for name, value in more.items() if value is not None},
     }
-    rollout = drafted(actor, asked, kinds)
+    rollout = new_rollout(actor, asked, kinds)
     rollout.by_hand = True
     return rollout
 

@@ -157,7 +157,7 @@ def _sorted_out(
     by_identity, by_name = _present(session, project_id, [draft for _, draft in batch])
     fresh = []
     for line, draft in batch:
-        identity = draft.place.told.identity if draft.place.told else None
+        identity = draft.place.identity
         where = by_identity.get(identity) if identity else None
         is_same_reference = identity is None and by_name.get(draft.name, "") is None
         if where == project_id or is_same_reference:
@@ -185,7 +185,7 @@ def _present(
     session: CatalogSession, project_id: int, drafts: Sequence[Draft]
 ) -> tuple[dict[str, int], dict[str, str | None]]:
     """Which of these are there: identity -> project, and name in this project -> identity."""
-    identities = {draft.place.told.identity for draft in drafts if draft.place.told}
+    identities = {draft.place.identity for draft in drafts if draft.place.identity}
     names = {draft.name for draft in drafts}
     columns = select(Database.project_id, Database.name, Database.identity)
     same = session.execute(columns.where(Database.identity.in_(identities))).all()
@@ -234,12 +234,13 @@ def _require_project(session: CatalogSession, project_id: int) -> None:
 
 def _refuse_known(session: CatalogSession, project_id: int, draft: Draft) -> None:
     """Say which one it is; the indexes refuse it anyway."""
-    same = Database.identity == draft.place.told.identity if draft.place.told else None
+    identity = draft.place.identity
+    same = Database.identity == identity if identity else None
     named = (Database.project_id == project_id) & (Database.name == draft.name)
     query = select(Database.id, Database.name, Database.project_id, Database.identity)
     found = session.execute(query.where(named if same is None else or_(named, same))).all()
     for row in found:
-        if draft.place.told and row.identity == draft.place.told.identity:
+        if identity and row.identity == identity:
             raise DatabaseRegistered(
                 f"This is database {row.id} ({row.name}) of project {row.project_id} already.",
                 database=row.id,

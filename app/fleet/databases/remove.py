@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, make_url, or_, select
+from sqlalchemy import make_url, or_, select
 from sqlalchemy.exc import ArgumentError
 
 from app.errors import DatabaseNotFound, InputInvalid, RecordChanged
@@ -13,16 +13,15 @@ from app.extensions import db
 from app.fleet.core import audit, positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.core.urls import described, resolve, url_of
+from app.fleet.core.urls import resolve, url_of
 from app.fleet.databases.crud import find, get_database, require_free
 from app.models import Database, Event
 from app.settings import RELEASE
 from headway.connections.address import Address
 from headway.connections.session import Policy, held
-from headway.dialects import dialect_of
 from headway.dialects.driver import Raw
 from headway.dialects.search_path import refuse_schema
-from headway.dialects.urls import is_same
+from headway.dialects.urls import DatabaseURL
 from headway.errors import HeadwayError, StillNeeded
 
 DROPPED = "database.dropped"
@@ -108,7 +107,7 @@ def drop_of(actor: Actor, database: Database) -> Event | None:
 
 
 @repeated
-def _withdraw(database_id: int, confirm: str) -> tuple[URL, str]:
+def _withdraw(database_id: int, confirm: str) -> tuple[DatabaseURL, str]:
     """Out of everybody's reach, so that no rollout takes it; its URL."""
     with writing() as session:
         database = _present(session, database_id, None)
@@ -128,7 +127,7 @@ def _withdraw(database_id: int, confirm: str) -> tuple[URL, str]:
         return url, database.current or "base"
 
 
-def _drop(url: URL, label: str) -> Path | None:
+def _drop(url: DatabaseURL, label: str) -> Path | None:
     """Under its lock, and with nothing of anybody else's in it."""
     address = Address.of(url)
     if not address.dialect.exists(address.url):
@@ -142,9 +141,9 @@ def _drop(url: URL, label: str) -> Path | None:
 
 def _refuse_inhabited(address: Address, raw: Raw) -> None:
     """The server knows of tenants that nobody has registered, or under another name of its own."""
-    if schemas := address.dialect.neighbours(raw):
+    if schemas := address.dialect.other_schemas(raw):
         raise StillNeeded(
-            f"{address} has other schemas with tables, which would go with it: "
+            f"{address} has other schemas with something in them, which would go with it: "
             f"{', '.join(schemas)}. Nothing was dropped. Drop those first, or do it with the "
             "server's tools."
         )
@@ -175,19 +174,19 @@ def _forget(actor: Actor, database_id: int, snapshot: str | None) -> None:
         positions.shift(session, left=left)
 
 
-def _why_no_snapshot(url: URL) -> str:
-    if url.get_backend_name() == "sqlite":
+def _why_no_snapshot(url: DatabaseURL) -> str:
+    if url.dialect == "sqlite":
         return "There was nothing in it to keep."
     return "There is no snapshot: a server's databases are kept by its own backups."
 
 
-def _refuse_shared(session: CatalogSession, database: Database, url: URL) -> None:
+def _refuse_shared(session: CatalogSession, database: Database, url: DatabaseURL) -> None:
     """Schemas of one database are members of their own: dropping it would drop them."""
-    if database.server is None and url.get_backend_name() == "sqlite":
+    if database.server is None and url.dialect == "sqlite":
         return
     others = select(Database.id, Database.server, Database.address, Database.reference).where(
         or_(
-            Database.server == described(url).server,
+            Database.server == (url.server or "")[:255],
             Database.server.is_(None) & Database.reference.is_not(None),
         ),
         Database.id != database.id,
@@ -201,10 +200,10 @@ def _refuse_shared(session: CatalogSession, database: Database, url: URL) -> Non
             )
 
 
-def _is_in(row: Any, url: URL) -> bool:
+def _is_in(row: Any, url: DatabaseURL) -> bool:
     """True for a member in the same database, by whatever URL or reference."""
     try:
-        theirs = resolve(row.reference) if row.reference else make_url(row.address)
+        theirs = resolve(row.reference) if row.reference else _shown_at(row.address)
     except ArgumentError:
         return False
     except HeadwayError as error:
@@ -218,6 +217,11 @@ def _is_in(row: Any, url: URL) -> bool:
             "it where that can be, or retire the other first.",
             database=row.id,
         ) from error
-    if dialect_of(url).name == "mysql":  # where, on some machines, Shop and shop are one
-        theirs, url = (one.set(database=(one.database or "").lower()) for one in (theirs, url))
-    return is_same(theirs, url)
+    if url.dialect == "mysql":  # where, on some machines, Shop and shop are one
+        theirs, url = (one.at((one.database or "").lower()) for one in (theirs, url))
+    return theirs.is_same(url)
+
+
+def _shown_at(address: str) -> DatabaseURL:
+    """A URL as people are shown it, which says where a database is and not all else."""
+    return DatabaseURL.of(make_url(address))

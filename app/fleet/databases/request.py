@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import URL, select
+from sqlalchemy import select
 
 from app.errors import AccountNotFound, InputInvalid
 from app.fleet.core.transactions import CatalogSession
-from app.fleet.core.urls import Described, described, parse, resolve
+from app.fleet.core.urls import parse, resolve
 from app.fleet.core.validation import LARGEST_ID, fitting, labels_of, strategy_of
 from app.models import Account, Database, Strategy
+from headway.dialects.urls import DatabaseURL
 from headway.errors import DatabaseUnreachable
 
 FIELDS = {"name", "url", "reference", "owner_id", "owner", "notes", "strategy", "labels"}
@@ -24,21 +25,25 @@ FIELDS = {"name", "url", "reference", "owner_id", "owner", "notes", "strategy", 
 class Place:
     """Where a database is, as it is kept."""
 
-    url: URL | None
+    url: DatabaseURL | None
+    """None while only workers can follow the reference."""
     reference: str | None
-    told: Described | None
-    """None while only workers can know."""
+
+    @property
+    def identity(self) -> str | None:
+        """What it is recognised by, however its URL is spelled."""
+        return self.url.identity if self.url else None
 
     def columns(self) -> dict[str, Any]:
         """What is kept of it."""
-        told = self.told
+        url = self.url
         return {
-            "url": self.url.render_as_string(hide_password=False) if self.url else None,
+            "url": url.text() if url and not self.reference else None,
             "reference": self.reference,
-            "address": told.address if told and not self.reference else self.reference,
-            "identity": told.identity if told else None,
-            "dialect": told.dialect if told else None,
-            "server": told.server if told else None,
+            "address": self.reference or (url.display if url else None),
+            "identity": self.identity,
+            "dialect": url.dialect if url else None,
+            "server": (url.server or "")[:255] or None if url else None,
         }
 
 
@@ -96,14 +101,12 @@ def place_of(values: Mapping[str, Any]) -> Place:
     if bool(url) == bool(reference):
         raise InputInvalid("Give `url` or `reference`: one of them.")
     if url:
-        parsed = parse(url)
-        return Place(url=parsed, reference=None, told=described(parsed))
+        return Place(url=parse(url), reference=None)
     fitting(Database, {"reference": reference})
     try:
-        told = described(resolve(str(reference)))
+        return Place(url=resolve(str(reference)), reference=reference)
     except DatabaseUnreachable:  # a worker's environment, or its machine, will have it
-        told = None
-    return Place(url=None, reference=reference, told=told)
+        return Place(url=None, reference=reference)
 
 
 def owner_of(session: CatalogSession, draft: Draft) -> int | None:
@@ -164,6 +167,7 @@ def _id(owner: str) -> int | None:
 def _name_of(place: Place) -> str:
     if place.reference:
         return place.reference.rpartition("/")[2].removeprefix("env:")
-    name = str(place.url.database) if place.url else ""
-    is_file = place.told is not None and place.told.server is None
-    return (Path(name).stem if is_file else name)[:128]
+    url = place.url
+    if url is None:
+        return ""
+    return (Path(url.name).stem if url.dialect == "sqlite" else url.name)[:128]

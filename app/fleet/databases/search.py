@@ -12,7 +12,7 @@ from app.fleet.core import positions
 from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
-from app.fleet.core.validation import LARGEST_ID
+from app.fleet.core.validation import LARGEST_ID, parse_whole
 from app.fleet.databases.crud import SHOWN, list_databases
 from app.models import Database
 from app.models.columns import unindexed
@@ -97,7 +97,8 @@ def _begins(order: Order, after: str) -> list[Any]:
     is_number = [key.type.python_type is int for key in KEYS[order]]
     try:
         return [
-            int(part) if number else part for part, number in zip(parts, is_number, strict=True)
+            (parse_whole(part) or 0) if number else part
+            for part, number in zip(parts, is_number, strict=True)
         ]
     except ValueError:
         raise InputInvalid("There is no such page of this list. Begin at the first.") from None

@@ -1,11 +1,11 @@
-"""Drift: databases compared with what their revisions make, and what is accepted of it."""
+"""Drift: differences between databases and their revisions, and which of them are accepted."""
 
-from app.fleet.drift.checks import check, digest_of, look_at
+from app.fleet.drift.checks import compare_and_store, digest_of, store_differences
 from app.fleet.drift.groups import (
-    Differs,
-    Group,
-    checked,
+    DatabaseDifference,
+    DifferenceGroup,
     differences_of,
+    drift_coverage,
     find_digest,
     ignore,
     list_differences,
@@ -15,17 +15,17 @@ from app.fleet.drift.groups import (
 )
 
 __all__ = [
-    "Differs",
-    "Group",
-    "check",
-    "checked",
+    "DatabaseDifference",
+    "DifferenceGroup",
+    "compare_and_store",
     "differences_of",
     "digest_of",
+    "drift_coverage",
     "find_digest",
     "ignore",
     "list_differences",
     "list_groups",
     "list_members",
-    "look_at",
+    "store_differences",
     "unignore",
 ]

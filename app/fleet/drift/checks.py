@@ -1,4 +1,4 @@
-"""Compare a database with what its revisions make, and keep what differs."""
+"""Compare a database with the schema that its revisions make, and store the differences."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,30 +12,30 @@ from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.isolation.remote import RemoteDatabase
 from app.models import Database, Difference, Ignored, Project
 
-Found = tuple[str, str | None]
-"""What differs, in words, and the SQL that would mend it."""
+FoundDifference = tuple[str, str | None]
+"""A difference in words, and the SQL that would remove it, if there is any."""
 
 
-TOLD = 20
-"""So many differences are named in an announcement."""
+MOST_NAMED = 20
+"""How many differences an event names."""
 
 
-def look_at(database: Database, member: RemoteDatabase) -> int:
-    """Compare a database with what its revisions make, and keep what differs.
+def compare_and_store(database: Database, member: RemoteDatabase) -> int:
+    """Compare a database with the schema that its revisions make, and store the differences.
 
-    How many differences, without those that are ignored. For workers: the project's revisions are
-    run on an empty database of the same kind.
+    Returns the number of differences that are not ignored. For workers: the project's revisions
+    are run on an empty database of the same kind.
     """
     drift = member.check()
-    return check(database, list(zip(drift.differences, drift.mends, strict=True)))
+    return store_differences(database, list(zip(drift.differences, drift.fixes, strict=True)))
 
 
 @repeated
-def check(database: Database, found: Sequence[Found]) -> int:
-    """Keep what a check found of a database, in place of what the last one did.
+def store_differences(database: Database, found: Sequence[FoundDifference]) -> int:
+    """Store the differences of a database, in place of those of the last check.
 
-    How many differences, without those that are ignored. `drift.found` is announced where there
-    is one that the last check did not find.
+    Returns the number of differences that are not ignored. Sends `drift.found` if there is one
+    that the last check did not find.
     """
     database_id, project_id = database.id, database.project_id
     mends = dict(found)
@@ -63,7 +63,7 @@ def check(database: Database, found: Sequence[Found]) -> int:
 
 
 def digest_of(says: str) -> str:
-    """The same for the same words."""
+    """The digest by which equal differences of several databases are grouped."""
     return hashlib.sha256(says.encode()).hexdigest()
 
 
@@ -86,7 +86,7 @@ def _announce(session: CatalogSession, database_id: int, fresh: Sequence[str], c
         "project": {"id": row[1], "name": row[2]},
         "database": {"id": database_id, "name": row[0]},
         "differences": count,
-        "new": list(fresh[:TOLD]),
+        "new": list(fresh[:MOST_NAMED]),
     }
     webhooks.announce(session, "drift.found", body)
 

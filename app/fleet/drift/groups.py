@@ -1,4 +1,4 @@
-"""Drift of the fleet: which databases differ, in what, how many share it, and what is accepted."""
+"""Differences of the fleet, grouped by what differs; and which of them are ignored."""
 
 import re
 from collections.abc import Sequence
@@ -22,22 +22,22 @@ HEX = re.compile(r"[0-9a-f]{1,64}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mend:
-    """The SQL that would take a difference away, on one kind of database."""
+class Fix:
+    """The SQL that would remove a difference, on one kind of database."""
 
     dialect: str | None
     sql: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
-    """One difference, and how many databases share it."""
+class DifferenceGroup:
+    """A difference, and how many databases have it."""
 
     project_id: int
     digest: str
     says: str
     databases: int
-    mends: tuple[Mend, ...]
+    mends: tuple[Fix, ...]
     ignored: Ignored | None
 
 
@@ -52,11 +52,11 @@ def list_groups(
     after: int | None = None,
     ignored: bool | None = None,
     digest: str | None = None,
-) -> tuple[list[Group], int | None]:
-    """The differences of a project, or of each; those that most databases share first.
+) -> tuple[list[DifferenceGroup], int | None]:
+    """A page of the differences of one project, or of all; the most frequent first.
 
-    The second is what comes next: `after` is how many came before. `ignored` is for those that
-    are accepted, or are not; `digest` for one of them.
+    Also returns the `after` of the next page: the number of differences before it. `ignored`
+    selects differences that are accepted (True) or not (False); `digest` selects one.
     """
     actor.require("databases.read")
     if project_id is not None:
@@ -81,25 +81,25 @@ def list_groups(
     return found, start + limit if len(rows) > limit else None
 
 
-def _groups(rows: Sequence[Any]) -> list[Group]:
+def _groups(rows: Sequence[Any]) -> list[DifferenceGroup]:
     ids, digests = {row.project_id for row in rows}, {row.digest for row in rows}
-    mends: dict[tuple[int, str], list[Mend]] = {}
+    fixes: dict[tuple[int, str], list[Fix]] = {}
     here = (Difference.project_id, Difference.digest, Database.dialect)
     query = select(*here, func.min(Difference.mend))
     query = query.join(Database, Database.id == Difference.database_id)
     query = query.where(Difference.project_id.in_(ids), Difference.digest.in_(digests))
     query = query.where(Difference.mend.is_not(None)).group_by(*here).order_by(Database.dialect)
     for project_id, digest, dialect, sql in db.session.execute(query):
-        mends.setdefault((project_id, digest), []).append(Mend(dialect=dialect, sql=str(sql)))
+        fixes.setdefault((project_id, digest), []).append(Fix(dialect=dialect, sql=str(sql)))
     marks = select(Ignored).where(Ignored.project_id.in_(ids), Ignored.digest.in_(digests))
     accepted = {(one.project_id, one.digest): one for one in db.session.scalars(marks)}
     return [
-        Group(
+        DifferenceGroup(
             project_id=row.project_id,
             digest=row.digest,
             says=row.says,
             databases=row.many,
-            mends=tuple(mends.get((row.project_id, row.digest), ())),
+            mends=tuple(fixes.get((row.project_id, row.digest), ())),
             ignored=accepted.get((row.project_id, row.digest)),
         )
         for row in rows
@@ -107,7 +107,7 @@ def _groups(rows: Sequence[Any]) -> list[Group]:
 
 
 def find_digest(actor: Actor, project_id: int, digest: str) -> str:
-    """The whole of a digest of which a beginning is given, or DifferenceNotFound."""
+    """The full digest that begins like this, or DifferenceNotFound."""
     project = projects.get_project(actor, project_id)
     found: set[str] = set()
     for model in (Difference, Ignored) if HEX.fullmatch(digest) else ():
@@ -116,7 +116,7 @@ def find_digest(actor: Actor, project_id: int, digest: str) -> str:
         )
         found |= set(db.session.scalars(query.distinct().limit(2)))
     if len(found) != 1:
-        why = "may be several: say more of it" if found else "is no difference that was found"
+        why = "is ambiguous: give more of it" if found else "is not a known difference"
         raise DifferenceNotFound(
             f"{digest} {why} in {project.name}. `flask drifts list {project.name}` shows all."
         )
@@ -132,7 +132,7 @@ def list_differences(
     database_id: int | None = None,
     digest: str | None = None,
 ) -> tuple[list[Difference], int | None]:
-    """A page of single differences: of one database, or all that share one."""
+    """A page of differences of single databases, filtered by project, database or digest."""
     actor.require("databases.read")
     query = select(Difference).order_by(Difference.id)
     if after is not None:
@@ -150,7 +150,7 @@ def list_differences(
 def list_members(
     actor: Actor, project_id: int, digest: str, *, limit: int, after: int | None = None
 ) -> tuple[list[Database], int | None]:
-    """A page of the databases that share a difference, and what to send as `after`."""
+    """A page of the databases that have a difference, and the `after` of the next page."""
     actor.require("databases.read")
     sharing = select(Difference.database_id).where(
         Difference.project_id == project_id, Difference.digest == digest
@@ -163,9 +163,10 @@ def list_members(
 
 @repeated
 def ignore(actor: Actor, project_id: int, digest: str, reason: str) -> Ignored:
-    """Accept a difference, for all databases of the project; the reason is kept.
+    """Accept a difference for all databases of the project, with a reason.
 
-    Raises DifferenceNotFound, or InputInvalid without a reason. Again: another reason.
+    Accepting it again replaces the reason. Raises DifferenceNotFound, or InputInvalid without a
+    reason.
     """
     actor.require("databases.change")
     digest = find_digest(actor, project_id, digest)
@@ -174,7 +175,7 @@ def ignore(actor: Actor, project_id: int, digest: str, reason: str) -> Ignored:
         raise InputInvalid("Say why this difference is accepted.", field="reason")
     try:
         return _ignore(actor, project_id, digest, values["reason"])
-    except IntegrityError:  # another did in this very moment: then it is only another reason
+    except IntegrityError:  # another request did at the same time: replace its reason
         return _ignore(actor, project_id, digest, values["reason"])
 
 
@@ -209,7 +210,7 @@ def _ignore(actor: Actor, project_id: int, digest: str, reason: str) -> Ignored:
 
 @repeated
 def unignore(actor: Actor, project_id: int, digest: str) -> None:
-    """Accept a difference no more. Raises DifferenceNotFound if it was not accepted."""
+    """Stop accepting a difference. Raises DifferenceNotFound if it was not accepted."""
     actor.require("databases.change")
     digest = find_digest(actor, project_id, digest)
     with writing() as session:
@@ -231,7 +232,7 @@ def unignore(actor: Actor, project_id: int, digest: str) -> None:
 
 
 def _recount(session: CatalogSession, project_id: int, digest: str) -> None:
-    """Count anew what differs in every database that has this difference."""
+    """Recount the differences of every database that has this one."""
     accepted = select(Ignored.digest).where(Ignored.project_id == project_id)
     count = (
         select(func.count())
@@ -254,28 +255,28 @@ MOST = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class Differs:
-    """One difference of a database."""
+class DatabaseDifference:
+    """A difference of one database."""
 
     digest: str
     says: str
-    mend: str | None
-    """The SQL that would take it away; None where there is none."""
+    fix_sql: str | None
+    """The SQL that would remove it; None if Headway has none."""
     ignored: str | None
     """Why it is accepted; None if it counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked:
-    """How far drift was looked for."""
+class DriftCoverage:
+    """How many databases there are, how many were compared, and how many of these differ."""
 
     databases: int
     checked: int
     drifted: int
 
 
-def differences_of(actor: Actor, database_id: int) -> list[Differs]:
-    """What the last check of a database found, in the order of the words; at most 500."""
+def differences_of(actor: Actor, database_id: int) -> list[DatabaseDifference]:
+    """The differences that the last check of a database found, in order; at most 500."""
     actor.require("databases.read")
     accepted = and_(
         Ignored.project_id == Difference.project_id, Ignored.digest == Difference.digest
@@ -288,13 +289,13 @@ def differences_of(actor: Actor, database_id: int) -> list[Differs]:
         .limit(MOST)
     )
     return [
-        Differs(digest=row.digest, says=row.says, mend=row.mend, ignored=row.reason)
+        DatabaseDifference(digest=row.digest, says=row.says, fix_sql=row.mend, ignored=row.reason)
         for row in db.session.execute(query)
     ]
 
 
-def checked(actor: Actor, project_id: int | None = None) -> Checked:
-    """How many databases of a project, or of all, were ever compared with their revisions."""
+def drift_coverage(actor: Actor, project_id: int | None = None) -> DriftCoverage:
+    """Counts of the databases of a project, or of all: in total, compared, and with drift."""
     actor.require("databases.read")
     here: list[ColumnElement[bool]] = [Database.retired_at.is_(None)]
     if project_id is not None:
@@ -306,4 +307,4 @@ def checked(actor: Actor, project_id: int | None = None) -> Checked:
             func.count(case((Database.drift > 0, 1))),
         ).where(*here)
     ).one()
-    return Checked(databases=row[0], checked=row[1], drifted=row[2])
+    return DriftCoverage(databases=row[0], checked=row[1], drifted=row[2])

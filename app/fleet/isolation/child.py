@@ -1,8 +1,8 @@
-"""The process that runs projects' code: it knows the databases that it is given, and no catalog.
+"""The child process that runs projects' code, without access to the catalog.
 
-Its parent starts it (`isolation`) with no setting, key or connection of Headway's own, and asks
-over sockets: one for what moves a database, done in the main thread one after the other, and any
-number for what only looks, each in a thread. It ends with its parent, at once.
+Its parent (`parent`) starts it with no setting, key or connection of Headway's own, and sends
+requests over sockets: one socket for migrations, served one after the other in the main thread,
+and any number for read-only requests, each served in a thread. The child ends with its parent.
 """
 
 import ctypes
@@ -22,7 +22,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from app.fleet.isolation.requests import Work
+from app.fleet.isolation.requests import Requests
+from headway.dialects import ambient
 from headway.errors import DiskFull, HeadwayError, MigrationFailed, ScriptsUnreadable
 from headway.execution.failures import reason
 from headway.scripts.environment import PASSWORD
@@ -31,75 +32,75 @@ log = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1
 FIRST_TO_KILL = "600"
-"""Of this process and its parent, the kernel should end this one when memory runs out."""
+"""For oom_score_adj: when memory runs out, the kernel should end this process, not its parent."""
 MAIN, BESIDE = b"m", b"b"
 NO_ROOM = re.compile(r"disk is full|No space left on device|[Dd]isk full", re.ASCII)
-"""What SQLite, PostgreSQL and MariaDB say."""
-READING = ("describe", "hear", "records", "sql")
+"""Messages of SQLite, PostgreSQL and MariaDB for a full disk."""
+READING = ("describe", "environment_uses", "records", "sql")
 """Requests about the scripts themselves."""
 
 
 class Channel:
-    """One socket to the parent: a request comes in, and its end goes out."""
+    """A socket to the parent: it receives requests and sends their results."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
     def serve(self) -> None:
-        """Until the parent closes it."""
+        """Serve requests until the parent closes the socket."""
         while True:
             try:
                 name, arguments = self.connection.recv()
             except (EOFError, OSError):
                 return
-            answer = self._done(name, arguments)
+            answer = self._execute(name, arguments)
             try:
                 self.send(*answer)
-            except OSError:  # whoever asked does not listen any more
+            except OSError:  # the caller has gone
                 return
 
     def send(self, kind: str, value: object) -> None:
-        """Raises OSError if nobody listens any more."""
+        """Send a message. Raises OSError if the parent has closed the socket."""
         self.connection.send((kind, value))
 
     def ask(self, name: str, *arguments: object) -> None:
-        """Ask the parent in the middle of a request. Raises what it raises."""
+        """Call back into the parent during a request. Raises what the parent raises."""
         try:
             self.send(name, arguments)
             error = self.connection.recv()
         except (EOFError, OSError):
-            os._exit(1)  # nobody is there any more for whom this could go on
+            os._exit(1)  # the parent has gone
         if error is not None:
             raise error
 
-    def _done(self, name: str, arguments: Sequence[Any]) -> tuple[str, object]:
+    def _execute(self, name: str, arguments: Sequence[Any]) -> tuple[str, object]:
         try:
-            return "done", getattr(Work(self), name)(*arguments)
+            return "done", getattr(Requests(self), name)(*arguments)
         except HeadwayError as error:
-            return "failed", _portable(_full(error) or error)
+            return "failed", _picklable(_as_disk_full(error) or error)
         except (Exception, SystemExit) as error:  # a project's code may raise anything
             log.exception("%s failed", name)
             if name in READING:
-                return "failed", ScriptsUnreadable(_in_words(error))
-            full = _full(error)
+                return "failed", ScriptsUnreadable(_describe_unreadable(error))
+            full = _as_disk_full(error)
             return "failed", full or MigrationFailed(f"{type(error).__name__}: {reason(error)}.")
 
 
-def _full(error: BaseException) -> DiskFull | None:
-    """The same as an error of its own, where the cause is that there is no room."""
+def _as_disk_full(error: BaseException) -> DiskFull | None:
+    """A DiskFull with the same statements if a full disk caused this error; else None."""
     cause: BaseException | None = error
     while cause is not None:
         if NO_ROOM.search(str(getattr(cause, "orig", None) or cause)):
-            said = str(error) if isinstance(error, HeadwayError) else f"{reason(error)}."
-            found = DiskFull(f"There is no room left where the database is. {said}")
-            found.sent = getattr(error, "sent", ())
-            return found
+            sentence = str(error) if isinstance(error, HeadwayError) else f"{reason(error)}."
+            disk_full = DiskFull(f"There is no room left where the database is. {sentence}")
+            disk_full.sent = getattr(error, "sent", ())
+            return disk_full
         cause = cause.__cause__ or cause.__context__
     return None
 
 
-def _portable(error: HeadwayError) -> HeadwayError:
-    """The same, or what of it can travel."""
+def _picklable(error: HeadwayError) -> HeadwayError:
+    """The error itself if it can be pickled; else its message and statements as text."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301  # our own
     except Exception:  # noqa: BLE001  # the values of a project's own classes
@@ -109,33 +110,34 @@ def _portable(error: HeadwayError) -> HeadwayError:
     return error
 
 
-def _in_words(error: BaseException) -> str:
+def _describe_unreadable(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"A script ended the program ({error.code}). A revision must only define things."
     words = " ".join(str(error).split()).rstrip(".")
-    said = f"The scripts cannot be read: {type(error).__name__}: {words}."
-    return PASSWORD.sub(r"\1***@", said)
+    sentence = f"The scripts cannot be read: {type(error).__name__}: {words}."
+    return PASSWORD.sub(r"\1***@", sentence)
 
 
 def main() -> None:
-    """Serve the parent until it is gone.
+    """Serve the parent until it ends.
 
-    Arguments: the socket that brings the others, the parent, and how to log.
+    Arguments: the control socket, the parent's process id, the log level and the log format.
     """
     control, parent, log_level, log_format = sys.argv[1:]
     del sys.argv[1:]  # which an env.py may read
     _die_with(int(parent))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-        # Told to its whole group, it is meant for the parent: what runs here runs to its end.
+        # A signal to the whole process group is meant for the parent: what runs here is finished.
         signal.signal(number, lambda *_: None)
     _configure_logging(log_level, log_format)
+    ambient.refuse()
     ready = threading.Event()
     first: list[Connection] = []
     listener = partial(_listen, socket.socket(fileno=int(control)), first, ready)
     threading.Thread(target=listener, name="control", daemon=True).start()
     ready.wait()
     Channel(first[0]).serve()
-    os._exit(0)  # and whatever thread the project has left behind
+    os._exit(0)  # do not wait for threads that the project has left behind
 
 
 def _listen(control: socket.socket, first: list[Connection], ready: threading.Event) -> None:
@@ -164,13 +166,13 @@ def _die_with(parent: int) -> None:
         try:
             Path("/proc/self/oom_score_adj").write_text(FIRST_TO_KILL)
         except OSError:
-            log.debug("the kernel takes no word on whom to end first")
+            log.debug("oom_score_adj cannot be set")
     if os.getppid() != parent:
         os._exit(1)
 
 
 class _Lines(logging.Formatter):
-    """Lines like those of the parent."""
+    """Formats log lines as the parent does."""
 
     def __init__(self, log_format: str) -> None:
         super().__init__()

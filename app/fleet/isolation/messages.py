@@ -1,4 +1,4 @@
-"""What travels between a process of the catalog and its child, which runs projects' code."""
+"""Messages between a service process and its child process, which runs projects' code."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,59 +8,59 @@ from typing import Any
 
 from sqlalchemy import URL
 
-from app.fleet.isolation.pool import Silence
+from app.fleet.isolation.pool import TimedOut
 from headway.errors import HeadwayError
-from headway.types import Look
+from headway.types import Status
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a project's scripts are."""
+class ScriptLocation:
+    """The location of a project's scripts."""
 
     folder: str
     ini: str | None = None
-    beside: str | None = None
-    """A folder with more revisions, from the register."""
+    extra_folder: str | None = None
+    """A folder of further revisions, written from the register."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """A project's scripts as they were when they were described."""
+    """A project's scripts at one digest, so that what was planned is what runs."""
 
-    place: Place
+    place: ScriptLocation
     digest: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the fleet has to know of a project's scripts. None of the project's code comes along."""
+    """Facts about a project's scripts, as plain values without any of the project's code."""
 
     digest: str
     """Changes when any revision, env.py or option does."""
     heads: tuple[str, ...]
     parents: Mapping[str, tuple[str, ...]]
-    """Each revision -> those it stands on."""
+    """Revision id -> the ids of its parents and dependencies."""
     folder: Path
     version_folders: tuple[Path, ...]
     options: tuple[Path, ...]
-    """Its files of options."""
+    """The project's files of options: alembic.ini, pyproject.toml."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
-    """How a project's env.py is used for one kind of database."""
+class EnvironmentUse:
+    """How a project's env.py is used for one kind of database, and why."""
 
     mode: str
     why: str
     options: Mapping[str, str | bool]
-    """Those that change what SQL is made."""
-    unwritten: str | None
-    """What a run has, and SQL that is only written has not."""
+    """The options that affect the generated SQL."""
+    missing_offline: str | None
+    """What a run does and SQL written offline lacks, in a sentence; None if there is nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A database of a project, as one request names it."""
+    """A database of a project, as a request identifies it."""
 
     scripts: Version
     url: URL
@@ -69,13 +69,13 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What one look found."""
+class ProbeResult:
+    """The status of one database, and its size in bytes if it is a file."""
 
     at: datetime
-    """When it began: what a run did since then is newer."""
-    look: Look
+    """When the probe began; the result of a run that ended later is newer."""
+    look: Status
     size: int | None = None
 
 
-Answer = Seen | Silence | HeadwayError
+Answer = ProbeResult | TimedOut | HeadwayError

@@ -1,9 +1,9 @@
-"""A process of its own for projects' code, which the process of the catalog never imports.
+"""Start and call the child process that runs projects' code.
 
-What a revision or an env.py does to its process (patches, listeners, a pragma on every engine,
-`os._exit`) is then done to a process that has no connection, key or setting of the catalog. One
-child serves a process for as long as that lives; one that has ended is started again when it is
-next needed.
+The service never imports that code itself: what a revision or an env.py does to its process
+(patches, listeners, a pragma on every engine, `os._exit`) happens in a process that has no
+connection, key or setting of the catalog. A service process has one child; if the child ends, it
+is started again when it is next needed.
 """
 
 import atexit
@@ -39,17 +39,17 @@ AFTER_KILL_SECONDS = 5.0
 def call(
     name: str,
     *arguments: object,
-    beside: bool = False,
+    concurrent: bool = False,
     answers: Mapping[str, Callback] = NOTHING,
 ) -> Any:
-    """Have the child do something (`requests.Work`), and give what it gave.
+    """Run a request (`requests.Requests`) in the child, and return its result.
 
-    Raises the HeadwayError that it raised, and ProcessEnded if it ended in the middle. `beside`
-    is for what only looks: it waits for nothing that is being migrated, and is asked once more
-    where the process ended meanwhile. `answers` are for what it asks; what one raises is raised
-    there, and comes back from there.
+    Raises the HeadwayError that the child raised, and ProcessEnded if the child ended.
+    `concurrent` is for read-only requests: they do not wait for a migration, and are repeated once
+    if the child ended. `answers` are the callbacks of the request; what one raises is raised in the
+    child and passed on from there.
     """
-    if not beside:
+    if not concurrent:
         with _main, _child.channel(MAIN) as channel:
             return _exchange(channel, name, arguments, answers)
     try:
@@ -61,7 +61,10 @@ def call(
 
 
 def stream(name: str, *arguments: object) -> Iterator[tuple[str, Any]]:
-    """The same for what is answered in parts: each part, and at last what was `done`."""
+    """Run a request that answers in parts: yields ("one", part) for each, then ("done", result).
+
+    Raises the HeadwayError that the child raised, and ProcessEnded.
+    """
     with _child.channel(BESIDE) as channel:
         channel.send((name, arguments))
         while True:
@@ -74,13 +77,13 @@ def stream(name: str, *arguments: object) -> Iterator[tuple[str, Any]]:
 
 
 def start() -> None:
-    """Start the child now, so that the first who needs it does not wait for it."""
+    """Start the child now, so that the first request does not wait for it."""
     with _child.starting:
         _child.running()
 
 
 def end() -> None:
-    """End the child, whatever it does. Whoever waits for it gets ProcessEnded."""
+    """End the child, even during a request, which then raises ProcessEnded."""
     _child.end()
 
 
@@ -91,18 +94,18 @@ class _Channel:
         self.connection, self.process = connection, process
 
     def send(self, message: object) -> None:
-        """Raises ProcessEnded."""
+        """Send a message. Raises ProcessEnded."""
         try:
             self.connection.send(message)
         except OSError:
-            raise ProcessEnded(self.process.epitaph()) from None
+            raise ProcessEnded(self.process.describe_end()) from None
 
     def receive(self) -> tuple[str, Any]:
         """The next message. Raises ProcessEnded."""
         try:
             kind, value = self.connection.recv()
         except (EOFError, OSError):
-            raise ProcessEnded(self.process.epitaph()) from None
+            raise ProcessEnded(self.process.describe_end()) from None
         return kind, value
 
 
@@ -128,7 +131,7 @@ def _exchange(
 
 
 class _Process:
-    """One child process, and the sockets to it."""
+    """A child process and the sockets to it."""
 
     def __init__(self) -> None:
         self.began = threading.Event()
@@ -139,13 +142,13 @@ class _Process:
         self.control, self.theirs = socket.socketpair()
         self.environment, self.arguments = _environment(), _arguments()
         # The kernel ends the child when the *thread* that started it ends.
-        threading.Thread(target=self._tend, name="project-process", daemon=True).start()
+        threading.Thread(target=self._start_and_wait, name="project-process", daemon=True).start()
         self.began.wait()
         if self.failure:
             raise self.failure
 
-    def _tend(self) -> None:
-        """Start it, and stay until it has ended."""
+    def _start_and_wait(self) -> None:
+        """Start the process, and wait until it has ended."""
         try:
             self.popen = subprocess.Popen(  # noqa: S603  # ourselves
                 [sys.executable, "-c", START, str(self.theirs.fileno()), *self.arguments],
@@ -164,22 +167,22 @@ class _Process:
         self.ended.set()
 
     def open(self, kind: bytes) -> _Channel:
-        """A new socket. Raises ProcessEnded."""
+        """A new socket to the child. Raises ProcessEnded."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
                 socket.send_fds(self.control, [kind], [theirs.fileno()])
         except OSError:
             ours.close()
-            raise ProcessEnded(self.epitaph()) from None
+            raise ProcessEnded(self.describe_end()) from None
         return _Channel(Connection(ours.detach()), self)
 
     def kill(self) -> None:
         if self.popen:
             self.popen.kill()
 
-    def epitaph(self) -> str:
-        """How it ended, in a sentence."""
+    def describe_end(self) -> str:
+        """A sentence about how the process ended."""
         self.ended.wait(AFTER_KILL_SECONDS)
         code = self.popen.returncode if self.popen else None
         how = "" if code is None else f" (exit code {code})"
@@ -187,8 +190,8 @@ class _Process:
             name = signal.Signals(-code).name
             how = f" (signal {-code}, {name}{MEMORY if -code == signal.SIGKILL else ''})"
         return (
-            f"The process that ran the project's code ended before it was done{how}. Its last "
-            "words are in the log."
+            f"The process that ran the project's code ended before it was done{how}. The log has "
+            "its last messages."
         )
 
     def close(self) -> None:
@@ -202,7 +205,7 @@ MEMORY = ": killed, perhaps because memory ran out"
 
 
 class _Child:
-    """The child of this process, started when it is first needed and again after it ended."""
+    """The child of this process. It is started when it is first needed, and again if it ended."""
 
     def __init__(self) -> None:
         self.starting = threading.RLock()
@@ -210,7 +213,7 @@ class _Child:
         self.owner = 0
 
     def running(self) -> _Process:
-        """It, alive. The caller has locked `starting`."""
+        """The running process. The caller holds the lock `starting`."""
         process = self.process
         if process and self.owner == os.getpid() and not process.ended.is_set():
             return process
@@ -222,7 +225,7 @@ class _Child:
 
     @contextmanager
     def channel(self, kind: bytes) -> Iterator[_Channel]:
-        """A socket to it, for one request; one that was left in the middle is not used again."""
+        """A socket for one request. After an unfinished request it is not used again."""
         with self.starting:
             process = self.running()
             channel = process.idle[kind].pop() if process.idle[kind] else process.open(kind)
@@ -236,7 +239,7 @@ class _Child:
             raise
         except BaseException:
             channel.connection.close()
-            if kind == MAIN:  # what is done there has lost whoever waited for it
+            if kind == MAIN:  # its caller does not wait for the migration any more
                 process.kill()
             raise
         process.idle[kind].append(channel)
@@ -253,9 +256,9 @@ def _arguments() -> tuple[str, str, str]:
 
 
 def _environment() -> dict[str, str]:
-    """The environment of this process without what is Headway's own.
+    """The environment variables of this process without those of Headway.
 
-    A project's env.py may need the rest: its application's settings, PATH, PYTHONPATH.
+    A project's env.py may need the others: its application's settings, PATH, PYTHONPATH.
     """
     settings: Settings = current_app.extensions["headway"]
     secrets = {settings.secret_key, settings.broker_url, settings.oidc_client_secret}
@@ -272,7 +275,7 @@ def _environment() -> dict[str, str]:
 
 
 def _is_catalog(name: str, value: str, settings: Settings) -> bool:
-    """True if a variable says where the catalog is: `DATABASE_URL` does, where nothing else did."""
+    """True if a variable holds the URL of the catalog, as `DATABASE_URL` may."""
     if name == "DATABASE_URL" and not os.environ.get("HEADWAY_DATABASE_URL"):
         return True
     with suppress(ArgumentError):
@@ -285,5 +288,5 @@ def _is_catalog(name: str, value: str, settings: Settings) -> bool:
 
 _child = _Child()
 _main = threading.Lock()
-"""Held by whoever moves a database: Alembic does one at a time in a process."""
+"""Held during a migration: Alembic runs one at a time in a process."""
 atexit.register(end)

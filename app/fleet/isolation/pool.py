@@ -1,7 +1,7 @@
-"""Asking many at once, in threads: whoever does not answer in time is left alone.
+"""A thread pool whose calls time out.
 
-Knows nothing of databases. A thread that hangs cannot be ended; it is left behind, and another
-takes its place, so that the others never wait for it.
+A thread that hangs cannot be ended; it is abandoned and another takes its place, so that other
+calls never wait for it. The pool knows nothing about databases.
 """
 
 import threading
@@ -17,77 +17,77 @@ T = TypeVar("T")
 AT_ONCE = 16
 PER_SERVER = 4
 SECONDS = 10.0
-"""How long one may take to answer."""
+"""How long a call may take."""
 SLOW = 0.4
-"""Who takes this part of it counts as silent when its server is given up on."""
+"""Share of SECONDS from which a call counts as a timeout when its server is judged."""
 STRIKES = 3
-"""So many silent ones, with no answer between them, and the rest of a server is not asked."""
+"""After this many consecutive timeouts of a server, its remaining calls are skipped."""
 HANDFUL = 8
-"""So many without a server (files) are handed to a thread at a time."""
+"""How many calls without a server (files) a thread gets at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question(Generic[T]):
-    """Somebody to be asked."""
+class Call(Generic[T]):
+    """A function to call in a thread."""
 
     key: int
     server: str | None
-    """Those with the same one are not asked all at once; None for a file."""
-    ask: Callable[[], T]
+    """Calls with the same server are limited by `per_server`; None for a file."""
+    function: Callable[[], T]
 
 
 @dataclass(frozen=True)
-class Silence:
-    """Nobody answered."""
+class TimedOut:
+    """The result of a call that did not return in time."""
 
     seconds: float
-    asked: bool
-    """False if the server had been given up on before."""
+    was_called: bool
+    """False if the call was skipped because its server did not answer others."""
 
 
-Answer = tuple[int, T | Silence | Exception]
+Answer = tuple[int, T | TimedOut | Exception]
 
 
-class Round(Generic[T]):
-    """Threads, and what is known about servers; good for many calls of `ask`."""
+class Pool(Generic[T]):
+    """Worker threads, and the timeouts of each server. `run` may be called repeatedly."""
 
     def __init__(
         self, *, at_once: int = AT_ONCE, per_server: int = PER_SERVER, seconds: float = SECONDS
     ) -> None:
         self.at_once, self.per_server, self.seconds = at_once, per_server, seconds
-        self.silent: dict[str, int] = {}
-        """Server -> how many were silent since it last answered."""
-        self._idle: list[_Asker[T]] = []
-        self._busy: dict[_Asker[T], _Job[T]] = {}
-        self._queues: dict[str | None, deque[Question[T]]] = {}
-        self._answers: SimpleQueue[tuple[_Asker[T], T | Exception]] = SimpleQueue()
+        self.timeouts: dict[str, int] = {}
+        """Server -> the number of timeouts since it last answered."""
+        self._idle: list[_WorkerThread[T]] = []
+        self._busy: dict[_WorkerThread[T], _Assignment[T]] = {}
+        self._queues: dict[str | None, deque[Call[T]]] = {}
+        self._answers: SimpleQueue[tuple[_WorkerThread[T], T | Exception]] = SimpleQueue()
 
-    def ask(self, questions: Iterable[Question[T]]) -> Iterator[Answer[T]]:
-        """Each key once, with what was answered, the error that was raised, or Silence."""
-        for question in questions:
-            self._queues.setdefault(question.server, deque()).append(question)
+    def run(self, calls: Iterable[Call[T]]) -> Iterator[Answer[T]]:
+        """Yield each key once, with the result, the exception that was raised, or TimedOut."""
+        for call in calls:
+            self._queues.setdefault(call.server, deque()).append(call)
         try:
             while self._queues or self._busy:
-                yield from self._give_up()
-                self._hand_out()
+                yield from self._skip_silent_servers()
+                self._assign()
                 if self._busy:
-                    yield from self._heard()
+                    yield from self._next_answer()
         finally:
             self._stop()
 
-    def _hand_out(self) -> None:
+    def _assign(self) -> None:
         for server in list(self._queues):
             while len(self._busy) < self.at_once and server in self._queues:
-                if server is not None and self._asking(server) >= self.per_server:
+                if server is not None and self._running_on(server) >= self.per_server:
                     break
-                asker = self._idle.pop() if self._idle else _Asker(self._answers)
-                job = self._busy[asker] = _Job(self._take(server))
-                asker.jobs.put(list(job.left))
+                thread = self._idle.pop() if self._idle else _WorkerThread(self._answers)
+                job = self._busy[thread] = _Assignment(self._take(server))
+                thread.jobs.put(list(job.left))
         # The next time another server comes first, so that one with many holds no other up.
         for server in list(self._queues)[:1]:
             self._queues[server] = self._queues.pop(server)
 
-    def _take(self, server: str | None) -> deque[Question[T]]:
+    def _take(self, server: str | None) -> deque[Call[T]]:
         queue = self._queues[server]
         # A few for each thread, and at the end one: the last must not wait behind each other.
         share = max(1, min(HANDFUL, len(queue) // self.at_once)) if server is None else 1
@@ -96,86 +96,86 @@ class Round(Generic[T]):
             del self._queues[server]
         return taken
 
-    def _asking(self, server: str) -> int:
+    def _running_on(self, server: str) -> int:
         return sum(job.left[0].server == server for job in self._busy.values())
 
-    def _heard(self) -> Iterator[Answer[T]]:
+    def _next_answer(self) -> Iterator[Answer[T]]:
         oldest = min(job.began for job in self._busy.values())
         try:
-            asker, said = self._answers.get(
+            thread, answer = self._answers.get(
                 timeout=max(0.01, oldest + self.seconds - time.monotonic())
             )
         except Empty:
-            yield from self._leave_behind()
+            yield from self._time_out()
             return
-        if (job := self._busy.get(asker)) is None:
-            return  # it was left behind
-        question, took = job.left.popleft(), time.monotonic() - job.began
+        if (job := self._busy.get(thread)) is None:
+            return  # it was abandoned
+        call, took = job.left.popleft(), time.monotonic() - job.began
         job.began = time.monotonic()
         if not job.left:
-            self._idle.append(asker)
-            del self._busy[asker]
-        self._note(question.server, silent=took > self.seconds * SLOW)
-        yield question.key, said
+            self._idle.append(thread)
+            del self._busy[thread]
+        self._count_timeout(call.server, timed_out=took > self.seconds * SLOW)
+        yield call.key, answer
 
-    def _leave_behind(self) -> Iterator[Answer[T]]:
+    def _time_out(self) -> Iterator[Answer[T]]:
         now = time.monotonic()
-        for asker, job in list(self._busy.items()):
+        for thread, job in list(self._busy.items()):
             if now - job.began < self.seconds:
                 continue
-            asker.is_left = True
-            del self._busy[asker]
-            question = job.left.popleft()
+            thread.is_abandoned = True
+            del self._busy[thread]
+            call = job.left.popleft()
             if job.left:
-                self._queues.setdefault(question.server, deque()).extendleft(reversed(job.left))
-            self._note(question.server, silent=True)
-            yield question.key, Silence(self.seconds, asked=True)
+                self._queues.setdefault(call.server, deque()).extendleft(reversed(job.left))
+            self._count_timeout(call.server, timed_out=True)
+            yield call.key, TimedOut(self.seconds, was_called=True)
 
-    def _note(self, server: str | None, *, silent: bool) -> None:
+    def _count_timeout(self, server: str | None, *, timed_out: bool) -> None:
         if server is not None:
-            self.silent[server] = self.silent.get(server, 0) + 1 if silent else 0
+            self.timeouts[server] = self.timeouts.get(server, 0) + 1 if timed_out else 0
 
-    def _give_up(self) -> Iterator[Answer[T]]:
-        """Those on servers that nobody hears anything from."""
-        for server in [name for name, count in self.silent.items() if count >= STRIKES]:
-            for question in self._queues.pop(server, ()):
-                yield question.key, Silence(self.seconds, asked=False)
+    def _skip_silent_servers(self) -> Iterator[Answer[T]]:
+        """Yield TimedOut for the waiting calls of servers that do not answer."""
+        for server in [name for name, count in self.timeouts.items() if count >= STRIKES]:
+            for call in self._queues.pop(server, ()):
+                yield call.key, TimedOut(self.seconds, was_called=False)
 
     def _stop(self) -> None:
         self._queues.clear()
-        for asker in self._busy:
-            asker.is_left = True
-        for asker in [*self._idle, *self._busy]:
-            asker.jobs.put([])
+        for thread in self._busy:
+            thread.is_abandoned = True
+        for thread in [*self._idle, *self._busy]:
+            thread.jobs.put([])
         self._idle, self._busy = [], {}
 
 
 @dataclass
-class _Job(Generic[T]):
-    left: deque[Question[T]]
+class _Assignment(Generic[T]):
+    left: deque[Call[T]]
     began: float = field(default_factory=time.monotonic)
 
 
-class _Asker(threading.Thread, Generic[T]):
-    """One thread. A daemon: what hangs must not keep the process from ending."""
+class _WorkerThread(threading.Thread, Generic[T]):
+    """One thread. A daemon, so that a call that hangs does not keep the process from ending."""
 
-    def __init__(self, answers: "SimpleQueue[tuple[_Asker[T], T | Exception]]") -> None:
-        super().__init__(name="asking", daemon=True)
-        self.jobs: SimpleQueue[list[Question[T]]] = SimpleQueue()
+    def __init__(self, answers: "SimpleQueue[tuple[_WorkerThread[T], T | Exception]]") -> None:
+        super().__init__(name="pool-worker", daemon=True)
+        self.jobs: SimpleQueue[list[Call[T]]] = SimpleQueue()
         self.answers = answers
-        self.is_left = False
+        self.is_abandoned = False
         self.start()
 
     def run(self) -> None:
-        """Until it is given nothing, or left behind."""
-        while questions := self.jobs.get():
-            for question in questions:
-                if self.is_left:
+        """Work until the thread gets an empty list, or is abandoned."""
+        while calls := self.jobs.get():
+            for call in calls:
+                if self.is_abandoned:
                     return
-                self.answers.put((self, self._ask(question)))
+                self.answers.put((self, self._call(call)))
 
-    def _ask(self, question: Question[T]) -> T | Exception:
+    def _call(self, call: Call[T]) -> T | Exception:
         try:
-            return question.ask()
+            return call.function()
         except Exception as error:  # noqa: BLE001  # one that fails must not stop the others
             return error

@@ -1,6 +1,7 @@
-"""A project's scripts and its databases, as a process of the catalog sees them.
+"""Proxies for a project and its databases; the child process does the work.
 
-All that needs the project's code is done by the child process (`isolation`).
+The service uses these in place of `headway.Project` and `headway.Database`, so that it never runs
+a project's code.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +13,14 @@ from typing import Any
 from sqlalchemy import URL
 
 from app.fleet.isolation import parent
-from app.fleet.isolation.messages import Answer, Facts, Heard, Place, Target, Version
+from app.fleet.isolation.messages import (
+    Answer,
+    EnvironmentUse,
+    Facts,
+    ScriptLocation,
+    Target,
+    Version,
+)
 from headway.connections.address import Address
 from headway.connections.session import Waiting
 from headway.execution.rehearsal import Rehearsal
@@ -20,28 +28,30 @@ from headway.execution.run import OnStep
 from headway.plan.plans import Direction
 from headway.plan.register import Record, Sql
 from headway.schema.drift import Drift
-from headway.types import Look, Outcome
+from headway.types import Outcome, Status
 
 
 @dataclass(frozen=True)
 class RemoteProject:
-    """The scripts of a project as they are now, or were when they were described."""
+    """The scripts of a project at one digest."""
 
-    place: Place
+    place: ScriptLocation
     facts: Facts
 
     @classmethod
-    def at_place(cls, place: Place) -> "RemoteProject":
-        """Its scripts as its files are now. Raises ScriptsUnreadable."""
+    def at_place(cls, place: ScriptLocation) -> "RemoteProject":
+        """The project as its files are now. Raises ScriptsUnreadable."""
         known = _known.get(place)
-        fresh = parent.call("describe", place, known.facts.digest if known else None, beside=True)
+        fresh = parent.call(
+            "describe", place, known.facts.digest if known else None, concurrent=True
+        )
         if fresh is not None or known is None:
             known = _known[place] = cls(place, fresh)
         return known
 
     @property
     def version(self) -> Version:
-        """How a request names them."""
+        """How a request identifies these scripts."""
         return Version(self.place, self.digest)
 
     @property
@@ -51,7 +61,7 @@ class RemoteProject:
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The revisions that no other stands on."""
+        """The revisions that have no successor."""
         return self.facts.heads
 
     @property
@@ -61,11 +71,11 @@ class RemoteProject:
 
     @property
     def version_folders(self) -> tuple[Path, ...]:
-        """Where its revisions are."""
+        """The folders of its revision files."""
         return self.facts.version_folders
 
     def ancestors(self, ids: Iterable[str]) -> set[str]:
-        """These revisions and all that they stand on; unknown ids count for themselves."""
+        """These revisions and all that they depend on. Unknown ids are included as they are."""
         found: set[str] = set()
         todo = list(ids)
         while todo:
@@ -75,36 +85,38 @@ class RemoteProject:
                 todo += self.facts.parents.get(name, ())
         return found
 
-    def hear(self, dialects: Collection[str], x: Mapping[str, str]) -> list[Heard]:
+    def environment_uses(
+        self, dialects: Collection[str], x: Mapping[str, str]
+    ) -> list[EnvironmentUse]:
         """How its env.py is used for each kind of database. Raises EnvironmentFailed."""
-        return parent.call("hear", self.version, tuple(dialects), dict(x))  # type: ignore[no-any-return]
+        return parent.call("environment_uses", self.version, tuple(dialects), dict(x))  # type: ignore[no-any-return]
 
     def records(self) -> tuple[Record, ...]:
-        """Every revision, oldest first. Raises ScriptsUnreadable where one cannot be imported."""
+        """Every revision, oldest first. Raises ScriptsUnreadable if one cannot be imported."""
         return parent.call("records", self.version)  # type: ignore[no-any-return]
 
     def sql_of(self, names: Sequence[str], x: Mapping[str, str]) -> dict[str, Sql]:
-        """What each of these revisions sends to each kind of database."""
+        """Revision -> the SQL that it sends to each kind of database."""
         return parent.call("sql", self.version, tuple(names), dict(x))  # type: ignore[no-any-return]
 
-    def look(
+    def probe(
         self,
-        asked: Sequence[tuple[int, str | None, URL]],
+        targets: Sequence[tuple[int, str | None, URL]],
         x: Mapping[str, str],
-        silent: dict[str, int],
+        timeouts: dict[str, int],
         seconds: float,
     ) -> Iterator[tuple[int, Answer]]:
-        """Where many stand: each key once. Notes the servers that are silent.
+        """Probe many databases: yields each key once. Updates `timeouts`, by server.
 
-        Each is waited for so many seconds.
+        Each database has this many seconds to answer.
         """
         for kind, value in parent.stream(
-            "look", self.version, dict(x), list(asked), dict(silent), seconds
+            "probe", self.version, dict(x), list(targets), dict(timeouts), seconds
         ):
             if kind == "one":
                 yield value
             else:
-                silent.update(value)
+                timeouts.update(value)
 
     def at(
         self, database: str | URL, x: Mapping[str, str] | None = None, **policy: Any
@@ -117,22 +129,22 @@ class RemoteProject:
 
 @dataclass(frozen=True)
 class RemoteDatabase:
-    """One database of a project; what it can do has the names of `headway.Database`."""
+    """One database of a project. Its methods have the names of those of `headway.Database`."""
 
     target: Target
 
     @cached_property
     def address(self) -> Address:
-        """Where it is."""
+        """The address of the database."""
         return Address(self.target.url)
 
-    def status(self) -> Look:
-        """Where it stands: no lock, nothing written."""
-        return parent.call("do", self.target, "status", beside=True)  # type: ignore[no-any-return]
+    def status(self) -> Status:
+        """The status of the database. Takes no lock and writes nothing."""
+        return parent.call("do", self.target, "status", concurrent=True)  # type: ignore[no-any-return]
 
     def wait_for_lock(self, seconds: float) -> None:
-        """Come back once nobody migrates it. Raises DatabaseLocked after so long."""
-        parent.call("wait_for_lock", self.target, seconds, beside=True)
+        """Return once no process migrates the database. Raises DatabaseLocked after `seconds`."""
+        parent.call("wait_for_lock", self.target, seconds, concurrent=True)
 
     def upgrade(
         self,
@@ -141,63 +153,62 @@ class RemoteDatabase:
         on_step: OnStep | None = None,
         waiting: Waiting | None = None,
     ) -> Outcome:
-        """Bring it to a target. What `on_step` raises is raised where the step would begin."""
+        """Upgrade to a target. An exception of `on_step` prevents that step."""
         return self._move(Direction.UPGRADE, target, on_step, waiting)
 
     def downgrade(
         self, target: str, *, on_step: OnStep | None = None, waiting: Waiting | None = None
     ) -> Outcome:
-        """Take it back to a target. As careful as `upgrade`."""
+        """Downgrade to a target. An exception of `on_step` prevents that step."""
         return self._move(Direction.DOWNGRADE, target, on_step, waiting)
 
     def _move(
         self, way: Direction, to: str, on_step: OnStep | None, waiting: Waiting | None
     ) -> Outcome:
         answers: dict[str, parent.Callback] = {
-            "step": on_step or _nothing,
-            "waiting": waiting or _nothing,
+            "step": on_step or _ignore_callback,
+            "waiting": waiting or _ignore_callback,
         }
         return parent.call("move", self.target, way.value, to, answers=answers)  # type: ignore[no-any-return]
 
     def stamp(self, target: str) -> Outcome:
-        """Say that it is at a target, and run nothing."""
+        """Record that the database is at a target, and run no revision."""
         return self._do("stamp", target)  # type: ignore[no-any-return]
 
     def check(self) -> Drift:
-        """How its schema differs from what its revisions make."""
+        """The differences between its schema and the schema that its revisions make."""
         return self._do("check")  # type: ignore[no-any-return]
 
     def snapshot(self) -> Path | None:
-        """Copy it as it is now; where the copy is. None where there are no snapshots."""
+        """Copy a SQLite file, and return the path of the copy; None for other databases."""
         return self._do("snapshot")  # type: ignore[no-any-return]
 
     def restore(self, snapshot: Path) -> None:
-        """Put a snapshot in its place."""
+        """Replace the database by a snapshot."""
         self._do("restore", snapshot)
 
     def rehearse(self, target: str, direction: str) -> tuple[tuple[str, ...], Rehearsal]:
-        """The revisions that a move would run, and how it went on a copy."""
+        """The revisions that a migration would run, and its outcome on a copy."""
         return parent.call("rehearse", self.target, target, direction)  # type: ignore[no-any-return]
 
-    def create(self, target: str, *, on_step: OnStep | None = None) -> Look:
-        """Make the database itself, at a target; where it stands then.
+    def create(self, target: str, *, on_step: OnStep | None = None) -> Status:
+        """Create the database at a target, and return its status.
 
-        `on_step` is told before each revision that runs in it, and of none where a template is
-        copied.
+        `on_step` is called before each revision that runs in it; none does if a template is copied.
         """
-        answers: dict[str, parent.Callback] = {"step": on_step or _nothing}
+        answers: dict[str, parent.Callback] = {"step": on_step or _ignore_callback}
         return parent.call("create", self.target, target, answers=answers)  # type: ignore[no-any-return]
 
     def query(self, query: str) -> tuple[bool, str] | None:
-        """Whether the first value of a query is true, and how it is shown; None without a row."""
+        """The first value of a query as (is it true, its repr); None if there is no row."""
         return parent.call("query", self.target, query)  # type: ignore[no-any-return]
 
     def _do(self, what: str, *arguments: object) -> Any:
         return parent.call("do", self.target, what, *arguments)
 
 
-def _nothing(*_: object) -> None:
-    """Nobody wants to know."""
+def _ignore_callback(*_: object) -> None:
+    """A callback that does nothing."""
 
 
-_known: dict[Place, RemoteProject] = {}
+_known: dict[ScriptLocation, RemoteProject] = {}

@@ -1,6 +1,6 @@
-"""What a child process is asked to do with a project's scripts and the databases of it.
+"""The requests that a child process serves, on a project's scripts and its databases.
 
-Runs in the child alone, which knows no catalog: see `child`.
+Runs only in the child, which has no access to the catalog: see `child`.
 """
 
 import logging
@@ -15,8 +15,16 @@ from typing import Any, Protocol
 from sqlalchemy import URL
 
 from app.errors import CheckFailed, ProjectNotReady
-from app.fleet.isolation.messages import Answer, Facts, Heard, Place, Seen, Target, Version
-from app.fleet.isolation.pool import Question, Round, Silence
+from app.fleet.isolation.messages import (
+    Answer,
+    EnvironmentUse,
+    Facts,
+    ProbeResult,
+    ScriptLocation,
+    Target,
+    Version,
+)
+from app.fleet.isolation.pool import Call, Pool, TimedOut
 from headway.connections.session import held
 from headway.connections.sizes import size_of
 from headway.database import Database
@@ -26,31 +34,31 @@ from headway.plan import register
 from headway.plan.graph import SQL_OPTIONS
 from headway.project import Extended, Project
 from headway.scripts.environment import Environment
-from headway.types import Look, Position
+from headway.types import Position, Status
 
 log = logging.getLogger(__name__)
 
 METHODS = ("status", "stamp", "check", "snapshot", "restore")
 
 
-class Asking(Protocol):
-    """The way back to whoever made a request."""
+class ParentChannel(Protocol):
+    """The connection back to the parent process."""
 
     def send(self, kind: str, value: object) -> None:
-        """A part of the answer."""
+        """Send a part of the answer."""
 
     def ask(self, name: str, *arguments: object) -> None:
-        """A question in the middle of it. Raises what the other side raises."""
+        """Call back into the parent during a request. Raises what the parent raises."""
 
 
-class Work:
-    """What the parent may ask for; each method is one request."""
+class Requests:
+    """The requests that the parent can send; each method is one."""
 
-    def __init__(self, channel: Asking) -> None:
+    def __init__(self, channel: ParentChannel) -> None:
         self.channel = channel
 
-    def describe(self, place: Place, known: str | None) -> Facts | None:
-        """The facts of a project's scripts; None if they are those that are known."""
+    def describe(self, place: ScriptLocation, known: str | None) -> Facts | None:
+        """The facts of a project's scripts; None if their digest is still `known`."""
         project = _projects.newest(place)
         if project.digest == known:
             return None
@@ -66,8 +74,8 @@ class Work:
         )
 
     def move(self, target: Target, way: str, to: str) -> Any:
-        """Upgrade or downgrade; the parent is asked before the first step, and told of each."""
-        member = _member(target)
+        """Upgrade or downgrade. The parent is called back before each step, and may refuse."""
+        member = _database(target)
         go = member.downgrade if way == "downgrade" else member.upgrade
         on_step, waiting = partial(self.channel.ask, "step"), partial(self.channel.ask, "waiting")
         return go(to, on_step=on_step, waiting=waiting)
@@ -76,23 +84,23 @@ class Work:
         """`status`, `stamp`, `check`, `snapshot` or `restore`."""
         if what not in METHODS:
             raise ValueError(what)
-        return getattr(_member(target), what)(*arguments)
+        return getattr(_database(target), what)(*arguments)
 
     def rehearse(self, target: Target, to: str, direction: str) -> Any:
-        """The revisions that a move would run, and how it went on a copy."""
-        member = _member(target)
+        """The revisions that a migration would run, and its outcome on a copy."""
+        member = _database(target)
         plan = member.plan(to, direction)
         return tuple(step.revision for step in plan.steps), member.rehearse(plan)
 
-    def create(self, target: Target, to: str) -> Look:
-        """Make the database at a revision; where it stands then."""
-        member = _member(target)
+    def create(self, target: Target, to: str) -> Status:
+        """Create the database at a revision, and return its status."""
+        member = _database(target)
         member.create(to, on_step=partial(self.channel.ask, "step"))
         return member.status()
 
     def wait_for_lock(self, target: Target, seconds: float) -> None:
-        """Come back once nobody migrates it. Raises DatabaseLocked after so long."""
-        member = _member(target)
+        """Return once no process migrates the database. Raises DatabaseLocked after `seconds`."""
+        member = _database(target)
         path = member.address.path
         if path is None or path.exists():
             with held(member.address, replace(member.policy, lock_wait=seconds)):
@@ -100,9 +108,9 @@ class Work:
 
     def query(self, target: Target, query: str) -> Any:
         """The first row of a query that only reads; None if there is none."""
-        address = _member(target).address
+        address = _database(target).address
         with address.open() as raw:
-            address.dialect.only_read(raw)
+            address.dialect.set_read_only(raw)
             with address.connected(raw) as connection:
                 try:
                     row = connection.exec_driver_sql(query).first()
@@ -112,40 +120,43 @@ class Work:
                     connection.rollback()
         return None if row is None else (bool(row[0]), repr(row[0]))
 
-    def look(
+    def probe(
         self,
         scripts: Version,
         x: Mapping[str, str],
-        asked: Sequence[tuple[int, str | None, URL]],
-        silent: dict[str, int],
+        targets: Sequence[tuple[int, str | None, URL]],
+        timeouts: dict[str, int],
         seconds: float,
     ) -> dict[str, int]:
-        """Look at many at once; what is found is sent as it comes. The servers that are silent."""
-        project = _projects.get(scripts)
-        ask = partial(look_at, project, x=dict(x))
-        rounds = Round[Seen](seconds=seconds)
-        rounds.silent = silent
-        questions = [
-            Question(key=key, server=server, ask=partial(ask, url)) for key, server, url in asked
-        ]
-        for key, answer in rounds.ask(questions):
-            self.channel.send("one", (key, _portable_answer(key, answer)))
-        return rounds.silent
+        """Probe many databases at once and send each result as it comes.
 
-    def hear(
-        self, scripts: Version, dialects: Collection[str], x: Mapping[str, str]
-    ) -> list[Heard]:
-        """How env.py is used for each kind of database. Runs it where that is not known yet."""
+        Returns the timeouts of each server.
+        """
         project = _projects.get(scripts)
-        heard = [project.environment_for(register.address_of(name), x) for name in dialects]
+        ask = partial(probe_database, project, x=dict(x))
+        pool = Pool[ProbeResult](seconds=seconds)
+        pool.timeouts = timeouts
+        calls = [
+            Call(key=key, server=server, function=partial(ask, url)) for key, server, url in targets
+        ]
+        for key, answer in pool.run(calls):
+            self.channel.send("one", (key, _sendable_answer(key, answer)))
+        return pool.timeouts
+
+    def environment_uses(
+        self, scripts: Version, dialects: Collection[str], x: Mapping[str, str]
+    ) -> list[EnvironmentUse]:
+        """How env.py is used for each kind of database. Runs env.py if that is not known yet."""
+        project = _projects.get(scripts)
+        environments = [project.environment_for(register.address_of(name), x) for name in dialects]
         return [
-            Heard(
+            EnvironmentUse(
                 mode=one.mode.value,
                 why=one.why,
                 options=_sql_options(one),
-                unwritten=one.unwritten,
+                missing_offline=one.unwritten,
             )
-            for one in heard
+            for one in environments
         ]
 
     def records(self, scripts: Version) -> tuple[register.Record, ...]:
@@ -155,49 +166,51 @@ class Work:
     def sql(
         self, scripts: Version, names: Sequence[str], x: Mapping[str, str]
     ) -> dict[str, register.Sql]:
-        """What each of these revisions sends to each kind of database."""
+        """Revision -> the SQL that it sends to each kind of database."""
         return register.sql_of(_projects.get(scripts), names, x)
 
 
 def _sql_options(environment: Environment) -> dict[str, str | bool]:
-    """What the SQL around the revisions depends on, with the schema that a run would use."""
+    """The options that affect the SQL around the revisions, with the schema that a run uses."""
     name = "version_table_schema"
-    schema = environment.untold.get(name)
-    options = environment.untold | {name: environment.schemas.get(schema, schema)}
+    schema = environment.options_without_callbacks.get(name)
+    options = environment.options_without_callbacks | {
+        name: environment.schemas.get(schema, schema)
+    }
     return {
         name: options[name] for name in SQL_OPTIONS if isinstance(options.get(name), str | bool)
     }
 
 
-def look_at(project: Project, url: URL, x: dict[str, str]) -> Seen:
-    """Where one database stands. A file that is not there is no empty database: it is missing."""
+def probe_database(project: Project, url: URL, x: dict[str, str]) -> ProbeResult:
+    """The status of one database. A file that does not exist is unreachable, not empty."""
     began = datetime.now(UTC)
     database = project.at(url, x)
     path = database.address.path
     if path is not None and not path.exists():
         why = f"There is no file {path}."
-        return Seen(at=began, look=Look(position=Position.UNREACHABLE, reason=why))
-    return Seen(at=began, look=database.status(), size=size_of(url) if path else None)
+        return ProbeResult(at=began, look=Status(position=Position.UNREACHABLE, reason=why))
+    return ProbeResult(at=began, look=database.status(), size=size_of(url) if path else None)
 
 
-def _portable_answer(key: int, answer: Seen | Silence | Exception) -> Answer:
-    if isinstance(answer, Seen | Silence | HeadwayError):
+def _sendable_answer(key: int, answer: ProbeResult | TimedOut | Exception) -> Answer:
+    if isinstance(answer, ProbeResult | TimedOut | HeadwayError):
         return answer
     log.error("database %s cannot be looked at", key, exc_info=answer)
     why = f"It cannot be looked at: {type(answer).__name__}."
-    return Seen(at=datetime.now(UTC), look=Look(position=Position.UNREACHABLE, reason=why))
+    return ProbeResult(at=datetime.now(UTC), look=Status(position=Position.UNREACHABLE, reason=why))
 
 
 class _Projects:
-    """The projects that were asked for, as they were read: what was planned is what runs."""
+    """The projects that were read, kept by digest so that what was planned is what runs."""
 
     def __init__(self) -> None:
-        self.known: dict[Place, dict[str, Project]] = {}
+        self.known: dict[ScriptLocation, dict[str, Project]] = {}
         self.reading = threading.Lock()
 
-    def newest(self, place: Place) -> Project:
-        """As its files are now."""
-        beside = place.beside  # a folder of our own, which nobody changes
+    def newest(self, place: ScriptLocation) -> Project:
+        """The project as its files are now."""
+        beside = place.extra_folder  # a folder of our own, which does not change
         project = self._extended(place) if beside else Project.shared(place.folder, place.ini)
         digest = project.digest
         with self.reading:
@@ -208,7 +221,7 @@ class _Projects:
         return project
 
     def get(self, scripts: Version) -> Project:
-        """As it was described. Raises ProjectNotReady where its files are others by now."""
+        """The project at a digest. Raises ProjectNotReady if its files have changed since."""
         known = self.known.get(scripts.place, {}).get(scripts.digest)
         known = known or self.newest(scripts.place)
         if known.digest != scripts.digest:
@@ -218,10 +231,10 @@ class _Projects:
             )
         return known
 
-    def _extended(self, place: Place) -> Project:
+    def _extended(self, place: ScriptLocation) -> Project:
         for project in self.known.get(place, {}).values():
             return project
-        project = Extended(place.folder, place.ini, str(place.beside))
+        project = Extended(place.folder, place.ini, str(place.extra_folder))
         project.scripts  # noqa: B018  # read now, so that a hole is found now
         return project
 
@@ -229,6 +242,6 @@ class _Projects:
 _projects = _Projects()
 
 
-def _member(target: Target) -> Database:
+def _database(target: Target) -> Database:
     project = _projects.get(target.scripts)
     return project.at(target.url, target.x, **target.policy)

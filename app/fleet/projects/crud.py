@@ -1,4 +1,4 @@
-"""Projects: script directories that many databases share. Registering one runs none of its code."""
+"""Projects: create, read, change, delete. None of this runs a project's code."""
 
 import importlib.util
 from datetime import UTC, datetime
@@ -14,8 +14,8 @@ from app.fleet.core.pagination import page_of
 from app.fleet.core.paths import inside, settings
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.core.validation import LARGEST_ID, fitting
-from app.fleet.isolation.messages import Place
+from app.fleet.core.validation import LARGEST_ID, fitting, is_id
+from app.fleet.isolation.messages import ScriptLocation
 from app.fleet.isolation.remote import RemoteProject
 from app.fleet.projects import discovery
 from app.models import Database, Loading, Project, Rollout
@@ -29,14 +29,14 @@ DAY = 24 * 3600
 def create_project(
     actor: Actor, values: dict[str, Any], *, key: str | None = None
 ) -> tuple[Project, bool]:
-    """A new project, and whether it was there already for the same idempotency key.
+    """Create a project. Returns it, and True if an equal request with this key made it before.
 
-    `location` is a folder, or `package:folder`; `ini` its file of options. A worker reads its
-    scripts; nothing of it is run or imported here. Raises OutsideRoots, InputInvalid or NameTaken.
+    `location` is a folder, or `package:folder`; `ini` is its alembic.ini or pyproject.toml. A
+    worker reads the scripts later. Raises OutsideRoots, InputInvalid or NameTaken.
     """
     actor.require("projects.change")
     request = idempotency.Request(actor=actor, key=key, about=("projects", values))
-    values = _fit(values)
+    values = _validated(values)
 
     def make() -> Project:
         _require_places(values["location"], values.get("ini"))
@@ -58,10 +58,10 @@ def get_project(actor: Actor, project_id: int) -> Project:
 
 
 def find_project(actor: Actor, name: str) -> Project:
-    """The project with this name or id, or ProjectNotFound. A name that is a number is a name."""
+    """The project with this name or id, or ProjectNotFound. Names have precedence."""
     actor.require("projects.read")
     project = db.session.scalar(select(Project).where(Project.name == name))
-    if project is None and name.isdecimal():
+    if project is None and is_id(name):
         return _find(db.session, int(name))
     if project is None:
         raise ProjectNotFound(f"There is no project {name}. `flask projects list` shows all.")
@@ -71,7 +71,7 @@ def find_project(actor: Actor, name: str) -> Project:
 def list_projects(
     actor: Actor, *, limit: int, after: int | None = None, search: str | None = None
 ) -> tuple[list[Project], int | None]:
-    """A page of projects in the order they were made, and what to send as `after` for the next."""
+    """A page of projects in the order of creation, and the `after` of the next page."""
     actor.require("projects.read")
     query = select(Project).order_by(Project.id)
     if after is not None:
@@ -85,13 +85,13 @@ def list_projects(
 def change_project(
     actor: Actor, project_id: int, values: dict[str, Any], *, version: int | None
 ) -> Project:
-    """The project with new values, if it still is the version that was read.
+    """Change a project, if it still has the version that was read. Returns the project.
 
-    Other places or arguments are read anew by a worker. Raises RecordChanged, OutsideRoots,
-    InputInvalid or NameTaken.
+    With a new location, options file or arguments, a worker reads the scripts again. Raises
+    RecordChanged, OutsideRoots, InputInvalid or NameTaken.
     """
     actor.require("projects.change")
-    values = _fit(values)
+    values = _validated(values)
     with writing() as session:
         project = _find(session, project_id, version)
         before = {name: getattr(project, name) for name in values}
@@ -105,14 +105,14 @@ def change_project(
             setattr(project, name, value)
         if changed:
             session.flush()
-            told = {name: [before[name], value] for name, value in changed.items()}
-            audit.record(session, actor, "project.changed", ("project", project.id), **told)
+            changes = {name: [before[name], value] for name, value in changed.items()}
+            audit.record(session, actor, "project.changed", ("project", project.id), **changes)
     return project
 
 
 @repeated
 def delete_project(actor: Actor, project_id: int, *, version: int | None) -> None:
-    """The project and its register are gone. Raises StillNeeded while it has databases or runs."""
+    """Delete a project and its register. Raises StillNeeded if it has databases or rollouts."""
     actor.require("projects.change")
     with writing() as session:
         project = _find(session, project_id, version)
@@ -130,7 +130,7 @@ def delete_project(actor: Actor, project_id: int, *, version: int | None) -> Non
 
 @repeated
 def ask_refresh(actor: Actor, project_id: int) -> Project:
-    """Ask that all its databases are looked at soon; a worker does it."""
+    """Request a refresh of all databases of a project; a worker does it."""
     actor.require("databases.change")
     with writing() as session:
         project = _find(session, project_id)
@@ -141,18 +141,18 @@ def ask_refresh(actor: Actor, project_id: int) -> Project:
 
 
 def scripts_of(project: Project) -> RemoteProject:
-    """Its scripts, as its files are now. None of its code runs in this process.
+    """The scripts of a project as its files are now. None of its code runs in this process.
 
     Raises OutsideRoots or ScriptsUnreadable.
     """
-    scripts = RemoteProject.at_place(Place(*places_of(project)))
+    scripts = RemoteProject.at_place(ScriptLocation(*places_of(project)))
     for place in scripts.version_folders:
         inside(place, settings().project_roots, roots_of="PROJECT")
     return scripts
 
 
 def places_of(project: Project) -> tuple[str, str | None]:
-    """The real folder of its scripts and its file of options. Imports nothing.
+    """The real paths of its scripts folder and its options file, if any. Imports nothing.
 
     Raises OutsideRoots or ScriptsUnreadable.
     """
@@ -171,12 +171,12 @@ def _find(session: CatalogSession, project_id: int, version: int | None = None) 
     return project
 
 
-def _fit(values: dict[str, Any]) -> dict[str, Any]:
+def _validated(values: dict[str, Any]) -> dict[str, Any]:
     values = fitting(Project, values)
     name = values.get("name", "")
     if name.isdecimal() or "/" in name:
         raise InputInvalid(
-            "The name of a project is no number, which would be taken for its id, and holds no /.",
+            "The name of a project cannot be a number, which is an id, and cannot contain `/`.",
             field="name",
         )
     if "location" in values and not values["location"]:
@@ -185,7 +185,7 @@ def _fit(values: dict[str, Any]) -> dict[str, Any]:
         )
     for name in ("location", "ini"):
         if values.get(name) and not is_resource(values[name]):
-            # As it is kept: another process may have another working directory.
+            # Stored as an absolute path: other processes may have another working directory.
             values[name] = str(Path.cwd() / Path(values[name]).expanduser())
     if not 0 <= values.get("refresh_seconds", 0) <= DAY:
         raise InputInvalid(f"Refresh every 0 (never) to {DAY} seconds.", field="refresh_seconds")
@@ -193,23 +193,25 @@ def _fit(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _require_places(location: str, ini: str | None) -> None:
-    """Raise InputInvalid where somebody names what is not there."""
+    """Raise InputInvalid if the folder does not exist or has no scripts."""
     try:
         folder, _ = _check_places(location, ini)
     except ScriptsUnreadable as error:
         raise InputInvalid(str(error), field="location") from error
     if meant := discovery.found_below(folder):
-        raise InputInvalid(f"{location} holds no env.py, and {meant} does.", field="location")
+        raise InputInvalid(
+            f"There is no env.py in {location}, but there is one in {meant}.", field="location"
+        )
 
 
 def _check_places(location: str, ini: str | None) -> tuple[Path, Path | None]:
-    """The real folder of the scripts and the real file of options. Imports nothing."""
+    """The real paths of the scripts folder and the options file. Imports nothing."""
     roots = settings().project_roots
     try:
         folder = inside(_folder_of(location), roots, roots_of="PROJECT")
         options = inside(ini, roots, roots_of="PROJECT") if ini else None
     except ValueError as error:  # a NUL in a path
-        raise ScriptsUnreadable(f"{location!r} is no folder.") from error
+        raise ScriptsUnreadable(f"{location!r} is not a folder.") from error
     if not folder.is_dir():
         raise ScriptsUnreadable(f"There is no script directory {location}.")
     if options and not options.is_file():
@@ -218,17 +220,17 @@ def _check_places(location: str, ini: str | None) -> tuple[Path, Path | None]:
 
 
 def _folder_of(location: str) -> Path:
-    """Where `package:folder` is. Alembic would import the packages above it to find out."""
-    said = RESOURCE.fullmatch(location)
-    if not said or not is_resource(location):
+    """The path of `package:folder`, without importing the package as Alembic would."""
+    match = RESOURCE.fullmatch(location)
+    if not match or not is_resource(location):
         return Path(location)
-    top, *below = said["package"].split(".")
+    top, *below = match["package"].split(".")
     try:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):
         spec = None
     for place in (spec.submodule_search_locations or []) if spec else []:
-        if (folder := Path(place, *below, said["folder"])).is_dir():
+        if (folder := Path(place, *below, match["folder"])).is_dir():
             return folder
     raise ScriptsUnreadable(f"There is no script directory {location}.")
 

@@ -1,4 +1,4 @@
-"""Script directories that could be projects: a short look around, for who makes one."""
+"""Find script directories that could be projects, as suggestions for a new one."""
 
 import os
 from collections import deque
@@ -14,21 +14,21 @@ from app.fleet.core.permissions import Actor
 from app.models import Project
 from app.settings import MIGRATIONS
 
-MOST_LOOKED_AT = 500
-"""Folders; the nearest to the roots first. A page waits for this."""
+MOST_FOLDERS = 500
+"""How many folders are searched, those nearest to the roots first. A page waits for this."""
 OPTIONS = ("alembic.ini", "pyproject.toml")
-"""A folder with one of these may name its script directory there."""
+"""Files that may name the script directory of their folder."""
 PASSED_OVER = {"node_modules", "site-packages", "__pycache__", "venv"}
 
 
 def found_folders(actor: Actor, *, limit: int) -> list[str]:
-    """Script directories in the project roots that no project has yet, the nearest first.
+    """Script directories in the project roots without a project, those nearest to a root first.
 
-    Imports nothing, follows no links, and stops after a few hundred folders.
+    Imports nothing, follows no links, and stops after MOST_FOLDERS folders.
     """
     actor.require("projects.change")
     known = {os.path.realpath(one) for one in db.session.scalars(select(Project.location))}
-    known.add(os.path.realpath(MIGRATIONS))  # the catalog is none of the fleet
+    known.add(os.path.realpath(MIGRATIONS))  # the catalog's own scripts are not a project
     found = []
     for folder in _folders(settings().project_roots):
         if _is_script_directory(folder) and str(folder) not in known:
@@ -39,7 +39,7 @@ def found_folders(actor: Actor, *, limit: int) -> list[str]:
 
 
 def found_below(folder: Path) -> Path | None:
-    """The nearest script directory in a folder that is none; None for one, and if there is none."""
+    """The nearest script directory below a folder that is not one itself; else None."""
     is_one = (folder / "env.py").exists() or (folder / "versions").is_dir()
     names_one = any((folder / name).is_file() for name in OPTIONS)
     if is_one or names_one:
@@ -49,7 +49,7 @@ def found_below(folder: Path) -> Path | None:
 
 def _folders(roots: tuple[Path, ...]) -> Iterator[Path]:
     todo, seen = deque(Path(os.path.realpath(root)) for root in roots), 0
-    while todo and seen < MOST_LOOKED_AT:
+    while todo and seen < MOST_FOLDERS:
         folder = todo.popleft()
         seen += 1
         yield folder

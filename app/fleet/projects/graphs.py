@@ -1,4 +1,4 @@
-"""Histories: the register of each project as a graph, kept in memory until it is read anew."""
+"""Revision graphs of projects, from the register; cached until the scripts are read again."""
 
 import re
 from collections.abc import Sequence
@@ -19,20 +19,20 @@ RELATIVE = re.compile(r"[+-]\d+$")
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """The register of a project, as it was after one load."""
+    """The register of a project after one load."""
 
     loaded_at: datetime
     nodes: dict[str, Node]
-    """What the scripts have."""
+    """The revisions in the scripts."""
     others: dict[str, Node]
-    """What only other releases have."""
+    """Revisions that only other releases have."""
     rows: dict[str, int]
-    """Revision -> the row that tells of it."""
+    """Revision -> the id of its row."""
     graphs: dict[frozenset[str], Graph] = field(default_factory=dict)
 
 
 def known_of(project_id: int) -> Known:
-    """The register as it is now; from memory while nobody has loaded anew."""
+    """The register as it is now. Raises ProjectNotFound, ProjectNotReady."""
     project = db.session.get(Project, project_id, populate_existing=True)
     if project is None:
         raise ProjectNotFound(f"There is no project {project_id}.", project=project_id)
@@ -48,7 +48,7 @@ def known_of(project_id: int) -> Known:
 
 
 def last_known(project: Project) -> Known | None:
-    """The register as it was last read, also while the scripts cannot be used; None before."""
+    """The register of the last successful load, even if the scripts are broken now; else None."""
     return _remembered(project, project.loaded_at) if project.loaded_at else None
 
 
@@ -62,10 +62,10 @@ def _remembered(project: Project, loaded_at: datetime) -> Known:
 
 def _read(project: Project, loaded_at: datetime) -> Known:
     rows = newest(project.id)
-    folders = project.heard.get("folders", [])
+    folders = project.environment_facts.get("folders", [])
 
     def order(row: Revision) -> tuple[int, str]:
-        # Alembic's own: of branches side by side it takes the file that it finds first.
+        # The order of Alembic, which takes parallel branches in the order of their files.
         folder = next((n for n, place in enumerate(folders) if row.path.startswith(place)), 0)
         return folder, row.path
 
@@ -79,7 +79,7 @@ def _read(project: Project, loaded_at: datetime) -> Known:
 
 
 def newest(project_id: int, *options: object) -> dict[str, Revision]:
-    """Of each revision the row that the scripts have now, or else had last."""
+    """Revision -> its row: the one in the scripts now, or else the last one."""
     query = select(Revision).where(Revision.project_id == project_id)
     query = query.order_by(Revision.present, Revision.last_seen_at, Revision.id)
     rows = db.session.scalars(query.options(*options))  # type: ignore[arg-type]
@@ -96,22 +96,22 @@ def _node(row: Revision) -> Node:
     )
 
 
-def names_something(known: Known, target: str) -> bool:
-    """True if a target is of any release: `r003`, `r003-1`, `shop@head`, `base`."""
+def is_known_target(known: Known, target: str) -> bool:
+    """True if a target refers to a revision of any release: `r003`, `r003-1`, `shop@head`."""
     nodes = [*known.nodes.values(), *known.others.values()]
     branches = {label for node in nodes for label in node.labels}
     branch, _, name = target.rpartition("@")
     name = RELATIVE.sub("", name)
 
-    def is_known(said: str) -> bool:
-        return said in branches or any(node.id.startswith(said) for node in nodes)
+    def is_known(label_or_id: str) -> bool:
+        return label_or_id in branches or any(node.id.startswith(label_or_id) for node in nodes)
 
     is_there = name in ("", "base", "head", "heads") or is_known(name)
     return is_there and (not branch or is_known(branch))
 
 
 def graph_of(known: Known, project_id: int, current: Sequence[str]) -> Graph:
-    """The scripts' history, and what a database has beyond it."""
+    """The graph of the scripts and of the further revisions that a database has."""
     extra = _beyond(known, current)
     if extra not in known.graphs:
         taken = {label for node in known.nodes.values() for label in node.labels}

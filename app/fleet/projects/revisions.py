@@ -1,4 +1,4 @@
-"""The revision register: every revision that any release brought, and the steps through them."""
+"""The revision register: all revisions of all releases, and the steps between them."""
 
 import atexit
 import shutil
@@ -14,7 +14,7 @@ from app.extensions import db
 from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.validation import LARGEST_ID, UNFIT
-from app.fleet.isolation.messages import Place
+from app.fleet.isolation.messages import ScriptLocation
 from app.fleet.isolation.remote import RemoteProject
 from app.fleet.projects import crud, graphs
 from app.fleet.projects.scripts import due, load
@@ -26,7 +26,7 @@ from headway.plan.risks import Risk
 from headway.plan.sql import note
 
 __all__ = [
-    "asking",
+    "data_dependent",
     "due",
     "ends",
     "get_revision",
@@ -45,16 +45,16 @@ WAYS = {
     Kind.UNDO: Direction.DOWNGRADE,
     Kind.STAMP: Direction.STAMP,
 }
-"""Which way each kind moves a database; the others do not move it through its revisions."""
+"""Operation -> its direction. Other operations run no revisions."""
 
 
 # --- steps ----------------------------------------------------------------------------------
 
 
 def path(project_id: int, current: Sequence[str], target: str, kind: Kind) -> tuple[Revision, ...]:
-    """The revisions that would run, in Alembic's order; of a stamp, those it leads to.
+    """The revisions that would run, in Alembic's order; for a stamp, its target revisions.
 
-    Computed from the register alone. A database that a newer release was at is known too. Raises
+    Computed from the register alone, which also has revisions of newer releases. Raises
     RevisionNotFound, SeveralHeads, TargetInvalid or ProjectNotReady.
     """
     known = graphs.known_of(project_id)
@@ -66,7 +66,10 @@ def path(project_id: int, current: Sequence[str], target: str, kind: Kind) -> tu
 
 
 def ends(project_id: int, current: Sequence[str], target: str, kind: Kind) -> str:
-    """The revisions where it would end, joined by `+`; "" for none. Raises the same."""
+    """The revisions of a database after the operation, joined by `+`; "" for none.
+
+    Raises RevisionNotFound, SeveralHeads, TargetInvalid or ProjectNotReady.
+    """
     known = graphs.known_of(project_id)
     if kind not in WAYS:
         return "+".join(sorted(current))
@@ -77,10 +80,10 @@ def ends(project_id: int, current: Sequence[str], target: str, kind: Kind) -> st
 def sql_of(
     steps: Sequence[Revision], dialect: str, kind: Kind, *, current: Sequence[str] | None = None
 ) -> str | None:
-    """The SQL of these steps as one script, the way Alembic would write it.
+    """The SQL of these steps as one script, as Alembic would write it.
 
-    None where a revision asks the database: `asking` tells which. `current` is where the
-    database stands; without it, where the steps begin.
+    None if the SQL of a revision depends on data: see `data_dependent`. `current` is the position
+    of the database; the default is where the steps begin.
     """
     way = WAYS.get(kind)
     if not steps or way is None:
@@ -94,26 +97,26 @@ def sql_of(
     project = db.session.get_one(Project, project_id)
     start = graph.start(names, way) if current is None else tuple(current)
     try:
-        return note(project.heard.get("unwritten")) + graph.sql(
+        return note(project.environment_facts.get("unwritten")) + graph.sql(
             graph.through(names, way, start),
             start,
             dialect=_dialect(dialect),
             texts={name: text or "" for name, text in texts.items()},
-            options=project.heard.get("options", {}),
+            options=project.environment_facts.get("options", {}),
         )
     except PreviewImpossible:
         return None
 
 
-def asking(steps: Sequence[Revision], dialect: str, kind: Kind) -> tuple[str, ...]:
-    """The revisions among these whose SQL depends on what is in the database."""
+def data_dependent(steps: Sequence[Revision], dialect: str, kind: Kind) -> tuple[str, ...]:
+    """The revisions among these whose SQL depends on the data in the database."""
     way = WAYS.get(kind, Direction.STAMP)
     texts = {} if way is Direction.STAMP else texts_of(steps, dialect, way)
     return tuple(name for name, text in texts.items() if text is None)
 
 
 def texts_of(steps: Sequence[Revision], dialect: str, way: Direction) -> dict[str, str | None]:
-    """Revision -> the SQL it sends to this kind of database; None where it asks the database."""
+    """Revision -> the SQL it sends to this kind of database; None if it depends on the data."""
     query = select(Revision.revision, Revision.sql).where(
         Revision.id.in_([step.id for step in steps])
     )
@@ -130,10 +133,10 @@ def _dialect(name: str) -> str:
 
 
 def scripts_with(project: Project, needed: Collection[str]) -> RemoteProject:
-    """The project's own scripts, and from the register those of `needed` that it does not have.
+    """The project's scripts, completed from the register by the `needed` revisions.
 
-    So an older release can take back what a newer one brought. Raises RevisionNotFound where the
-    register does not have one, ScriptsUnreadable where it has no source of it.
+    So an older release can downgrade from the revisions of a newer one. Raises RevisionNotFound
+    if the register lacks a revision, ScriptsUnreadable if it lacks the source of one.
     """
     own = crud.scripts_of(project)
     missing = [name for name in needed if name not in own.revisions]
@@ -147,13 +150,13 @@ def scripts_with(project: Project, needed: Collection[str]) -> RemoteProject:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         texts = {row.revision: row.script or "" for row in rows}
         register.keep(folder, texts)
-        place = Place(own.place.folder, own.place.ini, str(folder))
+        place = ScriptLocation(own.place.folder, own.place.ini, str(folder))
         known[key] = RemoteProject.at_place(place)
     return known[key]
 
 
 def _missing(project: Project, own: RemoteProject, names: Collection[str]) -> list[Revision]:
-    """The rows of these revisions and of all below them that the scripts do not have."""
+    """The rows of these revisions and of their ancestors that the scripts lack."""
     rows = graphs.newest(project.id, undefer(Revision.script))
     found: dict[str, Revision] = {}
     todo = list(names)
@@ -164,14 +167,14 @@ def _missing(project: Project, own: RemoteProject, names: Collection[str]) -> li
         row = rows.get(name)
         if row is None:
             raise RevisionNotFound(
-                f"No release of {project.name} that Headway has read had revision {name}. Bring "
-                "its script back, or load the release that has it: `flask projects load`.",
+                f"No release of {project.name} that Headway has read has revision {name}. Restore "
+                "its script, or load the release that has it: `flask projects load`.",
                 target=name,
             )
         if row.script is None:
             raise ScriptsUnreadable(
-                f"Revision {name} of {project.name} came without its source, so that it cannot "
-                "be taken back from here. Use the release that has it."
+                f"Revision {name} of {project.name} was read without its source, so it cannot be "
+                "downgraded from here. Use the release that has it."
             )
         found[name] = row
         todo += row.parents + row.depends_on
@@ -193,9 +196,9 @@ def list_revisions(
     after: int | None = None,
     present: bool | None = None,
 ) -> tuple[list[Revision], int | None]:
-    """A page of the register in the order it grew, and what to send as `after` for the next.
+    """A page of the register, oldest first, and the `after` of the next page.
 
-    `present` is for those that the scripts have now, or those that they do not.
+    `present` selects revisions that are in the scripts now (True) or not (False).
     """
     crud.get_project(actor, project_id)
     query = select(Revision).where(Revision.project_id == project_id).order_by(Revision.id)
@@ -207,17 +210,17 @@ def list_revisions(
 
 
 def get_revision(actor: Actor, project_id: int, revision: str) -> Revision:
-    """The revision with its script and SQL, as the scripts have it now, or else had it last.
+    """A revision with its script and SQL: its present text, or else the last one.
 
-    A beginning that no other revision shares is enough. Raises RevisionNotFound.
+    `revision` is an id or an unambiguous beginning of one. Raises RevisionNotFound.
     """
     return versions_of(actor, project_id, revision)[0]
 
 
 def versions_of(actor: Actor, project_id: int, revision: str) -> list[Revision]:
-    """The same, and before it was edited: newest first."""
+    """All texts that a revision has had, newest first. Raises RevisionNotFound."""
     project = crud.get_project(actor, project_id)
-    if UNFIT.search(revision):  # which no database could even be asked for
+    if UNFIT.search(revision):  # the catalog cannot compare such text
         revision = "?"
     starts = Revision.revision.startswith(revision, autoescape=True)
     query = select(Revision).where(Revision.project_id == project_id, starts)
@@ -233,18 +236,18 @@ def versions_of(actor: Actor, project_id: int, revision: str) -> list[Revision]:
     names = sorted({row.revision for row in exact})
     if not names:
         raise RevisionNotFound(
-            f"No release of {project.name} that Headway has read had a revision {revision}.",
+            f"No release of {project.name} that Headway has read has a revision {revision}.",
             target=revision,
         )
     if len(names) > 1:
         raise RevisionNotFound(
-            f"{revision} may be {', '.join(names[:5])}: say more of it.", target=revision
+            f"{revision} may be {', '.join(names[:5])}: give more of it.", target=revision
         )
     return exact
 
 
 def risks_of(steps: Sequence[Revision], dialect: str, kind: Kind) -> tuple[Risk, ...]:
-    """What to know before these steps run on this kind of database, from the SQL that is kept."""
+    """The risks of these steps on this kind of database, from their stored SQL."""
     if kind not in WAYS or kind is Kind.STAMP:
         return ()
     return sql_risks.notes(texts_of(steps, dialect, WAYS[kind]), dialect)

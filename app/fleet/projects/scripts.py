@@ -1,4 +1,4 @@
-"""Reading a project's scripts into the register: in a worker or a command, never in a request."""
+"""Read a project's scripts into the register: in a worker or a command, never in a request."""
 
 import hashlib
 import logging
@@ -16,7 +16,7 @@ from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.isolation.remote import RemoteProject
 from app.fleet.projects import crud
-from app.models import Database, Loading, Project, Revision, Role, Standing
+from app.models import Database, Loading, PositionCount, Project, Revision, Role
 from headway.errors import HeadwayError, ScriptsUnreadable
 from headway.plan import register
 from headway.plan.register import Record, Sql
@@ -27,29 +27,29 @@ log = logging.getLogger(__name__)
 
 READER = Actor(id=None, name="worker", role=Role.ADMIN)
 RENDERING = "2"
-"""Another number renders all SQL anew."""
+"""Change this number to render all SQL again."""
 MOVABLE = (Position.AT_HEAD, Position.BEHIND, Position.AHEAD, Position.DIVERGED)
-"""Positions that follow from the version and the scripts alone."""
+"""Positions that depend only on the current revisions and the scripts."""
 AGAIN = timedelta(minutes=5)
-"""A project that is broken is tried again after so long, though no file changed."""
+"""A broken project is read again after this time, even if no file changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """What was read of a project's scripts."""
+class LoadedScripts:
+    """The scripts of a project, their revisions, and new SQL."""
 
     scripts: RemoteProject
     records: tuple[Record, ...]
-    heard: dict[str, Any]
+    environment_facts: dict[str, Any]
     sql: dict[tuple[str, str], Sql]
-    """Of those revisions whose SQL is not kept yet."""
+    """(Revision, checksum) -> SQL, for revisions whose SQL is not stored yet."""
 
 
 def load(project_id: int) -> Project:
-    """Read the project's scripts and keep what they say; the project, `ready` or `broken`.
+    """Read a project's scripts into the register. Returns the project, `ready` or `broken`.
 
-    Runs code of the project: its env.py, and every revision against no database. Raises
-    ProjectNotFound alone; what is wrong with the scripts is kept in `problem`.
+    Runs code of the project: its env.py, and every revision without a database. Raises only
+    ProjectNotFound; an error in the scripts is stored in `problem`.
     """
     db.session.rollback()
     project = db.session.get(Project, project_id, populate_existing=True)
@@ -57,22 +57,22 @@ def load(project_id: int) -> Project:
         raise ProjectNotFound(f"There is no project {project_id}.", project=project_id)
     version = project.version
     try:
-        found = _read(project)
+        loaded = _read(project)
     except (Exception, SystemExit) as error:  # noqa: BLE001  # it is not our code
         db.session.rollback()
-        log.warning("project %s cannot be read: %s", project.name, _in_words(error))
-        _keep_broken(project_id, version, _in_words(error))
+        log.warning("project %s cannot be read: %s", project.name, _describe(error))
+        _store_broken(project_id, version, _describe(error))
     else:
-        _keep(project_id, version, found)
+        _store(project_id, version, loaded)
     db.session.refresh(project)
     return project
 
 
 def due() -> list[int]:
-    """The projects that wait to be read, or whose files are not those that were read last.
+    """The ids of projects that wait to be read, or whose files have changed since.
 
-    A project that is broken is tried again when a file changes, when somebody asks to refresh it,
-    and now and then.
+    A broken project is read again when a file changes, when a refresh is requested, and every few
+    minutes.
     """
     db.session.rollback()
     found = list(db.session.scalars(select(Project).order_by(Project.id)))
@@ -86,62 +86,62 @@ def _is_due(project: Project) -> bool:
     now = datetime.now(UTC)
     try:
         scripts = crud.scripts_of(project)
-        stands: object = scripts.digest
+        state: object = scripts.digest
     except (HeadwayError, OSError) as error:
-        stands = str(error)
+        state = str(error)
     if project.state == Loading.READY:
-        return stands != project.digest
+        return state != project.digest
     tried = _tried.get((project.id, project.location))
-    if tried is None or tried[0] != stands or now - tried[1] > AGAIN:
+    if tried is None or tried[0] != state or now - tried[1] > AGAIN:
         return True
     return project.refresh_asked_at is not None and project.refresh_asked_at > tried[1]
 
 
 _tried: dict[tuple[int, str], tuple[object, datetime]] = {}
-"""What a broken project's files were when they were last tried in this process."""
+"""Broken projects: the digest or error, and the time, of the last attempt in this process."""
 
 
-def _read(project: Project) -> Found:
+def _read(project: Project) -> LoadedScripts:
     scripts = crud.scripts_of(project)
     if not scripts.heads:  # a mistake in its location looks the same
         raise ScriptsUnreadable(
-            f"There is no revision in {project.location} yet. Write the first, then load it again."
+            f"There is no revision in {project.location} yet. Write one, then load it again."
         )
-    heard = _hear(project, scripts)
+    environment_facts = _environment_facts(project, scripts)
     found = scripts.records()
-    kept = _kept(project, heard)
+    kept = _revisions_with_sql(project, environment_facts)
     fresh = [one for one in found if (one.id, one.checksum) not in kept]
     texts = scripts.sql_of([one.id for one in fresh], project.x)
-    return Found(
+    return LoadedScripts(
         scripts=scripts,
         records=found,
-        heard=heard,
+        environment_facts=environment_facts,
         sql={(one.id, one.checksum): texts[one.id] for one in fresh},
     )
 
 
-def _hear(project: Project, scripts: RemoteProject) -> dict[str, Any]:
-    """How its env.py is used, and what of it the SQL depends on."""
+def _environment_facts(project: Project, scripts: RemoteProject) -> dict[str, Any]:
+    """How its env.py is used, and the options that its SQL depends on."""
     query = select(Database.dialect).where(
         Database.project_id == project.id, Database.dialect.is_not(None)
     )
     used = sorted(filter(None, db.session.scalars(query.distinct()))) or ["sqlite"]
     db.session.rollback()
-    said = scripts.hear(used, project.x)
-    first = said[0]
-    executed = next((one for one in said if one.mode == Mode.EXECUTED), first)
+    uses = scripts.environment_uses(used, project.x)
+    first = uses[0]
+    executed = next((one for one in uses if one.mode == Mode.EXECUTED), first)
     return {
         "mode": executed.mode,
         "why": executed.why,
         "options": dict(first.options),
-        "unwritten": executed.unwritten,
+        "unwritten": executed.missing_offline,
         "folders": [str(folder) for folder in scripts.version_folders],
         "rendered": _options_digest(project, scripts),
     }
 
 
 def _options_digest(project: Project, scripts: RemoteProject) -> str:
-    """Changes when the same revisions may give other SQL."""
+    """A digest of all that affects the SQL besides the revisions."""
     found = hashlib.sha256(f"{RENDERING} {sorted(project.x.items())}".encode())
     for file in (scripts.facts.folder / "env.py", *scripts.facts.options):
         if file.is_file():
@@ -149,9 +149,11 @@ def _options_digest(project: Project, scripts: RemoteProject) -> str:
     return found.hexdigest()
 
 
-def _kept(project: Project, heard: dict[str, Any]) -> set[tuple[str, str]]:
-    """The revisions whose SQL is kept, and still holds."""
-    if project.heard.get("rendered") != heard["rendered"]:
+def _revisions_with_sql(
+    project: Project, environment_facts: dict[str, Any]
+) -> set[tuple[str, str]]:
+    """(Revision, checksum) of revisions whose stored SQL is still valid."""
+    if project.environment_facts.get("rendered") != environment_facts["rendered"]:
         return set()
     query = select(Revision.revision, Revision.checksum).where(Revision.project_id == project.id)
     found = {(revision, checksum) for revision, checksum in db.session.execute(query)}
@@ -160,20 +162,20 @@ def _kept(project: Project, heard: dict[str, Any]) -> set[tuple[str, str]]:
 
 
 @repeated
-def _keep(project_id: int, version: int, found: Found) -> None:
+def _store(project_id: int, version: int, found: LoadedScripts) -> None:
     now = datetime.now(UTC)
     with writing() as session:
         project = _locked(session, project_id, version)
         if project is None:
-            return  # it was changed meanwhile: it is due again
-        new, gone = _keep_revisions(session, project_id, found, now)
+            return  # it was changed since, and is due again
+        new, gone = _store_revisions(session, project_id, found, now)
         changed = project.digest != found.scripts.digest
         values: dict[str, Any] = {
             "state": Loading.READY,
             "problem": None,
             "heads": list(found.scripts.heads),
             "digest": found.scripts.digest,
-            "heard": found.heard,
+            "environment_facts": found.environment_facts,
             "loaded_at": now,
         }
         if changed:
@@ -189,14 +191,14 @@ def _keep(project_id: int, version: int, found: Found) -> None:
                 new=new[:50],
                 gone=gone[:50],
             )
-        _note(session, project_id, values)
+        _update(session, project_id, values)
         if new or gone:
             _move(session, project_id, found.scripts)
     _tried.pop((project_id, project.location), None)
 
 
 @repeated
-def _keep_broken(project_id: int, version: int, problem: str) -> None:
+def _store_broken(project_id: int, version: int, problem: str) -> None:
     with writing() as session:
         project = _locked(session, project_id, version)
         if project is None:
@@ -205,24 +207,24 @@ def _keep_broken(project_id: int, version: int, problem: str) -> None:
             audit.record(
                 session, READER, "project.broken", ("project", project_id), problem=problem
             )
-        _note(session, project_id, {"state": Loading.BROKEN, "problem": problem})
+        _update(session, project_id, {"state": Loading.BROKEN, "problem": problem})
     try:
-        stands: object = crud.scripts_of(project).digest
+        state: object = crud.scripts_of(project).digest
     except (HeadwayError, OSError) as error:
-        stands = str(error)
-    _tried[project_id, project.location] = (stands, datetime.now(UTC))
+        state = str(error)
+    _tried[project_id, project.location] = (state, datetime.now(UTC))
 
 
 def _locked(session: CatalogSession, project_id: int, version: int) -> Project | None:
-    """The project, for this transaction alone, if it still is the version that was read."""
+    """The project, locked, if it still has the version that was read; else None."""
     query = select(Project).where(Project.id == project_id).with_for_update()
     project = session.scalar(query.execution_options(populate_existing=True))
     return project if project is not None and project.version == version else None
 
 
-def _note(session: CatalogSession, project_id: int, values: dict[str, Any]) -> None:
-    # Not through the row itself: what a worker finds out must not be in the way of a person who
-    # has read the project and changes it.
+def _update(session: CatalogSession, project_id: int, values: dict[str, Any]) -> None:
+    # Not through the row itself, so that its version stays: a worker must not cause a conflict
+    # for a user who is changing the project.
     session.execute(
         update(Project)
         .where(Project.id == project_id)
@@ -231,10 +233,10 @@ def _note(session: CatalogSession, project_id: int, values: dict[str, Any]) -> N
     )
 
 
-def _keep_revisions(
-    session: CatalogSession, project_id: int, found: Found, now: datetime
+def _store_revisions(
+    session: CatalogSession, project_id: int, found: LoadedScripts, now: datetime
 ) -> tuple[list[str], list[str]]:
-    """Write the register; the revisions that came, and those that went."""
+    """Store the register. Returns the ids of new revisions, and of those that are gone."""
     rows = session.scalars(select(Revision).where(Revision.project_id == project_id))
     known = {(row.revision, row.checksum): row for row in rows}
     before = {row.revision for row in known.values() if row.present}
@@ -274,9 +276,11 @@ def _in_order(records: Iterable[Record], names: set[str]) -> list[str]:
 
 
 def _move(session: CatalogSession, project_id: int, scripts: RemoteProject) -> None:
-    """Say anew where databases stand, as far as their versions tell: the scripts are others."""
-    query = select(Standing.current).where(
-        Standing.project_id == project_id, Standing.position.in_(MOVABLE), Standing.databases > 0
+    """Update the positions of databases after a change of the scripts."""
+    query = select(PositionCount.current).where(
+        PositionCount.project_id == project_id,
+        PositionCount.position.in_(MOVABLE),
+        PositionCount.databases > 0,
     )
     for current in set(session.scalars(query)):
         position, pending = stands(scripts, tuple(current.split("+")) if current else ())
@@ -295,7 +299,7 @@ def _move(session: CatalogSession, project_id: int, scripts: RemoteProject) -> N
 
 
 def stands(scripts: RemoteProject, current: tuple[str, ...]) -> tuple[Position, int]:
-    """Where a database with this version stands, and how many steps it lacks."""
+    """The position of a database with these revisions, and its number of pending steps."""
     known = [revision for revision in current if revision in scripts.revisions]
     pending = len(set(scripts.revisions) - scripts.ancestors(current))
     if len(known) < len(current):
@@ -303,12 +307,12 @@ def stands(scripts: RemoteProject, current: tuple[str, ...]) -> tuple[Position, 
     return (Position.BEHIND if pending else Position.AT_HEAD), pending
 
 
-def _in_words(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     if isinstance(error, HeadwayError):
-        said = str(error)
+        message = str(error)
     elif isinstance(error, SystemExit):
-        said = f"A script ended the program ({error.code}). A revision must only define things."
+        message = f"A script ended the program ({error.code}). A revision must only define things."
     else:
         words = " ".join(str(error).split()).rstrip(".")
-        said = f"The scripts cannot be read: {type(error).__name__}: {words}."
-    return PASSWORD.sub(r"\1***@", said)[:4000]
+        message = f"The scripts cannot be read: {type(error).__name__}: {words}."
+    return PASSWORD.sub(r"\1***@", message)[:4000]

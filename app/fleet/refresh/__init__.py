@@ -1,1 +1,1 @@
-"""Refresh: ask the databases where they stand, many at once, within a time limit."""
+"""Refresh: read the status of many databases at once, within a time limit."""

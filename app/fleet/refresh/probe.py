@@ -1,4 +1,4 @@
-"""Looks: databases of the fleet are asked where they stand, each in a thread, none waited for."""
+"""Probe databases of the fleet in threads, each with a timeout."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,53 +7,53 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import URL, ColumnElement, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session, undefer
 
 from app.extensions import db
 from app.fleet.core.urls import url_of
-from app.fleet.isolation.messages import Answer, Seen
-from app.fleet.isolation.pool import SECONDS, Question, Round, Silence
+from app.fleet.isolation.messages import Answer, ProbeResult
+from app.fleet.isolation.pool import SECONDS, Call, Pool, TimedOut
 from app.fleet.isolation.remote import RemoteProject
 from app.models import BEGUN, Database, Kind, Rollout, Run, Stage
 from headway.connections.sizes import sizes
-from headway.dialects.driver import shown
+from headway.dialects.urls import DatabaseURL
 from headway.errors import HeadwayError
-from headway.types import Look, Position
+from headway.types import Position, Status
 
 PAGE = 2000
 BATCH = 500
 CONNECT_SECONDS = 5
-"""A server that swallows packets is given up on before the thread that asks is."""
+"""The driver's timeout. It is shorter than that of a pool's call, which abandons its thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """A database that is to be asked."""
+class ProbeRequest:
+    """A database to probe."""
 
     id: int
     address: str
     server: str | None
-    url: URL | None
+    url: DatabaseURL | None
     why_not: str | None = None
-    """Why it cannot even be asked."""
+    """The reason if its URL cannot be read."""
 
 
 @dataclass(kw_only=True)
-class Tour:
-    """One refresh of one project."""
+class RefreshBatch:
+    """The state of one refresh of one project."""
 
     project_id: int
     scripts: RemoteProject
     x: dict[str, str]
-    silent: dict[str, int] = field(default_factory=dict)
-    """Server -> how many were silent since it last answered."""
+    timeouts: dict[str, int] = field(default_factory=dict)
+    """Server -> the number of timeouts since it last answered."""
     seconds: float = SECONDS
-    """How long one may take to answer."""
+    """How long a database may take to answer."""
 
 
-def pages(project_id: int, ids: Iterable[int] | None) -> Iterator[list[Asked]]:
-    """The databases, some thousand at a time. Those that a run has in its hands are left out."""
+def pages(project_id: int, ids: Iterable[int] | None) -> Iterator[list[ProbeRequest]]:
+    """The databases to probe, PAGE at a time. Databases with an active run are left out."""
     running = select(Run.database_id).where(Run.state.in_(BEGUN))
     query = select(Database).where(
         Database.project_id == project_id,
@@ -73,106 +73,117 @@ def pages(project_id: int, ids: Iterable[int] | None) -> Iterator[list[Asked]]:
 
 
 def being_created() -> ColumnElement[bool]:
-    """True of databases that are still to be created: nobody asks what is not there."""
+    """True for databases that are still to be created: they are not probed."""
     ended = [stage for stage in Stage if stage.is_final]
     creating = select(Rollout.id).where(Rollout.kind == Kind.CREATE, Rollout.stage.not_in(ended))
     held = Database.rollout_id.is_not(None) & Database.rollout_id.in_(creating)
     return held & (Database.position == "")
 
 
-def _page(query: Any) -> list[Asked]:
-    with Session(db.engine) as session:  # its rows are nobody else's, and gone at once
+def _page(query: Any) -> list[ProbeRequest]:
+    with Session(db.engine) as session:  # its own, so that the rows are released at once
         try:
-            return [_asked(row) for row in session.scalars(query.options(undefer(Database.url)))]
-        except HeadwayError:  # one of them cannot be decrypted: the others are asked
+            return [
+                _request_for(row) for row in session.scalars(query.options(undefer(Database.url)))
+            ]
+        except HeadwayError:  # one of them cannot be decrypted: probe the others
             session.expunge_all()
-            return [_asked(row) for row in session.scalars(query)]
+            return [_request_for(row) for row in session.scalars(query)]
 
 
-def _asked(row: Database) -> Asked:
+def _request_for(row: Database) -> ProbeRequest:
     try:
         url, why_not = url_of(row), None
     except HeadwayError as error:
         url, why_not = None, str(error)
-    return Asked(
-        id=row.id, address=row.address, server=row.server, url=_hurried(url), why_not=why_not
+    return ProbeRequest(
+        id=row.id, address=row.address, server=row.server, url=_with_timeouts(url), why_not=why_not
     )
 
 
-def _hurried(url: URL | None) -> URL | None:
-    """The same, for a driver that must not wait for ever: each has its own words for it."""
-    if url is None or url.get_backend_name() == "sqlite":
+def _with_timeouts(url: DatabaseURL | None) -> DatabaseURL | None:
+    """The URL with the driver's own options for timeouts, unless it has them already."""
+    if url is None or url.dialect == "sqlite":
         return url
     options = {"connect_timeout": str(CONNECT_SECONDS)}
-    if url.get_backend_name() in ("mysql", "mariadb"):
+    if url.dialect == "mysql":
         options |= {"read_timeout": str(CONNECT_SECONDS), "write_timeout": str(CONNECT_SECONDS)}
     else:
         options |= {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3"}
-    return url.update_query_dict({k: v for k, v in options.items() if k not in url.query})
+    fresh = {name: value for name, value in options.items() if name not in url.query}
+    return DatabaseURL.of(url.update_query_dict(fresh))
 
 
 # --- what is found --------------------------------------------------------------------------
 
 
-def looked(tour: Tour, page: Sequence[Asked]) -> Iterator[tuple[int, Seen]]:
-    """Each database's id, and what a look at it found."""
+def probe_page(
+    batch: RefreshBatch, page: Sequence[ProbeRequest]
+) -> Iterator[tuple[int, ProbeResult]]:
+    """Probe these databases: yields the id of each with its result."""
     by_id = {one.id: one for one in page}
     now = datetime.now(UTC)
     for one in page:
         if one.url is None:
-            yield one.id, Seen(at=now, look=_unreachable(one.why_not or ""))
-    asked = [(one.id, one.server, one.url) for one in page if one.url is not None]
-    for key, answer in tour.scripts.look(asked, tour.x, tour.silent, tour.seconds) if asked else ():
-        yield key, _told(answer, by_id[key])
+            yield one.id, ProbeResult(at=now, look=_unreachable(one.why_not or ""))
+    targets = [(one.id, one.server, one.url) for one in page if one.url is not None]
+    for key, answer in (
+        batch.scripts.probe(targets, batch.x, batch.timeouts, batch.seconds) if targets else ()
+    ):
+        yield key, _result_of(answer, by_id[key])
 
 
-def _told(answer: Answer, asked: Asked) -> Seen:
+def _result_of(answer: Answer, request: ProbeRequest) -> ProbeResult:
     now = datetime.now(UTC)
-    if isinstance(answer, Seen):
-        return Seen(at=answer.at, look=_without_secrets(answer.look, asked), size=answer.size)
-    if isinstance(answer, Silence):
-        said = f"It did not answer within {answer.seconds:g} seconds."
-        if not answer.asked:
-            said = f"Its server, {asked.server}, does not answer: others on it were asked in vain."
-        return Seen(at=now - timedelta(seconds=answer.seconds), look=_unreachable(said))
-    return Seen(at=now, look=_without_secrets(_unreachable(str(answer)), asked))
+    if isinstance(answer, ProbeResult):
+        return ProbeResult(
+            at=answer.at, look=_without_secrets(answer.look, request), size=answer.size
+        )
+    if isinstance(answer, TimedOut):
+        reason = f"It did not answer within {answer.seconds:g} seconds."
+        if not answer.was_called:
+            reason = (
+                f"Its server, {request.server}, does not answer: other databases on it timed out."
+            )
+        return ProbeResult(at=now - timedelta(seconds=answer.seconds), look=_unreachable(reason))
+    return ProbeResult(at=now, look=_without_secrets(_unreachable(str(answer)), request))
 
 
-def _unreachable(why: str) -> Look:
-    return Look(position=Position.UNREACHABLE, reason=why)
+def _unreachable(why: str) -> Status:
+    return Status(position=Position.UNREACHABLE, reason=why)
 
 
-def _without_secrets(look: Look, asked: Asked) -> Look:
-    """The same reason, with the address that people may see."""
-    if not look.reason or asked.url is None:
+def _without_secrets(look: Status, request: ProbeRequest) -> Status:
+    """The status with the URL in its reason replaced by the address, which has no password."""
+    if not look.reason or request.url is None:
         return look
-    said = look.reason.replace(shown(asked.url), asked.address)
-    if asked.url.password:
-        said = said.replace(str(asked.url.password), "***")
+    said = look.reason.replace(request.url.display, request.address)
+    if request.url.password:
+        said = said.replace(str(request.url.password), "***")
     return replace(look, reason=said)
 
 
-def large(tour: Tour, page: Sequence[Asked]) -> dict[int, int]:
-    """The sizes of databases on servers that answer: one question for each server and user."""
-    groups: dict[tuple[str, str | None], list[Asked]] = {}
+def measure_sizes(batch: RefreshBatch, page: Sequence[ProbeRequest]) -> dict[int, int]:
+    """Database id -> size in bytes, for servers that answer: one query per server and user."""
+    groups: dict[tuple[str, str | None], list[ProbeRequest]] = {}
     for one in page:
-        if one.url is not None and one.server is not None and not tour.silent.get(one.server):
+        if one.url is not None and one.server is not None and not batch.timeouts.get(one.server):
             groups.setdefault((one.server, one.url.username), []).append(one)
-    questions = [
-        Question(key=number, server=group[0].server, ask=partial(_large, group))
+    calls = [
+        Call(key=number, server=group[0].server, function=partial(_sizes_of_group, group))
         for number, group in enumerate(groups.values())
     ]
-    found: dict[int, int] = {}
-    for _, answer in Round[dict[int, int]](seconds=tour.seconds).ask(questions):
+    sizes_by_id: dict[int, int] = {}
+    for _, answer in Pool[dict[int, int]](seconds=batch.seconds).run(calls):
         if isinstance(answer, dict):
-            found |= answer
-    return found
+            sizes_by_id |= answer
+    return sizes_by_id
 
 
-def _large(group: Sequence[Asked]) -> dict[int, int]:
+def _sizes_of_group(group: Sequence[ProbeRequest]) -> dict[int, int]:
     by_name = {one.id: str(one.url.database) for one in group if one.url}
-    found = sizes(next(one.url for one in group if one.url), sorted(set(by_name.values())))
-    return {key: found[name] for key, name in by_name.items() if name in found}
+    sizes_by_name = sizes(next(one.url for one in group if one.url), sorted(set(by_name.values())))
+    return {key: sizes_by_name[name] for key, name in by_name.items() if name in sizes_by_name}
 
 
 def batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:

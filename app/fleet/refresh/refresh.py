@@ -1,4 +1,4 @@
-"""Refresh: all databases of a project are asked where they stand. Nothing of theirs is changed."""
+"""Refresh the catalog's view of a project's databases. The databases are only read."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -12,9 +12,17 @@ from app.extensions import db
 from app.fleet import projects
 from app.fleet.core import positions
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.isolation.messages import Seen
+from app.fleet.isolation.messages import ProbeResult
 from app.fleet.projects.scripts import load
-from app.fleet.refresh.probe import BATCH, Tour, batches, being_created, large, looked, pages
+from app.fleet.refresh.probe import (
+    BATCH,
+    RefreshBatch,
+    batches,
+    being_created,
+    measure_sizes,
+    pages,
+    probe_page,
+)
 from app.models import BEGUN, Database, Loading, Project, Run
 from headway.errors import HeadwayError
 from headway.plan.register import DIALECTS
@@ -24,45 +32,46 @@ TABLE: Any = Database.__table__
 
 MOST_NEW = 5000
 
-Progress = Callable[[int], None]
+ProgressCallback = Callable[[int], None]
 
 
 def refresh(
-    project_id: int, ids: Iterable[int] | None = None, *, progress: Progress | None = None
+    project_id: int, ids: Iterable[int] | None = None, *, progress: ProgressCallback | None = None
 ) -> int:
-    """Ask the project's databases, or these of them, where they stand; how many were noted.
+    """Probe the project's databases, or those with these ids, and store what was found.
 
-    No revision runs. One that does not answer keeps what was last known of it. `progress` is
-    told how many are done. Raises ProjectNotReady while the scripts cannot be used.
+    Returns the number of databases stored. No revision runs. A database that does not answer
+    keeps its last known revision. `progress` is called with the number of databases done. Raises
+    ProjectNotReady while the scripts cannot be used.
     """
-    tour = _tour(project_id)
+    refresh_batch = _refresh_batch(project_id)
     if ids is None:
         _begin(project_id)
     noted = 0
     for page in pages(project_id, ids):
-        for batch in batches(looked(tour, page), BATCH):
-            noted += _keep(batch)
+        for batch in batches(probe_page(refresh_batch, page), BATCH):
+            noted += _store_results(batch)
             if progress:
                 progress(len(batch))
-        _keep_sizes(large(tour, page))
+        _store_sizes(measure_sizes(refresh_batch, page))
     return noted
 
 
 def due() -> list[int]:
-    """The projects whose databases are to be asked: it is time, or somebody wants it."""
+    """The projects whose databases should be refreshed: by their interval, or on request."""
     db.session.rollback()
     query = select(
         Project.id, Project.refresh_seconds, Project.refresh_asked_at, Project.refreshed_at
     )
     query = query.where(Project.state == Loading.READY).order_by(Project.id)
     now = datetime.now(UTC)
-    found = [row.id for row in db.session.execute(query) if _is_due(row, now)]
+    project_ids = [row.id for row in db.session.execute(query) if _is_due(row, now)]
     db.session.rollback()
-    return found
+    return project_ids
 
 
-def newcomers() -> dict[int, list[int]]:
-    """The databases that nobody has asked yet, by project: whoever registers one wants to know."""
+def never_probed() -> dict[int, list[int]]:
+    """The ready projects' databases that were never probed, by project; at most MOST_NEW."""
     db.session.rollback()
     query = (
         select(Database.project_id, Database.id)
@@ -77,11 +86,11 @@ def newcomers() -> dict[int, list[int]]:
         .order_by(Database.id)
         .limit(MOST_NEW)
     )
-    found: dict[int, list[int]] = defaultdict(list)
+    ids_by_project: dict[int, list[int]] = defaultdict(list)
     for project_id, database_id in db.session.execute(query):
-        found[project_id].append(database_id)
+        ids_by_project[project_id].append(database_id)
     db.session.rollback()
-    return found
+    return ids_by_project
 
 
 def _is_due(row: Any, now: datetime) -> bool:
@@ -93,7 +102,7 @@ def _is_due(row: Any, now: datetime) -> bool:
     return bool(every) and row.refreshed_at + every <= now
 
 
-def _tour(project_id: int) -> Tour:
+def _refresh_batch(project_id: int) -> RefreshBatch:
     db.session.rollback()
     project = db.session.get(Project, project_id, populate_existing=True)
     if project is None:
@@ -102,7 +111,7 @@ def _tour(project_id: int) -> Tour:
         try:
             return _prepared(project)
         except HeadwayError:
-            project = load(project_id)  # which says what is wrong
+            project = load(project_id)  # stores the reason in `problem`
     raise ProjectNotReady(
         f"The scripts of {project.name} cannot be used"
         + (f": {project.problem}" if project.problem else " yet: they have not been read."),
@@ -110,8 +119,8 @@ def _tour(project_id: int) -> Tour:
     )
 
 
-def _prepared(project: Project) -> Tour:
-    """All that needs the project's code is found out now, once, and not in the threads."""
+def _prepared(project: Project) -> RefreshBatch:
+    """A batch for this project. Runs env.py now, once, and not in the threads."""
     scripts = projects.scripts_of(project)
     query = select(Database.id).where(
         Database.project_id == project.id, Database.retired_at.is_(None)
@@ -122,8 +131,8 @@ def _prepared(project: Project) -> Tour:
         if db.session.scalar(query.where(Database.dialect == dialect).limit(1)) is not None
     ]
     db.session.rollback()
-    scripts.hear(used, project.x)
-    return Tour(project_id=project.id, scripts=scripts, x=dict(project.x))
+    scripts.environment_uses(used, project.x)
+    return RefreshBatch(project_id=project.id, scripts=scripts, x=dict(project.x))
 
 
 def _begin(project_id: int) -> None:
@@ -140,9 +149,9 @@ def _begin(project_id: int) -> None:
 
 
 @repeated
-def _keep(batch: Sequence[tuple[int, Seen]]) -> int:
-    """Write what was seen, but for databases that a run has moved since, or is moving."""
-    seen = dict(batch)
+def _store_results(results: Sequence[tuple[int, ProbeResult]]) -> int:
+    """Store results, except for databases that a run has migrated since, or migrates now."""
+    by_id = dict(results)
     with writing() as session:
         columns = (
             Database.id,
@@ -151,16 +160,16 @@ def _keep(batch: Sequence[tuple[int, Seen]]) -> int:
             Database.current,
             Database.asked_at,
         )
-        query = select(*columns).where(Database.id.in_(seen), Database.retired_at.is_(None))
+        query = select(*columns).where(Database.id.in_(by_id), Database.retired_at.is_(None))
         rows = session.execute(query.order_by(Database.id).with_for_update()).all()
-        running = select(Run.database_id).where(Run.state.in_(BEGUN), Run.database_id.in_(seen))
+        running = select(Run.database_id).where(Run.state.in_(BEGUN), Run.database_id.in_(by_id))
         busy = set(session.scalars(running))
         fresh = [
             row
             for row in rows
-            if row.id not in busy and (row.asked_at is None or row.asked_at <= seen[row.id].at)
+            if row.id not in busy and (row.asked_at is None or row.asked_at <= by_id[row.id].at)
         ]
-        moved = [(row, _values(seen[row.id])) for row in fresh]
+        moved = [(row, _values(by_id[row.id])) for row in fresh]
         _write(session, [{"b_id": row.id} | values for row, values in moved])
         positions.shift(
             session,
@@ -174,10 +183,13 @@ def _keep(batch: Sequence[tuple[int, Seen]]) -> int:
 
 
 @repeated
-def _keep_sizes(found: dict[int, int]) -> None:
-    if found:
+def _store_sizes(size_by_id: dict[int, int]) -> None:
+    if size_by_id:
         with writing() as session:
-            _write(session, [{"b_id": key, "size_bytes": found[key]} for key in sorted(found)])
+            _write(
+                session,
+                [{"b_id": key, "size_bytes": size_by_id[key]} for key in sorted(size_by_id)],
+            )
 
 
 def _write(session: CatalogSession, rows: Sequence[dict[str, Any]]) -> None:
@@ -190,7 +202,7 @@ def _write(session: CatalogSession, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _update(values: dict[str, Any]) -> Any:
-    """A look is no change by a person: neither the version nor the time of change moves."""
+    """An update that keeps `updated_at` and the version: a probe is not a change by a user."""
     named: dict[str, Any] = {name: bindparam(name) for name in values if name != "b_id"}
     return (
         update(TABLE)
@@ -199,9 +211,9 @@ def _update(values: dict[str, Any]) -> Any:
     )
 
 
-def _values(seen: Seen) -> dict[str, Any]:
-    values = positions.found_at(seen.look, at=seen.at)
-    if seen.look.position is Position.UNREACHABLE:
+def _values(result: ProbeResult) -> dict[str, Any]:
+    values = positions.found_at(result.look, at=result.at)
+    if result.look.position is Position.UNREACHABLE:
         return values
-    size = {} if seen.size is None else {"size_bytes": seen.size}
-    return values | size | {"milliseconds": seen.look.milliseconds}
+    size = {} if result.size is None else {"size_bytes": result.size}
+    return values | size | {"milliseconds": result.look.milliseconds}

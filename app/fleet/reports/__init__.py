@@ -1,1 +1,1 @@
-"""Reports over the whole fleet: overview, charts, metrics, settings in force."""
+"""Reports on the whole fleet: overview, revision charts, metrics, settings."""

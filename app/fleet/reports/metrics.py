@@ -1,4 +1,4 @@
-"""Measures: what a monitoring system asks about the fleet. Each is a short read of the catalog."""
+"""Metrics of the fleet for a monitoring system. Each is a short query on the catalog."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from app.extensions import db
 from app.fleet.core.leases import clock
-from app.fleet.core.positions import Count, counts
+from app.fleet.core.positions import DatabaseCount, counts
 from app.fleet.core.selectors import POSITIONS
 from app.fleet.reports import run_counts
 from app.fleet.reports.run_counts import Tally
@@ -21,21 +21,21 @@ from headway.types import Position
 
 @dataclass(frozen=True, kw_only=True)
 class Measures:
-    """The fleet at one moment, for everybody who may read `/metrics`: no name but projects'."""
+    """Metrics of the fleet. `/metrics` is public, so they contain only the names of projects."""
 
     runs: Tally
     databases: Counter[tuple[str, str]]
     """(project, position) -> how many."""
     oldest_behind: dict[str, float]
-    """Project -> for how many seconds it has had a revision that some database lacks; else 0."""
+    """Project -> the age in seconds of the oldest revision that a database lacks; 0 if none."""
     workers: int
     rollouts: Counter[str]
     deliveries: int
-    """Messages to webhooks that wait, or are tried again."""
+    """Pending messages to webhooks, including retries."""
 
 
 def measure() -> Measures:
-    """All of it, by a handful of queries whose cost does not grow with the fleet."""
+    """Measure, with a few queries whose cost does not grow with the fleet."""
     now = clock(db.session.connection())
     names = {one.id: one.name for one in db.session.execute(select(Project.id, Project.name))}
     here = [count for count in counts() if count.project_id in names]
@@ -43,7 +43,7 @@ def measure() -> Measures:
     pending = select(func.count()).where(Delivery.state == DeliveryState.PENDING)
     return Measures(
         runs=_with_zeros(run_counts.runs()),
-        databases=_standing(here, names),
+        databases=_by_position(here, names),
         oldest_behind=_waiting(here, names, now),
         workers=db.session.scalar(select(func.count()).select_from(Worker).where(*alive)) or 0,
         rollouts=_staged(),
@@ -60,7 +60,7 @@ def _staged() -> Counter[str]:
 
 
 def _with_zeros(tally: Tally) -> Tally:
-    # A series that comes and goes cannot be compared with a number.
+    # A time series must not disappear when its value is 0.
     return Tally(
         states=Counter(dict.fromkeys(map(str, State), 0) | tally.states),
         seconds=tally.seconds,
@@ -68,15 +68,17 @@ def _with_zeros(tally: Tally) -> Tally:
     )
 
 
-def _standing(here: Iterable[Count], names: dict[int, str]) -> Counter[tuple[str, str]]:
+def _by_position(here: Iterable[DatabaseCount], names: dict[int, str]) -> Counter[tuple[str, str]]:
     found = Counter({(name, position): 0 for name in names.values() for position in POSITIONS})
     for count in here:
         found[names[count.project_id], count.position] += count.databases
     return found
 
 
-def _waiting(here: Iterable[Count], names: dict[int, str], now: datetime) -> dict[str, float]:
-    """How long the oldest revision that somebody lacks has been known, by project."""
+def _waiting(
+    here: Iterable[DatabaseCount], names: dict[int, str], now: datetime
+) -> dict[str, float]:
+    """Project -> the age in seconds of the oldest revision that a database lacks."""
     since: dict[int, datetime] = {}
     behind = [count for count in here if count.position == Position.BEHIND]
     for project_id in {count.project_id for count in behind}:
@@ -91,7 +93,7 @@ def _waiting(here: Iterable[Count], names: dict[int, str], now: datetime) -> dic
 
 
 def _first_seen(project_id: int) -> dict[str, datetime]:
-    """The project's revisions as they are now, oldest first, and when each came."""
+    """Revision -> when it was first read; the project's present revisions, oldest first."""
     query = select(Revision.revision, func.min(Revision.first_seen_at)).where(
         Revision.project_id == project_id, Revision.present.is_(True)
     )
@@ -99,12 +101,12 @@ def _first_seen(project_id: int) -> dict[str, datetime]:
     return {revision: _moment(at) for revision, at in db.session.execute(ordered)}
 
 
-def _moment(said: datetime) -> datetime:
-    return said if said.tzinfo else said.replace(tzinfo=UTC)
+def _moment(value: datetime) -> datetime:
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def _next(first_seen: dict[str, datetime], current: str) -> datetime | None:
-    """When the first revision after these came; None where nothing is known of them."""
+    """When the first revision after these was read; None if there is none or they are unknown."""
     order = list(first_seen)
     places = [order.index(one) for one in current.split("+") if one in first_seen]
     following = order[max(places) + 1 :] if places else order if not current else []

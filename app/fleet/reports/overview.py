@@ -1,7 +1,7 @@
-"""The fleet at a glance: how many databases stand where, and whose they are.
+"""The overview: counts of databases by position, project and owner.
 
-Counts are kept with each move (standings), so a glance costs the same for a thousand databases
-and for a hundred thousand.
+The counts are updated with each change (`core.positions`), so the cost does not grow with the
+number of databases.
 """
 
 from collections import defaultdict
@@ -16,7 +16,7 @@ from app.errors import InputInvalid
 from app.extensions import db
 from app.fleet.core import positions as core_positions
 from app.fleet.core.permissions import Actor
-from app.fleet.core.positions import Count
+from app.fleet.core.positions import DatabaseCount
 from app.fleet.core.selectors import Selector
 from app.models import Account, Database, Label, Project, Run, State
 from headway.types import Position
@@ -27,8 +27,8 @@ ORDER = (*(position.value for position in Position), "unknown")
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfProject:
-    """One project's databases."""
+class ProjectOverview:
+    """The databases of one project, counted."""
 
     id: int
     name: str
@@ -36,12 +36,12 @@ class OfProject:
     databases: int
     positions: dict[str, int]
     revisions: dict[str, int]
-    """By current: its revisions joined by `+`, "" for none."""
+    """Current revisions joined by `+` ("" for none) -> number of databases."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
-    """So many databases of one owner, or with one value of a label."""
+class OverviewGroup:
+    """The number of databases of one owner, or with one value of a label."""
 
     value: str
     databases: int
@@ -49,23 +49,23 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """Where the fleet stands."""
+    """The databases of the fleet, counted."""
 
     databases: int
     positions: dict[str, int]
     drifted: int
     pinned: int
     retired: int
-    projects: tuple[OfProject, ...]
+    projects: tuple[ProjectOverview, ...]
     by: str | None = None
-    """`owner` or `label.<name>`, as asked for."""
-    groups: tuple[Group, ...] = ()
+    """`owner` or `label.<name>`: what `groups` counts by."""
+    groups: tuple[OverviewGroup, ...] = ()
     """The largest first, at most 200."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A run that failed, and nothing has succeeded on its database since."""
+class RecentFailure:
+    """A run that failed, without a later success on its database."""
 
     run_id: int
     rollout_id: int
@@ -76,8 +76,10 @@ class Failure:
     at: datetime | None
 
 
-def failed_lately(actor: Actor, *, limit: int, project_id: int | None = None) -> list[Failure]:
-    """What failed within a week and is not mended, newest first."""
+def failed_lately(
+    actor: Actor, *, limit: int, project_id: int | None = None
+) -> list[RecentFailure]:
+    """Runs that failed within a week, with no later success on the same database; newest first."""
     actor.require("rollouts.read")
     later = aliased(Run)
     since = exists().where(
@@ -99,7 +101,7 @@ def failed_lately(actor: Actor, *, limit: int, project_id: int | None = None) ->
     if project_id is not None:
         query = query.where(Database.project_id == project_id)
     return [
-        Failure(
+        RecentFailure(
             run_id=run.id,
             rollout_id=run.rollout_id,
             database_id=run.database_id,
@@ -113,9 +115,9 @@ def failed_lately(actor: Actor, *, limit: int, project_id: int | None = None) ->
 
 
 def overview(actor: Actor, *, project_id: int | None = None, by: str | None = None) -> Overview:
-    """How many databases there are, by position, project and revision; retired ones apart.
+    """Count the databases by position, project and revision; retired ones separately.
 
-    `by` also counts them by `owner` or by the value of `label.<name>`.
+    `by` adds counts by `owner` or by the value of `label.<name>`. Raises InputInvalid.
     """
     actor.require("databases.read")
     counts = core_positions.counts(project_id)
@@ -138,28 +140,28 @@ def overview(actor: Actor, *, project_id: int | None = None, by: str | None = No
     )
 
 
-def _positions(counts: Iterable[Count]) -> dict[str, int]:
+def _positions(counts: Iterable[DatabaseCount]) -> dict[str, int]:
     found: dict[str, int] = defaultdict(int)
     for count in counts:
         found[count.position] += count.databases
     return {position: found[position] for position in ORDER if found[position]}
 
 
-def _projects(counts: list[Count], project_id: int | None) -> tuple[OfProject, ...]:
+def _projects(counts: list[DatabaseCount], project_id: int | None) -> tuple[ProjectOverview, ...]:
     query = select(Project.id, Project.name, Project.state).order_by(Project.name)
     if project_id is not None:
         query = query.where(Project.id == project_id)
-    mine: dict[int, list[Count]] = defaultdict(list)
+    mine: dict[int, list[DatabaseCount]] = defaultdict(list)
     for count in counts:
         mine[count.project_id].append(count)
     return tuple(_project(row, mine[row.id]) for row in db.session.execute(query))
 
 
-def _project(row: object, counts: list[Count]) -> OfProject:
+def _project(row: object, counts: list[DatabaseCount]) -> ProjectOverview:
     revisions: dict[str, int] = defaultdict(int)
     for count in counts:
         revisions[count.current] += count.databases
-    return OfProject(
+    return ProjectOverview(
         id=row.id,  # type: ignore[attr-defined]
         name=row.name,  # type: ignore[attr-defined]
         state=row.state,  # type: ignore[attr-defined]
@@ -169,7 +171,7 @@ def _project(row: object, counts: list[Count]) -> OfProject:
     )
 
 
-def _groups(by: str, living: Sequence[ColumnElement[bool]]) -> tuple[Group, ...]:
+def _groups(by: str, living: Sequence[ColumnElement[bool]]) -> tuple[OverviewGroup, ...]:
     number = func.count().label("number")
     if by == "owner":
         query = (
@@ -189,4 +191,4 @@ def _groups(by: str, living: Sequence[ColumnElement[bool]]) -> tuple[Group, ...]
     else:
         raise InputInvalid("Count by `owner` or by `label.<name>`.", field="by")
     found = db.session.execute(query.where(*living).order_by(number.desc()).limit(MOST_GROUPS))
-    return tuple(Group(value=value or "", databases=count) for value, count in found)
+    return tuple(OverviewGroup(value=value or "", databases=count) for value, count in found)

@@ -1,7 +1,7 @@
-"""A project's history with its fleet on it: which databases stand at which revision.
+"""The revision chart of a project: its revision graph, with the databases at each revision.
 
-From the register in memory and the counts that are kept with each move: it costs the same for a
-hundred databases and for a hundred thousand.
+It uses the cached register and the stored counts, so the cost does not grow with the number of
+databases.
 """
 
 from collections import Counter, defaultdict
@@ -16,7 +16,7 @@ from app.extensions import db
 from app.fleet import projects
 from app.fleet.core import positions as core_positions
 from app.fleet.core.permissions import Actor
-from app.fleet.core.positions import Count
+from app.fleet.core.positions import DatabaseCount
 from app.fleet.projects import graphs
 from app.models import Project, Revision, Rollout
 from headway.plan.graph import Node
@@ -24,35 +24,35 @@ from headway.plan.graph import Node
 
 @dataclass(frozen=True, kw_only=True)
 class Stand:
-    """The databases of one version."""
+    """The databases with the same current revisions."""
 
     current: str
-    """Its revisions joined by `+`; "" for none."""
+    """The revisions joined by `+`; "" for none."""
     positions: Mapping[str, int]
 
     @property
     def databases(self) -> int:
-        """How many."""
+        """The number of these databases."""
         return sum(self.positions.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """Revisions, what each stands on, and who stands there."""
+    """The revisions of a project, their parents, and the databases at each."""
 
     nodes: Mapping[str, Node]
-    """What the scripts have, and what databases stand on beyond it."""
+    """The revisions in the scripts, and further ones that databases have."""
     heads: frozenset[str]
-    """Of the scripts."""
+    """The heads of the scripts."""
     gone: frozenset[str]
-    """Those that only other releases have."""
+    """Revisions that only other releases have."""
     stands: Mapping[str, tuple[Stand, ...]] = field(default_factory=dict)
-    """By revision, the most first. A database with two heads stands at both."""
+    """Revision -> its databases, the largest group first. With two heads they are at both."""
     nowhere: tuple[Stand, ...] = ()
-    """The databases without a version, and those at one that no release had."""
+    """Databases without a revision, or at a revision that no release had."""
 
     def positions_at(self, revisions: Iterable[str]) -> dict[str, int]:
-        """How many stand at any of these, each once, by their positions."""
+        """Position -> the number of databases at any of these revisions, each counted once."""
         stands = {stand.current: stand for name in revisions for stand in self.stands.get(name, ())}
         found = Counter[str]()
         for stand in stands.values():
@@ -60,11 +60,11 @@ class Chart:
         return dict(found.most_common())
 
     def databases_at(self, revisions: Iterable[str]) -> int:
-        """How many stand at any of these, each once."""
+        """The number of databases at any of these revisions, each counted once."""
         return sum(self.positions_at(revisions).values())
 
     def databases_with(self, revision: str) -> int:
-        """How many have this revision: they stand there, or at one that stands on it."""
+        """The number of databases at this revision or at a descendant of it."""
         found, todo = {revision}, [revision]
         while todo:
             above = self.children[todo.pop()] - found
@@ -74,7 +74,7 @@ class Chart:
 
     @cached_property
     def children(self) -> Mapping[str, set[str]]:
-        """Which revisions stand on each, or depend on it."""
+        """Revision -> the revisions that have it as a parent or a dependency."""
         found: dict[str, set[str]] = defaultdict(set)
         for node in self.nodes.values():
             for below in node.parents + node.depends_on:
@@ -83,22 +83,22 @@ class Chart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """What the register tells of a revision beyond its place."""
+class RevisionDetails:
+    """Details of a revision from the register."""
 
     row: Revision
     texts: int
-    """How many its script had so far: more than one if it was edited."""
+    """The number of texts its script has had: more than one if it was edited."""
     by_name: str | None
-    """Whose rollout first brought it to a database, if that is known."""
+    """The name of the account whose rollout first applied it, if known."""
     began_at: datetime | None
-    """When that rollout was made."""
+    """When that rollout was created."""
 
 
 def chart(actor: Actor, project_id: int) -> Chart:
-    """The project's history as it was last read, and where its databases stand.
+    """The revision chart of a project. It has no revisions until the scripts are read.
 
-    Without revisions while nobody has read its scripts. Raises ProjectNotFound.
+    Raises ProjectNotFound.
     """
     project = projects.get_project(actor, project_id)
     stands = _stands(core_positions.counts(project_id))
@@ -120,8 +120,8 @@ def chart(actor: Actor, project_id: int) -> Chart:
     )
 
 
-def entries(actor: Actor, project_id: int, names: Collection[str]) -> dict[str, Entry]:
-    """What the register tells of these revisions of a project that was read."""
+def details_of(actor: Actor, project_id: int, names: Collection[str]) -> dict[str, RevisionDetails]:
+    """Revision -> its details, for these revisions; {} until the scripts are read."""
     project = projects.get_project(actor, project_id)
     known = graphs.last_known(project)
     if known is None:
@@ -138,7 +138,7 @@ def entries(actor: Actor, project_id: int, names: Collection[str]) -> dict[str, 
     found = {}
     for row in rows:
         rollout = by.get(row.rollout_id)
-        found[row.revision] = Entry(
+        found[row.revision] = RevisionDetails(
             row=row,
             texts=texts[row.revision],
             by_name=rollout.by_name if rollout else None,
@@ -148,7 +148,7 @@ def entries(actor: Actor, project_id: int, names: Collection[str]) -> dict[str, 
 
 
 def edited(actor: Actor, project_id: int) -> list[str]:
-    """The revisions whose script was edited after it was first read."""
+    """The ids of revisions whose script was edited after it was first read."""
     project = projects.get_project(actor, project_id)
     query = (
         select(Revision.revision)
@@ -161,7 +161,7 @@ def edited(actor: Actor, project_id: int) -> list[str]:
 
 
 def missing(actor: Actor, project_id: int, *, limit: int) -> list[Revision]:
-    """Revisions that the scripts do not have any more; those that came last first."""
+    """Revisions that are not in the scripts any more; the last seen first."""
     project = projects.get_project(actor, project_id)
     newer = select(Revision.revision).where(
         Revision.project_id == project.id, Revision.present.is_(True)
@@ -188,7 +188,7 @@ def _texts(project: Project, names: Collection[str]) -> Counter[str]:
     return Counter({row.revision: row.texts for row in db.session.execute(query)})
 
 
-def _stands(counts: Iterable[Count]) -> dict[str, Stand]:
+def _stands(counts: Iterable[DatabaseCount]) -> dict[str, Stand]:
     found: dict[str, dict[str, int]] = defaultdict(dict)
     for count in counts:
         found[count.current][count.position] = count.databases

@@ -1,7 +1,7 @@
-"""How many runs ended how, and how long they took: of a million, without counting them each time.
+"""Counts and durations of runs, without counting all of them each time.
 
-A run that has ended does not change. So runs are counted in blocks of their numbers, and a block
-in which all have ended is counted once a process.
+A run that has ended does not change. So runs are counted in blocks of ids, and a block in which
+all have ended is counted only once in a process.
 """
 
 from collections import Counter
@@ -18,10 +18,10 @@ from app.models import UNENDED, Run
 
 BLOCK = 10_000
 NEWEST = 2
-"""So many blocks are counted each time: rows may yet appear in them."""
+"""The newest blocks are counted each time, because rows may still appear in them."""
 BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
-"""Seconds; the buckets of a histogram."""
-# Written out: PostgreSQL does not see that two parameters are the same.
+"""The buckets of a histogram, in seconds."""
+# A literal: PostgreSQL does not recognise that two parameters are the same.
 BLOCK_OF = Run.id // literal_column(str(BLOCK), Integer)
 
 
@@ -31,33 +31,33 @@ class Tally:
 
     states: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
-    """Kind -> all seconds together."""
+    """Kind -> the total of seconds."""
     timed: Counter[tuple[str, float]] = field(default_factory=Counter)
-    """(kind, bound) -> how many took no longer; of infinity, all."""
+    """(kind, bound) -> the number of runs that took no longer than the bound."""
 
     def add(self, other: "Tally") -> None:
-        """Count these too."""
+        """Add the counts of another tally."""
         self.states.update(other.states)
         self.seconds.update(other.seconds)
         self.timed.update(other.timed)
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds that have taken any time."""
+        """The kinds of which a run has ended."""
         return sorted(self.seconds)
 
 
 @dataclass
 class Tallies:
-    """What one process has counted so far."""
+    """The counts that this process has cached."""
 
     blocks: dict[int, Tally] = field(default_factory=dict)
     unsettled: set[int] = field(default_factory=set)
-    """The blocks that may have changed since they were last counted."""
+    """Blocks that may have changed since they were counted."""
     lock: Lock = field(default_factory=Lock)
 
     def count(self) -> Tally:
-        """All runs that there are now."""
+        """Count all runs."""
         with self.lock:
             last = db.session.scalar(select(func.max(Run.id)))
             if last is None:
@@ -81,20 +81,20 @@ class Tallies:
 
 
 def runs() -> Tally:
-    """How many runs are in which state, and how long those took that have ended."""
+    """The number of runs in each state, and the durations of those that have ended."""
     known = current_app.extensions.setdefault("headway.tallies", Tallies())
     return known.count()  # type: ignore[no-any-return]
 
 
 def _ranges(blocks: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """The same as the first and last of each row of neighbours."""
+    """The first and last number of each sequence of consecutive numbers."""
     for _, row in groupby(enumerate(blocks), lambda pair: pair[1] - pair[0]):
         together = [block for _, block in row]
         yield together[0], together[-1]
 
 
 def _counted(first: int, last: int) -> dict[int, Tally]:
-    """These blocks, counted by one query."""
+    """Count these blocks with one query."""
     found = {block: Tally() for block in range(first, last + 1)}
     within = [func.sum(case((Run.seconds <= bound, 1), else_=0)) for bound in BOUNDS]
     query = (

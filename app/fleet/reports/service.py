@@ -1,4 +1,4 @@
-"""The service itself: the settings that it runs with, and each start that it remembers."""
+"""The service itself: its settings, and the history of its starts."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -16,21 +16,23 @@ from headway.dialects import driver
 
 
 @dataclass(frozen=True)
-class InForce:
-    """A setting as it is now, fit to be read by anybody."""
+class SettingInForce:
+    """The current value of a setting, for display: secrets are not shown."""
 
     variable: str
     value: str
     given: bool
-    """False where it is the default."""
+    """False if it is the default."""
 
 
-def settings_in_force(actor: Actor) -> list[InForce]:
-    """All settings. Of a secret only whether there is one, of an address all but its password."""
+def settings_in_force(actor: Actor) -> list[SettingInForce]:
+    """All settings. Of a secret only whether it is set; of a URL all but the password."""
     actor.require("service.read")
     settings: Settings = current_app.extensions["headway"]
     return [
-        InForce(f"HEADWAY_{field.name.upper()}", *_shown(settings, field.name, _default(field)))
+        SettingInForce(
+            f"HEADWAY_{field.name.upper()}", *_displayed(settings, field.name, _default(field))
+        )
         for field in fields(Settings)
     ]
 
@@ -38,7 +40,7 @@ def settings_in_force(actor: Actor) -> list[InForce]:
 def list_boots(
     actor: Actor, *, limit: int, after: int | None = None
 ) -> tuple[list[Boot], int | None]:
-    """A page of the starts that went well, newest first, and what to send as `after`."""
+    """A page of the successful starts, newest first, and the `after` of the next page."""
     actor.require("service.read")
     query = select(Boot).order_by(Boot.id.desc())
     if after is not None:
@@ -50,14 +52,14 @@ def _default(field: Any) -> Any:
     return field.default_factory() if field.default is MISSING else field.default
 
 
-def _shown(settings: Settings, name: str, default: Any) -> tuple[str, bool]:
+def _displayed(settings: Settings, name: str, default: Any) -> tuple[str, bool]:
     value = getattr(settings, name)
     if name in OWN_FILE and not value and settings.sqlite_path:
         return "its own, in a file beside the catalog", False
-    return (SHOW[name](value) if name in SHOW else _plain(value)), value != default
+    return (SHOW[name](value) if name in SHOW else _value_text(value)), value != default
 
 
-def _plain(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
@@ -72,7 +74,7 @@ def _secret(value: Any) -> str:
 
 
 def _broker(value: str | None) -> str:
-    """Where it is, without the user and the password; several are separated by semicolons."""
+    """Broker URLs without user and password; several are separated by semicolons."""
     return ";".join(_place(one) for one in value.split(";")) if value else "none"
 
 
@@ -84,10 +86,10 @@ def _place(url: str) -> str:
 
 OWN_FILE = ("secret_key", "encryption_keys")
 SHOW: Mapping[str, Any] = {
-    "database_url": driver.shown,
+    "database_url": driver.display_url,
     "broker_url": _broker,
     "secret_key": _secret,
     "encryption_keys": _secret,
     "oidc_client_secret": _secret,
 }
-"""How those are told that hold a secret."""
+"""How settings that hold a secret are displayed."""

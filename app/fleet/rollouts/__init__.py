@@ -1,7 +1,8 @@
 """Rollouts: an operation on many databases, in waves, with gates, retries and undo."""
 
 from app.fleet.rollouts.actions import (
-    VERBS,
+    ACTIONS,
+    allowed_actions,
     approve_rollout,
     cancel_rollout,
     pause_rollout,
@@ -10,10 +11,9 @@ from app.fleet.rollouts.actions import (
     retry_rollout,
     start_rollout,
     undo_rollout,
-    verbs,
 )
 from app.fleet.rollouts.crud import create_rollout, find, get_rollout, list_rollouts, record
-from app.fleet.rollouts.previews import Group, Preview, preview
+from app.fleet.rollouts.previews import Preview, PreviewGroup, preview
 from app.fleet.rollouts.request import (
     CONCURRENCY,
     LONGEST_RUN,
@@ -21,26 +21,27 @@ from app.fleet.rollouts.request import (
     OPERATIONS,
     PER_SERVER,
     TIMEOUT,
-    drafted,
+    new_rollout,
 )
 
 __all__ = [
+    "ACTIONS",
     "CONCURRENCY",
     "LONGEST_RUN",
     "MOST_AT_ONCE",
     "OPERATIONS",
     "PER_SERVER",
     "TIMEOUT",
-    "VERBS",
-    "Group",
     "Preview",
+    "PreviewGroup",
+    "allowed_actions",
     "approve_rollout",
     "cancel_rollout",
     "create_rollout",
-    "drafted",
     "find",
     "get_rollout",
     "list_rollouts",
+    "new_rollout",
     "pause_rollout",
     "preview",
     "record",
@@ -49,5 +50,4 @@ __all__ = [
     "retry_rollout",
     "start_rollout",
     "undo_rollout",
-    "verbs",
 ]

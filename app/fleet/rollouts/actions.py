@@ -1,6 +1,7 @@
-"""Steering: a rollout is rehearsed, started, paused, resumed, tried again, taken back.
+"""Actions on a rollout: start, pause, resume, retry, cancel, undo, approve, rehearse.
 
-Each says what the rollout has to be at, and does it in one transaction.
+Each checks the stage of the rollout and makes its change in one transaction. All raise
+RolloutNotFound and RolloutRefused. With an idempotency `key`, an equal request is done once.
 """
 
 from collections.abc import Callable
@@ -22,18 +23,18 @@ UNDER_WAY = (Stage.RUNNING, Stage.SOAKING, Stage.WAITING)
 
 
 def start_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> Rollout:
-    """Choose its databases, cut them into waves, and open the first one."""
+    """Start a rollout: choose its databases, divide them into waves, and open the first wave."""
 
     def start(session: CatalogSession, rollout: Rollout) -> None:
         _expect(rollout, "start", Stage.PENDING)
         rollouts_start.start(session, rollout)
-        webhooks.announce(session, "rollout.started", advance.told(rollout))
+        webhooks.announce(session, "rollout.started", advance.announcement_of(rollout))
 
     return _change(actor, rollout_id, "started", start, key)
 
 
 def pause_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> Rollout:
-    """Begin no further database; what runs goes on to its end."""
+    """Pause a rollout: no further run begins; active runs are finished."""
 
     def pause(_: CatalogSession, rollout: Rollout) -> None:
         _expect(rollout, "pause", *UNDER_WAY, Stage.UNDOING)
@@ -46,7 +47,7 @@ def pause_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> R
 def resume_rollout(
     actor: Actor, rollout_id: int, *, skip_failed: bool = False, key: str | None = None
 ) -> Rollout:
-    """Go on where it was paused or halted. Those that failed are tried again, or left out."""
+    """Resume a paused or halted rollout. Failed databases are tried again, or left out."""
 
     def resume(session: CatalogSession, rollout: Rollout) -> None:
         _expect(rollout, "resume", Stage.PAUSED, Stage.HALTED)
@@ -55,27 +56,27 @@ def resume_rollout(
         rollout.stage = _resumed(paused, to)
         rollout.reason, rollout.wave_done_at = None, None if not paused else rollout.wave_done_at
         if rollout.stage == Stage.UNDOING:
-            retries.again_back(session, rollout)
+            retries.retry_undo(session, rollout)
         elif skip_failed:
             retries.leave_out(session, rollout)
-        elif retries.again_forward(session, rollout):
-            # Where a wave soaked or waited, it has something to do again.
+        elif retries.retry_failed(session, rollout):
+            # The wave soaked or waited for approval; now it has runs again.
             rollout.stage, rollout.wave_done_at = Stage.RUNNING, None
 
     return _change(actor, rollout_id, "resumed", resume, key, skip_failed)
 
 
 def retry_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> Rollout:
-    """Try those again that failed, also after its end."""
+    """Try the failed databases of a rollout again, also after its end."""
 
     def retry(session: CatalogSession, rollout: Rollout) -> None:
         _expect(rollout, "retry", Stage.HALTED, Stage.SUCCEEDED)
         if rollout.resumes_as == Stage.UNDOING:
             rollout.resumes_as = None
             rollout.stage, rollout.reason = Stage.UNDOING, None
-            retries.again_back(session, rollout)
+            retries.retry_undo(session, rollout)
             return
-        if not retries.again_forward(session, rollout):
+        if not retries.retry_failed(session, rollout):
             raise RolloutRefused(f"Nothing failed in rollout {rollout.id}.")
         rollout.stage, rollout.reason = Stage.RUNNING, None
         rollout.wave_done_at = rollout.finished_at = None
@@ -84,14 +85,14 @@ def retry_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> R
 
 
 def cancel_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> Rollout:
-    """Begin nothing more, and end it. What is done stays done; `undo` takes it back."""
+    """Cancel a rollout: no further run begins. Finished runs stay; `undo` reverts them."""
 
     def cancel(session: CatalogSession, rollout: Rollout) -> None:
         if Stage(rollout.stage).is_final:
             raise RolloutRefused(f"Rollout {rollout.id} has ended: it is {rollout.stage}.")
         if _is_creating(session, rollout):
             raise RolloutRefused(
-                "Its database is being created, and that is not broken off half-way. Let it end; "
+                "Its database is being created, and that cannot be interrupted. Let it end; "
                 "then drop the database."
             )
         retries.cancel_pending(session, rollout)
@@ -101,21 +102,21 @@ def cancel_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> 
 
 
 def undo_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> Rollout:
-    """Take every database back to the revision, or the snapshot, that it came from."""
+    """Undo a rollout: return every database to its earlier revision, or to its snapshot."""
 
     def undo(session: CatalogSession, rollout: Rollout) -> None:
         if rollout.stage in (Stage.PENDING, Stage.UNDOING, Stage.UNDONE):
-            raise RolloutRefused(f"There is nothing to take back: it is {rollout.stage}.")
+            raise RolloutRefused(f"There is nothing to undo: the rollout is {rollout.stage}.")
         if rollout.kind not in rollouts_undo.BACK:
             hint = " Drop the database." if rollout.kind == Kind.CREATE else ""
             raise RolloutRefused(
-                f"A {rollout.kind} changes no revision: nothing to take back.{hint}"
+                f"A {rollout.kind} changes no revision, so it cannot be undone.{hint}"
             )
         retries.cancel_pending(session, rollout)
         back = rollouts_undo.take_back(session, rollout, again=True)
-        back += retries.again_back(session, rollout)
+        back += retries.retry_undo(session, rollout)
         if not back and not retries.count(session, rollout, Run.state.in_(BEGUN)):
-            raise RolloutRefused("No database was moved by it, or all were taken back.")
+            raise RolloutRefused("The rollout changed no database, or all changes are undone.")
         rollouts_start.hold(session, rollout)
         rollout.stage, rollout.reason, rollout.resumes_as = Stage.UNDOING, None, None
         rollout.finished_at = None
@@ -126,33 +127,34 @@ def undo_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> Ro
 def approve_rollout(
     actor: Actor, rollout_id: int, *, wave: int | None = None, key: str | None = None
 ) -> Rollout:
-    """Let the next wave begin. Not for the account that made the rollout.
+    """Approve the start of the next wave. Another account than the rollout's creator has to do it.
 
-    `wave`: the one that is done, from 1, as the caller saw it. RolloutRefused if another waits by
-    now: who approves the first wave has not seen how the second one went.
+    `wave` is the number of the finished wave, from 1, as the caller saw it: RolloutRefused if
+    another wave waits by now. Raises ApprovalRefused.
     """
 
     def approve(session: CatalogSession, rollout: Rollout) -> None:
         _expect(rollout, "approve", Stage.WAITING)
         if wave not in (None, rollout.wave + 1):
             raise RolloutRefused(
-                f"You approve wave {wave}, and it is wave {rollout.wave + 1} that waits now. Look "
-                "at how that one went, then approve it.",
+                f"You approve wave {wave}, but wave {rollout.wave + 1} waits for approval now. "
+                "Look at its results, then approve it.",
                 wave=rollout.wave + 1,
             )
         if actor.id is None:
             raise ApprovalRefused(
-                "An approval is an account's: send it with a token. The command line is nobody's."
+                "An approval needs an account: approve on the page of the rollout, or by the API "
+                "with a token. The command line has no account."
             )
         if actor.id == rollout.by_id:
             raise ApprovalRefused(
-                f"{rollout.by_name} made this rollout, so another account has to approve it."
+                f"{rollout.by_name} created this rollout, so another account has to approve it."
             )
         given = select(Approval.id).where(
             Approval.rollout_id == rollout.id, Approval.wave == rollout.wave
         )
         if session.scalar(given) is not None:
-            return  # sent twice, or two were of one mind
+            return  # it is approved already
         session.add(
             Approval(
                 rollout_id=rollout.id,
@@ -168,14 +170,14 @@ def approve_rollout(
 def rehearse_rollout(
     actor: Actor, rollout_id: int, *, sample: int | None = None, key: str | None = None
 ) -> Rollout:
-    """Try it on copies before it starts: on so many of each plan, or on every database."""
+    """Rehearse a rollout on copies: on `sample` databases of each plan, or on every database."""
 
     def rehearse(session: CatalogSession, rollout: Rollout) -> None:
         _expect(rollout, "rehearse", Stage.PENDING)
         if rollout.kind not in (Kind.UPGRADE, Kind.DOWNGRADE):
             raise RolloutRefused(f"A {rollout.kind} cannot be rehearsed.")
         if not rollouts_start.rehearse(session, rollout, sample):
-            raise RolloutRefused("It has no database to be rehearsed on.")
+            raise RolloutRefused("No database takes part, so there is nothing to rehearse.")
 
     return _change(actor, rollout_id, "rehearsed", rehearse, key, sample)
 
@@ -188,7 +190,7 @@ def _change(
     key: str | None,
     *more: object,
 ) -> Rollout:
-    """Do it, or nothing if the same request was sent before: it answers as the rollout is now."""
+    """Make a change once for a request, and return the rollout as it is now."""
     request = idempotency.Request(actor=actor, key=key, about=(word, [rollout_id, *more]))
 
     @repeated
@@ -196,7 +198,7 @@ def _change(
         actor.require("rollouts.change")
         with writing() as session:
             rollout = crud.find(session, rollout_id, lock=True)
-            # Under the lock of the rollout: of two that are sent at once the second one waits.
+            # Under the lock of the rollout: the second of two requests at once waits.
             if request.made() is None:
                 change(session, rollout)
                 request.remember(session, rollout.id)
@@ -226,7 +228,7 @@ def _resumed(paused: bool, to: str | None) -> Stage:
     return Stage.UNDOING if to == Stage.UNDOING else Stage.RUNNING
 
 
-VERBS = {
+ACTIONS = {
     Stage.PENDING: ("start", "rehearse", "cancel"),
     Stage.RUNNING: ("pause", "cancel"),
     Stage.SOAKING: ("pause", "cancel", "undo"),
@@ -238,15 +240,15 @@ VERBS = {
     Stage.CANCELLED: ("undo",),
     Stage.UNDONE: (),
 }
-"""What each stage is for, what is usual first."""
+"""The actions of each stage, the most usual first."""
 REHEARSED = (Kind.UPGRADE, Kind.DOWNGRADE)
 
 
-def verbs(actor: Actor, rollout: Rollout) -> tuple[str, ...]:
-    """What this account can do to it at this stage; the use cases refuse all the rest."""
+def allowed_actions(actor: Actor, rollout: Rollout) -> tuple[str, ...]:
+    """The actions that an account may do on a rollout now; all others are refused."""
     if not actor.may("rollouts.change"):
         return ()
-    return tuple(verb for verb in VERBS[Stage(rollout.stage)] if _is_open(actor, rollout, verb))
+    return tuple(verb for verb in ACTIONS[Stage(rollout.stage)] if _is_open(actor, rollout, verb))
 
 
 def _is_open(actor: Actor, rollout: Rollout, verb: str) -> bool:
@@ -267,7 +269,7 @@ def _is_open(actor: Actor, rollout: Rollout, verb: str) -> bool:
 
 
 def _some(rollout: Rollout, *which: object) -> bool:
-    """True if the last attempt on one of its databases is like that."""
+    """True if the last attempt on one of its databases meets these conditions."""
     query = select(Run.id).where(
         *retries.latest(rollout),
         *which,  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
-"""Advance: one step of every rollout that is under way. Called again and again by the workers.
+"""Advance the active rollouts. Workers call this periodically.
 
-Waves open, soak and wait here; a gate halts here; a canary retreats from here.
+Here a wave opens, soaks or waits for approval, a gate halts the rollout, and a failed canary is
+undone.
 """
 
 from datetime import UTC, datetime
@@ -25,8 +26,8 @@ ENDED = {
 
 
 def advance() -> None:
-    """Take every rollout that is under way one step further."""
-    db.session.rollback()  # what was read before is not what is there now
+    """Advance every active rollout by one step."""
+    db.session.rollback()  # read fresh data
     for rollout_id in _active():
         step(rollout_id)
 
@@ -40,7 +41,7 @@ def _active() -> list[int]:
 
 @repeated
 def step(rollout_id: int) -> None:
-    """Take one rollout as far as it goes without a run."""
+    """Advance one rollout as far as possible without waiting for a run."""
     with writing() as session:
         rollout = _locked(session, rollout_id)
         if rollout.stage == Stage.UNDOING:
@@ -53,7 +54,7 @@ def step(rollout_id: int) -> None:
 
 @repeated
 def judge(rollout_id: int) -> None:
-    """After a failure: halt at once if it was one too many, before another database is begun."""
+    """After a failure, halt a rollout at once if its gate does not allow more."""
     with writing() as session:
         rollout = _locked(session, rollout_id)
         if rollout.stage == Stage.RUNNING:
@@ -61,7 +62,7 @@ def judge(rollout_id: int) -> None:
 
 
 def go_on_after(run: Run) -> None:
-    """Take its rollout further at once, if that was the last run that it waited for."""
+    """Advance the rollout of a run at once if it waited only for this run."""
     beside = (Run.rollout_id == run.rollout_id, Run.kind == run.kind, Run.wave <= run.wave)
     is_last = not _exists(db.session, *beside, Run.state.in_(UNENDED))
     db.session.rollback()
@@ -70,7 +71,7 @@ def go_on_after(run: Run) -> None:
 
 
 def finish(session: CatalogSession, rollout: Rollout, stage: Stage, reason: str | None) -> None:
-    """End a rollout, and let its databases go."""
+    """End a rollout and release its databases."""
     rollout.stage, rollout.reason = stage, reason
     rollout.finished_at = datetime.now(UTC)
     if rollout.kind == Kind.CREATE:
@@ -82,11 +83,11 @@ def finish(session: CatalogSession, rollout: Rollout, stage: Stage, reason: str 
         .execution_options(synchronize_session=False)
     )
     if rollout.started_at is not None:
-        webhooks.announce(session, ENDED[stage], told(rollout))
+        webhooks.announce(session, ENDED[stage], announcement_of(rollout))
 
 
-def told(rollout: Rollout) -> dict[str, object]:
-    """What a webhook is told of a rollout."""
+def announcement_of(rollout: Rollout) -> dict[str, object]:
+    """The data of a rollout in an event for webhooks."""
     return {
         "rollout": rollout.id,
         "title": rollout.title,
@@ -124,7 +125,7 @@ def _halt_if_too_many(session: CatalogSession, rollout: Rollout) -> bool:
         f"{failed} failed in wave {rollout.wave + 1} of {len(rollout.sizes)}, "
         f"{allowed or 'none'} may. {_first_failure(session, *retries.latest(rollout))}"
     )
-    webhooks.announce(session, "rollout.halted", told(rollout))
+    webhooks.announce(session, "rollout.halted", announcement_of(rollout))
     return True
 
 
@@ -154,7 +155,7 @@ def _first_failure(session: CatalogSession, *runs: ColumnElement[bool]) -> str:
 
 def _step_on(session: CatalogSession, rollout: Rollout) -> None:
     if _goes_on(session, rollout, *retries.latest(rollout), Run.wave <= rollout.wave):
-        rollout.reason = windows.said(rollout.window, datetime.now(UTC))
+        rollout.reason = windows.closed_reason(rollout.window, datetime.now(UTC))
         return
     now = datetime.now(UTC)
     rollout.wave_done_at = rollout.wave_done_at or now
@@ -187,12 +188,12 @@ def _wait(session: CatalogSession, rollout: Rollout) -> None:
         f"Wave {rollout.wave + 1} is done. Another account than {rollout.by_name} has to approve "
         "the next one."
     )
-    webhooks.announce(session, "rollout.waiting", told(rollout))
+    webhooks.announce(session, "rollout.waiting", announcement_of(rollout))
 
 
 def _goes_on(session: CatalogSession, rollout: Rollout, *runs: ColumnElement[bool]) -> bool:
-    """True while some of these runs are still to end."""
-    # One query for all states: a run that is taken between two is seen by neither.
+    """True while some of these runs have not ended."""
+    # One query for all states: two queries could both miss a run that is claimed in between.
     still = (*runs, Run.state.in_(UNENDED))
     if not _exists(session, *still):
         return False
@@ -204,7 +205,7 @@ def _goes_on(session: CatalogSession, rollout: Rollout, *runs: ColumnElement[boo
 
 
 def _left_out(session: CatalogSession, rollout: Rollout, *pending: ColumnElement[bool]) -> int:
-    """Cancel those of these runs whose database is pinned or retired now; how many."""
+    """Cancel those of these runs whose database is pinned or retired now. Returns how many."""
     now = datetime.now(UTC)
     pinned = false() if rollout.by_hand else Database.pin_until > now
     out = select(Run.id, Database.retired_at, Database.pin_reason)
@@ -227,7 +228,7 @@ def _step_back(session: CatalogSession, rollout: Rollout) -> None:
     undo = retries.latest(rollout, Kind.UNDO)
     if _goes_on(session, rollout, *undo):
         return
-    # What was still at work when the undo was asked for is taken back too, once it has ended.
+    # Runs that were active when the undo was requested are undone too, once they have ended.
     if _exists(session, *retries.latest(rollout), Run.state.in_(BEGUN)):
         return
     if rollout.resumes_as != Stage.HALTED:  # a canary's later waves wait for a person
@@ -236,23 +237,23 @@ def _step_back(session: CatalogSession, rollout: Rollout) -> None:
         return
     how_many = select(func.count()).where(*undo)
     failed = session.scalar(how_many.where(Run.state == State.FAILED)) or 0
-    left = "The canary was taken back."
+    left = "The canary was undone."
     if failed:
         left = (
-            f"{failed} of {session.scalar(how_many)} could not be taken back. "
+            f"{failed} of {session.scalar(how_many)} could not be undone. "
             f"{_first_failure(session, *undo)}"
         )
     if rollout.resumes_as == Stage.HALTED:
         rollout.stage, rollout.resumes_as = Stage.HALTED, None
         rollout.reason = f"{rollout.reason or 'It halted.'} {left}"
-        webhooks.announce(session, "rollout.halted", told(rollout))
+        webhooks.announce(session, "rollout.halted", announcement_of(rollout))
     elif failed:
         rollout.stage, rollout.resumes_as, rollout.reason = Stage.HALTED, Stage.UNDOING, left
-        webhooks.announce(session, "rollout.halted", told(rollout))
+        webhooks.announce(session, "rollout.halted", announcement_of(rollout))
     else:
-        alone = select(func.count()).where(*undo, Run.state == State.CANCELLED)
-        some = session.scalar(alone)
-        why = f"{some} left alone: pinned or retired since." if some else None
+        cancelled = select(func.count()).where(*undo, Run.state == State.CANCELLED)
+        some = session.scalar(cancelled)
+        why = f"{some} left as they are: pinned or retired since." if some else None
         finish(session, rollout, Stage.UNDONE, why)
 
 

@@ -1,4 +1,4 @@
-"""Rollouts: asked for, found, listed; and those of one database, which start at once."""
+"""Rollouts: create, read, list."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import LARGEST_ID
-from app.fleet.rollouts.request import drafted
+from app.fleet.rollouts.request import new_rollout
 from app.models import Rollout
 
 
@@ -20,7 +20,7 @@ from app.models import Rollout
 def create_rollout(
     actor: Actor, values: Mapping[str, Any], *, key: str | None = None
 ) -> tuple[Rollout, bool]:
-    """A new rollout, not started, and whether it was there already for the same key.
+    """Create a rollout, not started. Returns it, and True if an equal request made it before.
 
     `values`: `project_id`, `kind`, `target`, `selector`, `waves`, `gate`, `window`,
     `concurrency`, `per_server`, `timeout_seconds`, `snapshot`, `retreat`, `title`; all but the
@@ -31,7 +31,7 @@ def create_rollout(
     request = idempotency.Request(actor=actor, key=key, about=("rollouts", asked))
 
     def make() -> Rollout:
-        rollout = drafted(actor, asked)
+        rollout = new_rollout(actor, asked)
         with writing() as session:
             session.add(rollout)
             session.flush()
@@ -57,7 +57,7 @@ def list_rollouts(
     stages: Sequence[str] = (),
     begun: bool = False,
 ) -> tuple[list[Rollout], int | None]:
-    """A page of rollouts, newest first, and the `after` of the next; `begun`: none unstarted."""
+    """A page of rollouts, newest first, and the `after` of the next; `begun`: only started ones."""
     actor.require("rollouts.read")
     query = select(Rollout).order_by(Rollout.id.desc())
     if after is not None:
@@ -72,7 +72,7 @@ def list_rollouts(
 
 
 def find(session: CatalogSession, rollout_id: int, *, lock: bool = False) -> Rollout:
-    """The rollout, locked or not, or RolloutNotFound."""
+    """The rollout, locked if asked for, or RolloutNotFound."""
     query = select(Rollout).where(Rollout.id == rollout_id)
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)
@@ -83,7 +83,7 @@ def find(session: CatalogSession, rollout_id: int, *, lock: bool = False) -> Rol
 
 
 def record(session: CatalogSession, actor: Actor, word: str, rollout: Rollout) -> None:
-    """Note in the audit trail what was done to it: `started`, `paused` and so on."""
+    """Record an action on a rollout in the audit trail: `started`, `paused` and so on."""
     audit.record(
         session,
         actor,

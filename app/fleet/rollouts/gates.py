@@ -1,4 +1,4 @@
-"""Gates: the rule between waves. Pure: told how a wave went, it says what happens next."""
+"""Gates: the rule between two waves. A pure function decides what follows a wave."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,14 +13,14 @@ LONGEST_SOAK = 30 * 24 * 3600
 
 
 class Check(StrEnum):
-    """What each database has to pass after its migration."""
+    """A check that each database has to pass after its migration."""
 
     DRIFT = "drift"  # its schema is what its revisions make
     SQL = "sql"  # a query of the rollout's gives one true value
 
 
 class Next(StrEnum):
-    """What happens when a wave is done."""
+    """The action that follows a finished wave."""
 
     HALT = "halt"
     SOAK = "soak"
@@ -30,28 +30,28 @@ class Next(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """What has to hold before the next wave begins."""
+    """The conditions for the next wave to begin."""
 
     failures: int = 0
-    """How many databases of the rollout may fail."""
+    """How many databases of the rollout may fail before it halts."""
     failures_percent: float | None = None
-    """Or which part of those that were begun; the larger of the two counts."""
+    """The same limit as a percentage of the databases begun; the larger of the two counts."""
     soak_seconds: float = 0.0
-    """How long to wait and see after a wave."""
+    """How long to wait after a wave."""
     approval: bool = False
-    """True if another account than the one that made the rollout has to let each wave through."""
+    """True if another account than the creator has to approve each further wave."""
     check: str | None = None
     sql: str | None = None
     """The query of the check `sql`: one row, whose first value must be true."""
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Gate":
-        """From what a face was given, or what a rollout keeps. Raises InputInvalid."""
+        """From the fields of a request, or the JSON of a rollout. Raises InputInvalid."""
         if unknown := set(values) - set(cls.__dataclass_fields__):
             raise InputInvalid(f"A gate has no {', '.join(sorted(unknown))}.")
         gate = cls(**{name: value for name, value in values.items() if value is not None})
         if gate.failures < 0 or not 0 <= (gate.failures_percent or 0) <= 100:  # noqa: PLR2004
-            raise InputInvalid("Failures are allowed as a number from 0, or as 0 to 100 percent.")
+            raise InputInvalid("Allowed failures are a number from 0, or 0 to 100 percent.")
         if not 0 <= gate.soak_seconds <= LONGEST_SOAK:
             raise InputInvalid(f"A wave soaks for 0 to {LONGEST_SOAK} seconds.")
         if gate.check not in (None, *Check):
@@ -63,16 +63,16 @@ class Gate:
         return gate
 
     def as_json(self) -> dict[str, Any]:
-        """As it is kept."""
+        """The gate as JSON values."""
         return asdict(self)
 
     def allowed(self, begun: int) -> int:
-        """How many may fail when so many were begun."""
+        """How many may fail when `begun` databases were begun."""
         part = floor(begun * (self.failures_percent or 0) / 100)
         return max(self.failures, part)
 
     def soaks_until(self, done_at: datetime) -> datetime:
-        """When a wave that was done at this moment has soaked."""
+        """When the soak time of a wave that was done at this time ends."""
         return done_at + timedelta(seconds=self.soak_seconds)
 
     def after_wave(
@@ -85,7 +85,7 @@ class Gate:
         is_last: bool,
         now: datetime,
     ) -> Next:
-        """What follows a wave of which nothing runs any more."""
+        """The action that follows a wave with no active runs."""
         if failed > self.allowed(begun):
             return Next.HALT
         if is_last:

@@ -1,6 +1,6 @@
-"""A rollout before it starts: what would be done to whom, grouped, so that thousands can be read.
+"""Preview a rollout: the plans of its databases, grouped so that thousands can be read.
 
-Everything comes from the catalog and its register: no database is asked, no script is run.
+All data comes from the catalog and its register: no database is opened, no script is run.
 """
 
 from collections import Counter
@@ -14,63 +14,63 @@ from app.fleet.core.positions import split
 from app.fleet.projects import revisions
 from app.fleet.projects.revisions import risks_of
 from app.fleet.rollouts import crud, start, waves
-from app.fleet.rollouts.request import drafted
+from app.fleet.rollouts.request import new_rollout
 from app.models import Kind, Revision, Rollout
 from headway.errors import HeadwayError
 from headway.types import Position
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class PreviewStep:
     """One revision of a plan."""
 
     revision: str
     message: str
     risks: tuple[str, ...] = ()
-    """What to know before it runs."""
+    """Risks to know before it runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
-    """Databases that stand at the same revision of the same kind: one plan for all of them."""
+class PreviewGroup:
+    """Databases of the same kind at the same revisions, which have the same plan."""
 
     dialect: str | None
-    """None where only a worker can tell, because the URL is a reference."""
+    """None if the URL is a reference, which only a worker can read."""
     current: str
     databases: int
     ends: str | None
-    """Where they end, joined by `+`; None if they cannot go there: `why` says so."""
-    steps: tuple[Step, ...]
+    """Their revisions after the rollout, joined by `+`; None if impossible: see `why`."""
+    steps: tuple[PreviewStep, ...]
     sql: str | None
     why: str | None
-    """Why there is no plan, or no SQL."""
+    """The reason if there is no plan or no SQL."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """Databases that the selector chooses and the rollout leaves out."""
+    """Databases that the selector matches and the rollout leaves out."""
 
     why: str
     databases: int
     ids: tuple[int, ...]
-    """The first of them."""
+    """The ids of the first few."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """What a rollout would do."""
+    """What a rollout would do now."""
 
-    groups: tuple[Group, ...]
+    groups: tuple[PreviewGroup, ...]
     skipped: tuple[Skipped, ...]
     waves: tuple[int, ...]
     """How many databases each wave would have."""
     total: int
     silent: int
-    """How many of them did not answer when they were last looked at."""
+    """How many of them did not answer the last probe."""
 
     @property
     def is_possible(self) -> bool:
-        """False if nobody would take part, or nobody can go there."""
+        """False if no database would take part, or none can reach the target."""
         return any(group.ends is not None or group.why is None for group in self.groups)
 
 
@@ -78,9 +78,11 @@ FIRST = 20
 
 
 def preview(actor: Actor, asked: int | Mapping[str, Any]) -> Preview:
-    """What a rollout that was made, or one of these values, would do now."""
+    """Preview an existing rollout by its id, or a new one by its values."""
     actor.require("rollouts.read")
-    rollout = crud.get_rollout(actor, asked) if isinstance(asked, int) else drafted(actor, asked)
+    rollout = (
+        crud.get_rollout(actor, asked) if isinstance(asked, int) else new_rollout(actor, asked)
+    )
     chosen = start.choose(db.session, rollout)
     plans = Counter((one.dialect, one.current) for one in chosen.members)
     return Preview(
@@ -95,10 +97,10 @@ def preview(actor: Actor, asked: int | Mapping[str, Any]) -> Preview:
     )
 
 
-def _group(rollout: Rollout, dialect: str | None, current: str, databases: int) -> Group:
+def _group(rollout: Rollout, dialect: str | None, current: str, databases: int) -> PreviewGroup:
     kind = Kind(rollout.kind)
     ends = sql = why = None
-    steps: tuple[Step, ...] = ()
+    steps: tuple[PreviewStep, ...] = ()
     if kind in (Kind.UPGRADE, Kind.DOWNGRADE, Kind.STAMP):
         asked = (rollout.project_id, split(current), rollout.target, kind)
         try:
@@ -107,10 +109,10 @@ def _group(rollout: Rollout, dialect: str | None, current: str, databases: int) 
             steps = _steps(path, dialect, kind)
             if path and kind is not Kind.STAMP and dialect:
                 sql = revisions.sql_of(path, dialect, kind)
-                why = None if sql is not None else "a revision asks the database: rehearse it"
+                why = None if sql is not None else "the SQL depends on the data: rehearse it"
         except HeadwayError as error:
             why = str(error)
-    return Group(
+    return PreviewGroup(
         dialect=dialect,
         current=current,
         databases=databases,
@@ -121,10 +123,10 @@ def _group(rollout: Rollout, dialect: str | None, current: str, databases: int) 
     )
 
 
-def _steps(path: Sequence[Revision], dialect: str | None, kind: Kind) -> tuple[Step, ...]:
+def _steps(path: Sequence[Revision], dialect: str | None, kind: Kind) -> tuple[PreviewStep, ...]:
     risks = risks_of(path, dialect, kind) if dialect else ()
     return tuple(
-        Step(
+        PreviewStep(
             revision=one.revision,
             message=one.message,
             risks=tuple(risk.says for risk in risks if risk.revision == one.revision),

@@ -1,4 +1,4 @@
-"""How far a rollout is: counted when asked, from short ranges of one index."""
+"""The progress of a rollout, counted on demand from short ranges of one index."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from app.fleet.rollouts.gates import Gate
 from app.models import Approval, Database, Kind, Rollout, Run, Stage, State
 
 RECENT = timedelta(seconds=60)
-"""What the speed is measured over."""
-LOOKED_AT = 50
-"""Those that are tried again stand before those that were never begun: so many are looked at."""
+"""The period over which the speed is measured."""
+MOST_WAITING = 50
+"""How many waiting runs are loaded; retried runs sort first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wave:
-    """One wave, by the states of its runs."""
+    """A wave, with the number of its runs in each state."""
 
     number: int
     """From 1."""
@@ -36,8 +36,8 @@ class Wave:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
-    """The first that failed."""
+class FirstFailure:
+    """The first database that failed."""
 
     run_id: int
     database_id: int
@@ -47,55 +47,55 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
-    """A database that was away or busy and is tried again."""
+    """A database that was unreachable or busy and is tried again."""
 
     run_id: int
     database_id: int
     database: str
     attempt: int
-    """The one to come."""
+    """The number of the next attempt."""
     at: datetime | None
     error: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsed:
-    """How the rehearsal went so far."""
+    """The results of the rehearsal so far."""
 
     total: int
     done: int
     failed: int
     seconds: float
-    """All of them together."""
+    """The total of all runs."""
     seconds_ahead: float | None
-    """What the rollout will take at this pace, plan by plan, with the soaking between its waves;
-    approvals not counted. None before the rehearsal has ended, and once the rollout has begun."""
-    first_error: Failure | None
+    """An estimate for the rollout at this speed, with the soaking between waves and without
+    approvals. None until the rehearsal has ended, and once the rollout has begun."""
+    first_error: FirstFailure | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a rollout is."""
+class RolloutProgress:
+    """The progress of a rollout."""
 
     stage: str
     reason: str | None
     wave: int
-    """The one that is open, from 1; 0 before the start."""
+    """The number of the open wave, from 1; 0 before the start."""
     waves: tuple[Wave, ...]
     undo: Wave | None
-    """The runs that take it back."""
+    """The runs that undo it."""
     total: int
     done: int
     per_second: float | None
     seconds_left: float | None
-    """At the present speed, soaking and approvals not counted; None if nothing is to be said."""
-    first_error: Failure | None
+    """At the present speed, without soaking and approvals; None if unknown."""
+    first_error: FirstFailure | None
     rehearsal: Rehearsed | None
     approvals: tuple[Approval, ...]
 
 
-def progress(actor: Actor, rollout_id: int) -> Progress:
-    """How far it is, or RolloutNotFound."""
+def progress(actor: Actor, rollout_id: int) -> RolloutProgress:
+    """The progress of a rollout, or RolloutNotFound."""
     rollout = crud.get_rollout(actor, rollout_id)
     states = _states(rollout)
     waves = tuple(
@@ -109,7 +109,7 @@ def progress(actor: Actor, rollout_id: int) -> Progress:
     speed, ahead = _speed(rollout), left
     if back and rollout.stage == Stage.UNDOING:
         ahead = back.pending + back.running + back.lost
-    return Progress(
+    return RolloutProgress(
         stage=rollout.stage,
         reason=rollout.reason,
         wave=rollout.wave + 1 if rollout.sizes else 0,
@@ -130,13 +130,13 @@ def progress(actor: Actor, rollout_id: int) -> Progress:
 
 
 def retrying(actor: Actor, rollout_id: int) -> list[Retry]:
-    """What waits to be tried again, the next first; of the first few that wait at all."""
+    """The databases that wait for a retry, the next one first; at most MOST_WAITING."""
     rollout = crud.get_rollout(actor, rollout_id)
     waiting = (
         select(Run.id)
         .where(Run.rollout_id == rollout.id, Run.state == State.PENDING)
         .order_by(Run.wave, Run.seq)
-        .limit(LOOKED_AT)
+        .limit(MOST_WAITING)
         .subquery()
     )
     rows = db.session.execute(
@@ -160,7 +160,7 @@ def retrying(actor: Actor, rollout_id: int) -> list[Retry]:
 
 
 def failed_of(actor: Actor, found: Sequence[Rollout]) -> dict[int, int]:
-    """Rollout -> how many of its databases failed in the end, for those of which some did."""
+    """Rollout id -> the number of its databases whose last attempt failed, if there are any."""
     actor.require("rollouts.read")
     rows = db.session.execute(
         select(Run.rollout_id, func.count())
@@ -177,7 +177,7 @@ def failed_of(actor: Actor, found: Sequence[Rollout]) -> dict[int, int]:
 
 
 def _states(rollout: Rollout) -> dict[tuple[str, int], dict[str, int]]:
-    """Kind and wave -> state -> how many."""
+    """(Kind, wave) -> state -> number of runs."""
     rows = db.session.execute(
         select(Run.kind, Run.wave, Run.state, func.count())
         .where(Run.rollout_id == rollout.id, Run.replaced_by.is_(None))
@@ -198,9 +198,9 @@ def _total(states: dict[tuple[str, int], dict[str, int]], kind: Kind) -> dict[st
 
 
 def _speed(rollout: Rollout) -> float | None:
-    """Databases a second, over the last minute in which one was done."""
-    doing = {Stage.PENDING: Kind.REHEARSE, Stage.UNDOING: Kind.UNDO}
-    kind = doing.get(Stage(rollout.stage), rollout.kind)
+    """Databases per second, measured over the last minute; None if none was finished in it."""
+    kinds = {Stage.PENDING: Kind.REHEARSE, Stage.UNDOING: Kind.UNDO}
+    kind = kinds.get(Stage(rollout.stage), rollout.kind)
     done = (Run.rollout_id == rollout.id, Run.kind == kind, Run.state == State.SUCCEEDED)
     last = db.session.scalar(select(func.max(Run.finished_at)).where(*done))
     if last is None or datetime.now(UTC) - last > RECENT:
@@ -213,7 +213,7 @@ def _speed(rollout: Rollout) -> float | None:
     return (count - 1) / seconds if seconds > 0 else None
 
 
-def _first_error(rollout: Rollout, kind: str) -> Failure | None:
+def _first_error(rollout: Rollout, kind: str) -> FirstFailure | None:
     row = db.session.execute(
         select(Run.id, Run.database_id, Database.name, Run.error)
         .join(Database, Database.id == Run.database_id)
@@ -229,7 +229,7 @@ def _first_error(rollout: Rollout, kind: str) -> Failure | None:
     return (
         None
         if row is None
-        else Failure(run_id=row[0], database_id=row[1], database=row[2], error=row[3])
+        else FirstFailure(run_id=row[0], database_id=row[1], database=row[2], error=row[3])
     )
 
 
@@ -255,7 +255,7 @@ def _rehearsed(rollout: Rollout) -> tuple[ColumnElement[bool], ...]:
 
 
 def _seconds_ahead(rollout: Rollout) -> float:
-    """The time of the rehearsal, as often as the rollout is more work than it was."""
+    """The duration of the rehearsal, scaled by the work of the rollout."""
     plans = db.session.execute(
         select(Database.dialect, Run.before, func.count(), func.sum(Run.seconds))
         .join(Database, Database.id == Run.database_id)
@@ -270,7 +270,7 @@ def _seconds_ahead(rollout: Rollout) -> float:
     sizes = {f"{dialect} {current}": number for dialect, current, number in chosen}
     did = work = databases = 0.0
     for dialect, before, number, seconds in plans:
-        # Never less than was tried: a database may have been moved since.
+        # At least as many as were rehearsed: a database may have been migrated since.
         of_plan = max(sizes.get(f"{dialect} {before}", 0), number)
         did += seconds or 0.0
         work += (seconds or 0.0) * of_plan / number
@@ -284,29 +284,29 @@ def _seconds_ahead(rollout: Rollout) -> float:
 
 
 MOST = 10_000
-"""So many cells are readable; of more databases, one cell stands for several."""
+"""The most cells that are drawn; with more databases, one cell stands for several."""
 WORST_FIRST = (
     *(State.FAILED, State.LOST, State.RUNNING),
     *(State.PENDING, State.CANCELLED, State.SUCCEEDED),
 )
-"""What a cell shows that stands for several: what a person has to look at."""
+"""The order in which a cell that stands for several databases chooses its state."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cells:
-    """The databases of a rollout, in the order in which they are begun."""
+class RunStates:
+    """The states of the databases of a rollout, in their order, for a drawing."""
 
     states: tuple[str, ...]
-    """Of each cell."""
+    """The state of each cell."""
     each: int
-    """So many databases are one cell."""
+    """How many databases one cell stands for."""
     total: int
 
 
-def cells(actor: Actor, rollout_id: int, kind: Kind | None = None) -> Cells:
-    """How each one is, by the last attempt on it; of its rehearsal or its undo, by `kind`.
+def run_states(actor: Actor, rollout_id: int, kind: Kind | None = None) -> RunStates:
+    """The state of the last attempt on each database, of this kind of runs.
 
-    Raises RolloutNotFound.
+    `kind` may be REHEARSE or UNDO; the default is the kind of the rollout. Raises RolloutNotFound.
     """
     rollout = crud.get_rollout(actor, rollout_id)
     runs = (
@@ -314,15 +314,15 @@ def cells(actor: Actor, rollout_id: int, kind: Kind | None = None) -> Cells:
         Run.kind == (kind or rollout.kind),
         Run.replaced_by.is_(None),
     )
-    place = func.abs(Run.seq)  # what is taken back keeps its place, and is numbered downwards
+    place = func.abs(Run.seq)  # undo runs have the negative place of the run they undo
     total = db.session.scalar(select(func.count()).where(*runs)) or 0
     each = -(-total // MOST) or 1
     if each == 1:
         found = db.session.scalars(select(Run.state).where(*runs).order_by(place))
-        return Cells(states=tuple(found), each=1, total=total)
+        return RunStates(states=tuple(found), each=1, total=total)
     ranks = {state: rank for rank, state in enumerate(WORST_FIRST)}
     cell = (place // each).label("cell")
     worst = select(cell, func.min(case(ranks, value=Run.state, else_=0))).where(*runs)
     ranked = db.session.execute(worst.group_by(cell).order_by(cell))
     states = tuple(WORST_FIRST[rank].value for _, rank in ranked)
-    return Cells(states=states, each=each, total=total)
+    return RunStates(states=states, each=each, total=total)

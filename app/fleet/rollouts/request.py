@@ -1,4 +1,4 @@
-"""What a rollout is asked to be: checked, with its defaults."""
+"""Validate the values of a new rollout, and fill in its defaults."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -17,21 +17,24 @@ from app.models import Kind, Loading, Project, Rollout, Stage
 from headway.errors import RevisionNotFound
 
 OPERATIONS = tuple(kind for kind in Kind if kind not in (Kind.CREATE, Kind.REHEARSE, Kind.UNDO))
-"""What a rollout may be asked to do. One that creates comes with the database that it makes."""
+"""The operations of a rollout that may be requested: one that creates comes with its database."""
 CONCURRENCY, PER_SERVER, TIMEOUT = 8, 4, 600.0
-"""Of a rollout that was asked for without them."""
+"""Defaults of a rollout."""
 MOST_AT_ONCE = 1000
 LONGEST_RUN = 7 * 24 * 3600.0
 READS = re.compile(r"[\s(]*(SELECT|WITH|VALUES)\b", re.IGNORECASE)
-"""How a query begins that only looks."""
+"""How a read-only query begins."""
 UP, DOWN = re.compile(r"\+\d+"), re.compile(r"base|-\d+")
-"""Targets that lead one way, wherever a database stands."""
+"""Relative targets that lead in only one direction."""
 
 
-def drafted(
+def new_rollout(
     actor: Actor, values: Mapping[str, Any], kinds: Collection[Kind] = OPERATIONS
 ) -> Rollout:
-    """The rollout that these values ask for, in no session. Raises what `create_rollout` does."""
+    """A rollout with these values, not added to a session.
+
+    Raises InputInvalid, ProjectNotFound, ProjectNotReady, RevisionNotFound.
+    """
     asked = {name: value for name, value in values.items() if value is not None}
     kind = _kind(asked.get("kind", Kind.UPGRADE), kinds)
     project = _ready(asked.get("project_id"), kind)
@@ -70,53 +73,53 @@ def _ready(project_id: Any, kind: Kind) -> Project:
         raise ProjectNotFound(f"There is no project {project_id}.", project=project_id)
     waits = project.state == Loading.WAITING and kind is Kind.CREATE  # as its run does
     if project.state != Loading.READY and not waits:
-        why = project.problem or "A worker will read them in a moment."
+        why = project.problem or "A worker reads them in a moment."
         raise ProjectNotReady(f"The scripts of {project.name} are {project.state}. {why}")
     return project
 
 
-def _kind(said: str, kinds: Collection[Kind]) -> Kind:
-    if said not in kinds:
-        raise InputInvalid(f"A rollout cannot {said!r}: it can {', '.join(kinds)}.")
-    return Kind(said)
+def _kind(value: str, kinds: Collection[Kind]) -> Kind:
+    if value not in kinds:
+        raise InputInvalid(f"There is no operation {value!r}. There are: {', '.join(kinds)}.")
+    return Kind(value)
 
 
-def _target(kind: Kind, said: str | None, project: Project) -> str:
+def _target(kind: Kind, target: str | None, project: Project) -> str:
     if kind in (Kind.CHECK, Kind.SNAPSHOT):
         return ""
     if kind is Kind.RESTORE:
-        return said or ""
-    if not said and kind is Kind.DOWNGRADE:
+        return target or ""
+    if not target and kind is Kind.DOWNGRADE:
         raise InputInvalid("A downgrade needs its target: a revision, `base` or `-1`.")
-    said = said or "heads"
-    if kind is Kind.CREATE:  # where new databases belong is found out when it is made
-        return said
-    # What is the head today may not be tomorrow: what was shown is what is rolled out.
-    if said in ("head", "heads") and len(project.heads) == 1:
+    target = target or "heads"
+    if kind is Kind.CREATE:  # where new databases belong is resolved when it is created
+        return target
+    # Resolved now: the head may be another tomorrow, and the preview shows this one.
+    if target in ("head", "heads") and len(project.heads) == 1:
         return project.heads[0]
-    if kind is Kind.UPGRADE and DOWN.fullmatch(said):
+    if kind is Kind.UPGRADE and DOWN.fullmatch(target):
         raise InputInvalid(
-            f"An upgrade does not lead to {said}: ask for a downgrade, or name a newer revision.",
+            f"An upgrade does not lead to {target}: ask for a downgrade, or name a newer revision.",
             field="target",
         )
-    if kind is Kind.DOWNGRADE and UP.fullmatch(said):
+    if kind is Kind.DOWNGRADE and UP.fullmatch(target):
         raise InputInvalid(
-            f"A downgrade does not lead to {said}: ask for an upgrade, or for `base` or `-1`.",
+            f"A downgrade does not lead to {target}: ask for an upgrade, or for `base` or `-1`.",
             field="target",
         )
-    if not graphs.names_something(graphs.known_of(project.id), said):
+    if not graphs.is_known_target(graphs.known_of(project.id), target):
         heads = ", ".join(project.heads) or "none"
         raise RevisionNotFound(
-            f"{project.name} has no revision {said}. Its newest: {heads}.", field="target"
+            f"{project.name} has no revision {target}. Its newest: {heads}.", field="target"
         )
-    return said
+    return target
 
 
 def _gate(values: Mapping[str, Any]) -> Gate:
     gate = Gate.of(values)
     if gate.sql and not READS.match(gate.sql):
         raise InputInvalid(
-            "The query of a check only looks: it begins with SELECT, as in "
+            "The query of a check must be read-only and begin with SELECT, for example "
             "`SELECT count(*) > 0 FROM customer`.",
             field="sql",
         )
@@ -126,5 +129,5 @@ def _gate(values: Mapping[str, Any]) -> Gate:
 def _number(values: Mapping[str, Any], name: str, default: float, least: float, most: float) -> Any:
     value = values.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise InputInvalid(f"{name} is a number from {least:g} to {most:g}.", field=name)
+        raise InputInvalid(f"{name} must be a number from {least:g} to {most:g}.", field=name)
     return value

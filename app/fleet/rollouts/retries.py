@@ -1,4 +1,4 @@
-"""Attempts: runs made again, left out, or not begun."""
+"""Further attempts of runs, and the cancelling of pending ones."""
 
 from datetime import UTC, datetime
 
@@ -11,7 +11,7 @@ from headway.errors import DatabaseMoved
 
 
 def latest(rollout: Rollout, kind: str | None = None) -> tuple[ColumnElement[bool], ...]:
-    """The last attempt on each of its databases, of its own kind or of this one."""
+    """Conditions for the last attempt on each database, of the rollout's kind or of `kind`."""
     return (
         Run.rollout_id == rollout.id,
         Run.kind == (kind or rollout.kind),
@@ -20,19 +20,19 @@ def latest(rollout: Rollout, kind: str | None = None) -> tuple[ColumnElement[boo
 
 
 def count(session: CatalogSession, rollout: Rollout, *which: ColumnElement[bool]) -> int:
-    """How many of a rollout's runs, attempts that were repeated not counted."""
+    """The number of last attempts of a rollout that meet these conditions."""
     return session.scalar(select(func.count()).where(*latest(rollout), *which)) or 0
 
 
-def again_forward(session: CatalogSession, rollout: Rollout) -> int:
-    """The failed ones once more, and those of a canary that was taken back."""
+def retry_failed(session: CatalogSession, rollout: Rollout) -> int:
+    """Add a new attempt for each failed run, and for runs of a canary that was undone."""
     some = (Run.state == State.FAILED) | _taken_back(rollout)
-    return _again(session, rollout, *latest(rollout), some)
+    return _replace(session, rollout, *latest(rollout), some)
 
 
-def again_back(session: CatalogSession, rollout: Rollout) -> int:
-    """Those once more that could not be taken back."""
-    return _again(session, rollout, *latest(rollout, Kind.UNDO), Run.state == State.FAILED)
+def retry_undo(session: CatalogSession, rollout: Rollout) -> int:
+    """Add a new attempt for each undo run that failed."""
+    return _replace(session, rollout, *latest(rollout, Kind.UNDO), Run.state == State.FAILED)
 
 
 def _taken_back(rollout: Rollout) -> ColumnElement[bool]:
@@ -42,8 +42,8 @@ def _taken_back(rollout: Rollout) -> ColumnElement[bool]:
     return Run.id.in_(undo.scalar_subquery())
 
 
-def _again(session: CatalogSession, rollout: Rollout, *which: ColumnElement[bool]) -> int:
-    """New attempts in the place of these runs, which stay as they ended; how many."""
+def _replace(session: CatalogSession, rollout: Rollout, *which: ColumnElement[bool]) -> int:
+    """Add a new attempt for each of these runs, which keep their results. Returns how many."""
     old = session.scalars(select(Run).where(*which)).all()
     for run in old:
         new = Run(
@@ -66,9 +66,9 @@ def _again(session: CatalogSession, rollout: Rollout, *which: ColumnElement[bool
 
 
 def _planned_from(session: CatalogSession, run: Run) -> str | None:
-    """Where the next attempt expects its database: where this rollout left it.
+    """The revisions at which the next attempt expects its database: where this rollout left it.
 
-    One that was found elsewhere is shown to a person; tried again, it goes on from there.
+    After DatabaseMoved, which a person has seen, the next attempt starts from the present ones.
     """
     if run.undoes:
         return None  # an undo knows from the run that it takes back
@@ -85,18 +85,18 @@ def _planned_from(session: CatalogSession, run: Run) -> str | None:
 
 
 def leave_out(session: CatalogSession, rollout: Rollout) -> None:
-    """Go on without those that failed: so many may, from now on.
+    """Continue without the failed databases: raise the gate's limit to their number.
 
-    What had succeeded and went back with the canary is done again.
+    Databases that had succeeded and were undone with the canary are migrated again.
     """
     failed = count(session, rollout, Run.state == State.FAILED)
     rollout.gate = rollout.gate | {"failures": max(rollout.gate["failures"], failed)}
     well = (Run.state == State.SUCCEEDED, _taken_back(rollout))
-    _again(session, rollout, *latest(rollout), *well)
+    _replace(session, rollout, *latest(rollout), *well)
 
 
 def cancel_pending(session: CatalogSession, rollout: Rollout) -> None:
-    """Begin none of those that wait."""
+    """Cancel the pending runs of a rollout."""
     session.execute(
         update(Run)
         .where(Run.rollout_id == rollout.id, Run.state == State.PENDING)

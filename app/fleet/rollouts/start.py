@@ -1,8 +1,8 @@
-"""Start a rollout: choose its databases, leave out with a reason, spread, cut into waves.
+"""Start a rollout: choose its databases, spread them over the servers, divide them into waves.
 
-A database that is created while one is under way joins it. Without one it is created at the heads
-of its project. With one: at its target once the canary is through, and until then where most of
-the project's databases are; then it becomes a part of the last wave.
+A database that is created while a rollout is under way joins it. Without one it is created at the
+heads of its project. With one: at its target once the canary is through, and until then where most
+of the project's databases are; then it becomes a part of the last wave.
 """
 
 from collections import defaultdict
@@ -25,10 +25,10 @@ from app.models import (
     Database,
     Kind,
     Label,
+    PositionCount,
     Rollout,
     Run,
     Stage,
-    Standing,
     State,
     Strategy,
 )
@@ -36,9 +36,9 @@ from headway.errors import HeadwayError
 from headway.types import Position
 
 CANARY = "canary"
-"""Databases with this label are the first of their rollout."""
+"""Databases with this label come first in a rollout."""
 REHEARSAL = -1
-"""The wave of runs that rehearse."""
+"""The wave number of rehearsal runs."""
 BATCH = 1000
 
 REASONS = {
@@ -48,7 +48,7 @@ REASONS = {
     Position.DIVERGED: "diverged: merge them first",
     Position.AHEAD: "ahead of these scripts",
 }
-"""Where a database may stand that cannot be moved, in words."""
+"""Positions that exclude a database, and the reason that is shown."""
 MAY = {
     Kind.UPGRADE: (),
     Kind.DOWNGRADE: (Position.AHEAD, Position.DIVERGED),
@@ -58,13 +58,13 @@ MAY = {
     Kind.RESTORE: tuple(REASONS),
     Kind.CREATE: (),
 }
-"""Those that this kind is for all the same."""
+"""Positions that normally exclude a database, and that this operation accepts."""
 UNDER_WAY = (Stage.RUNNING, Stage.SOAKING, Stage.WAITING, Stage.PAUSED, Stage.HALTED)
-"""Stages of a rollout that new databases have to reckon with."""
+"""Stages of a rollout that affect where a new database is created."""
 
 
 class Member(NamedTuple):
-    """A database as it is chosen."""
+    """A database that may take part in a rollout."""
 
     id: int
     server: str | None
@@ -76,21 +76,21 @@ class Member(NamedTuple):
 
     @property
     def planned_from(self) -> str | None:
-        """Where it is taken to be; None where nobody has looked."""
+        """Its known revisions; None if it was never probed."""
         return self.current if self.seen_at else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """The databases of a rollout, in the order in which they are begun, and those left out."""
+    """The databases of a rollout in their order, and those that are left out."""
 
     members: Sequence[Member]
     skipped: dict[str, list[int]]
-    """Why -> which."""
+    """Reason -> ids."""
 
 
 def choose(session: CatalogSession, rollout: Rollout) -> Chosen:
-    """Who takes part."""
+    """The databases that would take part in a rollout now, and those left out with a reason."""
     now, kind = datetime.now(UTC), Kind(rollout.kind)
     canary = exists().where(Label.database_id == Database.id, Label.name == CANARY)
     rows = session.execute(
@@ -115,12 +115,12 @@ def choose(session: CatalogSession, rollout: Rollout) -> Chosen:
 
 
 def start(session: CatalogSession, rollout: Rollout) -> None:
-    """Make its runs and open the first wave. Raises RolloutRefused if it has none."""
+    """Create the runs and open the first wave. Raises RolloutRefused if no database takes part."""
     chosen = choose(session, rollout)
     if not chosen.members:
         why = "; ".join(f"{len(ids)} {why}" for why, ids in chosen.skipped.items())
-        raise RolloutRefused(f"No database takes part. {why or 'There is none that is like that'}.")
-    session.execute(  # a rehearsal that still goes on has told what it could
+        raise RolloutRefused(f"No database takes part. {why or 'No database matches'}.")
+    session.execute(  # cancel what is left of a rehearsal
         update(Run)
         .where(Run.rollout_id == rollout.id, Run.state == State.PENDING)
         .values(state=State.CANCELLED)
@@ -128,8 +128,8 @@ def start(session: CatalogSession, rollout: Rollout) -> None:
     rollout.sizes = waves.sizes(rollout.waves, len(chosen.members))
     if rollout.gate.get("approval") and len(rollout.sizes) == 1:
         raise RolloutRefused(
-            "It has one wave, so nobody could approve the next. Choose more waves, or start it "
-            "without the approval."
+            "The rollout has only one wave, so there is no next one to approve. Choose more waves, "
+            "or do not require approval."
         )
     ends = [sum(rollout.sizes[: n + 1]) for n in range(len(rollout.sizes))]
     number = 0
@@ -144,7 +144,7 @@ def start(session: CatalogSession, rollout: Rollout) -> None:
 
 
 def rehearse(session: CatalogSession, rollout: Rollout, sample: int | None) -> int:
-    """Make runs that rehearse it: so many of each plan, or all; how many."""
+    """Create rehearsal runs for `sample` databases of each plan, or for all. Returns how many."""
     taken: dict[tuple[str | None, str], int] = defaultdict(int)
     rows = []
     for seq, member in enumerate(choose(session, rollout).members):
@@ -161,9 +161,9 @@ def rehearse(session: CatalogSession, rollout: Rollout, sample: int | None) -> i
 
 
 def hold(session: CatalogSession, rollout: Rollout) -> None:
-    """Mark its databases as part of it, so that no other rollout takes one meanwhile.
+    """Reserve the databases of a rollout, so that no other rollout takes one meanwhile.
 
-    Raises RolloutRefused if another has one: taken in this very moment, or since this one ended.
+    Raises RolloutRefused if another rollout has one of them.
     """
     mine = select(Run.database_id).where(Run.rollout_id == rollout.id, Run.state.in_(UNENDED))
     free = or_(Database.rollout_id.is_(None), Database.rollout_id == rollout.id)
@@ -174,20 +174,20 @@ def hold(session: CatalogSession, rollout: Rollout) -> None:
         .execution_options(synchronize_session=False)
     )
     others = select(Database.name, Database.rollout_id).where(Database.id.in_(mine), ~free)
-    # A locking read: MariaDB's other ones are as old as the transaction.
+    # A locking read: other reads of MariaDB are as old as the transaction.
     if other := session.execute(others.limit(1).with_for_update(read=True)).first():
         raise RolloutRefused(
-            f"{other.name} is part of rollout {other.rollout_id}. Let that end, or cancel it."
+            f"{other.name} is part of rollout {other.rollout_id}. Wait for its end, or cancel it."
         )
 
 
 def is_there(rollout: Rollout, current: str) -> bool:
-    """True if a database that stands here has nothing to do in this rollout."""
+    """True if a database at these revisions needs no step of this rollout."""
     try:
         kind = Kind(rollout.kind)
         return not revisions.path(rollout.project_id, split(current), rollout.target, kind)
     except HeadwayError:
-        return False  # the preview says why
+        return False  # the preview shows the reason
 
 
 def target_of_new(session: CatalogSession, database: Database) -> str:
@@ -198,13 +198,13 @@ def target_of_new(session: CatalogSession, database: Database) -> str:
     if rollout.wave > 0:
         return rollout.target
     most = session.scalar(
-        select(Standing.current)
+        select(PositionCount.current)
         .where(
-            Standing.project_id == database.project_id,
-            Standing.current != "",
-            Standing.databases > 0,
+            PositionCount.project_id == database.project_id,
+            PositionCount.current != "",
+            PositionCount.databases > 0,
         )
-        .order_by(Standing.databases.desc())
+        .order_by(PositionCount.databases.desc())
         .limit(1)
     )
     return most if most and "+" not in most else "heads"
@@ -259,7 +259,10 @@ def _under_way(session: CatalogSession, database: Database) -> Rollout | None:
 
 
 def _excuses(rollout: Rollout, kind: Kind) -> Callable[..., str | None]:
-    """Why a database is left out, or None: asked of each, so what is the same is found once."""
+    """A function that returns the reason why a database is left out, or None.
+
+    It is called for each database, so what is the same for all is computed here.
+    """
     free, by_hand = (None, rollout.id), rollout.by_hand
     stuck = {position: why for position, why in REASONS.items() if position not in MAY[kind]}
     stays = _stays(rollout, kind)
@@ -284,7 +287,7 @@ def _excuses(rollout: Rollout, kind: Kind) -> Callable[..., str | None]:
 
 
 def _stays(rollout: Rollout, kind: Kind) -> Callable[[Member], str | None]:
-    """Why a database needs nothing, or None: from the register, once for each version."""
+    """A function that returns why a database needs no step, or None. Cached by revisions."""
     words = {Kind.UPGRADE: "has {} already", Kind.DOWNGRADE: "is at {} already"}
     target = "the heads" if rollout.target == "heads" else rollout.target
 
@@ -302,7 +305,7 @@ def _stays(rollout: Rollout, kind: Kind) -> Callable[[Member], str | None]:
 
 
 def _ordered(members: list[Member]) -> list[Member]:
-    """Canaries first; then neighbours on different servers."""
+    """Canaries first; then the others, so that neighbours are on different servers."""
     groups: dict[object, list[Member]] = defaultdict(list)
     for member in members:
         if not member.is_canary:

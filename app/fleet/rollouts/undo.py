@@ -1,4 +1,4 @@
-"""Undo: every database back to the revision, or the snapshot, that it came from."""
+"""Undo a rollout: create the runs that return databases to their earlier revisions."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from app.models import BEGUN, Kind, Rollout, Run, Stage, State
 from headway.errors import DatabaseMoved
 
 BACK = (Kind.UPGRADE, Kind.DOWNGRADE, Kind.STAMP)
-"""What can be undone."""
+"""The operations that can be undone."""
 
 
 def retreat(session: CatalogSession, rollout: Rollout) -> None:
-    """Take a canary back that failed: by itself, once nothing of it runs any more."""
+    """Undo a failed canary automatically, once none of its runs is active."""
     alive = select(Run.id).where(Run.rollout_id == rollout.id, Run.state.in_(BEGUN))
     if not _may_retreat(rollout) or session.scalar(alive.limit(1)) is not None:
         return
@@ -23,29 +23,29 @@ def retreat(session: CatalogSession, rollout: Rollout) -> None:
 
 
 def retreats(session: CatalogSession, rollout: Rollout) -> bool:
-    """True if a canary that failed is still to be taken back by itself."""
+    """True if a failed canary is still to be undone automatically."""
     return _may_retreat(rollout) and session.execute(_moved(rollout).limit(1)).first() is not None
 
 
 def take_back(session: CatalogSession, rollout: Rollout, *, again: bool = False) -> int:
-    """Make the runs that undo what this rollout moved and nobody has undone; how many.
+    """Create undo runs for the databases that this rollout changed. Returns how many.
 
-    `again`: also where that was begun and cancelled.
+    Databases with an undo run are left out; with `again`, except where it was cancelled.
     """
     columns = [
         *(Run.rollout_id, Run.database_id, Run.kind, Run.wave, Run.seq, Run.server),
         *(Run.state, Run.attempt, Run.undoes),
     ]
     made = insert(Run).from_select(columns, _moved(rollout, again=again))
-    # Without this, a driver may answer -1 for rows that were inserted, and for none.
+    # Without this, a driver may return -1 in any case.
     done = session.execute(made.execution_options(preserve_rowcount=True))
     return int(done.rowcount)  # type: ignore[attr-defined]
 
 
 def origin(session: Session, run: Run) -> Run:
-    """The attempt that found the database where this run's rollout came upon it.
+    """The first attempt of a run's rollout on its database, which found it at its old revision.
 
-    An attempt that failed may have left it half-way, where the next one went on.
+    A failed attempt may have applied some revisions, and the next one continued from there.
     """
     query = select(Run).where(
         Run.rollout_id == run.rollout_id,
@@ -57,18 +57,18 @@ def origin(session: Session, run: Run) -> Run:
     first = run
     for earlier in session.scalars(query.order_by(Run.id.desc())):
         if earlier.after != first.before:
-            break  # it was taken back in between
+            break  # it was undone in between
         first = earlier
     return first
 
 
 def left_at(session: Session, run: Run) -> str:
-    """Where this run left its database, or an attempt to take it back that went half of the way."""
+    """The revisions of the database after this run, or after an undo of it that failed half-way."""
     undo = select(Run.after).where(
         Run.database_id == run.database_id,
         Run.undoes == run.id,
         Run.after != Run.before,
-        Run.problem != DatabaseMoved.slug(),  # which found it elsewhere, and left it alone
+        Run.problem != DatabaseMoved.slug(),  # which changed nothing
     )
     return session.scalar(undo.order_by(Run.id.desc()).limit(1)) or run.after or ""
 
@@ -79,10 +79,10 @@ def _may_retreat(rollout: Rollout) -> bool:
 
 
 def _moved(rollout: Rollout, *, again: bool = False) -> "Select[*tuple[Any, ...]]":
-    """What it moved and nobody has undone, as the runs that undo it.
+    """Rows for undo runs: one for each database that the rollout changed and that is not undone.
 
-    Of several attempts on a database the last that moved it stands for all: it knows where the
-    database is now, and its `origin` where it was.
+    Of several attempts on a database the last one that changed it counts: it has the present
+    revision, and its `origin` the old one.
     """
     undo, later = aliased(Run), aliased(Run)
     moved_later = exists().where(

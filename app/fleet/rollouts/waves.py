@@ -1,4 +1,4 @@
-"""Waves: how many databases each takes. Pure arithmetic."""
+"""Waves: how many databases each has. Pure arithmetic."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -16,33 +16,35 @@ Item = TypeVar("Item")
 
 
 def parse(waves: Sequence[str]) -> tuple[str, ...]:
-    """The waves as they are kept. Raises InputInvalid.
+    """Validated waves, as they are stored. Raises InputInvalid.
 
-    Each says how many databases are through when it is: `1`, `5%`, `100%`. The last one takes
-    the rest, said or not.
+    Each is the number of databases that are done after it: `1`, `5%`, `100%`. The last wave takes
+    the rest in any case.
     """
-    said = tuple(wave.strip() for wave in waves)
-    if not said or len(said) > MOST:
+    parsed = tuple(wave.strip() for wave in waves)
+    if not parsed or len(parsed) > MOST:
         raise InputInvalid(f"A rollout has 1 to {MOST} waves: {', '.join(DEFAULT)} for example.")
-    for wave in said:
+    for wave in parsed:
         found = WAVE.fullmatch(wave)
         number = float(found[1] or found[2]) if found else 0
         if not found or not number or (found[2] and number > 100):  # noqa: PLR2004
-            raise InputInvalid(f"{wave!r} is no wave: give a number (`10`) or a part (`25%`).")
+            raise InputInvalid(
+                f"{wave!r} is not a wave: give a number (`10`) or a percentage (`25%`)."
+            )
     for unit in (False, True):
-        same = [wave for wave in said if wave.endswith("%") is unit]
+        same = [wave for wave in parsed if wave.endswith("%") is unit]
         for before, wave in pairwise(same):
             if float(wave.rstrip("%")) < float(before.rstrip("%")):
                 raise InputInvalid(
-                    f"{before} through, then {wave}: waves grow. Say how many are through after "
-                    f"each: {', '.join(DEFAULT)} for example.",
+                    f"Wave {wave} after {before}: waves must grow. Give how many databases are "
+                    f"done after each wave, for example {', '.join(DEFAULT)}.",
                     field="waves",
                 )
-    return said
+    return parsed
 
 
 def sizes(waves: Sequence[str], total: int) -> list[int]:
-    """How many databases each wave has; none has none, so there may be fewer than asked for."""
+    """The number of databases in each wave. Empty waves are left out."""
     ends = [0]
     for wave in waves:
         part, percent = wave.removesuffix("%"), wave.endswith("%")
@@ -53,7 +55,7 @@ def sizes(waves: Sequence[str], total: int) -> list[int]:
 
 
 def spread(groups: Iterable[Sequence[Item]]) -> list[Item]:
-    """All items of all groups, so that neighbours are of different groups where that can be."""
+    """All items of all groups, so that neighbours are of different groups if possible."""
     missing = object()
     turns = zip_longest(*groups, fillvalue=missing)
     return [item for turn in turns for item in turn if item is not missing]  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Maintenance windows: when runs may begin. What has begun goes on to its end."""
+"""Maintenance windows: when runs may begin. A run that has begun is finished in any case."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ EXAMPLE = '{"from": "22:00", "until": "04:00", "days": ["sat", "sun"], "zone": "
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Every day, or on these days, from one time to another; past midnight if `until` is less."""
+    """A daily period, on some or all days. It ends the next day if `end` is before `start`."""
 
     start: time
     end: time
@@ -44,11 +44,11 @@ class Window:
         if set(values) - {"from", "until", "days", "zone"} or set(window.days) - set(DAYS):
             raise InputInvalid(f"A window has from, until, days and zone. Example: {EXAMPLE}")
         if window.start == window.end:
-            raise InputInvalid("A window that ends as it begins is none: leave it out.")
+            raise InputInvalid("The window ends when it begins. Leave it out for no window.")
         return window
 
     def as_json(self) -> dict[str, Any]:
-        """As it is kept."""
+        """The window as JSON values."""
         return {
             "from": self.start.isoformat("minutes"),
             "until": self.end.isoformat("minutes"),
@@ -80,9 +80,9 @@ class Window:
         raise AssertionError(self)  # a window has a day, so it opens within eight
 
 
-def said(window: Mapping[str, Any] | None, now: datetime) -> str | None:
-    """Why nothing begins now, in a sentence; None if it may."""
-    found = Window.of(window)
-    if found is None or found.is_open(now):
+def closed_reason(window: Mapping[str, Any] | None, now: datetime) -> str | None:
+    """A sentence why no run may begin now; None if the window is open or there is none."""
+    parsed = Window.of(window)
+    if parsed is None or parsed.is_open(now):
         return None
-    return f"Outside its window: opens at {found.opens_at(now):%Y-%m-%d %H:%M} UTC."
+    return f"Outside its window, which opens at {parsed.opens_at(now):%Y-%m-%d %H:%M} UTC."

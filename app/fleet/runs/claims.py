@@ -1,7 +1,7 @@
-"""Claims: which run is next, and whose it is. Safe with any number of workers.
+"""Claims: which run is next, and which worker has it. Safe with any number of workers.
 
-All claims go one after another through one row of the catalog, so that the limits of a rollout
-and of a server hold exactly. A claim is two short queries and an update.
+A lock on one row of the catalog serialises claims, so that the limits of a rollout and of a
+server hold exactly. A claim is two short queries and an update.
 """
 
 from collections import Counter
@@ -18,14 +18,14 @@ from app.fleet.rollouts import windows
 from app.models import Database, Kind, Lease, Rollout, Run, Stage, State
 
 CLAIMABLE = (Stage.PENDING, Stage.RUNNING, Stage.UNDOING)
-"""Stages in which runs may begin: of one that has not started, those of its rehearsal."""
+"""Stages in which runs may begin; in PENDING only those of a rehearsal."""
 AHEAD = 200
-"""How far to look for a database whose server is not busy: runs are spread over the servers."""
+"""How many further runs to read to find one whose server is not busy."""
 
 
 @dataclass
 class _Room:
-    """How much may run at once, here and there."""
+    """The number of runs on each server, against its limit."""
 
     per_server: Counter[str] = field(default_factory=Counter)
 
@@ -41,18 +41,18 @@ class _Room:
 
 @repeated
 def claim(worker: str, limit: int) -> list[int]:
-    """Take up to so many runs that are due; their ids, in order. They are running then."""
+    """Claim up to `limit` runs that are due. Returns their ids in order; they are `running`."""
     if not _anything_due():
         return []
     with writing() as session:
         _one_at_a_time(session)
         chosen = _due(session, limit)
-        return [run for run in chosen if _won(session, run, worker)]
+        return [run for run in chosen if _claim_row(session, run, worker)]
 
 
 @repeated
 def take(run_id: int, worker: str) -> bool:
-    """Take one run; False if it is not due, is somebody's already, or its server is busy."""
+    """Claim one run; False if it is not due, is claimed already, or its server is busy."""
     with writing() as session:
         _one_at_a_time(session)
         run = session.get(Run, run_id, populate_existing=True)
@@ -63,19 +63,19 @@ def take(run_id: int, worker: str) -> bool:
             return False
         if run.id not in _due_of(session, rollout, _running(session), 1, Run.id == run.id):
             return False
-        return _won(session, run_id, worker)
+        return _claim_row(session, run_id, worker)
 
 
 def next_ids(limit: int) -> list[int]:
-    """The runs that are due, in order; nothing is taken."""
+    """The ids of runs that are due, in order, without claiming them."""
     found = _due(db.session, limit)
     db.session.rollback()
     return found
 
 
 @repeated
-def hand_back(worker: str, runs: Sequence[int] | None = None) -> int:
-    """Make runs that a worker claimed and has not begun pending again: these, or all it has."""
+def release(worker: str, runs: Sequence[int] | None = None) -> int:
+    """Make claimed runs of a worker pending again: these, or all. Returns how many."""
     mine = [Run.worker == worker, Run.state == State.RUNNING]
     if runs is not None:
         mine.append(Run.id.in_(runs))
@@ -97,7 +97,7 @@ def hand_back(worker: str, runs: Sequence[int] | None = None) -> int:
 
 
 def _one_at_a_time(session: CatalogSession) -> None:
-    """Wait for those who claim at this moment. On SQLite a writing session has done that."""
+    """Lock against other claims. On SQLite a writing session has done that already."""
     row = select(Lease.name).where(Lease.name == "claim").with_for_update()
     if session.scalar(row) is None:
         try:
@@ -110,7 +110,7 @@ def _one_at_a_time(session: CatalogSession) -> None:
 
 
 def _anything_due() -> bool:
-    """A look without a lock: the usual answer of an idle fleet."""
+    """A quick check without a lock, for an idle fleet."""
     query = (
         select(Run.id)
         .join(Rollout, Rollout.id == Run.rollout_id)
@@ -145,7 +145,7 @@ def _due_of(
     *only: ColumnElement[bool],
 ) -> list[int]:
     now = datetime.now(UTC)
-    if windows.said(rollout.window, now):
+    if windows.closed_reason(rollout.window, now):
         return []
     running = session.scalar(
         select(func.count()).where(Run.rollout_id == rollout.id, Run.state == State.RUNNING)
@@ -180,7 +180,7 @@ def _due_of(
 
 
 def _kinds(rollout: Rollout) -> list[ColumnElement[bool]]:
-    """While it is taken back, what it has not done yet waits."""
+    """While a rollout is undone, only its undo runs may begin."""
     return [Run.kind == Kind.UNDO] if rollout.stage == Stage.UNDOING else []
 
 
@@ -193,7 +193,7 @@ def _running(session: CatalogSession) -> _Room:
     return _Room(Counter({str(server): count for server, count in rows}))
 
 
-def _won(session: CatalogSession, run_id: int, worker: str) -> bool:
+def _claim_row(session: CatalogSession, run_id: int, worker: str) -> bool:
     done = session.execute(
         update(Run)
         .where(Run.id == run_id, Run.state == State.PENDING)

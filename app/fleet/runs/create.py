@@ -19,7 +19,7 @@ from app.fleet.runs.tasks import Ended, Task
 from app.models import Database, Kind, Role, Rollout, State
 from headway.connections.address import Address
 from headway.errors import AddressInvalid, DatabaseExists, HeadwayError, ProcessEnded
-from headway.types import Look
+from headway.types import Status
 
 
 def create(task: Task) -> Ended:
@@ -106,7 +106,7 @@ def record(session: CatalogSession, rollout: Rollout, database_id: int) -> None:
     )
 
 
-def _made(task: Task, address: Address) -> Look:
+def _made(task: Task, address: Address) -> Status:
     if task.run.before is None:
         target = start.target_of_new(db.session, task.database)
         ends = revisions.ends(task.project.id, (), target, Kind.UPGRADE)
@@ -128,7 +128,7 @@ def _made(task: Task, address: Address) -> Look:
         raise
 
 
-def _brought_to_its_end(task: Task) -> Look:
+def _brought_to_its_end(task: Task) -> Status:
     """What this run began: also one that is complete, and whose worker ended before it said so."""
     member = task.member()
     member.upgrade(_target(task), on_step=task.on_step, waiting=task.waiting)

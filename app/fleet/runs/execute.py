@@ -1,7 +1,7 @@
-"""Perform a run: begin, do what it says, write down how it ended.
+"""Execute a run and store its result.
 
-What is written holds only if the run is still this worker's: one that was taken for lost may
-have been given to another meanwhile.
+The result is stored only if the run still belongs to this worker: a run that was reported lost
+may have been given to another.
 """
 
 import logging
@@ -25,55 +25,55 @@ log = logging.getLogger(__name__)
 
 TRANSIENT = (Kind.BUSY, Kind.UNREACHABLE)
 PAUSES = (2, 10, 30, 120, 300)
-"""Seconds before a database that was away or busy is tried again; then the run has failed."""
+"""Seconds before each retry of a busy or unreachable database; after the last the run fails."""
 
 
 @dataclass(frozen=True)
-class InHand:
-    """The run that this process does now, for whoever watches the clock."""
+class CurrentRun:
+    """The run that this process executes now, for the watchdog."""
 
     run_id: int
     worker: str
     ends_at: float
-    """On the monotonic clock: when it has taken longer than its rollout allows."""
+    """The deadline of the run, on the monotonic clock."""
 
 
-in_hand: InHand | None = None
+current_run: CurrentRun | None = None
 
 
-def perform(run_id: int, worker: str) -> None:
-    """Do a claimed run. What the database says never raises: it is how the run ended."""
-    global in_hand  # noqa: PLW0603  # a process does one at a time
+def execute(run_id: int, worker: str) -> None:
+    """Execute a claimed run. An error of the database is its result, and is not raised."""
+    global current_run  # noqa: PLW0603  # a process does one at a time
     task = Task.of(run_id, worker)
     if task is None:
-        return  # it was taken back
+        return  # it is not this worker's any more
     if _stopped(task):
         return
-    in_hand = InHand(run_id, worker, time.monotonic() + task.rollout.timeout_seconds)
+    current_run = CurrentRun(run_id, worker, time.monotonic() + task.rollout.timeout_seconds)
     try:
-        ended = _operated(task)
+        ended = _run_operation(task)
     except ProcessEnded as error:
         log.warning("run %s of %s: %s", run_id, task.database.name, error)
         note_lost(run_id, worker, problem=error.slug(), error=str(error))
         return
     finally:
-        in_hand = None
+        current_run = None
     _finish(task, ended)
 
 
 def note_timeout(run_id: int, worker: str) -> None:
-    """Say that a run took too long, just before the process that does it is ended."""
+    """Mark a run as lost because it took too long, before its process is ended."""
     note_lost(
         run_id,
         worker,
         problem="run-timed-out",
-        error="It took longer than its rollout allows, and was ended.",
+        error="It took longer than its rollout allows, and was stopped.",
     )
 
 
 @repeated
 def note_lost(run_id: int, worker: str, *, problem: str, error: str) -> None:
-    """Say that a run was left in the middle: what it left is seen by looking at the database."""
+    """Mark a run as lost, so that its outcome is decided by inspecting the database."""
     with writing() as session:
         session.execute(
             update(Run)
@@ -83,7 +83,7 @@ def note_lost(run_id: int, worker: str, *, problem: str, error: str) -> None:
 
 
 def _stopped(task: Task) -> bool:
-    """True if its rollout was paused, halted or cancelled since it was claimed."""
+    """Give the run up, and return True, if its rollout does not allow it to begin any more."""
     stage = Stage(task.rollout.stage)
     goes_on = stage in (Stage.RUNNING, Stage.PENDING)
     if stage is Stage.UNDOING:
@@ -95,10 +95,10 @@ def _stopped(task: Task) -> bool:
 
 
 def _held_back(task: Task) -> bool:
-    """True if its database was pinned, or the window closed, while it waited for its turn."""
+    """True if its database was pinned or the window closed since the run was claimed."""
     now, until = datetime.now(UTC), task.database.pin_until
     pinned = until is not None and until > now and not task.rollout.by_hand
-    return pinned or windows.said(task.rollout.window, now) is not None
+    return pinned or windows.closed_reason(task.rollout.window, now) is not None
 
 
 @repeated
@@ -111,7 +111,7 @@ def _give_up(task: Task, state: State) -> None:
         )
 
 
-def _operated(task: Task) -> Ended:
+def _run_operation(task: Task) -> Ended:
     task.say(f"{task.kind} of {task.database.address} by {task.worker}")
     began = time.monotonic()
     try:
@@ -120,12 +120,12 @@ def _operated(task: Task) -> Ended:
     except ProcessEnded:
         raise
     except HeadwayError as error:
-        told = _failed(task, error)
+        result = _failed(task, error)
     except Exception as error:
         log.exception("run %s of %s failed", task.run.id, task.database.name)
-        said = f"{type(error).__name__}: {reason(error)}"
-        told = Ended(state=State.FAILED, error=said, problem="headway-error")
-    return _looked(task, replace(told, seconds=time.monotonic() - began))
+        message = f"{type(error).__name__}: {reason(error)}"
+        result = Ended(state=State.FAILED, error=message, problem="headway-error")
+    return _with_status(task, replace(result, seconds=time.monotonic() - began))
 
 
 def _failed(task: Task, error: HeadwayError) -> Ended:
@@ -139,20 +139,20 @@ def _failed(task: Task, error: HeadwayError) -> Ended:
     )
 
 
-def _looked(task: Task, ended: Ended) -> Ended:
-    """With what is there now: a run that failed may have moved its database."""
+def _with_status(task: Task, ended: Ended) -> Ended:
+    """The result with the status read now: a run that failed may have migrated its database."""
     if task.kind is RunKind.CREATE:
         return create.left_by_failure(task, ended)
     if ended.problem == DatabaseMissing.slug():
-        return ended  # a file that is away is not an empty one
+        return ended  # a missing file is not an empty database
     try:
-        seen = task.member().status()
+        status = task.member().status()
     except HeadwayError:
         return ended
-    after = joined(seen.current) if seen.reason is None else None
+    after = joined(status.current) if status.reason is None else None
     # Not what the catalog believed: undo would go back to there, further than this rollout came.
     before = after if task.found is None else task.found
-    return replace(ended, look=seen, before=before, after=after)
+    return replace(ended, look=status, before=before, after=after)
 
 
 def _finish(task: Task, ended: Ended) -> None:

@@ -1,4 +1,4 @@
-"""The history of runs as text: JSON lines with everything, CSV for a spreadsheet. Row by row."""
+"""Export runs row by row: JSON lines with all columns, or CSV for a spreadsheet."""
 
 import csv
 import io
@@ -10,35 +10,35 @@ from typing import Any
 from app.fleet.core.permissions import Actor
 from app.fleet.runs import queries
 
-Row = Mapping[str, Any]
+RunRow = Mapping[str, Any]
 
 LONG = ("log", "sql")
-"""What no cell of a spreadsheet holds."""
+"""Columns that are too long for a spreadsheet."""
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-"""A cell that begins with one of these is computed by a spreadsheet, whoever wrote it."""
+"""A spreadsheet would evaluate a cell that begins with one of these."""
 
 
 def rows(
     actor: Actor, *, rollout_id: int | None = None, database_id: int | None = None
-) -> Iterator[Row]:
-    """Every run, oldest first, with its SQL and log; waves are counted from 1."""
+) -> Iterator[RunRow]:
+    """All runs, oldest first, with SQL and log; waves are counted from 1."""
     found = queries.export(actor, rollout_id=rollout_id, database_id=database_id)
     return ({**row, "wave": wave_of(row["wave"])} for row in found)
 
 
 def wave_of(number: int) -> int | None:
-    """A wave as people count it, from 1; None for a rehearsal, which is before all waves."""
+    """The wave counted from 1; None for a rehearsal."""
     return number + 1 if number >= 0 else None
 
 
-def as_json_lines(found: Iterable[Row]) -> Iterator[str]:
-    """A line of JSON for each."""
+def as_json_lines(found: Iterable[RunRow]) -> Iterator[str]:
+    """One line of JSON per row."""
     for row in found:
         yield json.dumps(row, default=_iso, ensure_ascii=False) + "\n"
 
 
-def as_csv(found: Iterable[Row]) -> Iterator[str]:
-    """A line of names, then one for each, without SQL and log. RFC 4180; formulas are text."""
+def as_csv(found: Iterable[RunRow]) -> Iterator[str]:
+    """CSV (RFC 4180) with a header, without SQL and log. Formulas are escaped."""
     names = [name for name in COLUMNS if name not in LONG]
     yield _line(names)
     for row in found:
@@ -48,12 +48,15 @@ def as_csv(found: Iterable[Row]) -> Iterator[str]:
 COLUMNS = ("database", "rollout", "by", *(column.key for column in queries.EXPORTED), "sql")
 
 
-FORMS: dict[str, Callable[[Iterable[Row]], Iterator[str]]] = {"jsonl": as_json_lines, "csv": as_csv}
+FORMS: dict[str, Callable[[Iterable[RunRow]], Iterator[str]]] = {
+    "jsonl": as_json_lines,
+    "csv": as_csv,
+}
 
 
-def _line(cells: list[Any]) -> str:
+def _line(values: list[Any]) -> str:
     text = io.StringIO()
-    csv.writer(text, quoting=csv.QUOTE_NONNUMERIC).writerow(cells)
+    csv.writer(text, quoting=csv.QUOTE_NONNUMERIC).writerow(values)
     return text.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""What a run does to its database: one function a kind, each answers how it ended."""
+"""The operations of runs: one function for each kind, which returns the result of the run."""
 
 import time
 from collections.abc import Callable
@@ -22,11 +22,11 @@ from headway.errors import (
     SnapshotNotFound,
 )
 from headway.plan.plans import Direction
-from headway.types import Look, Outcome, Position
+from headway.types import Outcome, Position, Status
 
 
 def operate(task: Task) -> Ended:
-    """Do what the run says. Raises the HeadwayError that says why not."""
+    """Execute the operation of a run. Raises the HeadwayError of a refusal or failure."""
     path = task.member().address.path
     if path is not None and not path.exists() and task.kind is not Kind.CREATE:
         raise DatabaseMissing(
@@ -64,7 +64,7 @@ def _move(task: Task, direction: Direction) -> Ended:
     return _checked(task, member, _ended(outcome))
 
 
-def refuse_moved(task: Task, scripts: RemoteProject, seen: Look) -> None:
+def refuse_moved(task: Task, scripts: RemoteProject, seen: Status) -> None:
     """Raise DatabaseMoved where a database lost what it had when this was planned.
 
     One that others brought further on the same way meanwhile has only fewer steps to go. An undo
@@ -120,7 +120,7 @@ def _check(task: Task) -> Ended:
     began = time.monotonic()
     member = task.member()
     seen = member.status()
-    found = drift.look_at(task.database, member)
+    found = drift.compare_and_store(task.database, member)
     task.say(f"{found} differences" if found else "no drift")
     current = joined(seen.current)
     return Ended(
@@ -222,7 +222,7 @@ def _checked(task: Task, member: RemoteDatabase, ended: Ended) -> Ended:
         return ended
     try:
         if gate.check == Check.DRIFT:
-            if found := drift.look_at(task.database, member):
+            if found := drift.compare_and_store(task.database, member):
                 many = "a difference" if found == 1 else f"{found} differences"
                 raise CheckFailed(
                     f"It has {many} from what its revisions make: `flask drifts list`."

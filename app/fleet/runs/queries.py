@@ -1,4 +1,4 @@
-"""Runs: what was done to which database, when, how it went; kept for ever."""
+"""Read and export runs. They are kept for ever."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -32,9 +32,9 @@ def list_runs(
     replaced: bool = False,
     newest: bool = False,
 ) -> tuple[list[Run], int | None]:
-    """A page of runs in the order they were made, and what to send as `after` for the next.
+    """A page of runs in the order of creation, and the `after` of the next page.
 
-    Those that were tried again are left out unless `replaced`; `newest` turns the order round.
+    Runs that a later attempt replaced are left out unless `replaced`; `newest` reverses the order.
     """
     actor.require("rollouts.read")
     query = select(Run).order_by(Run.id.desc() if newest else Run.id)
@@ -64,9 +64,9 @@ def list_of_rollout(
     after: tuple[int, int] | None = None,
     state: str | None = None,
 ) -> tuple[list[Run], tuple[int, int] | None]:
-    """The last attempts of a rollout in the order in which they are begun, in one state or in all.
+    """A page of the last attempts of a rollout, in their order, and the `after` of the next page.
 
-    `after` is the wave and place of the last one seen; the second is that of the next page.
+    `after` is (wave, place) of the last run of the previous page. `state` filters.
     """
     actor.require("rollouts.read")
     query = select(Run).where(
@@ -99,14 +99,14 @@ def names_of(found: Sequence[Run]) -> dict[int, str]:
 
 
 def sql_of(run: Run) -> str | None:
-    """The SQL that it sent; None if it sent none, or has not ended."""
+    """The SQL that a run sent; None if it sent none or has not ended."""
     if run.sql_digest is None:
         return None
     return db.session.scalar(select(RunSql.text).where(RunSql.digest == run.sql_digest))
 
 
 def keep_sql(session: CatalogSession, statements: Sequence[str]) -> str | None:
-    """Keep SQL, once for all that send the same; its digest. None for none."""
+    """Store SQL once for all runs that send the same. Returns its digest; None for no SQL."""
     text = ";\n".join(statements)
     if not text:
         return None
@@ -116,14 +116,14 @@ def keep_sql(session: CatalogSession, statements: Sequence[str]) -> str | None:
             with session.begin_nested():
                 session.execute(insert(RunSql).values(digest=digest, text=f"{text};\n"))
         except IntegrityError:
-            pass  # another run has just sent the same
+            pass  # another run has just stored it
     return digest
 
 
 def export(
     actor: Actor, *, rollout_id: int | None = None, database_id: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Every run, oldest first, with the names of what it was about, its SQL and its log."""
+    """All runs, oldest first, with the names of database and rollout, the SQL and the log."""
     actor.require("rollouts.read")
     query = (
         select(Run, Database.name, Rollout.title, Rollout.by_name, RunSql.text)

@@ -1,4 +1,4 @@
-"""The record of a run: how it ended, where its database stands now, what was sent."""
+"""Store the result of a run, the new position of its database, and the SQL it sent."""
 
 import logging
 from datetime import UTC, datetime
@@ -19,21 +19,21 @@ log = logging.getLogger(__name__)
 
 @repeated
 def finish(task: Task, ended: Ended) -> bool:
-    """Write how a run ended; False if it is not this worker's any more."""
-    standing = _standing(task, ended)
+    """Store the result of a run; False if the run is not this worker's any more."""
+    position_values = _position_values(task, ended)
     with writing() as session:
         values = {
             "state": ended.state,
             "finished_at": datetime.now(UTC),
             "sql_digest": queries.keep_sql(session, ended.statements),
-            **_told(task, ended),
+            **_result_values(task, ended),
         }
         if not _write(session, task, values):
             log.warning("run %s was given to another; what it did is not recorded", task.run.id)
             return False
         if ended.state is State.SUCCEEDED and task.kind is Kind.UPGRADE:
             _note_origin(session, task, ended)
-        place(session, task.rollout, task.database.id, standing)
+        place(session, task.rollout, task.database.id, position_values)
         if ended.state is State.SUCCEEDED and task.kind is Kind.CREATE:
             create.record(session, task.rollout, task.database.id)
     return True
@@ -41,20 +41,20 @@ def finish(task: Task, ended: Ended) -> bool:
 
 @repeated
 def put_off(task: Task, ended: Ended, until: datetime) -> None:
-    """Make a run pending again, not before a moment: its database was away or busy."""
-    standing = _standing(task, ended)
+    """Make a run pending again from a time on: its database was unreachable or busy."""
+    position_values = _position_values(task, ended)
     with writing() as session:
-        values = _told(task, ended) | {
+        values = _result_values(task, ended) | {
             "state": State.PENDING,
             "attempt": task.run.attempt + 1,
             "retry_at": until,
             "worker": None,
         }
         if _write(session, task, values):
-            place(session, task.rollout, task.database.id, standing)
+            place(session, task.rollout, task.database.id, position_values)
 
 
-def _told(task: Task, ended: Ended) -> dict[str, Any]:
+def _result_values(task: Task, ended: Ended) -> dict[str, Any]:
     earlier = task.run.log or ""
     return {
         **_way(task, ended),
@@ -70,12 +70,12 @@ def _told(task: Task, ended: Ended) -> dict[str, Any]:
 
 
 def _way(task: Task, ended: Ended) -> dict[str, str | None]:
-    """Where this run found its database, and where it left it."""
+    """The revisions before and after the run."""
     run = task.run
     if task.kind is Kind.CREATE:
         return {"before": ended.before, "after": ended.after}
     if ended.state is State.FAILED and task.found is None and run.before is not None:
-        return {"before": run.before, "after": run.after}  # it did not come to move anything
+        return {"before": run.before, "after": run.after}  # it migrated nothing
     # Of several attempts the first that moved it knows where it came from.
     return {"before": run.before if task.has_moved else ended.before, "after": ended.after}
 
@@ -90,8 +90,8 @@ def _write(session: CatalogSession, task: Task, values: dict[str, Any]) -> bool:
     return bool(done.rowcount == 1)  # type: ignore[attr-defined]
 
 
-def _standing(task: Task, ended: Ended) -> dict[str, Any]:
-    """The columns that say where it stands; {} if nobody knows."""
+def _position_values(task: Task, ended: Ended) -> dict[str, Any]:
+    """The position columns of the database; {} if its position is unknown."""
     now, seen = datetime.now(UTC), ended.look
     if task.kind is Kind.REHEARSE or (seen is None and ended.after is None):
         return {}
@@ -111,8 +111,8 @@ def _standing(task: Task, ended: Ended) -> dict[str, Any]:
 
 
 def _note_origin(session: CatalogSession, task: Task, ended: Ended) -> None:
-    """Which rollout first brought a revision to a database."""
-    # What this process knows to have been brought before. An edited script is another revision.
+    """Store which rollout first applied a revision to a database."""
+    # Revisions that are recorded already. An edited script counts as another revision.
     brought = current_app.extensions.setdefault("headway.brought", set())
     project = (task.project.id, task.project.digest)
     new = [name for name in ended.applied if (*project, name) not in brought]

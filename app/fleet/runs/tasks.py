@@ -1,10 +1,10 @@
-"""A task: all that a worker needs for one run, and how the run ended."""
+"""Task: all that a worker needs for one run; and Ended, the result of a run."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
-from sqlalchemy import URL, select, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, joinedload, undefer
 
@@ -19,16 +19,17 @@ from app.fleet.projects import revisions
 from app.fleet.rollouts import undo
 from app.fleet.rollouts.gates import Gate
 from app.models import Database, Kind, Project, Rollout, Run, State
+from headway.dialects.urls import DatabaseURL
 from headway.errors import DatabaseMoved, TargetInvalid
-from headway.types import Holder, Look, Position
+from headway.types import Holder, Position, Status
 
 LOCK_WAIT = 10.0
-"""Seconds that a run waits for another that migrates the same database; then it is tried later."""
+"""Seconds that a run waits for the lock of its database; then it is tried again later."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a run ended, as it is recorded."""
+    """The result of a run, as it is stored."""
 
     state: State
     before: str | None = None
@@ -40,21 +41,21 @@ class Ended:
     problem: str | None = None
     snapshot: str | None = None
     statements: tuple[str, ...] = ()
-    look: Look | None = None
-    """Where the database stands now, if anybody looked."""
+    look: Status | None = None
+    """The status of the database after the run, if it was read."""
     transient: bool = False
-    """True if the same again, later, may well succeed."""
+    """True if a later attempt may succeed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Undone:
-    """What is taken back: a run, with the attempts before it that moved the database too."""
+    """What an undo run undoes: a run, with its earlier attempts that migrated the database."""
 
     kind: Kind
     before: str
-    """Where the database was found."""
+    """The revisions before the first attempt."""
     after: str
-    """Where it was left."""
+    """The revisions after the last attempt."""
     snapshot: str | None
 
     @classmethod
@@ -70,23 +71,23 @@ class Undone:
 
 @dataclass(kw_only=True)
 class Task:
-    """One run in the hands of a worker."""
+    """A run that a worker executes."""
 
     run: Run
     rollout: Rollout
     database: Database
     project: Project
     undone: "Undone | None"
-    """What this run takes back."""
+    """What this run undoes."""
     worker: str
     found: str | None = None
-    """Where this attempt came upon the database; None if it has not looked."""
+    """The revisions that this attempt found; None if it has not read the status."""
     lines: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, run_id: int, worker: str | None, state: State = State.RUNNING) -> "Task | None":
-        """The run, if it is in this state and this worker's; read anew."""
-        # A session of its own, which has ended when the database is migrated: nothing is held.
+        """Read a run; None if it is not in this state or not this worker's."""
+        # Its own session, so that no transaction is open while the database is migrated.
         with Session(db.engine, expire_on_commit=False) as session:
             run = session.get(Run, run_id, options=[undefer(Run.log)])
             if run is None or run.state != state or worker not in (None, run.worker):
@@ -105,14 +106,14 @@ class Task:
 
     @property
     def kind(self) -> Kind:
-        """What is done."""
+        """The operation of this run."""
         return Kind(self.run.kind)
 
     @property
     def planned_from(self) -> str | None:
-        """Where its database was when this was planned, whatever was noted since.
+        """The revisions of its database when this run was planned.
 
-        None where nobody had looked, and nobody has since.
+        None if the database was never probed.
         """
         if self.run.before is not None:
             return self.run.before
@@ -120,12 +121,12 @@ class Task:
 
     @property
     def has_moved(self) -> bool:
-        """True if an earlier attempt of this run moved its database."""
+        """True if an earlier attempt of this run migrated its database."""
         return self.run.before is not None and self.run.after not in (None, self.run.before)
 
     @property
     def gate(self) -> Gate:
-        """The rule of its rollout."""
+        """The gate of its rollout."""
         return Gate.of(self.rollout.gate)
 
     def say(self, line: str) -> None:
@@ -133,15 +134,15 @@ class Task:
         self.lines.append(f"{datetime.now(UTC):%H:%M:%S.%f}"[:-3] + f" {line}")
 
     def on_step(self, number: int, total: int, revision: str) -> None:
-        """Told by the migrator before each revision, once it has the database to itself."""
+        """Called before each revision, when the lock of the database is held."""
         if number == 1:
             self._refuse_lost()
         self.say(f"{number} of {total}: {revision}")
 
     def _refuse_lost(self) -> None:
-        """Raise DatabaseMoved if this process stood still so long that its run was given away.
+        """Raise DatabaseMoved if this run was reported lost and given to another worker.
 
-        Whoever has it now waits for our lock, or is done: what we saw before is not what is there.
+        That worker waits for our lock, or is done: the status that we read may be outdated.
         """
         mine = select(Run.id).where(
             Run.id == self.run.id, Run.worker == self.worker, Run.state == State.RUNNING
@@ -149,25 +150,25 @@ class Task:
         try:
             with Session(db.engine) as session:
                 is_mine = session.scalar(mine) is not None
-        except SQLAlchemyError as error:  # within a migration it would be taken for the database's
+        except SQLAlchemyError as error:  # else it would count as an error of the database
             raise CatalogBusy(
-                "The catalog did not answer as this was about to begin. Nothing was changed; it is "
-                "tried again by itself."
+                "The catalog did not answer before the first step. Nothing was changed; the run is "
+                "tried again automatically."
             ) from error
         if not is_mine:
             raise DatabaseMoved(
-                f"{self.worker} was taken for lost, and {self.database.name} may have been moved "
-                "by another since. Nothing was changed."
+                f"{self.worker} was reported lost, and another worker may have migrated "
+                f"{self.database.name} since. Nothing was changed."
             )
 
     def waiting(self, holder: Holder | None) -> None:
-        """Told by the migrator while another migrates the database."""
+        """Called while another process has the lock of the database."""
         line = f"waiting for {holder or 'another process'}"
         if not self.lines or not self.lines[-1].endswith(line):
             self.say(line)
 
     def member(self, scripts: RemoteProject | None = None) -> RemoteDatabase:
-        """The database as the migrator knows it."""
+        """The database, with the options of this rollout."""
         timeout = self.rollout.timeout_seconds
         return (scripts or self.scripts).at(
             self.url,
@@ -180,8 +181,8 @@ class Task:
         )
 
     @cached_property
-    def url(self) -> URL:
-        """Where the database is. That it cannot be read is how this one run ends."""
+    def url(self) -> DatabaseURL:
+        """The URL of the database. Read late, so that an unreadable URL fails only this run."""
         with Session(db.engine) as session:
             return urls.url_of(
                 session.get_one(Database, self.database.id, options=[undefer(Database.url)])
@@ -189,17 +190,17 @@ class Task:
 
     @cached_property
     def scripts(self) -> RemoteProject:
-        """The project's own scripts."""
+        """The scripts of the project."""
         return projects.scripts_of(self.project)
 
-    def scripts_for(self, seen: Look) -> RemoteProject:
-        """With the revisions of a newer release, where the database has some."""
+    def scripts_for(self, seen: Status) -> RemoteProject:
+        """The scripts, with revisions of a newer release if the database has some."""
         if seen.position in (Position.AHEAD, Position.DIVERGED):
             return revisions.scripts_with(self.project, seen.newer)
         return self.scripts
 
     def aim(self, current: tuple[str, ...]) -> str:
-        """Where it is to end, joined; found out once, so that a run done again aims there too."""
+        """The target revisions joined by `+`, resolved once so that a retry has the same."""
         if self.found is None:
             self.found = joined(current)
             self._keep_found()
@@ -208,7 +209,7 @@ class Task:
                 self.run.aim = self.undone.before
             else:
                 self.run.aim = self._ends(current)
-            # Two steps from here are two others once one of them is done.
+            # A relative target is resolved once: after one of two steps it would mean others.
             if self.rollout.target[:1] in ("+", "-"):
                 self._keep(aim=self.run.aim)
         return self.run.aim
@@ -230,7 +231,7 @@ class Task:
         self._keep(before="", aim=aim)
 
     def _keep_found(self) -> None:
-        """Where it was planned from elsewhere: if we die, undo must not go back any further."""
+        """Store the revisions found if they differ from the plan, as the limit of an undo."""
         if not self.has_moved and self.found != self.planned_from:
             self.run.before = self.found
             self._keep(before=self.found)
@@ -240,7 +241,7 @@ class Task:
             session.execute(update(Run).where(Run.id == self.run.id).values(**values))
 
     def target(self, scripts: RemoteProject, aim: str) -> str:
-        """The same as the migrator is told it."""
+        """A joined aim as a target for `upgrade` or `downgrade`. Raises TargetInvalid."""
         wanted = split(aim)
         if not wanted:
             return "base"
@@ -249,16 +250,16 @@ class Task:
         if len(wanted) == 1:
             return wanted[0]
         raise TargetInvalid(
-            f"A database cannot be brought to {aim} in one go: these are several branches, and "
-            "not the heads. Roll out to one of them after the other."
+            f"A run cannot bring a database to {aim}: these are several branches, and not the "
+            "heads. Roll out to one of them after the other."
         )
 
     def refuse_unready(self) -> None:
-        """Raise ProjectNotReady where the scripts are not what the register knows."""
+        """Raise ProjectNotReady if the scripts differ from those in the register."""
         if self.project.digest and self.scripts.digest != self.project.digest:
             raise ProjectNotReady(
                 f"The scripts of {self.project.name} changed a moment ago and are being read. "
-                "This run is tried again by itself."
+                "This run is tried again automatically."
             )
 
 

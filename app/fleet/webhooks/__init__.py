@@ -1,10 +1,10 @@
-"""Webhooks: who is told of what happens, and the deliveries with their retries."""
+"""Webhooks: addresses that receive events, and the deliveries with their retries."""
 
 from app.fleet.webhooks.crud import (
     EVENTS,
     LONGEST_URL,
-    Happening,
-    Made,
+    CreatedWebhook,
+    EventType,
     announce,
     create_webhook,
     delete_webhook,
@@ -18,8 +18,8 @@ from app.fleet.webhooks.crud import (
 __all__ = [
     "EVENTS",
     "LONGEST_URL",
-    "Happening",
-    "Made",
+    "CreatedWebhook",
+    "EventType",
     "announce",
     "create_webhook",
     "delete_webhook",

@@ -1,4 +1,4 @@
-"""Webhooks: who is told what happened, and what they were told."""
+"""Webhooks: create, read, delete, test; list their deliveries; announce events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from app.fleet.webhooks.deliveries import TEST, DeliveryState, deliver, send_tes
 from app.models import Delivery, Webhook
 
 
-class Happening(StrEnum):
-    """What can be listened to."""
+class EventType(StrEnum):
+    """The types of events that webhooks can receive."""
 
     ROLLOUT_STARTED = "rollout.started"
     ROLLOUT_HALTED = "rollout.halted"
@@ -33,13 +33,13 @@ class Happening(StrEnum):
     DRIFT_FOUND = "drift.found"
 
 
-EVENTS = tuple(event.value for event in Happening)
+EVENTS = tuple(event.value for event in EventType)
 LONGEST_URL = 2000
 
 
 @dataclass(frozen=True)
-class Made:
-    """A new webhook and its secret, which nobody can read again and which is not in its `repr`."""
+class CreatedWebhook:
+    """A webhook and its secret, which cannot be read again and is not in the `repr`."""
 
     webhook: Webhook
     secret: str | None
@@ -51,11 +51,11 @@ class Made:
 @repeated
 def create_webhook(
     actor: Actor, values: dict[str, Any], *, key: str | None = None
-) -> tuple[Made, bool]:
-    """A new webhook, and whether it was there already for the same idempotency key.
+) -> tuple[CreatedWebhook, bool]:
+    """Create a webhook. Returns it, and True if an equal request with this key made it before.
 
-    `values`: `name`, `url`, and `events`, which is all of them if it is not there. One that was
-    made before is given without its secret. Raises InputInvalid.
+    `values`: `name`, `url`, and `events`, by default all. A webhook that was made before comes
+    without its secret. Raises InputInvalid.
     """
     actor.require("webhooks.change")
     values = fitting(Webhook, {"name": values["name"], "url": values["url"].strip()}) | {
@@ -64,7 +64,7 @@ def create_webhook(
     address = _address_of(values["url"])
     request = idempotency.Request(actor=actor, key=key, about=("webhooks", values))
 
-    def make() -> Made:
+    def make() -> CreatedWebhook:
         secret = send.new_secret()
         with writing() as session:
             webhook = Webhook(
@@ -74,9 +74,9 @@ def create_webhook(
             session.flush()
             request.remember(session, webhook.id)
             _record(session, actor, "webhook.created", webhook)
-        return Made(webhook, secret)
+        return CreatedWebhook(webhook, secret)
 
-    return request.once(make, lambda made: Made(get_webhook(actor, made), None))
+    return request.once(make, lambda made: CreatedWebhook(get_webhook(actor, made), None))
 
 
 def get_webhook(actor: Actor, webhook_id: int) -> Webhook:
@@ -88,7 +88,7 @@ def get_webhook(actor: Actor, webhook_id: int) -> Webhook:
 def list_webhooks(
     actor: Actor, *, limit: int, after: int | None = None
 ) -> tuple[list[Webhook], int | None]:
-    """A page of webhooks in the order they were made, and what to send as `after` for the next."""
+    """A page of webhooks in the order of creation, and the `after` of the next page."""
     actor.require("webhooks.change")
     query = select(Webhook).order_by(Webhook.id)
     if after is not None:
@@ -98,7 +98,7 @@ def list_webhooks(
 
 @repeated
 def delete_webhook(actor: Actor, webhook_id: int) -> None:
-    """It is told nothing more, not even what it was to be told; what it was told is forgotten."""
+    """Delete a webhook with all its deliveries; pending ones are not sent."""
     actor.require("webhooks.change")
     with writing() as session:
         webhook = _find(session, webhook_id)
@@ -114,7 +114,7 @@ def list_deliveries(
     after: int | None = None,
     state: str | None = None,
 ) -> tuple[list[Delivery], int | None]:
-    """A page of what a webhook was told or is to be told, newest first. Raises WebhookNotFound."""
+    """A page of the deliveries of a webhook, newest first. Raises WebhookNotFound."""
     get_webhook(actor, webhook_id)
     query = select(Delivery).where(Delivery.webhook_id == webhook_id).order_by(Delivery.id.desc())
     if after is not None:
@@ -125,7 +125,7 @@ def list_deliveries(
 
 
 def try_webhook(actor: Actor, webhook_id: int) -> Delivery:
-    """Tell it `webhook.test` now, once, and say how that went. Takes up to ten seconds."""
+    """Send the event `webhook.test` once, now. Returns the delivery. Takes up to ten seconds."""
     get_webhook(actor, webhook_id)
     return send_test(webhook_id)
 
@@ -207,8 +207,8 @@ def _record(session: CatalogSession, actor: Actor, action: str, webhook: Webhook
 __all__ = [
     "EVENTS",
     "TEST",
-    "Happening",
-    "Made",
+    "CreatedWebhook",
+    "EventType",
     "announce",
     "create_webhook",
     "delete_webhook",

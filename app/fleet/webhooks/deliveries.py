@@ -1,4 +1,4 @@
-"""Deliveries: sent until they were heard, again after ever longer pauses, given up after a day."""
+"""Deliveries: repeated after growing pauses until the receiver accepts, for at most a day."""
 
 import logging
 from collections.abc import Sequence
@@ -24,44 +24,44 @@ TEST = "webhook.test"
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=10), timedelta(hours=1)
 GIVEN_UP = timedelta(days=1)
 KEPT = 200
-"""So many ended deliveries are kept for each webhook."""
+"""How many ended deliveries are kept for each webhook."""
 AT_A_TIME, THREADS = 20, 16
 CLAIMED = timedelta(seconds=60)
-"""If whoever sends dies, another tries after so long: a message may come twice."""
+"""If a sender dies, another tries after this time, so a message may arrive twice."""
 
 
 class DeliveryState(StrEnum):
-    """Whether a message was heard."""
+    """The state of a delivery."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
-    FAILED = "failed"  # given up
+    FAILED = "failed"  # not tried again
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parcel:
-    """What is to be sent to one webhook, and where to."""
+class Batch:
+    """Messages to send to one webhook."""
 
     url: str
     secret: str
     messages: tuple[tuple[int, Message], ...]
-    """With the id of its delivery."""
+    """(Id of the delivery, message)."""
 
 
 def deliver() -> int:
-    """Send what is due, and say how many were tried. Any number of processes may call it.
+    """Send the deliveries that are due. Returns how many were tried.
 
-    Usually one short read. Webhooks do not wait for each other; it returns within some twenty
-    seconds whatever they do.
+    Any number of processes may call it; usually it is one short query. Webhooks do not wait for
+    each other, and it returns within about twenty seconds in any case.
     """
     due = select(Delivery.webhook_id).where(*_due(clock(db.session.connection()))).distinct()
     waiting = list(db.session.scalars(due))
-    db.session.rollback()  # nothing is held while others are waited for
-    parcels = [parcel for webhook_id in waiting if (parcel := _claim(webhook_id))]
-    if not parcels:
+    db.session.rollback()  # no transaction stays open while messages are sent
+    batches = [batch for webhook_id in waiting if (batch := _claim(webhook_id))]
+    if not batches:
         return 0
-    with ThreadPoolExecutor(min(len(parcels), THREADS)) as pool:
-        answers = list(pool.map(_hand_over, parcels))
+    with ThreadPoolExecutor(min(len(batches), THREADS)) as pool:
+        answers = list(pool.map(_send, batches))
     tried = 0
     for found in answers:
         _note(found)
@@ -70,7 +70,7 @@ def deliver() -> int:
 
 
 def send_test(webhook_id: int) -> Delivery:
-    """A message that says nothing, sent once, now."""
+    """Send a test message once, now. Returns the delivery. Raises WebhookNotFound."""
     with writing() as session:
         now = clock(session.connection())
         delivery = Delivery(
@@ -85,18 +85,18 @@ def send_test(webhook_id: int) -> Delivery:
         url, secret = _address_of(session, webhook_id)
     answer = send(url, secret, _message(delivery))
     _note([(delivery.id, answer)], again=False)
-    told = db.session.get(Delivery, delivery.id, populate_existing=True)
-    if told is None:
-        raise WebhookNotFound(f"Webhook {webhook_id} was deleted in this very moment.")
-    return told
+    sent = db.session.get(Delivery, delivery.id, populate_existing=True)
+    if sent is None:
+        raise WebhookNotFound(f"Webhook {webhook_id} was deleted at the same time.")
+    return sent
 
 
 @repeated
-def _claim(webhook_id: int) -> Parcel | None:
-    """What one webhook is to be told now, kept from others for a minute; None if they have it."""
+def _claim(webhook_id: int) -> Batch | None:
+    """Reserve the due deliveries of a webhook for CLAIMED; None if another sender has them."""
     with writing() as session:
         now = clock(session.connection())
-        # Those that failed before come last: one that is never taken must not stop the rest.
+        # Deliveries that failed before come last: one that is never accepted must not block others.
         query = select(Delivery).where(Delivery.webhook_id == webhook_id, *_due(now))
         found = session.scalars(query.order_by(Delivery.attempts, Delivery.id).limit(AT_A_TIME))
         mine = [delivery for delivery in found.all() if _took(session, delivery, now)]
@@ -104,12 +104,12 @@ def _claim(webhook_id: int) -> Parcel | None:
             return None
         try:
             url, secret = _address_of(session, webhook_id)
-        except HeadwayError as error:  # its key is gone: the others are told none the less
+        except HeadwayError as error:  # its URL cannot be decrypted; other webhooks go on
             session.flush()
             _write(session, [(one.id, Answer(error=str(error))) for one in mine], now, again=True)
             return None
         messages = tuple((one.id, _message(one)) for one in mine)
-    return Parcel(url=url, secret=secret, messages=messages)
+    return Batch(url=url, secret=secret, messages=messages)
 
 
 def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
@@ -117,7 +117,7 @@ def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
 
 
 def _took(session: CatalogSession, delivery: Delivery, now: datetime) -> bool:
-    """Naming the state we expect: of two that come at once, one changes a row."""
+    """Reserve a delivery. The condition names the expected state: of two senders one succeeds."""
     mine = update(Delivery).where(Delivery.id == delivery.id, *_due(now))
     done = session.execute(
         mine.values(next_at=now + CLAIMED).execution_options(synchronize_session=False)
@@ -133,7 +133,7 @@ def _address_of(session: CatalogSession, webhook_id: int) -> tuple[str, str]:
 
 def _message(delivery: Delivery) -> Message:
     made = delivery.created_at.astimezone(UTC)
-    # Of the moment too: SQLite may give the number of a row that is gone to another.
+    # With the time: SQLite may reuse the id of a deleted row.
     message_id = f"{delivery.id}-{made:%Y%m%d%H%M%S}"
     body = {
         "id": message_id,
@@ -144,16 +144,16 @@ def _message(delivery: Delivery) -> Message:
     return Message(id=message_id, body=body)
 
 
-def _hand_over(parcel: Parcel) -> list[tuple[int, Answer]]:
-    """Send one after the other, for a while, and as long as anybody answers."""
+def _send(batch: Batch) -> list[tuple[int, Answer]]:
+    """Send messages one after the other, for up to TIMEOUT, until the receiver does not answer."""
     answers: list[tuple[int, Answer]] = []
     until = datetime.now(UTC) + timedelta(seconds=TIMEOUT)
-    for delivery_id, message in parcel.messages:
-        answer = send(parcel.url, parcel.secret, message)
+    for delivery_id, message in batch.messages:
+        answer = send(batch.url, batch.secret, message)
         answers.append((delivery_id, answer))
         if answer.status is None:
-            # The rest would wait as long for the same: they share its pause.
-            rest = parcel.messages[len(answers) :]
+            # The others would wait as long: they get the same result and pause.
+            rest = batch.messages[len(answers) :]
             return answers + [(other, answer) for other, _ in rest]
         if datetime.now(UTC) > until:
             break
@@ -162,7 +162,7 @@ def _hand_over(parcel: Parcel) -> list[tuple[int, Answer]]:
 
 @repeated
 def _note(answers: Sequence[tuple[int, Answer]], *, again: bool = True) -> None:
-    """Write down how it went; `again` if what was not heard is sent again."""
+    """Store the results; `again`: failed messages are sent again later."""
     with writing() as session:
         _write(session, answers, clock(session.connection()), again=again)
 
@@ -170,11 +170,15 @@ def _note(answers: Sequence[tuple[int, Answer]], *, again: bool = True) -> None:
 def _write(
     session: CatalogSession, answers: Sequence[tuple[int, Answer]], now: datetime, *, again: bool
 ) -> None:
-    said = dict(answers)
-    rows = select(Delivery).where(Delivery.id.in_(said)).execution_options(populate_existing=True)
+    answers_by_id = dict(answers)
+    rows = (
+        select(Delivery)
+        .where(Delivery.id.in_(answers_by_id))
+        .execution_options(populate_existing=True)
+    )
     found = session.scalars(rows.order_by(Delivery.id)).all()
     for delivery in found:
-        _judge(delivery, said[delivery.id], now, again=again)
+        _judge(delivery, answers_by_id[delivery.id], now, again=again)
     session.flush()
     for webhook_id in sorted({delivery.webhook_id for delivery in found}):
         _forget_old(session, webhook_id)
@@ -183,7 +187,7 @@ def _write(
 def _judge(delivery: Delivery, answer: Answer, now: datetime, *, again: bool) -> None:
     delivery.attempts += 1
     delivery.status, delivery.error = answer.status, answer.error
-    if answer.was_heard:
+    if answer.ok:
         delivery.state, delivery.delivered_at = DeliveryState.DELIVERED, now
     elif not again or now - delivery.created_at >= GIVEN_UP:
         delivery.state = DeliveryState.FAILED
@@ -194,7 +198,7 @@ def _judge(delivery: Delivery, answer: Answer, now: datetime, *, again: bool) ->
 
 
 def pause_after(attempts: int) -> timedelta:
-    """How long to wait after so many attempts: 10 s, 20 s, 40 s, and so on up to an hour."""
+    """The pause after a number of attempts: 10 s, 20 s, 40 s, and so on up to an hour."""
     return min(FIRST_PAUSE * (1 << min(attempts - 1, 16)), LONGEST_PAUSE)
 
 

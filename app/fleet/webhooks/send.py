@@ -1,4 +1,4 @@
-"""One message to one address: signed, within a few seconds, and never to where a redirect leads."""
+"""Send a signed message to a URL, with a total timeout and without following redirects."""
 
 import hashlib
 import hmac
@@ -26,31 +26,31 @@ from urllib.request import (
 from app.settings import RELEASE
 
 TIMEOUT = 10.0
-"""Seconds within which the whole answer's beginning has to be there."""
+"""Seconds within which the headers of the answer have to arrive."""
 PREFIX = "whsec_"
 OK, REDIRECTS = range(200, 300), range(300, 400)
 
 
 class TooLate(HTTPException):
-    """The time was up; a socket's own timeout begins anew with every byte."""
+    """The total timeout is over; a socket's own timeout restarts with every byte."""
 
 
 WORDS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((TimeoutError, TooLate), f"It did not answer within {TIMEOUT:.0f} seconds."),
     ((ssl.SSLError,), "It does not speak TLS as expected."),
     ((socket.gaierror,), "Its host name is not known."),
-    ((ConnectionRefusedError,), "Nobody listens there: the connection was refused."),
+    ((ConnectionRefusedError,), "The connection was refused: no server listens there."),
     (
         (HTTPException, ConnectionError, ValueError),
         "The connection ended before there was an answer.",
     ),
 )
-"""What a failure is called; the first that fits."""
+"""Exceptions -> the error message; the first match counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """What is sent: the same id however often it is sent again."""
+    """A message to a webhook. Its id stays the same when it is sent again."""
 
     id: str
     body: dict[str, Any]
@@ -62,34 +62,34 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What came back: a status, or why there is none. Nothing of the answer's text is kept."""
+    """The result of sending: a status, or an error. The body of the answer is not kept."""
 
     status: int | None = None
     error: str | None = None
 
     @property
-    def was_heard(self) -> bool:
-        """True if the receiver took the message."""
+    def ok(self) -> bool:
+        """True if the receiver accepted the message."""
         return self.error is None
 
 
 def new_secret() -> str:
-    """What a webhook's messages are signed with."""
+    """A new secret, with which the messages of a webhook are signed."""
     return PREFIX + b64encode(secrets.token_bytes(32)).decode()
 
 
 def signature(secret: str, message_id: str, timestamp: int, payload: bytes) -> str:
-    """What `webhook-signature` holds: docs/watching.md says how a receiver checks it."""
+    """The value of the header `webhook-signature`. docs/watching.md explains how to check it."""
     key = b64decode(secret.removeprefix(PREFIX))
-    said = f"{message_id}.{timestamp}.".encode() + payload
-    return "v1," + b64encode(hmac.new(key, said, hashlib.sha256).digest()).decode()
+    signed = f"{message_id}.{timestamp}.".encode() + payload
+    return "v1," + b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
 def send(url: str, secret: str, message: Message) -> Answer:
-    """Send it once. Never raises for what the other side does, and never shows the URL."""
+    """Send a message once. Errors are returned in the Answer, without the URL."""
     try:
         with _opener().open(_request(url, secret, message), timeout=TIMEOUT) as response:
-            return _judged(response.status)
+            return _answer_for(response.status)
     except (OSError, HTTPException, ValueError) as error:
         return Answer(error=_why(error))
 
@@ -111,17 +111,17 @@ def _request(url: str, secret: str, message: Message) -> Request:
     return Request(url, data=payload, headers=headers, method="POST")  # noqa: S310  # http(s) only
 
 
-def _judged(status: int) -> Answer:
+def _answer_for(status: int) -> Answer:
     if status in OK:
         return Answer(status=status)
     if status in REDIRECTS:
-        words = f"It answered {status}. Redirects are not followed: make it anew with the new URL."
+        words = f"It answered {status}. Redirects are not followed: create it with the new URL."
         return Answer(status=status, error=words)
     return Answer(status=status, error=f"It answered {status}.")
 
 
 def _why(error: Exception) -> str:
-    """In our words: the libraries' own may hold the URL, and with it a token."""
+    """Our own message: those of the libraries may contain the URL, and so a token."""
     if isinstance(error, URLError) and isinstance(error.reason, Exception):
         error = error.reason
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -129,14 +129,14 @@ def _why(error: Exception) -> str:
     for kinds, words in WORDS:
         if isinstance(error, kinds):
             return words
-    return f"It cannot be reached: {getattr(error, 'strerror', None) or 'no way there'}."
+    return f"It cannot be reached: {getattr(error, 'strerror', None) or 'unknown error'}."
 
 
 # --- a connection that ends in time -------------------------------------------------------------
 
 
 class _InTime:
-    """Ends a connection when its time is up, however slowly the other side talks."""
+    """Ends a connection after TIMEOUT in total, even if bytes still arrive."""
 
     sock: Any
     _alarm: Timer | None = None
@@ -156,13 +156,13 @@ class _InTime:
         finally:
             if self._alarm:
                 self._alarm.cancel()
-        if self._rang:  # what it had said so far may look whole
+        if self._rang:  # a partial answer may look complete
             raise TooLate
         return response
 
     def _ring(self) -> None:
         self._rang = True
-        with suppress(OSError, AttributeError):  # it has just ended by itself
+        with suppress(OSError, AttributeError):  # it has ended already
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
 
@@ -185,7 +185,7 @@ class _OverHttps(HTTPSHandler):
 
 
 def _opener() -> OpenerDirector:
-    """No redirects, no files: it knows http, https and the proxies of the environment."""
+    """An opener for http and https with the proxies of the environment; no redirects, no files."""
     opener = OpenerDirector()
     for handler in (ProxyHandler(), _OverHttp(), _OverHttps()):
         opener.add_handler(handler)

@@ -1,11 +1,11 @@
-"""Workers: the loop that takes runs, its heartbeat, periodic work, and runs that were lost."""
+"""Workers: their loop, heartbeat and periodic tasks, and the recovery of lost runs."""
 
 from app.fleet.workers.registry import (
     CELERY,
     EMBEDDED,
     LOST_SECONDS,
     Life,
-    Seen,
+    WorkerInfo,
     beat,
     count_alive,
     gone,
@@ -20,7 +20,7 @@ __all__ = [
     "EMBEDDED",
     "LOST_SECONDS",
     "Life",
-    "Seen",
+    "WorkerInfo",
     "beat",
     "count_alive",
     "gone",

@@ -1,7 +1,7 @@
-"""The same work at scale: Celery carries the runs to any number of machines.
+"""Workers on Celery: a broker distributes the runs to any number of machines.
 
-A message is the number of a run and nothing else. What is due, and whose it is, the catalog
-alone knows: a message that is lost is sent again, one that comes twice finds the run taken.
+A message holds only the id of a run. The catalog decides what is due and which worker has it: a
+lost message is sent again, and a repeated one finds that the run is taken.
 """
 
 import logging
@@ -25,8 +25,8 @@ from app.extensions import db
 from app.fleet.projects import scripts
 from app.fleet.runs import claims
 from app.fleet.workers import registry
-from app.fleet.workers.periodic import CHORES, LOAD, Chore, load_due
-from app.fleet.workers.worker import Hand
+from app.fleet.workers.periodic import LOAD, PERIODIC_TASKS, PeriodicTask, load_due
+from app.fleet.workers.worker import WorkerProcess
 from app.settings import Settings
 from headway.errors import HeadwayError
 from headway.parent import when_orphaned
@@ -37,39 +37,42 @@ QUEUE = "headway"
 TASK = "headway.run"
 LOAD_TASK = "headway.load"
 AHEAD = 200
-"""How many runs may be on their way at once."""
+"""How many runs are sent at once."""
 AGAIN_SECONDS = 30.0
-"""After so long a run that nobody took is sent again."""
-LOST_SECONDS = 3.0
-"""The same while the queue is empty: whatever carried it is gone."""
+"""A run that no worker took is sent again after this time."""
+RESEND_SECONDS = 3.0
+"""A run that no worker took is sent again after this time if the queue is empty."""
 BURST_SECONDS, FOLLOW_SECONDS = 1.0, 0.05
-PATIENCE = 20.0
-"""How long a process that has a message waits to be heard by the catalog."""
+NAME_SECONDS = 20.0
+"""How long a process that has a message waits for its registration as a worker."""
 
 
 def celery_for(app: Flask, *, state: Callable[[], str]) -> Celery:
-    """The Celery app of a Flask app: its broker, its tasks, and a hand in each child."""
+    """The Celery app of a Flask app: its broker, its tasks, and a worker in each child process.
+
+    Raises SettingInvalid if there is no broker.
+    """
     settings: Settings = app.extensions["headway"]
     if not settings.broker_url:
         raise SettingInvalid(
-            "HEADWAY_BROKER_URL is not set, so that there is nothing to take runs from. Set it "
-            "to Redis or RabbitMQ: redis://host:6379/0, amqp://user:password@host:5672/"
+            "HEADWAY_BROKER_URL is not set. Set it to the URL of Redis or RabbitMQ: "
+            "redis://host:6379/0, amqp://user:password@host:5672/"
         )
     celery = Celery("headway", broker=settings.broker_url, set_as_current=False)
     celery.conf.update(CONFIGURATION)
-    crew = _Crew(app, celery, state)
+    worker = _CeleryWorker(app, celery, state)
 
     @celery.task(name=TASK)  # type: ignore[untyped-decorator]
     def run(run_id: int) -> None:
-        crew.run(run_id)
+        worker.run(run_id)
 
     @celery.task(name=LOAD_TASK)  # type: ignore[untyped-decorator]
     def load() -> None:
-        crew.load()
+        worker.load()
 
-    signals.worker_process_init.connect(crew.begin, weak=False)
+    signals.worker_process_init.connect(worker.begin, weak=False)
     for ended in (signals.worker_process_shutdown, signals.worker_shutdown):
-        ended.connect(crew.end, weak=False)
+        ended.connect(worker.end, weak=False)
     signals.worker_init.connect(_refuse_threads, weak=False)
     return celery
 
@@ -101,66 +104,66 @@ CONFIGURATION: dict[str, Any] = {
 }
 
 
-class _Crew:
-    """What the children of one Celery worker share: how each becomes a hand."""
+class _CeleryWorker:
+    """The signal handlers and tasks of one Celery worker; each child has a copy of this."""
 
     def __init__(self, app: Flask, celery: Celery, state: Callable[[], str]) -> None:
         self.app, self.celery, self.state = app, celery, state
-        self.hand: Hand | None = None
+        self.process: WorkerProcess | None = None
 
     def begin(self, **_: object) -> None:
-        """In a new child: connections of its own, and a pulse."""
+        """In a new child: open its own connections and start its heartbeat."""
         with self.app.app_context():
             db.engine.dispose(close=False)  # those of the parent are not ours to close
         publisher = Publisher(self.celery)
-        self.hand = Hand(
+        self.process = WorkerProcess(
             self.app,
             engine=registry.CELERY,
             state=self.state,
             outdated=_end_all,
-            chores=(
-                *CHORES,
-                Chore("publish", 0.25, publisher.publish),
-                Chore("publish load", 2.0, publisher.publish_load),
+            tasks=(
+                *PERIODIC_TASKS,
+                PeriodicTask("publish", 0.25, publisher.publish),
+                PeriodicTask("publish load", 2.0, publisher.publish_load),
             ),
         )
-        self.hand.start()
+        self.process.start()
         if current_process().daemon:
-            _outlive(self.hand)
+            _outlive(self.process)
 
     def end(self, **_: object) -> None:
-        """In a child that ends, with nothing in its hands."""
-        if self.hand:
-            self.hand.end()
+        """In a child that ends and has no run."""
+        if self.process:
+            self.process.end()
 
     def load(self) -> None:
-        """Read the scripts of the projects that are due, where no migration runs beside it."""
-        assert self.hand is not None  # noqa: S101  # the child has begun
-        with self.app.app_context(), self.hand.pulse.keeping(LOAD) as held:
+        """Read the scripts of the projects that are due. No migration runs in this child now."""
+        assert self.process is not None  # noqa: S101  # the child has begun
+        with self.app.app_context(), self.process.heartbeat.keeping(LOAD) as held:
             if held:
                 load_due()
 
     def run(self, run_id: int) -> None:
-        """Do a run, if it is still there to be done."""
-        hand = self.hand
-        assert hand is not None  # noqa: S101  # the child has begun
-        deadline = time.monotonic() + PATIENCE
-        while (name := hand.name) is None and time.monotonic() < deadline:
+        """Execute a run, if it is still pending."""
+        process = self.process
+        assert process is not None  # noqa: S101  # the child has begun
+        deadline = time.monotonic() + NAME_SECONDS
+        while (name := process.name) is None and time.monotonic() < deadline:
             time.sleep(0.1)
         if name is None:
             return  # it is sent again
         try:
-            with hand.unsure(), self.app.app_context():
+            with process.rename_on_failure(), self.app.app_context():
                 taken = claims.take(run_id, name)
         except (HeadwayError, SQLAlchemyError) as error:
             log.warning("run %s cannot be taken: %s", run_id, error)
             return
         if taken:
-            hand.do(run_id, name)
+            process.execute(run_id, name)
 
 
 class Publisher:
-    """Sends what is due to the broker; remembers what it sent, which nobody else needs to."""
+    """Sends the runs that are due to the broker, and remembers what it sent."""
 
     def __init__(self, celery: Celery) -> None:
         self.celery = celery
@@ -168,7 +171,7 @@ class Publisher:
         self.load_at = 0.0
 
     def publish_load(self) -> None:
-        """Ask for the scripts to be read where they changed. Raises BrokerUnreachable."""
+        """Send a task that reads changed scripts, if there are any. Raises BrokerUnreachable."""
         now = time.monotonic()
         if now < self.load_at or not scripts.due():
             return
@@ -178,10 +181,10 @@ class Publisher:
         self.load_at = now + AGAIN_SECONDS
 
     def publish(self) -> None:
-        """Send each run that is due and not on its way, and those that follow within a second.
+        """Send each run that is due and not sent yet, and those that become due within a second.
 
-        No more are due than may run at once, so workers that are quick want the next ones soon.
-        Raises BrokerUnreachable.
+        No more runs are due than may run at once, so fast workers need the next ones soon. Raises
+        BrokerUnreachable.
         """
         until = time.monotonic() + BURST_SECONDS
         with self.celery.connection_for_write() as connection, _reaching(connection):
@@ -195,7 +198,7 @@ class Publisher:
         now = time.monotonic()
         self.sent = {run: at for run, at in self.sent.items() if now - at < AGAIN_SECONDS}
         fresh = [run for run in due if run not in self.sent]
-        overdue = [run for run in due if now - self.sent.get(run, now) > LOST_SECONDS]
+        overdue = [run for run in due if now - self.sent.get(run, now) > RESEND_SECONDS]
         if not fresh and not overdue:
             return
         connection.ensure_connection(max_retries=1, timeout=5)  # type: ignore[no-untyped-call]
@@ -217,7 +220,7 @@ def _reaching(connection: Connection) -> Iterator[None]:
 
 
 def _waiting(connection: Connection) -> int:
-    """How many messages are in the queue."""
+    """The number of messages in the queue."""
     with connection.channel() as channel:  # type: ignore[no-untyped-call]
         try:
             return int(channel.queue_declare(QUEUE, passive=True).message_count)
@@ -226,21 +229,21 @@ def _waiting(connection: Connection) -> int:
 
 
 def _end_all() -> None:
-    """The release has had its day: the whole worker ends, and whatever keeps it starts the next."""
+    """A newer release is deployed: end this worker; its supervisor starts the new one."""
     os.kill(os.getppid() if current_process().daemon else os.getpid(), signal.SIGTERM)
 
 
-def _outlive(hand: Hand) -> None:
-    """In a child: whatever happens to its Celery, the run that it is at is finished."""
-    # Whoever tells the whole group to stop means its main process, which tells us.
+def _outlive(process: WorkerProcess) -> None:
+    """In a child: finish the current run even if the main process of Celery ends."""
+    # A signal to the whole process group is meant for the main process, which informs us.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with suppress(OSError):  # not on Linux
         set_pdeathsig(signal.SIGTERM)  # Celery has its children killed when it is
 
     def end() -> None:
-        while hand.busy:
+        while process.busy:
             time.sleep(0.1)
-        hand.end()
+        process.end()
         os._exit(0)
 
     when_orphaned(os.getppid(), end)

@@ -1,7 +1,8 @@
-"""Lost runs: their worker is gone, so the database itself is asked what became of them.
+"""Recover lost runs: those whose worker is gone. The version in the database decides.
 
-Its version is the truth. One that stands where the run was to bring it is done; one that stands
-where it came from, and that nobody holds, may be tried again; anything else is shown to a person.
+A run whose database is at the run's target has succeeded. If the database is where it was before
+and no process migrates it, the run may be tried again. In any other case it has failed, and a
+person has to look.
 """
 
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from app.fleet.workers import registry
 from app.models import Kind, Rollout, Run, Stage, State
 from headway.errors import HeadwayError, ProcessEnded
 from headway.errors import Kind as ErrorKind
-from headway.types import Look, Position
+from headway.types import Position, Status
 
 AT_ONCE = 50
 ATTEMPTS = 5
@@ -28,8 +29,8 @@ LOCK_SECONDS = 0.2
 MOVES = (Kind.UPGRADE, Kind.DOWNGRADE, Kind.STAMP, Kind.UNDO, Kind.CREATE)
 
 
-def look_after() -> None:
-    """Find the runs whose worker is gone, and see what became of them."""
+def resolve_lost() -> None:
+    """Mark the runs whose worker is gone as lost, and decide the outcome of each lost run."""
     _declare()
     query = select(Run.id).where(Run.state == State.LOST).order_by(Run.id).limit(AT_ONCE)
     found = list(db.session.scalars(query))
@@ -68,25 +69,25 @@ def _examine(run_id: int) -> None:
         if task.kind is Kind.CREATE and create.is_nothing_left(task, LOCK_SECONDS):
             seen, verdict = None, _again_or_failed(task, None)
         else:
-            seen = _seen(member)
-            verdict = _verdict(task, seen)
+            seen = _status_once_unlocked(member)
+            verdict = _resolution(task, seen)
     except HeadwayError as error:
         if error.kind in (ErrorKind.BUSY, ErrorKind.UNREACHABLE):
-            return  # somebody is still in there, or it is away: look again later
+            return  # it is still locked, or unreachable: try again later
         verdict = {"state": State.FAILED, "error": str(error), "problem": error.slug()}
         seen = None
     if verdict:
         _write(task, verdict, seen)
 
 
-def _seen(member: RemoteDatabase) -> Look:
-    """Where it stands, once nobody holds it any more: a server may go on after its client."""
+def _status_once_unlocked(member: RemoteDatabase) -> Status:
+    """Its status once it is not locked any more: a server may continue after its client ended."""
     member.wait_for_lock(LOCK_SECONDS)
     return member.status()
 
 
-def _verdict(task: Task, seen: Look) -> dict[str, Any]:
-    """What the run is now; {} to leave it lost."""
+def _resolution(task: Task, seen: Status) -> dict[str, Any]:
+    """The new values of the run; {} if it stays lost for now."""
     run, now = task.run, datetime.now(UTC)
     if seen.position is Position.UNREACHABLE:
         return {}
@@ -102,25 +103,25 @@ def _verdict(task: Task, seen: Look) -> dict[str, Any]:
             "finished_at": now,
         }
     if task.kind in MOVES and current == _aim(task) and not _unchecked(task):
-        task.say(f"{_ended_in_words(run)}; the database is where the run was to bring it")
+        task.say(f"{_ended_in_words(run)}; the database is at the target of the run")
         done = {"state": State.SUCCEEDED, "after": current, "error": None, "problem": None}
         return known | done | {"finished_at": now}
     return _again_or_failed(task, current)
 
 
 def _again_or_failed(task: Task, current: str | None) -> dict[str, Any]:
-    """What a run is that did not come to its end; `current` is None where there is no database."""
+    """The new values of a run that did not finish; `current` is None if there is no database."""
     run, known = task.run, {"before": task.planned_from}
     if run.problem == "run-timed-out" or run.attempt >= ATTEMPTS:
         known = known if current is not None else {"before": None}
         return known | {
             "state": State.FAILED,
             "after": current,
-            "error": _given_up(run),
+            "error": _why_not_retried(run),
             "problem": run.problem or ProcessEnded.slug(),
             "finished_at": datetime.now(UTC),
         }
-    task.say(f"{_ended_in_words(run)}; the database was looked at, and it is tried again")
+    task.say(f"{_ended_in_words(run)}; the database was inspected, and the run is tried again")
     state = State.CANCELLED if Stage(task.rollout.stage).is_final else State.PENDING
     again: dict[str, Any] = {"state": state, "worker": None, "attempt": run.attempt + 1}
     again |= {"after": current}
@@ -138,29 +139,29 @@ def _what_ended(run: Run) -> str:
 
 
 def _ended_in_words(run: Run) -> str:
-    """For the log of a run: what ended, and how as far as that is known."""
+    """For the log of a run: what ended, and how if that is known."""
     return (run.error or "").rstrip(".") if run.problem else "its worker ended"
 
 
-def _given_up(run: Run) -> str:
-    """Why a run that was lost is not tried once more."""
+def _why_not_retried(run: Run) -> str:
+    """The error of a lost run that is not tried again."""
     if run.problem == "run-timed-out":
         return run.error or ""
     if run.problem:
-        return f"{run.error} So it went {run.attempt} times."
+        return f"{run.error} This happened {run.attempt} times."
     return (
-        f"Its worker ended, {run.attempt} times: perhaps it was killed because memory ran out. "
-        "The kernel's log and the worker's last words tell."
+        f"Its worker ended {run.attempt} times. Perhaps it was killed because memory ran out: see "
+        "the log of the kernel and of the worker."
     )
 
 
 def _unchecked(task: Task) -> bool:
-    """True if the gate asks for a check, which the worker may not have come to."""
+    """True if the gate has a check, which the worker may not have done."""
     return task.gate.check is not None and task.kind is not Kind.UNDO
 
 
 @repeated
-def _write(task: Task, values: dict[str, Any], seen: Look | None) -> None:
+def _write(task: Task, values: dict[str, Any], seen: Status | None) -> None:
     log = (task.run.log or "") + "\n".join(task.lines) + "\n"
     with writing() as session:
         done = session.execute(

@@ -1,7 +1,7 @@
-"""Chores: what has to be done for the whole fleet, by one worker at a time.
+"""Periodic tasks for the whole fleet, each done by one worker at a time.
 
-Every worker does them in threads of its own, under a lease each: where one dies in the middle,
-another goes on some seconds later.
+Every worker has a thread for each task, and a lease decides which worker does it. If that worker
+dies, another takes over some seconds later.
 """
 
 import logging
@@ -18,21 +18,21 @@ from app.fleet.projects import scripts
 from app.fleet.refresh import refresh
 from app.fleet.rollouts import advance
 from app.fleet.workers import lost_runs
-from app.fleet.workers.heartbeat import Pulse
+from app.fleet.workers.heartbeat import Heartbeat
 from headway.errors import HeadwayError
 
 log = logging.getLogger(__name__)
 
 ELSEWHERE_SECONDS = 1.0
-"""How often to ask whether the one that does it has stopped."""
+"""How often to try for the lease while another worker has it."""
 AWAY_SECONDS = 5.0
-"""How long to leave it alone after an error."""
+"""Pause after an error."""
 LOAD = "load"
 
 
 @dataclass(frozen=True)
-class Chore:
-    """Something to do every so often."""
+class PeriodicTask:
+    """A function to call every `every` seconds."""
 
     name: str
     every: float
@@ -40,77 +40,77 @@ class Chore:
 
 
 def advance_rollouts() -> None:
-    """Find out what became of the runs whose worker is gone, then take each rollout a step on."""
-    db.session.rollback()  # what was read before is not what is there now
-    lost_runs.look_after()
+    """Recover lost runs, then advance each rollout one step."""
+    db.session.rollback()  # read fresh data
+    lost_runs.resolve_lost()
     advance.advance()
 
 
 def refresh_due() -> None:
-    """Ask the databases of each project that is due where they stand, and those that are new."""
+    """Refresh the databases of each project that is due, and those that were never probed."""
     for project_id in refresh.due():
         refresh.refresh(project_id)
-    for project_id, ids in refresh.newcomers().items():
+    for project_id, ids in refresh.never_probed().items():
         refresh.refresh(project_id, ids)
 
 
 def load_due() -> None:
     """Read the scripts of each project whose files changed.
 
-    Not in a thread: the project's code runs, and that happens where the migrations do.
+    Not in a thread: it runs the project's code, which must not run beside a migration.
     """
     for project_id in scripts.due():
         scripts.load(project_id)
 
 
-CHORES = (
-    Chore("tick", 0.5, advance_rollouts),
-    Chore("refresh", 2.0, refresh_due),
-    Chore("webhooks", 2.0, webhooks.deliver),
+PERIODIC_TASKS = (
+    PeriodicTask("tick", 0.5, advance_rollouts),
+    PeriodicTask("refresh", 2.0, refresh_due),
+    PeriodicTask("webhooks", 2.0, webhooks.deliver),
 )
 
 
-class Doing(threading.Thread):
-    """Does one chore again and again while this worker has the lease."""
+class PeriodicThread(threading.Thread):
+    """Repeats one task while this worker has its lease."""
 
-    def __init__(self, chore: Chore, pulse: Pulse, ended: threading.Event) -> None:
-        super().__init__(name=chore.name, daemon=True)
-        self.chore, self.pulse, self.ended = chore, pulse, ended
-        self.said = ""
+    def __init__(self, task: PeriodicTask, heartbeat: Heartbeat, ended: threading.Event) -> None:
+        super().__init__(name=task.name, daemon=True)
+        self.task, self.heartbeat, self.ended = task, heartbeat, ended
+        self.last_problem = ""
 
     def run(self) -> None:
-        """Until this process ends."""
+        """Repeat the task until this process ends."""
         pause = 0.1
         while not self.ended.wait(pause):
             try:
-                with self.pulse.app.app_context():
+                with self.heartbeat.app.app_context():
                     pause = self._once()
-                self._say("")
+                self._log_problem("")
             except (HeadwayError, SQLAlchemyError) as error:
-                self._say(str(error))
+                self._log_problem(str(error))
                 pause = AWAY_SECONDS
             except Exception:
-                log.exception("%s failed; tried again", self.chore.name)
+                log.exception("%s failed; tried again", self.task.name)
                 pause = AWAY_SECONDS
 
-    def _say(self, words: str) -> None:
-        """Log what is in the way once, and when it no longer is."""
-        if words and words != self.said:
-            log.warning("%s: %s Tried again until it goes well.", self.chore.name, words)
-        elif self.said and not words:
-            log.info("%s goes well again", self.chore.name)
-        self.said = words
+    def _log_problem(self, words: str) -> None:
+        """Log a problem once, and when it is over."""
+        if words and words != self.last_problem:
+            log.warning("%s: %s It is tried again.", self.task.name, words)
+        elif self.last_problem and not words:
+            log.info("%s succeeds again", self.task.name)
+        self.last_problem = words
 
     def _once(self) -> float:
-        with self.pulse.keeping(self.chore.name) as held:
+        with self.heartbeat.keeping(self.task.name) as held:
             if not held:
                 return ELSEWHERE_SECONDS
-            self.chore.work()
-        return self.chore.every
+            self.task.work()
+        return self.task.every
 
 
-def give_back(chores: tuple[Chore, ...], worker: str) -> None:
-    """Let another worker do them at once."""
-    for chore in chores:
-        leases.give_back(chore.name, worker)
+def give_back(tasks: tuple[PeriodicTask, ...], worker: str) -> None:
+    """Release the leases of these tasks, so that another worker can take them at once."""
+    for task in tasks:
+        leases.give_back(task.name, worker)
     leases.give_back(LOAD, worker)

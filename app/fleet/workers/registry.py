@@ -1,4 +1,4 @@
-"""Workers: the processes that take runs. Each says that it is alive, or is believed to be gone."""
+"""The register of workers: which processes take runs, and which of them are alive."""
 
 import os
 import platform
@@ -21,24 +21,24 @@ from app.settings import RELEASE
 EMBEDDED, CELERY = "embedded", "celery"
 BEAT_SECONDS = 3.0
 LOST_SECONDS = 20.0
-"""After so long without a beat a worker is gone, and what it was doing is looked at."""
+"""A worker without a heartbeat for this time is lost, and its runs are inspected."""
 FRESH_SECONDS = LOST_SECONDS / 2
-"""A worker that has not been heard for so long begins nothing new."""
+"""A worker whose last heartbeat is older begins no run."""
 KEPT = timedelta(days=7)
-"""How long a worker that is gone stays in the list."""
+"""How long an ended worker stays in the list."""
 
 
 class Life(StrEnum):
-    """What is known of a worker."""
+    """The state of a worker."""
 
     ALIVE = "alive"
-    SILENT = "silent"  # nobody knows why; what it had in its hands is looked at
+    SILENT = "silent"  # no heartbeat for LOST_SECONDS; its runs are inspected
     STOPPED = "stopped"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
-    """A worker, as it was just seen."""
+class WorkerInfo:
+    """A worker and its state at the moment of the query."""
 
     id: int
     name: str
@@ -47,14 +47,14 @@ class Seen:
     release: str
     engine: str
     done: int
-    """How many runs it has done."""
+    """The number of runs it has finished."""
     state: Life
     started_at: datetime
     beat_at: datetime
 
     @classmethod
-    def of(cls, worker: Worker, since: datetime) -> "Seen":
-        """Alive if it was heard since."""
+    def of(cls, worker: Worker, since: datetime) -> "WorkerInfo":
+        """From a row: alive if its last heartbeat is not older than `since`."""
         ended = Life.STOPPED if worker.stopped_at else Life.SILENT
         return cls(
             id=worker.id,
@@ -71,12 +71,12 @@ class Seen:
 
 
 def new_name() -> str:
-    """A name for this process that no other has, or will have."""
+    """A unique name for a worker in this process."""
     return f"{platform.node()[:100] or 'localhost'}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 def register(name: str, engine: str, *, replaces: str | None = None) -> None:
-    """This process is a worker from now on; the one it replaces is known to be dead."""
+    """Register this process as a worker; the one that it replaces is marked as stopped."""
     with in_passing() as connection:
         now = clock(connection)
         if replaces:
@@ -97,18 +97,18 @@ def register(name: str, engine: str, *, replaces: str | None = None) -> None:
 
 
 def beat(name: str, done: int = 0) -> bool:
-    """Say that this worker is alive, and how many runs it has done. False if nobody knows it."""
+    """Store a heartbeat and the number of finished runs. False if the worker is not registered."""
     with in_passing() as connection:
-        heard = connection.execute(
+        updated = connection.execute(
             update(Worker)
             .where(Worker.name == name, Worker.stopped_at.is_(None))
             .values(beat_at=clock(connection), done=done)
         )
-        return bool(heard.rowcount)
+        return bool(updated.rowcount)
 
 
 def stop(name: str, done: int = 0) -> None:
-    """This worker has ended, on purpose: nothing is left in its hands."""
+    """Record that this worker has ended and has no run."""
     with in_passing() as connection:
         now = clock(connection)
         ended = update(Worker).where(Worker.name == name, Worker.stopped_at.is_(None))
@@ -116,38 +116,38 @@ def stop(name: str, done: int = 0) -> None:
 
 
 def gone(names: Collection[str]) -> list[str]:
-    """Those of these workers that have ended, have not been heard for long, or are not known."""
+    """Which of these workers have stopped, are lost, or are not registered; sorted."""
     alive = select(Worker.name).where(
-        Worker.name.in_(names), Worker.stopped_at.is_(None), Worker.beat_at >= _heard_since()
+        Worker.name.in_(names), Worker.stopped_at.is_(None), Worker.beat_at >= _alive_since()
     )
     return sorted(set(names) - set(db.session.scalars(alive)))
 
 
 def list_workers(
     actor: Actor, *, limit: int, after: int | None = None, gone: bool = False
-) -> tuple[list[Seen], int | None]:
-    """A page of those that are alive, and what to send as `after` for the next one.
+) -> tuple[list[WorkerInfo], int | None]:
+    """A page of the workers that are alive, and the `after` of the next page.
 
-    With `gone`, also those that were, for a week.
+    With `gone`, also those that ended within the last week.
     """
     actor.require("workers.read")
-    since = _heard_since()
+    since = _alive_since()
     query = select(Worker).order_by(Worker.id)
     if after is not None:
         query = query.where(Worker.id > after)
     if not gone:
         query = query.where(Worker.stopped_at.is_(None), Worker.beat_at >= since)
     found, following = page_of(query, limit)
-    return [Seen.of(one, since) for one in found], following
+    return [WorkerInfo.of(one, since) for one in found], following
 
 
 def count_alive() -> int:
-    """How many there are, for the metrics."""
+    """The number of workers that are alive."""
     query = select(func.count()).where(
-        Worker.stopped_at.is_(None), Worker.beat_at >= _heard_since()
+        Worker.stopped_at.is_(None), Worker.beat_at >= _alive_since()
     )
     return db.session.scalar(query) or 0
 
 
-def _heard_since() -> datetime:
+def _alive_since() -> datetime:
     return clock(db.session.connection()) - timedelta(seconds=LOST_SECONDS)

@@ -1,8 +1,8 @@
-"""The watchdog: a run that takes longer than its rollout allows is ended, with its process.
+"""The watchdog ends a run that takes longer than its rollout allows.
 
-Nothing less ends it for sure: a revision may wait for ever, in Python or in a driver. That is the
-process that runs the project's code; the worker goes on. What the run left is then seen by
-looking at the database.
+It ends the child process that runs the project's code, because a revision may wait for ever in
+Python or in a driver. The worker continues, and the lost run is then recovered by inspecting its
+database.
 """
 
 import logging
@@ -21,38 +21,38 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25
 LAST_WORDS = 5.0
-"""How long the catalog may take to be told."""
+"""How long a last write to the catalog may take."""
 END_SECONDS = 10.0
-"""How long the worker may take to go on, once what it waits for was ended."""
+"""How long the worker may take to continue after the child was ended."""
 EXIT = 1
 
 
 class Watchdog(threading.Thread):
-    """Watches the runs that this process does, until it has done its last."""
+    """Watches the runs of this process until it ends."""
 
     def __init__(
-        self, app: Flask, ended: threading.Event, hand_back: Callable[[str], object]
+        self, app: Flask, ended: threading.Event, release: Callable[[str], object]
     ) -> None:
         super().__init__(name="watchdog", daemon=True)
-        self.app, self.ended, self.hand_back = app, ended, hand_back
+        self.app, self.ended, self.release = app, ended, release
 
     def run(self) -> None:
-        """Look, again and again."""
+        """Check the current run every LOOK_SECONDS."""
         while not self.ended.wait(LOOK_SECONDS):
-            now = execute.in_hand
+            now = execute.current_run
             if now is not None and time.monotonic() > now.ends_at:
                 self._end(now)
 
-    def _end(self, over: execute.InHand) -> None:
+    def _end(self, over: execute.CurrentRun) -> None:
         log.error("run %s takes longer than its rollout allows: ending it", over.run_id)
         # In a thread: a catalog that does not answer must not keep the run alive.
         self._tell(lambda: execute.note_timeout(over.run_id, over.worker))
-        if execute.in_hand is not over:
+        if execute.current_run is not over:
             return  # it has just ended by itself
         parent.end()
         patience = time.monotonic() + END_SECONDS
-        while execute.in_hand is over:
-            if time.monotonic() > patience:  # it does not wait for the process that was ended
+        while execute.current_run is over:
+            if time.monotonic() > patience:  # it hangs elsewhere
                 self._tell(lambda: self._leave(over.worker))
                 os._exit(EXIT)
             time.sleep(LOOK_SECONDS / 5)
@@ -67,5 +67,5 @@ class Watchdog(threading.Thread):
         last.join(LAST_WORDS)
 
     def _leave(self, worker: str) -> None:
-        self.hand_back(worker)
+        self.release(worker)
         registry.stop(worker)

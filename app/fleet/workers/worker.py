@@ -1,4 +1,4 @@
-"""The work of a worker: take runs, do them one after the other, until it is told to end."""
+"""A worker: it takes runs and executes them one after the other until it is stopped."""
 
 import logging
 import threading
@@ -12,8 +12,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.fleet.isolation import parent
 from app.fleet.runs import claims, execute
 from app.fleet.workers import registry
-from app.fleet.workers.heartbeat import Pulse
-from app.fleet.workers.periodic import CHORES, LOAD, Chore, Doing, give_back, load_due
+from app.fleet.workers.heartbeat import Heartbeat
+from app.fleet.workers.periodic import (
+    LOAD,
+    PERIODIC_TASKS,
+    PeriodicTask,
+    PeriodicThread,
+    give_back,
+    load_due,
+)
 from app.fleet.workers.watchdog import Watchdog
 from headway.errors import HeadwayError
 
@@ -23,14 +30,14 @@ IDLE_SECONDS = 0.25
 AWAY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 BATCH = 10
 BATCH_SECONDS = 1.0
-"""How much work one claim may take, by what the last runs took."""
+"""How much work one claim takes, estimated from the duration of recent runs."""
 GOODBYES = 3
-QUIET_ROUNDS = 3
+IDLE_PASSES = 3
 LOAD_SECONDS = 2.0
 
 
-class Hand:
-    """This process as a worker: it beats, watches the clock, and does its share of the chores."""
+class WorkerProcess:
+    """This process as a worker: its heartbeat, its watchdog and its periodic tasks."""
 
     def __init__(
         self,
@@ -41,10 +48,10 @@ class Hand:
         outdated: Callable[[], object],
         name: str | None = None,
         replaces: str | None = None,
-        chores: Sequence[Chore] = CHORES,
+        tasks: Sequence[PeriodicTask] = PERIODIC_TASKS,
     ) -> None:
         self.app = app
-        self.pulse = Pulse(
+        self.heartbeat = Heartbeat(
             app,
             engine=engine,
             name=name or registry.new_name(),
@@ -52,69 +59,70 @@ class Hand:
             state=state,
             outdated=outdated,
         )
-        self.chores = tuple(chores)
+        self.tasks = tuple(tasks)
         self.waiting: list[int] = []
-        """Runs that were taken and not begun."""
+        """Runs that are claimed and not begun."""
         self.busy = False
         self.ended = threading.Event()
         self._ending = threading.RLock()
 
     def start(self) -> None:
-        """Begin to beat. It may take nothing before it is `fresh`."""
+        """Start the threads. Runs can be taken once `name` is not None."""
         with self.app.app_context():
             parent.start()
-        self.pulse.start()
-        Watchdog(self.app, self.ended, self.hand_back).start()
-        for chore in self.chores:
-            Doing(chore, self.pulse, self.ended).start()
+        self.heartbeat.start()
+        Watchdog(self.app, self.ended, self.release).start()
+        for task in self.tasks:
+            PeriodicThread(task, self.heartbeat, self.ended).start()
 
     @property
     def name(self) -> str | None:
-        """The name to take runs by; None while nothing may be taken."""
-        name = self.pulse.worker
-        return name if self.pulse.fresh and name == self.pulse.worker else None
+        """The name under which to claim runs; None while none may be claimed."""
+        name = self.heartbeat.worker
+        return name if self.heartbeat.is_recent and name == self.heartbeat.worker else None
 
-    def do(self, run_id: int, name: str) -> bool:
-        """Do a run that was taken by this name. False if it is not known how that ended."""
+    def execute(self, run_id: int, name: str) -> bool:
+        """Execute a claimed run. False if its outcome is unknown."""
         self.busy = True
         try:
             with self.app.app_context():
-                execute.perform(run_id, name)
+                execute.execute(run_id, name)
         except Exception:
-            # Whoever looks at the database finds out; under this name nobody would.
+            # The outcome is unknown. Take a new worker name, so that the old one is reported lost
+            # and its run is inspected.
             log.exception("run %s was left in the middle", run_id)
-            self.pulse.reborn()
+            self.heartbeat.rename()
             return False
         finally:
             self.busy = False
-        self.pulse.done += 1
+        self.heartbeat.done += 1
         return True
 
     def take(self, name: str, limit: int) -> list[int]:
-        """Take up to so many runs. Raises what the catalog does."""
-        with self.unsure(), self.app.app_context():
+        """Claim up to `limit` runs. Raises the errors of the catalog."""
+        with self.rename_on_failure(), self.app.app_context():
             self.waiting = claims.claim(name, limit)
         return self.waiting
 
     @contextmanager
-    def unsure(self) -> Iterator[None]:
-        """If this fails, we may have runs of which we do not know: whoever looks finds out."""
+    def rename_on_failure(self) -> Iterator[None]:
+        """Take a new worker name if the block fails: it may have claimed runs unnoticed."""
         try:
             yield
         except BaseException:
             self.waiting = []
-            self.pulse.reborn()
+            self.heartbeat.rename()
             raise
 
-    def hand_back(self, name: str) -> None:
-        """Let others do what was taken by this name and not begun."""
+    def release(self, name: str) -> None:
+        """Release the runs that are claimed and not begun."""
         if self.waiting:
-            claims.hand_back(name, self.waiting)
+            claims.release(name, self.waiting)
         self.waiting = []
 
     def end(self) -> None:
-        """Hand back what was not begun, and say that this worker has ended."""
-        with self._ending:  # who comes second must not leave while the first still says it
+        """Release the runs that are not begun, and record that this worker has ended."""
+        with self._ending:  # a second caller waits until the first is done
             if not self.ended.is_set():
                 self.ended.set()
                 self._say_goodbye()
@@ -122,29 +130,29 @@ class Hand:
     def _say_goodbye(self) -> None:
         for _ in range(GOODBYES):
             with suppress(HeadwayError, SQLAlchemyError), self.app.app_context():
-                self.hand_back(self.pulse.worker)
-                give_back(self.chores, self.pulse.worker)
-                self.pulse.end()
+                self.release(self.heartbeat.worker)
+                give_back(self.tasks, self.heartbeat.worker)
+                self.heartbeat.end()
                 return
             time.sleep(0.5)
-        log.warning("the catalog could not be told that worker %s has ended", self.pulse.worker)
+        log.warning("the end of worker %s could not be recorded", self.heartbeat.worker)
 
 
-class Loop:
-    """An embedded worker's main thread."""
+class WorkerLoop:
+    """The loop of an embedded worker."""
 
-    def __init__(self, hand: Hand, stop: threading.Event) -> None:
-        self.hand, self.stop = hand, stop
+    def __init__(self, process: WorkerProcess, stop: threading.Event) -> None:
+        self.process, self.stop = process, stop
         self.average = BATCH_SECONDS
         self.away = 0
         self.load_at = 0.0
 
     def run(self) -> None:
-        """Take runs and do them until told to stop."""
+        """Claim and execute runs until `stop` is set."""
         while not self.stop.is_set():
             pause = IDLE_SECONDS
             try:
-                if (name := self.hand.name) and self.round(name):
+                if (name := self.process.name) and self.take_and_run(name):
                     pause = 0.0
                 self.away = 0
             except (HeadwayError, SQLAlchemyError) as error:
@@ -154,19 +162,19 @@ class Loop:
                 self.away += 1
             self.stop.wait(pause)
 
-    def round(self, name: str) -> bool:
-        """Take some runs and do them; False if there was nothing to do."""
-        hand = self.hand
-        with hand.app.app_context():
+    def take_and_run(self, name: str) -> bool:
+        """Claim some runs and execute them; False if none was due."""
+        process = self.process
+        with process.app.app_context():
             self._load_due()
-        some = bool(hand.take(name, self._size()))
-        while hand.waiting and not self.stop.is_set() and hand.name == name:
+        some = bool(process.take(name, self._size()))
+        while process.waiting and not self.stop.is_set() and process.name == name:
             began = time.monotonic()
-            hand.do(hand.waiting.pop(0), name)
+            process.execute(process.waiting.pop(0), name)
             self.average += (time.monotonic() - began - self.average) * 0.3
-        if hand.waiting:
-            with hand.unsure(), hand.app.app_context():
-                hand.hand_back(name)
+        if process.waiting:
+            with process.rename_on_failure(), process.app.app_context():
+                process.release(name)
         return some
 
     def _size(self) -> int:
@@ -175,21 +183,21 @@ class Loop:
     def _load_due(self) -> None:
         if time.monotonic() < self.load_at:
             return
-        with self.hand.pulse.keeping(LOAD) as held:
+        with self.process.heartbeat.keeping(LOAD) as held:
             if held:
                 load_due()
         self.load_at = time.monotonic() + LOAD_SECONDS
 
 
-def work_once(hand: Hand, stop: threading.Event) -> int:
-    """Do what can be done now, chores too, and come back; how many runs that were."""
-    loop, quiet = Loop(hand, stop), 0
-    while quiet < QUIET_ROUNDS and not stop.is_set():
-        if (name := hand.name) is None:
+def work_once(process: WorkerProcess, stop: threading.Event) -> int:
+    """Do all that is due now, periodic tasks too. Returns the number of finished runs."""
+    loop, quiet = WorkerLoop(process, stop), 0
+    while quiet < IDLE_PASSES and not stop.is_set():
+        if (name := process.name) is None:
             stop.wait(0.05)
             continue
-        with hand.app.app_context():
-            for work in (load_due, *(chore.work for chore in CHORES)):
+        with process.app.app_context():
+            for work in (load_due, *(chore.work for chore in PERIODIC_TASKS)):
                 work()
-        quiet = 0 if loop.round(name) else quiet + 1
-    return hand.pulse.done
+        quiet = 0 if loop.take_and_run(name) else quiet + 1
+    return process.heartbeat.done

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from headway import Project
 from headway.database import Database
 from headway.errors import DatabaseInUse, DatabaseLocked, DatabaseReadOnly, HeadwayError
-from headway.types import Look, Outcome, Position
+from headway.types import Outcome, Position, Status
 from notes import RELEASE
 
 APPLICATION_ID = b"NOTE"
@@ -64,7 +64,7 @@ def bring_up_to_date(path: Path) -> Outcome | None:
     raise FileRefused(f"{path} is of an older release and could not be brought up to date: {why}")
 
 
-def look_at(path: Path) -> Look:
+def look_at(path: Path) -> Status:
     """What a file is; nothing is changed. Raises FileRefused for what is no file of notes.
 
     The header tells that, so SQLite never touches a file of somebody else's.

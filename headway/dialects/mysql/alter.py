@@ -1,30 +1,22 @@
-"""The way back of one table of MySQL or MariaDB: from its definition now to the one before."""
+"""ALTER clauses that take a MySQL or MariaDB table back to an earlier definition."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from headway.dialects.mysql.definition import (
+    HIDDEN,
+    NAME,
+    TYPE,
+    Table,
+    _has_all,
+    _holds,
+    _is_generated,
+)
 from headway.dialects.mysql.image import quoted
 
-NAME = r"`(?:[^`]|``)+`"
-TEXT = r"'(?:[^'\\]|''|\\.)*'"
-PART = re.compile(
-    rf"(?P<column>{NAME}) |(?P<primary>PRIMARY KEY)|PERIOD FOR (?P<period>SYSTEM_TIME|{NAME})"
-    rf"|(?:(?:UNIQUE|FULLTEXT|SPATIAL|VECTOR) )?KEY (?P<key>{NAME})"
-    rf"|CONSTRAINT (?P<constraint>{NAME}) (?P<what>FOREIGN KEY|CHECK)"
-)
-TYPE = re.compile(
-    rf"{NAME} (?P<type>\w+(?:\((?:{TEXT}|[^)'])*\))?(?: unsigned)?(?: zerofill)?)"
-    r"(?: CHARACTER SET (?P<charset>\w+))?(?: COLLATE (?P<collation>\w+))?"
-)
-OPTION = re.compile(
-    rf"(?P<name>DEFAULT CHARSET|(?:DATA|INDEX) DIRECTORY|{NAME}|[A-Z_]+)"
-    rf"=(?P<value>{TEXT}|\([^)]*\)|\S+)|(?P<versioned>WITH SYSTEM VERSIONING)"
-)
 PARTITION = re.compile(rf"^ ?\(?PARTITION ({NAME}) ", re.MULTILINE)
-HIDDEN = re.compile(r" (?:IGNORED|/\*!80000 INVISIBLE \*/)")
-"""How MariaDB and MySQL say that a key is there and not used."""
 NO_OPTION = {
     **dict.fromkeys(("COMMENT", "CONNECTION"), "''"),
     **dict.fromkeys(("KEY_BLOCK_SIZE", "MAX_ROWS", "MIN_ROWS", "AVG_ROW_LENGTH"), "0"),
@@ -35,87 +27,14 @@ NO_OPTION = {
 """How an option is taken off again."""
 KEEP_ROWS = {"InnoDB", "MyISAM", "Aria", "MEMORY", "ROCKSDB", "ARCHIVE"}
 """Engines into which a table goes and comes back with its rows."""
-INTEGERS = ("tinyint", "smallint", "mediumint", "int", "bigint")
-TEXTS = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext")
-BYTES = ("varbinary", "tinyblob", "blob", "mediumblob", "longblob")
-ALL_OF = {"utf8mb4": {"*"}, "utf8mb3": {"latin1", "ascii"}, "utf8": {"latin1", "ascii"}}
-"""Character sets, and those whose every character they hold."""
 
 Ask = Callable[[str], bool]
 """True if a query has a row."""
 
 
 @dataclass
-class Table:
-    """One definition, taken apart."""
-
-    columns: dict[str, str] = field(default_factory=dict)
-    keys: dict[str, str] = field(default_factory=dict)
-    """What stands on the columns, by the clause that drops it."""
-    options: dict[str, str] = field(default_factory=dict)
-    versioned: bool = False
-    partitions: str = ""
-
-    @classmethod
-    def parsed(cls, definition: str) -> "Table":
-        """What SHOW CREATE TABLE says, by what it defines."""
-        table = cls()
-        _, *lines = definition.split("\n")
-        for place, line in enumerate(lines):
-            if line.startswith(")"):
-                table._close(line, "\n".join(lines[place + 1 :]))
-                return table
-            table._add(line.strip().removesuffix(","))
-        return table
-
-    def _add(self, line: str) -> None:
-        found = PART.match(line)
-        if found and found["column"]:
-            self.columns[found["column"]] = line
-        else:
-            self.keys[_drop(line, found)] = line
-
-    def _close(self, line: str, partitions: str) -> None:
-        for found in OPTION.finditer(line):
-            if found["versioned"]:
-                self.versioned = True
-            else:
-                self.options[found["name"]] = found["value"]
-        self.partitions = partitions
-
-    def alike(self) -> object:
-        """What must be the same. A key that was made again stands last: that is no difference."""
-        options = (sorted(self.options.items()), self.versioned, self.partitions)
-        return list(self.columns.values()), sorted(self.keys.values()), options
-
-    def text_of(self, line: str) -> tuple[str, str, str]:
-        """Type, character set and collation of a column, whoever says them."""
-        found = TYPE.match(line)
-        if not found:
-            return line, "", ""
-        if not re.match(r"(tiny|medium|long)?text|(var)?char|enum|set", found["type"]):
-            return found["type"], "", ""
-        charset = found["charset"] or self.options.get("DEFAULT CHARSET", "")
-        default = self.options.get("COLLATE", "") if not found["charset"] else ""
-        return found["type"], charset, found["collation"] or default
-
-
-def _drop(line: str, found: re.Match[str] | None) -> str:
-    if found is None:
-        return f"? {line}"
-    if found["primary"]:
-        return "DROP PRIMARY KEY"
-    if found["period"]:
-        return f"DROP PERIOD FOR {found['period']}"
-    if found["key"]:
-        return f"DROP INDEX {found['key']}"
-    kind = "FOREIGN KEY" if found["what"] == "FOREIGN KEY" else "CONSTRAINT"
-    return f"DROP {kind} {found['constraint']}"
-
-
-@dataclass
-class WayBack:
-    """The clauses that lead one table back, and what none of them brings back."""
+class TableUndo:
+    """The clauses that restore one table's definition, and what they cannot restore."""
 
     name: str
     old: Table
@@ -130,7 +49,7 @@ class WayBack:
     """What looks at other columns or tables comes when they are as they were."""
 
     @classmethod
-    def between(cls, name: str, before: str, now: str, ask: Ask) -> "WayBack":
+    def between(cls, name: str, before: str, now: str, ask: Ask) -> "TableUndo":
         """The way from one definition to the other."""
         way = cls(name, Table.parsed(before), Table.parsed(now), ask)
         if way.old.alike() == way.new.alike():
@@ -142,7 +61,7 @@ class WayBack:
         return way
 
     def statements(self) -> tuple[list[str], list[str], list[str]]:
-        """Those of the three times."""
+        """The statements in three groups: to run first, in the middle, and last."""
         alter = f"ALTER TABLE {quoted(self.name)}"
         main = [f"{alter} {', '.join(self.clauses)}"] if self.clauses else []
         main += self._partitions(alter)
@@ -212,17 +131,17 @@ class WayBack:
         return before != now or self.old.text_of(before) != self.new.text_of(now)
 
     def _with_charset(self, column: str) -> str:
-        """The column's line, with the character set that the table said for it."""
+        """The column's line, with the character set that it had from the table's default."""
         line = self.old.columns[column]
         _, charset, collation = self.old.text_of(line)
         found = TYPE.match(line)
         if not charset or found is None or self.old.options == self.new.options:
             return line
-        said = f" CHARACTER SET {charset}" + (f" COLLATE {collation}" if collation else "")
-        return line[: found.end("type")] + said + line[found.end() :]
+        clause = f" CHARACTER SET {charset}" + (f" COLLATE {collation}" if collation else "")
+        return line[: found.end("type")] + clause + line[found.end() :]
 
     def _retyped(self, column: str) -> None:
-        """Note a type whose values may not have come through the change whole."""
+        """Record a change of type in which values may have been cut or converted."""
         before, now = self.old.columns[column], self.new.columns[column]
         old, new = self.old.text_of(before), self.new.text_of(now)
         if old[0] == new[0] and old[1] == new[1] and not _is_generated(now):
@@ -243,7 +162,7 @@ class WayBack:
         ):
             self.lost.append(
                 f"characters of {column} of {self.name} that {new[1]} may lack: some of its "
-                "values hold a ?, and nobody knows whether they did before"
+                "values hold a ?, which may have been another character"
             )
 
     def _options(self) -> None:
@@ -254,8 +173,8 @@ class WayBack:
         if old.get("DEFAULT CHARSET") != new.get("DEFAULT CHARSET") or (
             old.get("COLLATE") != new.get("COLLATE")
         ):
-            said = f" COLLATE={old['COLLATE']}" if "COLLATE" in old else ""
-            self.clauses.append(f"DEFAULT CHARSET={old.get('DEFAULT CHARSET')}{said}")
+            collate = f" COLLATE={old['COLLATE']}" if "COLLATE" in old else ""
+            self.clauses.append(f"DEFAULT CHARSET={old.get('DEFAULT CHARSET')}{collate}")
         for name in sorted(old.keys() | new.keys(), key=lambda name: (name != "ENGINE", name)):
             if name in ("DEFAULT CHARSET", "COLLATE") or old.get(name) == new.get(name):
                 continue
@@ -295,67 +214,3 @@ def _shown(old: str, new: str) -> str:
     if HIDDEN.search(old):
         return "INVISIBLE" if visible else "IGNORED"
     return "VISIBLE" if visible else "NOT IGNORED"
-
-
-def _is_generated(line: str) -> bool:
-    """True for a column that is computed from others. One of a period is not."""
-    return " GENERATED ALWAYS AS (" in line
-
-
-def _has_all(charset: str, other: str) -> bool:
-    return bool({"*", other} & ALL_OF.get(charset, set()))
-
-
-def _holds(old: str, new: str) -> bool:
-    """True if every value of one type is whole in the other, and comes back as it was."""
-    one, other = _parts(old), _parts(new)
-    if one.unsigned == other.unsigned and {one.name, other.name} <= set(INTEGERS):
-        return INTEGERS.index(one.name) <= INTEGERS.index(other.name)
-    for family in (TEXTS, BYTES):
-        if {one.name, other.name} <= set(family) and one.name != "char":
-            grows = family.index(one.name) <= family.index(other.name)
-            return grows and (one.name != other.name or one.sizes <= other.sizes)
-    if one.name != other.name or one.unsigned != other.unsigned:
-        return False
-    if one.name == "decimal":
-        (digits, scale), (more, wider) = (_two(part.sizes) for part in (one, other))
-        return scale <= wider and digits - scale <= more - wider
-    if one.name in ("enum", "set"):
-        return set(one.members) <= set(other.members)
-    sized = ("char", "datetime", "timestamp", "time", "bit")
-    return one.name in sized and one.sizes <= other.sizes
-
-
-@dataclass(frozen=True)
-class _Type:
-    name: str
-    sizes: tuple[int, ...]
-    members: tuple[str, ...]
-    unsigned: bool
-
-
-def _parts(type_: str) -> _Type:
-    name, _, inside = type_.partition("(")
-    members = tuple(re.findall(TEXT, inside))
-    sizes = () if members else tuple(map(int, re.findall(r"\d+", inside)))
-    return _Type(name.split(" ")[0], sizes, members, type_.endswith(("unsigned", "zerofill")))
-
-
-def _two(sizes: Iterable[int]) -> tuple[int, int]:
-    first, second, *_ = (*sizes, 10, 0)
-    return first, second
-
-
-def alike(definition: str) -> object:
-    """What must be the same of two definitions of a table."""
-    return Table.parsed(definition).alike()
-
-
-def named(before: Mapping[str, str], now: Mapping[str, str], name: str) -> str | None:
-    """The table that has the definition which this one had: it may have been renamed."""
-    wanted = alike(before[f"table\n{name}"])
-    for key, definition in now.items():
-        kind, _, other = key.partition("\n")
-        if kind == "table" and key not in before and alike(definition) == wanted:
-            return other
-    return None

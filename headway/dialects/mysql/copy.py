@@ -1,4 +1,4 @@
-"""Copy a whole database on one server, for servers that know no templates.
+"""Copy a whole database on one MySQL or MariaDB server, which has no templates.
 
 All of it or nothing: what cannot be copied as it is, or would still work on the original from
 within the copy, is refused by name.
@@ -14,7 +14,8 @@ from sqlalchemy import URL
 from headway.dialects.driver import Raw, ask
 from headway.dialects.mysql import image as mysql_image
 from headway.dialects.mysql import undo as mysql_undo
-from headway.dialects.mysql.alter import KEEP_ROWS, Table
+from headway.dialects.mysql.alter import KEEP_ROWS
+from headway.dialects.mysql.definition import Table
 from headway.dialects.mysql.image import UNREADABLE, quoted
 from headway.errors import CopyFailed, MigrationFailed
 
@@ -23,7 +24,7 @@ SETTINGS = (
     "sql_mode = 'NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES'"
 )
 ENGINES = KEEP_ROWS | {"BLACKHOLE", "CSV"}
-"""Those whose tables hold their own rows. Others are windows on the rows of somebody else."""
+"""Engines whose tables hold their own rows. Other engines show rows stored elsewhere."""
 TOKEN = re.compile(
     r"(?P<text>'(?:[^'\\]|''|\\.)*'|\"(?:[^\"\\]|\"\"|\\.)*\")"
     r"|(?P<comment>--\s[^\n]*|\#[^\n]*|/\*(?!M?!).*?\*/)"
@@ -61,9 +62,9 @@ def copy(raw: Raw, source: URL, target: URL, last: str | None = None) -> None:
     _run(raw, SETTINGS)
     with contextlib.suppress(Exception):  # MySQL has none
         _run(raw, "SET check_constraint_checks = 0")
-    for key in _of(wanted, "sequence"):
+    for key in _names_of_kind(wanted, "sequence"):
         _sequence(raw, wanted[key], quoted(here), quoted(key.partition("\n")[2]))
-    for key in _of(wanted, "table"):
+    for key in _names_of_kind(wanted, "table"):
         _run(raw, wanted[key])
         if (name := key.partition("\n")[2]) != last:
             _rows(raw, here, name, wanted[key])
@@ -72,7 +73,7 @@ def copy(raw: Raw, source: URL, target: URL, last: str | None = None) -> None:
     found = mysql_image.read(raw, there, without=())
     if other := mysql_undo.differences(wanted, found):
         raise CopyFailed(
-            f"{here} cannot be copied: {', '.join(map(mysql_undo.spoken, other))} would not be "
+            f"{here} cannot be copied: {', '.join(map(mysql_undo.describe, other))} would not be "
             "the same in the copy. Nothing was changed."
         )
     if last and (key := f"table\n{last}") in wanted:
@@ -80,7 +81,7 @@ def copy(raw: Raw, source: URL, target: URL, last: str | None = None) -> None:
         raw.commit()
 
 
-def _of(image: Iterable[str], kind: str) -> list[str]:
+def _names_of_kind(image: Iterable[str], kind: str) -> list[str]:
     return [key for key in image if key.startswith(f"{kind}\n")]
 
 
@@ -88,17 +89,17 @@ def _refuse_unreadable(image: mysql_image.Image) -> None:
     unread = [key for key, value in image.items() if value.startswith(UNREADABLE)]
     windows = [
         key
-        for key in _of(image, "table")
+        for key in _names_of_kind(image, "table")
         if key not in unread and Table.parsed(image[key]).options.get("ENGINE") not in ENGINES
     ]
     if unread:
-        names = ", ".join(map(mysql_undo.spoken, unread))
+        names = ", ".join(map(mysql_undo.describe, unread))
         raise CopyFailed(
             f"A copy would lack {names}: this account may not read the definition, or it is "
-            "broken. Nothing was changed. Give an account that may, or mend what is broken."
+            "broken. Nothing was changed. Use an account that may, or repair what is broken."
         )
     if windows:
-        names = ", ".join(map(mysql_undo.spoken, windows))
+        names = ", ".join(map(mysql_undo.describe, windows))
         raise CopyFailed(
             f"A copy of {names} would stand on the same rows as the original, because its engine "
             "keeps them elsewhere. Nothing was changed."
@@ -124,8 +125,8 @@ def _rows(raw: Raw, here: str, name: str, definition: str) -> None:
         since = " FOR SYSTEM_TIME ALL"
         own = [c for c, line in parsed.columns.items() if " GENERATED ALWAYS AS ROW " in line]
         columns += own or ["`row_start`", "`row_end`"]
-    said = ", ".join(columns)
-    _run(raw, f"INSERT INTO {table} ({said}) SELECT {said} FROM {source}{since}")  # noqa: S608
+    text = ", ".join(columns)
+    _run(raw, f"INSERT INTO {table} ({text}) SELECT {text} FROM {source}{since}")  # noqa: S608
     spelled = str(ask(raw, f"SHOW CREATE TABLE {source}")[0][1])
     if counted := re.search(r"^\) .*? AUTO_INCREMENT=(\d+)", spelled, re.MULTILINE):
         _run(raw, f"ALTER TABLE {table} AUTO_INCREMENT = {counted[1]}")
@@ -180,16 +181,16 @@ def _renamed(key: str, statement: str, places: tuple[str, str], names: set[str])
         return statement
     parts: list[str] = []
     for token in TOKEN.finditer(statement):
-        said = token[0]
-        bare = said[1:-1].replace("``", "`") if said[0] in "`\"'" else said
+        text = token[0]
+        bare = text[1:-1].replace("``", "`") if text[0] in "`\"'" else text
         after = QUALIFIER.match(statement, token.end())
         name = after and (after[1] or after[2] or after[3])
-        is_here = bare.lower() == here.lower() and said[0] != "'"
+        is_here = bare.lower() == here.lower() and text[0] != "'"
         if is_here and name and _is_one(name, names):
-            said = quoted(there)
+            text = quoted(there)
         elif token["text"] and not key.startswith(("table\n", "view\n")):
             _refuse_within(key, bare, here, names)
-        parts.append(said)
+        parts.append(text)
     return "".join(parts)
 
 
@@ -203,9 +204,9 @@ def _refuse_within(key: str, text: str, here: str, names: set[str]) -> None:
         after = QUALIFIER.match(text, found.end())
         if after and _is_one(after[1] or after[2] or after[3], names):
             raise CopyFailed(
-                f"{mysql_undo.spoken(key).capitalize()} names {here} within a text, so that a copy "
-                "of it may work on the original. Nothing was changed. Leave the database's name "
-                "out there."
+                f"{mysql_undo.describe(key).capitalize()} names {here} within a text, so that a "
+                "copy of it may work on the original. Nothing was changed. Leave the database's "
+                "name out there."
             )
 
 

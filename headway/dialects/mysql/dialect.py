@@ -1,4 +1,4 @@
-"""MySQL and MariaDB: every DDL statement commits, so a failed step has to be seen and undone."""
+"""MySQL and MariaDB: each DDL statement commits, so a failed step must be found and undone."""
 
 import contextlib
 import hashlib
@@ -14,15 +14,16 @@ from typing import ClassVar
 from sqlalchemy import URL, Connection
 
 from headway import history
-from headway.dialects.base import Dialect, Ground, Image, Lock, Peek, VersionTable
-from headway.dialects.driver import Raw, ask, closing, open_raw, raw_of, shown
+from headway.dialects.base import Dialect
+from headway.dialects.driver import Raw, ask, closing, dbapi_connection, display_url, open_raw
 from headway.dialects.facts import Facts
 from headway.dialects.mysql import copy as mysql_copy
 from headway.dialects.mysql import facts as mysql_facts
 from headway.dialects.mysql import image as mysql_image
 from headway.dialects.mysql import undo as mysql_undo
 from headway.dialects.translation import opened, translating
-from headway.dialects.urls import named
+from headway.dialects.types import Ground, Image, Lock, Peek, VersionTable
+from headway.dialects.urls import DatabaseURL
 from headway.errors import (
     DatabaseDenied,
     DatabaseExists,
@@ -42,7 +43,7 @@ UNREACHABLE = {
 }
 NO_TABLE, NO_DATABASE, DATABASE_EXISTS = 1146, 1046, 1007
 INTERRUPTED = 1317
-BRAKES = {1205, 1213, 1969, 3024}  # a lock, a deadlock, a statement on MariaDB and on MySQL
+TIMEOUTS = {1205, 1213, 1969, 3024}  # a lock, a deadlock, a statement on MariaDB and on MySQL
 MAY_NOT = {1044, 1142, 1227}
 SCRATCH = "headway_scratch_"
 MAY_MAKE_NONE = (
@@ -65,7 +66,7 @@ class Mysql(Dialect):
     quote: ClassVar[str] = "`"
 
     @contextmanager
-    def borrowed(self, raw: Raw, *, shared: bool) -> Iterator[Raw]:
+    def borrow(self, raw: Raw, *, shared: bool) -> Iterator[Raw]:
         if shared:
             yield raw
             return
@@ -92,7 +93,7 @@ class Mysql(Dialect):
             return DatabaseDenied
         if code in READ_ONLY:
             return DatabaseReadOnly
-        if code in BRAKES or code == INTERRUPTED:
+        if code in TIMEOUTS or code == INTERRUPTED:
             return DatabaseInUse
         return DatabaseUnreachable if code in UNREACHABLE or code == 0 else None
 
@@ -119,7 +120,9 @@ class Mysql(Dialect):
             has_history=history.NAME in names,
         )
 
-    def brake(self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None) -> None:
+    def set_timeouts(
+        self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None
+    ) -> None:
         # The server's own default waits a day for the lock on a table's definition.
         seconds = max(1, round(lock_seconds))
         _run(raw, f"SET SESSION lock_wait_timeout = {seconds}")
@@ -127,16 +130,16 @@ class Mysql(Dialect):
         if statement_seconds and "MariaDB" in str(ask(raw, "SELECT VERSION()")[0][0]):
             _run(raw, f"SET SESSION max_statement_time = {statement_seconds}")
 
-    def only_read(self, raw: Raw) -> None:
+    def set_read_only(self, raw: Raw) -> None:
         _run(raw, "SET SESSION TRANSACTION READ ONLY")
 
-    def is_brake(self, error: BaseException) -> bool:
-        return bool(error.args) and error.args[0] in BRAKES
+    def is_timeout(self, error: BaseException) -> bool:
+        return bool(error.args) and error.args[0] in TIMEOUTS
 
     def exists(self, url: URL) -> bool:
         query = "SELECT 1 FROM information_schema.schemata WHERE schema_name = %s"
         with _maintenance(self, url) as raw:
-            return bool(ask(raw, query, [named(url)]))
+            return bool(ask(raw, query, [DatabaseURL.of(url).name]))
 
     def make(self, url: URL, template: URL | None = None, versions: str | None = None) -> None:
         with _maintenance(self, url) as raw:
@@ -147,7 +150,7 @@ class Mysql(Dialect):
                 if not error.args or error.args[0] != DATABASE_EXISTS:
                     raise
                 raise DatabaseExists(
-                    f"{shown(url)} is there already. Nothing was changed."
+                    f"{display_url(url)} is there already. Nothing was changed."
                 ) from error
             try:
                 if template:
@@ -162,7 +165,7 @@ class Mysql(Dialect):
 
     def image(self, connection: Connection) -> dict[str, str] | None:
         database = connection.exec_driver_sql("SELECT DATABASE()").scalar_one()
-        return mysql_image.read(raw_of(connection), str(database))
+        return mysql_image.read(dbapi_connection(connection), str(database))
 
     def comparable(self, before: Image, now: Image) -> tuple[dict[str, str], dict[str, str], str]:
         return mysql_undo.comparable(before, now)
@@ -176,11 +179,11 @@ class Mysql(Dialect):
     def differences(self, expected: Image, found: Image) -> list[str]:
         return mysql_undo.differences(expected, found)
 
-    def subjects(self, key: str) -> tuple[str, ...]:
-        return mysql_undo.subjects(key)
+    def object_names(self, key: str) -> tuple[str, ...]:
+        return mysql_undo.object_names(key)
 
-    def spoken(self, key: str) -> str:
-        return mysql_undo.spoken(key)
+    def describe(self, key: str) -> str:
+        return mysql_undo.describe(key)
 
     def facts(self, connection: Connection) -> Facts:
         return mysql_facts.facts(connection)
@@ -212,7 +215,7 @@ class Mysql(Dialect):
             except Exception as error:
                 if not error.args or error.args[0] not in MAY_NOT:
                     raise
-                raise DatabaseDenied(MAY_MAKE_NONE.format(url=shown(url))) from error
+                raise DatabaseDenied(MAY_MAKE_NONE.format(url=display_url(url))) from error
             try:
                 yield url.set(database=name)
             finally:
@@ -220,7 +223,7 @@ class Mysql(Dialect):
 
 
 def _tidy(raw: Raw) -> None:
-    """Drop what is left of comparisons whose process was killed."""
+    """Drop scratch databases of comparisons that were killed."""
     pattern = SCRATCH.replace("_", r"\_") + "%"
     for (name,) in ask(raw, "SHOW DATABASES LIKE %s", [pattern]):
         if ask(raw, "SELECT IS_FREE_LOCK(%s)", [name])[0][0]:
@@ -236,7 +239,7 @@ def _maintenance(dialect: Dialect, url: URL) -> Iterator[Raw]:
 
 
 def _quoted(url: URL) -> str:
-    return mysql_image.quoted(named(url))
+    return mysql_image.quoted(DatabaseURL.of(url).name)
 
 
 def _run(raw: Raw, statement: str) -> None:

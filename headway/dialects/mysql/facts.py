@@ -49,8 +49,8 @@ def facts(connection: Connection) -> Facts:
         elif kind == "VIEW":
             found[Key("view", "", name)] = _view(connection, name, here)
     for kind, name, how, body in _rows(connection, ROUTINES):
-        said = None if body is None else f"{how} {body.replace(here, '')}"
-        found[Key(str(kind).lower(), "", name)] = Fact(said)
+        definition = None if body is None else f"{how} {body.replace(here, '')}"
+        found[Key(str(kind).lower(), "", name)] = Fact(definition)
     for table, name, how, body in _rows(connection, TRIGGERS):
         made = f"{how} {body}".replace(here, "")
         found[Key("trigger", "", table, name)] = Fact(made)
@@ -70,7 +70,7 @@ def _created(connection: Connection, kind: str, name: str) -> str:
 
 
 def _view(connection: Connection, name: str, here: str) -> Fact:
-    """An account that may not see how a view is made is told so, or that it is broken."""
+    """The fact of a view; unknown if the account may not see its definition."""
     try:
         made = DEFINER.sub("", _created(connection, "VIEW", name)).replace(here, "")
     except Exception:  # noqa: BLE001  # the drivers share no classes
@@ -95,9 +95,9 @@ def _table(kind: str, name: str, definition: str) -> Facts:
     for line in (line.strip().rstrip(",") for line in lines[:end]):
         if column := COLUMN.match(line):
             rest = column["rest"]
-            said = COMMENT.search(rest)
+            remark = COMMENT.search(rest)
             found[Key("column", "", name, column["name"])] = Fact(
-                COMMENT.sub("", rest), said.group() if said else ""
+                COMMENT.sub("", rest), remark.group() if remark else ""
             )
         elif (named := NAMED.match(line)) and named["kind"] != "CONSTRAINT":
             keys[named["name"]] = line

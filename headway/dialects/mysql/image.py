@@ -48,8 +48,8 @@ def read(raw: Raw, database: str, *, without: Collection[str] = OURS) -> dict[st
         image: dict[str, str] = {}
         here = {"here": database}
         objects = _all(cursor, OBJECTS, here)
-        for name, told in _all(cursor, "SHOW FULL TABLES"):
-            kind = "TABLE" if told in ("BASE TABLE", "SYSTEM VERSIONED") else told
+        for name, table_type in _all(cursor, "SHOW FULL TABLES"):
+            kind = "TABLE" if table_type in ("BASE TABLE", "SYSTEM VERSIONED") else table_type
             if name not in without:
                 image[key_of(kind, name)] = _spelled(cursor, kind, name)
         for kind, name, more in objects:

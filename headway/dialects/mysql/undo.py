@@ -1,4 +1,4 @@
-"""The way back from half of a revision on MySQL and MariaDB, object by object."""
+"""Undo the changes of a half-run revision on MySQL and MariaDB, object by object."""
 
 import contextlib
 import json
@@ -8,9 +8,9 @@ from itertools import takewhile
 
 from sqlalchemy import Connection
 
-from headway.dialects.driver import raw_of
-from headway.dialects.mysql import alter
-from headway.dialects.mysql.alter import WayBack
+from headway.dialects.driver import dbapi_connection
+from headway.dialects.mysql import definition
+from headway.dialects.mysql.alter import TableUndo
 from headway.dialects.mysql.image import DATABASE, STORED, UNREADABLE, Image, key_of, quoted
 from headway.errors import RepairRefused
 
@@ -36,7 +36,7 @@ def comparable(before: Image, now: Image) -> tuple[dict[str, str], dict[str, str
         ended = [
             key
             for key, value in before.items()
-            if _of(key) == "event" and key not in now and RUNS_OUT.search(value)
+            if _kind_of(key) == "event" and key not in now and RUNS_OUT.search(value)
         ]
         left = {key: value for key, value in before.items() if key not in ended}
         names = ", ".join(key.partition("\n")[2] for key in ended)
@@ -59,22 +59,22 @@ def undo(connection: Connection, before: Image, now: Image) -> list[str]:
     remade += [key for key in bodies if key in before and key not in remade]
     remade += _out_of_order(before, now, remade)
     harmed = [
-        f"{spoken(key)}, which this account may not read"
+        f"{describe(key)}, which this account may not read"
         for key in remade
         if before[key].startswith(UNREADABLE)
     ]
-    ways = [_way(connection, key, before, now) for key in changed if _of(key) == "table"]
+    ways = [_way(connection, key, before, now) for key in changed if _kind_of(key) == "table"]
     parts = [way.statements() for way in ways]
     lost += [item for way in ways for item in way.gone]
     harmed += [item for way in ways for item in way.lost]
     _refuse(lost, harmed)
-    sequences = [key for key in changed if _of(key) == "sequence"]
+    sequences = [key for key in changed if _kind_of(key) == "sequence"]
     return [
         *_drops([key for key in new if _is_remade(key)] + [key for key in remade if key in now]),
         *(statement for first, _, _ in parts for statement in first),
         *(statement for _, main, _ in parts for statement in main),
-        *_drop_tables(key for key in new if _of(key) == "table"),
-        *(f"DROP SEQUENCE {_name(key)}" for key in new if _of(key) == "sequence"),
+        *_drop_tables(key for key in new if _kind_of(key) == "table"),
+        *(f"DROP SEQUENCE {_name(key)}" for key in new if _kind_of(key) == "sequence"),
         *(_sequence(before[key]) for key in sequences),
         *(f"ALTER DATABASE {before[key]}" for key in changed if key == DATABASE),
         *(statement for _, _, last in parts for statement in last),
@@ -103,21 +103,25 @@ def differences(expected: Image, found: Image) -> list[str]:
     return sorted(other) + _out_of_order(expected, found, other)
 
 
-def subjects(key: str) -> tuple[str, ...]:
+def object_names(key: str) -> tuple[str, ...]:
     """The bare name in a key. The database goes by many; each of its changes counts."""
     name = key.partition("\n")[2]
     return (name,) if name else ()
 
 
-def spoken(key: str) -> str:
+def describe(key: str) -> str:
     """What a key is about, for people."""
-    return f"the {_of(key)} {subjects(key)[0]}" if subjects(key) else "the database's charset"
+    return (
+        f"the {_kind_of(key)} {object_names(key)[0]}"
+        if object_names(key)
+        else "the database's charset"
+    )
 
 
 @contextlib.contextmanager
 def undoing(connection: Connection) -> Iterator[None]:
     """Let the session change definitions without losing what they hold."""
-    raw = raw_of(connection)
+    raw = dbapi_connection(connection)
     with contextlib.closing(raw.cursor()) as cursor:
         names = ", ".join(f"'{name}'" for name in (*SETTINGS, *HEAD))
         cursor.execute(f"SHOW SESSION VARIABLES WHERE Variable_name IN ({names})")
@@ -137,17 +141,17 @@ def made(key: str, value: str) -> list[str]:
     """The statements that make a stored object under what its author made it under."""
     mode, client, collation, _, zone, statement = json.loads(value)
     settings = {"sql_mode": mode, "character_set_client": client, "collation_connection": collation}
-    if _of(key) == "event":
+    if _kind_of(key) == "event":
         settings["time_zone"] = zone
-    said = ", ".join(f"{name} = '{setting}'" for name, setting in settings.items())
-    return [f"SET {said}", statement]
+    assignments = ", ".join(f"{name} = '{setting}'" for name, setting in settings.items())
+    return [f"SET {assignments}", statement]
 
 
 def by_dependency(keys: Iterable[str], image: Image) -> list[str]:
     """Stored objects so that each comes after those that it stands on."""
     places = {key: place for place, key in enumerate(image)}
-    found = sorted(keys, key=lambda key: (KINDS.index(_of(key)), places[key]))
-    views = {key for key in found if _of(key) == "view"}
+    found = sorted(keys, key=lambda key: (KINDS.index(_kind_of(key)), places[key]))
+    views = {key for key in found if _kind_of(key) == "view"}
     done: list[str] = []
 
     def add(key: str) -> None:
@@ -164,7 +168,7 @@ def by_dependency(keys: Iterable[str], image: Image) -> list[str]:
     return done
 
 
-def _of(key: str) -> str:
+def _kind_of(key: str) -> str:
     return key.partition("\n")[0]
 
 
@@ -173,26 +177,26 @@ def _name(key: str) -> str:
 
 
 def _is_remade(key: str) -> bool:
-    return _of(key) in KINDS
+    return _kind_of(key) in KINDS
 
 
 def _alike(key: str, one: str | None, other: str | None) -> bool:
-    if one == other or one is None or other is None or _of(key) != "table":
+    if one == other or one is None or other is None or _kind_of(key) != "table":
         return one == other
-    return alter.alike(one) == alter.alike(other)
+    return definition.alike(one) == definition.alike(other)
 
 
 def _gone(key: str, before: Image, now: Image) -> str:
     name = key.partition("\n")[2]
-    other = alter.named(before, now, name) if _of(key) == "table" else None
-    return spoken(key) + (
+    other = definition.named(before, now, name) if _kind_of(key) == "table" else None
+    return describe(key) + (
         f" (`{other}` is defined as it was: if that is it, rename it back and repair again)"
         if other
         else ""
     )
 
 
-def _way(connection: Connection, key: str, before: Image, now: Image) -> WayBack:
+def _way(connection: Connection, key: str, before: Image, now: Image) -> TableUndo:
     def ask(query: str) -> bool:
         found = connection.exec_driver_sql(query, execution_options={"no_parameters": True})
         return found.first() is not None
@@ -200,26 +204,26 @@ def _way(connection: Connection, key: str, before: Image, now: Image) -> WayBack
     name = key.partition("\n")[2]
     if UNREADABLE in (before[key][: len(UNREADABLE)], now[key][: len(UNREADABLE)]):
         raise RepairRefused(
-            f"The table {name} cannot be read ({now[key]}), so nobody knows what the failed "
-            "revision did to it. Mend it by hand, then repair with `--as applied` or "
+            f"The table {name} cannot be read ({now[key]}), so what the failed revision "
+            "did to it is unknown. Fix it by hand, then repair with `--as applied` or "
             "`--as not-applied`."
         )
-    return WayBack.between(name, before[key], now[key], ask)
+    return TableUndo.between(name, before[key], now[key], ask)
 
 
 def _drops(keys: Iterable[str]) -> list[str]:
-    order = sorted(keys, key=lambda key: -KINDS.index(_of(key)))
-    bodies = {key.partition("\n")[2] for key in order if _of(key) == "package"}
+    order = sorted(keys, key=lambda key: -KINDS.index(_kind_of(key)))
+    bodies = {key.partition("\n")[2] for key in order if _kind_of(key) == "package"}
     return [
         statement
         for key in order
-        if not (_of(key) == "package body" and key.partition("\n")[2] in bodies)
+        if not (_kind_of(key) == "package body" and key.partition("\n")[2] in bodies)
         for statement in _dropped(key)
     ]
 
 
 def _dropped(key: str) -> list[str]:
-    drop = f"DROP {_of(key).upper()} {_name(key)}"
+    drop = f"DROP {_kind_of(key).upper()} {_name(key)}"
     if "package" not in key.partition("\n")[0]:
         return [drop]
     # A statement that only Oracle's mode knows.
@@ -266,7 +270,7 @@ def _groups(image: Image) -> Mapping[object, list[str]]:
     """The triggers of one table, moment and event, as they fire."""
     groups: dict[object, list[str]] = {}
     for key, value in image.items():
-        if _of(key) == "trigger" and not value.startswith(UNREADABLE):
+        if _kind_of(key) == "trigger" and not value.startswith(UNREADABLE):
             *_, table, statement = json.loads(value)
             moment = re.search(
                 r"\b(BEFORE|AFTER)\s+(INSERT|UPDATE|DELETE)\b", statement, re.IGNORECASE

@@ -1,4 +1,4 @@
-"""What PostgreSQL's objects take on and off without being made again."""
+"""Properties of PostgreSQL objects that ALTER can change, so that they need not be recreated."""
 
 from headway.dialects.postgresql.image import Image
 from headway.errors import RepairRefused
@@ -117,8 +117,8 @@ def _attach(key: Key, old: str | None, new: str | None) -> list[str]:
     kind, name, part = key
     spelled = SPELLED.get(part, part.upper())
     if kind == "comment":
-        said = "'" + old.replace("'", "''") + "'" if old else "NULL"
-        return [f"COMMENT ON {spelled} {name} IS {said}"]
+        literal = "'" + old.replace("'", "''") + "'" if old else "NULL"
+        return [f"COMMENT ON {spelled} {name} IS {literal}"]
     if kind == "privileges":
         return _granted(key, set((old or "").split("\n")), set((new or "").split("\n")))
     if kind == "parameters":

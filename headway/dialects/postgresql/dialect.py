@@ -1,24 +1,23 @@
 """PostgreSQL: transactional DDL, advisory locks that belong to a session."""
 
 import contextlib
-import hashlib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
 from typing import ClassVar
 
 from sqlalchemy import URL, Connection
 
 from headway import history
-from headway.dialects.base import Beside, Dialect, Ground, Image, Lock, Peek, VersionTable
-from headway.dialects.driver import Raw, ask, closing, on_its_own, raw_of, shown
+from headway.dialects.base import Dialect
+from headway.dialects.driver import Raw, ask, autocommit, closing, dbapi_connection, display_url
 from headway.dialects.facts import Facts
 from headway.dialects.postgresql import facts as postgresql_facts
 from headway.dialects.postgresql import image as postgresql_image
 from headway.dialects.postgresql import scratch as postgresql_scratch
 from headway.dialects.postgresql import undo as postgresql_undo
-from headway.dialects.search_path import refuse_schema, schema_of
+from headway.dialects.postgresql.lock import AdvisoryLock
+from headway.dialects.search_path import refuse_schema
 from headway.dialects.transactions import (
     Fate,
     can_answer,
@@ -27,7 +26,8 @@ from headway.dialects.transactions import (
     postgresql_status,
 )
 from headway.dialects.translation import opened, translating
-from headway.dialects.urls import named
+from headway.dialects.types import Beside, Ground, Image, Lock, Peek, VersionTable
+from headway.dialects.urls import DatabaseURL
 from headway.errors import (
     AddressInvalid,
     DatabaseDenied,
@@ -38,13 +38,6 @@ from headway.errors import (
     HeadwayError,
     PoolerInTheWay,
 )
-from headway.types import Holder
-
-# An application_name holds 63 bytes; the host comes last because it may be cut.
-SIGNATURE = re.compile(
-    r"headway/(?P<release>\S*) (?P<since>\d+) (?P<pid>\d+)@(?P<host>.*)", re.DOTALL
-)
-
 
 ROLE_MISSING = re.compile(r'role ".*" does not exist')
 SETTINGS = (
@@ -52,7 +45,7 @@ SETTINGS = (
     "application_name",
 )
 """What we set in a session."""
-BRAKES = ("55P03", "57014", "40P01")  # lock_timeout, statement_timeout, a deadlock
+TIMEOUTS = ("55P03", "57014", "40P01")  # lock_timeout, statement_timeout, a deadlock
 ENDED = ("25P03", "25P04", "57P05", "40001")  # the server's own limits, and a rival's commit
 UNWRITABLE = ("25006", "53100")  # a standby, a full disk
 DENIED = ("28P01", "28000")
@@ -72,7 +65,7 @@ class Postgresql(Dialect):
     templates: ClassVar[bool] = True
 
     @contextmanager
-    def borrowed(self, raw: Raw, *, shared: bool) -> Iterator[Raw]:
+    def borrow(self, raw: Raw, *, shared: bool) -> Iterator[Raw]:
         if shared:
             yield raw
             return
@@ -91,46 +84,50 @@ class Postgresql(Dialect):
 
     def lock(self, raw: Raw, url: URL, name: str) -> Lock:
         try:
-            return AdvisoryLock(raw, name, schema_of(url))
+            return AdvisoryLock(raw, name, DatabaseURL.of(url).schema)
         except AddressInvalid:  # an engine of the caller's: whatever its session sees, it has all
             return AdvisoryLock(raw, name)
 
     def refusal(self, error: BaseException) -> type[HeadwayError] | None:
-        state, said = _state(error), str(error)
-        if state in DENIED or any(words in said for words in STRANGER) or ROLE_MISSING.search(said):
+        state, message = _state(error), str(error)
+        if (
+            state in DENIED
+            or any(words in message for words in STRANGER)
+            or ROLE_MISSING.search(message)
+        ):
             return DatabaseDenied
         if self.missing_right(error, ""):
             return DatabaseDenied
         if state in UNWRITABLE:
             return DatabaseReadOnly
-        if state in BRAKES or state in ENDED:
+        if state in TIMEOUTS or state in ENDED:
             return DatabaseInUse
         names = {cls.__name__ for cls in type(error).__mro__}
         is_lost = state is None or state[:2] in ("08", "57") or state in ("3D000", "53300")
-        if is_lost and ("OperationalError" in names or "connection already closed" in said):
+        if is_lost and ("OperationalError" in names or "connection already closed" in message):
             return DatabaseUnreachable
         return None
 
     def missing_right(self, error: BaseException, statement: str) -> str | None:
         if _state(error) not in ("42501", None):
             return None
-        said = NO_RIGHT.search(str(error))
-        if said is None:
+        match = NO_RIGHT.search(str(error))
+        if match is None:
             return "the right" if _state(error) else None
-        if said["made"]:
-            return {"database": "CREATEDB", "role": "CREATEROLE"}.get(said["made"], "the right")
-        if said["kind"] is None:  # "must be owner of table item"
+        if match["made"]:
+            return {"database": "CREATEDB", "role": "CREATEROLE"}.get(match["made"], "the right")
+        if match["kind"] is None:  # "must be owner of table item"
             return "the ownership"
         verb = VERBS.match(statement)
-        if said["kind"] in ("schema", "database"):
+        if match["kind"] in ("schema", "database"):
             right = "CREATE" if verb and verb[1].upper() == "CREATE" else "USAGE"
-            right = "CONNECT" if said["kind"] == "database" and not verb else right
+            right = "CONNECT" if match["kind"] == "database" and not verb else right
         else:
             right = verb[1].upper() if verb else "SELECT"
-        return f"{right} on {said['kind']} {said['name']}"
+        return f"{right} on {match['kind']} {match['name']}"
 
     def peek(self, raw: Raw, table: VersionTable) -> Peek:
-        with on_its_own(raw), contextlib.closing(raw.cursor()) as cursor:
+        with autocommit(raw), contextlib.closing(raw.cursor()) as cursor:
             try:
                 cursor.execute(
                     f"SELECT version_num, to_regclass('{history.NAME}') IS NOT NULL "  # noqa: S608
@@ -156,7 +153,9 @@ class Postgresql(Dialect):
             has_history=rows[0][1] if rows else history.NAME in names,
         )
 
-    def brake(self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None) -> None:
+    def set_timeouts(
+        self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None
+    ) -> None:
         # Milliseconds. Off where not asked for: a role's default must not end a long migration.
         waits = {
             "lock_timeout": round(lock_seconds * 1000),
@@ -165,15 +164,15 @@ class Postgresql(Dialect):
         }
         _set(raw, {name: str(value) for name, value in waits.items()})
 
-    def only_read(self, raw: Raw) -> None:
+    def set_read_only(self, raw: Raw) -> None:
         with contextlib.closing(raw.cursor()) as cursor:
             cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
         raw.commit()
 
-    def is_brake(self, error: BaseException) -> bool:
-        return _state(error) in BRAKES
+    def is_timeout(self, error: BaseException) -> bool:
+        return _state(error) in TIMEOUTS
 
-    def notice_pooler(self, raw: Raw, another: Callable[[], AbstractContextManager[Raw]]) -> None:
+    def check_pooler(self, raw: Raw, another: Callable[[], AbstractContextManager[Raw]]) -> None:
         own = getattr(getattr(raw, "info", None), "backend_pid", None)
         backend = ask(raw, "SELECT pg_backend_pid()")[0][0]
         if own == backend:  # the server told us its process itself: no proxy
@@ -195,17 +194,18 @@ class Postgresql(Dialect):
     def exists(self, url: URL) -> bool:
         with _maintenance(self, url) as raw:
             query = "SELECT 1 FROM pg_database WHERE datname = %s"
-            return bool(ask(raw, query, [named(url)]))
+            return bool(ask(raw, query, [DatabaseURL.of(url).name]))
 
-    def neighbours(self, raw: Raw) -> tuple[str, ...]:
+    def other_schemas(self, raw: Raw) -> tuple[str, ...]:
         # What an extension brought is not counted: it goes with the database that has it.
-        query = """SELECT DISTINCT n.nspname FROM pg_class c
-            JOIN pg_namespace n ON n.oid = c.relnamespace
-            WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
-            AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+        query = """SELECT n.nspname FROM pg_namespace n
+            WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
             AND n.nspname IS DISTINCT FROM current_schema()
-            AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
-                AND d.objid = c.oid AND d.deptype = 'e')
+            AND EXISTS (SELECT 1 FROM pg_depend d
+                WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
+                AND d.deptype = 'n' AND d.classid <> 'pg_extension'::regclass
+                AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = d.classid
+                    AND e.objid = d.objid AND e.deptype = 'e'))
             ORDER BY 1"""
         return tuple(name for (name,) in ask(raw, query))
 
@@ -219,11 +219,11 @@ class Postgresql(Dialect):
             except Exception as error:
                 if _state(error) == "42P04":
                     raise DatabaseExists(
-                        f"{shown(url)} is there already. Nothing was changed."
+                        f"{display_url(url)} is there already. Nothing was changed."
                     ) from error
                 if _state(error) == "55006" and template:
                     raise DatabaseInUse(
-                        f"{shown(template)} cannot be copied while others are "
+                        f"{display_url(template)} cannot be copied while others are "
                         "connected to it. Nothing was changed. Try again when they are gone."
                     ) from error
                 raise
@@ -257,7 +257,7 @@ class Postgresql(Dialect):
         if beside is None or can_answer(raw):
             return postgresql_fate(raw, mark)
         with beside() as other:
-            return postgresql_status(raw_of(other), mark)
+            return postgresql_status(dbapi_connection(other), mark)
 
     def image(self, connection: Connection) -> dict[str, str] | None:
         return postgresql_image.image(connection)
@@ -268,19 +268,19 @@ class Postgresql(Dialect):
     def undo(self, connection: Connection, before: Image, now: Image) -> list[str]:  # noqa: ARG002
         return postgresql_undo.undo(before, now)
 
-    def subjects(self, key: str) -> tuple[str, ...]:
-        return postgresql_undo.subjects(key)
+    def object_names(self, key: str) -> tuple[str, ...]:
+        return postgresql_undo.object_names(key)
 
-    def spoken(self, key: str) -> str:
-        return postgresql_undo.spoken(key)
+    def describe(self, key: str) -> str:
+        return postgresql_undo.describe(key)
 
     def facts(self, connection: Connection) -> Facts:
         return postgresql_facts.facts(connection)
 
-    def looking_at(
+    def default_schema_set(
         self, connection: Connection, schema: str | None
     ) -> AbstractContextManager[None]:
-        return postgresql_facts.looking_at(connection, schema)
+        return postgresql_facts.default_schema_set(connection, schema)
 
     def default_schema(self, connection: Connection) -> str:
         return str(connection.exec_driver_sql("SELECT current_schema()").scalar())
@@ -313,98 +313,15 @@ def _maintenance(dialect: Dialect, url: URL) -> Iterator[Raw]:
 
 
 def _quoted(url: URL) -> str:
-    name = named(url).replace('"', '""')
+    name = DatabaseURL.of(url).name.replace('"', '""')
     return f'"{name}"'
 
 
 def _set(raw: Raw, settings: Mapping[str, str]) -> None:
     """Set these for the session."""
     calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
-    ask(raw, f"SELECT {calls}", [said for pair in settings.items() for said in pair])
+    ask(raw, f"SELECT {calls}", [text for pair in settings.items() for text in pair])
 
 
 def _state(error: BaseException) -> str | None:
     return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-
-
-class AdvisoryLock(Lock):
-    """Session-level advisory locks, held by the very session that migrates.
-
-    So they are as alive as the work: when a client is killed and its server goes on with a long
-    statement, they stay until that ends. Polled, because a waiting `pg_advisory_lock` is
-    cancelled by lock_timeout and deadlocks with CREATE INDEX CONCURRENTLY.
-
-    Who migrates a whole database has its key alone. A tenant shares that key with the other
-    tenants and has the key of its schema alone, so that they migrate at the same time, and never
-    together with the whole database. A tenant whose schema is not the one that the session makes
-    things in has all of the database.
-    """
-
-    def __init__(self, raw: Raw, name: str, schema: str | None = None) -> None:
-        self.raw = raw
-        self.key = _key(name)
-        self.schema = schema
-        self.tenant = None if schema is None else _key(f"{name}:{schema}")
-        self.shares = False
-
-    def try_acquire(self, me: Holder) -> bool:
-        if not (self._try_schema() if self._is_tenants() else self._try_database()):
-            return False
-        since = int(me.since.timestamp()) if me.since else 0
-        name = f"headway/{me.release} {since} {me.pid}@{me.host}"
-        ask(self.raw, "SELECT set_config('application_name', %s, false)", [name[:63]])
-        return True
-
-    def _is_tenants(self) -> bool:
-        """True if the session makes things in the schema that the URL names."""
-        if self.tenant is None:
-            return False
-        return bool(ask(self.raw, "SELECT current_schema()")[0][0] == self.schema)
-
-    def _try_database(self) -> bool:
-        self.shares = False
-        return bool(ask(self.raw, "SELECT pg_try_advisory_lock(%s)", [self.key])[0][0])
-
-    def _try_schema(self) -> bool:
-        shared = "SELECT pg_try_advisory_lock_shared(%s)"
-        if not ask(self.raw, shared, [self.key])[0][0]:
-            return False
-        self.shares = bool(ask(self.raw, "SELECT pg_try_advisory_lock(%s)", [self.tenant])[0][0])
-        if not self.shares:
-            ask(self.raw, "SELECT pg_advisory_unlock_shared(%s)", [self.key])
-        return self.shares
-
-    def holder(self) -> Holder | None:
-        # Other tenants are in nobody's way but the whole database's.
-        rows = ask(
-            self.raw,
-            "SELECT a.application_name, a.client_addr, a.backend_start "
-            "FROM (SELECT pid, mode, (classid::bigint << 32) | objid::bigint AS key FROM pg_locks "
-            "WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND database = "
-            "(SELECT oid FROM pg_database WHERE datname = current_database())) l "
-            "LEFT JOIN pg_stat_activity a ON a.pid = l.pid "
-            "WHERE l.pid <> pg_backend_pid() AND (l.key = %s OR l.key = %s "
-            "AND (l.mode = 'ExclusiveLock' OR %s)) ORDER BY l.mode, a.backend_start",
-            [self.key if self.tenant is None else self.tenant, self.key, self.tenant is None],
-        )
-        if not rows:
-            return None
-        name, address, started = rows[0]
-        if said := SIGNATURE.fullmatch(name or ""):
-            since = datetime.fromtimestamp(int(said["since"]), UTC)
-            return Holder(
-                host=said["host"], pid=int(said["pid"]), release=said["release"], since=since
-            )
-        return Holder(host=str(address) if address else None, since=started)
-
-    def release(self) -> None:
-        if self.shares:
-            ask(self.raw, "SELECT pg_advisory_unlock(%s)", [self.tenant])
-            ask(self.raw, "SELECT pg_advisory_unlock_shared(%s)", [self.key])
-        else:
-            ask(self.raw, "SELECT pg_advisory_unlock(%s)", [self.key])
-
-
-def _key(name: str) -> int:
-    digest = hashlib.sha256(f"headway:{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)

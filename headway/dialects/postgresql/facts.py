@@ -113,8 +113,8 @@ def facts(connection: Connection) -> Facts:
 
 
 @contextlib.contextmanager
-def looking_at(connection: Connection, schema: str | None) -> Iterator[None]:
-    """With this default schema for SQLAlchemy and the server alike."""
+def default_schema_set(connection: Connection, schema: str | None) -> Iterator[None]:
+    """While this lasts, `schema` is the default schema, for SQLAlchemy and the server alike."""
     if schema is None:
         yield
         return
@@ -131,7 +131,7 @@ def looking_at(connection: Connection, schema: str | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _path(connection: Connection, path: str) -> Iterator[None]:
-    """With this search path, on which the server's spelling depends; the session keeps its own."""
+    """While this lasts, use this search path, which decides how the server prints names."""
     with connection.begin_nested() as here:
         connection.exec_driver_sql("SELECT set_config('search_path', %s, true)", (path,))
         yield

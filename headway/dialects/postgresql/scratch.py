@@ -1,4 +1,4 @@
-"""Empty PostgreSQL databases beside another one, to compare it with."""
+"""Empty PostgreSQL databases on the same server, used for comparisons."""
 
 import contextlib
 import hashlib
@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from sqlalchemy import URL, Connection
 
-from headway.dialects.base import Ground
-from headway.dialects.driver import Raw, ask, closing, open_raw, shown
+from headway.dialects.driver import Raw, ask, closing, display_url, open_raw
+from headway.dialects.types import Ground
 from headway.errors import DatabaseDenied
 
 SCRATCH = "headway_scratch_"
@@ -20,7 +20,7 @@ LISTS = (
     *("search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"),
     "unix_socket_directories",
 )
-"""Settings whose values are lists of names, and are kept as they are typed."""
+"""Settings whose values are lists of names, and are stored unquoted."""
 DATABASE = """
 SELECT to_jsonb(d) || jsonb_build_object('charset', pg_encoding_to_char(d.encoding))
 FROM pg_database d WHERE datname = current_database()
@@ -59,15 +59,15 @@ def ground(connection: Connection, schemas: Collection[str], *, furnished: bool)
     return Ground(
         version=str(connection.dialect.server_version_info),
         options=_options(database),
-        settings=tuple(f"{whose} {_setting(said)}" for whose, said in settings),
+        settings=tuple(f"{whose} {_setting(setting)}" for whose, setting in settings),
         statements=tuple(statements),
     )
 
 
 def _options(database: dict[str, object]) -> str:
-    """As `pg_database` has them; its columns differ between releases."""
+    """CREATE DATABASE options copied from `pg_database`, whose columns differ between releases."""
     provider = {"i": "icu", "c": "libc", "b": "builtin"}[str(database.get("datlocprovider", "c"))]
-    told = {
+    options = {
         "ENCODING": database["charset"],
         "LC_COLLATE": database["datcollate"],
         "LC_CTYPE": database["datctype"],
@@ -78,11 +78,11 @@ def _options(database: dict[str, object]) -> str:
         "BUILTIN_LOCALE": database.get("datlocale") if provider == "builtin" else None,
         "ICU_RULES": database.get("daticurules"),
     }
-    return "".join(f" {name} {_literal(str(value))}" for name, value in told.items() if value)
+    return "".join(f" {name} {_literal(str(value))}" for name, value in options.items() if value)
 
 
-def _setting(said: str) -> str:
-    name, _, value = said.partition("=")
+def _setting(setting: str) -> str:
+    name, _, value = setting.partition("=")
     return f"SET {_quoted(name)} TO {value if name in LISTS else _literal(value)}"
 
 
@@ -115,14 +115,14 @@ def _create(raw: Raw, url: URL, name: str, like: Ground) -> None:
             raise
         role = ask(raw, "SELECT quote_ident(session_user)")[0][0]
         raise DatabaseDenied(
-            f"{shown(url)} is compared with a database of its own on the same server, which the "
-            f"revisions are run in, and the role {role} may make none. Nothing was changed. Let "
-            f"an administrator run ALTER ROLE {role} CREATEDB, or compare with a role that may."
+            f"{display_url(url)} is compared with a database of its own on the same server, which "
+            f"the revisions are run in, and the role {role} may make none. Nothing was changed. "
+            f"Let an administrator run ALTER ROLE {role} CREATEDB, or compare with a role that may."
         ) from error
 
 
 def _tidy(raw: Raw) -> None:
-    """Drop what is left of comparisons whose process was killed."""
+    """Drop scratch databases of comparisons that were killed."""
     names = ask(raw, "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [SCRATCH])
     held = {
         key
@@ -158,5 +158,5 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _literal(said: str) -> str:
-    return "'" + said.replace("'", "''") + "'"
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""PostgreSQL's schema as the server spells it, and the way back from half of a revision.
+"""Undo the changes of a half-run revision on PostgreSQL.
 
 Wanted for revisions that leave their transaction (`autocommit_block`): only they can be left
 half-way. Nothing that holds data is ever taken back, only what the revision added.
@@ -69,11 +69,11 @@ def _above(keys: list[Key], before: Image, now: Image) -> list[Key]:
 
 
 def _mentions(definition: str, key: Key) -> bool:
-    name = subjects("\n".join(key))[0]
+    name = object_names("\n".join(key))[0]
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", definition) is not None
 
 
-def subjects(key: str) -> tuple[str, ...]:
+def object_names(key: str) -> tuple[str, ...]:
     """The bare name in a key, of the table where it stands on one; () for the database itself."""
     kind, name, part = key_of(key)
     if key == DATABASE:
@@ -88,7 +88,7 @@ def subjects(key: str) -> tuple[str, ...]:
     return (bare,) if kind != "object" else (bare or name,)
 
 
-def spoken(key: str) -> str:
+def describe(key: str) -> str:
     """What a key is about, for people."""
     kind, name, part = key_of(key)
     if key == DATABASE:
@@ -102,7 +102,7 @@ def spoken(key: str) -> str:
 
 def _refuse_lost(gone: list[Key]) -> None:
     if gone:
-        names = ", ".join(spoken("\n".join(key)) for key in gone)
+        names = ", ".join(describe("\n".join(key)) for key in gone)
         raise RepairRefused(
             f"The failed revision dropped or renamed {names}. Restore from a backup, or finish the "
             "revision by hand and repair with `--as applied`."
@@ -170,8 +170,8 @@ def _remakes(keys: list[Key], before: Image) -> list[str]:
             definition = f"ALTER TABLE {key[1]} ADD CONSTRAINT {key[2]} {definition}"
         if key[0].endswith("view"):
             options = before.get(f"parameters\n{key[1]}\n{key[0][0]}")
-            told = f" WITH ({options})" if options else ""
-            definition = f"CREATE {key[0].upper()} {key[1]}{told} AS {definition}"
+            clause = f" WITH ({options})" if options else ""
+            definition = f"CREATE {key[0].upper()} {key[1]}{clause} AS {definition}"
         if not definition:
             _refuse_lost([key])  # an aggregate: the server does not spell it
         if not definition.startswith("INVALID "):  # nobody misses a broken index

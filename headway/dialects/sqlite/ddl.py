@@ -1,4 +1,4 @@
-"""SQLite's own words for a table or an index, taken apart as far as comparing needs it."""
+"""SQLite's CREATE statements, parsed as far as comparing needs it."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ class Term:
 
 @dataclass(frozen=True)
 class IndexShape:
-    """What an index is, without its name."""
+    """An index without its name."""
 
     unique: bool
     terms: tuple[Term, ...]
@@ -40,44 +40,44 @@ class IndexShape:
 
     def mentions(self, columns: set[str]) -> bool:
         """True if it stands on one of these columns."""
-        said = " ".join([*(term.expression for term in self.terms), self.where]).split()
-        return not columns.isdisjoint(said)
+        text = " ".join([*(term.expression for term in self.terms), self.where]).split()
+        return not columns.isdisjoint(text)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fact:
-    """One thing that a table's definition says beside its columns and their types."""
+class Clause:
+    """One clause of a table's definition beyond its columns and their types."""
 
     says: str
-    """As a person reads it: `ON DELETE CASCADE`."""
+    """The clause as a person reads it: `ON DELETE CASCADE`."""
     columns: tuple[str, ...] = ()
     of_column: bool = False
-    """It is said of one column."""
+    """True if the clause belongs to one column."""
     is_constraint: bool = False
     name: str = ""
     word: str = ""
-    """The word by which a script that means to change it would speak of it."""
+    """The keyword that a script uses if it means to change the clause."""
 
-    def under(self, names: Mapping[str, str]) -> "Fact":
-        """The same where columns have other names."""
+    def under(self, names: Mapping[str, str]) -> "Clause":
+        """This clause with its columns renamed."""
         says = WORD.sub(lambda found: names.get(found[0], found[0]), self.says)
         columns = tuple(names.get(column, column) for column in self.columns)
         return replace(self, says=says, columns=columns, name="")
 
     @property
-    def bare(self) -> "Fact":
-        """The same by whatever name: a rebuild may name what had none."""
+    def bare(self) -> "Clause":
+        """This clause without its name: a rebuild may name a clause that had none."""
         return replace(self, name="")
 
 
 @dataclass(frozen=True)
 class TableShape:
-    """What a table's definition says."""
+    """A table's definition, parsed."""
 
     columns: Mapping[str, str]
-    """Its columns in their order, with their declared types."""
-    facts: tuple[Fact, ...]
-    """What it says beside them."""
+    """Columns in their order, with their declared types."""
+    facts: tuple[Clause, ...]
+    """All other clauses of the definition."""
 
 
 @lru_cache(maxsize=512)
@@ -100,7 +100,7 @@ def table_shape(sql: str) -> TableShape:
     start = tokens.index("(")
     end = _closing(tokens, start)
     columns: dict[str, str] = {}
-    facts: list[Fact] = []
+    facts: list[Clause] = []
     for part in _parts(tokens[start + 1 : end]):
         if part[0] in TABLE_CONSTRAINTS:
             facts += _constraints(part, ())
@@ -113,7 +113,7 @@ def table_shape(sql: str) -> TableShape:
 
 
 def _tokens(sql: str) -> list[str]:
-    """Its words; names and keywords in small letters, and names without quotes they do not need."""
+    """The tokens of a statement: lower case, and without quotes where names need none."""
     found = []
     for word in TOKEN.findall(sql):
         if word.startswith(("--", "/*")):
@@ -172,7 +172,7 @@ def _declared(tokens: Sequence[str]) -> str:
     return " ".join(found)
 
 
-def _of_column(column: str, tokens: list[str]) -> Iterator[Fact]:
+def _of_column(column: str, tokens: list[str]) -> Iterator[Clause]:
     yield from _constraints(tokens, (column,))
     depth = 0
     for place, word in enumerate(tokens):
@@ -182,15 +182,15 @@ def _of_column(column: str, tokens: list[str]) -> Iterator[Fact]:
             continue
         if word == "collate" and after and after != ["binary"]:
             says = f"COLLATE {_plain(after[0]).upper()}"
-            yield Fact(says=says, columns=(column,), of_column=True, word="collat")
+            yield Clause(says=says, columns=(column,), of_column=True, word="collat")
         elif word == "as" and after == ["("]:
-            yield Fact(says="GENERATED", columns=(column,), of_column=True, word="computed")
+            yield Clause(says="GENERATED", columns=(column,), of_column=True, word="computed")
         elif word == "default":
             value = _default(tokens[place + 1 :])
             says = f"DEFAULT {value}"
-            yield Fact(says=says, columns=(column,), of_column=True, word="server_default")
+            yield Clause(says=says, columns=(column,), of_column=True, word="server_default")
         elif word == "autoincrement":
-            yield Fact(says="AUTOINCREMENT", word="autoincrement")
+            yield Clause(says="AUTOINCREMENT", word="autoincrement")
 
 
 def _default(tokens: list[str]) -> str:
@@ -204,7 +204,7 @@ def _default(tokens: list[str]) -> str:
     return " ".join(value)
 
 
-def _constraints(tokens: list[str], columns: tuple[str, ...]) -> Iterator[Fact]:
+def _constraints(tokens: list[str], columns: tuple[str, ...]) -> Iterator[Clause]:
     """The constraints of a table, or of one of its columns."""
     name, depth = "", 0
     for place, word in enumerate(tokens):
@@ -216,12 +216,12 @@ def _constraints(tokens: list[str], columns: tuple[str, ...]) -> Iterator[Fact]:
             name = _plain(rest[0])
         elif word == "check" and rest[:1] == ["("]:
             says = f"CHECK ({' '.join(_stripped(rest[1 : _closing(rest, 0)]))})"
-            yield Fact(says=says, is_constraint=True, name=name)
+            yield Clause(says=says, is_constraint=True, name=name)
             name = ""
         elif word == "unique":
             own = columns or _names(rest)
             says = f"UNIQUE ({', '.join(own)})"
-            yield Fact(says=says, columns=own, is_constraint=True, name=name)
+            yield Clause(says=says, columns=own, is_constraint=True, name=name)
             name = ""
         elif word == "foreign":
             columns = _names(rest)
@@ -229,7 +229,7 @@ def _constraints(tokens: list[str], columns: tuple[str, ...]) -> Iterator[Fact]:
             yield from _reference(rest, columns, name)
             name = ""
         elif word == "conflict" and rest and rest[0] != "abort":
-            yield Fact(says=f"ON CONFLICT {rest[0].upper()}", columns=columns, is_constraint=True)
+            yield Clause(says=f"ON CONFLICT {rest[0].upper()}", columns=columns, is_constraint=True)
 
 
 def _stripped(tokens: list[str]) -> list[str]:
@@ -247,9 +247,9 @@ def _names(tokens: list[str]) -> tuple[str, ...]:
     return tuple(_plain(part[0]) for part in inside)
 
 
-def _reference(tokens: list[str], columns: tuple[str, ...], name: str) -> Iterator[Fact]:
-    said = ", ".join(columns)
-    yield Fact(says=f"FOREIGN KEY ({said})", columns=columns, is_constraint=True, name=name)
+def _reference(tokens: list[str], columns: tuple[str, ...], name: str) -> Iterator[Clause]:
+    text = ", ".join(columns)
+    yield Clause(says=f"FOREIGN KEY ({text})", columns=columns, is_constraint=True, name=name)
     for place, word in enumerate(tokens):
         rest = tokens[place + 1 :]
         if word == "on" and rest[:1] in (["delete"], ["update"]) and rest[1:2] != ["no"]:
@@ -260,25 +260,25 @@ def _reference(tokens: list[str], columns: tuple[str, ...], name: str) -> Iterat
             says = says.upper()
         else:
             continue
-        yield Fact(
-            says=f"{says} of foreign key ({said})",
+        yield Clause(
+            says=f"{says} of foreign key ({text})",
             columns=columns,
             is_constraint=True,
             name=name,
         )
 
 
-def _options(tokens: Sequence[str]) -> Iterator[Fact]:
-    said = " ".join(tokens)
-    if "without rowid" in said:
-        yield Fact(says="WITHOUT ROWID", word="rowid")
+def _options(tokens: Sequence[str]) -> Iterator[Clause]:
+    text = " ".join(tokens)
+    if "without rowid" in text:
+        yield Clause(says="WITHOUT ROWID", word="rowid")
     if "strict" in tokens:
-        yield Fact(says="STRICT", word="strict")
+        yield Clause(says="STRICT", word="strict")
 
 
-def _with_columns(fact: Fact, columns: Mapping[str, str]) -> Fact:
-    """A check, with the columns that it speaks of."""
+def _with_columns(fact: Clause, columns: Mapping[str, str]) -> Clause:
+    """A CHECK clause with the columns that it uses."""
     if not fact.says.startswith("CHECK"):
         return fact
-    said = WORD.findall(fact.says)
-    return replace(fact, columns=tuple(name for name in columns if name in said))
+    text = WORD.findall(fact.says)
+    return replace(fact, columns=tuple(name for name in columns if name in text))

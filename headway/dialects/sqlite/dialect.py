@@ -1,4 +1,4 @@
-"""SQLite: one file, one writer, and a driver that must be told to keep transactions whole."""
+"""SQLite: one file, one writer, and a driver that has to be configured for real transactions."""
 
 import contextlib
 import os
@@ -15,19 +15,8 @@ from typing import ClassVar
 from sqlalchemy import URL, Connection, Engine, event
 
 from headway import history
-from headway.dialects.base import (
-    OURS,
-    VERSIONS,
-    Beside,
-    Dialect,
-    Ground,
-    Image,
-    Lock,
-    Peek,
-    RowGuard,
-    VersionTable,
-)
-from headway.dialects.driver import Raw, raw_of
+from headway.dialects.base import Dialect
+from headway.dialects.driver import Raw, dbapi_connection
 from headway.dialects.facts import Facts
 from headway.dialects.sqlite import facts as sqlite_facts
 from headway.dialects.sqlite import snapshots
@@ -35,7 +24,18 @@ from headway.dialects.sqlite import undo as sqlite_undo
 from headway.dialects.sqlite.lock import FileLock
 from headway.dialects.sqlite.row_guard import SqliteRowGuard, unreadable
 from headway.dialects.transactions import Fate, sqlite_fate, sqlite_mark
-from headway.dialects.urls import file_of, real_file_of
+from headway.dialects.types import (
+    OURS,
+    VERSIONS,
+    Beside,
+    Ground,
+    Image,
+    Lock,
+    Peek,
+    RowGuard,
+    VersionTable,
+)
+from headway.dialects.urls import DatabaseURL
 from headway.errors import (
     AddressInvalid,
     DatabaseDamaged,
@@ -61,18 +61,18 @@ class Sqlite(Dialect):
         event.listen(engine, "begin", _on_begin)
         event.listen(engine, "before_cursor_execute", _before_statement)
 
-    def settle(self, raw: Raw) -> None:
+    def configure(self, raw: Raw) -> None:
         _on_connect(raw, None)
 
     @contextmanager
-    def borrowed(self, raw: Raw, *, shared: bool) -> Iterator[Raw]:
+    def borrow(self, raw: Raw, *, shared: bool) -> Iterator[Raw]:
         pragmas = {
             name: raw.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("foreign_keys", "busy_timeout")
         }
         isolation = raw.isolation_level
         if not shared:
-            self.settle(raw)
+            self.configure(raw)
         elif not raw.in_transaction:
             # The driver begins one at the first INSERT and not at DDL, so the caller may have
             # none where they believe in one. (To set isolation_level would commit it.)
@@ -115,7 +115,9 @@ class Sqlite(Dialect):
             has_history=history.NAME in special,
         )
 
-    def brake(self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None) -> None:
+    def set_timeouts(
+        self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None
+    ) -> None:
         raw.execute(f"PRAGMA busy_timeout={round(lock_seconds * 1000)}")
         if statement_seconds:
             deadline = [time.monotonic() + statement_seconds]
@@ -130,20 +132,20 @@ class Sqlite(Dialect):
 
             raw.set_progress_handler(too_long, 10_000)
 
-    def only_read(self, raw: Raw) -> None:
+    def set_read_only(self, raw: Raw) -> None:
         raw.execute("PRAGMA query_only=ON")
 
-    def is_brake(self, error: BaseException) -> bool:
+    def is_timeout(self, error: BaseException) -> bool:
         return isinstance(error, sqlite3.OperationalError) and (
             "database is locked" in str(error) or "interrupted" in str(error)
         )
 
     def exists(self, url: URL) -> bool:
-        path = file_of(url)
+        path = DatabaseURL.of(url).file
         return path is not None and path.exists()
 
     def make(self, url: URL, template: URL | None = None, versions: str | None = None) -> None:  # noqa: ARG002  # a file is copied whole
-        path, source = _file(url), file_of(template) if template else None
+        path, source = _file(url), DatabaseURL.of(template).file if template else None
         try:
             if source is None:
                 path.touch(exist_ok=False)
@@ -159,11 +161,11 @@ class Sqlite(Dialect):
 
     def drop(self, url: URL) -> None:
         _file(url)  # refuses a memory
-        real, said = real_file_of(url), file_of(url)
+        real, path = DatabaseURL.of(url).real_file, DatabaseURL.of(url).file
         for ending in ("", *snapshots.BESIDE):
             Path(f"{real}{ending}").unlink(missing_ok=True)
-        if said and said.is_symlink():
-            said.unlink()  # it leads nowhere now
+        if path and path.is_symlink():
+            path.unlink()  # it leads nowhere now
 
     def tables(self, connection: Connection) -> set[str]:
         # A boot asks this every time; the inspector takes four times as long.
@@ -176,13 +178,13 @@ class Sqlite(Dialect):
 
     def refusal(self, error: BaseException) -> type[HeadwayError] | None:
         text = str(error)
-        if any(said in text for said in ("readonly database", "unable to open", "disk is full")):
+        if any(part in text for part in ("readonly database", "unable to open", "disk is full")):
             return DatabaseReadOnly  # a file does not come up later: waiting is no answer
         if "disk I/O error" in text:
             return DatabaseUnreachable
-        if any(said in text for said in ("not a database", "malformed", "unsupported file format")):
+        if any(part in text for part in ("not a database", "malformed", "unsupported file format")):
             return DatabaseDamaged
-        if any(said in text for said in ("is locked", "interrupted", "locking protocol")):
+        if any(part in text for part in ("is locked", "interrupted", "locking protocol")):
             return DatabaseInUse
         return None
 
@@ -190,7 +192,7 @@ class Sqlite(Dialect):
     def migrating(
         self, connection: Connection, versions: VersionTable = VERSIONS
     ) -> Iterator[RowGuard | None]:
-        driver = raw_of(connection)
+        driver = dbapi_connection(connection)
         # A batch rebuild drops the parent table: with foreign keys on, ON DELETE CASCADE takes
         # the children along. The pragma is ignored inside a transaction, so: before it.
         driver.execute("PRAGMA foreign_keys=OFF")
@@ -203,18 +205,20 @@ class Sqlite(Dialect):
                 driver.execute("PRAGMA foreign_keys=ON")
 
     @contextmanager
-    def joining(
+    def savepoint(
         self, connection: Connection, versions: VersionTable = VERSIONS
     ) -> Iterator[RowGuard | None]:
-        yield SqliteRowGuard(raw_of(connection), versions)
+        yield SqliteRowGuard(dbapi_connection(connection), versions)
 
     @contextmanager
-    def replaying(self, raw: Raw, versions: VersionTable = VERSIONS) -> Iterator[RowGuard | None]:
+    def replaying(
+        self, raw: Raw, versions: VersionTable = VERSIONS, *, counting: bool = True
+    ) -> Iterator[RowGuard | None]:
         raw.execute("PRAGMA foreign_keys=OFF")
         raw.execute("BEGIN IMMEDIATE")
         try:
             guard = SqliteRowGuard(raw, versions)
-            guard.start()
+            guard.start(counting=counting)
             yield guard
             raw.execute("COMMIT")
         except BaseException:
@@ -235,10 +239,10 @@ class Sqlite(Dialect):
             raw.execute("BEGIN IMMEDIATE")
 
     def unreadable(self, connection: Connection) -> frozenset[str]:
-        return unreadable(raw_of(connection))
+        return unreadable(dbapi_connection(connection))
 
     def snapshot(self, raw: Raw, url: URL, label: str) -> Path | None:
-        path, named = file_of(url), Path(str(url.database))
+        path, named = DatabaseURL.of(url).file, Path(str(url.database))
         if path is None or not raw.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
             return None
         # Told as the file was: somebody who gave `notes.db` is shown a name beside it.
@@ -253,10 +257,10 @@ class Sqlite(Dialect):
     def undo(self, connection: Connection, before: Image, now: Image) -> list[str]:  # noqa: ARG002
         return sqlite_undo.undo(before, now)
 
-    def subjects(self, key: str) -> tuple[str, ...]:
+    def object_names(self, key: str) -> tuple[str, ...]:
         return (key.partition(" ")[2],)
 
-    def spoken(self, key: str) -> str:
+    def describe(self, key: str) -> str:
         return f"the {key}"  # "table person", "pragma user_version"
 
     def facts(self, connection: Connection) -> Facts:
@@ -274,14 +278,14 @@ class Sqlite(Dialect):
 
 
 def _file(url: URL) -> Path:
-    path = file_of(url)
+    path = DatabaseURL.of(url).file
     if path is None:
         raise AddressInvalid("A database in memory is gone with its connection: name a file.")
     return path
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a closed database to a name that nobody has yet: whole and on disk, or not at all."""
+    """Copy a closed database file to a new name: complete and on disk, or not at all."""
     draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         shutil.copyfile(source, draft)  # in the kernel, where it can
@@ -318,10 +322,10 @@ def _before_statement(connection: Connection, _cursor: object, statement: str, *
     if connection.get_execution_options().get("write") or not _wants_transaction(connection):
         return
     if not statement.lstrip()[:6].upper().startswith(("PRAGMA", "BEGIN", "ATTACH", "DETACH")):
-        raw_of(connection).execute("BEGIN")
+        dbapi_connection(connection).execute("BEGIN")
 
 
 def _wants_transaction(connection: Connection) -> bool:
     """False in an `autocommit_block`, and where a listener of the project's has begun one."""
     autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
-    return not autocommit and not raw_of(connection).in_transaction
+    return not autocommit and not dbapi_connection(connection).in_transaction

@@ -84,11 +84,11 @@ def _indexes(connection: Connection, table: str) -> Facts:
             found[Key("unique", "", table, f"({columns})")] = Fact("")
         elif origin == "c":
             sql = _sql(connection, name)
-            told = f"{unique} {[(str(column).lower(), *rest) for column, *rest in parts]}"
+            text = f"{unique} {[(str(column).lower(), *rest) for column, *rest in parts]}"
             if partial or any(column is None for column, *_ in parts):
                 words = list(tokens(sql))
-                told = f"{unique} {' '.join(words[words.index('on') :])}"
-            found[Key("index", "", table, name)] = Fact(told, sql=sql)
+                text = f"{unique} {' '.join(words[words.index('on') :])}"
+            found[Key("index", "", table, name)] = Fact(text, sql=sql)
     return found
 
 

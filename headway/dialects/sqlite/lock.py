@@ -1,4 +1,4 @@
-"""SQLite's migration lock: on the file itself, whatever it is called."""
+"""SQLite's migration lock: on the file itself, whatever its path or links are."""
 
 import contextlib
 import errno
@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from weakref import WeakSet
 
-from headway.dialects.base import Lock
+from headway.dialects.types import Lock
 from headway.errors import DatabaseReadOnly
 from headway.types import Holder
 
@@ -22,11 +22,11 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 QUEUE = 128
-"""How many that wait may ask who has it, before they are told no name."""
+"""How many waiting processes may ask who holds the lock; further ones get no name."""
 
 
 class FileLock(Lock):
-    """Two locks of the operating system's, which knows who died: nothing to clean up.
+    """Operating system locks, which are released when their process dies.
 
     One is a file beside the database, with all links followed (SQLite follows them too, so its
     journal is there as well): `flock`, on Windows a byte range. It is what other releases, other
@@ -67,8 +67,12 @@ class FileLock(Lock):
         except BaseException:
             self._let_go()
             raise
-        os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps(me.as_json()).encode(), 0)
+        note = json.dumps(me.as_json()).encode()
+        os.pwrite(file, note, 0)
+        # Cut only what a killed holder left, and never to nothing: ext4 writes a file that was
+        # emptied to the disk when it is closed, and the release would wait for that.
+        if os.fstat(file).st_size > len(note):
+            os.ftruncate(file, len(note))
         return True
 
     def _is_still(self, file: int) -> bool:
@@ -80,10 +84,10 @@ class FileLock(Lock):
 
     def holder(self) -> Holder | None:
         try:
-            said = json.loads(self.path.read_text() if self.path else "")
+            stored = json.loads(self.path.read_text() if self.path else "")
         except (OSError, ValueError):
             return self.inode.holder(self.database) if self.database else None
-        return Holder(**said | {"since": datetime.fromisoformat(said["since"])})
+        return Holder(**stored | {"since": datetime.fromisoformat(stored["since"])})
 
     def release(self) -> None:
         self.inode.release()
@@ -138,8 +142,12 @@ class _Inode:
         with asking, contextlib.suppress(OSError):
             asking.setblocking(False)
             asking.connect(self._address(found))
-            told = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-            self.known = Holder(host=platform.node(), pid=struct.unpack("3i", told)[0] or None)
+            credentials = asking.getsockopt(
+                socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
+            )
+            self.known = Holder(
+                host=platform.node(), pid=struct.unpack("3i", credentials)[0] or None
+            )
         return self.known
 
     def release(self) -> None:

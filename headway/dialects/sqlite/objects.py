@@ -1,4 +1,4 @@
-"""What a SQLite schema holds beside its columns, and what of it a revision lost without a word.
+"""Objects of a SQLite schema beyond columns, and which of them a revision lost undeclared.
 
 SQLite changes a table by rebuilding it, and a rebuild keeps what SQLAlchemy reflects: not the
 triggers, nor an index on an expression, nor much of what is said inside of the table.
@@ -6,20 +6,21 @@ triggers, nor an index on an expression, nor much of what is said inside of the 
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from headway import history
-from headway.dialects.sqlite.ddl import Fact, IndexShape, TableShape, index_shape, table_shape
+from headway.dialects.sqlite.ddl import Clause, IndexShape, TableShape, index_shape, table_shape
 
 CANNOT_ASK = re.compile(r"no such (collation|function|module|tokenizer)|unknown (function|tokeni)")
-"""What SQLite says of a part of the schema that another program's connection knows."""
+"""SQLite's errors for a part of the schema that only the application's connections support."""
 COPY = "_alembic_tmp_"
 QUERY = (
     "SELECT type, name, tbl_name, sql FROM main.sqlite_master "
-    "WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+    r"WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\_%' ESCAPE '\'"
 )
 NAME = r"(?:\"([^\"]+)\"|`([^`]+)`|\[([^\]]+)\]|'([^']+)'|([^\W\d]\w*))"
 DROPPED = re.compile(
@@ -43,22 +44,30 @@ CONSTRAINT_KINDS = {
 CONSTRAINT_DROPPED = re.compile(r"drop_constraint\(\s*(?:\w+\.)?(?:f\()?\s*[\"']([^\"']+)")
 
 
-@dataclass(frozen=True)
-class Object:
+class Object(NamedTuple):
     """One entry of `sqlite_master`."""
 
     kind: str
+    name: str
     table: str
     sql: str
 
+    @property
+    def key(self) -> tuple[bool, str]:
+        """What no two objects of a schema share: a trigger may be called like a table."""
+        return self.kind == "trigger", self.name
 
-Schema = Mapping[str, Object]
-"""Every object by its name."""
+
+Schema = Mapping[tuple[bool, str], Object]
+"""Every object by its key."""
+
+Entry = tuple[str, str, str, str]
+"""A row of `sqlite_master`: the kind, the name, the table it stands on, and the statement."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lost:
-    """One thing that was there before a revision and is not there after it."""
+class LostObject:
+    """One object that was there before a revision and is missing after it."""
 
     name: str
     """What a script writes into `loses` to lose it."""
@@ -66,41 +75,49 @@ class Lost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
-    """What a revision says of the things it means to lose."""
+class Declared:
+    """What a revision declares, or shows in its source, that it means to lose."""
 
     loses: frozenset[str] = frozenset()
     statements: Sequence[str] = ()
-    """What it sent."""
+    """The statements that it sent."""
     script: str | None = None
-    """Its file."""
+    """The revision's file."""
 
     @cached_property
     def source(self) -> str:
-        """The text of it, or what can be read in one that is compiled."""
+        """The text of its file, or what can be read in a compiled one."""
         return Path(self.script).read_text("utf-8", "replace") if self.script else ""
 
     def names(self, name: str) -> bool:
-        """True if it speaks of this object: then it knows what it does to it."""
+        """True if it names this object: then the loss is intended."""
         if name in self.loses or name.lower() in self.dropped:
             return True
         return bool(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", self.source))
 
     @cached_property
     def dropped(self) -> set[str]:
-        """What it dropped by name."""
+        """Names of the objects that it dropped explicitly."""
         found = (DROPPED.match(one) for one in self.statements)
         return {_last(one, 2) for one in found if one}
 
+    def drops_trigger(self, name: str) -> bool:
+        """True if it drops a trigger of this name itself, or declares the name as lost."""
+        rows = (
+            one for one in self.statements if re.match(r"\s*DROP\s+TRIGGER\b", one, re.IGNORECASE)
+        )
+        found = filter(None, map(DROPPED.match, rows))
+        return name in self.loses or name.lower() in {_last(one, 2) for one in found}
+
     @cached_property
     def renames(self) -> dict[str, str]:
-        """The table that was given a name, by that name."""
+        """Old table names, by the new names that it gave."""
         found = (RENAMED.match(one) for one in self.statements)
         return {_last(one, 3): _last(one, 2) for one in found if one}
 
     @cached_property
     def constraints(self) -> tuple[str, ...]:
-        """The constraints that it drops."""
+        """Names of the constraints that it drops."""
         return tuple(CONSTRAINT_DROPPED.findall(self.source))
 
     def drops_by_convention(self, name: str) -> bool:
@@ -109,7 +126,7 @@ class Said:
         return any(re.search(rf"{tail}\Z", name, re.IGNORECASE) for tail in tails)
 
     def is_batch(self, table: str) -> bool:
-        """True if Alembic rebuilt this table: nobody wrote its new definition."""
+        """True if Alembic rebuilt this table, so that its new definition is generated."""
         return self.renames.get(table.lower(), "").startswith(COPY)
 
     @cached_property
@@ -118,8 +135,8 @@ class Said:
         found = {CONSTRAINT_KINDS.get(kind, "") for kind in COMPUTED_DROP.findall(self.source)}
         return frozenset(CONSTRAINT_KINDS.values()) if "" in found else frozenset(found)
 
-    def is_made_anew(self, table: str) -> bool:
-        """True if it dropped this table and made another, without bringing a copy into place."""
+    def is_recreated(self, table: str) -> bool:
+        """True if it dropped this table and created another, instead of renaming a copy."""
         return table.lower() in self.dropped and table.lower() not in self.renames
 
 
@@ -129,53 +146,66 @@ def _last(found: re.Match[str], number: int) -> str:
     return next(name for name in written if name).lower()
 
 
-def read(driver: sqlite3.Connection) -> dict[str, Object]:
-    """The schema as it is now."""
-    rows = driver.execute(QUERY).fetchall()
-    return {name: Object(kind, table, sql) for kind, name, table, sql in rows}
+def entries(driver: sqlite3.Connection) -> list[Entry]:
+    """The schema as it is now, row by row."""
+    return driver.execute(QUERY).fetchall()
+
+
+def read(driver: sqlite3.Connection) -> Schema:
+    """The schema as it is now, by key."""
+    return by_key(entries(driver))
+
+
+def by_key(rows: Iterable[Entry]) -> Schema:
+    """Rows of `sqlite_master` as a schema."""
+    return {one.key: one for one in map(Object._make, rows)}
 
 
 def image(schema: Schema) -> dict[str, str]:
-    """The same as a repair wants it: without what the migrator keeps for itself."""
+    """The schema as a repair compares it: without Headway's and Alembic's own tables."""
     ours = (history.NAME, "alembic_version")
-    return {f"{o.kind} {name}": o.sql for name, o in schema.items() if o.table not in ours}
+    return {f"{o.kind} {o.name}": o.sql for o in schema.values() if o.table not in ours}
 
 
-def lost(before: Schema, after: Schema, said: Said) -> list[Lost]:
-    """What a revision lost and neither named nor announced."""
-    return [*_objects(before, after, said), *_parts(before, after, said)]
+def undeclared_losses(before: Schema, after: Schema, declared: Declared) -> list[LostObject]:
+    """Objects that a revision lost and neither named nor declared."""
+    return [*_objects(before, after, declared), *_parts(before, after, declared)]
 
 
 # --- triggers and indexes ---------------------------------------------------------------------
 
 
-def _objects(before: Schema, after: Schema, said: Said) -> Iterator[Lost]:
-    for name, one in before.items():
-        if one.kind not in ("trigger", "index") or said.names(name):
+def _objects(before: Schema, after: Schema, declared: Declared) -> Iterator[LostObject]:
+    for one in before.values():
+        if one.kind not in ("trigger", "index"):
             continue
-        is_table = one.table in before and before[one.table].kind == "table"
-        if one.table not in after or (is_table and said.is_made_anew(one.table)):
+        # A table of this name stands in every script that changes it: that is no word on the other.
+        is_shared = one.kind == "trigger" and (False, one.name) in before
+        if declared.drops_trigger(one.name) if is_shared else declared.names(one.name):
+            continue
+        table = before.get((False, one.table))
+        is_table = table is not None and table.kind == "table"
+        if (False, one.table) not in after or (is_table and declared.is_recreated(one.table)):
             continue  # it went with its table, which was dropped by name
-        there = after.get(name)
-        if one.kind == "trigger" and there is None:
-            yield Lost(name=name, says=f"trigger {name} of {one.table}")
+        if one.kind == "trigger" and one.key not in after:
+            yield LostObject(name=one.name, says=f"trigger {one.name} of {one.table}")
         elif one.kind == "index":
-            yield from _index(name, before, after)
+            yield from _index(one, before, after)
 
 
-def _index(name: str, before: Schema, after: Schema) -> Iterator[Lost]:
-    one, there = before[name], after.get(name)
+def _index(one: Object, before: Schema, after: Schema) -> Iterator[LostObject]:
+    name, there = one.name, after.get(one.key)
     was = index_shape(one.sql)
     if there is not None:
         if there.sql != one.sql:
             says = _less(was, index_shape(there.sql))
-            yield from (Lost(name=name, says=f"{less} of index {name}") for less in says)
+            yield from (LostObject(name=name, says=f"{less} of index {name}") for less in says)
         return
     columns = _columns(before, one.table) - _columns(after, one.table)
     same = (o for o in after.values() if o.kind == "index" and o.table == one.table)
     if was.mentions(columns) or any(index_shape(other.sql) == was for other in same):
         return
-    yield Lost(name=name, says=f"index {name} of {one.table}")
+    yield LostObject(name=name, says=f"index {name} of {one.table}")
 
 
 def _less(was: IndexShape, now: IndexShape) -> Iterator[str]:
@@ -194,28 +224,28 @@ def _less(was: IndexShape, now: IndexShape) -> Iterator[str]:
 
 
 def _columns(schema: Schema, table: str) -> set[str]:
-    one = schema.get(table)
+    one = schema.get((False, table))
     return set(table_shape(one.sql).columns) if one and one.kind == "table" else set()
 
 
 # --- what stands inside of a table --------------------------------------------------------------
 
 
-def _parts(before: Schema, after: Schema, said: Said) -> Iterator[Lost]:
-    for name, one in before.items():
-        there = after.get(name)
+def _parts(before: Schema, after: Schema, declared: Declared) -> Iterator[LostObject]:
+    for one in before.values():
+        name, there = one.name, after.get(one.key)
         if one.kind != "table" or there is None or there.sql == one.sql:
             continue
-        if name in said.loses or not said.is_batch(name):
+        if name in declared.loses or not declared.is_batch(name):
             continue
         was, now = table_shape(one.sql), table_shape(there.sql)
         names = _column_names(was, now)
         kept = {fact.under({}) for fact in now.facts}
         for fact in was.facts:
-            if fact.under(names) not in kept and not _is_meant(fact, was, now, names, said):
+            if fact.under(names) not in kept and not _is_meant(fact, was, now, names, declared):
                 place = f"{name}.{fact.columns[0]}" if fact.of_column else name
-                if place not in said.loses:
-                    yield Lost(name=place, says=f"{fact.says} of {place}")
+                if place not in declared.loses:
+                    yield LostObject(name=place, says=f"{fact.says} of {place}")
 
 
 def _column_names(was: TableShape, now: TableShape) -> dict[str, str]:
@@ -228,29 +258,29 @@ def _column_names(was: TableShape, now: TableShape) -> dict[str, str]:
 
 
 def _is_meant(
-    fact: Fact, was: TableShape, now: TableShape, names: Mapping[str, str], said: Said
+    fact: Clause, was: TableShape, now: TableShape, names: Mapping[str, str], declared: Declared
 ) -> bool:
-    """True if a revision speaks of this part of a table, or changed what it stands on."""
+    """True if a revision names this clause, or changed what it depends on."""
     there = [names.get(column, column) for column in fact.columns]
     if any(column not in now.columns for column in there):
         return True  # it goes with its column
-    if fact.word and re.search(rf"(?<![a-z]){fact.word}", said.source.lower()):
-        return not fact.of_column or all(said.names(column) for column in fact.columns)
-    if fact.name and (said.names(fact.name) or said.drops_by_convention(fact.name)):
+    if fact.word and re.search(rf"(?<![a-z]){fact.word}", declared.source.lower()):
+        return not fact.of_column or all(declared.names(column) for column in fact.columns)
+    if fact.name and (declared.names(fact.name) or declared.drops_by_convention(fact.name)):
         return True
     # Which constraint a computed name means, only running it can tell.
-    computed = any(re.search(rf"\b{kind}\b", fact.says.lower()) for kind in said.computed)
-    return computed or (fact.is_constraint and _is_meant_by_name(fact, was, now, there, said))
+    computed = any(re.search(rf"\b{kind}\b", fact.says.lower()) for kind in declared.computed)
+    return computed or (fact.is_constraint and _is_meant_by_name(fact, was, now, there, declared))
 
 
 def _is_meant_by_name(
-    fact: Fact, was: TableShape, now: TableShape, there: list[str], said: Said
+    fact: Clause, was: TableShape, now: TableShape, there: list[str], declared: Declared
 ) -> bool:
     """True if a naming convention gave this constraint the name that a revision drops.
 
     Or if it is a CHECK on a column that has another type now.
     """
-    if any(set(re.split(r"\W|_", one)) & set(fact.columns) for one in said.constraints):
+    if any(set(re.split(r"\W|_", one)) & set(fact.columns) for one in declared.constraints):
         return True
     kinds = [(was.columns[a], now.columns[b]) for a, b in zip(fact.columns, there, strict=True)]
     return fact.says.startswith("CHECK") and any(a != b for a, b in kinds)

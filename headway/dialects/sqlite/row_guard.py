@@ -1,4 +1,4 @@
-"""No row goes missing unannounced: SQLite's rows, counted before and after each revision.
+"""SQLite's row guard: rows counted before and after each revision.
 
 What cannot be counted on this connection is left out: virtual tables and what they keep their
 content in, and tables with a collation, a function or a module that only the application has.
@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from headway import history
-from headway.dialects.base import RowGuard, VersionTable
 from headway.dialects.sqlite import objects
+from headway.dialects.types import RowGuard, VersionTable
 from headway.errors import ForeignKeysBroken, ObjectsLost, RowsLost
 
 MISMATCH = "foreign key mismatch"
@@ -30,12 +30,14 @@ class SqliteRowGuard(RowGuard):
     def image(self) -> dict[str, str]:  # type: ignore[override]
         return objects.image(self.schema)
 
-    def start(self) -> None:
-        self.tables = _tables(self.driver)
-        self.rows = self._count()
+    def start(self, *, counting: bool = True) -> None:
+        entries = objects.entries(self.driver)
+        self.tables, self.schema = _tables(entries), objects.by_key(entries)
+        text = _text(entries)
+        self.reacts, self.refers = self._reacts(entries, text), "REFERENCES" in text
+        self.rows = self._count() if counting or self.reacts else None
         self.unasked: set[str] = set()
-        self.orphans = self._orphans()
-        self.schema = objects.read(self.driver)
+        self.orphans = self._orphans(entries) if self.refers else Counter()
 
     def check(
         self,
@@ -47,6 +49,7 @@ class SqliteRowGuard(RowGuard):
         script: str | None = None,
     ) -> None:
         before, self.rows = self.rows, self._count()
+        assert before is not None  # noqa: S101  # else nothing was to be checked
         lost = {
             table: count - self.rows[table]
             for table, count in before.items()
@@ -54,9 +57,9 @@ class SqliteRowGuard(RowGuard):
             if table in self.rows and self.rows[table] < count and table not in announced
         }
         if lost:
-            told = ", ".join(f"{count} of {table}" for table, count in lost.items())
+            text = ", ".join(f"{count} of {table}" for table, count in lost.items())
             raise RowsLost(
-                f"Revision {revision} loses rows: {told}. Nothing was changed. If it means to, "
+                f"Revision {revision} loses rows: {text}. Nothing was changed. If it means to, "
                 f"say so in the script: loses_rows = {tuple(lost)!r}",
                 revision=revision,
                 lost=lost,
@@ -64,13 +67,19 @@ class SqliteRowGuard(RowGuard):
         schema, self.schema = self.schema, objects.read(self.driver)
         if statements is None or schema == self.schema:
             return
-        said = objects.Said(loses=frozenset(loses), statements=statements, script=script)
-        if gone := objects.lost(schema, self.schema, said):
+        declared = objects.Declared(loses=frozenset(loses), statements=statements, script=script)
+        if gone := objects.undeclared_losses(schema, self.schema, declared):
             raise objects_lost(revision, gone)
 
     def finish(self) -> None:
-        tables, asked = _tables(self.driver), self.unasked
-        before, now = self.orphans, self._orphans()
+        entries, asked = objects.entries(self.driver), self.unasked
+        if "REFERENCES" not in _text(entries):
+            self.tables, self.orphans = _tables(entries), Counter()
+            return
+        tables, before, now = _tables(entries), self.orphans, self._orphans(entries)
+        if now == before:
+            self.tables = tables
+            return
         new = Counter({key: count for key, count in (now - before).items() if key[0] not in asked})
         # Under another name they are the same rows: a rename is no reason to refuse.
         moved = sum(n for key, n in (before - now).items() if not tables.issuperset(key))
@@ -97,15 +106,20 @@ class SqliteRowGuard(RowGuard):
                 counts[key] = _rows(self.driver, f"{_quoted(schema)}.{_quoted(table)}")
         return {key: count for key, count in counts.items() if count is not None}
 
-    def _orphans(self) -> Orphans:
+    def _reacts(self, entries: Sequence[objects.Entry], text: str) -> bool:
+        """True if a trigger, a REPLACE or another schema is there, so that an INSERT may delete."""
+        if any(kind == "trigger" for kind, *_ in entries) or "REPLACE" in text:
+            return True
+        return len(self.driver.execute("PRAGMA database_list").fetchall()) > 1
+
+    def _orphans(self, entries: Sequence[objects.Entry]) -> Orphans:
         """Rows that point at nothing, by their table and the table they point at."""
         try:
             rows = self.driver.execute("PRAGMA main.foreign_key_check").fetchall()
         except sqlite3.OperationalError as error:
             if not _is_unknown(error):
                 raise
-            tables = sorted(_tables(self.driver))
-            rows = [row for table in tables for row in self._orphans_of(table)]
+            rows = [row for table in sorted(_tables(entries)) for row in self._orphans_of(table)]
         return Counter((row[0], row[2]) for row in rows)
 
     def _orphans_of(self, table: str) -> list[Any]:
@@ -119,12 +133,12 @@ class SqliteRowGuard(RowGuard):
             return []
 
 
-def objects_lost(revision: str, gone: Sequence[objects.Lost]) -> ObjectsLost:
+def objects_lost(revision: str, gone: Sequence[objects.LostObject]) -> ObjectsLost:
     """The refusal of a revision that loses parts of the schema without a word."""
-    told = ", ".join(one.says for one in gone)
+    text = ", ".join(one.says for one in gone)
     names = tuple(dict.fromkeys(one.name for one in gone))
     return ObjectsLost(
-        f"Revision {revision} loses: {told}. Nothing was changed. Make them again in the script "
+        f"Revision {revision} loses: {text}. Nothing was changed. Make them again in the script "
         "after the table is rebuilt; if it means to lose them, say so in the script: "
         f"loses = {names!r}",
         revision=revision,
@@ -133,7 +147,7 @@ def objects_lost(revision: str, gone: Sequence[objects.Lost]) -> ObjectsLost:
 
 
 def unreadable(driver: sqlite3.Connection) -> frozenset[str]:
-    """The virtual tables whose module this connection does not have."""
+    """Virtual tables whose module this connection does not have."""
     rows = driver.execute(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL%'"
     ).fetchall()
@@ -154,8 +168,13 @@ def _is_unknown(error: sqlite3.OperationalError) -> bool:
     return bool(MISMATCH in str(error) or objects.CANNOT_ASK.search(str(error)))
 
 
-def _tables(driver: sqlite3.Connection) -> set[str]:
-    return {name for (name,) in driver.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+def _tables(entries: Iterable[objects.Entry]) -> set[str]:
+    return {name for kind, name, _, _ in entries if kind == "table"}
+
+
+def _text(entries: Iterable[objects.Entry]) -> str:
+    """All statements of a schema, in capital letters."""
+    return "\n".join(sql for *_, sql in entries).upper()
 
 
 def _ordinary(driver: sqlite3.Connection) -> list[tuple[str, str]]:
@@ -167,7 +186,7 @@ def _ordinary(driver: sqlite3.Connection) -> list[tuple[str, str]]:
         rows = driver.execute(
             "SELECT name, coalesce(sql, '') LIKE 'CREATE VIRTUAL%' "  # noqa: S608  # a quoted name
             f"FROM {_quoted(schema)}.sqlite_master "
-            "WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+            r"WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'"
         ).fetchall()
         virtual = {name for name, is_virtual in rows if is_virtual}
         hidden = virtual | (_shadows(driver, schema, virtual) if virtual else set())
@@ -176,7 +195,7 @@ def _ordinary(driver: sqlite3.Connection) -> list[tuple[str, str]]:
 
 
 def _shadows(driver: sqlite3.Connection, schema: str, virtual: set[str]) -> set[str]:
-    """Where virtual tables keep their content: an index that is made anew has other rows."""
+    """Tables in which virtual tables store their content; a rebuilt index has other rows."""
     if sqlite3.sqlite_version_info >= (3, 37):
         rows = driver.execute(f"PRAGMA {_quoted(schema)}.table_list").fetchall()
         return {row[1] for row in rows if row[2] == "shadow"}

@@ -1,4 +1,4 @@
-"""Snapshots of SQLite files: whole, checked, written aside and renamed; and the way back."""
+"""Snapshots of SQLite files: complete, checked, written aside and renamed; restoring them."""
 
 import contextlib
 import errno
@@ -140,7 +140,7 @@ def _close(path: Path) -> None:
 
 
 def _holders(path: Path) -> str:
-    """Who has a file open, where the system tells (Linux): who is idle holds no lock on it."""
+    """Processes that have a file open, as far as the system tells (Linux)."""
     there = path.stat()
     found = []
     for process in Path("/proc").glob("[0-9]*"):

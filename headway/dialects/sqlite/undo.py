@@ -1,4 +1,4 @@
-"""SQLite's schema as it keeps it, and the way back from half of a revision.
+"""Undo the changes of a half-run revision on SQLite.
 
 Wanted for revisions that leave their transaction (`autocommit_block`): all others roll back.
 """
@@ -89,12 +89,8 @@ def _drop(key: str) -> str:
     return f"DROP {kind.upper()} {_quoted(name)}"
 
 
-def put_right(connection: Connection, leftover: str) -> str:
-    """The statement that ends a batch operation which broke: back, or forward.
-
-    It fills a copy, drops the table and gives the copy its name. While the table is there, the
-    copy is of no use; where it is gone, the copy holds the rows.
-    """
+def leftover_sql(connection: Connection, leftover: str) -> str:
+    """The SQL that ends a broken batch operation: drop its copy, or rename it into place."""
     original = leftover.removeprefix(LEFTOVER)
     copy = _quoted(leftover)
     there = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
@@ -106,8 +102,8 @@ def put_right(connection: Connection, leftover: str) -> str:
     )
     if copied > held:
         raise RepairRefused(
-            f"{leftover} holds {copied} rows and {original} only {held}: someone made the table "
-            "anew. Bring the rows together by hand, then drop the copy."
+            f"{leftover} holds {copied} rows and {original} only {held}: the table was "
+            "created again meanwhile. Merge the rows by hand, then drop the copy."
         )
     return f"DROP TABLE {copy}"
 

@@ -1,0 +1,85 @@
+"""A project's options: its `alembic.ini` or `pyproject.toml` as Alembic's configuration."""
+
+import copy
+from argparse import Namespace
+from collections.abc import Mapping
+from configparser import Error as IniError
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import URL
+
+from headway.errors import ScriptsUnreadable
+from headway.scripts.locations import location_in, options_of
+
+
+def configuration(folder: Path, ini: str | None) -> Config:
+    """The options of a script directory: from `ini`, or from the file that belongs to the folder.
+
+    Raises ScriptsUnreadable if the file is missing or cannot be read.
+    """
+    file = Path(ini).absolute() if ini else options_of(folder)
+    if file and not file.is_file():
+        raise ScriptsUnreadable(f"There is no {file}.")
+    toml = file if file and file.suffix == ".toml" else None
+    config = Config(file_=None if toml else file, toml_file=toml)
+    try:
+        config.set_main_option("script_location", str(folder).replace("%", "%%"))
+        # Alembic takes a `%` in the folder's name for a reference to another option.
+        here = config.file_config.get("DEFAULT", "here", raw=True, fallback="")
+        config.file_config.set("DEFAULT", "here", here.replace("%", "%%"))
+    except IniError as error:
+        raise ScriptsUnreadable(f"{file} cannot be read: {error}.") from error
+    return config
+
+
+def base_folder(script_folder: Path, config: Config) -> Path:
+    """The folder that relative paths in the options start from.
+
+    Alembic takes the working directory. People run it where the file of options is, or, where
+    that file lies among the scripts, in the folder from which it names them.
+    """
+    file = config.config_file_name or config.toml_file_name
+    if not file:
+        return script_folder.parent
+    folder = Path(file).absolute().parent
+    if folder != script_folder:
+        return folder
+    parts = Path(location_in(Path(file))).parts
+    inside = parts and script_folder.parts[-len(parts) :] == parts
+    return Path(*script_folder.parts[: -len(parts)]) if inside else script_folder.parent
+
+
+def config_for(config: Config, url: URL, x: Mapping[str, str] | None = None) -> Config:
+    """A copy of the configuration for one database, as its env.py sees it."""
+    own = copy.copy(config)
+    own.attributes = {}
+    own.file_config = copy.deepcopy(config.file_config)
+    rendered = url.render_as_string(hide_password=False)
+    own.set_main_option("sqlalchemy.url", rendered.replace("%", "%%"))
+    return x_arguments(own, x or {})
+
+
+def x_arguments(config: Config, x: Mapping[str, str], target: str = "heads") -> Config:
+    """The configuration as seen with these -x arguments.
+
+    Without any as in a program that calls `alembic.command`, which has no command line; with them,
+    which only a command line can give, as on one.
+    """
+    if not x:
+        return config
+    given = [f"{name}={value}" for name, value in x.items()]
+    config.cmd_opts = Namespace(
+        config=[config.config_file_name or "alembic.ini"],
+        name=config.config_ini_section,
+        x=given,
+        raiseerr=True,
+        quiet=True,
+        verbose=False,
+        cmd=(command.upgrade, ["revision"], ["sql", "tag"]),
+        revision=target,
+        sql=False,
+        tag=None,
+    )
+    return config

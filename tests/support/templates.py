@@ -1,0 +1,79 @@
+"""Databases that are made once a run and copied for each test."""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+
+from sqlalchemy.engine import URL
+
+from headway.dialects import dialect_of
+from tests.support.shared import Shared
+
+_numbers = itertools.count(1)
+
+
+class Templates:
+    """Templates that all processes of a run share."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "templates"
+        self.folder.mkdir(exist_ok=True)
+        self.used: dict[str, tuple[Shared, URL]] = {}
+
+    def get(self, server: URL, key: str, make: Callable[[URL], None]) -> URL:
+        """The template of this key on a server (`sqlite://` for a file), made if it is not there.
+
+        `make` is given the URL of an empty database, and must leave no connection to it.
+        """
+        run = sha256(f"{self.folder}{server}".encode()).hexdigest()[:12]
+        name = f"headway_pytest_{run}_{key}"
+        if name in self.used:
+            return self.used[name][1]
+        is_file = server.get_backend_name() == "sqlite"
+        url = server.set(database=str(self.folder / f"{name}.sqlite") if is_file else name)
+
+        def fresh() -> str:
+            dialect_of(url).drop(url)  # half of one, of a process that was killed
+            dialect_of(url).make(url)
+            make(url)
+            return name
+
+        shared = Shared(self.folder, name)
+        shared.use(fresh)
+        self.used[name] = (shared, url)
+        return url
+
+    def end(self) -> None:
+        """Drop what no other process uses."""
+        for shared, url in self.used.values():
+            # A server of our own may have ended already, and its databases with it.
+            with contextlib.suppress(Exception):
+                shared.end(lambda url=url: dialect_of(url).drop(url))  # type: ignore[misc]
+        self.used.clear()
+
+
+class Template:
+    """A database that is copied for each test."""
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self.dialect = dialect_of(url)
+
+    @contextlib.contextmanager
+    def copy(self, url: URL | None = None) -> Iterator[URL]:
+        """A database of its own, at this address or some other, dropped at the end."""
+        mine = url or self._place()
+        self.dialect.make(mine, self.url)
+        try:
+            yield mine
+        finally:
+            self.dialect.drop(mine)
+
+    def _place(self) -> URL:
+        name = f"headway_pytest_{os.getpid()}_{next(_numbers)}"
+        if self.dialect.name == "sqlite":
+            return self.url.set(database=str(Path(str(self.url.database)).with_name(name)))
+        return self.url.set(database=name)
