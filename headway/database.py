@@ -169,13 +169,15 @@ class Database:
         """Record that the database is at a target, without running revisions."""
         return self._move(Direction.STAMP, target).make()
 
-    def create(self, target: str = "heads") -> tuple[str, ...]:
+    def create(self, target: str = "heads", *, on_step: OnStep | None = None) -> tuple[str, ...]:
         """Create the database at a target; returns the revisions that it is at.
 
         It is copied from a template that the revisions built once, so the time does not depend on
-        their number. Raises DatabaseExists; an empty SQLite file counts as missing.
+        their number. `on_step` is called before each revision that runs in it; none does if a
+        template is copied. Raises DatabaseExists; an empty SQLite file counts as missing.
         """
-        return create.create(self.project, self.address, self.x, self.policy, target)
+        place = (self.project, self.address, self.x, self.policy)
+        return create.create(*place, target, on_step=on_step)
 
     def _move(
         self,

@@ -5,7 +5,7 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import url_for
 
-from app.api import access, conditions, responses
+from app.api import access, conditions, preferences, responses
 from app.api.schemas.common import Idempotent
 from app.api.schemas.databases import (
     DatabaseChange,
@@ -23,8 +23,10 @@ from app.api.schemas.databases import (
     OverviewQuery,
     Pin,
 )
+from app.api.schemas.runs import CreationOut
 from app.errors import InputInvalid, RecordChanged
 from app.fleet import databases as fleet
+from app.fleet import rollouts
 from app.fleet.core.selectors import Selector
 from app.fleet.databases import import_sources
 from app.fleet.reports import overview as glance
@@ -50,13 +52,18 @@ def register(body: DatabaseIn, idempotent: Idempotent) -> Any:
 @bp.post("/databases/create")
 @bp.input(DatabaseIn, arg_name="body")
 @bp.input(Idempotent, location="headers", arg_name="idempotent")
-@bp.output(DatabaseOut, status_code=201)
-@bp.doc(summary="Make a database from its template and register it", operation_id="createDatabase")
+@bp.output(CreationOut, status_code=202)
+@bp.doc(summary="Create a database and register it", operation_id="createDatabase")
 def create(body: DatabaseIn, idempotent: Idempotent) -> Any:
-    database, replayed = fleet.create_database(
-        access.actor(), body.model_dump(), key=idempotent.idempotency_key
-    )
-    return _made(database, replayed)
+    actor, seconds = access.actor(), preferences.wait_seconds()
+    creation = fleet.create_database(actor, body.model_dump(), key=idempotent.idempotency_key)
+    applied = preferences.applied(seconds)
+    if seconds is not None and (database := fleet.created_within(actor, creation, seconds)):
+        return _made(database, creation.replayed, **applied)
+    database = fleet.get_database(actor, creation.database_id)
+    rollout = rollouts.get_rollout(actor, creation.rollout_id)
+    headers = responses.under_way(rollout.id) | applied
+    return CreationOut.of(database, rollout), 202, headers
 
 
 @bp.post("/databases/import")
@@ -185,7 +192,7 @@ def _shown(database: Database) -> Any:
     return DatabaseOut.model_validate(database), 200, tag
 
 
-def _made(database: Database, replayed: bool) -> Any:
+def _made(database: Database, replayed: bool, **more: str) -> Any:
     where = url_for("api.databases.read", database_id=database.id)
     headers = responses.made(where, replayed) | conditions.tag(database.id, database.version)
-    return DatabaseOut.model_validate(database), 201, headers
+    return DatabaseOut.model_validate(database), 201, headers | more

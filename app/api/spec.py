@@ -118,6 +118,9 @@ def _complete_operation(operation: dict[str, Any]) -> None:
     operation["parameters"] = _parameters(name, operation.get("parameters", []))
     if "requestBody" in operation:
         operation["requestBody"]["required"] = True
+    if name == "createDatabase":
+        answers["202"]["description"] = "It is being created: wait."
+        answers["201"] = {"description": "It is created.", "content": DATABASE}
     if name == "openDatabase":
         answers["202"] = answers["200"] | {"description": "It is being upgraded: wait."}
     if name == "readAccount":
@@ -138,6 +141,7 @@ def _parameters(name: str, derived: list[dict[str, Any]]) -> list[dict[str, Any]
         + ([IF_NONE_MATCH] if name == "readAccount" else [])
         + ([IDEMPOTENCY_KEY] if name in IDEMPOTENT else [])
         + ([LAST_EVENT_ID] if name == "followRollout" else [])
+        + ([PREFER] if name == "createDatabase" else [])
     )
 
 
@@ -165,6 +169,7 @@ def _add_headers(name: str, answers: dict[str, Any]) -> None:
         names += ["ETag"] if name in TAGGED and code in ("200", "201", "304") else []
         names += ["Location"] if code in ("201", "202") else []
         names += ["Idempotent-Replayed"] if code == "201" and name in IDEMPOTENT else []
+        names += ["Preference-Applied"] if code in WAITED and name == "createDatabase" else []
         names += ["Link"] if name.startswith("list") and code == "200" else []
         names += ["WWW-Authenticate"] if code == "401" else []
         names += ["Retry-After"] if code in ("409", "429", "503") else []
@@ -204,6 +209,16 @@ IDEMPOTENCY_KEY = {
     "description": "A request that is sent again with the same key is done once.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$"},
 }
+PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "description": "`wait=N` (RFC 7240): answer 201 if it is done in so many seconds, at most 60.",
+    "schema": {"type": "string"},
+    "example": "wait=30",
+}
+WAITED = ("201", "202")
+DATABASE = {"application/json": {"schema": {"$ref": "#/components/schemas/DatabaseOut"}}}
 HEADERS = {
     "X-Request-ID": {
         "description": "The id of the request, which the log has too. Yours, if you sent one.",
@@ -224,6 +239,11 @@ HEADERS = {
     "Idempotent-Replayed": {
         "description": "An equal request with the same key did this before.",
         "schema": {"type": "string", "enum": ["true"]},
+    },
+    "Preference-Applied": {
+        "description": "How long was waited for at most.",
+        "schema": {"type": "string"},
+        "example": "wait=30",
     },
     "Link": {
         "description": "The next page, if there is one.",

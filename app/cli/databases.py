@@ -7,12 +7,14 @@ from typing import Any
 
 import click
 
+from app.cli import rollout_progress
 from app.cli.actor import command_line
 from app.cli.databases_import import import_
 from app.cli.groups import CommandGroup
+from app.cli.rollouts import print_started
 from app.cli.selector_options import chosen, labels_of, located, row_of
-from app.errors import InputInvalid
-from app.fleet import accounts, projects
+from app.errors import InputInvalid, RolloutRefused
+from app.fleet import accounts, projects, rollouts
 from app.fleet import databases as fleet
 from app.fleet.core import positions as core_positions
 from app.fleet.core.selectors import Selector
@@ -58,12 +60,25 @@ def register(project: str, where: dict[str, str], as_json: bool, **fields: Any) 
 @click.option("--name", help="Default: the name of the file or database.")
 @located
 @_fields
+@click.option("--no-wait", is_flag=True, help="Print the rollout that creates it, and do not wait.")
 @as_json
-def create(project: str, where: dict[str, str], as_json: bool, **fields: Any) -> None:
-    """Create a database from its project's template, and register it."""
+def create(
+    project: str, where: dict[str, str], no_wait: bool, as_json: bool, **fields: Any
+) -> None:
+    """Create a database, and register it. A worker creates it; this command waits for it."""
     actor = command_line()
-    values = _values(project, where, **fields)
-    _show(fleet.create_database(actor, values)[0], as_json)
+    creation = fleet.create_database(actor, _values(project, where, **fields))
+    if no_wait:
+        print_started(rollouts.get_rollout(actor, creation.rollout_id), as_json=as_json)
+        return
+    rollout_progress.wait(actor, creation.rollout_id)
+    database = fleet.created(actor, creation)
+    if database is None:
+        raise RolloutRefused(
+            f"Rollout {creation.rollout_id}, which creates it, is paused. "
+            f"`flask rollouts resume {creation.rollout_id}` continues it."
+        )
+    _show(database, as_json)
 
 
 @databases.command("list")

@@ -58,6 +58,12 @@ def watch(actor: Actor, rollout_id: int, *, as_json: bool = False) -> Exit:
     return exit_code_of(progress)
 
 
+def wait(actor: Actor, rollout_id: int) -> None:
+    """Return when nothing more happens to a rollout. Only warnings are shown."""
+    with _leaving(rollout_id):
+        _watched(actor, rollout_id, Silent())
+
+
 def exit_code_of(progress: fleet.RolloutProgress) -> Exit:
     """The exit code for a rollout that has ended, halted or is paused."""
     failed = sum(wave.failed for wave in progress.waves)
@@ -194,7 +200,23 @@ def _screen(rollout_id: int, *, as_json: bool) -> Screen:
     return Bars(console) if console.is_terminal else Lines(rollout_id)
 
 
-class JsonLines:
+class Silent:
+    """Only warnings."""
+
+    def show(self, progress: fleet.RolloutProgress) -> None:
+        pass
+
+    def warn(self, words: str) -> None:
+        click.echo(words, err=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class JsonLines(Silent):
     """A line of JSON for each change, with the id of the rollout."""
 
     def __init__(self, rollout_id: int) -> None:
@@ -206,15 +228,6 @@ class JsonLines:
         if text != self.last:
             click.echo(text)
             self.last = text
-
-    def warn(self, words: str) -> None:
-        click.echo(words, err=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 class Lines(JsonLines):

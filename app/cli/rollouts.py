@@ -163,6 +163,16 @@ def row(rollout: Rollout) -> dict[str, Any]:
     return shown | {"wave": rollout.wave + 1 if rollout.sizes else 0}
 
 
+def print_started(rollout: Rollout, *, as_json: bool) -> None:
+    """Print the rollout that was started."""
+    if as_json:
+        print_json(row(rollout))
+    else:
+        click.echo(
+            f"Started rollout {rollout.id}. `flask rollouts watch {rollout.id}` waits for it."
+        )
+
+
 def _go(actor: Actor, rollout: Rollout, watch: bool, as_json: bool) -> None:
     """Show the stage of a rollout, or watch it."""
     if watch:

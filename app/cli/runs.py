@@ -7,7 +7,7 @@ import click
 from app.cli import rollout_progress
 from app.cli.actor import command_line
 from app.cli.groups import CommandGroup
-from app.cli.rollouts import row as rollout_row
+from app.cli.rollouts import print_started
 from app.fleet import databases
 from app.fleet import runs as fleet
 from app.fleet.core.permissions import Actor
@@ -140,12 +140,7 @@ def open_(database: str, wait: bool, as_json: bool) -> None:
 def _go(actor: Actor, rollout: Rollout, wait: bool, as_json: bool) -> None:
     if wait:
         raise SystemExit(rollout_progress.watch(actor, rollout.id, as_json=as_json))
-    if as_json:
-        print_json(rollout_row(rollout))
-    else:
-        click.echo(
-            f"Started rollout {rollout.id}. `flask rollouts watch {rollout.id}` waits for it."
-        )
+    print_started(rollout, as_json=as_json)
 
 
 def _id(actor: Actor, name: str | None) -> int | None:

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     CHECK = "check"
     SNAPSHOT = "snapshot"
     RESTORE = "restore"
+    CREATE = "create"  # of one database, which is not there before
     REHEARSE = "rehearse"  # of runs only: before a rollout starts
     UNDO = "undo"  # of runs only: return to the earlier revision
 

@@ -62,7 +62,8 @@ class Run(Base):
     before: Mapped[str | None] = mapped_column(exact_string(255))
     """The revisions it was planned from and, once a worker has begun, was found at.
 
-    Joined by `+`; "" for none, None until the database is first probed.
+    Joined by `+`; "" for none, None until the database is first probed. Of a run that creates: ""
+    from when its database was about to be created, and None if nothing of it is there.
     """
     aim: Mapped[str | None] = mapped_column(exact_string(255))
     """The target revisions, resolved when it first began."""

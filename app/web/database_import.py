@@ -15,7 +15,7 @@ from app.fleet.core import paths
 from app.fleet.core.permissions import Actor
 from app.fleet.core.validation import parse_whole
 from app.fleet.databases import foresee, import_sources
-from app.models import Database, Strategy
+from app.models import Strategy
 from app.web import access, encrypted_form, filters
 from headway.errors import HeadwayError
 
@@ -77,10 +77,13 @@ def _one(actor: Actor) -> Any:
         "strategy": filters.form_value("strategy") or Strategy.WAVE,
         "labels": filters.labels_in(request.form.get("labels", "")),
     }
-    make = fleet.create_database if request.form.get("make") else fleet.register_database
-    database: Database = make(actor, values)[0]
-    done = "Created, at head." if request.form.get("make") else "Registered. A worker checks it."
-    flash(done, "good")
+    if request.form.get("make"):
+        creation = fleet.create_database(actor, values)
+        database = fleet.get_database(actor, creation.database_id)
+        flash(f"Started the creation of {database.name}.", "good")
+        return redirect(url_for("web.rollouts.show", rollout_id=creation.rollout_id))
+    database, _ = fleet.register_database(actor, values)
+    flash("Registered. A worker checks it.", "good")
     return redirect(url_for("web.databases.show", database_id=database.id))
 
 

@@ -94,10 +94,11 @@ class Dialect(ABC):
         """True if there is such a database, empty or not."""
 
     @abstractmethod
-    def make(self, url: URL, template: URL | None = None) -> None:
+    def make(self, url: URL, template: URL | None = None, versions: str | None = None) -> None:
         """Create a database: empty, or a copy of one that has no connections.
 
-        Raises DatabaseExists.
+        `versions` names the template's version table. Its rows come last, so that a copy that was
+        broken off has no version. Raises DatabaseExists.
         """
 
     @abstractmethod

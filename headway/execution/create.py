@@ -15,11 +15,13 @@ from typing import Any
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import URL
 
+from headway import status
 from headway.connections.address import Address
 from headway.connections.session import Policy
 from headway.dialects.search_path import refuse_schema
 from headway.errors import AddressInvalid, DatabaseExists, HeadwayError
 from headway.execution.migration import Move
+from headway.execution.run import OnStep
 from headway.execution.templates import (
     Draft,
     Template,
@@ -43,10 +45,17 @@ DEPENDS = "a revision may depend on the moment or its surroundings"
 
 
 def create(
-    project: ScriptProject, address: Address, x: Mapping[str, str], policy: Policy, target: str
+    project: ScriptProject,
+    address: Address,
+    x: Mapping[str, str],
+    policy: Policy,
+    target: str,
+    *,
+    on_step: OnStep | None = None,
 ) -> tuple[str, ...]:
     """Create a database at a target and stamp it; returns the revisions that it is at.
 
+    `on_step` is called before each revision that runs in it; none does if a template is copied.
     Raises DatabaseExists if there is one; an empty SQLite file counts as missing.
     """
     if address.engine is not None or address.connection is not None:
@@ -63,8 +72,9 @@ def create(
         policy=policy,
         direction=Direction.UPGRADE,
         target=target,
+        on_step=on_step,
     )
-    _clear_thedraft_url(address)
+    _require_free_path(address)
     if not ends or not _may_copy(built):  # without a revision, all projects are alike
         _run(built)
         return ends
@@ -94,7 +104,8 @@ def _may_copy(move: Move) -> bool:
 def _copied(move: Move, template: Template) -> bool:
     """Copy the template; False if it is no longer there."""
     try:
-        move.address.dialect.make(move.address.url, template.url)
+        versions = status.version_table(move.project, move.address, move.x).name
+        move.address.dialect.make(move.address.url, template.url, versions)
     except DatabaseExists:
         raise
     except Exception:
@@ -162,6 +173,7 @@ def _draft(move: Move, name: str) -> Draft | str | None:
         move,
         address=move.address.elsewhere(url),
         policy=Policy(release=move.policy.release),
+        on_step=None,
         listener=watch,
         prepare=prepare,
     )
@@ -227,7 +239,7 @@ def _heads(project: ScriptProject, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(names) - below))
 
 
-def _clear_thedraft_url(address: Address) -> None:
+def _require_free_path(address: Address) -> None:
     """A file without a byte is what `touch` and `tempfile` leave: a name, no database."""
     path = address.path
     if path is None:

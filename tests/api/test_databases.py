@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from werkzeug.test import TestResponse
 
 from headway import Project as Scripts
 from tests.api.conftest import Call, assert_problem
+from tests.fleet.fleets import working
 
 NOBODY: dict[str, Any] = {}
 
@@ -224,12 +226,82 @@ def test_files_and_csv_are_imported_too(
     )
 
 
-def test_a_database_is_made_pinned_dropped(call: Call, project: int, data: Path) -> None:
+def test_a_database_is_created_by_a_worker(
+    call: Call, app: Flask, project: int, data: Path
+) -> None:
     body = {"project_id": project, "url": f"{data}/new.db"}
-    created = call("operator", "POST", "/databases/create", json=body)
-    assert created.status_code == 201, created.text
-    where = created.headers["Location"].removeprefix("/api/v1")
-    assert created.get_json()["current"] == "r002"
+    headers = {"Idempotency-Key": "k"}
+    begun = call("operator", "POST", "/databases/create", json=body, headers=headers)
+    assert begun.status_code == 202, begun.text
+    assert "Preference-Applied" not in begun.headers
+    told = begun.get_json()
+    assert (told["database"]["position"], told["rollout"]["kind"]) == ("unknown", "create")
+    progress = begun.headers["Location"].removeprefix("/api/v1")
+    assert progress == f"/rollouts/{told['rollout']['id']}/progress"
+    assert call("viewer", "GET", progress).get_json()["stage"] == "running"
+    assert not (data / "new.db").exists()
+    for asked, applied in (("wait=0", "wait=0"), ('respond-async, WAIT = "1"; x=y', "wait=1")):
+        again = call(
+            *("operator", "POST", "/databases/create"),
+            json=body,
+            headers=headers | {"Prefer": asked},
+        )
+        assert again.status_code == 202
+        assert again.headers["Preference-Applied"] == applied
+        assert again.get_json()["rollout"]["id"] == told["rollout"]["id"]
+    with working(app):
+        done = created(call, body, "k", wait=999)
+    assert done.status_code == 201
+    assert done.headers["Preference-Applied"] == "wait=60"
+    assert done.headers["Idempotent-Replayed"] == "true"
+    assert done.get_json()["id"] == told["database"]["id"]
+    assert done.get_json()["position"] == "at_head"
+    assert call("viewer", "GET", progress).get_json()["stage"] == "succeeded"
+
+
+def created(call: Call, body: dict[str, Any], key: str, wait: int = 60) -> TestResponse:
+    """The answer of whoever waits until it is done, however slow the machine is."""
+    headers = {"Idempotency-Key": key, "Prefer": f"wait={wait}"}
+    for _ in range(5):
+        answer = call("operator", "POST", "/databases/create", json=body, headers=headers)
+        if answer.status_code != 202:
+            break
+    return answer
+
+
+def test_who_waits_is_told_why_it_was_not_created(
+    call: Call, app: Flask, project: int, data: Path
+) -> None:
+    (data / "new.db").write_text("somebody's")
+    body = {"project_id": project, "url": f"{data}/new.db"}
+    with working(app):
+        for key in ("a", "a", "b"):
+            assert_problem(created(call, body, key), 409, "database-exists")
+    assert (data / "new.db").read_text() == "somebody's"
+    assert call("viewer", "GET", "/databases").get_json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    "said", ["", "wait", "wait=soon", "wait=-1", "wait=\u0661", "later", "wait="]
+)
+def test_a_preference_that_is_not_understood_is_none(
+    call: Call, project: int, data: Path, said: str
+) -> None:
+    body = {"project_id": project, "url": f"{data}/new.db"}
+    headers = {"Prefer": said}
+    begun = call("operator", "POST", "/databases/create", json=body, headers=headers)
+    assert (begun.status_code, begun.headers.get("Preference-Applied")) == (202, None)
+
+
+def test_a_database_is_made_pinned_dropped(
+    call: Call, app: Flask, project: int, data: Path
+) -> None:
+    body = {"project_id": project, "url": f"{data}/new.db"}
+    with working(app):
+        new = created(call, body, "k")
+    assert new.status_code == 201, new.text
+    where = new.headers["Location"].removeprefix("/api/v1")
+    assert new.get_json()["current"] == "r002"
     pin = {"reason": "audit", "until": "2099-01-31T00:00:00Z"}
     pinned = call("operator", "POST", f"{where}/pin", json=pin)
     assert pinned.get_json()["pin_until"].startswith("2099-01-31T00:00:00")

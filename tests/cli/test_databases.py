@@ -4,8 +4,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from flask.testing import FlaskCliRunner
 from sqlalchemy.engine import URL
 
 from headway import Project as Scripts
+from tests.fleet.fleets import working
 
 
 class Shell:
@@ -49,8 +53,18 @@ def shell(runner: FlaskCliRunner, scripts: Path) -> Shell:
     return made
 
 
+@pytest.fixture
+def worker(app: Flask) -> Iterator[None]:
+    with working(app):
+        yield
+
+
 def names(shell: Shell, *args: str) -> list[str]:
-    return [row["name"] for row in shell.json("databases", "list", *args)["items"]]  # type: ignore[attr-defined]
+    return [row["name"] for row in listed(shell, *args)]
+
+
+def listed(shell: Shell, *args: str) -> list[dict[str, str]]:
+    return list(shell.json("databases", "list", *args)["items"])  # type: ignore[call-overload]
 
 
 def test_a_project_from_its_making_to_its_end(shell: Shell, scripts: Path) -> None:
@@ -139,6 +153,7 @@ def test_labels_pins_and_changes(shell: Shell, data: Path) -> None:
         shell("databases", "pin", "c", "--reason", "r", *wrong, code=2)
 
 
+@pytest.mark.usefixtures("worker")
 def test_create_retire_and_drop_ask_before_they_do(shell: Shell, data: Path) -> None:
     create = ("databases", "create", "--project", "shop", "--url")
     for name in ("a", "b"):
@@ -157,6 +172,37 @@ def test_create_retire_and_drop_ask_before_they_do(shell: Shell, data: Path) -> 
     assert len(names(shell, "--retired")) == 2
 
 
+@pytest.mark.usefixtures("worker")
+def test_create_says_what_went_wrong(shell: Shell, data: Path) -> None:
+    (data / "a.db").write_text("somebody's")
+    create = ("databases", "create", "--project", "shop", "--url", f"{data}/a.db")
+    assert "is there already. Register it instead." in shell(*create, code=1).stderr
+    assert (data / "a.db").read_text() == "somebody's"
+    assert names(shell) == []
+
+
+def test_create_does_not_wait_if_it_is_told_so(shell: Shell, app: Flask, data: Path) -> None:
+    create = ("databases", "create", "--project", "shop", "--url")
+    said = shell(*create, f"{data}/a.db", "--no-wait").stdout
+    assert said == "Started rollout 1. `flask rollouts watch 1` waits for it.\n"
+    begun = shell.json(*create, f"{data}/b.db", "--no-wait")
+    assert (begun["id"], begun["kind"], begun["title"]) == (2, "create", "create of b")
+    assert [row["position"] for row in listed(shell)] == ["unknown", "unknown"]
+    with working(app):
+        shell("rollouts", "watch", "2")
+    assert (data / "b.db").exists()
+
+
+def test_create_says_that_no_worker_is_alive(shell: Shell, data: Path) -> None:
+    create = ("databases", "create", "--project", "shop", "--url", f"{data}/a.db")
+    timer = threading.Timer(2, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    done = shell(*create, code=130)
+    assert "No worker is running" in done.stderr
+    assert "Rollout 1 continues" in done.stderr
+
+
+@pytest.mark.usefixtures("worker")
 def test_status_counts_and_checks(shell: Shell, data: Path) -> None:
     shell("databases", "status", "--check")
     shell("databases", "create", "--project", "shop", "--url", f"{data}/a.db", "--label", "t=1")
@@ -203,6 +249,7 @@ def test_who_asks_for_the_unreachable_is_told_why(shell: Shell, data: Path) -> N
     assert "reason" not in shell("databases", "list").stdout
 
 
+@pytest.mark.usefixtures("worker")
 def test_what_is_done_is_told_as_json(shell: Shell, data: Path) -> None:
     for name in ("a", "b"):
         shell("databases", "create", "--project", "shop", "--url", f"{data}/{name}.db")

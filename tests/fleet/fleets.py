@@ -1,7 +1,8 @@
 """A small fleet in the hands of a test: a project, its databases, and a worker in this process."""
 
 import contextlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -79,28 +80,19 @@ class Fleet:
 
     def work(self, limit: int = 10, worker: str = ME) -> int:
         """Claim once and do what was claimed; how many."""
-        taken = claims.claim(worker, limit)
-        for run_id in taken:
-            execute.execute(run_id, worker)
-        return len(taken)
+        return work(limit, worker)
 
     def drain(self) -> None:
         """Work until nothing is left that happens by itself."""
-        for _ in range(200):
-            workers.beat(ME)
-            periodic.advance_rollouts()
-            stages = self.stages()
-            if not self.work() and stages == self.stages():
-                periodic.advance_rollouts()
-                if stages == self.stages():
-                    return
-        raise AssertionError("it goes on and on")
+        drain(self.work)
 
-    def stages(self) -> list[tuple[int, str, int]]:
-        """Where all rollouts are."""
-        rows = db.session.execute(sa.select(Rollout.id, Rollout.stage, Rollout.wave)).all()
-        db.session.rollback()
-        return [tuple(row) for row in rows]
+    def created(self, name: str, **values: Any) -> Database:
+        """A SQLite file that a worker creates. Raises why it was not."""
+        url = f"sqlite:///{self.folder / name}.db"
+        asked = {"project_id": self.project_id, "name": name, "url": url, **values}
+        creation = databases.create_database(ROOT, asked)
+        self.drain()
+        return created(creation)
 
     def at(self, database: Database) -> str:
         """Where the file itself says that it stands."""
@@ -133,6 +125,69 @@ class Fleet:
         assert kept == {(position or "unknown", current): n for position, current, n in rows}
         db.session.rollback()
         return kept
+
+
+def work(limit: int = 10, worker: str = ME) -> int:
+    """Claim once and do what was claimed; how many."""
+    taken = claims.claim(worker, limit)
+    for run_id in taken:
+        execute.execute(run_id, worker)
+    return len(taken)
+
+
+def drain(work: Callable[[], int] = work) -> None:
+    """Work until nothing is left that happens by itself."""
+    for _ in range(200):
+        workers.beat(ME)
+        periodic.advance_rollouts()
+        before = stages()
+        if not work() and before == stages():
+            periodic.advance_rollouts()
+            if before == stages():
+                return
+    raise AssertionError("it goes on and on")
+
+
+@contextlib.contextmanager
+def working(app: Flask) -> Iterator[None]:
+    """A worker beside the test, which works until the block ends."""
+    stop, failed = threading.Event(), []
+
+    def work_on() -> None:
+        with app.app_context():
+            try:
+                if not workers.beat(ME):
+                    workers.register(ME, "embedded")
+                while not stop.wait(0.05):
+                    periodic.load_due()
+                    drain()
+            except BaseException as error:  # noqa: BLE001
+                failed.append(error)
+            finally:
+                db.session.remove()
+
+    thread = threading.Thread(target=work_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    assert not failed, failed
+
+
+def stages() -> list[tuple[int, str, int]]:
+    """Where all rollouts are."""
+    rows = db.session.execute(sa.select(Rollout.id, Rollout.stage, Rollout.wave)).all()
+    db.session.rollback()
+    return [tuple(row) for row in rows]
+
+
+def created(creation: databases.Creation) -> Database:
+    """What was created. Raises why it was not."""
+    found = databases.created_within(ROOT, creation, 0)
+    assert found, "it goes on"
+    return found
 
 
 def fresh() -> None:

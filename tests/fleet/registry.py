@@ -12,11 +12,13 @@ from sqlalchemy.engine import URL
 
 from app import create_app
 from app.extensions import db
-from app.fleet import databases, projects
+from app.fleet import databases, projects, workers
 from app.fleet.core import positions
+from app.fleet.workers import periodic
 from app.models import Database
 from tests.conftest import settings_for
 from tests.fleet.conftest import ROOT
+from tests.fleet.fleets import ME, created, drain
 from tests.migrator.scripts import write_project
 
 
@@ -34,6 +36,27 @@ class Registry:
         place = {} if values.keys() & {"url", "reference"} else {"url": f"{self.data}/{name}.db"}
         asked = {"project_id": self.project_id, "name": name, **place, **values}
         return databases.register_database(ROOT, asked)[0]
+
+    def create(self, place: URL | Path, *, key: str | None = None, **values: Any) -> Database:
+        """A database called `new` that a worker creates there. Raises why it was not."""
+        creation = databases.create_database(ROOT, self.asked(place, **values), key=key)
+        self.drain()
+        return created(creation)
+
+    def asked(self, place: URL | Path, **values: Any) -> dict[str, Any]:
+        """What asks for a database called `new` there."""
+        text = (
+            str(place) if isinstance(place, Path) else place.render_as_string(hide_password=False)
+        )
+        return {"project_id": self.project_id, "name": "new", "url": text, **values}
+
+    def drain(self) -> None:
+        """Do all that a worker would do now."""
+        db.session.remove()
+        if not workers.beat(ME):
+            workers.register(ME, "embedded")
+        periodic.load_due()
+        drain()
 
     def rows(self, count: int, **more: Any) -> Iterator[dict[str, Any]]:
         """So many files, to be registered at once."""

@@ -17,6 +17,7 @@ from app.errors import (
     AccountNotFound,
     DatabaseNotFound,
     DatabaseRegistered,
+    IdempotencyKeyReused,
     InputInvalid,
     NameTaken,
     ProjectNotFound,
@@ -43,6 +44,7 @@ from headway.errors import (
 )
 from tests.conftest import settings_for
 from tests.fleet.conftest import ROOT, at_once, person
+from tests.fleet.fleets import created
 from tests.fleet.registry import Registry, registry_on
 from tests.migrator.scripts import write_revision
 
@@ -459,14 +461,8 @@ def place(request: pytest.FixtureRequest, registry: Registry) -> Iterator[URL]:
     dialect_of(url).drop(url)
 
 
-def create(registry: Registry, url: URL, **more: Any) -> Database:
-    text = url.render_as_string(hide_password=False)
-    values = {"project_id": registry.project_id, "name": "new", "url": text, **more}
-    return databases.create_database(ROOT, values)[0]
-
-
 def test_a_database_is_created_at_head_and_dropped_again(registry: Registry, place: URL) -> None:
-    made = create(registry, place, labels={"tier": "gold"})
+    made = registry.create(place, labels={"tier": "gold"})
     assert (made.position, made.current, made.pending) == ("at_head", "r003", 0)
     assert labels(made) == {"tier": "gold"}
     seen = real(registry, place)
@@ -485,7 +481,7 @@ def test_a_database_is_created_at_head_and_dropped_again(registry: Registry, pla
     else:
         assert "There is no snapshot" in dropped.note
     assert registry.is_counted_right()
-    again = create(registry, place)
+    again = registry.create(place)
     assert (again.name, again.position) == ("new", "at_head")
     assert again.id != made.id
 
@@ -493,7 +489,7 @@ def test_a_database_is_created_at_head_and_dropped_again(registry: Registry, pla
 def test_what_is_there_already_is_not_made(registry: Registry, place: URL) -> None:
     Scripts.load(registry.scripts).at(place).create("r001")
     with pytest.raises(DatabaseExists):
-        create(registry, place)
+        registry.create(place)
     assert real(registry, place).current == ("r001",)
     assert listed() == []
     assert registry.is_counted_right()
@@ -504,24 +500,25 @@ def test_nothing_half_made_stays(registry: Registry, place: URL) -> None:
         registry.scripts, "r004", "r003", ['op.execute("INSERT INTO nowhere VALUES (1)")']
     )
     with pytest.raises(HeadwayError, match="nowhere"):
-        create(registry, place)
+        registry.create(place)
     assert real(registry, place).position in ("empty", "unreachable")
     assert listed() == []
     assert registry.is_counted_right()
     for file in (registry.scripts / "versions").glob("*r004*"):
         file.unlink()
-    assert create(registry, place).position == "at_head"
+    assert registry.create(place).position == "at_head"
 
 
 def test_a_projects_code_that_ends_its_process_is_survived(registry: Registry) -> None:
     url = URL.create("sqlite", database=str(registry.data / "new.db"))
-    last = write_revision(registry.scripts, "r004", "r003", ["import os", "os._exit(3)"])
+    ends = ["import os", "op.get_context().as_sql or os._exit(3)"]
+    last = write_revision(registry.scripts, "r004", "r003", ends)
     with pytest.raises(HeadwayError, match="ended before it was done"):
-        create(registry, url)
+        registry.create(url)
     assert not Path(str(url.database)).exists()
     assert listed() == []
     Path(last).unlink()
-    assert create(registry, url).current == "r003"
+    assert registry.create(url).current == "r003"
 
 
 def test_a_projects_code_runs_in_a_process_apart(registry: Registry) -> None:
@@ -533,33 +530,36 @@ def test_a_projects_code_runs_in_a_process_apart(registry: Registry) -> None:
         ["import os, pathlib", f"pathlib.Path({str(note)!r}).write_text(str(os.getpid()))"],
     )
     url = URL.create("sqlite", database=str(registry.data / "new.db"))
-    assert create(registry, url).current == "r004"
+    assert registry.create(url).current == "r004"
     assert int(note.read_text()) != os.getpid()
 
 
 def test_created_twice_at_once_is_created_once(registry: Registry) -> None:
     url = URL.create("sqlite", database=str(registry.data / "new.db"))
-    answers = at_once(registry.app, *[lambda: create(registry, url)] * 3)
-    assert [type(a) for a in answers].count(Database) == 1, answers
+    asked = registry.asked(url)
+    answers = at_once(registry.app, *[lambda: databases.create_database(ROOT, asked)] * 3)
+    (creation,) = [answer for answer in answers if isinstance(answer, databases.Creation)]
     assert [type(a) for a in answers].count(DatabaseRegistered) == 2, answers
+    registry.drain()
+    assert created(creation).position == "at_head"
     assert real(registry, url).position == "at_head"
     assert registry.is_counted_right()
 
 
 def test_one_request_sent_several_times_at_once_makes_one(registry: Registry) -> None:
     _, actor = person(Role.ADMIN)
-    asked = {
-        "project_id": registry.project_id,
-        "name": "new",
-        "url": f"sqlite:///{registry.data}/new.db",
-    }
+    asked = registry.asked(registry.data / "new.db")
 
-    def make() -> tuple[Database, bool]:
+    def make() -> databases.Creation:
         return databases.create_database(actor, dict(asked), key="one")
 
     answers = at_once(registry.app, *[make] * 4)
-    assert sorted(again for _, again in answers) == [False, True, True, True], answers
-    assert len({made.id for made, _ in answers}) == 1
+    assert sorted(one.replayed for one in answers) == [False, True, True, True], answers
+    assert len({(one.database_id, one.rollout_id) for one in answers}) == 1
+    registry.drain()
+    assert created(make()).position == "at_head"
+    with pytest.raises(IdempotencyKeyReused):
+        databases.create_database(actor, asked | {"notes": "n"}, key="one")
     assert registry.is_counted_right()
 
 
@@ -579,16 +579,16 @@ def test_what_cannot_be_created_leaves_nothing(
         k: v.replace("{data}", str(registry.data)) if isinstance(v, str) else v
         for k, v in values.items()
     }
-    asked = {"project_id": registry.project_id, "url": f"{registry.data}/new.db"} | told
     with pytest.raises(error):
-        databases.create_database(ROOT, asked)
+        registry.create(registry.data / "new.db", **told)
     assert listed() == []
+    assert registry.is_counted_right()
 
 
 def test_scripts_that_are_gone_leave_no_row(registry: Registry) -> None:
     registry.scripts.rename(registry.scripts.with_name("moved"))
     with pytest.raises(ScriptsUnreadable):
-        create(registry, URL.create("sqlite", database=str(registry.data / "new.db")))
+        registry.create(registry.data / "new.db")
     assert listed() == []
     assert registry.is_counted_right()
 

@@ -7,6 +7,7 @@ from concurrent.futures import TimeoutError as TooLong
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from app.extensions import db
 from app.fleet import databases, rollouts, workers
 from app.fleet.core import leases, positions
 from app.fleet.core.transactions import repeated, writing
-from app.fleet.databases import create
+from app.fleet.isolation.remote import RemoteDatabase
 from app.fleet.refresh import refresh as refreshing
 from app.fleet.rollouts import progress, start
 from app.fleet.runs import claims, execute, tasks
@@ -28,7 +29,20 @@ from app.fleet.workers import periodic
 from app.models import Database, Rollout, Run, Stage
 from headway import Project as Scripts
 from headway.errors import StillNeeded
-from tests.fleet.fleets import ME, ROOT, Fleet, broken, fleet_on, fresh, lose_worker, mended, sqlite
+from headway.types import Status
+from tests.fleet.fleets import (
+    ME,
+    ROOT,
+    Fleet,
+    broken,
+    created,
+    fleet_on,
+    fresh,
+    lose_worker,
+    mended,
+    sqlite,
+    stages,
+)
 
 
 @pytest.fixture
@@ -376,55 +390,65 @@ def test_a_catalog_that_is_away_for_a_moment_costs_an_attempt_and_no_failure(
     assert (fleet.stage(rollout), fleet.at(member)) == (Stage.SUCCEEDED, "r003")
 
 
-def test_a_database_that_is_being_made_is_in_no_rollout(
+def test_a_database_that_is_being_created_is_in_no_rollout(
     anyfleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fleet = anyfleet
     fleet.add("a")
     begun: list[Rollout] = []
 
-    def made(*args: object, **kwargs: object) -> object:
+    def meanwhile() -> None:
         begun.append(fleet.start())
         fleet.drain()
-        return real(*args, **kwargs)
 
-    real = create._make
-    monkeypatch.setattr(create, "_make", made)
-    new = created(fleet, "new")
+    new = created_while(fleet, meanwhile, monkeypatch)
     rollout = begun[0]
     assert fleet.stage(rollout) is Stage.SUCCEEDED, "it did not wait for what was not there"
     assert new.id not in [run.database_id for run in fleet.runs_of(rollout)]
     assert (new.pin_until, new.pin_reason, fleet.at(new)) == (None, None, "r003")
 
 
-def test_one_that_is_made_while_the_canary_goes_through_is_brought_along(
+def test_one_that_is_created_while_the_canary_goes_through_is_brought_along(
     anyfleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fleet = anyfleet
     fleet.add_many(3)
     rollout = fleet.start(waves=["1", "100%"], concurrency=1)
 
-    def made(*args: object, **kwargs: object) -> object:
+    def meanwhile() -> None:
         fleet.work(1)
         periodic.advance_rollouts()
-        return real(*args, **kwargs)
 
-    real = create._make
-    monkeypatch.setattr(create, "_make", made)
-    new = created(fleet, "new")
+    new = created_while(fleet, meanwhile, monkeypatch)
     assert rollouts.get_rollout(ROOT, rollout.id).wave == 1
-    assert fleet.at(new) == "r001"
+    assert (fleet.at(new), new.rollout_id) == ("r001", rollout.id)
     fleet.drain()
     assert (fleet.stage(rollout), fleet.at(new)) == (Stage.SUCCEEDED, "r003")
 
 
-def created(fleet: Fleet, name: str) -> Database:
-    url = f"sqlite:///{fleet.folder / name}.db"
-    asked = {"project_id": fleet.project_id, "name": name, "url": url}
-    return databases.get_database(ROOT, create.create_database(ROOT, asked)[0].id)
+def created_while(
+    fleet: Fleet, meanwhile: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> Database:
+    """A database whose run comes before all others, and what happens as it is being made."""
+    real = RemoteDatabase.create
+
+    def slow(*args: Any, **kwargs: Any) -> Status:
+        meanwhile()
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(RemoteDatabase, "create", slow)
+    url = f"sqlite:///{fleet.folder}/new.db"
+    asked = {"project_id": fleet.project_id, "name": "new", "url": url}
+    creation = databases.create_database(ROOT, asked)
+    run_id = db.session.scalars(sa.select(Run.id).where(Run.kind == "create")).one()
+    assert claims.take(run_id, ME)
+    execute.execute(run_id, ME)
+    return created(creation)
 
 
-def test_a_rollout_of_others_does_not_say_where_a_new_database_is_born(fleet: Fleet) -> None:
+def test_a_rollout_of_others_does_not_say_where_a_new_database_belongs(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     member = fleet.add("a")
     broken(fleet, member)
     databases.run_one(ROOT, member.id, "upgrade")
@@ -432,8 +456,7 @@ def test_a_rollout_of_others_does_not_say_where_a_new_database_is_born(fleet: Fl
     other = fleet.add("b", labels={"shelf": "1"})
     fleet.start(selector={"labels": {"shelf": "1"}}, waves=["1"])
     assert other.position == "behind"
-    asked = {"project_id": fleet.project_id, "name": "new", "url": f"{fleet.folder}/new.db"}
-    made, _ = create.create_database(ROOT, asked)
+    made = created_while(fleet, lambda: None, monkeypatch)
     assert (made.position, made.current, made.rollout_id) == ("at_head", "r003", None)
 
 
@@ -475,7 +498,7 @@ def test_watching_waits_for_a_catalog_that_is_restarted(
             if not cut.is_set():
                 cut.set()
                 end_sessions(url)
-            elif fleet.stages()[-1][1] == "running":
+            elif stages()[-1][1] == "running":
                 fleet.drain()
             return states(of)
 

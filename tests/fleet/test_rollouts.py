@@ -16,8 +16,7 @@ from app.errors import ApprovalRefused, RolloutRefused
 from app.extensions import db
 from app.fleet import databases, rollouts, runs
 from app.fleet.core.permissions import Actor
-from app.fleet.databases import create_database
-from app.fleet.rollouts import actions, advance, preview
+from app.fleet.rollouts import actions, advance, preview, start
 from app.fleet.rollouts.progress import Rehearsed, progress
 from app.fleet.runs import claims, execute
 from app.fleet.runs.tasks import Task
@@ -689,19 +688,16 @@ def test_every_kind_of_run(fleet: Fleet) -> None:
 
 
 def test_a_new_database_is_born_where_the_rollout_is(fleet: Fleet) -> None:
-    from app.fleet.databases.new_in_rollout import born_at
-
     members = fleet.add_many(3)
     ids = [member.id for member in members]
 
     def born() -> str:
-        return born_at(databases.get_database(ROOT, ids[0]))
+        return start.target_of_new(db.session, databases.get_database(ROOT, ids[0]))
 
     assert born() == "heads"
     rollout = fleet.start(waves=["1", "100%"], target="r002", gate={"soak_seconds": 3600})
     assert born() == "r001"
-    path = fleet.folder / "new.db"
-    made = created(fleet, "new", path)
+    made = fleet.created("new")
     assert fleet.at(made) == "r001"
     ids.append(made.id)
     fleet.drain()
@@ -713,12 +709,6 @@ def test_a_new_database_is_born_where_the_rollout_is(fleet: Fleet) -> None:
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
     assert {fleet.at(databases.get_database(ROOT, one)) for one in ids} == {"r002"}
-
-
-def created(fleet: Fleet, name: str, path: Path) -> Database:
-    asked = {"project_id": fleet.project_id, "name": name, "url": f"sqlite:///{path}"}
-    made, _ = create_database(ROOT, asked)
-    return databases.get_database(ROOT, made.id)
 
 
 def test_the_sql_that_was_sent_is_kept_once(fleet: Fleet) -> None:

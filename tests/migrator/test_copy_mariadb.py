@@ -1,12 +1,14 @@
 """A copy of a MariaDB database: the same in everything, standing on nothing of the original."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy.engine import URL
 
 from headway.dialects import dialect_of
 from headway.dialects.driver import closing, open_raw
+from headway.dialects.mysql import copy as mysql_copy
 from headway.dialects.mysql import image as mysql_image
 from headway.errors import CopyFailed
 from tests.conftest import database_on
@@ -121,3 +123,27 @@ def test_what_would_work_on_the_original_is_refused_by_name(
         with pytest.raises(CopyFailed, match=words):
             dialect_of(target).make(target, url)
     assert not dialect_of(target).exists(target)
+
+
+def test_a_copy_that_is_broken_off_has_no_version(
+    mariadb_server: URL, target: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, seen = "SELECT version_num FROM alembic_version", []
+    real = mysql_copy._stored
+
+    def seen_from_outside(*args: Any) -> None:
+        seen.append((rows(target, version), rows(target, "SELECT id FROM zebra")))
+        real(*args)
+
+    monkeypatch.setattr(mysql_copy, "_stored", seen_from_outside)
+    with database_on(mariadb_server) as url:
+        run(
+            url,
+            "CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)",
+            "INSERT INTO alembic_version VALUES ('r001')",
+            "CREATE TABLE zebra (id INT) ENGINE=MyISAM",
+            "INSERT INTO zebra VALUES (1)",
+        )
+        dialect_of(target).make(target, url, "alembic_version")
+    assert seen == [([], [(1,)])]
+    assert rows(target, version) == [("r001",)]

@@ -151,8 +151,16 @@ def test_one_is_made_at_head(fleet: Fleet, operator: Browser) -> None:
     form = {"from": "one", "project": fleet.project_id, "url": f"sqlite:///{fleet.folder}/new.db"}
     made = operator.post("/databases/new", **form, make="1")
     page = operator.get(made.location).text
-    assert "Created, at head." in page
+    assert "Started the creation of new." in page
+    new = databases.find_database(ROOT, "new")
+    page = operator.get(f"/databases/{new.id}").text
+    assert f'It is being created by <a href="{made.location}">' in page
+    fleet.drain()
+    page = operator.get(f"/databases/{new.id}").text
     assert "at head</span>" in page
+    assert "None: it is at head." in page
+    assert ">create</a> in" in page
+    assert "succeeded" in operator.get(made.location).text
     assert (fleet.folder / "new.db").exists()
 
 

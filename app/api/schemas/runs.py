@@ -1,4 +1,4 @@
-"""Schemas of runs, and of opening a database."""
+"""Schemas of runs, and of opening and creating a database."""
 
 from datetime import datetime
 from typing import Annotated
@@ -6,12 +6,12 @@ from typing import Annotated
 from pydantic import BaseModel, Field, StrictBool
 
 from app.api.schemas.common import AFTER, LARGEST_EVENT, LARGEST_INTEGER, In, Out, Page
-from app.api.schemas.databases import PositionName
+from app.api.schemas.databases import DatabaseOut, PositionName
 from app.api.schemas.rollouts import Operation, Real, RolloutOut, TargetText
 from app.fleet.databases import Opened
 from app.fleet.rollouts import LONGEST_RUN
 from app.fleet.runs.export import wave_of
-from app.models import Kind, Run, State
+from app.models import Database, Kind, Rollout, Run, State
 
 
 class RunIn(In):
@@ -114,3 +114,15 @@ class OpenedOut(Out):
             ready=opened.ready,
             rollout=RolloutOut.of(rollout) if rollout else None,
         )
+
+
+class CreationOut(Out):
+    """A database that is being created."""
+
+    database: DatabaseOut = Field(description="As it is now: it can be read, and is not there yet.")
+    rollout: RolloutOut = Field(description="What creates it: wait for it.")
+
+    @classmethod
+    def of(cls, database: Database, rollout: Rollout) -> "CreationOut":
+        """As it is shown."""
+        return cls(database=DatabaseOut.model_validate(database), rollout=RolloutOut.of(rollout))

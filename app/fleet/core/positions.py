@@ -11,11 +11,12 @@ from sqlalchemy.exc import IntegrityError
 
 from app.extensions import db
 from app.fleet.core.transactions import CatalogSession
-from app.models import Database, PositionCount, Rollout, Stage
+from app.models import Database, Difference, PositionCount, Rollout, Stage
 from headway.types import Position, Status
 
 Place = tuple[int, str, str]
 """Project, position, current."""
+RETIRED = " (retired {})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +147,19 @@ def place(
     )
     if database.retired_at is None and before != after:
         shift(session, left=[before], entered=[after])
+
+
+def retire(session: CatalogSession, database: Database) -> None:
+    """Make the row that of a former member: its name and URL are free, no secret is kept.
+
+    The caller subtracts it from the counts of its position, unless it was retired before.
+    """
+    ending = RETIRED.format(database.id)
+    database.name = database.name[: 128 - len(ending)] + ending
+    database.identity = database.url = database.rollout_id = None
+    database.pin_reason = database.pin_until = database.drift = None
+    database.retired_at = database.retired_at or datetime.now(UTC)
+    session.execute(delete(Difference).where(Difference.database_id == database.id))
 
 
 def found_at(seen: Status, why: str | None = None, *, at: datetime | None = None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Databases: found, registered, created, changed, operated on by themselves, removed."""
 
 from app.fleet.databases.change import change_database, change_many, pin_database, unpin_database
-from app.fleet.databases.create import create_database
+from app.fleet.databases.create import Creation, create_database, created, created_within
 from app.fleet.databases.crud import (
     Registered,
     find,
@@ -28,6 +28,7 @@ __all__ = [
     "MOST",
     "MOVES",
     "RETIRED",
+    "Creation",
     "Opened",
     "Order",
     "Registered",
@@ -36,6 +37,8 @@ __all__ = [
     "change_many",
     "count_databases",
     "create_database",
+    "created",
+    "created_within",
     "drop_database",
     "drop_of",
     "find",

@@ -1,6 +1,6 @@
 """One database by itself: what an operation on it would do, before it is asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,6 @@ from app.fleet.core.permissions import Actor
 from app.fleet.core.positions import split
 from app.fleet.core.transactions import repeated, writing
 from app.fleet.databases.crud import get_database
-from app.fleet.databases.new_in_rollout import born_at
 from app.fleet.projects import revisions
 from app.fleet.projects.revisions import risks_of
 from app.fleet.rollouts import new_rollout, start
@@ -55,7 +54,13 @@ class DatabasePlan:
 
 
 def drafted_for(
-    actor: Actor, database: Database, kind: str, target: str = "", **more: Any
+    actor: Actor,
+    database: Database,
+    kind: str,
+    target: str = "",
+    *,
+    kinds: Collection[Kind] = rollouts.OPERATIONS,
+    **more: Any,
 ) -> Rollout:
     """The rollout of one database, in no session. Raises what `create_rollout` does."""
     asked = {
@@ -68,7 +73,7 @@ def drafted_for(
         "retreat": False,
         **{name: value for name, value in more.items() if value is not None},
     }
-    rollout = new_rollout(actor, asked)
+    rollout = new_rollout(actor, asked, kinds)
     rollout.by_hand = True
     return rollout
 
@@ -196,7 +201,7 @@ def open_database(actor: Actor, database_id: int) -> Opened:
         known = rollouts.get_rollout(actor, database.rollout_id)
         return Opened(database=database, ready=False, rollout=known)
     try:
-        target = born_at(database)
+        target = start.target_of_new(db.session, database)
         made = run_one(actor, database_id, Kind.UPGRADE, target)
     except RolloutRefused:
         database = get_database(actor, database_id)

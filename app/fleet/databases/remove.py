@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, make_url, or_, select
+from sqlalchemy import make_url, or_, select
 from sqlalchemy.exc import ArgumentError
 
 from app.errors import DatabaseNotFound, InputInvalid, RecordChanged
@@ -15,7 +15,7 @@ from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.urls import resolve, url_of
 from app.fleet.databases.crud import find, get_database, require_free
-from app.models import Database, Difference, Event
+from app.models import Database, Event
 from app.settings import RELEASE
 from headway.connections.address import Address
 from headway.connections.session import Policy, held
@@ -25,7 +25,6 @@ from headway.dialects.urls import DatabaseURL
 from headway.errors import HeadwayError, StillNeeded
 
 DROPPED = "database.dropped"
-RETIRED = " (retired {})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,21 +53,11 @@ def retire_database(actor: Actor, database_id: int, *, version: int | None = Non
         require_free(session, database)
         told = {"name": database.name, "address": database.address}
         left = [] if database.retired_at else [positions.place_of(database)]
-        retire(session, database)
+        positions.retire(session, database)
         session.flush()
         audit.record(session, actor, "database.retired", ("database", database.id), **told)
         positions.shift(session, left=left)
     return get_database(actor, database_id)
-
-
-def retire(session: CatalogSession, database: Database) -> None:
-    """Make the row that of a former member: its name and URL are free, nothing secret stays."""
-    ending = RETIRED.format(database.id)
-    database.name = database.name[: 128 - len(ending)] + ending
-    database.identity = database.url = database.rollout_id = None
-    database.pin_reason = database.pin_until = database.drift = None
-    database.retired_at = database.retired_at or datetime.now(UTC)
-    session.execute(delete(Difference).where(Difference.database_id == database.id))
 
 
 def _present(session: CatalogSession, database_id: int, version: int | None) -> Database:
@@ -179,7 +168,7 @@ def _forget(actor: Actor, database_id: int, snapshot: str | None) -> None:
         # One that another drop has brought back meanwhile is gone all the same.
         left = [] if database.retired_at else [positions.place_of(database)]
         if database.identity is not None:
-            retire(session, database)
+            positions.retire(session, database)
         session.flush()
         audit.record(session, actor, DROPPED, ("database", database.id), **told)
         positions.shift(session, left=left)

@@ -40,25 +40,24 @@ def call(
     name: str,
     *arguments: object,
     concurrent: bool = False,
-    timeout: float | None = None,
     answers: Mapping[str, Callback] = NOTHING,
 ) -> Any:
     """Run a request (`requests.Requests`) in the child, and return its result.
 
-    Raises the HeadwayError that the child raised, and ProcessEnded if the child ended or took
-    longer than `timeout` seconds. `concurrent` is for read-only requests: they do not wait for a
-    migration, and are repeated once if the child ended. `answers` are the callbacks of the
-    request; what one raises is raised in the child and passed on from there.
+    Raises the HeadwayError that the child raised, and ProcessEnded if the child ended.
+    `concurrent` is for read-only requests: they do not wait for a migration, and are repeated once
+    if the child ended. `answers` are the callbacks of the request; what one raises is raised in the
+    child and passed on from there.
     """
     if not concurrent:
         with _main, _child.channel(MAIN) as channel:
-            return _exchange(channel, name, arguments, answers, timeout)
+            return _exchange(channel, name, arguments, answers)
     try:
         with _child.channel(BESIDE) as channel:
-            return _exchange(channel, name, arguments, answers, timeout)
+            return _exchange(channel, name, arguments, answers)
     except ProcessEnded:
         with _child.channel(BESIDE) as channel:
-            return _exchange(channel, name, arguments, answers, timeout)
+            return _exchange(channel, name, arguments, answers)
 
 
 def stream(name: str, *arguments: object) -> Iterator[tuple[str, Any]]:
@@ -101,15 +100,9 @@ class _Channel:
         except OSError:
             raise ProcessEnded(self.process.describe_end()) from None
 
-    def receive(self, timeout: float | None = None) -> tuple[str, Any]:
-        """The next message. Raises ProcessEnded, also after `timeout` seconds."""
+    def receive(self) -> tuple[str, Any]:
+        """The next message. Raises ProcessEnded."""
         try:
-            if timeout is not None and not self.connection.poll(timeout):
-                self.process.kill()
-                raise ProcessEnded(
-                    f"It was not done within {timeout:g} s, and the process that ran the "
-                    "project's code was ended."
-                )
             kind, value = self.connection.recv()
         except (EOFError, OSError):
             raise ProcessEnded(self.process.describe_end()) from None
@@ -121,11 +114,10 @@ def _exchange(
     name: str,
     arguments: tuple[object, ...],
     answers: Mapping[str, Callback],
-    timeout: float | None,
 ) -> Any:
     channel.send((name, arguments))
     while True:
-        kind, value = channel.receive(timeout)
+        kind, value = channel.receive()
         if kind == "failed":
             raise value
         if kind == "done":

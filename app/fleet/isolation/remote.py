@@ -30,9 +30,6 @@ from headway.plan.register import Record, Sql
 from headway.schema.drift import Drift
 from headway.types import Outcome, Status
 
-CREATE_SECONDS = 300
-"""How long the creation of a database may take."""
-
 
 @dataclass(frozen=True)
 class RemoteProject:
@@ -202,9 +199,13 @@ class RemoteDatabase:
         """The revisions that a migration would run, and its outcome on a copy."""
         return parent.call("rehearse", self.target, target, direction)  # type: ignore[no-any-return]
 
-    def create(self, target: str) -> Status:
-        """Create the database at a target, and return its status."""
-        return parent.call("create", self.target, target, timeout=CREATE_SECONDS)  # type: ignore[no-any-return]
+    def create(self, target: str, *, on_step: OnStep | None = None) -> Status:
+        """Create the database at a target, and return its status.
+
+        `on_step` is called before each revision that runs in it; none does if a template is copied.
+        """
+        answers: dict[str, parent.Callback] = {"step": on_step or _ignore_callback}
+        return parent.call("create", self.target, target, answers=answers)  # type: ignore[no-any-return]
 
     def query(self, query: str) -> tuple[bool, str] | None:
         """The first value of a query as (is it true, its repr); None if there is no row."""

@@ -95,7 +95,7 @@ class Requests:
     def create(self, target: Target, to: str) -> Status:
         """Create the database at a revision, and return its status."""
         member = _database(target)
-        member.create(to)
+        member.create(to, on_step=partial(self.channel.ask, "step"))
         return member.status()
 
     def wait_for_lock(self, target: Target, seconds: float) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session, undefer
 
 from app.extensions import db
@@ -15,7 +15,7 @@ from app.fleet.core.urls import url_of
 from app.fleet.isolation.messages import Answer, ProbeResult
 from app.fleet.isolation.pool import SECONDS, Call, Pool, TimedOut
 from app.fleet.isolation.remote import RemoteProject
-from app.models import BEGUN, Database, Run
+from app.models import BEGUN, Database, Kind, Rollout, Run, Stage
 from headway.connections.sizes import sizes
 from headway.dialects.urls import DatabaseURL
 from headway.errors import HeadwayError
@@ -59,6 +59,7 @@ def pages(project_id: int, ids: Iterable[int] | None) -> Iterator[list[ProbeRequ
         Database.project_id == project_id,
         Database.retired_at.is_(None),
         Database.id.not_in(running),
+        ~being_created(),
     )
     query = query.order_by(Database.id)
     if ids is not None:
@@ -69,6 +70,14 @@ def pages(project_id: int, ids: Iterable[int] | None) -> Iterator[list[ProbeRequ
     while page := _page(query.where(Database.id > after).limit(PAGE)):
         yield page
         after = page[-1].id
+
+
+def being_created() -> ColumnElement[bool]:
+    """True for databases that are still to be created: they are not probed."""
+    ended = [stage for stage in Stage if stage.is_final]
+    creating = select(Rollout.id).where(Rollout.kind == Kind.CREATE, Rollout.stage.not_in(ended))
+    held = Database.rollout_id.is_not(None) & Database.rollout_id.in_(creating)
+    return held & (Database.position == "")
 
 
 def _page(query: Any) -> list[ProbeRequest]:

@@ -14,7 +14,15 @@ from app.fleet.core import positions
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.isolation.messages import ProbeResult
 from app.fleet.projects.scripts import load
-from app.fleet.refresh.probe import BATCH, RefreshBatch, batches, measure_sizes, pages, probe_page
+from app.fleet.refresh.probe import (
+    BATCH,
+    RefreshBatch,
+    batches,
+    being_created,
+    measure_sizes,
+    pages,
+    probe_page,
+)
 from app.models import BEGUN, Database, Loading, Project, Run
 from headway.errors import HeadwayError
 from headway.plan.register import DIALECTS
@@ -72,6 +80,7 @@ def never_probed() -> dict[int, list[int]]:
             Database.position == "",
             Database.asked_at.is_(None),
             Database.retired_at.is_(None),
+            ~being_created(),
             Project.state == Loading.READY,
         )
         .order_by(Database.id)

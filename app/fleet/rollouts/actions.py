@@ -90,6 +90,11 @@ def cancel_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> 
     def cancel(session: CatalogSession, rollout: Rollout) -> None:
         if Stage(rollout.stage).is_final:
             raise RolloutRefused(f"Rollout {rollout.id} has ended: it is {rollout.stage}.")
+        if _is_creating(session, rollout):
+            raise RolloutRefused(
+                "Its database is being created, and that cannot be interrupted. Let it end; "
+                "then drop the database."
+            )
         retries.cancel_pending(session, rollout)
         advance.finish(session, rollout, Stage.CANCELLED, f"Cancelled by {actor.name}.")
 
@@ -103,7 +108,10 @@ def undo_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> Ro
         if rollout.stage in (Stage.PENDING, Stage.UNDOING, Stage.UNDONE):
             raise RolloutRefused(f"There is nothing to undo: the rollout is {rollout.stage}.")
         if rollout.kind not in rollouts_undo.BACK:
-            raise RolloutRefused(f"A {rollout.kind} changes no revision, so it cannot be undone.")
+            hint = " Drop the database." if rollout.kind == Kind.CREATE else ""
+            raise RolloutRefused(
+                f"A {rollout.kind} changes no revision, so it cannot be undone.{hint}"
+            )
         retries.cancel_pending(session, rollout)
         back = rollouts_undo.take_back(session, rollout, again=True)
         back += retries.retry_undo(session, rollout)
@@ -209,6 +217,11 @@ def _expect(rollout: Rollout, verb: str, *stages: Stage) -> None:
         )
 
 
+def _is_creating(session: CatalogSession, rollout: Rollout) -> bool:
+    begun = Run.state.in_(BEGUN)
+    return rollout.kind == Kind.CREATE and retries.count(session, rollout, begun) > 0
+
+
 def _resumed(paused: bool, to: str | None) -> Stage:
     if paused:
         return Stage.UNDOING if to == Stage.HALTED else Stage(to or Stage.RUNNING)
@@ -252,7 +265,7 @@ def _is_open(actor: Actor, rollout: Rollout, verb: str) -> bool:
     if verb == "undo":
         done = Run.state.in_((State.SUCCEEDED, State.FAILED))
         return rollout.kind in rollouts_undo.BACK and _some(rollout, done, Run.after != Run.before)
-    return True
+    return verb != "cancel" or not _is_creating(db.session, rollout)
 
 
 def _some(rollout: Rollout, *which: object) -> bool:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, false, func, select, update
 
 from app.extensions import db
 from app.fleet import webhooks
+from app.fleet.core import positions
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.rollouts import retries, windows
 from app.fleet.rollouts import undo as rollouts_undo
@@ -73,6 +74,8 @@ def finish(session: CatalogSession, rollout: Rollout, stage: Stage, reason: str 
     """End a rollout and release its databases."""
     rollout.stage, rollout.reason = stage, reason
     rollout.finished_at = datetime.now(UTC)
+    if rollout.kind == Kind.CREATE:
+        _retire_unmade(session, rollout)
     session.execute(
         update(Database)
         .where(Database.rollout_id == rollout.id)
@@ -113,6 +116,10 @@ def _halt_if_too_many(session: CatalogSession, rollout: Rollout) -> bool:
     allowed = Gate.of(rollout.gate).allowed(sum(rollout.sizes[: rollout.wave + 1]))
     if failed <= allowed:
         return False
+    if rollout.kind == Kind.CREATE:  # a name must not be taken by what is not there
+        why = _first_failure(session, *retries.latest(rollout))
+        finish(session, rollout, Stage.CANCELLED, f"Its database was not created. {why}")
+        return True
     rollout.stage = Stage.HALTED
     rollout.reason = (
         f"{failed} failed in wave {rollout.wave + 1} of {len(rollout.sizes)}, "
@@ -120,6 +127,19 @@ def _halt_if_too_many(session: CatalogSession, rollout: Rollout) -> bool:
     )
     webhooks.announce(session, "rollout.halted", announcement_of(rollout))
     return True
+
+
+def _retire_unmade(session: CatalogSession, rollout: Rollout) -> None:
+    """A database that was not made is no member: its name and URL are free for another try."""
+    unmade = select(Run.database_id).where(
+        *retries.latest(rollout), Run.state != State.SUCCEEDED, Run.before.is_(None)
+    )
+    found = session.scalars(select(Database).where(Database.id.in_(unmade)).with_for_update()).all()
+    left = [positions.place_of(database) for database in found]
+    for database in found:
+        positions.retire(session, database)
+    session.flush()
+    positions.shift(session, left=left)
 
 
 def _first_failure(session: CatalogSession, *runs: ColumnElement[bool]) -> str:

@@ -1,7 +1,7 @@
 """Validate the values of a new rollout, and fill in its defaults."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from app.errors import InputInvalid, ProjectNotFound, ProjectNotReady
@@ -16,8 +16,8 @@ from app.fleet.rollouts.windows import Window
 from app.models import Kind, Loading, Project, Rollout, Stage
 from headway.errors import RevisionNotFound
 
-OPERATIONS = tuple(kind for kind in Kind if kind not in (Kind.REHEARSE, Kind.UNDO))
-"""The operations of a rollout."""
+OPERATIONS = tuple(kind for kind in Kind if kind not in (Kind.CREATE, Kind.REHEARSE, Kind.UNDO))
+"""The operations of a rollout that may be requested: one that creates comes with its database."""
 CONCURRENCY, PER_SERVER, TIMEOUT = 8, 4, 600.0
 """Defaults of a rollout."""
 MOST_AT_ONCE = 1000
@@ -28,14 +28,16 @@ UP, DOWN = re.compile(r"\+\d+"), re.compile(r"base|-\d+")
 """Relative targets that lead in only one direction."""
 
 
-def new_rollout(actor: Actor, values: Mapping[str, Any]) -> Rollout:
+def new_rollout(
+    actor: Actor, values: Mapping[str, Any], kinds: Collection[Kind] = OPERATIONS
+) -> Rollout:
     """A rollout with these values, not added to a session.
 
     Raises InputInvalid, ProjectNotFound, ProjectNotReady, RevisionNotFound.
     """
     asked = {name: value for name, value in values.items() if value is not None}
-    project = _ready(asked.get("project_id"))
-    kind = _kind(asked.get("kind", Kind.UPGRADE))
+    kind = _kind(asked.get("kind", Kind.UPGRADE), kinds)
+    project = _ready(asked.get("project_id"), kind)
     limits = {
         "concurrency": _number(asked, "concurrency", CONCURRENCY, 1, MOST_AT_ONCE),
         "per_server": _number(asked, "per_server", PER_SERVER, 1, MOST_AT_ONCE),
@@ -65,19 +67,20 @@ def new_rollout(actor: Actor, values: Mapping[str, Any]) -> Rollout:
     )
 
 
-def _ready(project_id: Any) -> Project:
+def _ready(project_id: Any, kind: Kind) -> Project:
     project = db.session.get(Project, project_id) if isinstance(project_id, int) else None
     if project is None:
         raise ProjectNotFound(f"There is no project {project_id}.", project=project_id)
-    if project.state != Loading.READY:
+    waits = project.state == Loading.WAITING and kind is Kind.CREATE  # as its run does
+    if project.state != Loading.READY and not waits:
         why = project.problem or "A worker reads them in a moment."
         raise ProjectNotReady(f"The scripts of {project.name} are {project.state}. {why}")
     return project
 
 
-def _kind(value: str) -> Kind:
-    if value not in OPERATIONS:
-        raise InputInvalid(f"There is no operation {value!r}. There are: {', '.join(OPERATIONS)}.")
+def _kind(value: str, kinds: Collection[Kind]) -> Kind:
+    if value not in kinds:
+        raise InputInvalid(f"There is no operation {value!r}. There are: {', '.join(kinds)}.")
     return Kind(value)
 
 
@@ -89,6 +92,8 @@ def _target(kind: Kind, target: str | None, project: Project) -> str:
     if not target and kind is Kind.DOWNGRADE:
         raise InputInvalid("A downgrade needs its target: a revision, `base` or `-1`.")
     target = target or "heads"
+    if kind is Kind.CREATE:  # where new databases belong is resolved when it is created
+        return target
     # Resolved now: the head may be another tomorrow, and the preview shows this one.
     if target in ("head", "heads") and len(project.heads) == 1:
         return project.heads[0]

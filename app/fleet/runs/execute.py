@@ -14,7 +14,7 @@ from sqlalchemy import update
 from app.fleet.core.positions import joined
 from app.fleet.core.transactions import repeated, writing
 from app.fleet.rollouts import advance, windows
-from app.fleet.runs import operations, results
+from app.fleet.runs import create, operations, results
 from app.fleet.runs.tasks import Ended, Task
 from app.models import Kind as RunKind
 from app.models import Run, Stage, State
@@ -141,6 +141,8 @@ def _failed(task: Task, error: HeadwayError) -> Ended:
 
 def _with_status(task: Task, ended: Ended) -> Ended:
     """The result with the status read now: a run that failed may have migrated its database."""
+    if task.kind is RunKind.CREATE:
+        return create.left_by_failure(task, ended)
     if ended.problem == DatabaseMissing.slug():
         return ended  # a missing file is not an empty database
     try:

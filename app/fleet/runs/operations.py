@@ -10,6 +10,7 @@ from app.fleet import drift
 from app.fleet.core.positions import joined, split
 from app.fleet.isolation.remote import RemoteDatabase, RemoteProject
 from app.fleet.rollouts.gates import Check
+from app.fleet.runs.create import create
 from app.fleet.runs.tasks import Ended, Task
 from app.models import Kind, State
 from headway.dialects.sqlite import snapshots
@@ -27,7 +28,7 @@ from headway.types import Outcome, Position, Status
 def operate(task: Task) -> Ended:
     """Execute the operation of a run. Raises the HeadwayError of a refusal or failure."""
     path = task.member().address.path
-    if path is not None and not path.exists():
+    if path is not None and not path.exists() and task.kind is not Kind.CREATE:
         raise DatabaseMissing(
             f"There is no file {path} where this worker runs. Nothing was made in its place."
         )
@@ -261,4 +262,5 @@ OPERATIONS: dict[Kind, Callable[[Task], Ended]] = {
     Kind.RESTORE: _restore,
     Kind.REHEARSE: _rehearse,
     Kind.UNDO: _undo,
+    Kind.CREATE: create,
 }

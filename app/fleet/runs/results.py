@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from app.fleet.core.positions import found_at, place, split
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.runs import queries
+from app.fleet.runs import create, queries
 from app.fleet.runs.tasks import Ended, Task
 from app.models import Kind, Revision, Run, State
 from headway.types import Position
@@ -34,6 +34,8 @@ def finish(task: Task, ended: Ended) -> bool:
         if ended.state is State.SUCCEEDED and task.kind is Kind.UPGRADE:
             _note_origin(session, task, ended)
         place(session, task.rollout, task.database.id, position_values)
+        if ended.state is State.SUCCEEDED and task.kind is Kind.CREATE:
+            create.record(session, task.rollout, task.database.id)
     return True
 
 
@@ -70,6 +72,8 @@ def _result_values(task: Task, ended: Ended) -> dict[str, Any]:
 def _way(task: Task, ended: Ended) -> dict[str, str | None]:
     """The revisions before and after the run."""
     run = task.run
+    if task.kind is Kind.CREATE:
+        return {"before": ended.before, "after": ended.after}
     if ended.state is State.FAILED and task.found is None and run.before is not None:
         return {"before": run.before, "after": run.after}  # it migrated nothing
     # Of several attempts the first that moved it knows where it came from.

@@ -221,6 +221,15 @@ class Task:
             _ends[key] = revisions.ends(self.project.id, current, self.rollout.target, kind)
         return _ends[key]
 
+    def begin_to_create(self, aim: str) -> None:
+        """Keep where its database is to end, and that it is about to be made.
+
+        Raises DatabaseMoved if the run is another worker's by now.
+        """
+        self._refuse_lost()
+        self.run.before, self.run.aim = "", aim
+        self._keep(before="", aim=aim)
+
     def _keep_found(self) -> None:
         """Store the revisions found if they differ from the plan, as the limit of an undo."""
         if not self.has_moved and self.found != self.planned_from:

@@ -15,6 +15,7 @@ from app.fleet.core import positions
 from app.fleet.core.positions import joined, split
 from app.fleet.core.transactions import repeated, writing
 from app.fleet.isolation.remote import RemoteDatabase
+from app.fleet.runs import create
 from app.fleet.runs.tasks import Task
 from app.fleet.workers import registry
 from app.models import Kind, Rollout, Run, Stage, State
@@ -25,7 +26,7 @@ from headway.types import Position, Status
 AT_ONCE = 50
 ATTEMPTS = 5
 LOCK_SECONDS = 0.2
-MOVES = (Kind.UPGRADE, Kind.DOWNGRADE, Kind.STAMP, Kind.UNDO)
+MOVES = (Kind.UPGRADE, Kind.DOWNGRADE, Kind.STAMP, Kind.UNDO, Kind.CREATE)
 
 
 def resolve_lost() -> None:
@@ -65,8 +66,11 @@ def _examine(run_id: int) -> None:
         return
     try:
         member = task.member()
-        seen = _status_once_unlocked(member)
-        verdict = _resolution(task, seen)
+        if task.kind is Kind.CREATE and create.is_nothing_left(task, LOCK_SECONDS):
+            seen, verdict = None, _again_or_failed(task, None)
+        else:
+            seen = _status_once_unlocked(member)
+            verdict = _resolution(task, seen)
     except HeadwayError as error:
         if error.kind in (ErrorKind.BUSY, ErrorKind.UNREACHABLE):
             return  # it is still locked, or unreachable: try again later
@@ -87,8 +91,7 @@ def _resolution(task: Task, seen: Status) -> dict[str, Any]:
     run, now = task.run, datetime.now(UTC)
     if seen.position is Position.UNREACHABLE:
         return {}
-    before = task.planned_from
-    known = {"before": before}
+    known = {"before": task.planned_from}
     current = joined(seen.current)
     if seen.position is Position.TORN:
         return known | {
@@ -99,23 +102,36 @@ def _resolution(task: Task, seen: Status) -> dict[str, Any]:
             "problem": "database-torn",
             "finished_at": now,
         }
-    if task.kind in MOVES and current == task.aim(split(before or "")) and not _unchecked(task):
+    if task.kind in MOVES and current == _aim(task) and not _unchecked(task):
         task.say(f"{_ended_in_words(run)}; the database is at the target of the run")
         done = {"state": State.SUCCEEDED, "after": current, "error": None, "problem": None}
         return known | done | {"finished_at": now}
+    return _again_or_failed(task, current)
+
+
+def _again_or_failed(task: Task, current: str | None) -> dict[str, Any]:
+    """The new values of a run that did not finish; `current` is None if there is no database."""
+    run, known = task.run, {"before": task.planned_from}
     if run.problem == "run-timed-out" or run.attempt >= ATTEMPTS:
+        known = known if current is not None else {"before": None}
         return known | {
             "state": State.FAILED,
             "after": current,
             "error": _why_not_retried(run),
             "problem": run.problem or ProcessEnded.slug(),
-            "finished_at": now,
+            "finished_at": datetime.now(UTC),
         }
     task.say(f"{_ended_in_words(run)}; the database was inspected, and the run is tried again")
     state = State.CANCELLED if Stage(task.rollout.stage).is_final else State.PENDING
     again: dict[str, Any] = {"state": state, "worker": None, "attempt": run.attempt + 1}
     again |= {"after": current}
     return known | again | {"error": None, "problem": None, "started_at": None}
+
+
+def _aim(task: Task) -> str | None:
+    if task.kind is Kind.CREATE:
+        return task.run.aim if task.run.before is not None else None
+    return task.aim(split(task.planned_from or ""))
 
 
 def _what_ended(run: Run) -> str:
@@ -157,3 +173,5 @@ def _write(task: Task, values: dict[str, Any], seen: Status | None) -> None:
         if done.rowcount and seen:  # type: ignore[attr-defined]
             rollout = session.get_one(Rollout, task.rollout.id)
             positions.place(session, rollout, task.database.id, positions.found_at(seen))
+            if values["state"] == State.SUCCEEDED and task.kind is Kind.CREATE:
+                create.record(session, rollout, task.database.id)

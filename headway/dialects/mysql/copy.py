@@ -44,10 +44,10 @@ def charset(raw: Raw, template: URL) -> str:
     return f" CHARACTER SET {name} COLLATE {collation}"
 
 
-def copy(raw: Raw, source: URL, target: URL) -> None:
+def copy(raw: Raw, source: URL, target: URL, last: str | None = None) -> None:
     """Copy sequences and tables with their rows, then what stands on them, and compare.
 
-    Raises CopyFailed.
+    The rows of the table `last` come after all of that. Raises CopyFailed.
     """
     here, there = str(source.database), str(target.database)
     _run(raw, f"USE {quoted(here)}")
@@ -65,7 +65,9 @@ def copy(raw: Raw, source: URL, target: URL) -> None:
     for key in _names_of_kind(wanted, "sequence"):
         _sequence(raw, wanted[key], quoted(here), quoted(key.partition("\n")[2]))
     for key in _names_of_kind(wanted, "table"):
-        _table(raw, here, key.partition("\n")[2], wanted[key])
+        _run(raw, wanted[key])
+        if (name := key.partition("\n")[2]) != last:
+            _rows(raw, here, name, wanted[key])
     _stored(raw, wanted)
     raw.commit()
     found = mysql_image.read(raw, there, without=())
@@ -74,6 +76,9 @@ def copy(raw: Raw, source: URL, target: URL) -> None:
             f"{here} cannot be copied: {', '.join(map(mysql_undo.describe, other))} would not be "
             "the same in the copy. Nothing was changed."
         )
+    if last and (key := f"table\n{last}") in wanted:
+        _rows(raw, here, last, wanted[key])
+        raw.commit()
 
 
 def _names_of_kind(image: Iterable[str], kind: str) -> list[str]:
@@ -107,9 +112,8 @@ def _sequence(raw: Raw, definition: str, here: str, name: str) -> None:
     ask(raw, f"SELECT SETVAL({name}, {next_one}, 0)")
 
 
-def _table(raw: Raw, here: str, name: str, definition: str) -> None:
+def _rows(raw: Raw, here: str, name: str, definition: str) -> None:
     source, table = f"{quoted(here)}.{quoted(name)}", quoted(name)
-    _run(raw, definition)
     query = (
         "SELECT column_name FROM information_schema.columns WHERE table_schema = %s "
         "AND table_name = %s AND coalesce(generation_expression, '') = '' ORDER BY ordinal_position"

@@ -141,7 +141,7 @@ class Mysql(Dialect):
         with _maintenance(self, url) as raw:
             return bool(ask(raw, query, [DatabaseURL.of(url).name]))
 
-    def make(self, url: URL, template: URL | None = None) -> None:
+    def make(self, url: URL, template: URL | None = None, versions: str | None = None) -> None:
         with _maintenance(self, url) as raw:
             try:
                 charset = mysql_copy.charset(raw, template) if template else ""
@@ -154,7 +154,7 @@ class Mysql(Dialect):
                 ) from error
             try:
                 if template:
-                    mysql_copy.copy(raw, template, url)
+                    mysql_copy.copy(raw, template, url, versions)
             except BaseException:
                 self.drop(url)  # half a copy is none, and its session may be gone
                 raise

@@ -209,7 +209,7 @@ class Postgresql(Dialect):
             ORDER BY 1"""
         return tuple(name for (name,) in ask(raw, query))
 
-    def make(self, url: URL, template: URL | None = None) -> None:
+    def make(self, url: URL, template: URL | None = None, versions: str | None = None) -> None:  # noqa: ARG002  # the server copies all or nothing
         if template is None:
             refuse_schema(url, "made")
         source = f" TEMPLATE {_quoted(template)}" if template else ""

@@ -144,7 +144,7 @@ class Sqlite(Dialect):
         path = DatabaseURL.of(url).file
         return path is not None and path.exists()
 
-    def make(self, url: URL, template: URL | None = None) -> None:
+    def make(self, url: URL, template: URL | None = None, versions: str | None = None) -> None:  # noqa: ARG002  # a file is copied whole
         path, source = _file(url), DatabaseURL.of(template).file if template else None
         try:
             if source is None:
