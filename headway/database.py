@@ -43,6 +43,8 @@ from headway.schema.sync import Sync, sync
 from headway.scripts.project import ScriptProject
 from headway.types import Holder, Outcome, Position, Status
 
+SAME = "a real run sent the same statements as Alembic renders without a database"
+
 
 @dataclass(frozen=True)
 class Database:
@@ -94,7 +96,7 @@ class Database:
             steps=plans.described(self.project, plans.step_names(steps, way)),
             environment=f"{environment.mode}: {environment.why}",
             replays=None if recording is None else recording.why_not is None,
-            why=_why(recording.why_not)
+            why=recording.why_not or SAME
             if recording
             else "unknown until the first run of this upgrade",
         )
@@ -345,7 +347,3 @@ class Database:
                 yield Operations(
                     MigrationContext.configure(writing, opts=environment.options_without_callbacks)
                 )
-
-
-def _why(why_not: str | None) -> str:
-    return why_not or "a real run sent the same statements as Alembic renders without a database"

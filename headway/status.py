@@ -83,7 +83,7 @@ def status_of(
 
     `names` tells of a table whether the scripts make it. `sole`: see Policy.
     """
-    current = tuple(sorted(evidence.versions))
+    current = tuple(evidence.versions)  # as the table has them: `-1` goes down from the first
     rows = evidence.history or ()
     applied, torn = _applied(rows), _torn(rows)
     newer = tuple(revision for revision in current if revision not in scripts.ids)

@@ -33,6 +33,7 @@ def impostor() -> Iterator[Impostor]:
 
 @pytest.fixture(autouse=True)
 def undone() -> Iterator[None]:
+    ambient.allow()  # an app that another test made has refused it for the process
     yield
     ambient.allow()
 
