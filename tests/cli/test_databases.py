@@ -277,11 +277,18 @@ PAGE = Path(__file__).parents[2] / "docs" / "fleet.md"
 def test_the_page_about_the_fleet_runs_as_written(tmp_path: Path) -> None:
     home = Path(__file__).parents[2]
     shutil.copytree(home / "examples", tmp_path / "examples")
-    blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```(sh)?\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    first, *others = [text for kind, text in blocks if kind == "sh"]
+    (worker,) = [text.strip() for kind, text in blocks if not kind and "workers run" in text]
+    started = f"{worker} > worker.log 2>&1 &\ntrap 'kill $!; wait' EXIT\n"  # the other terminal
     beside = str(Path(sys.executable).parent)
-    env = {"PATH": f"{beside}:{os.environ['PATH']}", "PYTHONPATH": str(home)}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "HEADWAY"))}
     done = subprocess.run(
-        ["sh", "-ec", "\n".join(blocks)], cwd=tmp_path, env=env, capture_output=True, text=True
+        ["timeout", "300", "sh", "-ec", "\n".join([first, started, *others])],
+        cwd=tmp_path,
+        env=kept | {"PATH": f"{beside}:{os.environ['PATH']}", "PYTHONPATH": str(home)},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Registered 2; 0 were registered already." in done.stdout
