@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from app import create_app
 from app.extensions import db
-from app.fleet import tokens
+from app.fleet.accounts import tokens
 from app.models import Role
 from tests import servers
 from tests.conftest import environment_for, settings_for

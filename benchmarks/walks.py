@@ -28,7 +28,7 @@ from app import create_app
 from app.extensions import db
 from app.fleet.accounts import tokens
 from app.fleet.isolation import parent
-from app.fleet.isolation.requests import Work
+from app.fleet.isolation.requests import Requests
 from app.fleet.runs import claims, execute
 from app.models import Role
 from headway import Project
@@ -159,7 +159,7 @@ def in_this_process() -> Iterator[None]:
 
     def call(name: str, *arguments: Any, **_: Any) -> Any:
         channel: Any = type("Nobody", (), {"ask": lambda *_: None, "send": lambda *_: None})()
-        return getattr(Work(channel), name)(*arguments)
+        return getattr(Requests(channel), name)(*arguments)
 
     parent.call = call
     try:

@@ -11,7 +11,7 @@ from app.errors import InputInvalid, RoleInsufficient
 from app.fleet import projects, runs, workers
 from app.fleet import rollouts as fleet
 from app.fleet.core.selectors import POSITIONS
-from app.fleet.core.validation import parse_whole
+from app.fleet.core.validation import is_id, parse_whole
 from app.fleet.databases import find_database
 from app.fleet.rollouts import allowed_actions, preview
 from app.fleet.rollouts.gates import Gate
@@ -214,9 +214,9 @@ def _after(rollout: Rollout) -> tuple[int, int] | None:
     wave, _, place = request.args.get("after", "").partition(".")
     if AFTER.fullmatch(wave) and AFTER.fullmatch(place):
         return int(wave), int(place)
-    if (said := parse_whole(request.args.get("place", ""))) is not None:
+    if is_id(text := request.args.get("place", "")):
         ends = [sum(rollout.sizes[: n + 1]) for n in range(len(rollout.sizes))]
-        return sum(said >= end for end in ends), said - 1
+        return sum(int(text) >= end for end in ends), int(text) - 1
     return None
 
 

@@ -167,7 +167,9 @@ class Boot:
             newer = ", ".join(status.newer)
             log.warning("%s is at %s, newer than this release: serving degraded", name, newer)
             return True
-        refusals.refuse(name, status, self.words)
+        # Without the lock, half a revision is most often another process's that runs just now.
+        if status.position is not Position.TORN:
+            refusals.refuse(name, status, self.words)
         if status.position is Position.AT_HEAD:
             return True
         if not self.migrate:
