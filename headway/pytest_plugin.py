@@ -16,12 +16,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import URL
 
-from headway.connections.address import Address
+from headway.dialects import dialect_of
 from headway.dialects.urls import DatabaseURL
 from headway.project import Project
 
@@ -35,33 +34,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class DatabaseTemplate:
-    """A database at head that is copied for each test, dropped at the end."""
+    """A database that is copied for each test, dropped at the end."""
 
-    def __init__(self, project: Project, server: URL, folder: Path, **policy: Any) -> None:
-        self.server, self.folder = server, folder
-        self.dialect = Address(server).dialect
-        self.url = self._place()
-        project.at(self.url, **policy).create()
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self.dialect = dialect_of(url)
+
+    @classmethod
+    def at_head(cls, project: Project, server: URL, folder: Path) -> "DatabaseTemplate":
+        """A template at the project's head, created on a server; of SQLite a file in the folder."""
+        template = cls(_fresh(server.set(database=str(folder / "template"))))
+        project.at(template.url).create()
+        return template
 
     @contextmanager
-    def copy(self) -> Iterator[URL]:
-        """The URL of a copy at head, dropped at the end."""
-        url = self._place()
-        self.dialect.make(url, self.url)
+    def copy(self, url: URL | None = None) -> Iterator[URL]:
+        """The URL of a copy, which is dropped at the end; by default one beside the template."""
+        mine = url or _fresh(self.url)
+        self.dialect.make(mine, self.url)
         try:
-            yield url
+            yield mine
         finally:
-            self.dialect.drop(url)
+            self.dialect.drop(mine)
 
     def drop(self) -> None:
         """Remove the template."""
         self.dialect.drop(self.url)
 
-    def _place(self) -> URL:
-        name = f"headway_pytest_{os.getpid()}_{next(_numbers)}"
-        if self.dialect.name == "sqlite":
-            return self.server.set(database=str(self.folder / f"{name}.sqlite"))
-        return self.server.set(database=name)
+
+def _fresh(beside: URL) -> URL:
+    """The URL of a database that is not there: on the same server, or a file in the same folder."""
+    name = f"headway_pytest_{os.getpid()}_{next(_numbers)}"
+    if beside.get_backend_name() == "sqlite":
+        return beside.set(database=str(Path(str(beside.database)).with_name(f"{name}.sqlite")))
+    return beside.set(database=name)
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +89,9 @@ def headway_template(
     headway_project: Project, headway_server: URL, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DatabaseTemplate]:
     """The database at head that tests get copies of; built once a session."""
-    template = DatabaseTemplate(headway_project, headway_server, tmp_path_factory.mktemp("headway"))
+    template = DatabaseTemplate.at_head(
+        headway_project, headway_server, tmp_path_factory.mktemp("headway")
+    )
     yield template
     template.drop()
 

@@ -20,11 +20,12 @@ from app import create_app
 from app.extensions import db
 from app.settings import MIGRATIONS, RELEASE, Settings
 from headway import Project
+from headway.pytest_plugin import DatabaseTemplate
 from tests import servers
 from tests.migrator.scripts import write_project
 from tests.support.routing import remember_routes
 from tests.support.shared import folder_of_run, memory
-from tests.support.templates import Template, Templates
+from tests.support.templates import Templates
 
 BACKENDS = ("sqlite", "postgresql", "mariadb")
 SETTINGS = ("DATABASE_URL", "HOST", "PORT", "WEB_CONCURRENCY", "PROMETHEUS_MULTIPROC_DIR")
@@ -260,13 +261,15 @@ def server_of(request: pytest.FixtureRequest) -> Callable[[str], URL]:
 
 
 @pytest.fixture(scope="session")
-def template(templates: Templates, server_of: Callable[[str], URL]) -> Callable[[str], Template]:
+def template(
+    templates: Templates, server_of: Callable[[str], URL]
+) -> Callable[[str], DatabaseTemplate]:
     """A catalog of each kind at head, made by the migrations."""
 
     def migrate(url: URL) -> None:
         Project.load(MIGRATIONS).at(url, history=True, release=RELEASE).upgrade()
 
-    return lambda backend: Template(templates.get(server_of(backend), "head", migrate))
+    return lambda backend: DatabaseTemplate(templates.get(server_of(backend), "head", migrate))
 
 
 @pytest.fixture
@@ -277,7 +280,7 @@ def booted(
     with ExitStack() as stack:
 
         def make(backend: str) -> URL:
-            found = Template(templates.get(server_of(backend), "booted", boot))
+            found = DatabaseTemplate(templates.get(server_of(backend), "booted", boot))
             place = _file_in(tmp_path) if backend == "sqlite" else None
             return stack.enter_context(found.copy(place))
 
@@ -285,7 +288,7 @@ def booted(
 
 
 @pytest.fixture
-def migrated(template: Callable[[str], Template]) -> Iterator[Callable[[str], URL]]:
+def migrated(template: Callable[[str], DatabaseTemplate]) -> Iterator[Callable[[str], URL]]:
     """Makes catalogs at head of any kind: copies of the template."""
     with ExitStack() as stack:
         yield lambda backend: stack.enter_context(template(backend).copy())

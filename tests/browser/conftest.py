@@ -6,10 +6,10 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import Browser
 
+from headway.pytest_plugin import DatabaseTemplate
 from tests.browser.people import Person, open_chromium
 from tests.fleet.fleets import Fleet, fleet_on
 from tests.fleet.sites import Site
-from tests.support.templates import Template
 
 
 # Of a module: while Playwright runs no other test of the process can have an event loop.
@@ -22,7 +22,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def site(
-    template: Callable[[str], Template], tmp_path_factory: pytest.TempPathFactory
+    template: Callable[[str], DatabaseTemplate], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
     """A catalog with one project, and nothing that runs yet."""
     folder = tmp_path_factory.mktemp("site")

@@ -12,11 +12,11 @@ from app import create_app
 from app.extensions import db, limiter
 from app.fleet.accounts import tokens
 from app.models import Role
+from headway.pytest_plugin import DatabaseTemplate
 from tests.browser.people import Person
 from tests.conftest import settings_for
 from tests.fleet.conftest import ROOT, person
 from tests.fleet.sites import Site, answers
-from tests.support.templates import Template
 from tests.web import walking
 from tests.web.furnished import Furnished, furnish
 from tests.web.walking import Visitor
@@ -134,7 +134,7 @@ def test_nor_out_of_one_that_refuses(
 
 
 def test_nor_out_of_one_that_is_empty(
-    template: Callable[[str], Template], tmp_path: Path, people: Callable[..., Person]
+    template: Callable[[str], DatabaseTemplate], tmp_path: Path, people: Callable[..., Person]
 ) -> None:
     """Headway as it is on the first day."""
     with template("sqlite").copy() as url:

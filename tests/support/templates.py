@@ -1,9 +1,7 @@
 """Databases that are made once a run and copied for each test."""
 
 import contextlib
-import itertools
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,8 +9,6 @@ from sqlalchemy.engine import URL
 
 from headway.dialects import dialect_of
 from tests.support.shared import Shared
-
-_numbers = itertools.count(1)
 
 
 class Templates:
@@ -53,27 +49,3 @@ class Templates:
             with contextlib.suppress(Exception):
                 shared.end(lambda url=url: dialect_of(url).drop(url))  # type: ignore[misc]
         self.used.clear()
-
-
-class Template:
-    """A database that is copied for each test."""
-
-    def __init__(self, url: URL) -> None:
-        self.url = url
-        self.dialect = dialect_of(url)
-
-    @contextlib.contextmanager
-    def copy(self, url: URL | None = None) -> Iterator[URL]:
-        """A database of its own, at this address or some other, dropped at the end."""
-        mine = url or self._place()
-        self.dialect.make(mine, self.url)
-        try:
-            yield mine
-        finally:
-            self.dialect.drop(mine)
-
-    def _place(self) -> URL:
-        name = f"headway_pytest_{os.getpid()}_{next(_numbers)}"
-        if self.dialect.name == "sqlite":
-            return self.url.set(database=str(Path(str(self.url.database)).with_name(name)))
-        return self.url.set(database=name)

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 
 from app.extensions import limiter
+from headway.pytest_plugin import DatabaseTemplate
 from tests.fleet.fleets import fleet_on
-from tests.support.templates import Template
 from tests.web import walking
 from tests.web.furnished import SECRET, Furnished, furnish, rows
 from tests.web.walking import Form, Visitor
@@ -25,7 +25,7 @@ VOLATILE = frozenset({"tokens.last_used_at"})
 
 @pytest.fixture(scope="module")
 def furnished(
-    template: Callable[[str], Template], tmp_path_factory: pytest.TempPathFactory
+    template: Callable[[str], DatabaseTemplate], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Furnished]:
     folder = tmp_path_factory.mktemp("fleet")
     with template("sqlite").copy() as url, fleet_on(url, folder) as fleet:

@@ -21,9 +21,9 @@ from app.http import event_stream
 from app.models import Database, Kind, Role, Rollout, Run, Stage, State
 from app.web import rollout_charts, rollout_form
 from headway import Project as Scripts
+from headway.pytest_plugin import DatabaseTemplate
 from tests.fleet.conftest import person
 from tests.fleet.fleets import ROOT, Fleet, broken, fleet_on, fresh, mended
-from tests.support.templates import Template
 from tests.web.walking import FORGERY, Visitor
 
 REFRESH = 'http-equiv="refresh"'
@@ -65,7 +65,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(
-    template: Callable[[str], Template], tmp_path_factory: pytest.TempPathFactory
+    template: Callable[[str], DatabaseTemplate], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("fleet")
     with template("sqlite").copy() as url, fleet_on(url, folder) as fleet:
