@@ -13,7 +13,7 @@ from sqlalchemy import select
 from app.errors import AccountNotFound, InputInvalid
 from app.fleet.core.transactions import CatalogSession
 from app.fleet.core.urls import parse, resolve
-from app.fleet.core.validation import LARGEST_ID, fitting, labels_of, strategy_of
+from app.fleet.core.validation import fitting, is_id, labels_of, strategy_of
 from app.models import Account, Database, Strategy
 from headway.dialects.urls import DatabaseURL
 from headway.errors import DatabaseUnreachable
@@ -161,7 +161,7 @@ def _owner(draft: Draft) -> str | None:
 
 
 def _id(owner: str) -> int | None:
-    return int(owner) if owner.isdecimal() and int(owner) <= LARGEST_ID else None
+    return int(owner) if is_id(owner) else None
 
 
 def _name_of(place: Place) -> str:

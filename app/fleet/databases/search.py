@@ -12,7 +12,7 @@ from app.fleet.core import positions
 from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
-from app.fleet.core.validation import LARGEST_ID, parse_whole
+from app.fleet.core.validation import is_id, parse_whole
 from app.fleet.databases.crud import SHOWN, list_databases
 from app.models import Database
 from app.models.columns import unindexed
@@ -143,10 +143,10 @@ def ids_of(actor: Actor, project_id: int | None, names: Sequence[str]) -> list[i
 
 
 def _some(project_id: int | None, words: Sequence[str]) -> dict[str, int]:
-    ids = [int(word) for word in words if word.isdecimal() and len(word) <= len(str(LARGEST_ID))]
+    ids = [int(word) for word in words if is_id(word)]
     here = select(Database.id, Database.name).where(
         Database.project_id == project_id, Database.retired_at.is_(None)
     )
-    by_id = db.session.execute(here.where(Database.id.in_([i for i in ids if i <= LARGEST_ID])))
+    by_id = db.session.execute(here.where(Database.id.in_(ids)))
     by_name = db.session.execute(here.where(Database.name.in_(words)))
     return {str(row.id): row.id for row in by_id} | {row.name: row.id for row in by_name}
