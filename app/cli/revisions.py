@@ -10,6 +10,7 @@ from app.cli.projects import projects
 from app.fleet import projects as known
 from app.fleet.core import positions
 from app.fleet.projects import revisions as fleet
+from app.fleet.projects import scripts
 from app.models import Kind, Loading, Revision
 from headway.cli.output import (
     as_json,
@@ -96,7 +97,7 @@ def load(project: str, as_json: bool) -> None:
     """Read a project's scripts now, in this process. Exits with 78 if they cannot be used."""
     project_id = known.find_project(command_line(), project).id
     with without_log("app.fleet.projects.scripts"):
-        found = fleet.load(project_id)
+        found = scripts.load(project_id)
     if as_json:
         names = ("id", "name", "state", "problem", "heads", "environment", "loaded_at")
         print_json({name: getattr(found, name) for name in names})

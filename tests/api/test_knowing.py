@@ -11,7 +11,7 @@ from app.extensions import db
 from app.fleet import databases, drift, projects
 from app.fleet.core import positions
 from app.fleet.core.transactions import writing
-from app.fleet.projects import revisions
+from app.fleet.projects import scripts
 from app.models import Database, Project
 from tests.api.conftest import ROOT, Call, assert_problem
 from tests.conftest import settings_for
@@ -30,11 +30,11 @@ def shop(app: Flask, tmp_path: Path) -> int:
     folder = write_project(tmp_path / "scripts", 3)
     with app.app_context():
         project, _ = projects.create_project(ROOT, {"name": "shop", "location": str(folder)})
-        revisions.load(project.id)
+        scripts.load(project.id)
         write_revision(folder, "r003", "r002", message="edited")
-        revisions.load(project.id)
+        scripts.load(project.id)
         (folder / "versions" / "r003.py").unlink()
-        revisions.load(project.id)
+        scripts.load(project.id)
         return project.id
 
 

@@ -15,7 +15,7 @@ from app import create_app
 from app.extensions import db
 from app.fleet import accounts, projects
 from app.fleet.core.permissions import Actor
-from app.fleet.projects import revisions
+from app.fleet.projects import scripts
 from app.models import Account, Loading, Role
 from tests.conftest import settings_for
 
@@ -71,7 +71,7 @@ def project_at(folder: Path, name: str = "shop") -> int:
 
 def ready_project(folder: Path, name: str = "shop") -> int:
     """A project whose scripts are in the register."""
-    project = revisions.load(project_at(folder, name))
+    project = scripts.load(project_at(folder, name))
     assert (project.state, project.problem) == (Loading.READY, None)
     return project.id
 

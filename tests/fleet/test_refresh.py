@@ -19,7 +19,7 @@ from app.extensions import db
 from app.fleet import databases, projects
 from app.fleet.core import positions
 from app.fleet.isolation.pool import Call, Pool, TimedOut
-from app.fleet.projects import revisions
+from app.fleet.projects import scripts
 from app.fleet.refresh import probe, refresh
 from app.fleet.workers import periodic
 from app.models import Database, Loading, Project, Run, State
@@ -273,7 +273,7 @@ def test_a_refresh_is_due_when_it_is_time_or_somebody_asks(shop: int) -> None:
 def test_a_new_release_is_reason_enough(shop: int, tmp_path: Path) -> None:
     refresh.refresh(shop)
     write_revision(tmp_path / "scripts", "r004", "r003")
-    revisions.load(shop)
+    scripts.load(shop)
     assert refresh.due() == [shop]
 
 
@@ -282,7 +282,7 @@ def test_a_project_that_cannot_be_used_says_why(fleet_here: Flask, tmp_path: Pat
     project_id = project_at(folder)
     with pytest.raises(errors.ProjectNotReady, match="not been read"):
         refresh.refresh(project_id)
-    revisions.load(project_id)
+    scripts.load(project_id)
     upgraded(project_id, tmp_path / "a.db")
     registered(project_id, tmp_path / "a.db", "a")
     (folder / "env.py").write_text("raise ValueError('no settings')")

@@ -14,6 +14,7 @@ from app import errors
 from app.extensions import db
 from app.fleet import projects
 from app.fleet.projects import revisions
+from app.fleet.projects import scripts as projects_scripts
 from app.models import Database, Event, Kind, Loading, PositionCount, Project, Revision
 from headway import errors as database_errors
 from headway.plan import plans
@@ -70,7 +71,7 @@ def test_a_load_is_no_change_of_the_project_by_a_person(fleet_here: Flask, tmp_p
     project_id = project_at(write_project(tmp_path / "scripts", 1))
     before = db.session.get_one(Project, project_id)
     seen = (before.version, before.updated_at)
-    after = revisions.load(project_id)
+    after = projects_scripts.load(project_id)
     assert (after.version, after.updated_at) == seen
 
 
@@ -80,7 +81,7 @@ def test_an_edited_script_is_another_row_and_the_old_one_stays(
     folder = write_project(tmp_path / "scripts", 2)
     project_id = ready_project(folder)
     write_revision(folder, "r002", "r001", ["op.execute('SELECT 2')"], message="edited")
-    revisions.load(project_id)
+    projects_scripts.load(project_id)
     new, old = revisions.versions_of(ROOT, project_id, "r002")
     assert (new.present, old.present) == (True, False)
     assert new.message == "edited"
@@ -99,11 +100,11 @@ def test_a_revision_that_an_older_release_lacks_is_kept(
     first = revisions.get_revision(ROOT, project_id, "r003").first_seen_at
     text = (folder / "versions" / "r003.py").read_text()
     (folder / "versions" / "r003.py").unlink()
-    assert revisions.load(project_id).heads == ["r002"]
+    assert projects_scripts.load(project_id).heads == ["r002"]
     gone = revisions.get_revision(ROOT, project_id, "r003")
     assert (gone.present, gone.script) == (False, text)
     (folder / "versions" / "r003.py").write_text(text)
-    assert revisions.load(project_id).heads == ["r003"]
+    assert projects_scripts.load(project_id).heads == ["r003"]
     back = revisions.get_revision(ROOT, project_id, "r003")
     assert (back.id, back.present, back.first_seen_at) == (gone.id, True, first)
 
@@ -111,7 +112,7 @@ def test_a_revision_that_an_older_release_lacks_is_kept(
 def test_reading_the_same_again_adds_nothing(fleet_here: Flask, tmp_path: Path) -> None:
     project_id = ready_project(write_project(tmp_path / "scripts", 3))
     events = db.session.scalar(select(func.count()).select_from(Event))
-    revisions.load(project_id)
+    projects_scripts.load(project_id)
     assert db.session.scalar(select(func.count()).select_from(Revision)) == 3
     assert db.session.scalar(select(func.count()).select_from(Event)) == events
 
@@ -127,7 +128,7 @@ def test_another_env_py_renders_the_sql_anew(fleet_here: Flask, tmp_path: Path) 
             "connection=connection,", "connection=connection, version_table='shop_version',"
         ),
     )
-    revisions.load(project_id)
+    projects_scripts.load(project_id)
     steps = revisions.path(project_id, (), "heads", Kind.UPGRADE)
     assert "CREATE TABLE shop_version" in (revisions.sql_of(steps, "sqlite", Kind.UPGRADE) or "")
 
@@ -148,17 +149,17 @@ def test_a_broken_env_py_is_told_in_words_and_mended_later(
     good = (folder / "env.py").read_text()
     (folder / "env.py").write_text(breaking)
     project_id = project_at(folder)
-    project = revisions.load(project_id)
+    project = projects_scripts.load(project_id)
     assert project.state == Loading.BROKEN
     assert words in (project.problem or "")
     assert "s3cret" not in (project.problem or "")
-    assert project_id not in revisions.due()
+    assert project_id not in projects_scripts.due()
     with pytest.raises(errors.ProjectNotReady, match="cannot be used"):
         revisions.path(project_id, (), "heads", Kind.UPGRADE)
     (folder / "env.py").write_text(good)
-    assert project_id in revisions.due()
-    assert revisions.load(project_id).state == Loading.READY
-    assert project_id not in revisions.due()
+    assert project_id in projects_scripts.due()
+    assert projects_scripts.load(project_id).state == Loading.READY
+    assert project_id not in projects_scripts.due()
 
 
 @pytest.mark.parametrize("line", ["raise ValueError('half')", "import sys; sys.exit(2)"])
@@ -167,7 +168,7 @@ def test_a_revision_that_cannot_be_imported_is_named(
 ) -> None:
     folder = write_project(tmp_path / "scripts", 1)
     write_revision(folder, "r002", "r001", head=line)
-    project = revisions.load(project_at(folder))
+    project = projects_scripts.load(project_at(folder))
     assert project.state == Loading.BROKEN
     assert ("r002.py" if "half" in line else "ended the program") in (project.problem or "")
 
@@ -176,33 +177,33 @@ def test_scripts_that_are_gone_are_told_in_words(fleet_here: Flask, tmp_path: Pa
     folder = write_project(tmp_path / "scripts", 1)
     project_id = ready_project(folder)
     folder.rename(tmp_path / "elsewhere")
-    assert project_id in revisions.due()
-    project = revisions.load(project_id)
+    assert project_id in projects_scripts.due()
+    project = projects_scripts.load(project_id)
     assert project.state == Loading.BROKEN
     assert "There is no script directory" in (project.problem or "")
-    assert project_id not in revisions.due()
+    assert project_id not in projects_scripts.due()
     (tmp_path / "elsewhere").rename(folder)
-    assert project_id in revisions.due()
-    assert revisions.load(project_id).state == Loading.READY
+    assert project_id in projects_scripts.due()
+    assert projects_scripts.load(project_id).state == Loading.READY
 
 
 def test_what_waits_and_what_changed_is_due(fleet_here: Flask, tmp_path: Path) -> None:
     folder = write_project(tmp_path / "scripts", 1)
     project_id = project_at(folder)
-    assert revisions.due() == [project_id]
-    revisions.load(project_id)
-    assert revisions.due() == []
+    assert projects_scripts.due() == [project_id]
+    projects_scripts.load(project_id)
+    assert projects_scripts.due() == []
     write_revision(folder, "r002", "r001")
-    assert revisions.due() == [project_id]
-    revisions.load(project_id)
-    assert revisions.due() == []
+    assert projects_scripts.due() == [project_id]
+    projects_scripts.load(project_id)
+    assert projects_scripts.due() == []
 
 
 def test_two_workers_that_load_at_once_keep_one_register(
     fleet_anywhere: Flask, tmp_path: Path
 ) -> None:
     project_id = project_at(write_project(tmp_path / "scripts", 5))
-    found = at_once(fleet_anywhere, *[lambda: revisions.load(project_id).state] * 4)
+    found = at_once(fleet_anywhere, *[lambda: projects_scripts.load(project_id).state] * 4)
     assert found == [Loading.READY] * 4
     assert db.session.scalar(select(func.count()).select_from(Revision)) == 5
 
@@ -226,7 +227,7 @@ def test_a_project_that_is_changed_meanwhile_is_read_again(
     projects_scripts._store(project_id, version, found)
     assert db.session.get_one(Project, project_id).state == Loading.WAITING
     assert db.session.scalar(select(func.count()).select_from(Revision)) == 0
-    assert revisions.due() == [project_id]
+    assert projects_scripts.due() == [project_id]
 
 
 def test_a_revision_that_asks_the_database_has_no_sql(fleet_here: Flask, tmp_path: Path) -> None:
@@ -268,7 +269,7 @@ def test_new_scripts_move_databases_in_the_catalog_at_once(
         )
     db.session.commit()
     write_revision(folder, "r003", "r002")
-    revisions.load(project_id)
+    projects_scripts.load(project_id)
     stand = select(Database.name, Database.position, Database.pending).order_by(Database.name)
 
     def found() -> list[tuple[object, ...]]:
@@ -282,7 +283,7 @@ def test_new_scripts_move_databases_in_the_catalog_at_once(
     with writing() as session:
         positions.recount(session, [project_id])
     write_revision(folder, "r004", "r003")
-    revisions.load(project_id)
+    projects_scripts.load(project_id)
     assert found() == [
         ("a", "behind", 2),
         ("b", "behind", 3),
@@ -291,7 +292,7 @@ def test_new_scripts_move_databases_in_the_catalog_at_once(
     ]
     for name in ("r003", "r004"):
         (folder / "versions" / f"{name}.py").unlink()
-    revisions.load(project_id)
+    projects_scripts.load(project_id)
     assert found()[0] == ("a", "at_head", 0)
     assert found()[3] == ("d", "ahead", 2)
     total = db.session.scalar(select(func.sum(PositionCount.databases)))
@@ -317,7 +318,7 @@ def one_graph(folder: Path, dice: random.Random) -> int:
     ids = write_graph(folder, dice)
     theirs = folder / "theirs.db"
     project_id = project_at(folder, f"graph{folder.name}")
-    project = revisions.load(project_id)
+    project = projects_scripts.load(project_id)
     if project.state == Loading.BROKEN:
         with pytest.raises(database_errors.ScriptsUnreadable):
             projects.scripts_of(project)
@@ -456,7 +457,7 @@ def test_an_older_release_takes_back_what_a_newer_one_brought(
     projects.scripts_of(project).at(url).upgrade()
     for name in ("r004", "r005"):  # the older release comes back
         (folder / "versions" / f"{name}.py").unlink()
-    project = revisions.load(project_id)
+    project = projects_scripts.load(project_id)
     assert project.heads == ["r003"]
     own = projects.scripts_of(project)
     assert own.at(url).status().position == "ahead"
@@ -488,7 +489,7 @@ def test_a_newer_revision_is_no_target_of_an_older_release(
     folder = write_project(tmp_path / "scripts", 3)
     project_id = ready_project(folder)
     (folder / "versions" / "r003.py").unlink()
-    revisions.load(project_id)
+    projects_scripts.load(project_id)
     with pytest.raises(database_errors.RevisionNotFound):
         revisions.path(project_id, ("r001",), "r003", Kind.UPGRADE)
     assert revisions.path(project_id, ("r003",), "heads", Kind.UPGRADE) == ()
@@ -513,7 +514,7 @@ def test_a_list_comes_in_pages_oldest_first(fleet_here: Flask, tmp_path: Path) -
     folder = write_project(tmp_path / "scripts", 5)
     project_id = ready_project(folder)
     (folder / "versions" / "r005.py").unlink()
-    revisions.load(project_id)
+    projects_scripts.load(project_id)
     first, after = revisions.list_revisions(ROOT, project_id, limit=3)
     rest, end = revisions.list_revisions(ROOT, project_id, limit=3, after=after)
     assert told((*first, *rest)) == ("r001", "r002", "r003", "r004", "r005")

@@ -3,7 +3,6 @@
 from app.fleet.databases.change import change_database, change_many, pin_database, unpin_database
 from app.fleet.databases.create import Creation, create_database, created, created_within
 from app.fleet.databases.crud import (
-    Registered,
     find,
     find_database,
     get_database,
@@ -19,7 +18,7 @@ from app.fleet.databases.operate import (
     plan_of,
     run_one,
 )
-from app.fleet.databases.register import foresee, register_many
+from app.fleet.databases.register import Registered, foresee, register_many
 from app.fleet.databases.remove import drop_database, drop_of, retire_database
 from app.fleet.databases.search import MOST, Order, count_databases, ids_of, sorted_databases
 from app.fleet.databases.snapshots import list_snapshots

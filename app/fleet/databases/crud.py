@@ -15,19 +15,10 @@ from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import LARGEST_ID, is_id
-from app.fleet.databases.register import Registered, added, register_many
+from app.fleet.databases.register import added
 from app.fleet.databases.request import draft_of, fingerprint
 from app.models import BEGUN, Database, Label, Project, Rollout, Run, Stage
 from headway.errors import StillNeeded
-
-__all__ = [
-    "Registered",
-    "find_database",
-    "get_database",
-    "list_databases",
-    "register_database",
-    "register_many",
-]
 
 SHOWN = (
     selectinload(Database.labels),

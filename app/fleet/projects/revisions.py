@@ -17,27 +17,12 @@ from app.fleet.core.validation import LARGEST_ID, UNFIT
 from app.fleet.isolation.messages import ScriptLocation
 from app.fleet.isolation.remote import RemoteProject
 from app.fleet.projects import crud, graphs
-from app.fleet.projects.scripts import due, load
 from app.models import Kind, Project, Revision
 from headway.errors import PreviewImpossible, RevisionNotFound, ScriptsUnreadable
 from headway.plan import plans, register, sql_risks
 from headway.plan.plans import Direction
 from headway.plan.risks import Risk
 from headway.plan.sql import note
-
-__all__ = [
-    "data_dependent",
-    "due",
-    "ends",
-    "get_revision",
-    "list_revisions",
-    "load",
-    "path",
-    "scripts_with",
-    "sql_of",
-    "texts_of",
-    "versions_of",
-]
 
 WAYS = {
     Kind.UPGRADE: Direction.UPGRADE,

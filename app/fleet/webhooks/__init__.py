@@ -8,12 +8,12 @@ from app.fleet.webhooks.crud import (
     announce,
     create_webhook,
     delete_webhook,
-    deliver,
     get_webhook,
     list_deliveries,
     list_webhooks,
     try_webhook,
 )
+from app.fleet.webhooks.deliveries import deliver
 
 __all__ = [
     "EVENTS",

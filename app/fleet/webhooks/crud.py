@@ -17,7 +17,7 @@ from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import LARGEST_ID, fitting
 from app.fleet.webhooks import send
-from app.fleet.webhooks.deliveries import TEST, DeliveryState, deliver, send_test
+from app.fleet.webhooks.deliveries import DeliveryState, send_test
 from app.models import Delivery, Webhook
 
 
@@ -202,19 +202,3 @@ def _record(session: CatalogSession, actor: Actor, action: str, webhook: Webhook
         address=webhook.address,
         events=webhook.events,
     )
-
-
-__all__ = [
-    "EVENTS",
-    "TEST",
-    "CreatedWebhook",
-    "EventType",
-    "announce",
-    "create_webhook",
-    "delete_webhook",
-    "deliver",
-    "get_webhook",
-    "list_deliveries",
-    "list_webhooks",
-    "try_webhook",
-]
