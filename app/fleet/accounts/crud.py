@@ -15,7 +15,7 @@ from app.fleet.core import audit, idempotency
 from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.core.validation import LARGEST_ID, fitting
+from app.fleet.core.validation import LARGEST_ID, fitting, is_id
 from app.models import Account, Role
 
 
@@ -59,7 +59,7 @@ def get_account(actor: Actor, account_id: int) -> Account:
 def find_account(actor: Actor, name: str) -> Account:
     """The account with this id or e-mail address, or AccountNotFound."""
     actor.require("accounts.read")
-    if name.isdecimal():
+    if is_id(name):
         return get_account(actor, int(name))
     query = select(Account).where(Account.email == name.strip().lower())
     account = db.session.scalar(query)
