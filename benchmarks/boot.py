@@ -115,9 +115,9 @@ def engine_floor(folder: Path, path: Path) -> Prepare:
 
 
 def headway(folder: Path, path: Path) -> Prepare:
-    boot.MIGRATIONS = folder
+    boot.MIGRATIONS = folder  # type: ignore[attr-defined]
     settings = Settings.from_env(
-        {"HEADWAY_DATABASE_URL": f"sqlite:///{path}", "HEADWAY_SECRET_KEY": "x"}
+        {"HEADWAY_DATABASE_URL": f"sqlite:///{path}", "HEADWAY_SECRET_KEY": "x" * 32}
     )
 
     def prepare() -> Callable[[], object]:

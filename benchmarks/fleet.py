@@ -34,7 +34,7 @@ from headway.project import Project
 from tests import servers
 from tests.migrator.scripts import write_project
 
-Side = Callable[[URL], None]
+Side = Callable[[URL], object]
 ROUND = 50
 
 
@@ -48,7 +48,9 @@ def alembics(folder: Path, url: URL) -> Config:
     return config
 
 
-def measure(sides: dict[str, Side], urls: list[URL], reset: Callable[[list[URL]], None]) -> dict:
+def measure(
+    sides: dict[str, Side], urls: list[URL], reset: Callable[[list[URL]], None]
+) -> dict[str, float]:
     """Milliseconds per database, by side: the median of rounds that change their order."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for start in range(0, len(urls), ROUND):

@@ -43,6 +43,7 @@ import app.boot
 from app import create_app
 from app.extensions import alembic
 from app.settings import MIGRATIONS, Settings
+from headway.dialects.urls import DatabaseURL
 from tests import servers
 from tests.conftest import database_on, environment_for
 from tests.releases import make_release
@@ -105,7 +106,7 @@ def _bring(url: URL, state: str) -> None:
 
 
 def settings(url: URL) -> Settings:
-    return Settings(database_url=url, secret_key="x", log_level="warning")
+    return Settings(database_url=DatabaseURL.of(url), secret_key="x" * 32, log_level="warning")
 
 
 def quiet() -> None:

@@ -240,7 +240,7 @@ def shell_loop(urls: list[URL]) -> float:
             shown = url.render_as_string(hide_password=False).replace("%", "%%")
             ini.write(f"[alembic]\nscript_location = {SCRIPTS}\nsqlalchemy.url = {shown}\n")
             ini.flush()
-            upgrade = [BIN / "alembic", "-c", ini.name, "upgrade", "head"]
+            upgrade = [str(BIN / "alembic"), "-c", ini.name, "upgrade", "head"]
             subprocess.run(upgrade, check=True, capture_output=True)
     return time.monotonic() - began
 

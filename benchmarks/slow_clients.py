@@ -50,7 +50,7 @@ def token_on(url: URL) -> str:
 def memory(master: psutil.Process) -> float:
     """MiB of the server's processes, each page counted once."""
     family = [master, *master.children(recursive=True)]
-    return sum(each.memory_full_info().pss for each in family) / 2**20
+    return float(sum(each.memory_full_info().pss for each in family) / 2**20)
 
 
 def allowed() -> int:
@@ -83,8 +83,8 @@ def main() -> int:
         if options.worker_class:
             command += ["--worker-class", options.worker_class]
         env = environment_for(url, PORT=str(port), WEB_CONCURRENCY="2")
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        process = subprocess.Popen(command, cwd=ROOT, env=env, **quiet)
+        quiet = subprocess.DEVNULL
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=quiet, stderr=quiet)
         try:
             while not ready(port):
                 time.sleep(0.2)

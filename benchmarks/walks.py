@@ -33,7 +33,7 @@ from app.fleet.runs import claims, execute
 from app.models import Role
 from headway import Project
 from headway.connections.address import Address
-from headway.status import Status
+from headway.types import Status
 from tests.conftest import settings_for
 from tests.fleet.conftest import person
 from tests.fleet.fleets import ME, Fleet, fleet_on
@@ -138,7 +138,7 @@ def run(fleet: Fleet) -> list[str]:
     db.session.remove()
     (claimed,) = claims.claim(ME, 1)
     with Walk(lambda value: type(value) is int and value == claimed) as walk:
-        execute.perform(claimed, ME)
+        execute.execute(claimed, ME)
     return walk.entered
 
 
