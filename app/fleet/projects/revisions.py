@@ -67,7 +67,7 @@ def sql_of(
 ) -> str | None:
     """The SQL of these steps as one script, as Alembic would write it.
 
-    None if the SQL of a revision depends on data: see `data_dependent`. `current` is the position
+    None if the SQL of a revision depends on the data in the database. `current` is the position
     of the database; the default is where the steps begin.
     """
     way = WAYS.get(kind)
@@ -91,13 +91,6 @@ def sql_of(
         )
     except PreviewImpossible:
         return None
-
-
-def data_dependent(steps: Sequence[Revision], dialect: str, kind: Kind) -> tuple[str, ...]:
-    """The revisions among these whose SQL depends on the data in the database."""
-    way = WAYS.get(kind, Direction.STAMP)
-    texts = {} if way is Direction.STAMP else texts_of(steps, dialect, way)
-    return tuple(name for name, text in texts.items() if text is None)
 
 
 def texts_of(steps: Sequence[Revision], dialect: str, way: Direction) -> dict[str, str | None]:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import update
 
+from app.errors import ProjectNotReady, RunTimedOut
 from app.fleet.core.positions import joined
 from app.fleet.core.transactions import repeated, writing
 from app.fleet.rollouts import advance, windows
@@ -66,7 +67,7 @@ def note_timeout(run_id: int, worker: str) -> None:
     note_lost(
         run_id,
         worker,
-        problem="run-timed-out",
+        problem=RunTimedOut.slug(),
         error="It took longer than its rollout allows, and was stopped.",
     )
 
@@ -124,7 +125,7 @@ def _run_operation(task: Task) -> Ended:
     except Exception as error:
         log.exception("run %s of %s failed", task.run.id, task.database.name)
         message = f"{type(error).__name__}: {reason(error)}"
-        result = Ended(state=State.FAILED, error=message, problem="headway-error")
+        result = Ended(state=State.FAILED, error=message, problem=HeadwayError.slug())
     return _with_status(task, replace(result, seconds=time.monotonic() - began))
 
 
@@ -135,7 +136,7 @@ def _failed(task: Task, error: HeadwayError) -> Ended:
         error=str(error),
         problem=error.slug(),
         statements=error.sent,
-        transient=error.kind in TRANSIENT or error.slug() == "project-not-ready",
+        transient=error.kind in TRANSIENT or isinstance(error, ProjectNotReady),
     )
 
 

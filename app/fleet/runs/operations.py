@@ -18,6 +18,7 @@ from headway.errors import (
     DatabaseMissing,
     DatabaseMoved,
     HeadwayError,
+    MigrationFailed,
     SnapshotFailed,
     SnapshotNotFound,
 )
@@ -203,7 +204,7 @@ def _rehearse(task: Task) -> Ended:
         applied=revisions,
         seconds=told.seconds,
         error=told.failed,
-        problem="migration-failed" if told.failed else None,
+        problem=MigrationFailed.slug() if told.failed else None,
         statements=told.statements,
         look=seen,
     )

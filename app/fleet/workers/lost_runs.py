@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
+from app.errors import RunTimedOut
 from app.extensions import db
 from app.fleet.core import positions
 from app.fleet.core.positions import joined, split
@@ -19,7 +20,7 @@ from app.fleet.runs import create
 from app.fleet.runs.tasks import Task
 from app.fleet.workers import registry
 from app.models import Kind, Rollout, Run, Stage, State
-from headway.errors import HeadwayError, ProcessEnded
+from headway.errors import DatabaseTorn, HeadwayError, ProcessEnded
 from headway.errors import Kind as ErrorKind
 from headway.types import Position, Status
 
@@ -99,7 +100,7 @@ def _resolution(task: Task, seen: Status) -> dict[str, Any]:
             "after": current,
             "error": f"{_what_ended(run)} in the middle of revision {seen.torn}. `flask migrate "
             "repair` shows the half that is there and takes it back.",
-            "problem": "database-torn",
+            "problem": DatabaseTorn.slug(),
             "finished_at": now,
         }
     if task.kind in MOVES and current == _aim(task) and not _unchecked(task):
@@ -112,7 +113,7 @@ def _resolution(task: Task, seen: Status) -> dict[str, Any]:
 def _again_or_failed(task: Task, current: str | None) -> dict[str, Any]:
     """The new values of a run that did not finish; `current` is None if there is no database."""
     run, known = task.run, {"before": task.planned_from}
-    if run.problem == "run-timed-out" or run.attempt >= ATTEMPTS:
+    if run.problem == RunTimedOut.slug() or run.attempt >= ATTEMPTS:
         known = known if current is not None else {"before": None}
         return known | {
             "state": State.FAILED,
@@ -145,7 +146,7 @@ def _ended_in_words(run: Run) -> str:
 
 def _why_not_retried(run: Run) -> str:
     """The error of a lost run that is not tried again."""
-    if run.problem == "run-timed-out":
+    if run.problem == RunTimedOut.slug():
         return run.error or ""
     if run.problem:
         return f"{run.error} This happened {run.attempt} times."
