@@ -104,7 +104,7 @@ def _belongs_to(file: Path, folder: Path) -> bool:
     return bool(place) and (file.parent / place).resolve() == folder.resolve()
 
 
-def location_in(file: Path) -> str:
+def location_in(file: Path, section: str = "alembic") -> str:
     """The script directory that a file of options names; "" if it cannot be read."""
     here = file.parent.as_posix()
     try:
@@ -117,7 +117,7 @@ def location_in(file: Path) -> str:
         else:
             parser = ConfigParser({"here": here.replace("%", "%%")})
             parser.read(file, encoding="utf-8")
-            place = parser.get("alembic", "script_location", fallback="")
+            place = parser.get(section, "script_location", fallback="")
     except (OSError, ValueError, IniError):
         return ""
     return str(place).replace("%(here)s", here)
