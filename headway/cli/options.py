@@ -129,8 +129,9 @@ def _found(config: Sequence[str], section: str) -> tuple[str | None, str | None]
             return str(file.absolute().parent / place), name
         if (file.parent / "env.py").is_file():  # Flask-Migrate's lies among the scripts
             return str(file.absolute().parent), name
-    if named:
-        raise click.UsageError(f"{', '.join(named)} names no script_location in [{section}].")
+    if named or section != "alembic":
+        places = ", ".join(named) or "alembic.ini"
+        raise click.UsageError(f"{places} names no script_location in [{section}].")
     return None, None
 
 

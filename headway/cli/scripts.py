@@ -36,16 +36,14 @@ def heads(project: ScriptProject, verbose: bool, resolve_dependencies: bool) -> 
 @verbose_option
 def branches(project: ScriptProject, verbose: bool) -> None:
     """Show the branch points of the scripts, and the revisions that follow them."""
-    with isolated(project.modules):
-        for script in project.directory.walk_revisions():
-            if not script.is_branch_point:
-                continue
-            click.echo(script.cmd_format(verbose, include_branches=True))
-            for name in script.nextrev:
-                following = project.directory.get_revision(name)
-                line = following.cmd_format(False, include_branches=True, include_doc=verbose)
-                click.echo(f"{' ' * len(script.revision)} -> {line}")
-            click.echo()
+    for script in _walked(project):
+        if not script.is_branch_point:
+            continue
+        click.echo(script.cmd_format(verbose, include_branches=True))
+        for following in _scripts(project, tuple(script.nextrev)):
+            line = following.cmd_format(False, include_branches=True, include_doc=verbose)
+            click.echo(f"{' ' * len(script.revision)} -> {line}")
+        click.echo()
 
 
 @click.command()
@@ -78,14 +76,11 @@ def history(
         return
     lower: Any = current if base == "current" else base
     upper: Any = current if head == "current" else head
-    with isolated(project.modules):
-        for script in project.directory.walk_revisions(lower or "base", upper or "heads"):
+    for script in _walked(project, lower or "base", upper or "heads"):
+        if indicate_current:
             script._db_current_indicator = script.revision in current  # noqa: SLF001  # FRAGILE
-            click.echo(
-                script.cmd_format(
-                    verbose, include_branches=True, include_doc=True, include_parents=True
-                )
-            )
+        shown = {"include_branches": True, "include_doc": True, "include_parents": True}
+        click.echo(script.cmd_format(verbose, **shown))
 
 
 @click.command()
@@ -120,6 +115,11 @@ def _named(
         at = _current(project, x, url) if name == "current" else name
         found += _scripts(project, at)
     return found
+
+
+def _walked(project: ScriptProject, lower: Any = "base", upper: Any = "heads") -> "list[Script]":
+    with isolated(project.modules):
+        return list(project.directory.walk_revisions(lower, upper))
 
 
 def _scripts(project: ScriptProject, names: str | tuple[str, ...]) -> "list[Script]":

@@ -60,8 +60,9 @@ def current(place: Place, verbose: bool, check_heads: bool, as_json: bool) -> No
         if verbose:
             click.echo(f"Current revision(s) for {address}:")
         with isolated(project.modules):
-            for script in project.directory.get_all_current(found.current):
-                click.echo(script.cmd_format(verbose))
+            scripts = project.directory.get_all_current(found.current)
+        for script in scripts:
+            click.echo(script.cmd_format(verbose))
     if check_heads and set(found.current) != set(found.heads):
         click.echo(f"{address} is not at every head: `upgrade` brings it there.", err=True)
         raise click.exceptions.Exit(Exit.FOUND)

@@ -1,6 +1,7 @@
 """Commands that write files: a script directory, a revision, a merge."""
 
 import re
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
@@ -85,7 +86,7 @@ def _replace(file: Path, pattern: re.Pattern[str], text: str) -> None:
 @click.command("list-templates")
 def list_templates() -> None:
     """List the templates that `init` can use."""
-    alembic_command.list_templates(Config("alembic.ini"))
+    alembic_command.list_templates(Config("alembic.ini", stdout=sys.stdout))
 
 
 def _revision_options(run: Callable[..., None]) -> Callable[..., None]:

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping
 
 from sqlalchemy import URL
+from sqlalchemy.exc import NoSuchModuleError
 
 from headway.isolation.isolated import isolated
 from headway.scripts.capture import capture_once
@@ -40,4 +41,6 @@ def own_urls(project: ScriptProject, x: Mapping[str, str]) -> tuple[URL, ...]:
 
 def _lacks_url(error: Exception) -> bool:
     """True for what an env.py of Alembic's fails with if the options have no URL."""
-    return isinstance(error, KeyError) or type(error).__name__ == "NoSuchModuleError"
+    if isinstance(error, KeyError):  # engine_from_config's, or an option's that it reads itself
+        return error.args[0] in ("url", "sqlalchemy.url")
+    return isinstance(error, NoSuchModuleError)
