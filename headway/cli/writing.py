@@ -51,11 +51,16 @@ def init(directory: str, template: str, package: bool, models: str | None, url: 
             f"The URL has a password, which {ini} would show to everyone who reads it. Leave --url "
             "out, and give the URL by HEADWAY_MIGRATE_URL or in env.py."
         )
+    config = Config(ini, toml_file=toml, cmd_opts=Namespace(quiet=True))
     if models:
         metadata_of(models)
+        source = Path(config.get_template_directory(), template, "env.py")
+        if source.is_file() and not NO_MODELS.search(source.read_text(encoding="utf-8")):
+            raise click.UsageError(
+                f"--models is for one database: write them into env.py of {template} yourself."
+            )
     env_py = Path(directory) / "env.py"
     had_ini = Path(ini).exists()
-    config = Config(ini, toml_file=toml, cmd_opts=Namespace(quiet=True))
     alembic_command.init(config, directory, template=template, package=package)
     if models:
         module, _, name = models.partition(":")
@@ -74,13 +79,7 @@ def init(directory: str, template: str, package: bool, models: str | None, url: 
 
 def _replace(file: Path, pattern: re.Pattern[str], text: str) -> None:
     before = file.read_text(encoding="utf-8")
-    after, count = pattern.subn(lambda _: text, before, count=1)
-    if not count:
-        raise click.UsageError(
-            f"{file} has no place for `{text.splitlines()[-1]}`: its template has another form. "
-            "The files are there; write that yourself."
-        )
-    file.write_text(after, encoding="utf-8")
+    file.write_text(pattern.sub(lambda _: text, before, count=1), encoding="utf-8")
 
 
 @click.command("list-templates")

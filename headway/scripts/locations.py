@@ -66,7 +66,8 @@ def revisions_of(folder: Path) -> Path:
     """The folder of a script directory's revisions: `versions`, or itself for Flask-Alembic."""
     versions = folder / "versions"
     bare = not versions.is_dir() and not (folder / "env.py").exists()
-    return folder if bare and any(folder.glob("*.py")) else versions
+    begun = any(folder.glob("*.py")) or (folder / "script.py.mako").is_file()
+    return folder if bare and begun else versions
 
 
 def only_compiled(folders: Iterable[Path]) -> bool:
