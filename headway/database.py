@@ -18,10 +18,6 @@ from headway.dialects.sqlite import snapshots
 from headway.dialects.translation import unwrapped
 from headway.errors import (
     DatabaseAhead,
-    DatabaseDamaged,
-    DatabaseDenied,
-    DatabaseInUse,
-    DatabaseUnreachable,
     PreviewImpossible,
     ScriptsUnreadable,
     SnapshotFailed,
@@ -41,7 +37,7 @@ from headway.schema.adopt import Match
 from headway.schema.drift import Comparison, Drift, no_match_error
 from headway.schema.sync import Sync, sync
 from headway.scripts.project import ScriptProject
-from headway.types import Holder, Outcome, Position, Status
+from headway.types import Holder, Outcome, Status
 
 SAME = "a real run sent the same statements as Alembic renders without a database"
 
@@ -68,12 +64,7 @@ class Database:
 
         A database that cannot be reached is an answer (`unreachable`), not an error.
         """
-        try:
-            return verdict.ask(self.project, self.address, self.x, self.policy)
-        except (DatabaseUnreachable, DatabaseDenied, DatabaseDamaged, DatabaseInUse) as error:
-            return Status(
-                position=Position.UNREACHABLE, heads=self.project.heads, reason=str(error)
-            )
+        return verdict.found(self.project, self.address, self.x, self.policy)
 
     def plan(self, target: str = "heads", direction: str | None = None) -> Plan:
         """The steps from the current revisions to a target, in Alembic's order. Changes nothing.
@@ -167,9 +158,9 @@ class Database:
         """Run a plan. Raises DatabaseMoved if the current revisions are no longer the plan's."""
         return self._move(plan.direction, plan.target, on_step, waiting, plan).make()
 
-    def stamp(self, target: str = "heads") -> Outcome:
-        """Record that the database is at a target, without running revisions."""
-        return self._move(Direction.STAMP, target).make()
+    def stamp(self, target: str | tuple[str, ...] = "heads", *, purge: bool = False) -> Outcome:
+        """Record that the database is at a target; `purge` forgets what it says now, first."""
+        return replace(self._move(Direction.STAMP, target), purges=purge).make()
 
     def create(self, target: str = "heads", *, on_step: OnStep | None = None) -> tuple[str, ...]:
         """Create the database at a target; returns the revisions that it is at.
@@ -279,7 +270,7 @@ class Database:
         if not self.project.scripts.by_id:
             raise ScriptsUnreadable(
                 f"There is no revision in {self.project.folder} that a database could be. Write "
-                "the first: `revise`."
+                "the first: `revision`."
             )
         if current := self.status().current:
             return Match.at(current)

@@ -2,8 +2,6 @@
 
 from types import FrameType
 
-from sqlalchemy.exc import NoSuchTableError
-
 LONGEST = 1000
 BARE = (LookupError, AttributeError, NameError, TypeError, AssertionError)
 """Python's own errors, whose messages are only names."""
@@ -38,7 +36,9 @@ def with_kind(error: BaseException) -> str:
     """The error's message, with its class name if the message alone is not clear."""
     found = getattr(error, "orig", None) or error
     text, kind = plain(error), type(found).__name__
-    if isinstance(found, NoSuchTableError):
+    if (
+        kind == "NoSuchTableError"
+    ):  # SQLAlchemy's, which a command that fails early has not imported
         return f"table {text} does not exist ({kind})"
     return f"{kind}: {text}" if isinstance(found, BARE) and text != kind else text
 

@@ -6,11 +6,10 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine
 
-from headway.connections.address import Address
 from headway.connections.session import Policy
 from headway.database import Database
 from headway.schema import autogenerate
-from headway.scripts.connection_setup import ConnectionSetup
+from headway.scripts.connection_setup import addressed
 from headway.scripts.project import ScriptProject
 
 
@@ -32,18 +31,18 @@ class Project(ScriptProject):
         are Alembic's -x arguments. `policy`: see Policy.
         """
         given = dict(x or {})
-        address = Address.of(database)
-        project = self.for_kind(address.url, given)
-        address = address.set_up_by(ConnectionSetup(project, given))
+        project, address = addressed(self, database, given)
         return Database(project, address, given, Policy(**policy))
 
-    def revise(self, message: str, **options: Any) -> tuple[Path, ...]:
+    def revise(self, message: str | None, **options: Any) -> tuple[Path, ...]:
         """Write a revision that brings the schema to the models: see `autogenerate.revise`."""
         return autogenerate.revise(self, message, **options)
 
-    def merge(self, message: str, revisions: str | Sequence[str] = "heads") -> Path:
-        """Write a revision that joins heads; returns its file."""
-        return autogenerate.merge(self, message, revisions)
+    def merge(
+        self, message: str | None, revisions: str | Sequence[str] = "heads", **options: Any
+    ) -> Path:
+        """Write a revision that joins heads; its file. `options`: see `autogenerate.merge`."""
+        return autogenerate.merge(self, message, revisions, **options)
 
     def validate(self) -> tuple[str, ...]:
         """Problems of the scripts, in sentences; () if there are none."""

@@ -17,9 +17,13 @@ from headway.dialects.driver import Raw
 from headway.dialects.urls import DatabaseURL
 from headway.errors import (
     DatabaseAhead,
+    DatabaseDamaged,
+    DatabaseDenied,
     DatabaseForeign,
+    DatabaseInUse,
     DatabaseMissing,
     DatabaseTorn,
+    DatabaseUnreachable,
     DatabaseUnstamped,
     EnvironmentFailed,
     HeadwayError,
@@ -179,6 +183,14 @@ def _out_of_order(
 
 
 # --- what is read for it -----------------------------------------------------------------------
+
+
+def found(project: ScriptProject, address: Address, x: Mapping[str, str], policy: Policy) -> Status:
+    """Where a database stands; one that cannot be read is `unreachable`, with the reason."""
+    try:
+        return ask(project, address, x, policy)
+    except (DatabaseUnreachable, DatabaseDenied, DatabaseDamaged, DatabaseInUse) as error:
+        return Status(position=Position.UNREACHABLE, heads=project.heads, reason=str(error))
 
 
 def ask(project: ScriptProject, address: Address, x: Mapping[str, str], policy: Policy) -> Status:

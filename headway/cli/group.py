@@ -1,11 +1,11 @@
-"""A click group for commands that need no Flask app: errors become one message and an exit code."""
+"""Groups of commands that are imported when they are used, and whose errors are one sentence."""
 
 import os
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import click
-from alembic.util import CommandError
-from sqlalchemy.exc import SQLAlchemyError
 
 from headway.cli.output import Refusal
 from headway.error_text import plain
@@ -13,6 +13,9 @@ from headway.errors import DatabaseRefused, HeadwayError, command, name_commands
 
 PASSED_ON = (click.exceptions.Exit, click.Abort, KeyboardInterrupt, GeneratorExit)
 """How a command ends that did not fail."""
+
+DEBUG = "headway.debug"
+"""In `ctx.meta`: errors are shown with their traceback."""
 
 
 class ErrorGroup(click.Group):
@@ -25,18 +28,62 @@ class ErrorGroup(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, *PASSED_ON):
             raise
-        except HeadwayError as error:
-            raise Refusal(error) from error
-        except CommandError as error:  # Alembic's: "Can't locate revision …"
-            raise click.ClickException(plain(error)) from error
         except BaseException as error:
-            if _is_debugged():
+            if ctx.meta.get(DEBUG):
                 raise
-            raise Refusal(_unexpected_error(error)) from error
+            raise _refusal(error) from error
+
+
+class LazyGroup(ErrorGroup):
+    """An ErrorGroup whose commands are imported when they are called.
+
+    `verbs` has for each command its module, and the line that help shows for it. The command is
+    the module's attribute of that name. `other_names` are further names of commands, not shown.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        verbs: Mapping[str, tuple[str, str]],
+        other_names: Mapping[str, str],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.verbs = verbs
+        self.other_names = other_names
+        # For help, completion and "did you mean"; what is called is imported.
+        self.commands = {
+            name: click.Command(name, help=line, short_help=line)
+            for name, (_, line) in verbs.items()
+        }
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, found, rest = super().resolve_command(
+            ctx, [self.other_names.get(args[0], args[0]), *args[1:]]
+        )
+        if found is not None and name is not None:
+            found = getattr(import_module(self.verbs[name][0]), name.replace("-", "_"))
+        return name, found, rest
+
+
+def _refusal(error: BaseException) -> click.ClickException:
+    if isinstance(error, HeadwayError):
+        return Refusal(error)
+    from alembic.util import CommandError  # noqa: PLC0415  # only what failed needs it
+
+    if isinstance(error, CommandError):  # Alembic's: "Can't locate revision …"
+        return click.ClickException(plain(error))
+    if _is_debugged():
+        raise error
+    return Refusal(_unexpected_error(error))
 
 
 def _unexpected_error(error: BaseException) -> HeadwayError:
     """The message for an error that has none of its own: a driver's, env.py's, or a defect."""
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  # the same
+
     if isinstance(error, SQLAlchemyError):
         return DatabaseRefused(
             f"The database, or its driver, refuses what it was sent: {plain(error)}. Nothing more "

@@ -1,49 +1,143 @@
 """Command options that name a project and a database."""
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from headway.project import Project
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+    from headway.connections.address import Address
+    from headway.connections.session import Policy
+    from headway.scripts.project import ScriptProject
+
+GIVEN = "headway.given"
+"""In `ctx.meta`: the options before the command, as a `Given`."""
 
 
-def _pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    """Alembic's -x arguments: `k=v`, or `k` alone for an empty value."""
-    return {name: value for name, _, value in (given.partition("=") for given in values)}
+class Given(NamedTuple):
+    """Alembic's own options, which it takes before the command; here they may also follow it."""
+
+    config: tuple[str, ...] = ()
+    name: str | None = None
+    x: tuple[str, ...] = ()
 
 
-def on_project(command: Callable[..., Any], *, needed: bool = True) -> Callable[..., Any]:
+def alembic_options(*, short: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add `-c`, `-n` and `-x` as `alembic` has them."""
+    config = ("-c", "--config", "--ini", "config") if short else ("--config", "--ini", "config")
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option("-x", "x", multiple=True, metavar="K=V", help="An argument for env.py."),
+            click.option("-n", "--name", metavar="NAME", help="The section of alembic.ini."),
+            click.option(
+                *config,
+                multiple=True,
+                type=click.Path(),
+                metavar="FILE",
+                help="The alembic.ini or pyproject.toml, if it is not in this folder.",
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+def on_project(
+    command: Callable[..., Any], *, needed: bool = True, short: bool = True, with_x: bool = False
+) -> Callable[..., Any]:
     """Add the options that name a project; the command gets it loaded.
 
-    Unless `needed`, a command without `--scripts` gets an empty project.
+    Unless `needed`, a command without scripts gets an empty project. `short`: with `-c`. `with_x`:
+    the command also gets `x`, the arguments for env.py.
     """
 
+    @alembic_options(short=short)
     @click.option(
         "--scripts",
-        required=needed,
         envvar="HEADWAY_MIGRATE_SCRIPTS",
         show_envvar=True,
         help="The script directory: a folder, or package:folder.",
     )
-    @click.option("--ini", type=click.Path(), help="The project's alembic.ini or pyproject.toml.")
     @wraps(command)
-    def with_project(*args: Any, scripts: str | None, ini: str | None, **kwargs: Any) -> Any:
+    def with_project(*args: Any, scripts: str | None, **kwargs: Any) -> Any:
+        from headway.scripts.project import ScriptProject  # noqa: PLC0415  # not for `--help`
+
+        before = click.get_current_context().meta.get(GIVEN, Given())
+        config = kwargs.pop("config") or before.config
+        name = kwargs.pop("name") or before.name or "alembic"
+        x = _pairs((*before.x, *kwargs.pop("x")))
+        if with_x:
+            kwargs["x"] = x
+        ini: str | None = config[-1] if config else None
+        if scripts is None:
+            scripts, ini = _found(config, name)
         if scripts:
-            return command(Project.load(scripts, ini), *args, **kwargs)
+            return command(ScriptProject.load(scripts, ini, name), *args, **kwargs)
+        if needed:
+            raise click.UsageError(NO_SCRIPTS)
         with _no_scripts() as folder:
-            return command(Project.load(folder), *args, **kwargs)
+            return command(ScriptProject.load(folder), *args, **kwargs)
 
     return with_project
 
 
+on_project_with_x = partial(on_project, with_x=True)
+
+
+NO_SCRIPTS = (
+    "Which scripts? This folder has no alembic.ini and no pyproject.toml with [tool.alembic]. Go "
+    "to the project's folder, name them (-c FILE, or --scripts FOLDER), or begin: `headway init`."
+)
+
+
+def _pairs(given: Sequence[str]) -> dict[str, str]:
+    """Alembic's -x arguments: `k=v`, or `k` alone for an empty value."""
+    return {name: value for name, _, value in (one.partition("=") for one in given)}
+
+
+def _found(config: Sequence[str], section: str) -> tuple[str | None, str | None]:
+    """The script directory and the file that names it, where `alembic` looks for them.
+
+    A folder that it gives is one of the working directory, as Alembic has it, or beside the file.
+    """
+    from headway.scripts.locations import is_resource, location_in  # noqa: PLC0415
+
+    named = list(config) or list(filter(None, [os.environ.get("ALEMBIC_CONFIG")]))
+    # Of the two, the table in pyproject.toml goes first, as for Alembic.
+    for name in sorted(named, key=lambda one: not one.endswith(".toml")) or [
+        "pyproject.toml",
+        "alembic.ini",
+    ]:
+        file = Path(name)
+        if not file.is_file():
+            if name in named:
+                raise click.UsageError(f"There is no {name}.")
+            continue
+        place = location_in(file.absolute(), section)
+        if place and (is_resource(place) or Path(place).is_dir()):
+            return place, name
+        if place:
+            return str(file.absolute().parent / place), name
+        if (file.parent / "env.py").is_file():  # Flask-Migrate's lies among the scripts
+            return str(file.absolute().parent), name
+    if named or section != "alembic":
+        places = ", ".join(named) or "alembic.ini"
+        raise click.UsageError(f"{places} names no script_location in [{section}].")
+    return None, None
+
+
 @contextmanager
 def _no_scripts() -> Iterator[Path]:
-    """A temporary script directory with one empty revision, for commands without `--scripts`."""
+    """A temporary script directory with one empty revision, for commands without scripts."""
     with TemporaryDirectory(prefix="headway") as place:
         folder = Path(place)
         (folder / "versions").mkdir()
@@ -52,10 +146,9 @@ def _no_scripts() -> Iterator[Path]:
         yield folder
 
 
-def on_database(command: Callable[..., Any], *, scripts: bool = True) -> Callable[..., Any]:
-    """Add the options that name one database of a project; the command gets it, unconnected."""
+def url_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that name a database by its URL; the command gets `url`, or None."""
 
-    @partial(on_project, needed=scripts)
     @click.option(
         "--url", envvar="HEADWAY_MIGRATE_URL", show_envvar=True, help="The database's URL."
     )
@@ -64,27 +157,72 @@ def on_database(command: Callable[..., Any], *, scripts: bool = True) -> Callabl
         type=click.Path(dir_okay=False, path_type=Path),
         help="A file that holds the URL: a mounted secret.",
     )
-    @click.option(
-        "-x", "x", multiple=True, callback=_pairs, metavar="K=V", help="An argument for env.py."
-    )
+    @wraps(command)
+    def with_url(*args: Any, url: str | None, url_file: Path | None, **kwargs: Any) -> Any:
+        if url_file:
+            try:
+                url = url_file.read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise click.UsageError(f"{url_file} cannot be read: {error.strerror}.") from error
+        return command(*args, url=url or None, **kwargs)
+
+    return with_url
+
+
+class Place(NamedTuple):
+    """One database of a project. Its status needs no more than this, and a Database is made of it.
+
+    All that runs revisions is imported with `headway.database`, which takes as long as Alembic.
+    """
+
+    project: "ScriptProject"
+    address: "Address"
+    x: dict[str, str]
+    policy: "Policy"
+
+
+def place_of(
+    project: "ScriptProject", url: "str | URL | None", x: dict[str, str], **policy: Any
+) -> Place:
+    """The database at a URL, or where `alembic` would connect to; nothing is opened."""
+    from headway.connections.session import Policy  # noqa: PLC0415  # not for `--help`
+    from headway.scripts.connection_setup import addressed  # noqa: PLC0415
+
+    found, address = addressed(project, url or own_url(project, x), x)
+    return Place(found, address, x, Policy(**policy))
+
+
+def on_place(
+    command: Callable[..., Any], *, scripts: bool = True, short: bool = True
+) -> Callable[..., Any]:
+    """Add the options that name one database of a project; the command gets its `Place`."""
+
+    @partial(on_project, needed=scripts, short=short, with_x=True)
+    @url_options
     @click.option(
         "--lock-wait", default=60.0, show_default=True, help="Seconds to wait for another run."
     )
     @wraps(command)
-    def with_database(
-        project: Project,
-        *args: Any,
-        url: str | None,
-        url_file: Path | None,
-        x: dict[str, str],
-        lock_wait: float,
-        **kwargs: Any,
+    def with_place(
+        project: "ScriptProject", *args: Any, url: str | None, x: dict[str, str], **kwargs: Any
     ) -> Any:
         policy = {name: kwargs.pop(name) for name in list(kwargs) if name in POLICY}
         if policy.pop("no_replay", False):
             policy["replay"] = False
-        database = project.at(_url(url, url_file), x, lock_wait=lock_wait, **policy)
-        return command(database, *args, **kwargs)
+        return command(place_of(project, url, x, **policy), *args, **kwargs)
+
+    return with_place
+
+
+def on_database(command: Callable[..., Any], *, scripts: bool = True) -> Callable[..., Any]:
+    """Add the options that name one database of a project; the command gets it, unconnected."""
+
+    @partial(on_place, scripts=scripts)
+    @wraps(command)
+    def with_database(place: Place, *args: Any, **kwargs: Any) -> Any:
+        from headway.database import Database  # noqa: PLC0415
+
+        return command(Database(*place), *args, **kwargs)
 
     return with_database
 
@@ -93,7 +231,7 @@ on_any_database = partial(on_database, scripts=False)
 """`on_database` for commands that need no revisions."""
 
 
-POLICY = ("snapshot", "no_replay", "lock_timeout", "statement_timeout", "history")
+POLICY = ("lock_wait", "snapshot", "no_replay", "lock_timeout", "statement_timeout", "history")
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -118,12 +256,23 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _url(url: str | None, file: Path | None) -> str:
-    if file:
-        try:
-            url = file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise click.UsageError(f"{file} cannot be read: {error.strerror}.") from error
-    if not url:
-        raise click.UsageError("Which database? Give --url, --url-file or HEADWAY_MIGRATE_URL.")
-    return url
+def own_url(project: "ScriptProject", x: dict[str, str], *, needed: bool = True) -> "URL":
+    """The URL that `alembic` would connect to: of the project's options or its env.py.
+
+    Unless `needed`, of a SQLite database if there is none.
+    """
+    from headway.dialects.driver import display_url  # noqa: PLC0415
+    from headway.scripts.own_urls import own_urls  # noqa: PLC0415
+
+    found = own_urls(project, x)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(map(display_url, found))
+        raise click.UsageError(f"Which database? env.py names several; give --url: {names}.")
+    if not needed:
+        return project.default_url
+    raise click.UsageError(
+        f"Which database? Give --url, --url-file or HEADWAY_MIGRATE_URL, or set sqlalchemy.url in "
+        f"{project.config.config_file_name or 'alembic.ini'}."
+    )

@@ -1,43 +1,142 @@
-"""Commands on a project's scripts that need no database: history, validate, revise, merge."""
+"""Commands that show a project's scripts: heads, branches, history, show, edit, validate."""
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
+from alembic.util import open_in_editor
 
-from headway.cli.options import on_project
-from headway.cli.output import as_json, counted, print_json, print_table
+from headway import status as verdict
+from headway.cli.options import on_project, on_project_with_x, place_of, url_options
+from headway.cli.output import as_json, counted, print_json
 from headway.exit_codes import Exit
-from headway.project import Project
+from headway.isolation.isolated import isolated
+from headway.schema import autogenerate
+from headway.scripts.project import ScriptProject
+
+if TYPE_CHECKING:
+    from alembic.script import Script
+
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="With file, parents and date.")
 
 
 @click.command()
 @on_project
+@verbose_option
+@click.option("--resolve-dependencies", is_flag=True, help="Without what others depend on.")
+def heads(project: ScriptProject, verbose: bool, resolve_dependencies: bool) -> None:
+    """Show the heads of the scripts."""
+    wanted = "heads" if resolve_dependencies else project.heads
+    for script in _scripts(project, wanted):
+        click.echo(script.cmd_format(verbose, include_branches=True, tree_indicators=False))
+
+
+@click.command()
+@on_project
+@verbose_option
+def branches(project: ScriptProject, verbose: bool) -> None:
+    """Show the branch points of the scripts, and the revisions that follow them."""
+    for script in _walked(project):
+        if not script.is_branch_point:
+            continue
+        click.echo(script.cmd_format(verbose, include_branches=True))
+        for following in _scripts(project, tuple(script.nextrev)):
+            line = following.cmd_format(False, include_branches=True, include_doc=verbose)
+            click.echo(f"{' ' * len(script.revision)} -> {line}")
+        click.echo()
+
+
+@click.command()
+@on_project_with_x
+@url_options
+@click.option("-r", "--rev-range", metavar="START:END", help="A part of it; `current` is allowed.")
+@verbose_option
+@click.option("-i", "--indicate-current", is_flag=True, help="Mark where the database stands.")
 @as_json
-def history(project: Project, as_json: bool) -> None:
-    """Show a project's revisions, oldest first."""
+def history(
+    project: ScriptProject,
+    *,
+    x: dict[str, str],
+    url: str | None,
+    rev_range: str | None,
+    verbose: bool,
+    indicate_current: bool,
+    as_json: bool,
+) -> None:
+    """Show the revisions, newest first; as JSON, oldest first."""
+    if rev_range is not None and rev_range.count(":") != 1:
+        raise click.UsageError("A range is START:END, START: or :END.")
     if as_json:
         print_json([asdict(revision) for revision in project.revisions])
         return
-    print_table(
-        ("revision", "stands on", "labels", "message"),
-        [
-            (
-                f"{revision.id} (head)" if revision.id in project.heads else revision.id,
-                ", ".join(revision.parents + revision.depends_on) or "base",
-                ", ".join(revision.labels),
-                revision.message,
-            )
-            for revision in project.revisions
-        ],
-    )
+    base, _, head = (rev_range or ":").strip().partition(":")
+    asks = indicate_current or "current" in (base, head)
+    current = _current(project, x, url) if asks else ()
+    if head == "current" and not current:
+        return
+    lower: Any = current if base == "current" else base
+    upper: Any = current if head == "current" else head
+    for script in _walked(project, lower or "base", upper or "heads"):
+        if indicate_current:
+            script._db_current_indicator = script.revision in current  # noqa: SLF001  # FRAGILE
+        shown = {"include_branches": True, "include_doc": True, "include_parents": True}
+        click.echo(script.cmd_format(verbose, **shown))
+
+
+@click.command()
+@on_project_with_x
+@url_options
+@click.argument("revisions", nargs=-1, required=True)
+def show(
+    project: ScriptProject, x: dict[str, str], url: str | None, revisions: tuple[str, ...]
+) -> None:
+    """Show revisions; `current` shows those that the database is at."""
+    for script in _named(project, x, url, revisions):
+        click.echo(script.log_entry)
+
+
+@click.command()
+@on_project_with_x
+@url_options
+@click.argument("revisions", nargs=-1, required=True)
+def edit(
+    project: ScriptProject, x: dict[str, str], url: str | None, revisions: tuple[str, ...]
+) -> None:
+    """Open revisions in $EDITOR; `current` opens those that the database is at."""
+    for script in _named(project, x, url, revisions):
+        open_in_editor(script.path)
+
+
+def _named(
+    project: ScriptProject, x: dict[str, str], url: str | None, names: tuple[str, ...]
+) -> "list[Script]":
+    found = []
+    for name in names:
+        at = _current(project, x, url) if name == "current" else name
+        found += _scripts(project, at)
+    return found
+
+
+def _walked(project: ScriptProject, lower: Any = "base", upper: Any = "heads") -> "list[Script]":
+    with isolated(project.modules):
+        return list(project.directory.walk_revisions(lower, upper))
+
+
+def _scripts(project: ScriptProject, names: str | tuple[str, ...]) -> "list[Script]":
+    with isolated(project.modules):
+        return [one for one in project.directory.get_revisions(names) if one is not None]
+
+
+def _current(project: ScriptProject, x: dict[str, str], url: str | None) -> tuple[str, ...]:
+    return verdict.ask(*place_of(project, url, x)).current
 
 
 @click.command()
 @on_project
 @as_json
-def validate(project: Project, as_json: bool) -> None:
+def validate(project: ScriptProject, as_json: bool) -> None:
     """Check a project's scripts. Exit with 3 if there are problems."""
-    found, environment = project.validate(), project.environment
+    found, environment = autogenerate.validate(project), project.environment
     revisions = len(project.revisions)
     if as_json:
         environment_json = {"mode": environment.mode, "why": environment.why}
@@ -51,28 +150,3 @@ def validate(project: Project, as_json: bool) -> None:
         click.echo(f"env.py is {environment.mode}: {environment.why}.")
     if found:
         raise click.exceptions.Exit(Exit.FOUND)
-
-
-@click.command()
-@on_project
-@click.option("-m", "--message", required=True)
-@click.option(
-    "--against",
-    envvar="HEADWAY_MIGRATE_URL",
-    help="URL of a database of the kind that the revision is for.",
-)
-@click.option("--empty", is_flag=True, help="Write an empty revision, to be filled by hand.")
-@click.option("--head", default="head", show_default=True)
-def revise(project: Project, message: str, against: str | None, empty: bool, head: str) -> None:
-    """Write a revision that brings the newest schema to the models."""
-    files = project.revise(message, against=against, empty=empty, head=head)
-    for file in files or ["The models are what the revisions make: nothing to write."]:
-        click.echo(str(file))
-
-
-@click.command()
-@on_project
-@click.option("-m", "--message", required=True)
-def merge(project: Project, message: str) -> None:
-    """Write a revision that joins all heads."""
-    click.echo(str(project.merge(message)))

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.request import url2pathname
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
@@ -220,4 +219,6 @@ def uri(url: URL) -> tuple[str, dict[str, object]]:
         place = slash + place
     if question:
         options |= dict(pair.partition("=")[::2] for pair in query.split("&") if pair)
+    from urllib.request import url2pathname  # noqa: PLC0415  # it imports http and email
+
     return url2pathname(place), options

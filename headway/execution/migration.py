@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection
 
 from headway import history
 from headway import status as verdict
@@ -50,6 +51,8 @@ class Move:
     """To stamp what was found by comparing schemas."""
     prepare: Callable[[list[Any]], list[Any]] | None = None
     """Replaces the steps before they run, to watch them."""
+    purges: bool = False
+    """For a stamp: to empty the version table first, as `alembic stamp --purge` does."""
 
     def make(self) -> Outcome:
         """Run it.
@@ -82,6 +85,9 @@ class Move:
         table = verdict.version_table_of(self.environment, self.address)
         status = self._status(raw, table)
         current = status.current
+        if self.purges and not status.torn and current:
+            self._purge(raw, table)
+            return replace(replace(self, purges=False).make_on(raw), before=current)
         if self.expected and self.expected.current != current:
             raise DatabaseMoved(
                 f"{self.address} was at {', '.join(self.expected.current) or 'base'} when this was "
@@ -113,6 +119,17 @@ class Move:
             snapshot=str(snapshot) if snapshot else None,
             statements=statements,
         )
+
+    def _purge(self, raw: Raw, table: VersionTable) -> None:
+        """Empty the version table; a target that cannot be stamped is refused before."""
+        plans.alembic_steps(self.project, self.direction, self.target, ())
+        self._refuse_read_only()
+        with self.address.connected(raw) as connection:
+            versions = _alembic(connection, table)._version  # noqa: SLF001  # FRAGILE
+            writing = connection.execution_options(write=True)
+            writing.execute(versions.delete())
+            if not self.address.is_shared:
+                writing.commit()
 
     def _refuse_read_only(self) -> None:
         """Raise DatabaseReadOnly before the first statement would fail."""
@@ -225,6 +242,26 @@ class Move:
             watch=self.listener,
             per_migration=self.direction is not Direction.STAMP and self._per_migration(steps),
         )
+
+
+def ensure_version_table(
+    project: ScriptProject,
+    address: Address,
+    x: Mapping[str, str],
+    policy: Policy,
+) -> None:
+    """Create Alembic's version table if it is not there, under the lock."""
+    table = verdict.version_table(project, address, x)
+    with held(address, policy) as raw, address.connected(raw) as connection:
+        writing = connection.execution_options(write=True)
+        _alembic(writing, table)._ensure_version_table()  # noqa: SLF001  # as Alembic's command does
+        if not address.is_shared:
+            writing.commit()
+
+
+def _alembic(connection: Connection, table: VersionTable) -> MigrationContext:
+    options = {"version_table": table.name, "version_table_schema": table.schema}
+    return MigrationContext.configure(connection, opts=options)
 
 
 def _both(first: Watch, second: Watch | None) -> Watch:

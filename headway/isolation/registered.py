@@ -9,6 +9,7 @@ from typing import Any
 
 import alembic.context
 import alembic.op
+from alembic.operations import Operations
 from sqlalchemy.sql.visitors import Visitable
 
 from headway.isolation.registrations import (
@@ -32,6 +33,7 @@ def registered(kept: Registrations, is_projects: Callable[[], bool]) -> Iterator
     with (
         _filters(kept),
         _tables(kept),
+        _entities(kept),
         _names(kept),
         _compilers(kept),
         listeners_in_force(kept, is_projects),
@@ -66,6 +68,31 @@ def _tables(kept: Registrations) -> Iterator[None]:
     finally:
         for place, (table, old) in enumerate(zip(TABLES, before, strict=True)):
             kept.tables[place] = _taken(table, old, kept)
+
+
+@contextmanager
+def _entities(kept: Registrations) -> Iterator[None]:
+    """Give the project a registry of its own in alembic_utils, which has one for the process."""
+    before = _entity_registry()
+    outer = {name: value.copy() for name, value in before.items()}
+    for name, value in before.items():
+        value.clear()
+        value.update(kept.entities.get(name, ()))
+    try:
+        yield
+    finally:
+        now = _entity_registry()
+        kept.entities = {name: value.copy() for name, value in now.items()}
+        for name, value in now.items():
+            value.clear()
+            value.update(outer.get(name, ()))
+
+
+def _entity_registry() -> dict[str, Any]:
+    """The dicts and sets of alembic_utils' registry; {} where it is not imported."""
+    module = sys.modules.get("alembic_utils.replaceable_entity")
+    found = vars(module.registry) if module else {}
+    return {name: value for name, value in found.items() if isinstance(value, dict | set)}
 
 
 def _copied(table: dict[Any, Any]) -> dict[Any, Any]:
@@ -106,15 +133,23 @@ def _names(kept: Registrations) -> Iterator[None]:
     try:
         yield
     finally:
+        of_libraries = {name for name in vars(Operations) if _is_of_library(kept, name)}
         for place, (space, old) in enumerate(zip(NAMESPACES, before, strict=True)):
             new = {
                 name: value
                 for name, value in vars(space).items()
                 if not name.startswith("_") and callable(value) and name not in old
+                if name not in of_libraries
             }
             kept.names[place] = new
             for name in new:
                 delattr(space, name)
+
+
+def _is_of_library(kept: Registrations, name: str) -> bool:
+    """True for an operation that an installed library registered when it was imported."""
+    made = getattr(vars(Operations)[name], "__globals__", {})  # FRAGILE: Alembic writes the method
+    return "op_cls" in made and not kept.owns(made["op_cls"])
 
 
 OWN, CALLED = "_compiler_dispatcher", "_compiler_dispatch"

@@ -86,6 +86,8 @@ class Registrations:
     """Attributes of classes that got their first compiler, by class."""
     compiled: dict[type, dict[str, Any]] = field(default_factory=dict)
     """Compilers that were added to others, by class and dialect."""
+    entities: dict[str, Any] = field(default_factory=dict)
+    """Its views and functions that alembic_utils keeps, as attributes of that registry."""
     filters: list[Any] | None = None
     """Warning filters; None while the project has not changed them."""
     in_env: bool = False

@@ -9,7 +9,7 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, StaticPool, create_engine
 
-from headway.dialects import DIALECTS
+from headway.dialects import dialect_named
 from headway.dialects.driver import dbapi_connection, register_engine
 from headway.dialects.sqlite import objects
 from headway.dialects.sqlite.objects import COPY, Declared, LostObject
@@ -20,7 +20,7 @@ from headway.scripts.alembic_log import silence_alembic_log
 @contextlib.contextmanager
 def _empty() -> Iterator[Connection]:
     engine = register_engine(create_engine("sqlite://", poolclass=StaticPool))
-    DIALECTS["sqlite"].prepare(engine)
+    dialect_named("sqlite").prepare(engine)
     try:
         with engine.connect() as connection:
             yield connection.execution_options(write=True)

@@ -1,7 +1,7 @@
 """Write revision files: from models (autogenerate), empty, or as a merge; validate them."""
 
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,13 @@ from headway.scripts.project import ScriptProject
 
 WIDTH = 32
 """Width of the column `version_num` as Alembic creates it (alembic/ddl/impl.py)."""
-GIVE_ANOTHER = "Give a database of the kind that the project is for (`--against URL`)."
+GIVE_ANOTHER = "Give a database of the kind that the project is for (`--url URL`)."
 GENERIC = Path(alembic.__file__).parent / "templates" / "generic" / "script.py.mako"
 
 
 def revise(
     project: ScriptProject,
-    message: str,
+    message: str | None,
     *,
     against: str | URL | Path | Engine | Connection | None = None,
     empty: bool = False,
@@ -40,6 +40,7 @@ def revise(
     version_path: str | None = None,
     revision_id: str | None = None,
     depends_on: Sequence[str] = (),
+    x: Mapping[str, str] | None = None,
 ) -> tuple[Path, ...]:
     """Write a revision that brings the newest schema to the project's models; its files.
 
@@ -47,10 +48,11 @@ def revise(
     revisions make in an empty database of the same kind as `against`: what stands in that
     database does not matter and is not touched. Without `against`, the options file's
     `sqlalchemy.url`, or else SQLite. `empty` writes one to be filled by hand. () if there is
-    nothing to write.
+    nothing to write. `x` are Alembic's -x arguments.
     """
+    given = dict(x or {})
     address = Address.of(against if against is not None else project.default_url)
-    project = project.for_kind(address.url)
+    project = project.for_kind(address.url, given)
     requested = {
         "message": message,
         "autogenerate": not empty,
@@ -63,21 +65,22 @@ def revise(
         "depends_on": list(depends_on) or None,
     }
     with isolated(project.modules):
-        return _written(project, address, requested, empty=empty)
+        return _written(project, address, given, requested, empty=empty)
 
 
 def merge(
     project: ScriptProject,
-    message: str,
+    message: str | None,
     revisions: str | Sequence[str] = "heads",
     *,
     revision_id: str | None = None,
+    branch_label: str | None = None,
 ) -> Path:
     """Write a revision that joins heads; returns its file."""
     project = project.for_kind(project.default_url)
     if not project.heads:
         raise ScriptsUnreadable(
-            f"There is no revision in {project.folder} to join: `revise` first."
+            f"There is no revision in {project.folder} to join: `revision` first."
         )
     with isolated(project.modules), _templated(project), _translated_errors(project, "heads"):
         script = project.directory.generate_revision(
@@ -85,6 +88,7 @@ def merge(
             message,
             refresh=True,
             head=tuple([revisions] if isinstance(revisions, str) else revisions),
+            branch_labels=branch_label,
             config=project.config,
         )
     project.forget()
@@ -93,10 +97,15 @@ def merge(
 
 
 def _written(
-    project: ScriptProject, address: Address, requested: dict[str, Any], *, empty: bool
+    project: ScriptProject,
+    address: Address,
+    x: Mapping[str, str],
+    requested: dict[str, Any],
+    *,
+    empty: bool,
 ) -> tuple[Path, ...]:
-    config = project.config_for(address.url)
-    environment = project.environment_for(address.url)
+    config = project.config_for(address.url, x)
+    environment = project.environment_for(address.url, x)
     if not empty and environment.options.get("target_metadata") is None:
         raise _no_models(project)
     with _templated(project), _translated_errors(project, str(requested["head"])):
@@ -107,13 +116,15 @@ def _written(
                 context.configure(dialect_name="sqlite", **environment.options_without_callbacks)
                 revisions.run_no_autogenerate(tuple(project.heads), context.get_context())
         else:
-            _generate(project, address, revisions)
+            _generate(project, address, x, revisions)
         scripts = [one for one in revisions.generate_scripts() if isinstance(one, Script)]
     project.forget()
     return tuple(Path(script.path) for script in scripts)
 
 
-def _generate(project: ScriptProject, address: Address, revisions: RevisionContext) -> None:
+def _generate(
+    project: ScriptProject, address: Address, x: Mapping[str, str], revisions: RevisionContext
+) -> None:
     """Compare the models with a scratch database at head, as env.py configures it there."""
 
     def watch(migration: MigrationContext) -> None:
@@ -126,7 +137,7 @@ def _generate(project: ScriptProject, address: Address, revisions: RevisionConte
         if scripts and all(one.is_empty() for one in scripts[0].upgrade_ops_list):
             scripts.clear()  # nothing differs: no file that does nothing
 
-    builder = ReferenceBuilder(project=project, address=address, x={}, advice=GIVE_ANOTHER)
+    builder = ReferenceBuilder(project=project, address=address, x=x, advice=GIVE_ANOTHER)
     with address.open() as raw, address.connected(raw) as connection:
         grounds = list(builder.grounds(connection))
         connection.rollback()
@@ -137,7 +148,7 @@ def _generate(project: ScriptProject, address: Address, revisions: RevisionConte
 def _no_models(project: ScriptProject) -> EnvironmentFailed:
     return EnvironmentFailed(
         f"env.py of {project.folder} names no target_metadata, so there are no models to "
-        "compare with. Set it there, or write an empty revision (`--empty`)."
+        "compare with. Set it there, or write an empty one: `revision` without --autogenerate."
     )
 
 

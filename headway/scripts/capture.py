@@ -149,7 +149,7 @@ def capture_env(
 
     def run_for(url: URL, *, given: bool, like: EnvCapture | None = None) -> EnvCapture:
         with isolated(modules):
-            captured = _capture(config_for(url), scripts, url, modules, given=given)
+            captured = capture_once(config_for(url), scripts, url, modules, given=given)
             is_kept = like and not is_within and captured.leaves_same_state(like)
             if is_kept and _environment_of(captured).mode is Mode.CAPTURED:
                 modules.own.settle()  # its runs begin where env.py has left it
@@ -181,7 +181,7 @@ def recapture_env(
 ) -> Environment:
     """Capture an env.py again after its modules were imported anew; it is used as before."""
     with isolated(modules):
-        captured = _capture(config_for(url), scripts, url, modules, given=previous.is_given)
+        captured = capture_once(config_for(url), scripts, url, modules, given=previous.is_given)
         if previous.mode is Mode.CAPTURED and captured.failed is None:
             modules.own.settle()
     if captured.failed:
@@ -202,9 +202,10 @@ def _another_database(url: URL) -> URL:
     return url.set(database=name, username="other", host="other.invalid")
 
 
-def _capture(
-    config: Config, scripts: ScriptDirectory, url: URL, modules: Modules, *, given: bool
+def capture_once(
+    config: Config, scripts: ScriptDirectory, url: URL | None, modules: Modules, *, given: bool
 ) -> EnvCapture:
+    """Run an env.py with offline engines for `url`, or else for what each connects to itself."""
     captured = EnvCapture()
     context = _environment_context(config, scripts, lambda *_: [])
     _record_calls(context, captured)
@@ -212,14 +213,15 @@ def _capture(
 
     def redirect(theirs: Engine) -> Engine:
         if theirs.url not in captured.engines:
-            settings = captured.settings[theirs.url] = settings_of(theirs, url)
+            here = url or theirs.url
+            settings = captured.settings[theirs.url] = settings_of(theirs, here)
             captured.note_need(
                 "it connects in autocommit" if is_autocommit(theirs) else settings.why
             )
-            captured.engines[theirs.url] = offline_engine(url, captured.on_statement)
+            captured.engines[theirs.url] = offline_engine(here, captured.on_statement)
         return captured.engines[theirs.url]
 
-    if given:
+    if given and url:
         captured.given = offline_engine(url, captured.on_statement)
         config.attributes["connection"] = captured.given.connect()
     try:

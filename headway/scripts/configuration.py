@@ -14,17 +14,26 @@ from headway.errors import ScriptsUnreadable
 from headway.scripts.locations import location_in, options_of
 
 
-def configuration(folder: Path, ini: str | None) -> Config:
+def configuration(folder: Path, ini: str | None, section: str = "alembic") -> Config:
     """The options of a script directory: from `ini`, or from the file that belongs to the folder.
 
-    Raises ScriptsUnreadable if the file is missing or cannot be read.
+    As for `alembic`, those of a pyproject.toml and of the alembic.ini beside it are one set.
+    `section` is that of an ini file. Raises ScriptsUnreadable if the file or the section is missing
+    or cannot be read.
     """
     file = Path(ini).absolute() if ini else options_of(folder)
     if file and not file.is_file():
         raise ScriptsUnreadable(f"There is no {file}.")
     toml = file if file and file.suffix == ".toml" else None
-    config = Config(file_=None if toml else file, toml_file=toml)
+    if toml:
+        beside = toml.with_name("alembic.ini")
+        file = beside if beside.is_file() else None
+    elif file and "[tool.alembic]" in _text(file.with_name("pyproject.toml")):
+        toml = file.with_name("pyproject.toml")
+    config = Config(file_=file, toml_file=toml, ini_section=section)
     try:
+        if file and section != "alembic" and not config.file_config.has_section(section):
+            raise ScriptsUnreadable(f"There is no section [{section}] in {file}.")
         config.set_main_option("script_location", str(folder).replace("%", "%%"))
         # Alembic takes a `%` in the folder's name for a reference to another option.
         here = config.file_config.get("DEFAULT", "here", raw=True, fallback="")
@@ -32,6 +41,13 @@ def configuration(folder: Path, ini: str | None) -> Config:
     except IniError as error:
         raise ScriptsUnreadable(f"{file} cannot be read: {error}.") from error
     return config
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
 
 
 def base_folder(script_folder: Path, config: Config) -> Path:

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from sqlalchemy import URL, Connection, Engine
 
 from headway.connections.address import Address
 from headway.dialects import driver
@@ -37,3 +40,14 @@ class ConnectionSetup:
                 raise  # the database's own words, for who opens it
             except Exception as error:  # noqa: BLE001  # a listener is the project's code
                 raise_failed(error, address.url)
+
+
+def addressed(
+    project: ScriptProject,
+    database: str | URL | Path | Engine | Connection,
+    x: Mapping[str, str],
+) -> tuple[ScriptProject, Address]:
+    """The project for this kind of database, and its address, set up as env.py does."""
+    address = Address.of(database)
+    project = project.for_kind(address.url, x)
+    return project, address.set_up_by(ConnectionSetup(project, x))

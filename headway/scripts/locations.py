@@ -66,7 +66,8 @@ def revisions_of(folder: Path) -> Path:
     """The folder of a script directory's revisions: `versions`, or itself for Flask-Alembic."""
     versions = folder / "versions"
     bare = not versions.is_dir() and not (folder / "env.py").exists()
-    return folder if bare and any(folder.glob("*.py")) else versions
+    begun = any(folder.glob("*.py")) or (folder / "script.py.mako").is_file()
+    return folder if bare and begun else versions
 
 
 def only_compiled(folders: Iterable[Path]) -> bool:
@@ -104,7 +105,7 @@ def _belongs_to(file: Path, folder: Path) -> bool:
     return bool(place) and (file.parent / place).resolve() == folder.resolve()
 
 
-def location_in(file: Path) -> str:
+def location_in(file: Path, section: str = "alembic") -> str:
     """The script directory that a file of options names; "" if it cannot be read."""
     here = file.parent.as_posix()
     try:
@@ -117,7 +118,7 @@ def location_in(file: Path) -> str:
         else:
             parser = ConfigParser({"here": here.replace("%", "%%")})
             parser.read(file, encoding="utf-8")
-            place = parser.get("alembic", "script_location", fallback="")
+            place = parser.get(section, "script_location", fallback="")
     except (OSError, ValueError, IniError):
         return ""
     return str(place).replace("%(here)s", here)

@@ -57,12 +57,13 @@ class ScriptProject:
     It holds no connection, and is pickled as its location.
     """
 
-    def __init__(self, location: str, ini: str | None) -> None:
+    def __init__(self, location: str, ini: str | None, section: str = "alembic") -> None:
         self.folder = folder_of(location)
         # As it travels: another process may have another working directory.
         self.location = location if is_resource(location) else str(self.folder)
         self.ini = str(Path(ini).absolute()) if ini else None
-        self.config = configuration(self.folder, ini)
+        self.section = section
+        self.config = configuration(self.folder, ini, section)
         with without_deprecation_warnings(), alembic_errors():
             base = base_folder(self.folder, self.config)
             paths = [base / path for path in self.config.get_prepend_sys_paths_list() or []]
@@ -86,34 +87,37 @@ class ScriptProject:
 
     @classmethod
     def load(
-        cls, location: str | os.PathLike[str], ini: str | os.PathLike[str] | None = None
+        cls,
+        location: str | os.PathLike[str],
+        ini: str | os.PathLike[str] | None = None,
+        section: str = "alembic",
     ) -> Self:
         """The project at a folder or at `package:folder`.
 
-        `ini` names its `alembic.ini` or `pyproject.toml`; without it, one in the folder or the
-        two above that says it belongs to this folder is used, and none is needed. A project
-        that has no revision yet is one. Raises ScriptsUnreadable where there is no script
-        directory or its revisions are no history.
+        `ini` names its `alembic.ini` or `pyproject.toml`, and `section` what `alembic -n` does;
+        without it, one in the folder or the two above that says it belongs to this folder is used,
+        and none is needed. A project that has no revision yet is one. Raises ScriptsUnreadable
+        where there is no script directory or its revisions are no history.
         """
-        project = cls(os.fspath(location), os.fspath(ini) if ini else None)
+        project = cls(os.fspath(location), os.fspath(ini) if ini else None, section)
         if not project.scripts.by_id:  # read now, so that a hole is found now
             with contextlib.suppress(EnvironmentFailed):
                 return project.for_kind(project.default_url, ask=True)
         return project.for_kind(project.default_url)
 
     @classmethod
-    def shared(cls, location: str, ini: str | None = None) -> Self:
+    def shared(cls, location: str, ini: str | None = None, section: str = "alembic") -> Self:
         """A project loaded once per process, and again when a file changed: see `load`."""
         with _shared_projects_lock:
-            cached = _shared_projects.get((cls, location, ini))
+            cached = _shared_projects.get(key := (cls, location, ini, section))
             if cached and cached[0] == cached[1].stamp():
                 return cast("Self", cached[1])
-            fresh = cls.load(location, ini)
-            _shared_projects[cls, location, ini] = (fresh.stamp(), fresh)
+            fresh = cls.load(location, ini, section)
+            _shared_projects[key] = (fresh.stamp(), fresh)
             return fresh
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_unpickled, (type(self), self.location, self.ini, self.kind))
+        return (_unpickled, (type(self), self.location, self.ini, self.section, self.kind))
 
     def __repr__(self) -> str:
         return f"Project({self.location!r})"
@@ -333,14 +337,14 @@ class ScriptProject:
 
 
 def _unpickled(
-    cls: type[ScriptProject], location: str, ini: str | None, kind: URL | None = None
+    cls: type[ScriptProject], location: str, ini: str | None, section: str, kind: URL | None
 ) -> ScriptProject:
     """A project from another process."""
-    project = cls.shared(location, ini)
+    project = cls.shared(location, ini, section)
     return project.for_kind(kind, ask=True) if kind else project
 
 
 _shared_projects: dict[
-    tuple[type[ScriptProject], str, str | None], tuple[object, ScriptProject]
+    tuple[type[ScriptProject], str, str | None, str], tuple[object, ScriptProject]
 ] = {}
 _shared_projects_lock = threading.Lock()

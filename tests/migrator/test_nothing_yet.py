@@ -32,7 +32,7 @@ def test_there_is_nothing_to_do(nothing: Path, catalog_url: URL) -> None:
     assert database.upgrade().applied == ()
     assert database.plan_repair().is_empty
     assert contents(catalog_url) == before
-    with pytest.raises(errors.ScriptsUnreadable, match="`revise`"):
+    with pytest.raises(errors.ScriptsUnreadable, match="`revision`"):
         database.adopt()
     with pytest.raises(errors.ScriptsUnreadable, match="to join"):
         project.merge("nothing")

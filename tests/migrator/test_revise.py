@@ -87,5 +87,5 @@ def test_without_models_there_is_nothing_to_compare(tmp_path: Path) -> None:
 
 def test_what_cannot_run_here_says_what_to_give(with_models: Path) -> None:
     write_revision(with_models, "pg", "one", ['op.execute("CREATE EXTENSION hstore")'])
-    with pytest.raises(errors.MigrationFailed, match="--against URL"):
+    with pytest.raises(errors.MigrationFailed, match="--url URL"):
         Project.load(with_models).revise("what")
