@@ -9,6 +9,7 @@ from typing import Any
 import click
 from sqlalchemy import MetaData
 
+from headway.cli.boot import boot
 from headway.cli.group import ErrorGroup
 from headway.cli.options import on_any_database, on_database, run_options
 from headway.cli.output import as_json, print_json, print_table
@@ -36,7 +37,7 @@ def migrate() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-for command in (history, validate, revise, merge):
+for command in (boot, history, validate, revise, merge):
     migrate.add_command(command)
 
 

@@ -12,7 +12,7 @@ import click
 from headway.project import Project
 
 
-def _pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+def pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """Alembic's -x arguments: `k=v`, or `k` alone for an empty value."""
     return {name: value for name, _, value in (given.partition("=") for given in values)}
 
@@ -65,7 +65,7 @@ def on_database(command: Callable[..., Any], *, scripts: bool = True) -> Callabl
         help="A file that holds the URL: a mounted secret.",
     )
     @click.option(
-        "-x", "x", multiple=True, callback=_pairs, metavar="K=V", help="An argument for env.py."
+        "-x", "x", multiple=True, callback=pairs, metavar="K=V", help="An argument for env.py."
     )
     @click.option(
         "--lock-wait", default=60.0, show_default=True, help="Seconds to wait for another run."
@@ -83,7 +83,7 @@ def on_database(command: Callable[..., Any], *, scripts: bool = True) -> Callabl
         policy = {name: kwargs.pop(name) for name in list(kwargs) if name in POLICY}
         if policy.pop("no_replay", False):
             policy["replay"] = False
-        database = project.at(_url(url, url_file), x, lock_wait=lock_wait, **policy)
+        database = project.at(url_of(url, url_file), x, lock_wait=lock_wait, **policy)
         return command(database, *args, **kwargs)
 
     return with_database
@@ -118,7 +118,8 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _url(url: str | None, file: Path | None) -> str:
+def url_of(url: str | None, file: Path | None) -> str:
+    """The URL as given, or as a file holds it. Raises click.UsageError."""
     if file:
         try:
             url = file.read_text(encoding="utf-8").strip()
