@@ -1,5 +1,6 @@
 """`flask headway`: where an app's databases stand, and what repairs them."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -22,6 +23,8 @@ from headway.flask.groups import CommandGroup
 from headway.status import ask
 from headway.types import Position, Status
 
+STEP = re.compile(r"`(adopt|downgrade|repair|upgrade)`")
+"""A command as the next steps name it."""
 Command = Callable[..., Any]
 """What click runs."""
 
@@ -82,11 +85,15 @@ def _status(next_steps: Mapping[Position, str] | None) -> click.Command:
             print_json(asdict(found) | {"lock": holder.as_json() if holder else None})
         else:
             step = found.next_step if next_steps is None else next_steps[found.position]
-            _show(found, holder, step)
+            _show(found, holder, STEP.sub(_command_in(database), step))
         if check and (found.position is not Position.AT_HEAD or _problems(found)):
             raise click.exceptions.Exit(Exit.FOUND)
 
     return status
+
+
+def _command_in(database: Database) -> Callable[[re.Match[str]], str]:
+    return lambda found: f"`{database.policy.words.command(found[1])}`"
 
 
 def _reached(database: Database) -> Status:
