@@ -81,8 +81,8 @@ class Headway:
             on_booted=on_booted,
             on_upgraded=on_upgraded,
         )
-        app.extensions[STATE] = state
         _bind(app, migrations, state)
+        app.extensions[STATE] = state
         if command:
             app.cli.add_command(commands.group(command))
         if found["ready_path"]:

@@ -7,7 +7,8 @@ from typing import Any
 import click
 from alembic import context as alembic_context
 from alembic.util import CommandError
-from flask.cli import AppGroup, FlaskGroup
+from flask import current_app
+from flask.cli import AppGroup, FlaskGroup, ScriptInfo
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from headway.cli.output import Refusal
@@ -37,6 +38,8 @@ class CommandGroup(AppGroup):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            if not current_app:
+                ctx.with_resource(ctx.ensure_object(ScriptInfo).load_app().app_context())
             return super().invoke(ctx)
         except HeadwayError as error:
             raise Refusal(error) from error
