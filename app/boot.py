@@ -14,7 +14,7 @@ from app import errors
 from app.extensions import alembic, db, headway
 from app.models import Boot  # all models with it: the tables that `flask db check` compares
 from app.settings import MIGRATIONS, RELEASE, Settings
-from headway.boot import Booted, Report, Words
+from headway.boot import Booted, Words
 from headway.boot import readiness as probes
 from headway.dialects import dialect_of
 from headway.errors import (
@@ -57,11 +57,8 @@ KEPT = 500
 readiness, state = headway.readiness, headway.state
 
 
-def init_app(app: Flask, report: Report | None = None) -> None:
-    """Bind the catalog and its migrations to an app. Opens nothing.
-
-    `report` is told what a boot is doing; by default it is logged.
-    """
+def init_app(app: Flask) -> None:
+    """Bind the catalog and its migrations to an app. Opens nothing."""
     settings: Settings = app.extensions["headway"]
     dialect = dialect_of(settings.database_url)
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _engine_options(settings)
@@ -85,10 +82,10 @@ def init_app(app: Flask, report: Report | None = None) -> None:
         on_newer=settings.on_newer_catalog,
         sole=True,
         release=RELEASE,
-        report=report,
         words=WORDS,
         on_booted=_booted,
         on_upgraded=_enable_wal,
+        command="",  # ours are `flask catalog`
     )
     with app.app_context():
         dialect.prepare(db.engine)
@@ -96,7 +93,9 @@ def init_app(app: Flask, report: Report | None = None) -> None:
 
 def bring_to_head(app: Flask) -> Status:
     """Bring the catalog to head and say where it stands: see Headway.bring_to_head."""
-    return headway.bring_to_head(app).after
+    booted = headway.bring_to_head(app, always=True)
+    assert booted  # noqa: S101  # always
+    return booted.after
 
 
 def require_head() -> None:

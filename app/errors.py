@@ -19,12 +19,6 @@ name_commands("flask migrate")
 # --- settings -------------------------------------------------------------------------------
 
 
-class SettingInvalid(HeadwayError):
-    """A setting has a value that cannot be used."""
-
-    kind = Kind.MISCONFIGURED
-
-
 class CatalogAhead(DatabaseAhead):
     """The catalog is newer than this release."""
 

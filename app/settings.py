@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from app.errors import SettingInvalid
 from headway.dialects.urls import DRIVERS, DatabaseURL
+from headway.errors import SettingInvalid
 
 ROOT = Path(__file__).resolve().parent.parent
 MIGRATIONS = ROOT / "migrations"

@@ -73,6 +73,18 @@ def _rebuild(
     return error
 
 
+class SettingInvalid(HeadwayError):
+    """A setting has a value that cannot be used."""
+
+    kind = Kind.MISCONFIGURED
+
+
+class SetupInvalid(HeadwayError):
+    """The parts of a program are put together in an order that cannot work."""
+
+    kind = Kind.MISCONFIGURED
+
+
 class AddressInvalid(HeadwayError):
     """This is no address of a database that Headway can use."""
 

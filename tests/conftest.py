@@ -84,6 +84,7 @@ ON_EACH_SERVER = (
 
 FEW = {
     "tests/boot/": 3,
+    "tests/examples/test_services.py": 3,
     "tests/examples/": 1,
     "tests/objects/": 10,
     "tests/api/test_faces.py": 25,

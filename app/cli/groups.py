@@ -1,74 +1,12 @@
 """The base of our command groups: errors are shown as one message with an exit code."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from headway.flask.groups import CommandGroup as AnyCommandGroup
+from headway.flask.groups import is_command_lookup, is_management_command, refusals
 
-import click
-from alembic.util import CommandError
-from flask.cli import AppGroup, FlaskGroup
-from sqlalchemy.exc import InterfaceError, OperationalError
-
-from headway.cli.output import Refusal
-from headway.errors import DatabaseUnreachable, HeadwayError
+__all__ = ["CommandGroup", "is_command_lookup", "is_management_command", "refusals"]
 
 
-@contextmanager
-def refusals() -> Iterator[None]:
-    """Under `flask`, show a HeadwayError as its message, with the exit code of its kind.
+class CommandGroup(AnyCommandGroup):
+    """A group of commands that work on the catalog."""
 
-    Elsewhere (gunicorn, a test) the error is raised unchanged.
-    """
-    try:
-        yield
-    except HeadwayError as error:
-        if not _under_flask():
-            raise
-        raise Refusal(error) from error
-
-
-class CommandGroup(AppGroup):
-    """A group of commands that run in an app context and show an error as one message."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except HeadwayError as error:
-            raise Refusal(error) from error
-        except CommandError as error:  # Alembic's: "Can't locate revision …"
-            raise click.ClickException(str(error)) from error
-        except (OperationalError, InterfaceError) as error:
-            message = " ".join(str(error.orig).split())
-            raise Refusal(
-                DatabaseUnreachable(
-                    f"The catalog does not answer: {message}. Try again in a moment."
-                )
-            ) from error
-
-    @classmethod
-    def around(cls, group: click.Group) -> "CommandGroup":
-        """A group with the commands of another, and our way to show errors."""
-        return cls(
-            group.name,
-            commands=group.commands,
-            callback=group.callback,
-            params=group.params,
-            help=group.help,
-        )
-
-
-def is_management_command() -> bool:
-    """True while `flask <command>` loads the app, for every command except `run`."""
-    context = click.get_current_context(silent=True)
-    return _under_flask() and context is not None and context.info_name != "run"
-
-
-def is_command_lookup() -> bool:
-    """True while `flask` loads the app to look up a command that is not Flask's own."""
-    context = click.get_current_context(silent=True)
-    return _under_flask() and context is not None and context.parent is None
-
-
-def _under_flask() -> bool:
-    context = click.get_current_context(silent=True)
-    return context is not None and isinstance(context.find_root().command, FlaskGroup)
+    subject = "The catalog"

@@ -12,10 +12,10 @@ from flask import current_app
 from app import boot
 from app.cli.actor import command_line
 from app.cli.groups import CommandGroup
-from app.errors import SettingInvalid
 from app.fleet import workers as fleet
 from app.settings import Settings
 from headway.cli.output import as_json, counted, paged, print_json, print_table
+from headway.errors import SettingInvalid
 from headway.exit_codes import Exit
 
 SHORT = ("name", "pid", "engine", "release", "done", "state")

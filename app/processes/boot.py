@@ -7,7 +7,7 @@ from flask import Flask
 
 from app import boot, logs
 from app.settings import Settings
-from headway.boot import Report, child
+from headway.boot import child
 from headway.exit_codes import Exit
 
 
@@ -16,14 +16,14 @@ def main() -> Exit:
     return child.run(_boot)
 
 
-def _boot(report: Report) -> Mapping[str, object]:
+def _boot() -> Mapping[str, object]:
     settings = Settings.from_env()
     logs.configure(settings)
     # The catalog alone, without the faces: it is there in half the time, and serves nothing.
     app = Flask("app")
     app.config.from_mapping(settings.for_flask())
     app.extensions["headway"] = settings
-    boot.init_app(app, report)
+    boot.init_app(app)
     seen = boot.bring_to_head(app)
     return {"heads": ",".join(seen.heads), "workers": settings.embedded}
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from headway.boot import refusals
 from headway.boot.progress import Narrator, Report, Reporting
+from headway.connections.address import Address
 from headway.database import Database
 from headway.dialects.reach import until_reachable
 from headway.errors import DatabaseAhead, DatabaseUnreachable, HeadwayError, MigrationFailed
@@ -102,9 +103,10 @@ class Boot:
         except DBAPIError as error:
             raise refusals.in_words(error, self.words) from error
         finally:
-            if self.database.address.engine is not None:
+            address = self.database.address
+            if address.engine is not None and not _is_in_memory(address):
                 # A preloaded program is forked, and one that is refused leaves no session behind.
-                self.database.address.engine.dispose()
+                address.engine.dispose()
         return booted
 
     def _brought(self) -> tuple[Status, Status]:
@@ -175,3 +177,8 @@ class Boot:
         if not self.migrate:
             refusals.refuse_behind(name, status, self.words)
         return False
+
+
+def _is_in_memory(address: Address) -> bool:
+    """True for a SQLite database that would be gone with its connection."""
+    return address.dialect.name == "sqlite" and address.path is None

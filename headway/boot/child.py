@@ -12,22 +12,22 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 
-from headway.boot.progress import Report
+from headway.boot import progress
 from headway.errors import HeadwayError
 from headway.exit_codes import EXIT_OF, Exit
 from headway.types import Progress
 
 
-def run(boot: Callable[[Report], Mapping[str, object]]) -> Exit:
+def run(boot: Callable[[], Mapping[str, object]]) -> Exit:
     """Boot once, and tell the parent; the exit code.
 
-    `boot` is given what reports progress, and returns what else the parent is to know: `heads`,
-    joined by commas, at least.
+    `boot` returns what the parent is to know at the end: `heads`, joined by commas, at least.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    progress.observers.append(_report)
     try:
-        done = boot(_report)
+        done = boot()
     except HeadwayError as error:
         sys.stderr.write(f"Error: {error}\n")
         return EXIT_OF[error.kind]
@@ -38,8 +38,8 @@ def run(boot: Callable[[Report], Mapping[str, object]]) -> Exit:
     return Exit.OK
 
 
-def _report(progress: Progress) -> None:
-    _write(progress.as_json() | {"started": progress.started})
+def _report(now: Progress) -> None:
+    _write(now.as_json() | {"started": now.started})
 
 
 def _write(body: Mapping[str, object]) -> None:

@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 Report = Callable[[Progress], None]
 SECONDS = 10
 """How often the same is logged again."""
+observers: list[Report] = []
+"""Who else is told of each boot of this process: a parent that answers probes (`boot.child`)."""
 
 
 @dataclass
@@ -25,7 +27,9 @@ class Reporting:
 
     def send(self, state: str, **more: object) -> None:
         """One state of a boot: see Progress."""
-        self.report(Progress(state=state, started=self.began, **more))  # type: ignore[arg-type]
+        progress = Progress(state=state, started=self.began, **more)  # type: ignore[arg-type]
+        for report in (self.report, *observers):
+            report(progress)
 
     def waiting(self, holder: Holder | None) -> None:
         """Another process has the lock."""

@@ -26,6 +26,7 @@ VERBS = {
     "adopt": ("headway.cli.moves", "Find and stamp the revision that a database has."),
     "ensure-version": ("headway.cli.moves", "Create the version table if it is not there."),
     "wait": ("headway.cli.moves", "Wait until a database is reachable and at head."),
+    "boot": ("headway.cli.boot", "Bring a database to head, then run another program."),
     "status": ("headway.cli.status", "Show where a database stands and what to do next."),
     "current": ("headway.cli.status", "Show the current revisions of a database."),
     "plan": ("headway.cli.plans", "Show the steps to a target, their risks and SQL."),

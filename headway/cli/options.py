@@ -74,12 +74,12 @@ def on_project(
         before = click.get_current_context().meta.get(GIVEN, Given())
         config = kwargs.pop("config") or before.config
         name = kwargs.pop("name") or before.name or "alembic"
-        x = _pairs((*before.x, *kwargs.pop("x")))
+        x = pairs((*before.x, *kwargs.pop("x")))
         if with_x:
             kwargs["x"] = x
         ini: str | None = config[-1] if config else None
         if scripts is None:
-            scripts, ini = _found(config, name)
+            scripts, ini = find_scripts(config, name)
         if scripts:
             return command(ScriptProject.load(scripts, ini, name), *args, **kwargs)
         if needed:
@@ -99,12 +99,12 @@ NO_SCRIPTS = (
 )
 
 
-def _pairs(given: Sequence[str]) -> dict[str, str]:
+def pairs(given: Sequence[str]) -> dict[str, str]:
     """Alembic's -x arguments: `k=v`, or `k` alone for an empty value."""
     return {name: value for name, _, value in (one.partition("=") for one in given)}
 
 
-def _found(config: Sequence[str], section: str) -> tuple[str | None, str | None]:
+def find_scripts(config: Sequence[str], section: str) -> tuple[str | None, str | None]:
     """The script directory and the file that names it, where `alembic` looks for them.
 
     A folder that it gives is one of the working directory, as Alembic has it, or beside the file.

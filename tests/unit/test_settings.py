@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import SettingInvalid
 from app.settings import RELEASE, Settings
+from headway.errors import SettingInvalid
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -20,7 +20,7 @@ from kombu.connection import Connection
 from kombu.exceptions import KombuError
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.errors import BrokerUnreachable, SettingInvalid
+from app.errors import BrokerUnreachable
 from app.extensions import db
 from app.fleet.projects import scripts
 from app.fleet.runs import claims
@@ -28,7 +28,7 @@ from app.fleet.workers import registry
 from app.fleet.workers.periodic import LOAD, PERIODIC_TASKS, PeriodicTask, load_due
 from app.fleet.workers.worker import WorkerProcess
 from app.settings import Settings
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, SettingInvalid
 from headway.parent import when_orphaned
 
 log = logging.getLogger(__name__)
