@@ -154,7 +154,9 @@ def unpin(database_id: int) -> Any:
 @bp.output(DroppedOut)
 @bp.doc(summary="Drop a database for good, after a snapshot", operation_id="dropDatabase")
 def drop(database_id: int, body: Drop) -> Any:
-    done = fleet.drop_database(access.actor(), database_id, confirm=body.confirm)
+    done = fleet.drop_database(
+        access.actor(), database_id, confirm=body.confirm, seconds=fleet.REQUEST_SECONDS
+    )
     snapshot = str(done.snapshot) if done.snapshot else None
     return {"database": done.database, "snapshot": snapshot, "note": done.note}
 
@@ -173,9 +175,9 @@ def _source(body: ImportIn) -> Any:
     if len(given) != 1:
         raise InputInvalid("Give one of files, server, csv and json_lines.")
     if body.files:
-        return import_sources.from_files(**body.files.model_dump())
+        return import_sources.from_files(**body.files.model_dump(), most=MOST_ROWS)
     if body.server:
-        return import_sources.from_server(**body.server.model_dump())
+        return import_sources.from_server(**body.server.model_dump(), most=MOST_ROWS)
     if body.csv is not None:
         return import_sources.from_csv(body.csv.splitlines(keepends=True))
     return import_sources.from_json_lines((body.json_lines or "").splitlines())

@@ -185,7 +185,10 @@ def drop(database_id: int) -> Any:
 
     def do(actor: Actor) -> str:
         confirm = request.form.get("confirm", "")
-        return f"Dropped. {fleet.drop_database(actor, database_id, confirm=confirm).note}"
+        done = fleet.drop_database(
+            actor, database_id, confirm=confirm, seconds=fleet.REQUEST_SECONDS
+        )
+        return f"Dropped. {done.note}"
 
     return _confirmed_action(database_id, DROP, do, right="databases.drop")
 

@@ -11,6 +11,7 @@ import logging
 import os
 import pickle
 import re
+import resource
 import signal
 import socket
 import sys
@@ -24,7 +25,13 @@ from typing import Any
 
 from app.fleet.isolation.requests import Requests
 from headway.dialects import ambient
-from headway.errors import DiskFull, HeadwayError, MigrationFailed, ScriptsUnreadable
+from headway.errors import (
+    DiskFull,
+    HeadwayError,
+    MigrationFailed,
+    ProcessEnded,
+    ScriptsUnreadable,
+)
 from headway.execution.failures import reason
 from headway.scripts.environment import PASSWORD
 
@@ -80,6 +87,10 @@ class Channel:
             return "failed", _picklable(_as_disk_full(error) or error)
         except (Exception, SystemExit) as error:  # a project's code may raise anything
             log.exception("%s failed", name)
+            if isinstance(error, MemoryError):
+                return "failed", ProcessEnded(
+                    "What was asked for did not fit into the memory of the process that asked."
+                )
             if name in READING:
                 return "failed", ScriptsUnreadable(_describe_unreadable(error))
             full = _as_disk_full(error)
@@ -121,11 +132,14 @@ def _describe_unreadable(error: BaseException) -> str:
 def main() -> None:
     """Serve the parent until it ends.
 
-    Arguments: the control socket, the parent's process id, the log level and the log format.
+    Arguments: the control socket, the parent's process id, the log level, the log format, and how
+    many bytes of memory this process may take (0: any number).
     """
-    control, parent, log_level, log_format = sys.argv[1:]
+    control, parent, log_level, log_format, most_bytes = sys.argv[1:]
     del sys.argv[1:]  # which an env.py may read
     _die_with(int(parent))
+    if int(most_bytes):
+        resource.setrlimit(resource.RLIMIT_DATA, (int(most_bytes), int(most_bytes)))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         # A signal to the whole process group is meant for the parent: what runs here is finished.
         signal.signal(number, lambda *_: None)
