@@ -16,7 +16,6 @@ from app.fleet.projects import revisions
 from app.models import Database, Kind, Strategy
 from app.web import access, filters
 from headway.errors import HeadwayError
-from headway.errors import Kind as Refusal
 
 bp = APIBlueprint(
     "acting", __name__, enable_openapi=False, url_prefix="/databases/<int:database_id>"
@@ -222,7 +221,7 @@ def _confirmed_action(
     )
     if refused is None:
         return page
-    return page, 422 if refused.kind is Refusal.INVALID else 409
+    return page, access.status_of(refused)
 
 
 def _look_again(database_id: int, verb: str) -> Any:

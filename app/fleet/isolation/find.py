@@ -18,6 +18,7 @@ from headway.dialects.driver import ask, closing
 from headway.dialects.reach import reaching
 from headway.dialects.translation import opened
 from headway.dialects.urls import DatabaseURL
+from headway.errors import DatabaseRefused
 
 Row = dict[str, Any]
 
@@ -59,10 +60,14 @@ def databases(server: DatabaseURL, names: str, labels: str | None) -> Iterator[R
     named = _expression(labels)
     kind = server.dialect
     place = with_timeouts(server.at("postgres" if kind == "postgresql" else None), SECONDS)
-    with reaching(server, all=True), closing(opened(place)) as raw:
-        dialect_of(server).set_timeouts(raw, lock_seconds=SECONDS, statement_seconds=SECONDS)
-        theirs = [name for (name,) in ask(raw, DATABASES[kind]) if name not in SYSTEM[kind]]
-    found = (one for one in theirs if not one.startswith(OURS) and fnmatchcase(one, names))
+    try:
+        with reaching(server, all=True), closing(opened(place)) as raw:
+            dialect_of(server).set_timeouts(raw, lock_seconds=SECONDS, statement_seconds=SECONDS)
+            theirs = [str(name) for (name,) in ask(raw, DATABASES[kind])]
+    except (LookupError, TypeError, ValueError) as error:
+        raise DatabaseRefused(f"{server} does not answer as a {kind} server does.") from error
+    theirs = [one for one in theirs if one not in SYSTEM[kind] and not one.startswith(OURS)]
+    found = (one for one in theirs if fnmatchcase(one, names))
     for line, name in enumerate(found, 1):
         yield _row(line, name, server.at(name), named, name)
 
