@@ -16,7 +16,7 @@ from flask import Flask
 from sqlalchemy.engine import URL
 
 from app import create_app
-from app.errors import InputInvalid, RoleInsufficient, WebhookNotFound
+from app.errors import IdempotencyKeyReused, InputInvalid, RoleInsufficient, WebhookNotFound
 from app.extensions import db
 from app.fleet import webhooks
 from app.fleet.core import audit, key_rotation
@@ -476,6 +476,9 @@ def test_a_key_makes_one_webhook_and_shows_its_secret_once(anywhere: Flask) -> N
     assert one.webhook.id == two.webhook.id
     assert one.secret
     assert two.secret is None
+    anywhere.config["SECRET_KEY"] = "another"
+    with pytest.raises(IdempotencyKeyReused):  # nobody without it guesses the URL
+        webhooks.create_webhook(admin, values, key="k")
 
 
 def test_one_that_is_deleted_takes_its_deliveries_with_it(
