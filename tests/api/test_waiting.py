@@ -1,13 +1,16 @@
 """Requests that wait for something else: they leave threads for others, and end."""
 
 import re
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from argon2.exceptions import VerificationError
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -153,7 +156,9 @@ def test_one_reaches_out_and_others_are_told_to_come_back(
     assert (begun.status_code, begun.headers.get("Preference-Applied")) == (202, None)
 
 
-def test_passwords_are_checked_one_at_a_time_and_few_wait(app: Flask, client: FlaskClient) -> None:
+def test_passwords_are_checked_one_at_a_time_and_few_wait(
+    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = client.get("/sign-in").text
     token = re.findall(r'name="csrf_token"[^>]* value="([^"]+)"', page)[0]
     form = {"csrf_token": token, "email": "a@example.org", "password": "wrong password"}
@@ -163,5 +168,17 @@ def test_passwords_are_checked_one_at_a_time_and_few_wait(app: Flask, client: Fl
     assert int(refused.headers["Retry-After"]) > 0
     assert "Other passwords are being checked. Try again" in refused.text
     assert client.post("/sign-in", data=form).status_code == 401
+    idents = set()
+
+    class Recording:
+        def verify(self, *_: str) -> bool:
+            idents.add(threading.get_ident())
+            raise VerificationError
+
     shipped = passwords.hasher
+    monkeypatch.setattr(passwords, "hasher", Recording())
+    with ThreadPoolExecutor(places.HASHING.most) as pool:
+        assert not any(pool.map(lambda _: passwords._is_right("x", "y"), range(3)))
+    assert len(idents) == 1
+    assert threading.get_ident() not in idents
     assert (shipped.memory_cost, shipped.time_cost, shipped.parallelism) == (19456, 2, 1)
