@@ -6,19 +6,15 @@
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build
-ARG EXTRAS="postgresql mysql scale oidc"
 
 RUN python3 -m venv /opt/headway
 ENV PATH=/opt/headway/bin:$PATH
 
-# The dependencies first, read from pyproject.toml: a change of our code leaves this layer alone.
+# The dependencies first, as `make lock` wrote them: a change of our code leaves this layer alone.
 # Wheels only: an architecture without them is told so here, instead of asking for a compiler.
 WORKDIR /build
-COPY pyproject.toml ./
-RUN python3 -c "import os, tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-      extras = [project['optional-dependencies'][name] for name in ('service', *os.environ['EXTRAS'].split())]; \
-      print(*project['dependencies'], *sum(extras, []), sep='\n')" > requirements.txt \
- && python3 -m pip install --no-cache-dir --no-compile --only-binary :all: -r requirements.txt \
+COPY requirements.lock ./
+RUN python3 -m pip install --no-cache-dir --no-compile --only-binary :all: --require-hashes -r requirements.lock \
  && python3 -m pip check \
  && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/headway/lib
 

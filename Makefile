@@ -11,7 +11,7 @@ INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/pyt
 # The longest files first, or two processors wait for the last one: tests/conftest.py.
 SPREAD = --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
-.PHONY: run test tests compiled thorough test-mlflow lint bench clean
+.PHONY: run test tests compiled thorough test-mlflow lint bench lock clean
 # A half-made virtual environment must not pass for a whole one.
 .DELETE_ON_ERROR:
 
@@ -46,6 +46,12 @@ lint: $(VENV)/.test
 bench: $(VENV)/.test  ## What it costs, beside what one would use instead
 	$(BIN)/python benchmarks/boot.py
 	$(BIN)/python benchmarks/fleet.py
+
+lock: $(BIN)/python  ## requirements.lock: what the image is made of, with hashes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --custom-compile-command 'make lock' --extra service --extra postgresql --extra mysql \
+	  --extra scale --extra oidc pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -21,7 +21,7 @@ from headway.boot.probes import STOPS
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 worker_class = "app.processes.web_worker.WebWorker"
-threads = 4
+threads = 16  # more than app.fleet.core.places has for requests that wait
 worker_connections = 500  # of each worker; at the limit, the one that has waited longest is closed
 timeout = 60
 graceful_timeout = 25  # within the 30 s that Kubernetes gives

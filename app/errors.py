@@ -213,6 +213,12 @@ class TooManyStreams(HeadwayError):
     kind = Kind.BUSY
 
 
+class ServerBusy(HeadwayError):
+    """This server answers as many requests of this kind as it may."""
+
+    kind = Kind.BUSY
+
+
 class CheckFailed(HeadwayError):
     """The database was migrated, but does not pass the check of its rollout."""
 

@@ -22,7 +22,10 @@ SHARED: list[Processor] = [
 ]
 TOKEN = re.compile(r"(hw_[a-z0-9]{4,16}_)[A-Za-z0-9_-]{16,}")
 """No code logs a token on purpose, but a path, an error message or a library might contain one."""
-QUIET = ("alembic.runtime.plugins", "alembic.ddl.postgresql", "authlib", "sqlalchemy")
+QUIET = (
+    *("alembic.runtime.plugins", "alembic.ddl.postgresql", "authlib", "sqlalchemy"),
+    *("httpcore", "httpx"),  # which would log the URLs of webhooks
+)
 
 
 def configure(settings: Settings) -> None:

@@ -76,6 +76,9 @@ class Settings:
     """The hosts that databases of the fleet may be on, separated by commas: `db.example.org`,
     `*.example.org`, `10.0.0.7:5432`. Unset: any. A folder of unix sockets, or a socket, only if it
     is named: `/run/postgresql`."""
+    webhook_hosts: tuple[str, ...] = ()
+    """The hosts that webhooks may be sent to though their address is not public, separated by
+    commas: `chat.internal`, `*.internal`, `10.0.0.7:8065`."""
     encryption_keys: tuple[str, ...] = field(default=(), repr=False)
     """Fernet keys, separated by commas: the first encrypts, any decrypts."""
     oidc_issuer: str | None = None
@@ -114,6 +117,7 @@ class Settings:
             "project_roots": read.folders("HEADWAY_PROJECT_ROOTS"),
             "data_roots": read.folders("HEADWAY_DATA_ROOTS"),
             "database_hosts": read.hosts("HEADWAY_DATABASE_HOSTS"),
+            "webhook_hosts": read.hosts("HEADWAY_WEBHOOK_HOSTS"),
             "encryption_keys": read.keys("HEADWAY_ENCRYPTION_KEYS"),
             "oidc_issuer": read.issuer("HEADWAY_OIDC_ISSUER"),
             "oidc_client_id": env.get("HEADWAY_OIDC_CLIENT_ID", "").strip() or None,

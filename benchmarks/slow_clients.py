@@ -1,21 +1,25 @@
-"""What others get while 200 slow clients are connected, and what the server then keeps in memory.
+"""What others get while the server is kept busy, and what it then keeps in memory.
 
     python benchmarks/slow_clients.py
     python benchmarks/slow_clients.py --seconds 10 --worker-class gthread
 
 Two web processes with the shipped configuration. The clients send nothing, a head, a body or chunks
 a byte at a time, or read the largest answers a byte at a time; each time the server closes one,
-another comes. Meanwhile /healthz is asked ten times a second, and pages and API fifty times.
+another comes. Then fifty import from a database server that says nothing, and fifty sign in with
+wrong passwords, each again as soon as it is answered: see loads.py. Meanwhile /healthz is asked ten
+times a second, and pages and API fifty times.
 """
 
 import argparse
 import asyncio
+import contextlib
 import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -38,10 +42,10 @@ from tests.slow_clients import SENT, Answers, measure, slow_clients
 PATHS = ["/sign-in", "/api/v1/me", "/assets/headway.css", "/api/v1/databases"]
 
 
-def token_on(url: URL) -> str:
+def token_on(url: URL, role: Role) -> str:
     """A token of somebody on a catalog at head."""
     with create_app(settings_for(url), migrate=False).app_context():
-        account, _ = person(Role.VIEWER, "benchmark")
+        account, _ = person(role, f"{role} of the benchmark")
         made, _ = tokens.issue_token(SOMEBODY, account_id=account.id, name="x", expires_days=1)
         db.engine.dispose()
         return made.text or ""
@@ -61,7 +65,7 @@ def allowed() -> int:
 
 def line(kind: str, health: Answers, others: Answers, most: float) -> None:
     print(
-        f"{kind:8}{len(health.wrong):8}{health.median * 1000:11.1f}{health.worst * 1000:10.1f}"
+        f"{kind:9}{len(health.wrong):7}{health.median * 1000:11.1f}{health.worst * 1000:10.1f}"
         f"{len(others.seconds):12}{len(others.wrong):8}{others.median * 1000:11.1f}"
         f"{others.worst * 1000:10.1f}{most:9.0f}",
         flush=True,
@@ -74,6 +78,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60, help="for each kind")
     parser.add_argument("--count", type=int, default=200, help="slow clients")
+    parser.add_argument("--many", type=int, default=50, help="imports, and sign-ins, at once")
     parser.add_argument("--worker-class", default=None, help="another one of gunicorn")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -82,29 +87,53 @@ def main() -> int:
         command = [str(Path(sys.executable).with_name("gunicorn")), "wsgi:app"]
         if options.worker_class:
             command += ["--worker-class", options.worker_class]
-        env = environment_for(url, PORT=str(port), WEB_CONCURRENCY="2")
+        # Else the limits of an address would stop the sign-ins.
+        more = {"HEADWAY_TRUSTED_PROXIES": "1"}
+        env = environment_for(url, PORT=str(port), WEB_CONCURRENCY="2", **more)
         quiet = subprocess.DEVNULL
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=quiet, stderr=quiet)
         try:
             while not ready(port):
                 time.sleep(0.2)
-            return attack(psutil.Process(process.pid), port, token_on(url), options)
+            token, operator = token_on(url, Role.VIEWER), token_on(url, Role.OPERATOR)
+            return attack(psutil.Process(process.pid), port, token, operator, options)
         finally:
             process.terminate()
             process.wait(60)
 
 
-def attack(master: psutil.Process, port: int, token: str, options: argparse.Namespace) -> int:
+@contextlib.contextmanager
+def load(kind: str, port: int, operator: str, options: argparse.Namespace) -> Iterator[None]:
+    """Clients of `loads.py`, in a process of their own; how they were answered is printed."""
+    count, seconds = str(options.many), str(options.seconds + 2)
+    command = [sys.executable, "benchmarks/loads.py", kind, str(port), count, seconds, operator]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    time.sleep(2)
+    try:
+        yield
+        told, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    print("        ", told.strip())
+
+
+def attack(
+    master: psutil.Process, port: int, token: str, operator: str, options: argparse.Namespace
+) -> int:
     print(
-        f"{os.cpu_count()} processors, {options.count} slow clients, {options.seconds:.0f} s each"
+        f"{os.cpu_count()} processors, {options.count} slow clients, {options.many} imports and "
+        f"sign-ins, {options.seconds:.0f} s each"
     )
     print("             /healthz                      others at 50 a second              PSS")
     print("kind       wrong  median ms  worst ms    requests   wrong  median ms  worst ms      MiB")
     good = True
-    for kind in ("none", *SENT):
-        count = options.count if kind != "none" else 0
+    for kind in ("none", *SENT, "imports", "sign-ins"):
         found: list[float] = []
-        with slow_clients(port, kind if count else "silent", count):
+        with contextlib.ExitStack() as stack:
+            if kind in SENT:
+                stack.enter_context(slow_clients(port, kind, options.count))
+            elif kind != "none":
+                stack.enter_context(load(kind, port, operator, options))
             health, others = asyncio.run(
                 measure(
                     port,

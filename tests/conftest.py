@@ -217,7 +217,8 @@ def mariadb_url(fresh_url: Callable[[str], URL]) -> URL:
 
 def settings_for(url: URL, **more: object) -> Settings:
     """Settings for a catalog; nothing comes from the environment."""
-    given = {"secret_key": "not a secret", "encryption_keys": (KEY,)} | more
+    given = {"secret_key": "not a secret", "encryption_keys": (KEY,)}
+    given |= {"webhook_hosts": ("127.0.0.1", "::1")} | more
     return Settings(database_url=url, **given)  # type: ignore[arg-type]
 
 
@@ -235,6 +236,7 @@ def environment_for(url: URL, **more: str) -> dict[str, str]:
         "HEADWAY_SECRET_KEY": "not a secret",
         "HEADWAY_ENCRYPTION_KEYS": KEY,
         "HEADWAY_BOOT_WAIT_SECONDS": "20",
+        "HEADWAY_WEBHOOK_HOSTS": "127.0.0.1",
         "HEADWAY_WORKERS": "0",
         "PYTHONUNBUFFERED": "1",
         **more,

@@ -10,6 +10,19 @@ from dataclasses import dataclass, field
 SSL_OR_GSS = (b"\x04\xd2\x16\x2f", b"\x04\xd2\x16\x30")
 MYSQL_ABLE = 0x0200 | 0x8000 | 0x00080000 | 0x01 | 0x08 | 0x80
 """What a server of MySQL 5.7 can, with LOAD DATA LOCAL among it."""
+HELLO = b"".join(
+    (
+        *(
+            b"\x0a5.7.0\0",
+            struct.pack("<I", 1),
+            b"A" * 8,
+            b"\0",
+            struct.pack("<H", MYSQL_ABLE & 0xFFFF),
+        ),
+        *(b"\x21", struct.pack("<HH", 2, MYSQL_ABLE >> 16), b"\x15", b"\0" * 10, b"B" * 12, b"\0"),
+        b"mysql_native_password\0",
+    )
+)
 OK = b"\x00\x00\x00\x02\x00\x00\x00"
 
 
@@ -66,10 +79,7 @@ def _mysql(line: Line, heard: list[str]) -> None:
         head = _exactly(line, 4)
         return _exactly(line, int.from_bytes(head[:3], "little")), head[3]
 
-    low, high = MYSQL_ABLE & 0xFFFF, MYSQL_ABLE >> 16
-    hello = b"\x0a5.7.0\0" + struct.pack("<I", 1) + b"A" * 8 + b"\0" + struct.pack("<H", low)
-    hello += b"\x21" + struct.pack("<HH", 2, high) + b"\x15" + b"\0" * 10 + b"B" * 12 + b"\0"
-    send(0, hello + b"mysql_native_password\0")
+    send(0, HELLO)
     body, number = read()
     heard.append("startup " + body[32:].decode("latin-1"))
     send(number + 1, OK)
@@ -80,6 +90,49 @@ def _mysql(line: Line, heard: list[str]) -> None:
             continue
         send(number + 1, b"\xfb/etc/hostname")
         heard.append("file " + read()[0].decode("latin-1"))
+
+
+def _silent(line: Line, heard: list[str]) -> None:
+    """Let everybody in as PostgreSQL does, and answer no question."""
+    while True:
+        (size,) = struct.unpack("!I", _exactly(line, 4))
+        body = _exactly(line, size - 4)
+        if body[:4] not in SSL_OR_GSS:
+            break
+        line.sendall(b"N")
+    line.sendall(b"R" + struct.pack("!II", 8, 0) + b"Z" + struct.pack("!I", 5) + b"I")
+    line.settimeout(None)
+    while more := line.recv(4096):
+        heard.append(f"question of {len(more)} bytes")
+
+
+def _endless(line: Line, heard: list[str]) -> None:
+    """Let everybody in as MySQL does, and answer with rows of a megabyte, for ever."""
+
+    def send(body: bytes) -> None:
+        nonlocal number
+        number = (number + 1) % 256
+        line.sendall(struct.pack("<I", len(body))[:3] + bytes([number]) + body)
+
+    def read() -> bytes:
+        nonlocal number
+        head = _exactly(line, 4)
+        number = head[3]
+        return _exactly(line, int.from_bytes(head[:3], "little"))
+
+    number = -1
+    send(HELLO)
+    read()
+    send(OK)
+    while not (asked := read())[1:].upper().startswith(b"SELECT"):
+        send(OK)
+    heard.append(asked[1:].decode())
+    send(b"\x01")
+    name = b"\x03def\0\0\0\x01n\x01n\x0c\x21\0" + struct.pack("<IBHB", 1 << 20, 253, 0, 0)
+    send(name + b"\0\0")
+    send(b"\xfe\0\0\x02\0")
+    while True:
+        send(b"\xfd" + struct.pack("<I", 1 << 20)[:3] + b"x" * (1 << 20))
 
 
 @contextlib.contextmanager
@@ -110,3 +163,13 @@ def postgresql() -> contextlib.AbstractContextManager[Impostor]:
 def mysql() -> contextlib.AbstractContextManager[Impostor]:
     """One that speaks MySQL's protocol and asks for files."""
     return _serving(_mysql)
+
+
+def silent() -> contextlib.AbstractContextManager[Impostor]:
+    """A PostgreSQL that lets everybody in and then says nothing."""
+    return _serving(_silent)
+
+
+def endless() -> contextlib.AbstractContextManager[Impostor]:
+    """A MySQL whose list of databases never ends."""
+    return _serving(_endless)

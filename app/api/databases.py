@@ -1,5 +1,6 @@
 """`/api/v1/databases` and `/api/v1/overview`."""
 
+from contextlib import suppress
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -24,9 +25,10 @@ from app.api.schemas.databases import (
     Pin,
 )
 from app.api.schemas.runs import CreationOut
-from app.errors import InputInvalid, RecordChanged
+from app.errors import InputInvalid, RecordChanged, ServerBusy
 from app.fleet import databases as fleet
 from app.fleet import rollouts
+from app.fleet.core import places
 from app.fleet.core.selectors import Selector
 from app.fleet.databases import import_sources
 from app.fleet.reports import overview as glance
@@ -57,9 +59,12 @@ def register(body: DatabaseIn, idempotent: Idempotent) -> Any:
 def create(body: DatabaseIn, idempotent: Idempotent) -> Any:
     actor, seconds = access.actor(), preferences.wait_seconds()
     creation = fleet.create_database(actor, body.model_dump(), key=idempotent.idempotency_key)
-    applied = preferences.applied(seconds)
-    if seconds is not None and (database := fleet.created_within(actor, creation, seconds)):
-        return _made(database, creation.replayed, **applied)
+    applied = {}
+    if seconds is not None:
+        with suppress(ServerBusy), places.WAITING.take():  # else this one does not wait
+            applied = preferences.applied(seconds)
+            if database := fleet.created_within(actor, creation, seconds):
+                return _made(database, creation.replayed, **applied)
     database = fleet.get_database(actor, creation.database_id)
     rollout = rollouts.get_rollout(actor, creation.rollout_id)
     headers = responses.under_way(rollout.id) | applied
@@ -154,7 +159,9 @@ def unpin(database_id: int) -> Any:
 @bp.output(DroppedOut)
 @bp.doc(summary="Drop a database for good, after a snapshot", operation_id="dropDatabase")
 def drop(database_id: int, body: Drop) -> Any:
-    done = fleet.drop_database(access.actor(), database_id, confirm=body.confirm)
+    done = fleet.drop_database(
+        access.actor(), database_id, confirm=body.confirm, seconds=fleet.REQUEST_SECONDS
+    )
     snapshot = str(done.snapshot) if done.snapshot else None
     return {"database": done.database, "snapshot": snapshot, "note": done.note}
 
@@ -173,9 +180,9 @@ def _source(body: ImportIn) -> Any:
     if len(given) != 1:
         raise InputInvalid("Give one of files, server, csv and json_lines.")
     if body.files:
-        return import_sources.from_files(**body.files.model_dump())
+        return import_sources.from_files(**body.files.model_dump(), most=MOST_ROWS)
     if body.server:
-        return import_sources.from_server(**body.server.model_dump())
+        return import_sources.from_server(**body.server.model_dump(), most=MOST_ROWS)
     if body.csv is not None:
         return import_sources.from_csv(body.csv.splitlines(keepends=True))
     return import_sources.from_json_lines((body.json_lines or "").splitlines())

@@ -19,6 +19,6 @@ def wait_seconds() -> int | None:
     return None
 
 
-def applied(seconds: int | None) -> dict[str, str]:
-    """The header that says how long was waited for at most; {} if nothing was asked."""
-    return {} if seconds is None else {"Preference-Applied": f"wait={seconds}"}
+def applied(seconds: int) -> dict[str, str]:
+    """The header that says how long was waited for at most."""
+    return {"Preference-Applied": f"wait={seconds}"}

@@ -18,7 +18,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from app import boot
-from app.errors import ApprovalRefused, CatalogBehind, CatalogBusy, RoleInsufficient, TooManyStreams
+from app.errors import (
+    ApprovalRefused,
+    CatalogBehind,
+    CatalogBusy,
+    RoleInsufficient,
+    ServerBusy,
+    TooManyStreams,
+)
 from app.extensions import db, limiter
 from app.fleet.core.transactions import is_contended
 from headway.dialects import dialect_of
@@ -42,6 +49,7 @@ STATUS_OF = {
     RoleInsufficient: 403,  # a better token would not be asked for
     ApprovalRefused: 403,
     TooManyStreams: 503,  # the server's, not the thing's
+    ServerBusy: 503,
     CatalogBehind: 503,  # while it runs: another release took its tables back
     DatabaseDenied: 502,  # our password is refused, not the caller's token
 }

@@ -21,6 +21,7 @@ from app.api.schemas.rollouts import (
     RolloutQuery,
 )
 from app.fleet import rollouts as fleet
+from app.fleet.core import places
 from app.fleet.rollouts import progress as fleet_progress
 from app.fleet.rollouts import watch
 from app.http import event_stream
@@ -179,7 +180,7 @@ def events(rollout_id: int) -> Any:
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
     return streams.stream(
         event_stream.follow(app, access.token(), rollout_id, seen, streams.progress_json),
-        within=event_stream.FOLLOWERS,
+        within=places.FOLLOWING,
         mimetype="text/event-stream",
         **{"X-Accel-Buffering": "no"},
     )

@@ -21,6 +21,7 @@ from app.api.schemas.runs import (
 )
 from app.fleet import databases
 from app.fleet import runs as fleet
+from app.fleet.core import places
 from app.fleet.runs import export
 
 bp = APIBlueprint("runs", __name__, tag="runs")
@@ -87,7 +88,7 @@ def _export(
 ) -> Response:
     rows = export.rows(access.actor(), **query.model_dump())
     return streams.stream(
-        stream_with_context(form(rows)), within=streams.EXPORTS, mimetype=mimetype
+        stream_with_context(form(rows)), within=places.EXPORTING, mimetype=mimetype
     )
 
 

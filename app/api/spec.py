@@ -20,7 +20,7 @@ EVERYWHERE = {
     "409": "The current state does not allow this. With `Retry-After`: try again after that time.",
     "429": "Too many requests from your address.",
     "500": "A bug in Headway: see the log.",
-    "503": "The catalog does not answer.",
+    "503": "The catalog does not answer, or this server is busy: see `Retry-After`.",
 }
 WITH_BODY = {
     "400": "The body is not JSON.",

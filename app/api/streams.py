@@ -1,22 +1,19 @@
 """Streamed responses. The number of streams at one time is limited."""
 
-import threading
 from collections.abc import Iterable
 
 from flask import Response
 
+from app.api import access
 from app.api.schemas.rollouts import ProgressOut
+from app.fleet.core.places import Places
 from app.fleet.rollouts import watch
 from app.http import event_stream
 
-EXPORTS = threading.BoundedSemaphore(1)
 
-
-def stream(
-    lines: Iterable[str], *, within: threading.BoundedSemaphore, mimetype: str, **headers: str
-) -> Response:
+def stream(lines: Iterable[str], *, within: Places, mimetype: str, **headers: str) -> Response:
     """A response whose lines are produced while it is sent. Raises TooManyStreams."""
-    place = event_stream.place_in(within)
+    place = within.take(access.actor().id)
     response = Response(
         event_stream.until_the_end(lines, place), mimetype=mimetype, headers=headers
     )

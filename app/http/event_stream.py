@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
@@ -11,13 +10,11 @@ from flask import Flask
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.errors import CatalogBusy, TooManyStreams
+from app.errors import CatalogBusy
 from app.fleet.accounts.tokens import authenticate
 from app.fleet.rollouts import watch
 from headway.errors import HeadwayError
 
-FOLLOWERS = threading.BoundedSemaphore(2)
-"""How many of the four concurrent requests of a process may be streams."""
 SECONDS = 60.0
 """How long a stream lasts. Then the client reconnects, so that others get a turn."""
 POLL_SECONDS = 1.0
@@ -28,15 +25,6 @@ LEAVING = "headway.leaving"
 
 ProgressText = Callable[[watch.WatchedRollout], str]
 """Renders the progress as one line of text. A changed line is a new event."""
-
-
-def place_in(within: threading.BoundedSemaphore) -> ExitStack:
-    """Take one of the limited places for streams; closing it frees it. Raises TooManyStreams."""
-    if not within.acquire(blocking=False):
-        raise TooManyStreams("Too many streams are open. Try again in a moment.")
-    place = ExitStack()
-    place.callback(within.release)
-    return place
 
 
 def until_the_end(lines: Iterable[str], place: ExitStack) -> Iterator[str]:

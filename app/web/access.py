@@ -26,7 +26,7 @@ from flask_limiter.util import get_remote_address
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.wrappers import Response as BaseResponse
 
-from app.errors import InputInvalid, PasswordRefused, SignInRefused, TokenRefused
+from app.errors import InputInvalid, PasswordRefused, ServerBusy, SignInRefused, TokenRefused
 from app.extensions import limiter
 from app.fleet.accounts import passwords, sessions, tokens
 from app.fleet.core.permissions import Actor
@@ -47,7 +47,8 @@ OPEN = {
 ONCE = re.compile(r"[0-9a-f]{32}")
 OURS = re.compile(r"/(?![/\\])[^\x00-\x1f\\]*")
 STATUS = {"not_found": 404, "denied": 403, "invalid": 422, "unreachable": 503}
-"""Kind of error -> HTTP status of its page; 409 for other kinds."""
+"""Kind of error -> HTTP status of its page; 409 for other kinds, but for ServerBusy."""
+RETRY = {"Retry-After": "5"}
 SPENT = (
     "You signed in with a one-time token, which is used up. For the next sign-in, set a password "
     "or create a token: click your name at the top."
@@ -189,11 +190,18 @@ def show_error(error: HeadwayError) -> Any:
     """Show an error: after a form, on the page of the form; otherwise on its own page."""
     if request.endpoint in OPEN and isinstance(error, REFUSALS):
         return _form(error), 401
+    if request.endpoint in OPEN and isinstance(error, ServerBusy):
+        return _form(error), 503, RETRY
     if request.method == "POST" and request.form.get("back"):
         flash(str(error), "bad")
         return redirect(here(request.form["back"]))
     page = render_template("problem.html", title=error.title(), detail=str(error), of=error.slug())
-    return page, STATUS.get(error.kind, 409)
+    return page, status_of(error), RETRY if isinstance(error, ServerBusy) else {}
+
+
+def status_of(error: HeadwayError) -> int:
+    """The HTTP status of a page that shows this error."""
+    return 503 if isinstance(error, ServerBusy) else STATUS.get(error.kind, 409)
 
 
 def show_csrf_error(_: CSRFError) -> Any:

@@ -16,7 +16,6 @@ from app.fleet.projects import revisions
 from app.models import Database, Kind, Strategy
 from app.web import access, filters
 from headway.errors import HeadwayError
-from headway.errors import Kind as Refusal
 
 bp = APIBlueprint(
     "acting", __name__, enable_openapi=False, url_prefix="/databases/<int:database_id>"
@@ -185,7 +184,10 @@ def drop(database_id: int) -> Any:
 
     def do(actor: Actor) -> str:
         confirm = request.form.get("confirm", "")
-        return f"Dropped. {fleet.drop_database(actor, database_id, confirm=confirm).note}"
+        done = fleet.drop_database(
+            actor, database_id, confirm=confirm, seconds=fleet.REQUEST_SECONDS
+        )
+        return f"Dropped. {done.note}"
 
     return _confirmed_action(database_id, DROP, do, right="databases.drop")
 
@@ -219,7 +221,7 @@ def _confirmed_action(
     )
     if refused is None:
         return page
-    return page, 422 if refused.kind is Refusal.INVALID else 409
+    return page, access.status_of(refused)
 
 
 def _look_again(database_id: int, verb: str) -> Any:

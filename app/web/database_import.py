@@ -64,7 +64,7 @@ def _form(actor: Actor, way: str, refused: HeadwayError | None) -> Any:
         roots=[str(root) for root in paths.settings().data_roots],
         refused=refused,
     )
-    return page, access.STATUS.get(refused.kind, 409) if refused else 200
+    return page, access.status_of(refused) if refused else 200
 
 
 def _one(actor: Actor) -> Any:
@@ -126,10 +126,10 @@ def _rows(way: str) -> Any:
         pattern = filters.form_value("pattern")
         if not pattern:
             raise InputInvalid(f"Which files? Example: {paths.data_folder()}/*.db", field="pattern")
-        return import_sources.from_files(pattern, labels=labels)
+        return import_sources.from_files(pattern, labels=labels, most=MOST_ROWS)
     if way == "server":
-        names = filters.form_value("names") or "*"
-        return import_sources.from_server(request.form.get("url", ""), names=names, labels=labels)
+        names, url = filters.form_value("names") or "*", request.form.get("url", "")
+        return import_sources.from_server(url, names=names, labels=labels, most=MOST_ROWS)
     lines, is_json = _lines()
     return import_sources.from_json_lines(lines) if is_json else import_sources.from_csv(lines)
 

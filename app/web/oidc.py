@@ -11,6 +11,7 @@ from flask import Flask, abort, current_app, g, request, session, url_for
 from app.errors import ProviderUnreachable, SignInRefused
 from app.extensions import limiter
 from app.fleet.accounts import oidc as fleet
+from app.fleet.core import places
 from app.settings import Settings
 from app.web import access
 
@@ -68,7 +69,10 @@ def back() -> Any:
 
 @contextmanager
 def _client() -> Iterator[Any]:
-    """The client. Its errors are logged, and raised as SignInRefused or ProviderUnreachable."""
+    """The client. Its errors are logged, and raised as SignInRefused or ProviderUnreachable.
+
+    Raises ServerBusy while enough others wait for the provider.
+    """
     client = current_app.extensions.get(CLIENT)
     if client is None:
         abort(404, "No sign-in provider is set. Set HEADWAY_OIDC_ISSUER.")
@@ -77,7 +81,8 @@ def _client() -> Iterator[Any]:
     from requests import RequestException
 
     try:
-        yield client
+        with places.PROVIDER.take():
+            yield client
     except (AuthlibBaseError, JoseError) as error:
         log.warning("a sign-in by the provider was refused: %s", error)
         raise SignInRefused(

@@ -8,6 +8,7 @@ from apiflask import APIBlueprint
 from flask import Flask, Response, current_app, request
 
 from app.errors import TooManyStreams
+from app.fleet.core import places
 from app.fleet.rollouts import watch
 from app.http import event_stream
 from app.web import access
@@ -20,7 +21,8 @@ AGAIN_SECONDS = "4"
 @bp.get("/<int:rollout_id>/events")
 def events(rollout_id: int) -> Any:
     """Server-sent events while a rollout is active. The page then loads the parts that change."""
-    watched = watch.look(access.actor(), rollout_id)
+    actor = access.actor()
+    watched = watch.look(actor, rollout_id)
     seen = request.headers.get("Last-Event-ID", "")
     if event_stream.is_over(watched, seen, progress_text):
         return Response(status=204)
@@ -29,7 +31,7 @@ def events(rollout_id: int) -> Any:
         app, request.cookies[access.cookie()], rollout_id, seen, progress_text
     )
     try:
-        place = event_stream.place_in(event_stream.FOLLOWERS)
+        place = places.FOLLOWING.take(actor.id)
     except TooManyStreams:  # the page's script then polls instead
         return Response(status=503, headers={"Retry-After": AGAIN_SECONDS})
     response = Response(

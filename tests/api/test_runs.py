@@ -9,8 +9,8 @@ import pytest
 from flask import Flask
 from sqlalchemy.engine import URL
 
-from app.api import streams
 from app.fleet import databases, rollouts
+from app.fleet.core import places
 from app.fleet.runs import export
 from tests.api.conftest import Call, assert_problem
 from tests.fleet.fleets import ROOT, Fleet, fleet_on
@@ -152,13 +152,10 @@ def test_an_export_is_made_page_by_page(
 
 
 def test_one_export_at_a_time(call: Call, fleet: Fleet) -> None:
-    assert streams.EXPORTS.acquire(blocking=False)
-    try:
+    with places.EXPORTING.take():
         refused = call("viewer", "GET", "/runs.csv")
         assert_problem(refused, 503, "too-many-streams")
         assert int(refused.headers["Retry-After"]) > 0
-    finally:
-        streams.EXPORTS.release()
     for _ in range(3):
         asked = call("viewer", "HEAD", "/runs.csv")
         asked.close()

@@ -211,13 +211,18 @@ def test_it_ends_after_a_while_and_shows_that_it_is_alive(
 
 
 def test_only_so_many_listen_and_who_leaves_makes_room(
-    fleet: Fleet, listen: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet,
+    listen: Callable[..., Client],
+    people: dict[str, tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(event_stream, "SECONDS", 1.0)
     fleet.add("a")
     rollout = fleet.start()
     first, second = listen(rollout.id), listen(rollout.id)
     third = listen(rollout.id)
+    other = listen(rollout.id, token=people["operator"][1])
+    assert other.response.status_code == 200, "no account takes all places"
     third.ended()
     assert third.response.status_code == 503
     assert int(third.response.headers["Retry-After"]) > 0

@@ -11,6 +11,7 @@ import yaml
 
 SECRETS = {
     "POSTGRES_PASSWORD": "from-the-test",
+    "REDIS_PASSWORD": "from-the-test",
     "HEADWAY_SECRET_KEY": "from-the-test",
     "HEADWAY_ENCRYPTION_KEYS": "from-the-test",
 }
@@ -94,6 +95,9 @@ def test_the_broker_keeps_nothing_and_has_no_port(root: Path) -> None:
     redis = service(root, "compose.yaml", "redis")
     assert "ports" not in redis
     assert "volumes" not in redis
+    assert redis["command"][-2] == "--requirepass"
+    broker = service(root, *WORKERS)["environment"]["HEADWAY_BROKER_URL"]
+    assert broker == f"redis://:{redis['command'][-1]}@redis:6379/0"
 
 
 @pytest.mark.parametrize("file", FILES)

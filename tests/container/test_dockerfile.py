@@ -5,9 +5,12 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 
 @pytest.fixture
@@ -61,6 +64,22 @@ def test_either_name_of_the_catalogs_url_replaces_the_embedded_one(last_stage: s
 def test_the_label_names_the_version_of_the_project(root: Path, last_stage: str) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     assert f"\nARG VERSION={project['version']}\n" in last_stage
+
+
+def test_the_lock_has_all_that_the_project_asks_for(root: Path, dockerfile: str) -> None:
+    """`make lock` writes it anew."""
+    text = (root / "requirements.lock").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+    assert all(re.search(r"==\S+ .*--hash=sha256:[0-9a-f]{64}", line) for line in lines)
+    pinned = dict(
+        re.findall(r"^([a-z0-9-]+)(?:\[[a-z,]+\])?==(\S+)", "\n".join(lines), re.MULTILINE)
+    )
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = ("service", "postgresql", "mysql", "scale", "oidc")
+    asked = [*project["dependencies"], *chain(*map(project["optional-dependencies"].get, extras))]
+    for requirement in map(Requirement, asked):
+        assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)])
+    assert "--require-hashes -r requirements.lock" in dockerfile
 
 
 def test_all_that_may_enter_the_build_is_there(root: Path) -> None:

@@ -14,6 +14,7 @@ from app.settings import Settings
 FILES = (
     *("deployment.yaml", "service.yaml", "poddisruptionbudget.yaml", "secret.example.yaml"),
     "workers.yaml",
+    "networkpolicy.yaml",
 )
 
 
@@ -75,6 +76,20 @@ def test_the_lock_is_waited_for_as_long_as_a_rollout_may_take(
 def test_there_is_time_to_stop(pod: Any, container: Any, graceful_seconds: int) -> None:
     pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod["terminationGracePeriodSeconds"] > pause + graceful_seconds
+
+
+def test_only_the_ingress_and_the_monitoring_connect(
+    root: Path, pod: Any, deployment: Any, manifest: Callable[[str], Any]
+) -> None:
+    text = (root / "docs" / "kubernetes" / "networkpolicy.yaml").read_text()
+    replicas, workers = (each["spec"] for each in yaml.safe_load_all(text))
+    assert replicas["podSelector"] == deployment["selector"]
+    assert workers["podSelector"] == manifest("workers.yaml")["spec"]["selector"]
+    (rule,) = replicas["ingress"]
+    assert all("namespaceSelector" in who for who in rule["from"])
+    assert rule["ports"][0]["port"] in {port["name"] for port in pod["containers"][0]["ports"]}
+    assert workers["policyTypes"] == ["Ingress"]
+    assert "ingress" not in workers
 
 
 def test_the_pod_is_hardened(pod: Any, container: Any) -> None:

@@ -246,6 +246,22 @@ def test_what_a_reference_holds_is_never_told(
         assert chain is None
 
 
+def test_a_variable_that_holds_no_url_is_as_good_as_none(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = set()
+    for held in (None, "", "a value", "/etc/passwd", "oracle://h/x", "postgresql://h/x?service=a"):
+        monkeypatch.delenv("SHOP_URL", raising=False)
+        if held is not None:
+            monkeypatch.setenv("SHOP_URL", held)
+        with pytest.raises(DatabaseUnreachable) as refused:
+            urls.resolve("env:SHOP_URL")
+        told.add(str(refused.value))
+        made = registry.register(f"shop {held}"[:20].replace("://", ""), reference="env:SHOP_URL")
+        assert (made.address, made.identity, made.dialect) == ("env:SHOP_URL", None, None)
+    assert len(told) == 1
+
+
 def test_a_file_reference_takes_the_last_line_end_away(registry: Registry) -> None:
     file = registry.data / "secret"
     file.write_text("postgresql://u:p@h/shop\n")

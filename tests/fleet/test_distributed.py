@@ -10,6 +10,7 @@ from pathlib import Path
 import kombu
 import psutil
 import pytest
+from celery import Celery
 from sqlalchemy.engine import URL
 
 from app.extensions import db
@@ -66,6 +67,9 @@ def test_two_workers_do_a_rollout_and_each_database_once(site: Site, broker: str
     # Each of its children does runs, and has a child that runs the project's code.
     direct = [psutil.Process(one.pid).children() for one in both]
     assert {one.pid for one in alive} == {child.pid for one in direct for child in one}
+    with Celery(broker=broker, set_as_current=False) as stranger:
+        stranger.control.shutdown()  # which nobody hears
+        assert stranger.control.ping(timeout=1) == []
     rollout = site.begin(30, waves=["1", "30%", "100%"])
     site.until_ended(rollout)
     assert site.found() == {"r002+r003": 30}

@@ -19,6 +19,7 @@ from app.extensions import db
 from app.fleet import databases
 from app.fleet.core import url_options, urls
 from headway.dialects import dialect_of
+from headway.dialects.urls import DatabaseURL
 from headway.errors import AddressInvalid, HeadwayError, StillNeeded
 from tests.conftest import settings_for
 from tests.fleet.conftest import ROOT
@@ -245,6 +246,24 @@ def test_every_option_that_is_allowed_is_taken_by_the_driver_and_in_one_form(
         twice = url.set(query={name: (GOOD[name], GOOD[name])})
         with pytest.raises(AddressInvalid):
             urls.parse(twice.render_as_string(hide_password=False))
+
+
+@pytest.mark.parametrize("drivername", DRIVERS)
+@pytest.mark.parametrize(("said", "taken"), [("86400", "7"), ("3", "3"), (None, "7")])
+def test_a_url_can_only_shorten_how_long_a_server_is_waited_for(
+    registry: Registry, drivername: str, said: str | None, taken: str
+) -> None:
+    allowed = url_options.ALLOWED[drivername.partition("+")[2]]
+    names = [
+        name for name in ("connect_timeout", "read_timeout", "write_timeout") if name in allowed
+    ]
+    query = dict.fromkeys(names, said) if said else {}
+    more = {"tcp_user_timeout": "0", "keepalives": "0"} if "keepalives" in allowed else {}
+    url = DatabaseURL.create(drivername, "u", SECRET, "h", 1, "d", query | more)
+    found = url_options.with_timeouts(DatabaseURL.of(url), 7)
+    assert {name: found.query[name] for name in names} == dict.fromkeys(names, taken)
+    assert not more or (found.query["tcp_user_timeout"], found.query["keepalives"]) == ("7000", "1")
+    url_options.check(found, ())  # nothing that the driver does not take
 
 
 def test_every_charset_that_is_allowed_is_one_of_the_drivers_and_of_python(

@@ -16,7 +16,7 @@ from flask import Flask
 from sqlalchemy.engine import URL
 
 from app import create_app
-from app.errors import InputInvalid, RoleInsufficient, WebhookNotFound
+from app.errors import IdempotencyKeyReused, InputInvalid, RoleInsufficient, WebhookNotFound
 from app.extensions import db
 from app.fleet import webhooks
 from app.fleet.core import audit, key_rotation
@@ -215,6 +215,49 @@ def test_one_that_answers_late_was_heard(here: Flask, receiver: Receiver) -> Non
     announce()
     webhooks.deliver()
     assert [(one.state, one.status) for one in told(made)] == [("delivered", 200)]
+
+
+MESSAGE = send.Message(id="1", body={})
+
+
+def test_only_public_addresses_are_sent_to_unless_a_setting_names_them(receiver: Receiver) -> None:
+    secret, port = send.new_secret(), receiver.url.rpartition(":")[2]
+    hosts = ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "0.0.0.0", "[::1]"]
+    hosts += ["[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "10.0.0.1"]
+    hosts += ["169.254.169.254", "192.168.0.1", "100.64.0.1", "[fe80::1]", "[fd00::1]", "224.0.0.1"]
+    for host in hosts:
+        answer = send.send(f"http://{host}:{port}/t0p", secret, MESSAGE, ["other", f"{host}:1"])
+        assert "is not public. Nothing was sent" in str(answer.error), host
+    assert receiver.heard == []
+    for named in ("127.0.0.1", f"127.0.0.1:{port}", "*.0.0.1", "*"):
+        assert send.send(f"{receiver.url}/t0p", secret, MESSAGE, [named]).ok
+    assert len(receiver.heard) == 4
+    assert all(map(send.is_public, ("93.184.215.14", "2606:4700::1111", "64:ff9b::808:808")))
+
+
+def test_the_address_that_was_checked_is_the_one_that_is_sent_to(
+    here: Flask,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A name that leads elsewhere a moment later, and a log of every detail."""
+    asked: list[object] = []
+
+    def resolve(host: object, port: int, **_: object) -> list[Any]:
+        asked.append(host)
+        address = "127.0.0.1" if len(asked) == 1 else "127.0.0.2"
+        return [(2, 1, 6, "", (one, port)) for one in ("127.0.0.9", address)]
+
+    monkeypatch.setattr("socket.getaddrinfo", resolve)
+    caplog.set_level("DEBUG")
+    url = f"http://ann:hunter2@hook.example.org:{receiver.url.rpartition(':')[2]}/t0p"
+    assert send.send(url, send.new_secret(), MESSAGE, ["*.example.org"]).status == 204
+    assert asked == ["hook.example.org"]
+    (heard,) = receiver.heard
+    assert heard.headers["host"] == f"hook.example.org:{receiver.url.rpartition(':')[2]}"
+    assert heard.headers["authorization"] == "Basic YW5uOmh1bnRlcjI="
+    assert not {"t0p", "hunter2"} & set(re.findall(r"\w+", caplog.text))
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -433,6 +476,9 @@ def test_a_key_makes_one_webhook_and_shows_its_secret_once(anywhere: Flask) -> N
     assert one.webhook.id == two.webhook.id
     assert one.secret
     assert two.secret is None
+    anywhere.config["SECRET_KEY"] = "another"
+    with pytest.raises(IdempotencyKeyReused):  # nobody without it guesses the URL
+        webhooks.create_webhook(admin, values, key="k")
 
 
 def test_one_that_is_deleted_takes_its_deliveries_with_it(

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from html import unescape
 from typing import Any
@@ -15,6 +16,7 @@ from app.errors import DatabaseNotFound, InputInvalid
 from app.extensions import db, limiter
 from app.fleet import databases, rollouts
 from app.fleet.accounts import tokens
+from app.fleet.core import places
 from app.fleet.rollouts import ACTIONS, OPERATIONS, allowed_actions, progress
 from app.fleet.rollouts.gates import Check
 from app.http import event_stream
@@ -522,15 +524,12 @@ def test_few_follow_at_once_and_the_page_does_without(place: Place, ada: Visitor
     label, _ = place.members(1)
     number = place.asks(ada, label)
     press(ada, f"/rollouts/{number}/start")
-    for _ in range(2):
-        assert event_stream.FOLLOWERS.acquire(blocking=False)
-    try:
+    with ExitStack() as taken:
+        for caller in range(places.FOLLOWING.most):
+            taken.enter_context(places.FOLLOWING.take(f"other {caller}"))
         refused = ada.get(f"/rollouts/{number}/events")
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "4")
         assert ada.get(f"/rollouts/{number}?part=live").status_code == 200
-    finally:
-        for _ in range(2):
-            event_stream.FOLLOWERS.release()
     press(ada, f"/rollouts/{number}/cancel")
 
 

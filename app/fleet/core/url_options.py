@@ -178,5 +178,24 @@ def check(url: DatabaseURL, folders: Iterable[Path]) -> None:
             )
 
 
+def with_timeouts(url: DatabaseURL, seconds: int) -> DatabaseURL:
+    """The URL with the driver's own options for timeouts: longer ones of its own do not count."""
+    if url.dialect == "sqlite":
+        return url
+    names = ("connect_timeout", "read_timeout", "write_timeout")
+    limits = dict.fromkeys(names if url.dialect == "mysql" else names[:1], seconds)
+    if url.dialect == "postgresql":
+        limits |= {"tcp_user_timeout": seconds * 1000, "keepalives": 1, "keepalives_idle": 10}
+        limits |= {"keepalives_interval": 5, "keepalives_count": 3}
+    return DatabaseURL.of(
+        url.update_query_dict({k: str(_shorter(url.query.get(k), v)) for k, v in limits.items()})
+    )
+
+
+def _shorter(said: object, limit: int) -> int:
+    """The smaller one; 0 means no limit to a driver."""
+    return min(int(str(said or 0)) or limit, limit)
+
+
 def _printable(name: str) -> str:
     return name[:64] if name.isprintable() else "of that name"

@@ -17,7 +17,7 @@ from app.fleet.core.validation import MISLEADING
 from app.models import Database
 from headway.dialects import driver
 from headway.dialects.urls import DatabaseURL
-from headway.errors import AddressInvalid, DatabaseUnreachable, DriverMissing
+from headway.errors import AddressInvalid, DatabaseUnreachable, DriverMissing, HeadwayError
 
 LONGEST = 1024
 SECRETS = Path("/run/secrets")
@@ -67,12 +67,13 @@ def resolve(reference: str) -> DatabaseURL:
     """The URL that `env:NAME` or `file:/path` leads to, read anew each time.
 
     Raises AddressInvalid, OutsideRoots, or DatabaseUnreachable where this process has no such
-    variable or file: another one, a worker's, may.
+    variable or file: another one, a worker's, may. A variable that holds anything else than a URL
+    that may be used is as good as none: nobody learns which variables there are.
     """
     kind, _, name = reference.partition(":")
     if kind == "env" and VARIABLE.fullmatch(name):
-        said = _variable(name)
-    elif kind == "file" and name.startswith("/"):
+        return _variable(name)
+    if kind == "file" and name.startswith("/"):
         said = _file(name)
     else:
         raise AddressInvalid(
@@ -205,12 +206,16 @@ def _has_port(entry: str) -> bool:
     return bool(re.fullmatch(r"(\[[^]]*\]|[^:]*):[0-9]{1,5}", entry))
 
 
-def _variable(name: str) -> str:
+def _variable(name: str) -> DatabaseURL:
     if name.upper().startswith("HEADWAY_") or name.upper() == "DATABASE_URL":
         raise AddressInvalid(f"{name} is Headway's own. Give the database a variable of its own.")
-    if not (said := os.environ.get(name)):
-        raise DatabaseUnreachable(f"The environment variable {name} is not set in this process.")
-    return said
+    try:
+        return parse(os.environ.get(name, ""))
+    except HeadwayError:
+        raise DatabaseUnreachable(
+            f"The environment variable {name} of this process holds no URL that may be used here, "
+            "or is not set."
+        ) from None
 
 
 def _file(name: str) -> str:

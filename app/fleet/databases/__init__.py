@@ -19,13 +19,19 @@ from app.fleet.databases.operate import (
     run_one,
 )
 from app.fleet.databases.register import Registered, foresee, register_many
-from app.fleet.databases.remove import drop_database, drop_of, retire_database
+from app.fleet.databases.remove import (
+    REQUEST_SECONDS,
+    drop_database,
+    drop_of,
+    retire_database,
+)
 from app.fleet.databases.search import MOST, Order, count_databases, ids_of, sorted_databases
 from app.fleet.databases.snapshots import list_snapshots
 
 __all__ = [
     "MOST",
     "MOVES",
+    "REQUEST_SECONDS",
     "RETIRED",
     "Creation",
     "Opened",

@@ -15,7 +15,7 @@ from app.fleet.core.transactions import repeated, writing
 from app.fleet.databases.crud import get_database
 from app.fleet.databases.operate import drafted_for
 from app.fleet.databases.register import added
-from app.fleet.databases.request import draft_of, fingerprint
+from app.fleet.databases.request import draft_of
 from app.fleet.rollouts import start
 from app.models import Database, Kind, Run, Stage, State
 from headway.dialects.search_path import refuse_schema
@@ -42,7 +42,7 @@ def create_database(actor: Actor, values: dict[str, Any], *, key: str | None = N
     fails, neither the database nor the member stays. Raises what `register_database` raises.
     """
     actor.require("databases.change")
-    request = idempotency.Request(actor=actor, key=key, about=("create", fingerprint(values)))
+    request = idempotency.Request(actor=actor, key=key, about=("create", values))
 
     @repeated
     def make() -> int:

@@ -16,7 +16,7 @@ from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import LARGEST_ID, is_id
 from app.fleet.databases.register import added
-from app.fleet.databases.request import draft_of, fingerprint
+from app.fleet.databases.request import draft_of
 from app.models import BEGUN, Database, Label, Project, Rollout, Run, Stage
 from headway.errors import StillNeeded
 
@@ -38,7 +38,7 @@ def register_database(
     """
     actor.require("databases.change")
     values = dict(values)
-    request = idempotency.Request(actor=actor, key=key, about=("databases", fingerprint(values)))
+    request = idempotency.Request(actor=actor, key=key, about=("databases", dict(values)))
 
     def make() -> Database:
         project_id = values.pop("project_id")

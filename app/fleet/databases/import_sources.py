@@ -6,10 +6,8 @@ A source gives what it can: what is wrong with a row goes with it as `wrong`, an
 import csv
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
-from glob import has_magic, iglob
+from glob import has_magic
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,36 +16,28 @@ from app.errors import InputInvalid
 from app.fleet.core.paths import inside, settings
 from app.fleet.core.urls import parse_server
 from app.fleet.core.validation import quoted
-from headway.dialects import OURS
-from headway.dialects.driver import ask, closing
-from headway.dialects.reach import reaching
-from headway.dialects.translation import opened
-from headway.dialects.urls import DatabaseURL
-
-Row = dict[str, Any]
+from app.fleet.isolation import find
+from app.fleet.isolation.find import Row
+from app.fleet.isolation.parent import call_apart
+from headway.errors import DatabaseUnreachable, HeadwayError
 
 COLUMNS = ("name", "url", "reference", "owner", "notes", "strategy")
-SIDES = re.compile(r"(-journal|-wal|-shm|\.lock|\.snapshot|\.partial|\.restoring|\.replaced)$")
-"""What lies beside a SQLite file and is none."""
-HEADER = b"SQLite format 3\x00"
-SYSTEM = {
-    "postgresql": {"postgres", "template0", "template1"},
-    "mysql": {"information_schema", "mysql", "performance_schema", "sys"},
-}
-DATABASES = {
-    "postgresql": "SELECT datname FROM pg_database "
-    "WHERE datallowconn AND NOT datistemplate ORDER BY datname",
-    "mysql": "SELECT schema_name FROM information_schema.schemata ORDER BY schema_name",
-}
+FIND_SECONDS = 20.0
+"""How long a request looks for databases."""
 LONGEST_LINE = 64 * 1024
 
 
-def from_files(pattern: str, *, labels: str | None = None) -> Iterator[Row]:
+def from_files(
+    pattern: str, *, labels: str | None = None, most: int | None = None
+) -> Iterator[Row]:
     """A row for each SQLite file that a pattern matches (`/data/*/app.db`, `**` for any depth).
 
     It is named by its path below the folder where the pattern begins, without its ending.
     `labels` is a regular expression over the whole path, whose named groups are labels. Files
     that are no databases are passed over. Raises OutsideRoots or InputInvalid.
+
+    `most` is for requests: rows beyond one more are not looked for, and all are looked for in a
+    process of its own within FIND_SECONDS. Raises ServerBusy if another request does that.
     """
     if "://" in pattern:
         raise InputInvalid("A pattern is a path with wildcards, and no URL.", field="pattern")
@@ -56,38 +46,36 @@ def from_files(pattern: str, *, labels: str | None = None) -> Iterator[Row]:
     pattern = str(Path.cwd() / Path(pattern).expanduser())
     base = _base_of(pattern)
     inside(base, settings().data_roots)
-    named = _expression(labels) if labels else None
     roots = tuple(os.path.realpath(root) for root in settings().data_roots)
-    matches = iglob(pattern, recursive=True)  # noqa: PTH207  # is no Path yet
-    # What a link leads to outside the folders is not even opened: it is refused as it is.
-    files = (one for one in matches if not _is_below(one, roots) or _is_database(one))
-    for line, found in enumerate(sorted(files), 1):
-        path = Path(found)
-        row: Row = {
-            "line": line,
-            "name": str(path.relative_to(base).with_suffix("")),
-            "url": DatabaseURL.parse(path).text(),
-        }
-        if named and (said := named.search(found)):
-            row["labels"] = {k: v for k, v in said.groupdict().items() if v is not None}
-        yield row
+    late = InputInvalid(
+        f"This took longer than {FIND_SECONDS:g} seconds. Take a pattern of fewer files or a "
+        "simpler expression, or `flask databases import`."
+    )
+    yield from _found("files", pattern, str(base), roots, labels, most=most, late=late)
 
 
-def from_server(url: str, *, names: str = "*", labels: str | None = None) -> Iterator[Row]:
+def from_server(
+    url: str, *, names: str = "*", labels: str | None = None, most: int | None = None
+) -> Iterator[Row]:
     """A row for each database of a server whose name matches a pattern (`customer_*`).
 
     Its URL is the server's with its name. Templates and the server's own databases are passed
-    over. Raises AddressInvalid, DatabaseUnreachable or DatabaseDenied.
+    over. `most` is that of `from_files`. Raises AddressInvalid, DatabaseUnreachable or
+    DatabaseDenied.
     """
     server = parse_server(url)
-    named = _expression(labels) if labels else None
-    theirs = (name for name in _databases(server) if not name.startswith(OURS))
-    found = (name for name in theirs if fnmatchcase(name, names))
-    for line, name in enumerate(found, 1):
-        row: Row = {"line": line, "name": name, "url": server.at(name).text()}
-        if named and (said := named.search(name)):
-            row["labels"] = {k: v for k, v in said.groupdict().items() if v is not None}
-        yield row
+    late = DatabaseUnreachable(
+        f"{server} did not give the list of its databases within {FIND_SECONDS:g} seconds."
+    )
+    yield from _found("databases", server, names, labels, most=most, late=late)
+
+
+def _found(finder: str, *arguments: Any, most: int | None, late: HeadwayError) -> Iterable[Row]:
+    if most is None:
+        return find.FINDERS[finder](*arguments)
+    asked = ("find", finder, arguments, most + 1)
+    rows: list[Row] = call_apart(*asked, seconds=FIND_SECONDS, late=late)
+    return rows
 
 
 def from_csv(lines: Iterable[str]) -> Iterator[Row]:
@@ -211,36 +199,3 @@ def _base_of(pattern: str) -> Path:
     parts = Path(pattern).parts
     fixed = next((n for n, part in enumerate(parts) if has_magic(part)), len(parts) - 1)
     return Path(*parts[:fixed])
-
-
-def _is_below(path: str, roots: tuple[str, ...]) -> bool:
-    real = os.path.realpath(path)
-    return any(real == root or real.startswith(root.rstrip("/") + "/") for root in roots)
-
-
-def _is_database(path: str) -> bool:
-    """True for a file with SQLite's header; empty ones and what lies beside others are none."""
-    if SIDES.search(path) or not os.path.isfile(path):  # noqa: PTH113  # 100,000 of them
-        return False
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            return file.read(16) == HEADER
-    except OSError:
-        return True  # it is said of this one that it cannot be opened, when it is looked at
-
-
-def _expression(text: str) -> re.Pattern[str]:
-    try:
-        found = re.compile(text)
-    except re.error as error:
-        raise InputInvalid(f"{quoted(text)} is no regular expression: {error}.") from error
-    if not found.groupindex:
-        raise InputInvalid("The expression names no label. Example: (?P<region>[a-z]+)/")
-    return found
-
-
-def _databases(server: DatabaseURL) -> list[str]:
-    kind = server.dialect
-    place = server.at("postgres" if kind == "postgresql" else None)
-    with reaching(server, all=True), closing(opened(place)) as raw:
-        return [name for (name,) in ask(raw, DATABASES[kind]) if name not in SYSTEM[kind]]

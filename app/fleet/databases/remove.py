@@ -15,16 +15,16 @@ from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.urls import resolve, url_of
 from app.fleet.databases.crud import find, get_database, require_free
+from app.fleet.isolation.parent import call_apart
 from app.models import Database, Event
 from app.settings import RELEASE
-from headway.connections.address import Address
-from headway.connections.session import Policy, held
-from headway.dialects.driver import Raw
 from headway.dialects.search_path import refuse_schema
 from headway.dialects.urls import DatabaseURL
-from headway.errors import HeadwayError, StillNeeded
+from headway.errors import DatabaseInUse, HeadwayError, StillNeeded
 
 DROPPED = "database.dropped"
+REQUEST_SECONDS = 60.0
+"""How long a drop may take while a request waits for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,17 +73,20 @@ def _present(session: CatalogSession, database_id: int, version: int | None) -> 
 # --- drop ------------------------------------------------------------------------------------
 
 
-def drop_database(actor: Actor, database_id: int, *, confirm: str) -> Dropped:
+def drop_database(
+    actor: Actor, database_id: int, *, confirm: str, seconds: float | None = None
+) -> Dropped:
     """Remove the real database and all that is in it, and retire its row.
 
     `confirm` is its name. A SQLite file is copied first, and the copy stays beside it; a server
-    has no snapshots. Raises InputInvalid, StillNeeded, and what the database says: it is in the
-    fleet as before then.
+    has no snapshots. `seconds`, for requests: how long it may take. Raises InputInvalid,
+    StillNeeded, DatabaseInUse after that time, and what the database says: it is in the fleet as
+    before then.
     """
     actor.require("databases.drop")
     url, label = _withdraw(database_id, confirm)
     try:
-        snapshot = _drop(url, label)
+        snapshot = _drop(url, label, seconds)
     except BaseException:
         _bring_back(database_id)
         raise
@@ -127,26 +130,14 @@ def _withdraw(database_id: int, confirm: str) -> tuple[DatabaseURL, str]:
         return url, database.current or "base"
 
 
-def _drop(url: DatabaseURL, label: str) -> Path | None:
-    """Under its lock, and with nothing of anybody else's in it."""
-    address = Address.of(url)
-    if not address.dialect.exists(address.url):
-        return None
-    with held(address, Policy(release=RELEASE)) as raw:
-        _refuse_inhabited(address, raw)
-        snapshot = address.dialect.snapshot(raw, address.url, label)
-        address.dialect.drop(address.url)
-    return snapshot
-
-
-def _refuse_inhabited(address: Address, raw: Raw) -> None:
-    """The server knows of tenants that nobody has registered, or under another name of its own."""
-    if schemas := address.dialect.other_schemas(raw):
-        raise StillNeeded(
-            f"{address} has other schemas with something in them, which would go with it: "
-            f"{', '.join(schemas)}. Nothing was dropped. Drop those first, or do it with the "
-            "server's tools."
-        )
+def _drop(url: DatabaseURL, label: str, seconds: float | None) -> Path | None:
+    """In a process of its own, which a request does not wait for without end."""
+    late = DatabaseInUse(
+        f"{url} was not dropped within {seconds or 0:g} seconds, or only just: it is in the fleet "
+        "as before. Ask again, or take `flask databases drop`, which has no limit."
+    )
+    found: Path | None = call_apart("drop", url, label, RELEASE, seconds=seconds, late=late)
+    return found
 
 
 @repeated

@@ -1,13 +1,10 @@
 """What somebody says of a database, checked: each field fits, and the URL leads to one place."""
 
-import hashlib
-import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flask import current_app
 from sqlalchemy import select
 
 from app.errors import AccountNotFound, InputInvalid
@@ -142,16 +139,6 @@ def owner_known(session: CatalogSession, owner_id: int | None) -> None:
     """Raise AccountNotFound unless there is such an account."""
     if owner_id is not None and session.get(Account, owner_id) is None:
         raise AccountNotFound(f"There is no account {owner_id}.", account=owner_id)
-
-
-def fingerprint(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values for an idempotency key, from which no password can be guessed."""
-    if not values.get("url"):
-        return dict(values)
-    key = str(current_app.config["SECRET_KEY"]).encode()
-    return dict(values) | {
-        "url": hmac.new(key, str(values["url"]).encode(), hashlib.sha256).hexdigest()
-    }
 
 
 def _owner(draft: Draft) -> str | None:

@@ -11,11 +11,12 @@ import logging
 import os
 import pickle
 import re
+import resource
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from multiprocessing.connection import Connection
@@ -24,7 +25,13 @@ from typing import Any
 
 from app.fleet.isolation.requests import Requests
 from headway.dialects import ambient
-from headway.errors import DiskFull, HeadwayError, MigrationFailed, ScriptsUnreadable
+from headway.errors import (
+    DiskFull,
+    HeadwayError,
+    MigrationFailed,
+    ProcessEnded,
+    ScriptsUnreadable,
+)
 from headway.execution.failures import reason
 from headway.scripts.environment import PASSWORD
 
@@ -77,25 +84,37 @@ class Channel:
         try:
             return "done", getattr(Requests(self), name)(*arguments)
         except HeadwayError as error:
-            return "failed", _picklable(_as_disk_full(error) or error)
+            return "failed", _picklable(_as_memory_full(error) or _as_disk_full(error) or error)
         except (Exception, SystemExit) as error:  # a project's code may raise anything
             log.exception("%s failed", name)
             if name in READING:
                 return "failed", ScriptsUnreadable(_describe_unreadable(error))
-            full = _as_disk_full(error)
+            full = _as_memory_full(error) or _as_disk_full(error)
             return "failed", full or MigrationFailed(f"{type(error).__name__}: {reason(error)}.")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _as_memory_full(error: BaseException) -> ProcessEnded | None:
+    """A ProcessEnded if this process had too little memory; else None."""
+    if any(isinstance(cause, MemoryError) for cause in _causes(error)):
+        return ProcessEnded("What was asked for did not fit into the memory of the process.")
+    return None
 
 
 def _as_disk_full(error: BaseException) -> DiskFull | None:
     """A DiskFull with the same statements if a full disk caused this error; else None."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in _causes(error):
         if NO_ROOM.search(str(getattr(cause, "orig", None) or cause)):
             sentence = str(error) if isinstance(error, HeadwayError) else f"{reason(error)}."
             disk_full = DiskFull(f"There is no room left where the database is. {sentence}")
             disk_full.sent = getattr(error, "sent", ())
             return disk_full
-        cause = cause.__cause__ or cause.__context__
     return None
 
 
@@ -121,11 +140,14 @@ def _describe_unreadable(error: BaseException) -> str:
 def main() -> None:
     """Serve the parent until it ends.
 
-    Arguments: the control socket, the parent's process id, the log level and the log format.
+    Arguments: the control socket, the parent's process id, the log level, the log format, and how
+    many bytes of memory this process may take (0: any number).
     """
-    control, parent, log_level, log_format = sys.argv[1:]
+    control, parent, log_level, log_format, most_bytes = sys.argv[1:]
     del sys.argv[1:]  # which an env.py may read
     _die_with(int(parent))
+    if int(most_bytes):
+        resource.setrlimit(resource.RLIMIT_DATA, (int(most_bytes), int(most_bytes)))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         # A signal to the whole process group is meant for the parent: what runs here is finished.
         signal.signal(number, lambda *_: None)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from multiprocessing.connection import Connection
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +24,7 @@ from flask import current_app
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from app.fleet.core.places import REACHING
 from app.fleet.isolation.child import BESIDE, MAIN
 from app.settings import ROOT, Settings
 from headway.errors import HeadwayError, ProcessEnded
@@ -34,6 +35,8 @@ Callback = Callable[..., object]
 NOTHING: Mapping[str, Callback] = MappingProxyType({})
 START = "from app.fleet.isolation.child import main; main()"
 AFTER_KILL_SECONDS = 5.0
+APART_BYTES = 160 * 2**20
+"""How much memory a process of `call_apart` may take; 60 MiB are its modules."""
 
 
 def call(
@@ -74,6 +77,36 @@ def stream(name: str, *arguments: object) -> Iterator[tuple[str, Any]]:
             yield kind, value
             if kind == "done":
                 return
+
+
+def call_apart(name: str, *arguments: object, seconds: float | None, late: HeadwayError) -> Any:
+    """Run a request in a process of its own, which is killed after so many seconds.
+
+    For what reaches a server, or reads files, while its caller waits: a web process does one at a
+    time. Raises `late` after that time, ServerBusy if another request has the place, ProcessEnded,
+    and the HeadwayError that the process raised.
+    """
+    with REACHING.take():
+        rang = threading.Event()
+        process = _Process(APART_BYTES)
+
+        def end() -> None:
+            rang.set()
+            process.kill()
+
+        alarm = threading.Timer(seconds or 0, end)
+        alarm.daemon = True
+        if seconds:
+            alarm.start()
+        try:
+            with closing(process.open(MAIN).connection) as connection:
+                return _exchange(_Channel(connection, process), name, arguments, NOTHING)
+        except ProcessEnded as error:
+            raise (late if rang.is_set() else error) from None
+        finally:
+            alarm.cancel()
+            process.kill()
+            process.close()
 
 
 def start() -> None:
@@ -133,14 +166,14 @@ def _exchange(
 class _Process:
     """A child process and the sockets to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = 0) -> None:
         self.began = threading.Event()
         self.ended = threading.Event()
         self.idle: dict[bytes, list[_Channel]] = {MAIN: [], BESIDE: []}
         self.popen: subprocess.Popen[bytes] | None = None
         self.failure: Exception | None = None
         self.control, self.theirs = socket.socketpair()
-        self.environment, self.arguments = _environment(), _arguments()
+        self.environment, self.arguments = _environment(), (*_arguments(), str(most_bytes))
         # The kernel ends the child when the *thread* that started it ends.
         threading.Thread(target=self._start_and_wait, name="project-process", daemon=True).start()
         self.began.wait()

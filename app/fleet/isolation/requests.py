@@ -9,12 +9,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy import URL
 
 from app.errors import CheckFailed, ProjectNotReady
+from app.fleet.isolation import find
 from app.fleet.isolation.messages import (
     Answer,
     EnvironmentUse,
@@ -25,10 +27,11 @@ from app.fleet.isolation.messages import (
     Version,
 )
 from app.fleet.isolation.pool import Call, Pool, TimedOut
-from headway.connections.session import held
+from headway.connections.address import Address
+from headway.connections.session import Policy, held
 from headway.connections.sizes import size_of
 from headway.database import Database
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, StillNeeded
 from headway.execution.failures import reason
 from headway.plan import register
 from headway.plan.graph import SQL_OPTIONS
@@ -38,6 +41,8 @@ from headway.types import Position, Status
 
 log = logging.getLogger(__name__)
 
+DROP_LOCK_SECONDS = 30.0
+"""How long a drop waits for who migrates the database."""
 METHODS = ("status", "stamp", "check", "snapshot", "restore")
 
 
@@ -142,6 +147,27 @@ class Requests:
         for key, answer in pool.run(calls):
             self.channel.send("one", (key, _sendable_answer(key, answer)))
         return pool.timeouts
+
+    def find(self, finder: str, arguments: Sequence[Any], most: int) -> list[find.Row]:
+        """At most so many databases that are not registered yet: see `find`."""
+        return list(islice(find.FINDERS[finder](*arguments), most))
+
+    def drop(self, url: URL, label: str, release: str) -> Path | None:
+        """Drop a database that holds nothing of others, under its lock. Returns its snapshot."""
+        address = Address.of(url)
+        if not address.dialect.exists(address.url):
+            return None
+        with held(address, Policy(release=release, lock_wait=DROP_LOCK_SECONDS)) as raw:
+            # The server knows of tenants that nobody has registered.
+            if schemas := address.dialect.other_schemas(raw):
+                raise StillNeeded(
+                    f"{address} has other schemas with something in them, which would go with it: "
+                    f"{', '.join(schemas)}. Nothing was dropped. Drop those first, or do it with "
+                    "the server's tools."
+                )
+            snapshot = address.dialect.snapshot(raw, address.url, label)
+            address.dialect.drop(address.url)
+        return snapshot
 
     def environment_uses(
         self, scripts: Version, dialects: Collection[str], x: Mapping[str, str]

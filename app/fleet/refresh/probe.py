@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session, undefer
 
 from app.extensions import db
+from app.fleet.core.url_options import with_timeouts
 from app.fleet.core.urls import url_of
 from app.fleet.isolation.messages import Answer, ProbeResult
 from app.fleet.isolation.pool import SECONDS, Call, Pool, TimedOut
@@ -93,25 +94,10 @@ def _page(query: Any) -> list[ProbeRequest]:
 
 def _request_for(row: Database) -> ProbeRequest:
     try:
-        url, why_not = url_of(row), None
+        url, why_not = with_timeouts(url_of(row), CONNECT_SECONDS), None
     except HeadwayError as error:
         url, why_not = None, str(error)
-    return ProbeRequest(
-        id=row.id, address=row.address, server=row.server, url=_with_timeouts(url), why_not=why_not
-    )
-
-
-def _with_timeouts(url: DatabaseURL | None) -> DatabaseURL | None:
-    """The URL with the driver's own options for timeouts, unless it has them already."""
-    if url is None or url.dialect == "sqlite":
-        return url
-    options = {"connect_timeout": str(CONNECT_SECONDS)}
-    if url.dialect == "mysql":
-        options |= {"read_timeout": str(CONNECT_SECONDS), "write_timeout": str(CONNECT_SECONDS)}
-    else:
-        options |= {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3"}
-    fresh = {name: value for name, value in options.items() if name not in url.query}
-    return DatabaseURL.of(url.update_query_dict(fresh))
+    return ProbeRequest(id=row.id, address=row.address, server=row.server, url=url, why_not=why_not)
 
 
 # --- what is found --------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from app.fleet.core import audit, idempotency
 from app.fleet.core.leases import clock
 from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
+from app.fleet.core.places import REACHING
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import LARGEST_ID, fitting
 from app.fleet.webhooks import send
@@ -125,9 +126,13 @@ def list_deliveries(
 
 
 def try_webhook(actor: Actor, webhook_id: int) -> Delivery:
-    """Send the event `webhook.test` once, now. Returns the delivery. Takes up to ten seconds."""
+    """Send the event `webhook.test` once, now. Returns the delivery. Takes up to ten seconds.
+
+    Raises ServerBusy if another request waits for a server.
+    """
     get_webhook(actor, webhook_id)
-    return send_test(webhook_id)
+    with REACHING.take():
+        return send_test(webhook_id)
 
 
 def announce(session: CatalogSession, event: str, body: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import undefer
@@ -13,6 +14,7 @@ from sqlalchemy.orm import undefer
 from app.errors import WebhookNotFound
 from app.extensions import db
 from app.fleet.core.leases import clock
+from app.fleet.core.paths import settings
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.webhooks.send import TIMEOUT, Answer, Message, send
 from app.models import Delivery, Webhook
@@ -61,7 +63,7 @@ def deliver() -> int:
     if not batches:
         return 0
     with ThreadPoolExecutor(min(len(batches), THREADS)) as pool:
-        answers = list(pool.map(_send, batches))
+        answers = list(pool.map(partial(_send, private=settings().webhook_hosts), batches))
     tried = 0
     for found in answers:
         _note(found)
@@ -83,7 +85,7 @@ def send_test(webhook_id: int) -> Delivery:
         session.add(delivery)
         session.flush()
         url, secret = _address_of(session, webhook_id)
-    answer = send(url, secret, _message(delivery))
+    answer = send(url, secret, _message(delivery), settings().webhook_hosts)
     _note([(delivery.id, answer)], again=False)
     sent = db.session.get(Delivery, delivery.id, populate_existing=True)
     if sent is None:
@@ -144,12 +146,12 @@ def _message(delivery: Delivery) -> Message:
     return Message(id=message_id, body=body)
 
 
-def _send(batch: Batch) -> list[tuple[int, Answer]]:
+def _send(batch: Batch, *, private: Sequence[str]) -> list[tuple[int, Answer]]:
     """Send messages one after the other, for up to TIMEOUT, until the receiver does not answer."""
     answers: list[tuple[int, Answer]] = []
     until = datetime.now(UTC) + timedelta(seconds=TIMEOUT)
     for delivery_id, message in batch.messages:
-        answer = send(batch.url, batch.secret, message)
+        answer = send(batch.url, batch.secret, message, private)
         answers.append((delivery_id, answer))
         if answer.status is None:
             # The others would wait as long: they get the same result and pause.

@@ -1,27 +1,21 @@
-"""Send a signed message to a URL, with a total timeout and without following redirects."""
+"""Send a signed message to a URL: to a public address, in time, and without redirects."""
 
+import asyncio
 import hashlib
 import hmac
+import ipaddress
 import json
 import secrets
 import socket
 import ssl
 import time
 from base64 import b64decode, b64encode
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from threading import Timer
 from typing import Any
-from urllib.error import URLError
-from urllib.parse import unquote, urlsplit
-from urllib.request import (
-    HTTPHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-)
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
 
 from app.settings import RELEASE
 
@@ -31,21 +25,30 @@ PREFIX = "whsec_"
 OK, REDIRECTS = range(200, 300), range(300, 400)
 
 
-class TooLate(HTTPException):
-    """The total timeout is over; a socket's own timeout restarts with every byte."""
+class PrivateAddress(Exception):
+    """The host leads into a private network, and no setting names it."""
 
 
-WORDS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
-    ((TimeoutError, TooLate), f"It did not answer within {TIMEOUT:.0f} seconds."),
+WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((TimeoutError,), f"It did not answer within {TIMEOUT:.0f} seconds."),
+    (
+        (PrivateAddress,),
+        (
+            "Its host leads to an address that is not public. Nothing was sent: ask who runs "
+            "Headway to name the host in HEADWAY_WEBHOOK_HOSTS."
+        ),
+    ),
     ((ssl.SSLError,), "It does not speak TLS as expected."),
     ((socket.gaierror,), "Its host name is not known."),
     ((ConnectionRefusedError,), "The connection was refused: no server listens there."),
     (
-        (HTTPException, ConnectionError, ValueError),
+        (httpx.ReadError, httpx.WriteError, httpx.ProtocolError, ConnectionError, ValueError),
         "The connection ended before there was an answer.",
     ),
 )
 """Exceptions -> the error message; the first match counts."""
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""Addresses of IPv6 that stand for those of IPv4, as do those that `ipaddress` tells."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,30 +88,85 @@ def signature(secret: str, message_id: str, timestamp: int, payload: bytes) -> s
     return "v1," + b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
-def send(url: str, secret: str, message: Message) -> Answer:
-    """Send a message once. Errors are returned in the Answer, without the URL."""
+def send(url: str, secret: str, message: Message, private: Sequence[str] = ()) -> Answer:
+    """Send a message once. Errors are returned in the Answer, without the URL.
+
+    `private` are the hosts that may have an address that is not public.
+    """
     try:
-        with _opener().open(_request(url, secret, message), timeout=TIMEOUT) as response:
-            return _answer_for(response.status)
-    except (OSError, HTTPException, ValueError) as error:
+        return asyncio.run(_send(httpx.URL(url), secret, message, private))
+    except (OSError, httpx.HTTPError, httpx.InvalidURL, PrivateAddress, ValueError) as error:
         return Answer(error=_why(error))
 
 
-def _request(url: str, secret: str, message: Message) -> Request:
-    payload, timestamp = message.payload(), int(time.time())
-    headers = {
+async def _send(url: httpx.URL, secret: str, message: Message, private: Sequence[str]) -> Answer:
+    proxy = None if proxy_bypass(url.host) else getproxies().get(url.scheme)
+    # A proxy resolves the name itself, and has rules of its own.
+    places = [url.host] if proxy else _addresses(url, private)
+    verify = ssl.create_default_context() if url.scheme == "https" else False
+    async with (
+        asyncio.timeout(TIMEOUT),
+        httpx.AsyncClient(proxy=proxy, trust_env=False, verify=verify, timeout=None) as client,  # noqa: S113  # it is above
+    ):
+        while True:
+            # The address that was checked, and the certificate of the name.
+            request = client.build_request(
+                "POST",
+                url.copy_with(host=places.pop(0)),
+                content=(payload := message.payload()),
+                headers=_headers(secret, message, payload) | {"Host": url.netloc.decode()},
+                extensions={"sni_hostname": url.host},
+            )
+            try:
+                response = await client.send(request, stream=True)
+            except httpx.ConnectError:
+                if places:
+                    continue
+                raise
+            await response.aclose()
+            return _answer_for(response.status_code)
+
+
+def _headers(secret: str, message: Message, payload: bytes) -> dict[str, str]:
+    timestamp = int(time.time())
+    return {
         "Content-Type": "application/json",
         "User-Agent": f"Headway/{RELEASE}",
         "webhook-id": message.id,
         "webhook-timestamp": str(timestamp),
         "webhook-signature": signature(secret, message.id, timestamp, payload),
     }
-    parts = urlsplit(url)
-    if parts.username is not None:
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-        headers["Authorization"] = f"Basic {b64encode(pair).decode()}"
-        url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    return Request(url, data=payload, headers=headers, method="POST")  # noqa: S310  # http(s) only
+
+
+def _addresses(url: httpx.URL, private: Sequence[str]) -> list[str]:
+    """The addresses of the host that may be sent to. Raises PrivateAddress if there is none."""
+    port = url.port or {"http": 80, "https": 443}[url.scheme]
+    found = socket.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    if any(_names(entry.lower(), url.host, port) for entry in private):
+        return addresses
+    if public := [address for address in addresses if is_public(address)]:
+        return public
+    raise PrivateAddress
+
+
+def is_public(text: str) -> bool:
+    """True for an address of the internet, and for none of a network of ours or this machine."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or [None, None])[1]
+        if address in NAT64:
+            inner = ipaddress.IPv4Address(address.packed[-4:])
+        address = inner or address
+    return address.is_global and not address.is_multicast
+
+
+def _names(entry: str, host: str, port: int) -> bool:
+    """True if an entry of HEADWAY_WEBHOOK_HOSTS means this host: `*.example.org`, `h:8080`."""
+    shown = f"[{host}]" if ":" in host else host
+    if entry.startswith("*"):
+        return f"{shown}:{port}".endswith(entry[1:]) or shown.endswith(entry[1:])
+    return entry in (host, shown, f"{shown}:{port}")
 
 
 def _answer_for(status: int) -> Answer:
@@ -120,73 +178,20 @@ def _answer_for(status: int) -> Answer:
     return Answer(status=status, error=f"It answered {status}.")
 
 
-def _why(error: Exception) -> str:
+def _why(error: BaseException) -> str:
     """Our own message: those of the libraries may contain the URL, and so a token."""
-    if isinstance(error, URLError) and isinstance(error.reason, Exception):
-        error = error.reason
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"Its certificate cannot be trusted: {error.verify_message}."
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"Its certificate cannot be trusted: {cause.verify_message}."
     for kinds, words in WORDS:
-        if isinstance(error, kinds):
+        if any(isinstance(cause, kinds) for cause in causes):
             return words
-    return f"It cannot be reached: {getattr(error, 'strerror', None) or 'unknown error'}."
+    told = (cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror)
+    return f"It cannot be reached: {next(told, 'unknown error')}."
 
 
-# --- a connection that ends in time -------------------------------------------------------------
-
-
-class _InTime:
-    """Ends a connection after TIMEOUT in total, even if bytes still arrive."""
-
-    sock: Any
-    _alarm: Timer | None = None
-    _rang = False
-
-    def connect(self) -> None:
-        super().connect()  # type: ignore[misc]
-        self._alarm = Timer(TIMEOUT, self._ring)
-        self._alarm.daemon = True
-        self._alarm.start()
-
-    def getresponse(self) -> Any:
-        try:
-            response = super().getresponse()  # type: ignore[misc]
-        except (OSError, HTTPException, ValueError) as error:
-            raise (TooLate() if self._rang else error) from error
-        finally:
-            if self._alarm:
-                self._alarm.cancel()
-        if self._rang:  # a partial answer may look complete
-            raise TooLate
-        return response
-
-    def _ring(self) -> None:
-        self._rang = True
-        with suppress(OSError, AttributeError):  # it has ended already
-            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
-
-
-class _Http(_InTime, HTTPConnection):
-    pass
-
-
-class _Https(_InTime, HTTPSConnection):
-    pass
-
-
-class _OverHttp(HTTPHandler):
-    def http_open(self, req: Request) -> Any:
-        return self.do_open(_Http, req)
-
-
-class _OverHttps(HTTPSHandler):
-    def https_open(self, req: Request) -> Any:
-        return self.do_open(_Https, req, context=ssl.create_default_context())
-
-
-def _opener() -> OpenerDirector:
-    """An opener for http and https with the proxies of the environment; no redirects, no files."""
-    opener = OpenerDirector()
-    for handler in (ProxyHandler(), _OverHttp(), _OverHttps()):
-        opener.add_handler(handler)
-    return opener
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

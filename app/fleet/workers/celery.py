@@ -88,6 +88,8 @@ CONFIGURATION: dict[str, Any] = {
     "worker_hijack_root_logger": False,
     "worker_redirect_stdouts": False,
     "worker_proc_alive_timeout": 60.0,
+    # Whoever reaches the broker could end the workers, or read what they hold.
+    "worker_enable_remote_control": False,
     "worker_send_task_events": True,
     "task_send_sent_event": True,
     # A migration does not end because the broker does.

@@ -1,0 +1,112 @@
+"""Databases that are not registered yet: the files of a pattern, and a server's list.
+
+Light to import, and without the catalog, so that a process of its own can do it.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from glob import iglob
+from pathlib import Path
+from typing import Any
+
+from app.errors import InputInvalid
+from app.fleet.core.url_options import with_timeouts
+from headway.dialects import OURS, dialect_of
+from headway.dialects.driver import ask, closing
+from headway.dialects.reach import reaching
+from headway.dialects.translation import opened
+from headway.dialects.urls import DatabaseURL
+from headway.errors import DatabaseRefused
+
+Row = dict[str, Any]
+
+SIDES = re.compile(r"(-journal|-wal|-shm|\.lock|\.snapshot|\.partial|\.restoring|\.replaced)$")
+"""What lies beside a SQLite file and is none."""
+HEADER = b"SQLite format 3\x00"
+SYSTEM = {
+    "postgresql": {"postgres", "template0", "template1"},
+    "mysql": {"information_schema", "mysql", "performance_schema", "sys"},
+}
+DATABASES = {
+    "postgresql": "SELECT datname FROM pg_database "
+    "WHERE datallowconn AND NOT datistemplate ORDER BY datname",
+    "mysql": "SELECT schema_name FROM information_schema.schemata ORDER BY schema_name",
+}
+SECONDS = 10
+"""How long a server may take for each thing that it is asked."""
+
+
+def files(pattern: str, base: str, roots: tuple[str, ...], labels: str | None) -> Iterator[Row]:
+    """A row for each SQLite file that a pattern matches, named by its path below `base`.
+
+    A link that leads out of the roots is not opened. Raises InputInvalid.
+    """
+    named = _expression(labels)
+    matches = iglob(pattern, recursive=True)  # noqa: PTH207  # is no Path yet
+    # What a link leads to outside the folders is not even opened: it is refused as it is.
+    found = (one for one in matches if not _is_below(one, roots) or _is_database(one))
+    for line, path in enumerate(sorted(found), 1):
+        name = str(Path(path).relative_to(base).with_suffix(""))
+        yield _row(line, name, DatabaseURL.parse(Path(path)), named, path)
+
+
+def databases(server: DatabaseURL, names: str, labels: str | None) -> Iterator[Row]:
+    """A row for each database of a server whose name matches a pattern.
+
+    Raises InputInvalid, DatabaseUnreachable or DatabaseDenied.
+    """
+    named = _expression(labels)
+    kind = server.dialect
+    place = with_timeouts(server.at("postgres" if kind == "postgresql" else None), SECONDS)
+    try:
+        with reaching(server, all=True), closing(opened(place)) as raw:
+            dialect_of(server).set_timeouts(raw, lock_seconds=SECONDS, statement_seconds=SECONDS)
+            theirs = [str(name) for (name,) in ask(raw, DATABASES[kind])]
+    except (LookupError, TypeError, ValueError) as error:
+        raise DatabaseRefused(f"{server} does not answer as a {kind} server does.") from error
+    theirs = [one for one in theirs if one not in SYSTEM[kind] and not one.startswith(OURS)]
+    found = (one for one in theirs if fnmatchcase(one, names))
+    for line, name in enumerate(found, 1):
+        yield _row(line, name, server.at(name), named, name)
+
+
+FINDERS: dict[str, Callable[..., Iterator[Row]]] = {"files": files, "databases": databases}
+
+
+def _row(
+    line: int, name: str, url: DatabaseURL, named: re.Pattern[str] | None, labelled: str
+) -> Row:
+    row: Row = {"line": line, "name": name, "url": url.text()}
+    if named and (said := named.search(labelled)):
+        row["labels"] = {k: v for k, v in said.groupdict().items() if v is not None}
+    return row
+
+
+def _is_below(path: str, roots: tuple[str, ...]) -> bool:
+    real = os.path.realpath(path)
+    return any(real == root or real.startswith(root.rstrip("/") + "/") for root in roots)
+
+
+def _is_database(path: str) -> bool:
+    """True for a file with SQLite's header; empty ones and what lies beside others are none."""
+    if SIDES.search(path) or not os.path.isfile(path):  # noqa: PTH113  # 100,000 of them
+        return False
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return file.read(16) == HEADER
+    except OSError:
+        return True  # it is said of this one that it cannot be opened, when it is looked at
+
+
+def _expression(text: str | None) -> re.Pattern[str] | None:
+    if not text:
+        return None
+    try:
+        found = re.compile(text)
+    except re.error as error:
+        raise InputInvalid(f"The labels are no regular expression: {error}.") from error
+    if not found.groupindex:
+        raise InputInvalid("The expression names no label. Example: (?P<region>[a-z]+)/")
+    return found
