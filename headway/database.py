@@ -41,7 +41,7 @@ from headway.schema.adopt import Match
 from headway.schema.drift import Comparison, Drift, no_match_error
 from headway.schema.sync import Sync, sync
 from headway.scripts.project import ScriptProject
-from headway.types import Holder, Outcome, Position, Status
+from headway.types import Holder, Outcome, Status
 
 SAME = "a real run sent the same statements as Alembic renders without a database"
 
@@ -66,14 +66,13 @@ class Database:
     def status(self) -> Status:
         """Position, current and pending revisions: no lock, nothing written, no revision imported.
 
-        A database that cannot be reached is an answer (`unreachable`), not an error.
+        Not an error but an answer: a database that cannot be reached (`unreachable`), or whose
+        version is nothing that Alembic or Headway writes (`foreign`).
         """
         try:
             return verdict.ask(self.project, self.address, self.x, self.policy)
         except (DatabaseUnreachable, DatabaseDenied, DatabaseDamaged, DatabaseInUse) as error:
-            return Status(
-                position=Position.UNREACHABLE, heads=self.project.heads, reason=str(error)
-            )
+            return verdict.unread(self.project, error)
 
     def plan(self, target: str = "heads", direction: str | None = None) -> Plan:
         """The steps from the current revisions to a target, in Alembic's order. Changes nothing.

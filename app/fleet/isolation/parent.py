@@ -3,7 +3,7 @@
 The service never imports that code itself: what a revision or an env.py does to its process
 (patches, listeners, a pragma on every engine, `os._exit`) happens in a process that has no
 connection, key or setting of the catalog. A service process has one child; if the child ends, it
-is started again when it is next needed.
+is started again when it is next needed. Another, started with the first refresh, probes databases.
 """
 
 import atexit
@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from types import MappingProxyType
@@ -34,6 +34,8 @@ Callback = Callable[..., object]
 NOTHING: Mapping[str, Callback] = MappingProxyType({})
 START = "from app.fleet.isolation.child import main; main()"
 AFTER_KILL_SECONDS = 5.0
+MOST_MEMORY = 512 * 2**20
+"""Bytes that the probes of one child may take beyond what its code does, its threads included."""
 
 
 def call(
@@ -50,7 +52,7 @@ def call(
     child and passed on from there.
     """
     if not concurrent:
-        with _main, _child.channel(MAIN) as channel:
+        with _child.main, _child.channel(MAIN) as channel:
             return _exchange(channel, name, arguments, answers)
     try:
         with _child.channel(BESIDE) as channel:
@@ -60,12 +62,19 @@ def call(
             return _exchange(channel, name, arguments, answers)
 
 
-def stream(name: str, *arguments: object) -> Iterator[tuple[str, Any]]:
-    """Run a request that answers in parts: yields ("one", part) for each, then ("done", result).
+def probe(name: str, *arguments: object) -> Any:
+    """Run a request in the child that probes many databases, and return its result.
 
-    Raises the HeadwayError that the child raised, and ProcessEnded.
+    That child has a limit of memory, and is ended with whatever hangs in it: `end_probes`. Raises
+    the HeadwayError that it raised, and ProcessEnded.
     """
-    with _child.channel(BESIDE) as channel:
+    with _prober.main, _prober.channel(MAIN) as channel:
+        return _exchange(channel, name, arguments, NOTHING)
+
+
+def stream(name: str, *arguments: object) -> Generator[tuple[str, Any]]:
+    """Like `probe`, in parts: yields ("one", part) for each, then ("done", result)."""
+    with _prober.channel(BESIDE) as channel:
         channel.send((name, arguments))
         while True:
             kind, value = channel.receive()
@@ -83,8 +92,19 @@ def start() -> None:
 
 
 def end() -> None:
-    """End the child, even during a request, which then raises ProcessEnded."""
+    """End both children, even during a request, which then raises ProcessEnded."""
     _child.end()
+    _prober.end()
+
+
+def end_probes() -> None:
+    """End the child that probes, with all that hangs in it. The next probe starts another."""
+    with _prober.starting:
+        _prober.end()
+        if _prober.process:
+            _prober.process.ended.wait(AFTER_KILL_SECONDS)
+            _prober.process.close()
+            _prober.process = None
 
 
 class _Channel:
@@ -131,16 +151,17 @@ def _exchange(
 
 
 class _Process:
-    """A child process and the sockets to it."""
+    """A child process and the sockets to it. `limited`: with a limit of memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, limited: bool) -> None:
         self.began = threading.Event()
         self.ended = threading.Event()
         self.idle: dict[bytes, list[_Channel]] = {MAIN: [], BESIDE: []}
         self.popen: subprocess.Popen[bytes] | None = None
         self.failure: Exception | None = None
         self.control, self.theirs = socket.socketpair()
-        self.environment, self.arguments = _environment(), _arguments()
+        self.environment = _environment()
+        self.arguments = *_arguments(), str(MOST_MEMORY if limited else 0)
         # The kernel ends the child when the *thread* that started it ends.
         threading.Thread(target=self._start_and_wait, name="project-process", daemon=True).start()
         self.began.wait()
@@ -207,8 +228,11 @@ MEMORY = ": killed, perhaps because memory ran out"
 class _Child:
     """The child of this process. It is started when it is first needed, and again if it ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, limited: bool = False) -> None:
         self.starting = threading.RLock()
+        self.main = threading.Lock()
+        """Held during a migration: Alembic runs one at a time in a process."""
+        self.limited = limited
         self.process: _Process | None = None
         self.owner = 0
 
@@ -220,7 +244,7 @@ class _Child:
         if process and self.owner == os.getpid():
             process.close()
         # A fork's parent has a child of its own, whose sockets this process only lets go.
-        self.process, self.owner = _Process(), os.getpid()
+        self.process, self.owner = _Process(limited=self.limited), os.getpid()
         return self.process
 
     @contextmanager
@@ -287,6 +311,5 @@ def _is_catalog(name: str, value: str, settings: Settings) -> bool:
 
 
 _child = _Child()
-_main = threading.Lock()
-"""Held during a migration: Alembic runs one at a time in a process."""
+_prober = _Child(limited=True)
 atexit.register(end)
