@@ -54,11 +54,14 @@ async def sign_ins(client: httpx.AsyncClient, told: Counter[str]) -> None:
 
 async def main(kind: str, port: int, count: int, seconds: float, token: str = "") -> None:
     told: Counter[str] = Counter()
-    options = {"base_url": f"http://127.0.0.1:{port}", "timeout": 120, "trust_env": False}
+    base = f"http://127.0.0.1:{port}"
     async with contextlib.AsyncExitStack() as stack:
         silent = stack.enter_context(impostors.silent())
         clients = [
-            await stack.enter_async_context(httpx.AsyncClient(**options)) for _ in range(count)
+            await stack.enter_async_context(
+                httpx.AsyncClient(base_url=base, timeout=120, trust_env=False)
+            )
+            for _ in range(count)
         ]
         begun = [
             imports(one, token, silent.port, told) if kind == "imports" else sign_ins(one, told)

@@ -62,7 +62,8 @@ class Database:
     def status(self) -> Status:
         """Position, current and pending revisions: no lock, nothing written, no revision imported.
 
-        A database that cannot be reached is an answer (`unreachable`), not an error.
+        Not an error but an answer: a database that cannot be reached (`unreachable`), or whose
+        version is nothing that Alembic or Headway writes (`foreign`).
         """
         return verdict.found(self.project, self.address, self.x, self.policy)
 

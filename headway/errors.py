@@ -127,6 +127,10 @@ class DatabaseDamaged(HeadwayError):
     kind = Kind.FAILED
 
 
+class VersionsUnreadable(DatabaseDamaged):
+    """What tells a database's version is not what Alembic or Headway writes."""
+
+
 class DatabaseLocked(HeadwayError):
     """Another process is migrating this database."""
 

@@ -25,6 +25,7 @@ from sqlalchemy import (
     update,
 )
 
+from headway.errors import VersionsUnreadable
 from headway.types import Holder
 
 NAME = "headway_history"
@@ -83,13 +84,28 @@ class Entry:
 LIGHT = [column for column in table.columns if column.name != "image"]
 
 
-ENTRIES = f"SELECT revision, action, outcome, checksum FROM {NAME} ORDER BY id"  # noqa: S608
+MOST, LONGEST = 50_000, 255
+ENTRIES = f"SELECT revision, action, outcome, checksum FROM {NAME} ORDER BY id LIMIT {MOST + 1}"  # noqa: S608
 """All rows, oldest first, as little of them as a status needs."""
 
 
 def entries(rows: Iterable[Sequence[Any]]) -> list[Entry]:
-    """What the rows of ENTRIES say."""
-    return [Entry(revision=r, action=a, outcome=o, checksum=c) for r, a, o, c in rows]
+    """What the rows of ENTRIES say. Raises VersionsUnreadable for what is not of our making."""
+    found: list[Entry] = []
+    for r, a, o, c in rows:
+        if len(found) == MOST or not (
+            _fits(r) and _fits(a) and _fits(o) and (c is None or _fits(c))
+        ):
+            raise VersionsUnreadable(
+                f"The table {NAME} is none that Headway has written, or has more than {MOST} rows. "
+                "Nothing was changed. Rename it if it is another's; its oldest rows may go."
+            )
+        found.append(Entry(revision=r, action=a, outcome=o, checksum=c))
+    return found
+
+
+def _fits(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST
 
 
 def read(connection: Connection, *, limit: int | None = None) -> list[Row]:

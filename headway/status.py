@@ -27,6 +27,7 @@ from headway.errors import (
     DatabaseUnstamped,
     EnvironmentFailed,
     HeadwayError,
+    VersionsUnreadable,
 )
 from headway.history import Entry
 from headway.scripts.environment import Environment
@@ -34,6 +35,8 @@ from headway.scripts.project import ScriptProject
 from headway.types import Position, Status
 from headway.words import Words
 
+READ_SECONDS = 8.0
+"""How long one query of a status may take; less than a probe of many databases waits for each."""
 APPLIES = {"upgrade", "adopt", "repair"}
 """Actions in the history after which the revision is applied."""
 
@@ -186,29 +189,41 @@ def _out_of_order(
 
 
 def found(project: ScriptProject, address: Address, x: Mapping[str, str], policy: Policy) -> Status:
-    """Where a database stands; one that cannot be read is `unreachable`, with the reason."""
+    """Where a database stands; one that cannot be read is `unreachable`, with the reason.
+
+    One whose version is nothing that Alembic or Headway writes is `foreign`.
+    """
     try:
         return ask(project, address, x, policy)
     except (DatabaseUnreachable, DatabaseDenied, DatabaseDamaged, DatabaseInUse) as error:
-        return Status(position=Position.UNREACHABLE, heads=project.heads, reason=str(error))
+        return unread(project, error)
 
 
 def ask(project: ScriptProject, address: Address, x: Mapping[str, str], policy: Policy) -> Status:
     """Where a database stands, in a look of its own.
 
-    Raises what keeps it from being read: DatabaseUnreachable, DatabaseDenied, DatabaseDamaged,
-    DatabaseInUse.
+    What it reads is limited in rows, sizes and time. Raises what keeps it from being read:
+    DatabaseUnreachable, DatabaseDenied, DatabaseDamaged, DatabaseInUse.
     """
     table = version_table(project, address, x)
     if address.path and not address.path.exists():  # connecting would make it
         return replace(status_of(project.scripts, Evidence()), position=Position.EMPTY)
     began = time.perf_counter()
     with address.open() as raw:
+        if not address.is_lent:
+            address.dialect.limit_reading(raw, READ_SECONDS)
         seen = read(project, address, table, raw)
         answered = (time.perf_counter() - began) * 1000
         status = judged(project, table, seen, policy)
         warning = pooler_in_the_way(address, raw) if status.pending else None
     return replace(status, milliseconds=answered, reason=warning)
+
+
+def unread(project: ScriptProject, error: HeadwayError) -> Status:
+    """The status of a database that `ask` could not read: no answer, or a wrong one."""
+    foreign = isinstance(error, VersionsUnreadable)
+    position = Position.FOREIGN if foreign else Position.UNREACHABLE
+    return Status(position=position, heads=project.scripts.heads, reason=str(error))
 
 
 def read(project: ScriptProject, address: Address, table: VersionTable, raw: Raw) -> Evidence:
@@ -307,6 +322,8 @@ def refusal(database: object, status: Status, words: Words) -> HeadwayError | No
             f"there; `{words.command('repair')}` fixes it.",
             revision=status.torn,
         )
+    if status.position is Position.FOREIGN and not unknown:
+        return words.error(VersionsUnreadable, f"{name}: {status.reason}")
     if status.position is Position.FOREIGN:
         return words.error(
             DatabaseForeign,

@@ -150,7 +150,7 @@ class Address:
         """What its history says, where it has one. Writes nothing, ends nothing."""
         if self.connection is not None and self.is_shared:
             return history.entries(self.connection.exec_driver_sql(history.ENTRIES))
-        return history.entries(driver.ask(raw, history.ENTRIES))
+        return driver.ask(raw, history.ENTRIES, read=history.entries)
 
     def tables(self, raw: Raw) -> set[str]:
         """The names of its tables."""

@@ -13,6 +13,7 @@ from headway.dialects.driver import Raw
 from headway.dialects.facts import Facts
 from headway.dialects.transactions import Fate
 from headway.dialects.types import (
+    MOST_VERSIONS,
     OURS,
     VERSIONS,
     Beside,
@@ -60,6 +61,7 @@ class Dialect(ABC):
         versions: Sequence[str] = ()
         if inspect(connection).has_table(table.name, schema=table.schema):
             query = f"SELECT version_num FROM {table.quoted(self.quote)}"  # noqa: S608
+            query += f" LIMIT {MOST_VERSIONS + 1}"
             versions = connection.exec_driver_sql(query).scalars().all()
         return Peek(
             versions=tuple(versions),
@@ -77,6 +79,13 @@ class Dialect(ABC):
         self, raw: Raw, *, lock_seconds: float, statement_seconds: float | None
     ) -> None:
         """Set a session's lock and statement timeouts, in seconds; None: no statement timeout."""
+
+    @abstractmethod
+    def limit_reading(self, raw: Raw, seconds: float) -> None:
+        """Limit what reading a status may take, in seconds, and on SQLite in memory too.
+
+        For a connection of our own that is closed afterwards.
+        """
 
     @abstractmethod
     def set_read_only(self, raw: Raw) -> None:

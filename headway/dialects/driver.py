@@ -7,7 +7,7 @@ connection, whose session holds the lock, in an engine.
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 from weakref import WeakSet
@@ -147,15 +147,21 @@ def dbapi_connection(connection: Connection) -> Raw:
     return connection.connection.dbapi_connection
 
 
-def ask(raw: Raw, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-    """Run one query in a transaction of its own; its rows.
+def ask(
+    raw: Raw,
+    query: str,
+    values: Sequence[object] = (),
+    *,
+    read: Callable[[Iterable[tuple[Any, ...]]], list[Any]] | None = None,
+) -> list[Any]:
+    """Run one query in a transaction of its own; its rows, or what `read` makes of them.
 
     Ended at once: an open transaction would be what others wait for.
     """
     with autocommit(raw), contextlib.closing(raw.cursor()) as cursor:
         try:
             cursor.execute(query, values) if values else cursor.execute(query)
-            rows = cursor.fetchall()
+            rows = read(iter(cursor.fetchone, None)) if read else cursor.fetchall()
         except Exception:
             raw.rollback()
             raise

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from headway.errors import DatabaseDamaged
+from headway.errors import VersionsUnreadable
 from headway.types import Holder
 
 OURS = ("headway_template_", "headway_rehearsal_", "headway_scratch_", "headway_pytest_")
@@ -49,16 +49,44 @@ class VersionTable:
         return ".".join(f"{quote}{part.replace(quote, quote * 2)}{quote}" for part in parts)
 
 
+MOST_VERSIONS, MOST_TABLES, LONGEST_VERSION = 200, 100_000, 255
+"""What is read of a database, at most: what has more is no version table, or too many tables."""
+
+
+def wrong_version(version: object) -> str | None:
+    """What is wrong with a value of a version table; None for what may be a revision's id."""
+    if not isinstance(version, str):
+        return "is NULL" if version is None else f"is no text ({type(version).__name__})"
+    if len(version) > LONGEST_VERSION:
+        return f"is longer than {LONGEST_VERSION} characters"
+    if not version.strip() or not version.isprintable() or "+" in version:
+        return "is empty or holds characters that Alembic allows in no id"
+    return None
+
+
 def refuse_no_version(table: str, versions: Sequence[object]) -> None:
-    """Raise DatabaseDamaged for a row of a version table that is no revision's id."""
-    for version in versions:
-        if not isinstance(version, str):
-            what = "NULL" if version is None else repr(version)
-            raise DatabaseDamaged(
-                f"The table {table} has a row whose version_num is {what}, which is the id of no "
-                "revision. Nothing was changed. Delete that row, or write the right id in it; a "
-                "database without a version is stamped by `adopt` or `stamp`."
-            )
+    """Raise VersionsUnreadable for a version table with rows that are no revisions' ids."""
+    wrong = next(filter(None, map(wrong_version, versions)), None)
+    if wrong:
+        raise VersionsUnreadable(
+            f"The table {table} has a row whose version_num {wrong}: it is the id of no revision. "
+            "Nothing was changed. Delete that row, or write the right id in it; a database "
+            "without a version is stamped by `adopt` or `stamp`."
+        )
+    if len(versions) > MOST_VERSIONS:
+        raise VersionsUnreadable(
+            f"The table {table} has more than {MOST_VERSIONS} rows: it is no version table of "
+            "Alembic's. Nothing was changed. Check the URL and the name of the version table."
+        )
+
+
+def refuse_too_many(tables: Sequence[object]) -> None:
+    """Raise VersionsUnreadable for more tables than are read."""
+    if len(tables) > MOST_TABLES:
+        raise VersionsUnreadable(
+            f"It has no version and more than {MOST_TABLES} tables, which are not read. Nothing "
+            "was changed. If it is at a revision, `stamp` says so."
+        )
 
 
 VERSIONS = VersionTable()

@@ -17,6 +17,7 @@ from headway.types import Position, Status
 Place = tuple[int, str, str]
 """Project, position, current."""
 RETIRED = " (retired {})"
+LONGEST: int = Database.__table__.c.current.type.length  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +169,9 @@ def found_at(seen: Status, why: str | None = None, *, at: datetime | None = None
     `why` replaces the reason of a torn database.
     """
     at = at or datetime.now(UTC)
+    if len(joined(seen.current)) > LONGEST:
+        why = f"It is at {len(seen.current)} revisions, which are more than can be kept."
+        seen = Status(position=Position.FOREIGN, reason=why)
     values: dict[str, Any] = {
         "position": seen.position.value,
         "asked_at": at,

@@ -50,8 +50,22 @@ READING = ("describe", "environment_uses", "records", "sql")
 class Channel:
     """A socket to the parent: it receives requests and sends their results."""
 
+    memory = 0
+    """How many bytes requests of this process may take; 0 for any, and once that is set."""
+
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+
+    def limit_memory(self) -> None:
+        """Let allocations fail beyond the limit: the project's code has been loaded."""
+        if not Channel.memory or sys.platform != "linux":
+            return
+        pages = int(Path("/proc/self/statm").read_text().split()[5])  # data and stacks
+        most = pages * resource.getpagesize() + Channel.memory
+        resource.setrlimit(
+            resource.RLIMIT_DATA, (most, resource.getrlimit(resource.RLIMIT_DATA)[1])
+        )
+        Channel.memory = 0
 
     def serve(self) -> None:
         """Serve requests until the parent closes the socket."""
@@ -141,18 +155,17 @@ def main() -> None:
     """Serve the parent until it ends.
 
     Arguments: the control socket, the parent's process id, the log level, the log format, and how
-    many bytes of memory this process may take (0: any number).
+    many bytes requests may take (0: any).
     """
-    control, parent, log_level, log_format, most_bytes = sys.argv[1:]
+    control, parent, log_level, log_format, memory = sys.argv[1:]
     del sys.argv[1:]  # which an env.py may read
     _die_with(int(parent))
-    if int(most_bytes):
-        resource.setrlimit(resource.RLIMIT_DATA, (int(most_bytes), int(most_bytes)))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         # A signal to the whole process group is meant for the parent: what runs here is finished.
         signal.signal(number, lambda *_: None)
     _configure_logging(log_level, log_format)
     ambient.refuse()
+    Channel.memory = int(memory)
     ready = threading.Event()
     first: list[Connection] = []
     listener = partial(_listen, socket.socket(fileno=int(control)), first, ready)

@@ -3,7 +3,7 @@
 The service never imports that code itself: what a revision or an env.py does to its process
 (patches, listeners, a pragma on every engine, `os._exit`) happens in a process that has no
 connection, key or setting of the catalog. A service process has one child; if the child ends, it
-is started again when it is next needed.
+is started again when it is next needed. Another, started with the first refresh, probes databases.
 """
 
 import atexit
@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from multiprocessing.connection import Connection
 from types import MappingProxyType
@@ -35,8 +35,10 @@ Callback = Callable[..., object]
 NOTHING: Mapping[str, Callback] = MappingProxyType({})
 START = "from app.fleet.isolation.child import main; main()"
 AFTER_KILL_SECONDS = 5.0
-APART_BYTES = 160 * 2**20
-"""How much memory a process of `call_apart` may take; 60 MiB are its modules."""
+PROBES_MEMORY = 512 * 2**20
+"""Bytes that the probes of one child may take beyond what its code does, its threads included."""
+APART_MEMORY = 100 * 2**20
+"""The same for a process of `call_apart`."""
 
 
 def call(
@@ -53,7 +55,7 @@ def call(
     child and passed on from there.
     """
     if not concurrent:
-        with _main, _child.channel(MAIN) as channel:
+        with _child.main, _child.channel(MAIN) as channel:
             return _exchange(channel, name, arguments, answers)
     try:
         with _child.channel(BESIDE) as channel:
@@ -63,12 +65,19 @@ def call(
             return _exchange(channel, name, arguments, answers)
 
 
-def stream(name: str, *arguments: object) -> Iterator[tuple[str, Any]]:
-    """Run a request that answers in parts: yields ("one", part) for each, then ("done", result).
+def probe(name: str, *arguments: object) -> Any:
+    """Run a request in the child that probes many databases, and return its result.
 
-    Raises the HeadwayError that the child raised, and ProcessEnded.
+    That child has a limit of memory, and is ended with whatever hangs in it: `end_probes`. Raises
+    the HeadwayError that it raised, and ProcessEnded.
     """
-    with _child.channel(BESIDE) as channel:
+    with _prober.main, _prober.channel(MAIN) as channel:
+        return _exchange(channel, name, arguments, NOTHING)
+
+
+def stream(name: str, *arguments: object) -> Generator[tuple[str, Any]]:
+    """Like `probe`, in parts: yields ("one", part) for each, then ("done", result)."""
+    with _prober.channel(BESIDE) as channel:
         channel.send((name, arguments))
         while True:
             kind, value = channel.receive()
@@ -88,7 +97,7 @@ def call_apart(name: str, *arguments: object, seconds: float | None, late: Headw
     """
     with REACHING.take():
         rang = threading.Event()
-        process = _Process(APART_BYTES)
+        process = _Process(APART_MEMORY)
 
         def end() -> None:
             rang.set()
@@ -116,8 +125,19 @@ def start() -> None:
 
 
 def end() -> None:
-    """End the child, even during a request, which then raises ProcessEnded."""
+    """End both children, even during a request, which then raises ProcessEnded."""
     _child.end()
+    _prober.end()
+
+
+def end_probes() -> None:
+    """End the child that probes, with all that hangs in it. The next probe starts another."""
+    with _prober.starting:
+        _prober.end()
+        if _prober.process:
+            _prober.process.ended.wait(AFTER_KILL_SECONDS)
+            _prober.process.close()
+            _prober.process = None
 
 
 class _Channel:
@@ -164,16 +184,19 @@ def _exchange(
 
 
 class _Process:
-    """A child process and the sockets to it."""
+    """A child process and the sockets to it.
 
-    def __init__(self, most_bytes: int = 0) -> None:
+    `memory`: bytes that its requests may take beyond what its code does; 0 for any number.
+    """
+
+    def __init__(self, memory: int = 0) -> None:
         self.began = threading.Event()
         self.ended = threading.Event()
         self.idle: dict[bytes, list[_Channel]] = {MAIN: [], BESIDE: []}
         self.popen: subprocess.Popen[bytes] | None = None
         self.failure: Exception | None = None
         self.control, self.theirs = socket.socketpair()
-        self.environment, self.arguments = _environment(), (*_arguments(), str(most_bytes))
+        self.environment, self.arguments = _environment(), (*_arguments(), str(memory))
         # The kernel ends the child when the *thread* that started it ends.
         threading.Thread(target=self._start_and_wait, name="project-process", daemon=True).start()
         self.began.wait()
@@ -240,8 +263,11 @@ MEMORY = ": killed, perhaps because memory ran out"
 class _Child:
     """The child of this process. It is started when it is first needed, and again if it ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: int = 0) -> None:
         self.starting = threading.RLock()
+        self.main = threading.Lock()
+        """Held during a migration: Alembic runs one at a time in a process."""
+        self.memory = memory
         self.process: _Process | None = None
         self.owner = 0
 
@@ -253,7 +279,7 @@ class _Child:
         if process and self.owner == os.getpid():
             process.close()
         # A fork's parent has a child of its own, whose sockets this process only lets go.
-        self.process, self.owner = _Process(), os.getpid()
+        self.process, self.owner = _Process(self.memory), os.getpid()
         return self.process
 
     @contextmanager
@@ -320,6 +346,5 @@ def _is_catalog(name: str, value: str, settings: Settings) -> bool:
 
 
 _child = _Child()
-_main = threading.Lock()
-"""Held during a migration: Alembic runs one at a time in a process."""
+_prober = _Child(PROBES_MEMORY)
 atexit.register(end)

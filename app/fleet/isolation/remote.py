@@ -21,8 +21,10 @@ from app.fleet.isolation.messages import (
     Target,
     Version,
 )
+from app.fleet.isolation.pool import AT_ONCE, TimedOut
 from headway.connections.address import Address
 from headway.connections.session import Waiting
+from headway.errors import MigrationFailed, ProcessEnded
 from headway.execution.rehearsal import Rehearsal
 from headway.execution.run import OnStep
 from headway.plan.plans import Direction
@@ -116,15 +118,39 @@ class RemoteProject:
     ) -> Iterator[tuple[int, Answer]]:
         """Probe many databases: yields each key once. Updates `timeouts`, by server.
 
-        Each database has this many seconds to answer.
+        Each database has this many seconds to answer. A process in which some hang, or that one
+        of them ended, is replaced; in the latter case the rest is probed one by one.
         """
-        for kind, value in parent.stream(
-            "probe", self.version, dict(x), list(targets), dict(timeouts), seconds
-        ):
-            if kind == "one":
-                yield value
-            else:
-                timeouts.update(value)
+        left, alone = {target[0]: target for target in targets}, False
+        while left:
+            some, hanging = list(left.values())[: 1 if alone else None], 0
+            request = parent.stream("probe", self.version, dict(x), some, dict(timeouts), seconds)
+            try:
+                for kind, value in request:
+                    if kind == "done":
+                        timeouts.update(value)
+                        continue
+                    left.pop(value[0])
+                    yield value
+                    hanging += isinstance(value[1], TimedOut) and value[1].was_called
+                    if hanging == AT_ONCE:
+                        break
+            except MigrationFailed as error:  # ProcessEnded too
+                parent.end_probes()
+                if alone and left.pop(some[0][0], None) is not None:
+                    yield some[0][0], error
+                alone = True
+            finally:
+                request.close()
+                if hanging:
+                    parent.end_probes()
+
+    def prepare_probes(self, dialects: Collection[str], x: Mapping[str, str]) -> None:
+        """Use its env.py for these kinds of databases where they will be probed.
+
+        Raises EnvironmentFailed.
+        """
+        parent.probe("environment_uses", self.version, tuple(dialects), dict(x))
 
     def at(
         self, database: str | URL, x: Mapping[str, str] | None = None, **policy: Any
@@ -217,6 +243,14 @@ class RemoteDatabase:
 
 def _ignore_callback(*_: object) -> None:
     """A callback that does nothing."""
+
+
+def sizes(groups: Sequence[tuple[str, URL, Sequence[str]]], seconds: float) -> list[dict[str, int]]:
+    """For each server, URL and names: the sizes of these databases, as far as it answers."""
+    try:
+        return parent.probe("sizes", list(groups), seconds)  # type: ignore[no-any-return]
+    except ProcessEnded:
+        return [{} for _ in groups]
 
 
 _known: dict[ScriptLocation, RemoteProject] = {}

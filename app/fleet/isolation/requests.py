@@ -29,7 +29,7 @@ from app.fleet.isolation.messages import (
 from app.fleet.isolation.pool import Call, Pool, TimedOut
 from headway.connections.address import Address
 from headway.connections.session import Policy, held
-from headway.connections.sizes import size_of
+from headway.connections.sizes import size_of, sizes
 from headway.database import Database
 from headway.errors import HeadwayError, StillNeeded
 from headway.execution.failures import reason
@@ -54,6 +54,9 @@ class ParentChannel(Protocol):
 
     def ask(self, name: str, *arguments: object) -> None:
         """Call back into the parent during a request. Raises what the parent raises."""
+
+    def limit_memory(self) -> None:
+        """Set the process's limit of memory, if it has one."""
 
 
 class Requests:
@@ -138,18 +141,30 @@ class Requests:
         Returns the timeouts of each server.
         """
         project = _projects.get(scripts)
+        for name in {url.get_backend_name() for _, _, url in targets}:
+            project.environment_for(register.address_of(name), x)  # not in the pool's threads
+        self.channel.limit_memory()
         ask = partial(probe_database, project, x=dict(x))
         pool = Pool[ProbeResult](seconds=seconds)
         pool.timeouts = timeouts
-        calls = [
-            Call(key=key, server=server, function=partial(ask, url)) for key, server, url in targets
-        ]
-        for key, answer in pool.run(calls):
-            self.channel.send("one", (key, _sendable_answer(key, answer)))
+        calls = {
+            key: Call(key=key, server=server, function=partial(ask, url))
+            for key, server, url in targets
+        }
+        again = []
+        for key, answer in pool.run(calls.values()):
+            if _is_out_of_memory(answer):  # perhaps another took it
+                again.append(key)
+            else:
+                self.channel.send("one", (key, _sendable_answer(key, answer)))
+        for key in again:
+            for _, answer in pool.run([calls[key]]):
+                self.channel.send("one", (key, _sendable_answer(key, answer)))
         return pool.timeouts
 
     def find(self, finder: str, arguments: Sequence[Any], most: int) -> list[find.Row]:
         """At most so many databases that are not registered yet: see `find`."""
+        self.channel.limit_memory()
         return list(islice(find.FINDERS[finder](*arguments), most))
 
     def drop(self, url: URL, label: str, release: str) -> Path | None:
@@ -168,6 +183,21 @@ class Requests:
             snapshot = address.dialect.snapshot(raw, address.url, label)
             address.dialect.drop(address.url)
         return snapshot
+
+    def sizes(
+        self, groups: Sequence[tuple[str, URL, Sequence[str]]], seconds: float
+    ) -> list[dict[str, int]]:
+        """For each server, URL and names: the sizes of these databases, as far as it answers."""
+        self.channel.limit_memory()
+        calls = [
+            Call(key=number, server=server, function=partial(sizes, url, names))
+            for number, (server, url, names) in enumerate(groups)
+        ]
+        found: list[dict[str, int]] = [{} for _ in groups]
+        for number, answer in Pool[dict[str, int]](seconds=seconds).run(calls):
+            if isinstance(answer, dict):
+                found[number] = answer
+        return found
 
     def environment_uses(
         self, scripts: Version, dialects: Collection[str], x: Mapping[str, str]
@@ -219,11 +249,20 @@ def probe_database(project: Project, url: URL, x: dict[str, str]) -> ProbeResult
     return ProbeResult(at=began, look=database.status(), size=size_of(url) if path else None)
 
 
+def _is_out_of_memory(answer: ProbeResult | TimedOut | Exception) -> bool:
+    """As Python says it, or a driver."""
+    if isinstance(answer, ProbeResult):
+        return "out of memory" in (answer.look.reason or "").lower()
+    return isinstance(answer, MemoryError) or "out of memory" in str(answer).lower()
+
+
 def _sendable_answer(key: int, answer: ProbeResult | TimedOut | Exception) -> Answer:
     if isinstance(answer, ProbeResult | TimedOut | HeadwayError):
         return answer
     log.error("database %s cannot be looked at", key, exc_info=answer)
     why = f"It cannot be looked at: {type(answer).__name__}."
+    if isinstance(answer, MemoryError):
+        why = "What it answers takes more memory than a probe may have."
     return ProbeResult(at=datetime.now(UTC), look=Status(position=Position.UNREACHABLE, reason=why))
 
 

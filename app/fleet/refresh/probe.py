@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -14,10 +13,9 @@ from app.extensions import db
 from app.fleet.core.url_options import with_timeouts
 from app.fleet.core.urls import url_of
 from app.fleet.isolation.messages import Answer, ProbeResult
-from app.fleet.isolation.pool import SECONDS, Call, Pool, TimedOut
-from app.fleet.isolation.remote import RemoteProject
+from app.fleet.isolation.pool import SECONDS, TimedOut
+from app.fleet.isolation.remote import RemoteProject, sizes
 from app.models import BEGUN, Database, Kind, Rollout, Run, Stage
-from headway.connections.sizes import sizes
 from headway.dialects.urls import DatabaseURL
 from headway.errors import HeadwayError
 from headway.types import Position, Status
@@ -151,25 +149,21 @@ def _without_secrets(look: Status, request: ProbeRequest) -> Status:
 
 def measure_sizes(batch: RefreshBatch, page: Sequence[ProbeRequest]) -> dict[int, int]:
     """Database id -> size in bytes, for servers that answer: one query per server and user."""
-    groups: dict[tuple[str, str | None], list[ProbeRequest]] = {}
+    groups: dict[tuple[str, str | None], list[tuple[int, DatabaseURL]]] = {}
     for one in page:
         if one.url is not None and one.server is not None and not batch.timeouts.get(one.server):
-            groups.setdefault((one.server, one.url.username), []).append(one)
-    calls = [
-        Call(key=number, server=group[0].server, function=partial(_sizes_of_group, group))
-        for number, group in enumerate(groups.values())
+            groups.setdefault((one.server, one.url.username), []).append((one.id, one.url))
+    asked = [
+        (server, group[0][1], sorted({str(url.database) for _, url in group}))
+        for (server, _), group in groups.items()
     ]
-    sizes_by_id: dict[int, int] = {}
-    for _, answer in Pool[dict[int, int]](seconds=batch.seconds).run(calls):
-        if isinstance(answer, dict):
-            sizes_by_id |= answer
-    return sizes_by_id
-
-
-def _sizes_of_group(group: Sequence[ProbeRequest]) -> dict[int, int]:
-    by_name = {one.id: str(one.url.database) for one in group if one.url}
-    sizes_by_name = sizes(next(one.url for one in group if one.url), sorted(set(by_name.values())))
-    return {key: sizes_by_name[name] for key, name in by_name.items() if name in sizes_by_name}
+    found = sizes(asked, batch.seconds) if asked else []
+    return {
+        key: by_name[str(url.database)]
+        for group, by_name in zip(groups.values(), found, strict=True)
+        for key, url in group
+        if str(url.database) in by_name
+    }
 
 
 def batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:

@@ -1,11 +1,13 @@
 """Refresh the catalog's view of a project's databases. The databases are only read."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import bindparam, select, update
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from app.errors import ProjectNotFound, ProjectNotReady
 from app.extensions import db
@@ -25,8 +27,11 @@ from app.fleet.refresh.probe import (
 )
 from app.models import BEGUN, Database, Loading, Project, Run
 from headway.errors import HeadwayError
+from headway.execution.failures import reason
 from headway.plan.register import DIALECTS
-from headway.types import Position
+from headway.types import Position, Status
+
+log = logging.getLogger(__name__)
 
 TABLE: Any = Database.__table__
 
@@ -131,7 +136,7 @@ def _prepared(project: Project) -> RefreshBatch:
         if db.session.scalar(query.where(Database.dialect == dialect).limit(1)) is not None
     ]
     db.session.rollback()
-    scripts.environment_uses(used, project.x)
+    scripts.prepare_probes(used, project.x)
     return RefreshBatch(project_id=project.id, scripts=scripts, x=dict(project.x))
 
 
@@ -148,8 +153,31 @@ def _begin(project_id: int) -> None:
 # --- what is kept ---------------------------------------------------------------------------
 
 
-@repeated
 def _store_results(results: Sequence[tuple[int, ProbeResult]]) -> int:
+    """Store results together, or one by one if one of them cannot be stored."""
+    try:
+        return _store_batch(results)
+    except (DBAPIError, TypeError, ValueError) as error:
+        if isinstance(error, OperationalError | InterfaceError):
+            raise  # the catalog's own, which the worker tries again
+        log.warning("a batch cannot be stored, so one by one: %s", reason(error))
+    return sum(map(_store_one, results))
+
+
+def _store_one(result: tuple[int, ProbeResult]) -> int:
+    try:
+        return _store_batch([result])
+    except (DBAPIError, TypeError, ValueError) as error:
+        if isinstance(error, OperationalError | InterfaceError):
+            raise
+        log.exception("what database %s answers cannot be stored", result[0])
+        why = f"What it answers cannot be stored ({type(error).__name__})."
+        look = Status(position=Position.UNREACHABLE, reason=why)
+        return _store_batch([(result[0], ProbeResult(at=result[1].at, look=look))])
+
+
+@repeated
+def _store_batch(results: Sequence[tuple[int, ProbeResult]]) -> int:
     """Store results, except for databases that a run has migrated since, or migrates now."""
     by_id = dict(results)
     with writing() as session:

@@ -22,7 +22,16 @@ from headway.dialects.mysql import facts as mysql_facts
 from headway.dialects.mysql import image as mysql_image
 from headway.dialects.mysql import undo as mysql_undo
 from headway.dialects.translation import opened, translating
-from headway.dialects.types import Ground, Image, Lock, Peek, VersionTable
+from headway.dialects.types import (
+    MOST_TABLES,
+    MOST_VERSIONS,
+    Ground,
+    Image,
+    Lock,
+    Peek,
+    VersionTable,
+    refuse_too_many,
+)
 from headway.dialects.urls import DatabaseURL
 from headway.errors import (
     DatabaseDenied,
@@ -45,6 +54,8 @@ NO_TABLE, NO_DATABASE, DATABASE_EXISTS = 1146, 1046, 1007
 INTERRUPTED = 1317
 TIMEOUTS = {1205, 1213, 1969, 3024}  # a lock, a deadlock, a statement on MariaDB and on MySQL
 MAY_NOT = {1044, 1142, 1227}
+LIMITS = {True: ("max_statement_time", 1), False: ("max_execution_time", 1000)}
+"""How long a SELECT may take, and in what of a second: on MariaDB, and on MySQL."""
 SCRATCH = "headway_scratch_"
 MAY_MAKE_NONE = (
     "{url} is compared with a database of its own on the same server, which the revisions are run "
@@ -105,7 +116,8 @@ class Mysql(Dialect):
 
     def peek(self, raw: Raw, table: VersionTable) -> Peek:
         try:
-            versions = ask(raw, f"SELECT version_num FROM {table.quoted(self.quote)}")  # noqa: S608
+            query = f"SELECT version_num FROM {table.quoted(self.quote)}"  # noqa: S608
+            versions = ask(raw, f"{query} LIMIT {MOST_VERSIONS + 1}")
         except Exception as error:
             if not error.args or error.args[0] not in (NO_TABLE, NO_DATABASE):
                 raise
@@ -113,7 +125,9 @@ class Mysql(Dialect):
         query = "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
         if versions:
             query += f" AND table_name = '{history.NAME}'"
-        names = frozenset(name for (name,) in ask(raw, query))
+        found = ask(raw, f"{query} LIMIT {MOST_TABLES + 1}")
+        refuse_too_many(found)
+        names = frozenset(name for (name,) in found)
         return Peek(
             versions=tuple(version for (version,) in versions),
             tables=frozenset() if versions else names,
@@ -129,6 +143,10 @@ class Mysql(Dialect):
         _run(raw, f"SET SESSION innodb_lock_wait_timeout = {seconds}")
         if statement_seconds and "MariaDB" in str(ask(raw, "SELECT VERSION()")[0][0]):
             _run(raw, f"SET SESSION max_statement_time = {statement_seconds}")
+
+    def limit_reading(self, raw: Raw, seconds: float) -> None:
+        name, unit = LIMITS["MariaDB" in raw.get_server_info()]
+        _run(raw, f"SET SESSION {name} = {seconds * unit:g}")
 
     def set_read_only(self, raw: Raw) -> None:
         _run(raw, "SET SESSION TRANSACTION READ ONLY")

@@ -26,7 +26,17 @@ from headway.dialects.transactions import (
     postgresql_status,
 )
 from headway.dialects.translation import opened, translating
-from headway.dialects.types import Beside, Ground, Image, Lock, Peek, VersionTable
+from headway.dialects.types import (
+    MOST_TABLES,
+    MOST_VERSIONS,
+    Beside,
+    Ground,
+    Image,
+    Lock,
+    Peek,
+    VersionTable,
+    refuse_too_many,
+)
 from headway.dialects.urls import DatabaseURL
 from headway.errors import (
     AddressInvalid,
@@ -53,6 +63,10 @@ STRANGER = ("password authentication failed", "no password supplied", "no pg_hba
 NO_RIGHT = re.compile(
     r"permission denied (?:for (?P<kind>[\w ]+?) \"?(?P<name>[^\"\n]+)\"?"
     r"|to create (?P<made>\w+))|must be "
+)
+TABLES = (
+    "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') "  # noqa: S608
+    f"AND relnamespace = current_schema()::regnamespace LIMIT {MOST_TABLES + 1}"
 )
 VERBS = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|TRUNCATE|CREATE|DROP|ALTER)", re.IGNORECASE)
 
@@ -131,7 +145,7 @@ class Postgresql(Dialect):
             try:
                 cursor.execute(
                     f"SELECT version_num, to_regclass('{history.NAME}') IS NOT NULL "  # noqa: S608
-                    f"FROM {table.quoted()}"
+                    f"FROM {table.quoted()} LIMIT {MOST_VERSIONS + 1}"
                 )
                 rows = cursor.fetchall()
             except Exception as error:
@@ -141,11 +155,9 @@ class Postgresql(Dialect):
                 rows = []
             names: frozenset[str] = frozenset()
             if not rows:
-                cursor.execute(
-                    "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') "
-                    "AND relnamespace = current_schema()::regnamespace"
-                )
-                names = frozenset(name for (name,) in cursor.fetchall())
+                cursor.execute(TABLES)
+                refuse_too_many(found := cursor.fetchall())
+                names = frozenset(name for (name,) in found)
         raw.rollback()
         return Peek(
             versions=tuple(version for version, _ in rows),
@@ -163,6 +175,9 @@ class Postgresql(Dialect):
             "idle_in_transaction_session_timeout": 0,
         }
         _set(raw, {name: str(value) for name, value in waits.items()})
+
+    def limit_reading(self, raw: Raw, seconds: float) -> None:
+        _set(raw, {"statement_timeout": str(round(seconds * 1000))})
 
     def set_read_only(self, raw: Raw) -> None:
         with contextlib.closing(raw.cursor()) as cursor:

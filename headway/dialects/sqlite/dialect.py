@@ -2,10 +2,9 @@
 
 import contextlib
 import os
-import shutil
+import re
 import sqlite3
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,8 @@ from headway.dialects.sqlite.lock import FileLock
 from headway.dialects.sqlite.row_guard import SqliteRowGuard, unreadable
 from headway.dialects.transactions import Fate, sqlite_fate, sqlite_mark
 from headway.dialects.types import (
+    MOST_TABLES,
+    MOST_VERSIONS,
     OURS,
     VERSIONS,
     Beside,
@@ -34,6 +35,8 @@ from headway.dialects.types import (
     Peek,
     RowGuard,
     VersionTable,
+    refuse_too_many,
+    wrong_version,
 )
 from headway.dialects.urls import DatabaseURL
 from headway.errors import (
@@ -44,9 +47,14 @@ from headway.errors import (
     DatabaseReadOnly,
     DatabaseUnreachable,
     HeadwayError,
+    VersionsUnreadable,
 )
 
 BUSY_SECONDS = 30
+LONGEST_READ, LONGEST_PATTERN, STEPS = 1_000_000, 200, 50_000
+"""While a status is read: bytes of a value or of a schema's statement, bytes of a LIKE pattern, and
+steps of SQLite's machine (some milliseconds) between two looks at the clock."""
+TOO_MUCH = re.compile("interrupted|too big|too complex|out of memory")
 
 
 class Sqlite(Dialect):
@@ -91,21 +99,37 @@ class Sqlite(Dialect):
         return table.startswith(sqlite_undo.LEFTOVER)
 
     def peek(self, raw: Raw, table: VersionTable) -> Peek:
+        query = (
+            "SELECT version_num, (SELECT group_concat(name, char(10)) FROM sqlite_master "  # noqa: S608
+            f"WHERE name GLOB '{sqlite_undo.LEFTOVER}*' "
+            f"OR type = 'table' AND name = '{history.NAME}') "
+            f"FROM {table.quoted()} LIMIT {MOST_VERSIONS + 1}"
+        )
+        rows = []
+        before = raw.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_READ)
         try:
-            rows = raw.execute(
-                "SELECT version_num, (SELECT group_concat(name, char(10)) FROM sqlite_master "  # noqa: S608
-                f"WHERE name GLOB '{sqlite_undo.LEFTOVER}*' OR name = '{history.NAME}') "
-                f"FROM {table.quoted()}"
-            ).fetchall()
-        except sqlite3.OperationalError as error:
+            for row in raw.execute(query):
+                rows.append(row)
+                if wrong_version(row[0]):
+                    break  # which is refused: a view may give any number of any size
+        except sqlite3.Error as error:
+            if TOO_MUCH.search(str(error)):
+                raise VersionsUnreadable(
+                    f"The table {table.name} takes more time or memory than a version table does "
+                    f"({error}): it is another thing of that name. Nothing was changed. Check the "
+                    "file."
+                ) from error
             if "no such table" not in str(error):
                 raise
-            rows = []
+        finally:
+            raw.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, before)
         if rows:
             special = set((rows[0][1] or "").split("\n")) - {""}
             names = frozenset[str]()
         else:
-            found = raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+            found = raw.execute(f"{query} LIMIT {MOST_TABLES + 1}").fetchall()
+            refuse_too_many(found)
             names = frozenset(name for (name,) in found if not name.startswith("sqlite_"))
             special = {n for n in names if n == history.NAME or self.is_leftover(n)}
         return Peek(
@@ -132,6 +156,12 @@ class Sqlite(Dialect):
 
             raw.set_progress_handler(too_long, 10_000)
 
+    def limit_reading(self, raw: Raw, seconds: float) -> None:
+        raw.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_READ)
+        raw.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, LONGEST_PATTERN)
+        deadline = time.monotonic() + seconds
+        raw.set_progress_handler(lambda: time.monotonic() > deadline, STEPS)
+
     def set_read_only(self, raw: Raw) -> None:
         raw.execute("PRAGMA query_only=ON")
 
@@ -150,7 +180,7 @@ class Sqlite(Dialect):
             if source is None:
                 path.touch(exist_ok=False)
             else:
-                _copy(source, path)
+                snapshots.copy_closed(source, path)
         except FileExistsError:
             raise DatabaseExists(f"{path} is there already. Nothing was changed.") from None
         except OSError as error:
@@ -282,24 +312,6 @@ def _file(url: URL) -> Path:
     if path is None:
         raise AddressInvalid("A database in memory is gone with its connection: name a file.")
     return path
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a closed database file to a new name: complete and on disk, or not at all."""
-    draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        shutil.copyfile(source, draft)  # in the kernel, where it can
-        with draft.open("rb+") as here:
-            os.fsync(here.fileno())
-        try:
-            os.link(draft, target)
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without links: FAT, many shares
-            target.touch(exist_ok=False)  # takes the name, if nobody has it
-            draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _on_connect(connection: sqlite3.Connection, _record: object) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
@@ -153,6 +154,24 @@ def _holders(path: Path) -> str:
                         found.append(process.name)
                         break
     return f"process {', '.join(found)}" if found else ""
+
+
+def copy_closed(source: Path, target: Path) -> None:
+    """Copy a closed database file to a new name: complete and on disk, or not at all."""
+    draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        shutil.copyfile(source, draft)  # in the kernel, where it can
+        with draft.open("rb+") as here:
+            os.fsync(here.fileno())
+        try:
+            os.link(draft, target)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links: FAT, many shares
+            target.touch(exist_ok=False)  # takes the name, if nobody has it
+            draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _free(path: Path, label: str) -> Path:
