@@ -37,8 +37,8 @@ START = "from app.fleet.isolation.child import main; main()"
 AFTER_KILL_SECONDS = 5.0
 PROBES_MEMORY = 512 * 2**20
 """Bytes that the probes of one child may take beyond what its code does, its threads included."""
-APART_MEMORY = 100 * 2**20
-"""The same for a process of `call_apart`."""
+ISOLATED_MEMORY = 100 * 2**20
+"""The same for a process of `call_isolated`."""
 
 
 def call(
@@ -88,7 +88,7 @@ def stream(name: str, *arguments: object) -> Generator[tuple[str, Any]]:
                 return
 
 
-def call_apart(name: str, *arguments: object, seconds: float | None, late: HeadwayError) -> Any:
+def call_isolated(name: str, *arguments: object, seconds: float | None, late: HeadwayError) -> Any:
     """Run a request in a process of its own, which is killed after so many seconds.
 
     For what reaches a server, or reads files, while its caller waits: a web process does one at a
@@ -97,7 +97,7 @@ def call_apart(name: str, *arguments: object, seconds: float | None, late: Headw
     """
     with REACHING.take():
         rang = threading.Event()
-        process = _Process(APART_MEMORY)
+        process = _Process(ISOLATED_MEMORY)
 
         def end() -> None:
             rang.set()
