@@ -237,7 +237,7 @@ def _row(connection: Connection, table: Table) -> dict[str, Any]:
 # --- a database for it --------------------------------------------------------------------------
 
 
-def fresh_url(beside: URL, folder: Path, prefix: str = "headway_scratch_") -> URL:
+def fresh_url(beside: URL, folder: Path, prefix: str = "headway_check_") -> URL:
     """The URL of a database that is not there: on the same server, or a file in the folder."""
     name = f"{prefix}{os.getpid()}_{next(_numbers)}"
     if beside.get_backend_name() == "sqlite":

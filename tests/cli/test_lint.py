@@ -53,7 +53,7 @@ def test_on_each_server_a_good_revision_passes_and_its_sql_is_shown(
     assert "CREATE TABLE t " not in found
     assert "1 new revision: 0 errors" in found
     if catalog_url.get_backend_name() == "postgresql":
-        mine = f"headway_scratch_{os.getpid()}_"
+        mine = f"headway_check_{os.getpid()}_"
         assert dialect_of(catalog_url).named(catalog_url, mine) == []
     assert Project.load(place / "migrations").at(catalog_url).status().current == ()
     assert "2 new revisions" in lint(code=0)
