@@ -1,36 +1,73 @@
-"""Fixtures for the tests of any project: databases at head, made by its migrations.
+"""Fixtures and tests for the migrations of any project, in its own pytest.
 
 The schema has one source, the revisions: a template is built once a session, and each test gets
 a copy. In a project that has Headway installed:
 
     # pyproject.toml
     [tool.pytest.ini_options]
+    headway_tests = true                               # the ready tests: headway.pytest_tests
     headway_scripts = "migrations"                     # a folder, or package:folder
     headway_url = "postgresql://postgres@127.0.0.1"    # by default SQLite files
 
     def test_an_order_is_kept(migrated_url): ...
 """
 
-import itertools
-import os
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from sqlalchemy import URL
 
+from headway.checks import fresh_url
+from headway.database import Database
 from headway.dialects import dialect_of
 from headway.dialects.urls import DatabaseURL
 from headway.project import Project
-
-_numbers = itertools.count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options to the project's pytest configuration."""
     parser.addini("headway_scripts", "The script directory: a folder, or package:folder.")
     parser.addini("headway_url", "A server for the test databases; by default SQLite files.")
+    parser.addini("headway_tests", "Run the ready tests of the migrations.", type="bool")
+
+
+PREFIX = "headway_pytest_"
+"""How the names of test databases begin."""
+
+
+class ReadyTests(pytest.Module):
+    """The tests of headway.pytest_tests, as if they lay in the folder that is tested."""
+
+    def _getobj(self) -> ModuleType:
+        return importlib.import_module("headway.pytest_tests")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Add the ready tests, unless single files or tests were asked for."""
+    if not config.getini("headway_tests") or not any(
+        Path(config.invocation_params.dir, arg).is_dir() for arg in config.args
+    ):
+        return
+    # In the folder of all tests, so that its conftest.py may override the fixtures.
+    parents = (
+        [one for one in items[0].listchain() if isinstance(one, pytest.Directory)] if items else []
+    )
+    common = [one for one in parents if all(one in item.listchain() for item in items)]
+    parent = common[-1] if common else session
+    module = ReadyTests.from_parent(
+        parent,
+        path=Path(__file__).with_name("pytest_tests.py"),
+        nodeid=f"{parent.nodeid}/headway".lstrip("/"),
+        name="headway",
+    )
+    items += session.genitems(module)
 
 
 class DatabaseTemplate:
@@ -43,14 +80,14 @@ class DatabaseTemplate:
     @classmethod
     def at_head(cls, project: Project, server: URL, folder: Path) -> "DatabaseTemplate":
         """A template at the project's head, created on a server; of SQLite a file in the folder."""
-        template = cls(_fresh(server.set(database=str(folder / "template"))))
+        template = cls(fresh_url(server, folder, PREFIX))
         project.at(template.url).create()
         return template
 
     @contextmanager
     def copy(self, url: URL | None = None) -> Iterator[URL]:
         """The URL of a copy, which is dropped at the end; by default one beside the template."""
-        mine = url or _fresh(self.url)
+        mine = url or fresh_url(self.url, Path(str(self.url.database)).parent, PREFIX)
         self.dialect.make(mine, self.url)
         try:
             yield mine
@@ -60,14 +97,6 @@ class DatabaseTemplate:
     def drop(self) -> None:
         """Remove the template."""
         self.dialect.drop(self.url)
-
-
-def _fresh(beside: URL) -> URL:
-    """The URL of a database that is not there: on the same server, or a file in the same folder."""
-    name = f"headway_pytest_{os.getpid()}_{next(_numbers)}"
-    if beside.get_backend_name() == "sqlite":
-        return beside.set(database=str(Path(str(beside.database)).with_name(f"{name}.sqlite")))
-    return beside.set(database=name)
 
 
 @pytest.fixture(scope="session")
@@ -101,3 +130,16 @@ def migrated_url(headway_template: DatabaseTemplate) -> Iterator[URL]:
     """The URL of a database at head, for one test."""
     with headway_template.copy() as url:
         yield url
+
+
+@pytest.fixture
+def headway_database(
+    headway_project: Project, headway_server: URL, tmp_path: Path
+) -> Iterator[Database]:
+    """An empty database of the project, for one test."""
+    url = fresh_url(headway_server, tmp_path, PREFIX)
+    dialect_of(url).make(url)
+    try:
+        yield headway_project.at(url)
+    finally:
+        dialect_of(url).drop(url)

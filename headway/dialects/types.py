@@ -11,7 +11,13 @@ from sqlalchemy import Connection
 from headway.errors import VersionsUnreadable
 from headway.types import Holder
 
-OURS = ("headway_template_", "headway_rehearsal_", "headway_scratch_", "headway_pytest_")
+OURS = (
+    "headway_template_",
+    "headway_rehearsal_",
+    "headway_scratch_",
+    "headway_pytest_",
+    "headway_check_",
+)
 """Prefixes of the names of temporary databases that Headway creates on servers."""
 
 Image = Mapping[str, str]

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy.engine import URL
 
 from headway.dialects import dialect_of
-from tests.migrator.scripts import write_project
+from tests.migrator.making import MODELS
+from tests.migrator.scripts import write_env, write_project, write_revision
 
 TESTS = """
 import os, pathlib
@@ -60,3 +61,78 @@ def test_on_a_server_each_test_has_a_database_and_none_is_left(
     if backend == "postgresql":
         mine = f"headway_pytest_{(theirs / 'pid').read_text()}_"
         assert dialect_of(url).named(url, mine) == []
+
+
+READY = ("single_head", "up_and_down", "models_match", "rows_are_kept")
+T = 'op.create_table("t", sa.Column("id", sa.Integer, primary_key=True))'
+
+
+def ready(folder: Path, *options: str) -> str:
+    """What a run says that may fail."""
+    command = [sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout
+
+
+def test_one_line_brings_the_ready_tests(theirs: Path, backend: str, fresh_url: object) -> None:
+    url: URL = fresh_url(backend)  # type: ignore[operator]
+    text = "sqlite://" if backend == "sqlite" else url.render_as_string(hide_password=False)
+    (theirs / "pytest.ini").write_text(f"[pytest]\nheadway_tests = true\nheadway_url = {text}\n")
+    (theirs / "tests").mkdir()
+    (theirs / "test_theirs.py").rename(theirs / "tests" / "test_theirs.py")
+    # As people do who keep the scripts elsewhere.
+    (theirs / "migrations").rename(theirs / "db")
+    (theirs / "tests" / "conftest.py").write_text(CONFTEST)
+    found = ready(theirs)
+    assert "6 passed, 1 skipped" in found  # it has no models
+    assert "names no target_metadata" in found
+    assert "3 passed" in ready(theirs, "tests/test_theirs.py")
+
+
+CONFTEST = """
+import pytest
+from headway import Project
+
+@pytest.fixture(scope="session")
+def headway_project(): return Project.load("db")
+"""
+U = "op.create_table('u', sa.Column('x', sa.Integer))"
+NOT_NULL = "op.add_column('t', sa.Column('n', sa.Integer, nullable=False))"
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "failed", "words"),
+    [
+        (
+            "op.drop_column('t', 'no')",
+            "pass",
+            "up_and_down rows_are_kept single_head models_match",
+            "two",
+        ),
+        (U, "pass", "up_and_down", "extra table u"),
+        (U, "1 / 0", "up_and_down", "division by zero"),
+        ("op.execute('DELETE FROM t')", "pass", "rows_are_kept", "two"),
+        (NOT_NULL, "op.drop_column('t', 'n')", "rows_are_kept", "two"),
+    ],
+)
+def test_each_ready_test_can_fail(
+    tmp_path: Path, up: str, down: str, failed: str, words: str
+) -> None:
+    folder = write_env(tmp_path / "migrations")
+    write_revision(folder, "one", None, [T], ['op.drop_table("t")'])
+    write_revision(folder, "two", "one", [up], [down])
+    if "single_head" in failed:
+        write_revision(folder, "also", "one")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nheadway_tests = true\n")
+    found = ready(tmp_path)
+    for name in READY:
+        assert (f"FAILED headway::test_{name}" in found) is (name in failed.split()), found
+    assert words in found
+
+
+def test_models_that_differ_fail(tmp_path: Path) -> None:
+    folder = write_env(tmp_path / "migrations", MODELS.format(more="sa.Column('n', sa.Integer)"))
+    write_revision(folder, "one", None, [T], ['op.drop_table("t")'])
+    (tmp_path / "pytest.ini").write_text("[pytest]\nheadway_tests = true\n")
+    found = ready(tmp_path)
+    assert "1 failed, 3 passed" in found
+    assert "the models differ from the revisions: " in found
