@@ -1,0 +1,320 @@
+"""The programs of `examples/` started many times at once, and killed: who dies, what is left.
+
+    python benchmarks/boot_examples.py                     # all, 10 tries each
+    python benchmarks/boot_examples.py --only sqlite --tries 2 --program with_scripts
+    python benchmarks/boot_examples.py --kill 20           # kill -9 at so many moments of a boot
+
+A try is good if no process and no worker dies, each revision is in the history exactly once, there
+is one version row, and all are ready. `plain` is the recipe without Headway, in the same run.
+"""
+
+import argparse
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+HERE = Path(__file__).resolve().parent.parent
+sys.path.append(str(HERE))
+EXAMPLES, BIN = HERE / "examples", Path(sys.executable).parent
+FLASK = ("with_flask_migrate", "with_flask_alembic", "with_scripts")
+REVISIONS = ("f0001", "f0002")
+STATES = {"empty": None, "behind": "f0001", "head": "f0002"}
+FOLDER = dict.fromkeys(FLASK, EXAMPLES / "flask-app") | {"fastapi": EXAMPLES / "fastapi-app"}
+SCRIPTS = EXAMPLES / "fastapi-app" / "migrations"
+SECONDS = 120
+CAPTURED: dict[str, Any] = {"capture_output": True, "text": True}
+
+# --- in a process of its own: fork, and boot at once ----------------------------------------------
+
+
+def prepared(program: str, *, plain: bool) -> Callable[[], object]:
+    """What one process of a program does when it starts, its modules imported already."""
+    sys.path.insert(0, str(Path.cwd()))
+    if program == "fastapi":
+        import lifespan
+
+        if plain:
+            return _plain_alembic(str(SCRIPTS))
+        boot = lifespan.bring_to_head
+        return lambda: boot(lifespan.database.project, lifespan.engine)
+    if not plain:
+        import importlib
+
+        return importlib.import_module(f"app.{program}").create_app
+    from app.shop import db, make_app
+
+    if program == "with_scripts":
+        return _plain_alembic(str(SCRIPTS))
+
+    def boot_plain() -> None:
+        flask_app = make_app()
+        if program == "with_flask_migrate":
+            from flask_migrate import Migrate, upgrade
+
+            Migrate(flask_app, db)
+            with flask_app.app_context():
+                upgrade()
+        else:
+            from flask_alembic import Alembic
+
+            flask_app.config["ALEMBIC"] = {"script_location": "../migrations/versions"}
+            alembic = Alembic(flask_app, run_mkdir=False)
+            with flask_app.app_context():
+                alembic.upgrade()
+
+    return boot_plain
+
+
+def _plain_alembic(scripts: str) -> Callable[[], object]:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", scripts)
+    return lambda: command.upgrade(config, "head")
+
+
+def fork(program: str, count: int, *, plain: bool) -> int:
+    """Start so many at once; how many died."""
+    boot, context = prepared(program, plain=plain), multiprocessing.get_context("fork")
+    barrier = context.Barrier(count)
+
+    def one() -> None:
+        barrier.wait()
+        boot()
+
+    started = [context.Process(target=one) for _ in range(count)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(SECONDS)
+    return sum(process.exitcode != 0 for process in started)
+
+
+# --- one try --------------------------------------------------------------------------------------
+
+
+def environment(url: URL, **more: str) -> dict[str, str]:
+    text = url.render_as_string(hide_password=False)
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"DATABASE_URL": text, "HEADWAY_MIGRATE_URL": text, "PATH": path, **more}
+
+
+def processes(program: str, url: URL, *, plain: bool = False) -> list[str]:
+    command = [sys.executable, __file__, "--fork", program, *(["--plain"] if plain else [])]
+    done = subprocess.run(
+        command, cwd=FOLDER[program], env=environment(url), check=False, **CAPTURED
+    )
+    return [] if done.returncode == 0 else [done.stderr.strip().splitlines()[-1]]
+
+
+def servers_of(program: str, port: int, *, boot: bool) -> list[str]:
+    """A server with four workers: each boots by itself, or `headway boot` does before."""
+    bind = f"127.0.0.1:{port}"
+    if program != "fastapi":
+        factory = f"app.{program}:create_app()"
+        server = ["gunicorn", "-w", "4", "-b", bind, "-c", "/dev/null", factory]
+        return ["headway", "boot", "--app", factory, "--bind", bind, *server] if boot else server
+    if not boot:
+        return ["uvicorn", "lifespan:app", "--workers", "4", "--port", str(port)]
+    server = ["uvicorn", "main:app", "--workers", "4", "--fd", "{fd}"]
+    return ["headway", "boot", "--scripts", str(SCRIPTS), "--bind", bind, *server]
+
+
+def twice(program: str, url: URL, *, boot: bool) -> list[str]:
+    """Two such servers at once."""
+    from tests import servers
+
+    ports = [servers.free_port() for _ in range(2)]
+    with ExitStack() as stack:
+        logs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in ports]
+        started = [
+            subprocess.Popen(
+                servers_of(program, port, boot=boot),
+                cwd=FOLDER[program],
+                env=environment(url),
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+            )
+            for port, log in zip(ports, logs, strict=True)
+        ]
+        wrong = [text for port in ports for text in _ready(port)]
+        for process in started:
+            process.send_signal(signal.SIGTERM)
+        codes = [process.wait(SECONDS) for process in started]
+        wrong += [f"exit {code}" for code in codes if code not in (0, -signal.SIGTERM)]
+        for log in logs:
+            log.seek(0)
+            bad = ("Traceback", "exited with code", "failed to boot", "died", "was sent SIG")
+            wrong += [line for line in log.read().splitlines() if any(word in line for word in bad)]
+    return wrong
+
+
+def _ready(port: int) -> list[str]:
+    deadline, last = time.monotonic() + SECONDS, ""
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10):
+                return []
+        except OSError as error:
+            last = str(error)
+        time.sleep(0.05)
+    return [f"never ready: {last}"]
+
+
+def left_behind(url: URL, *, plain: bool) -> list[str]:
+    """What a good try leaves: one version row, each revision once."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        rows = connection.scalars(sa.text("SELECT version_num FROM alembic_version")).all()
+        wrong = [] if list(rows) == ["f0002"] else [f"version rows {rows}"]
+        if not plain:
+            found = connection.scalars(sa.text("SELECT revision FROM headway_history"))
+            applied = Counter(found)
+            wrong += [] if applied == Counter(REVISIONS) else [f"history {dict(applied)}"]
+    return wrong
+
+
+# --- kill -9 --------------------------------------------------------------------------------------
+
+
+def killed(url: URL, moment: float) -> list[str]:
+    """Kill a boot after so many seconds; the next one brings the database to head."""
+    from headway import Project
+
+    command = ["headway", "boot", "--scripts", str(SCRIPTS), "true"]
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, env=environment(url), **quiet)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(moment)
+    process.kill()
+    process.wait()
+    done = subprocess.run(command, env=environment(url), check=False, **CAPTURED)
+    torn = []
+    if done.returncode == 1 and "repair" in done.stderr and url.get_backend_name() == "mysql":
+        Project.load(SCRIPTS).at(url, history=True).repair()
+        torn = ["(repaired) "]
+        done = subprocess.run(command, env=environment(url), check=False, **CAPTURED)
+    if done.returncode:
+        return [done.stderr.strip().splitlines()[-1]]
+    at = Project.load(SCRIPTS).at(url).status()
+    return torn if at.position == "at_head" else [f"it is {at.position}"]
+
+
+# --- all of it ------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def database(server: URL | None, state: str) -> Iterator[URL]:
+    from headway import Project
+    from tests.conftest import database_on
+
+    with ExitStack() as stack:
+        if server is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            url = URL.create("sqlite", database=f"{folder}/shop.db")
+        else:
+            url = stack.enter_context(database_on(server))
+        if target := STATES[state]:
+            Project.load(SCRIPTS).at(url, history=True).upgrade(target)
+        yield url
+
+
+def report(label: str, tries: int, attempt: Callable[[], list[str]]) -> int:
+    began = time.monotonic()
+    failed = [found for found in (attempt() for _ in range(tries)) if found]
+    seconds = (time.monotonic() - began) / tries
+    print(f"{label:<62}{tries - len(failed):>3} of {tries} good {seconds:6.1f} s a try", flush=True)
+    for text, count in Counter(found[-1] for found in failed).most_common(2):
+        print(f"    {count} x {text[:150]}", flush=True)
+    return len(failed)
+
+
+def kinds(program: str) -> dict[str, Callable[[URL], list[str]]]:
+    server = "uvicorn" if program == "fastapi" else "gunicorn"
+    return {
+        "8 processes": lambda url: processes(program, url),
+        f"2 x {server}, 4 workers": lambda url: twice(program, url, boot=False),
+        f"2 x headway boot, {server}": lambda url: twice(program, url, boot=True),
+        "8 processes, plain": lambda url: processes(program, url, plain=True),
+    }
+
+
+def race(args: argparse.Namespace, backend: str, server: URL | None) -> int:
+    bad = 0
+    for program in args.program or FOLDER:
+        for kind, attempt in kinds(program).items():
+            if args.kind and args.kind not in kind:
+                continue
+            plain = kind.endswith("plain")
+            for state in args.state or STATES:
+
+                def one(attempt: Any = attempt, state: str = state, plain: bool = plain) -> Any:
+                    with database(server, state) as url:
+                        return attempt(url) or left_behind(url, plain=plain)
+
+                label = f"{backend:<11}{program:<19}{kind:<26}{state:<6}"
+                bad += report(label, args.tries, one) * (not plain)
+    return bad
+
+
+def kill(args: argparse.Namespace, backend: str, server: URL | None) -> int:
+    bad = repaired = 0
+    for number in range(args.kill):
+        with database(server, "empty") as url:
+            found = killed(url, args.within * (number + 1) / args.kill)
+        repaired += found == ["(repaired) "]
+        if found and found != ["(repaired) "]:
+            bad += 1
+            print(f"    {found[0][:200]}", flush=True)
+    print(
+        f"{backend:<11}kill -9 at {args.kill} moments within {args.within:g} s: "
+        f"{args.kill - bad} brought to head, {repaired} after repair",
+        flush=True,
+    )
+    return bad
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tries", type=int, default=10)
+    parser.add_argument("--only", action="append", choices=["sqlite", "postgresql", "mariadb"])
+    parser.add_argument("--state", action="append", choices=STATES)
+    parser.add_argument("--program", action="append", choices=FOLDER)
+    parser.add_argument("--kind", help="a part of the name of a kind")
+    parser.add_argument("--kill", type=int, default=0, help="kill -9 at so many moments instead")
+    parser.add_argument("--within", type=float, default=2.0, help="seconds that a boot takes here")
+    parser.add_argument("--fork", help=argparse.SUPPRESS)
+    parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.fork:
+        return fork(args.fork, 8, plain=args.plain)
+    from tests import servers
+
+    bad = 0
+    for backend in args.only or ("sqlite", "postgresql", "mariadb"):
+        with ExitStack() as stack:
+            server = None
+            if backend != "sqlite":
+                server = stack.enter_context(getattr(servers, backend)())
+            bad += (kill if args.kill else race)(args, backend, server)
+    return min(bad, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
