@@ -9,14 +9,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
-from glob import has_magic, iglob
+from glob import escape, has_magic, iglob
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from app.errors import InputInvalid
 from app.fleet.core.paths import inside, settings
-from app.fleet.core.urls import parse_server
+from app.fleet.core.urls import SIDES, parse_server
 from app.fleet.core.validation import quoted
 from headway.dialects import OURS
 from headway.dialects.driver import ask, closing
@@ -27,8 +27,6 @@ from headway.dialects.urls import DatabaseURL
 Row = dict[str, Any]
 
 COLUMNS = ("name", "url", "reference", "owner", "notes", "strategy")
-SIDES = re.compile(r"(-journal|-wal|-shm|\.lock|\.snapshot|\.partial|\.restoring|\.replaced)$")
-"""What lies beside a SQLite file and is none."""
 HEADER = b"SQLite format 3\x00"
 SYSTEM = {
     "postgresql": {"postgres", "template0", "template1"},
@@ -58,9 +56,10 @@ def from_files(pattern: str, *, labels: str | None = None) -> Iterator[Row]:
     inside(base, settings().data_roots)
     named = _expression(labels) if labels else None
     roots = tuple(os.path.realpath(root) for root in settings().data_roots)
-    matches = iglob(pattern, recursive=True)  # noqa: PTH207  # is no Path yet
     # What a link leads to outside the folders is not even opened: it is refused as it is.
-    files = (one for one in matches if not _is_below(one, roots) or _is_database(one))
+    files = (
+        one for one in _matching(pattern, roots) if not _is_below(one, roots) or _is_database(one)
+    )
     for line, found in enumerate(sorted(files), 1):
         path = Path(found)
         row: Row = {
@@ -204,6 +203,24 @@ def _short(lines: Iterable[str]) -> Iterator[str]:
             raise InputInvalid(f"Line {number} is longer than {LONGEST_LINE // 1024} KiB.")
         # A spreadsheet's mark of a UTF-8 file is no part of the first column's name.
         yield line.removeprefix("\ufeff") if number == 1 else line
+
+
+def _matching(pattern: str, roots: tuple[str, ...]) -> set[str]:
+    """The paths that a pattern matches; `**` goes into no folder that is a link.
+
+    It may lead anywhere, and around in circles: `iglob` would follow it.
+    """
+    if pattern.endswith("/**"):
+        return {one for one in _matching(f"{pattern}/*", roots) if not os.path.isdir(one)}  # noqa: PTH112
+    before, stars, after = pattern.partition("/**/")
+    if not stars:
+        return set(iglob(pattern))  # noqa: PTH207  # is no Path yet
+    found: set[str] = set()
+    for start in iglob(before):  # noqa: PTH207
+        for folder, below, _ in os.walk(start) if _is_below(start, roots) else ():
+            below[:] = [name for name in below if not name.startswith(".")]  # as a shell does
+            found |= _matching(f"{escape(folder)}/{after}", roots)
+    return found
 
 
 def _base_of(pattern: str) -> Path:
