@@ -43,7 +43,7 @@ RUN rm -rf "$(python3 -c 'import ensurepip; print(ensurepip.__path__[0])')" \
  && python3 -m pip uninstall --yes --root-user-action ignore pip \
  && groupadd --gid 10001 headway \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin headway \
- && install -d -o 10001 -g 10001 -m 0700 /data \
+ && install -d -o 10001 -g 10001 -m 0700 /catalog /data \
  && install -d -m 0755 /projects
 
 COPY --from=build /opt/headway /opt/headway
@@ -54,7 +54,7 @@ ENV PATH=/opt/headway/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     FLASK_APP=wsgi:app \
-    DATABASE_URL=sqlite:////data/catalog.sqlite \
+    DATABASE_URL=sqlite:////catalog/catalog.sqlite \
     HEADWAY_DATA_ROOTS=/data \
     HEADWAY_PROJECT_ROOTS=/projects \
     HOST=0.0.0.0 \
@@ -62,7 +62,8 @@ ENV PATH=/opt/headway/bin:$PATH \
 
 WORKDIR /srv/headway
 USER 10001:10001
-VOLUME /data
+# The catalog and its keys apart from what the fleet may write.
+VOLUME /catalog /data
 EXPOSE 8000
 
 # Liveness and not readiness: a long migration is alive, and must not be restarted for its length.

@@ -19,11 +19,15 @@ from urllib.parse import urlsplit
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+import headway
 from headway.dialects.urls import DRIVERS, DatabaseURL
 from headway.errors import SettingInvalid
 
 ROOT = Path(__file__).resolve().parent.parent
 MIGRATIONS = ROOT / "migrations"
+CODE = (ROOT / "app", MIGRATIONS, Path(headway.__file__).parent)
+KEYS = ("encryption_key", "secret_key")
+"""Files beside an embedded catalog."""
 
 
 def _release() -> str:
@@ -68,9 +72,9 @@ class Settings:
     """Redis or RabbitMQ, which carries runs to workers on any machine. Unset: embedded workers."""
     workers: int = field(default_factory=lambda: min(4, os.cpu_count() or 1))
     """Embedded workers beside the web server; 0 for none. Without meaning if there is a broker."""
-    project_roots: tuple[Path, ...] = field(default_factory=lambda: (Path.cwd(),))
+    project_roots: tuple[Path, ...] = field(default_factory=lambda: (Path.cwd() / "projects",))
     """The folders that script directories may live in, separated by `:`."""
-    data_roots: tuple[Path, ...] = field(default_factory=lambda: (Path.cwd(),))
+    data_roots: tuple[Path, ...] = field(default_factory=lambda: (Path.cwd() / "data",))
     """The folders that SQLite files may live in, separated by `:`."""
     database_hosts: tuple[str, ...] = ()
     """The hosts that databases of the fleet may be on, separated by commas: `db.example.org`,
@@ -133,7 +137,9 @@ class Settings:
                 "HEADWAY_OIDC_ISSUER is set, and what it needs is not installed: "
                 "`pip install 'headway[oidc]'`."
             )
-        return cls(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        settings = cls(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        _check_roots(settings)
+        return settings
 
     @property
     def sqlite_path(self) -> Path | None:
@@ -192,6 +198,30 @@ class Settings:
                 f"{variable} is not set and {file} cannot be used ({error.strerror}). "
                 "Set it, or give the catalog a folder that can be written."
             ) from error
+
+
+def _check_roots(settings: Settings) -> None:
+    """Raise SettingInvalid if a member could be written where code is run from."""
+    projects, data = "HEADWAY_PROJECT_ROOTS", "HEADWAY_DATA_ROOTS"
+    for root in settings.data_roots:
+        for other in settings.project_roots:
+            if _overlap(root, other):
+                raise SettingInvalid(
+                    f"{data} ({root}) and {projects} ({other}) overlap: a SQLite file could be "
+                    "made among scripts, which workers run. Give each folders of its own."
+                )
+    for name, roots in ((data, settings.data_roots), (projects, settings.project_roots)):
+        for root in roots:
+            if any(_overlap(root, code) for code in CODE):
+                raise SettingInvalid(
+                    f"{name} ({root}) holds Headway's own code, or lies in it. Give it folders of "
+                    f"its own, such as {Path.cwd() / ('data' if name == data else 'projects')}."
+                )
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    a, b = Path(os.path.realpath(one)), Path(os.path.realpath(other))
+    return a.is_relative_to(b) or b.is_relative_to(a)
 
 
 def _is_broker(text: str) -> bool:

@@ -45,7 +45,7 @@ def prepared(program: str, *, plain: bool) -> Callable[[], object]:
     """What one process of a program does when it starts, its modules imported already."""
     sys.path.insert(0, str(Path.cwd()))
     if program == "fastapi":
-        import lifespan
+        import lifespan  # type: ignore[import-not-found]
 
         if plain:
             return _plain_alembic(str(SCRIPTS))
@@ -54,8 +54,8 @@ def prepared(program: str, *, plain: bool) -> Callable[[], object]:
     if not plain:
         import importlib
 
-        return importlib.import_module(f"app.{program}").create_app
-    from app.shop import db, make_app
+        return importlib.import_module(f"app.{program}").create_app  # type: ignore[no-any-return]
+    from app.shop import db, make_app  # type: ignore[import-untyped]
 
     if program == "with_scripts":
         return _plain_alembic(str(SCRIPTS))

@@ -81,13 +81,13 @@ def look_inside(engine: Engine) -> None:
     with step("only what the service needs is in its folder"):
         entries = set(engine.once("ls", "-A").split())
         assert entries == ENTRIES, entries ^ ENTRIES
-    with step("its user is a number, not root, and owns /data alone"):
+    with step("its user is a number, not root, and owns /catalog and /data alone"):
         user = engine.config()["User"].split(":")[0]
         assert user.isdecimal()
         assert user != "0"
         find = "find / -xdev -writable -not -type l -not -path '/proc/*' -not -path '/dev/*'"
         mine = engine.once("sh", "-c", f"{find} 2>/dev/null; true").split()
-        assert set(mine) <= {"/data", "/tmp", "/var/tmp", "/run/lock"}, mine
+        assert set(mine) <= {"/catalog", "/data", "/tmp", "/var/tmp", "/run/lock"}, mine
     with step("all of its bytecode is there"):
         code = (
             "import pathlib; print(*(p for f in ('/opt/headway/lib', '.') "
@@ -119,7 +119,7 @@ def inspect_running(container: Container) -> None:
     with step("the root cannot be written, the volume can, its secret is its owner's"):
         assert container.run("touch", "/srv/headway/x").returncode
         assert container.run("touch", "/x").returncode
-        mode = container.run("stat", "-c", "%a %u", "/data/secret_key").stdout.split()
+        mode = container.run("stat", "-c", "%a %u", "/catalog/secret_key").stdout.split()
         assert mode == ["600", container.engine.config()["User"].split(":")[0]], mode
     with step("gunicorn itself is the first process") as notes:
         command = container.run("cat", "/proc/1/cmdline").stdout.split("\0")
@@ -226,7 +226,7 @@ def refusals(engine: Engine) -> None:
             assert container.exit_code() == 78, container.logs()
             assert "HEADWAY_SECRET_KEY is not set" in container.logs()
     with step("a volume of another owner is refused in words"):
-        option = ("--tmpfs", "/data:mode=0700")
+        option = ("--tmpfs", "/catalog:mode=0700")
         with engine.start("headway-foreign", *option) as container:
             assert container.exit_code() == 78, container.logs()
             assert "cannot be used" in container.logs(), container.logs()
@@ -240,14 +240,14 @@ def prove(engine: Engine, options: argparse.Namespace, folder: Path) -> None:
         engine.build(options.base, options.volume)
     look_inside(engine)
     volume = f"headway-proof-{os.getpid()}"
-    data = ("--volume", f"{volume}:/data")
+    data = ("--volume", f"{volume}:/catalog", "--volume", f"{volume}-data:/data")
     try:
         head = first_boot(engine, data)
         early_end(engine, data)
         slow_boot(engine, data, head, folder)
         migrate_only(engine, data, folder)
     finally:
-        engine.call("volume", "rm", "--force", volume, check=False)
+        engine.call("volume", "rm", "--force", volume, f"{volume}-data", check=False)
     refusals(engine)
     for number, url in enumerate(options.catalog):
         server_catalog(engine, url, number)

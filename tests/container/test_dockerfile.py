@@ -58,7 +58,8 @@ def test_the_user_is_a_number_and_not_root(last_stage: str) -> None:
 
 def test_either_name_of_the_catalogs_url_replaces_the_embedded_one(last_stage: str) -> None:
     assert "HEADWAY_DATABASE_URL=" not in last_stage
-    assert re.search(r"\bDATABASE_URL=sqlite:////data/", last_stage)
+    assert re.search(r"\bDATABASE_URL=sqlite:////catalog/", last_stage)
+    assert "HEADWAY_DATA_ROOTS=/data " in last_stage, "where the fleet cannot write beside it"
 
 
 def test_the_label_names_the_version_of_the_project(root: Path, last_stage: str) -> None:

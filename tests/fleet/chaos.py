@@ -161,12 +161,12 @@ def chaos(
 def _register(site: Site, files: int, server: URL | None, members: int) -> None:
     """Copies of one file and of one database that stand at `r001`."""
     scripts = Scripts.load(site.folder / "scripts")
-    first = site.folder / "d000.db"
+    first = site.fleet.folder / "d000.db"
     scripts.at(first).create("r001")
     urls = [f"sqlite:///{first}"]
     for number in range(1, files):
-        shutil.copy(first, site.folder / f"d{number:03}.db")
-        urls.append(f"sqlite:///{site.folder}/d{number:03}.db")
+        shutil.copy(first, site.fleet.folder / f"d{number:03}.db")
+        urls.append(f"sqlite:///{site.fleet.folder}/d{number:03}.db")
     if server is not None and members:
         _run(server, "CREATE DATABASE m000")
         scripts.at(server.set(database="m000")).upgrade("r001")

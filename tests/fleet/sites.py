@@ -41,7 +41,10 @@ class Site:
 
     def environment(self, **more: str) -> dict[str, str]:
         """Of a process of this site."""
-        roots = {"HEADWAY_PROJECT_ROOTS": str(self.folder), "HEADWAY_DATA_ROOTS": str(self.folder)}
+        roots = {
+            "HEADWAY_PROJECT_ROOTS": str(self.fleet.scripts),
+            "HEADWAY_DATA_ROOTS": str(self.fleet.folder),
+        }
         bin_ = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return environment_for(
             self.url, **roots, HEADWAY_ENCRYPTION_KEYS=KEY, PATH=bin_, FLASK_APP="wsgi:app", **more
@@ -80,7 +83,7 @@ class Site:
 
     def files(self) -> list[Path]:
         """Those of the fleet."""
-        return sorted(self.folder.glob("d???.db"))
+        return sorted(self.fleet.folder.glob("d???.db"))
 
     def found(self) -> dict[str, int]:
         """How many files have which list of revisions that ran."""
@@ -232,6 +235,8 @@ def site_on(url: URL, folder: Path, seconds: float = 0.0, **more: Any) -> Iterat
     with fleet_on(url, folder, revisions=1) as fleet:
         write_logging_project(folder / "scripts", seconds, **more)
         fleet.load()
+        fleet.folder = folder / "members"
+        fleet.folder.mkdir()
         workers.stop("worker-1")
         site = Site(fleet, url, folder)
         try:

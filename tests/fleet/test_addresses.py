@@ -181,6 +181,47 @@ def test_the_catalogs_own_file_is_no_member_either(template_copy: URL, tmp_path:
         db.engine.dispose()
 
 
+SIDES = (
+    *("-wal", "-shm", "-journal", "-JOURNAL", ".headway.lock", ".lock", ".partial", ".replaced"),
+    *(".restoring", ".20260101T000000Z.r1.snapshot"),
+)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_what_lies_beside_a_file_is_no_member(registry: Registry, side: str) -> None:
+    for name in ("other.db", "b"):
+        with pytest.raises(AddressInvalid, match="beside a SQLite file"):
+            urls.parse(f"{registry.data}/{name}{side}")
+    (registry.data / "link.db").symlink_to(registry.data / f"other.db{side}")
+    with pytest.raises(AddressInvalid, match="beside a SQLite file"):
+        urls.parse(f"{registry.data}/link.db")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("{}-journal.db", "{}.db", "{}2", "secret_key", "encryption_key", "secret_key.db"),
+        *(".secret_key.0123abcd", "encryption_key.sqlite"),
+    ],
+)
+def test_what_belongs_to_the_catalog_is_no_member(template_copy: URL, name: str) -> None:
+    path = Path(str(template_copy.database))
+    app = create_app(settings_for(template_copy, data_roots=(path.parent,)))
+    with app.app_context():
+        with pytest.raises(AddressInvalid, match="Headway's own catalog"):
+            urls.parse(f"{path.parent}/{name.format(path.name)}")
+        assert urls.parse(f"{path.parent}/shop.db")
+        db.engine.dispose()
+
+
+@pytest.mark.parametrize("name", ["argparse.py", "evil", "a.db.py", "a.sqlite.lock2", ".db"])
+def test_a_new_file_is_called_as_a_database_is(registry: Registry, name: str) -> None:
+    url = f"sqlite:///{registry.data}/{name}"
+    with pytest.raises(AddressInvalid, match="Nothing was made"):
+        databases.create_database(ROOT, {"project_id": registry.project_id, "url": url})
+    assert list(registry.data.iterdir()) == []
+
+
 def test_an_address_shows_no_secret_and_says_enough(registry: Registry) -> None:
     url = urls.parse(
         f"postgresql://ada:{SECRET}@h:5433/shop?sslpassword={SECRET}&sslmode=require"

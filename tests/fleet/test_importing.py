@@ -189,6 +189,21 @@ def test_links_out_of_the_roots_are_refused_one_by_one(registry: Registry, tmp_p
             list(import_sources.from_files(f"{registry.data}/{pattern}"))
 
 
+def test_any_depth_goes_into_no_folder_that_is_a_link(registry: Registry, tmp_path: Path) -> None:
+    scripts = Scripts.load(registry.scripts)
+    for place in (tmp_path / "far/away.db", registry.data / "a/near.db", registry.data / "top.db"):
+        place.parent.mkdir(exist_ok=True)
+        scripts.at(place).create("r001")
+    (registry.data / "linked").symlink_to(tmp_path / "far")
+    (registry.data / "a" / "around").symlink_to(registry.data)
+    (registry.data / ".hidden").mkdir()
+    os.link(registry.data / "top.db", registry.data / ".hidden/top.db")
+    for pattern in ("**/*.db", "**", "**/**/*.db"):
+        rows = import_sources.from_files(f"{registry.data}/{pattern}")
+        assert [row["name"] for row in rows] == ["a/near", "top"]
+    assert list(import_sources.from_files(f"{registry.data}/link*/**/*.db")) == []
+
+
 def test_an_expression_that_labels_nothing_is_refused(registry: Registry) -> None:
     for text in ("(", "[a-z]+"):
         with pytest.raises(InputInvalid):

@@ -95,7 +95,36 @@ def test_without_settings_the_fleet_is_embedded_and_stays_in_this_folder(
     settings = Settings.from_env({})
     assert (settings.broker_url, settings.encryption_keys) == (None, ())
     assert 1 <= settings.workers <= 4
-    assert settings.project_roots == settings.data_roots == (tmp_path,)
+    assert settings.project_roots == (tmp_path / "projects",)
+    assert settings.data_roots == (tmp_path / "data",)
+
+
+@pytest.mark.parametrize(
+    ("projects", "data"),
+    [
+        ("/srv/a", "/srv/a"),
+        ("/srv/a", "/srv/a/data"),
+        ("/srv/b:/srv/a/projects", "/srv/c:/srv/a"),
+        ("/srv/a", "/srv/b/../a/x"),
+        ("/srv/a", str(ROOT)),
+        ("/srv/a", str(ROOT / "app" / "models")),
+        (str(ROOT / "migrations"), "/srv/a"),
+        ("/srv/a", "/"),
+        ("/", "/srv/a"),
+    ],
+)
+def test_no_member_can_be_written_where_code_is_run_from(projects: str, data: str) -> None:
+    env = {"HEADWAY_PROJECT_ROOTS": projects, "HEADWAY_DATA_ROOTS": data}
+    with pytest.raises(SettingInvalid, match=r"HEADWAY_\w+_ROOTS .* folders of its own"):
+        Settings.from_env(env)
+
+
+def test_roots_in_the_clone_beside_the_code_are_allowed() -> None:
+    env = {
+        "HEADWAY_PROJECT_ROOTS": str(ROOT / "examples"),
+        "HEADWAY_DATA_ROOTS": str(ROOT / "data"),
+    }
+    assert Settings.from_env(env).data_roots == (ROOT / "data",)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,10 @@ from headway.dialects.urls import DatabaseURL
 from headway.errors import AddressInvalid
 
 CERTIFICATES = Path("/etc/ssl")
+SIDES = re.compile(
+    r"(-journal|-wal|-shm|\.lock|\.snapshot|\.partial|\.restoring|\.replaced)$", re.IGNORECASE
+)
+"""What lies beside a SQLite file and is none."""
 
 
 @dataclass(frozen=True)

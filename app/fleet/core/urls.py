@@ -15,6 +15,7 @@ from app.fleet.core import url_options
 from app.fleet.core.paths import inside, settings
 from app.fleet.core.validation import MISLEADING
 from app.models import Database
+from app.settings import KEYS
 from headway.dialects import driver
 from headway.dialects.urls import DatabaseURL
 from headway.errors import AddressInvalid, DatabaseUnreachable, DriverMissing, HeadwayError
@@ -22,6 +23,7 @@ from headway.errors import AddressInvalid, DatabaseUnreachable, DriverMissing, H
 LONGEST = 1024
 SECRETS = Path("/run/secrets")
 """Where containers mount what is secret: a `file:` reference may lead there too."""
+ENDINGS = (".db", ".sqlite", ".sqlite3")
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
@@ -45,6 +47,7 @@ def parse(text: str) -> DatabaseURL:
         path = inside(url.name, settings().data_roots)
         if path.is_dir():
             raise AddressInvalid(f"{path.name} is a folder. Name a file in it.")
+        _check_name(path)
         url = url.at(str(path))
     if len(url.display) > LONGEST:
         raise AddressInvalid(f"This URL is longer than the {LONGEST} characters that are kept.")
@@ -53,6 +56,15 @@ def parse(text: str) -> DatabaseURL:
             "This is Headway's own catalog, which it migrates itself when it starts."
         )
     return url
+
+
+def require_ending(path: Path) -> None:
+    """Raise AddressInvalid for a file that is to be created and is not called as a database is."""
+    if path.suffix.lower() not in ENDINGS:
+        raise AddressInvalid(
+            f"A new SQLite file is called *{', *'.join(ENDINGS)}, and {path.name} is not. Another "
+            "program could take it for something else. Nothing was made."
+        )
 
 
 def parse_server(text: str) -> DatabaseURL:
@@ -142,6 +154,23 @@ def _check_file(url: DatabaseURL) -> None:
         raise AddressInvalid(
             "Name a SQLite file by its path: sqlite:////data/customer.db. A database in memory "
             "cannot be shared with workers."
+        )
+
+
+def _check_name(path: Path) -> None:
+    """A name that SQLite or we give to what lies beside a database, or beside the catalog."""
+    if url_options.SIDES.search(path.name):
+        raise AddressInvalid(
+            f"{path.name} is called as what lies beside a SQLite file: its journal, its lock, a "
+            "snapshot. Name the database itself; a snapshot is restored, or copied to a new name."
+        )
+    catalog = settings().sqlite_path
+    if catalog is None or path.parent != catalog.parent or path == catalog:
+        return
+    if path.name.startswith((catalog.name, *KEYS, *(f".{key}." for key in KEYS))):
+        raise AddressInvalid(
+            f"{path.name} is called as what belongs to Headway's own catalog. Give the file "
+            "another name, or better a folder of its own."
         )
 
 

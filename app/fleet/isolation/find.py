@@ -7,12 +7,12 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
-from glob import iglob
+from glob import escape, iglob
 from pathlib import Path
 from typing import Any
 
 from app.errors import InputInvalid
-from app.fleet.core.url_options import with_timeouts
+from app.fleet.core.url_options import SIDES, with_timeouts
 from headway.dialects import OURS, dialect_of
 from headway.dialects.driver import ask, closing
 from headway.dialects.reach import reaching
@@ -22,8 +22,6 @@ from headway.errors import DatabaseRefused
 
 Row = dict[str, Any]
 
-SIDES = re.compile(r"(-journal|-wal|-shm|\.lock|\.snapshot|\.partial|\.restoring|\.replaced)$")
-"""What lies beside a SQLite file and is none."""
 HEADER = b"SQLite format 3\x00"
 SYSTEM = {
     "postgresql": {"postgres", "template0", "template1"},
@@ -44,9 +42,10 @@ def files(pattern: str, base: str, roots: tuple[str, ...], labels: str | None) -
     A link that leads out of the roots is not opened. Raises InputInvalid.
     """
     named = _expression(labels)
-    matches = iglob(pattern, recursive=True)  # noqa: PTH207  # is no Path yet
     # What a link leads to outside the folders is not even opened: it is refused as it is.
-    found = (one for one in matches if not _is_below(one, roots) or _is_database(one))
+    found = (
+        one for one in _matching(pattern, roots) if not _is_below(one, roots) or _is_database(one)
+    )
     for line, path in enumerate(sorted(found), 1):
         name = str(Path(path).relative_to(base).with_suffix(""))
         yield _row(line, name, DatabaseURL.parse(Path(path)), named, path)
@@ -82,6 +81,24 @@ def _row(
     if named and (said := named.search(labelled)):
         row["labels"] = {k: v for k, v in said.groupdict().items() if v is not None}
     return row
+
+
+def _matching(pattern: str, roots: tuple[str, ...]) -> set[str]:
+    """The paths that a pattern matches; `**` goes into no folder that is a link.
+
+    It may lead anywhere, and around in circles: `iglob` would follow it.
+    """
+    if pattern.endswith("/**"):
+        return {one for one in _matching(f"{pattern}/*", roots) if not os.path.isdir(one)}  # noqa: PTH112
+    before, stars, after = pattern.partition("/**/")
+    if not stars:
+        return set(iglob(pattern))  # noqa: PTH207  # is no Path yet
+    found: set[str] = set()
+    for start in iglob(before):  # noqa: PTH207
+        for folder, below, _ in os.walk(start) if _is_below(start, roots) else ():
+            below[:] = [name for name in below if not name.startswith(".")]  # as a shell does
+            found |= _matching(f"{escape(folder)}/{after}", roots)
+    return found
 
 
 def _is_below(path: str, roots: tuple[str, ...]) -> bool:
