@@ -99,6 +99,22 @@ def test_a_server_that_never_ends_costs_one_process_which_ends(
     assert not places.REACHING._taken
 
 
+def test_a_drop_that_never_ends_ends_and_the_database_stays_a_member(
+    call: Call, project: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.fleet.databases.REQUEST_SECONDS", 4.0)
+    with impostors.silent() as it:
+        url = f"postgresql://app:s3cr3t@127.0.0.1:{it.port}/shop"
+        body = {"project_id": project, "url": url}
+        made = call("operator", "POST", "/databases", json=body).get_json()
+        where = f"/databases/{made['id']}"
+        refused = call("admin", "POST", f"{where}/drop", json={"confirm": "shop"})
+    detail = str(assert_problem(refused, 409, "database-in-use")["detail"])
+    assert "was not dropped within 4 seconds" in detail
+    assert "s3cr3t" not in detail
+    assert call("viewer", "GET", where).get_json()["retired_at"] is None
+
+
 def test_an_expression_that_never_ends_ends(
     call: Call, project: int, data: Path, shop_scripts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -192,9 +192,9 @@ def with_timeouts(url: DatabaseURL, seconds: int) -> DatabaseURL:
     )
 
 
-def _shorter(said: object, limit: int) -> int:
+def _shorter(value: object, limit: int) -> int:
     """The smaller one; 0 means no limit to a driver."""
-    return min(int(str(said or 0)) or limit, limit)
+    return min(int(str(value or 0)) or limit, limit)
 
 
 def _printable(name: str) -> str:

@@ -18,7 +18,7 @@ from app.fleet.core.urls import parse_server
 from app.fleet.core.validation import quoted
 from app.fleet.isolation import find
 from app.fleet.isolation.find import Row
-from app.fleet.isolation.parent import call_apart
+from app.fleet.isolation.parent import call_isolated
 from headway.errors import DatabaseUnreachable, HeadwayError
 
 COLUMNS = ("name", "url", "reference", "owner", "notes", "strategy")
@@ -74,7 +74,7 @@ def _found(finder: str, *arguments: Any, most: int | None, late: HeadwayError) -
     if most is None:
         return find.FINDERS[finder](*arguments)
     asked = ("find", finder, arguments, most + 1)
-    rows: list[Row] = call_apart(*asked, seconds=FIND_SECONDS, late=late)
+    rows: list[Row] = call_isolated(*asked, seconds=FIND_SECONDS, late=late)
     return rows
 
 

@@ -15,7 +15,7 @@ from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.urls import resolve, url_of
 from app.fleet.databases.crud import find, get_database, require_free
-from app.fleet.isolation.parent import call_apart
+from app.fleet.isolation.parent import call_isolated
 from app.models import Database, Event
 from app.settings import RELEASE
 from headway.dialects.search_path import refuse_schema
@@ -136,7 +136,7 @@ def _drop(url: DatabaseURL, label: str, seconds: float | None) -> Path | None:
         f"{url} was not dropped within {seconds or 0:g} seconds, or only just: it is in the fleet "
         "as before. Ask again, or take `flask databases drop`, which has no limit."
     )
-    found: Path | None = call_apart("drop", url, label, RELEASE, seconds=seconds, late=late)
+    found: Path | None = call_isolated("drop", url, label, RELEASE, seconds=seconds, late=late)
     return found
 
 

@@ -35,8 +35,8 @@ Callback = Callable[..., object]
 NOTHING: Mapping[str, Callback] = MappingProxyType({})
 START = "from app.fleet.isolation.child import main; main()"
 AFTER_KILL_SECONDS = 5.0
-APART_BYTES = 160 * 2**20
-"""How much memory a process of `call_apart` may take; 60 MiB are its modules."""
+ISOLATED_BYTES = 160 * 2**20
+"""How much memory a process of `call_isolated` may take; 60 MiB are its modules."""
 
 
 def call(
@@ -79,7 +79,7 @@ def stream(name: str, *arguments: object) -> Iterator[tuple[str, Any]]:
                 return
 
 
-def call_apart(name: str, *arguments: object, seconds: float | None, late: HeadwayError) -> Any:
+def call_isolated(name: str, *arguments: object, seconds: float | None, late: HeadwayError) -> Any:
     """Run a request in a process of its own, which is killed after so many seconds.
 
     For what reaches a server, or reads files, while its caller waits: a web process does one at a
@@ -88,7 +88,7 @@ def call_apart(name: str, *arguments: object, seconds: float | None, late: Headw
     """
     with REACHING.take():
         rang = threading.Event()
-        process = _Process(APART_BYTES)
+        process = _Process(ISOLATED_BYTES)
 
         def end() -> None:
             rang.set()
@@ -223,7 +223,7 @@ class _Process:
             name = signal.Signals(-code).name
             how = f" (signal {-code}, {name}{MEMORY if -code == signal.SIGKILL else ''})"
         return (
-            f"The process that ran the project's code ended before it was done{how}. The log has "
+            f"The process that did this ended before it was done{how}. The log has "
             "its last messages."
         )
 
