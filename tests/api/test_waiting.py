@@ -136,9 +136,9 @@ def test_an_expression_that_never_ends_ends(
 
 
 def test_one_reaches_out_and_others_are_told_to_come_back(
-    app: Flask, client: FlaskClient, call: Call, project: int, data: Path
+    call: Call, project: int, data: Path
 ) -> None:
-    """Every request that reaches a server or reads files, by the API and by the pages."""
+    """Every request that reaches a server or reads files, or waits for a worker."""
     made = call(
         *("operator", "POST", "/databases"),
         json={"project_id": project, "url": f"{data}/a.db"},
@@ -160,8 +160,6 @@ def test_one_reaches_out_and_others_are_told_to_come_back(
             assert int(refused.headers["Retry-After"]) > 0
     assert children() == before
     assert call("viewer", "GET", f"/databases/{made['id']}").get_json()["retired_at"] is None
-    with places.PROVIDER.take(), places.PROVIDER.take():
-        assert client.get("/sign-in/oidc").status_code == 404, "none is set"
     creation = {"project_id": project, "url": f"{data}/new.db"}
     with places.WAITING.take():
         begun = call(
