@@ -33,6 +33,7 @@ async def imports(client: httpx.AsyncClient, token: str, port: int, told: Counte
     while True:
         answer = await client.post("/api/v1/databases/import", json=body, headers=headers)
         told[str(answer.status_code)] += 1
+        # Half of what it asks for, on average.
         await asyncio.sleep(float(answer.headers.get("Retry-After", 0)) * random.random())
 
 
@@ -55,11 +56,13 @@ async def sign_ins(client: httpx.AsyncClient, told: Counter[str]) -> None:
 async def main(kind: str, port: int, count: int, seconds: float, token: str = "") -> None:
     told: Counter[str] = Counter()
     base = f"http://127.0.0.1:{port}"
+    # The server closes a connection after five seconds of silence.
+    limits = httpx.Limits(keepalive_expiry=3)
     async with contextlib.AsyncExitStack() as stack:
         silent = stack.enter_context(impostors.silent())
         clients = [
             await stack.enter_async_context(
-                httpx.AsyncClient(base_url=base, timeout=120, trust_env=False)
+                httpx.AsyncClient(base_url=base, timeout=120, trust_env=False, limits=limits)
             )
             for _ in range(count)
         ]

@@ -39,6 +39,8 @@ from tests.fleet.fleets import ROOT as SOMEBODY
 from tests.live import ready
 from tests.slow_clients import SENT, Answers, measure, slow_clients
 
+FLAGS = re.MULTILINE | re.DOTALL
+KINDS = ("none", *SENT, "imports", "sign-ins")
 PATHS = ["/sign-in", "/api/v1/me", "/assets/headway.css", "/api/v1/databases"]
 
 
@@ -79,6 +81,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60, help="for each kind")
     parser.add_argument("--count", type=int, default=200, help="slow clients")
     parser.add_argument("--many", type=int, default=50, help="imports, and sign-ins, at once")
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--worker-class", default=None, help="another one of gunicorn")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -90,13 +93,19 @@ def main() -> int:
         # Else the limits of an address would stop the sign-ins.
         more = {"HEADWAY_TRUSTED_PROXIES": "1"}
         env = environment_for(url, PORT=str(port), WEB_CONCURRENCY="2", **more)
-        quiet = subprocess.DEVNULL
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=quiet, stderr=quiet)
+        log = Path(folder, "log")
+        with log.open("w") as said:
+            process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=said, stderr=said)
         try:
             while not ready(port):
                 time.sleep(0.2)
             token, operator = token_on(url, Role.VIEWER), token_on(url, Role.OPERATOR)
-            return attack(psutil.Process(process.pid), port, token, operator, options)
+            good = attack(psutil.Process(process.pid), port, token, operator, options)
+            if bugs := re.findall(
+                r"Traceback.*?^\S*(?:Error|Exception)\b.*?$", log.read_text(), FLAGS
+            ):
+                print(f"{len(bugs)} tracebacks in the log; the first:", bugs[0], sep="\n")
+            return good
         finally:
             process.terminate()
             process.wait(60)
@@ -127,7 +136,7 @@ def attack(
     print("             /healthz                      others at 50 a second              PSS")
     print("kind       wrong  median ms  worst ms    requests   wrong  median ms  worst ms      MiB")
     good = True
-    for kind in ("none", *SENT, "imports", "sign-ins"):
+    for kind in options.kinds:
         found: list[float] = []
         with contextlib.ExitStack() as stack:
             if kind in SENT:

@@ -156,7 +156,7 @@ class MigrationFailed(HeadwayError):
 
 
 class ProcessEnded(MigrationFailed):
-    """The process that ran a revision ended in the middle."""
+    """The process that did the work ended in the middle."""
 
 
 class DiskFull(MigrationFailed):

@@ -24,7 +24,9 @@ from gunicorn.workers.gthread import ThreadWorker
 from app.processes.web_connection import Connection
 
 PROBES = ("/healthz", "/readyz")
-"""Paths that are answered by a thread of their own each."""
+OWN_THREADS = dict.fromkeys(PROBES, 1) | {"POST /sign-in": 2}
+"""Requests that threads of their own answer, so many each: sign-ins wait for hashes, and nobody
+else waits for them."""
 LARGEST_BODY = 1024 * 1024
 """Where the app sets no MAX_CONTENT_LENGTH. Of a larger body the end is not read, or nothing."""
 MOST_HELD = 48 * 1024 * 1024
@@ -52,7 +54,7 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]
 
     def init_process(self) -> None:
         """In the new process, before the app is loaded."""
-        self.probes = {path: ThreadPoolExecutor(1) for path in PROBES}
+        self.pools = {what: ThreadPoolExecutor(count) for what, count in OWN_THREADS.items()}
         self.queued: Counter[Executor | None] = Counter()
         self.tasks: set[asyncio.Task[None]] = set()
         self.waiting: dict[Connection, None] = {}
@@ -91,7 +93,7 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]
         while self.tasks and time.monotonic() < until:
             self.notify()
             await asyncio.wait(self.tasks, timeout=1)
-        for pool in (self.tpool, *self.probes.values()):
+        for pool in (self.tpool, *self.pools.values()):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _accept(self, loop: asyncio.AbstractEventLoop, listener: Any) -> None:
@@ -130,8 +132,10 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]
 
     async def answer(self, connection: Connection) -> bool:
         """Let a thread answer the request that was read; whether the connection goes on."""
-        pool = self.probes.get(getattr(connection.request, "path", ""), self.tpool)
-        full = pool is self.tpool and self.held > MOST_HELD
+        path = getattr(connection.request, "path", "")
+        method = getattr(connection.request, "method", "")
+        pool = self.pools.get(path) or self.pools.get(f"{method} {path}", self.tpool)
+        full = path not in PROBES and self.held > MOST_HELD
         if full or self.queued[pool] >= self.worker_connections // 2:
             connection.write(TOO_BUSY)
             return False

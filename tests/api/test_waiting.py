@@ -99,6 +99,22 @@ def test_a_server_that_never_ends_costs_one_process_which_ends(
     assert not places.REACHING._taken
 
 
+def test_a_drop_that_never_ends_ends_and_the_database_stays_a_member(
+    call: Call, project: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.fleet.databases.REQUEST_SECONDS", 4.0)
+    with impostors.silent() as it:
+        url = f"postgresql://app:s3cr3t@127.0.0.1:{it.port}/shop"
+        body = {"project_id": project, "url": url}
+        made = call("operator", "POST", "/databases", json=body).get_json()
+        where = f"/databases/{made['id']}"
+        refused = call("admin", "POST", f"{where}/drop", json={"confirm": "shop"})
+    detail = str(assert_problem(refused, 409, "database-in-use")["detail"])
+    assert "was not dropped within 4 seconds" in detail
+    assert "s3cr3t" not in detail
+    assert call("viewer", "GET", where).get_json()["retired_at"] is None
+
+
 def test_an_expression_that_never_ends_ends(
     call: Call, project: int, data: Path, shop_scripts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,9 +136,9 @@ def test_an_expression_that_never_ends_ends(
 
 
 def test_one_reaches_out_and_others_are_told_to_come_back(
-    app: Flask, client: FlaskClient, call: Call, project: int, data: Path
+    call: Call, project: int, data: Path
 ) -> None:
-    """Every request that reaches a server or reads files, by the API and by the pages."""
+    """Every request that reaches a server or reads files, or waits for a worker."""
     made = call(
         *("operator", "POST", "/databases"),
         json={"project_id": project, "url": f"{data}/a.db"},
@@ -144,8 +160,6 @@ def test_one_reaches_out_and_others_are_told_to_come_back(
             assert int(refused.headers["Retry-After"]) > 0
     assert children() == before
     assert call("viewer", "GET", f"/databases/{made['id']}").get_json()["retired_at"] is None
-    with places.PROVIDER.take(), places.PROVIDER.take():
-        assert client.get("/sign-in/oidc").status_code == 404, "none is set"
     creation = {"project_id": project, "url": f"{data}/new.db"}
     with places.WAITING.take():
         begun = call(

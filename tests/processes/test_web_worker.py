@@ -390,6 +390,10 @@ def test_health_checks_are_answered_while_every_thread_is_busy(start: Started) -
     with busy_for(server, 6, 4) as busy:
         assert server.get("/healthz")["path"] == "/healthz"
         assert server.get("/readyz")["path"] == "/readyz"
+        form = (
+            b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: close\r\n\r\na"
+        )
+        assert statuses(server.raw(form)) == [200], "which has threads of its own"
         assert not select.select(busy, [], [], 0)[0][2:], "there were threads to spare"
         for client in busy:
             assert statuses(read_all(client)) == [200]

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from app.extensions import db, limiter
 from app.fleet import databases, drift, rollouts
+from app.fleet.core import places
 from app.models import Database, Difference, Ignored, Label, PositionCount, Role, Rollout, Run
 from tests.fleet.fleets import ROOT, Fleet, fresh
 from tests.web.browser import FORGERY, Browser
@@ -477,6 +478,12 @@ def test_retired_and_dropped_are_gone_as_was_said(fleet: Fleet, admin: Browser) 
     wrong = admin.post(here, at=f"{here}?sure=1", confirm="one")
     assert wrong.status_code == 422
     assert (fleet.folder / "two.db").exists()
+    form = {"project": fleet.project_id, "from": "files", "pattern": f"{fleet.folder}/*.db"}
+    with places.REACHING.take():
+        busy = [admin.post(here, at=f"{here}?sure=1", confirm="two")]
+        busy.append(admin.post("/databases/new", at="/databases/new?from=files", **form))
+    assert [each.status_code for each in busy] == [503, 503]
+    assert all("Try again in a few seconds." in each.text for each in busy)
     answer = admin.post(here, at=f"{here}?sure=1", confirm="two")
     assert "Its snapshot is" in admin.get(answer.location).text
     assert not (fleet.folder / "two.db").exists()

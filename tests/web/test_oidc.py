@@ -16,7 +16,7 @@ from app import create_app
 from app.extensions import db, limiter
 from app.fleet import accounts
 from app.fleet.accounts import oidc
-from app.fleet.core import audit
+from app.fleet.core import audit, places
 from app.models import Account, Role, Token
 from app.web.oidc import CLIENT as OURS
 from tests.conftest import settings_for
@@ -260,6 +260,11 @@ def test_where_somebody_goes_afterwards_is_here(app: Flask, provider: Provider) 
 
 def test_a_provider_that_is_away_or_another_is_told(app: Flask, provider: Provider) -> None:
     browser = browser_of(app)
+    with places.PROVIDER.take(), places.PROVIDER.take():
+        busy = browser.get("/sign-in/oidc")
+    assert (busy.status_code, busy.headers["Retry-After"]) == (503, "5")
+    assert "Others are signing in with the provider. Try again" in busy.text
+    assert provider.asked == []
     provider.says = {"issuer": "https://evil.example"}
     answer = browser.get("/sign-in/oidc")
     assert answer.status_code == 503

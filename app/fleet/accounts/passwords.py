@@ -1,6 +1,9 @@
 """Passwords, stored as argon2 hashes. A check takes the same time for unknown accounts."""
 
 import logging
+import os
+import sys
+import threading
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -28,7 +31,15 @@ log = logging.getLogger(__name__)
 SHORTEST, LONGEST = 12, 256
 hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 """With the parameters that OWASP recommends: 19 MiB each. Other hashes are renewed at a sign-in."""
-_one_at_a_time = ThreadPoolExecutor(1, "hash")
+
+
+def _let_others_first() -> None:
+    """In the thread that hashes: whoever asks for a page does not wait for hashes."""
+    if sys.platform == "linux":  # where a thread has a priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
+
+
+_one_at_a_time = ThreadPoolExecutor(1, "hash", _let_others_first)
 """Makes and checks hashes: the C library keeps the 19 MiB of each thread that ever hashed."""
 
 

@@ -15,7 +15,7 @@ from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.urls import resolve, url_of
 from app.fleet.databases.crud import find, get_database, require_free
-from app.fleet.isolation.parent import call_isolated
+from app.fleet.isolation.parent import call, call_isolated
 from app.models import Database, Event
 from app.settings import RELEASE
 from headway.dialects.search_path import refuse_schema
@@ -131,12 +131,16 @@ def _withdraw(database_id: int, confirm: str) -> tuple[DatabaseURL, str]:
 
 
 def _drop(url: DatabaseURL, label: str, seconds: float | None) -> Path | None:
-    """In a process of its own, which a request does not wait for without end."""
+    """In another process, which a request does not wait for without end."""
+    found: Path | None
+    if seconds is None:
+        found = call("drop", url, label, RELEASE)
+        return found
     late = DatabaseInUse(
-        f"{url} was not dropped within {seconds or 0:g} seconds, or only just: it is in the fleet "
-        "as before. Ask again, or take `flask databases drop`, which has no limit."
+        f"{url} was not dropped within {seconds:g} seconds, or only just: it is in the fleet as "
+        "before. Ask again, or take `flask databases drop`, which has no limit."
     )
-    found: Path | None = call_isolated("drop", url, label, RELEASE, seconds=seconds, late=late)
+    found = call_isolated("drop", url, label, RELEASE, seconds=seconds, late=late)
     return found
 
 

@@ -88,7 +88,7 @@ def stream(name: str, *arguments: object) -> Generator[tuple[str, Any]]:
                 return
 
 
-def call_isolated(name: str, *arguments: object, seconds: float | None, late: HeadwayError) -> Any:
+def call_isolated(name: str, *arguments: object, seconds: float, late: HeadwayError) -> Any:
     """Run a request in a process of its own, which is killed after so many seconds.
 
     For what reaches a server, or reads files, while its caller waits: a web process does one at a
@@ -103,10 +103,9 @@ def call_isolated(name: str, *arguments: object, seconds: float | None, late: He
             rang.set()
             process.kill()
 
-        alarm = threading.Timer(seconds or 0, end)
+        alarm = threading.Timer(seconds, end)
         alarm.daemon = True
-        if seconds:
-            alarm.start()
+        alarm.start()
         try:
             with closing(process.open(MAIN).connection) as connection:
                 return _exchange(_Channel(connection, process), name, arguments, NOTHING)
@@ -246,7 +245,7 @@ class _Process:
             name = signal.Signals(-code).name
             how = f" (signal {-code}, {name}{MEMORY if -code == signal.SIGKILL else ''})"
         return (
-            f"The process that ran the project's code ended before it was done{how}. The log has "
+            f"The process that did this ended before it was done{how}. The log has "
             "its last messages."
         )
 
