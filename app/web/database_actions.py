@@ -22,6 +22,7 @@ bp = APIBlueprint(
     "acting", __name__, enable_openapi=False, url_prefix="/databases/<int:database_id>"
 )
 
+STATUS = {Refusal.INVALID: 422, Refusal.DENIED: 403}
 MOST_TARGETS = 200
 MOST_OWNERS = 200
 PIN_DAYS = 7
@@ -183,7 +184,9 @@ def retire(database_id: int) -> Any:
 def drop(database_id: int) -> Any:
     """Drop a database, after two confirmations, the second by its name."""
 
-    def do(actor: Actor) -> str:
+    def do(_: Actor) -> str:
+        access.prove()
+        actor = access.actor()
         confirm = request.form.get("confirm", "")
         return f"Dropped. {fleet.drop_database(actor, database_id, confirm=confirm).note}"
 
@@ -219,7 +222,7 @@ def _confirmed_action(
     )
     if refused is None:
         return page
-    return page, 422 if refused.kind is Refusal.INVALID else 409
+    return page, STATUS.get(refused.kind, 409)
 
 
 def _look_again(database_id: int, verb: str) -> Any:
