@@ -30,6 +30,7 @@ TOKEN = sa.table(
     "token",
     *(sa.column(name) for name in ("id", "name", "kind", "scope")),
     sa.column("one_time", sa.Boolean),
+    sa.column("expires_at", TIME),
     sa.column("revoked_at", TIME),
 )
 EVENT = sa.table("event", *map(sa.column, ("subject_type", "subject_id", "action")))
@@ -58,7 +59,11 @@ def upgrade() -> None:
         EVENT.c.subject_id == TOKEN.c.id,
         EVENT.c.action == "token.signed_in",
     )
-    is_session = sa.and_(TOKEN.c.name == "browser", signed_in)
+    # Of a million sessions nearly all have ended: the trail is not asked about those.
+    now = sa.func.current_timestamp()
+    expired = sa.and_(TOKEN.c.expires_at.is_not(None), TOKEN.c.expires_at < now)
+    ended = sa.or_(TOKEN.c.revoked_at.is_not(None), expired)
+    is_session = sa.and_(TOKEN.c.name == "browser", sa.or_(ended, signed_in))
     others = TOKEN.update().where(sa.or_(TOKEN.c.one_time, ~is_session))
     op.execute(others.values(kind=sa.case((TOKEN.c.one_time, "invitation"), else_="api")))
 
