@@ -31,6 +31,13 @@ def is_broker(text: str) -> bool:
     return False
 
 
+def is_place(text: str) -> bool:
+    """True if it is the scheme and host of a server, and perhaps a port."""
+    with suppress(ValueError):  # a port that is none
+        return bool(A_PLACE.fullmatch(text)) and urlsplit(text).port != 0
+    return False
+
+
 def is_issuer(text: str) -> bool:
     with suppress(ValueError):
         address = urlsplit(text)
@@ -104,12 +111,13 @@ class Reader:
 
     def place(self, name: str) -> str | None:
         value = self.env.get(name, "").strip().lower()
-        if value and not A_PLACE.fullmatch(value):
+        if value and not is_place(value):
             raise SettingInvalid(
                 f"{name} is not where browsers find a server: a scheme and a host, and no path. "
                 "Example: https://headway.example.org"
             )
-        return value.rstrip("/") or None
+        usual = ":443" if value.startswith("https") else ":80"  # browsers do not say it
+        return value.rstrip("/").removesuffix(usual) or None
 
     def folders(self, name: str) -> tuple[Path, ...] | None:
         found = tuple(Path(word) for word in self.env.get(name, "").split(os.pathsep) if word)

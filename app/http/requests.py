@@ -49,7 +49,8 @@ def _reached_by(scheme: str, inner: Any) -> Any:
     """The app, for browsers that reach it by this scheme, whatever reaches us."""
 
     def outer(environ: dict[str, Any], start_response: Any) -> Any:
-        return inner(environ | {"wsgi.url_scheme": scheme}, start_response)
+        environ["wsgi.url_scheme"] = scheme
+        return inner(environ, start_response)
 
     return outer
 

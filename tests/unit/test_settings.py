@@ -199,6 +199,8 @@ def test_a_secret_key_that_could_be_guessed_is_refused(tmp_path: Path, key: str)
     [
         ("https://Headway.example.org/", "https://headway.example.org"),
         ("http://10.0.0.7:8000", "http://10.0.0.7:8000"),
+        ("https://headway.example.org:443", "https://headway.example.org"),
+        ("http://headway.example.org:80/", "http://headway.example.org"),
         ("https://[2001:db8::7]:8443", "https://[2001:db8::7]:8443"),
     ],
 )
@@ -210,7 +212,7 @@ def test_a_public_url_is_a_scheme_and_a_host(said: str, read: str) -> None:
     "said",
     [
         *("headway.example.org", "https://h/path", "https://h?x", "ftp://h", "https://u:p@h"),
-        *("https://h:0", "https://h:99999x", "https://", "https://h\\@evil", "https://a b"),
+        *("https://h:0", "https://h:99999", "https://", "https://h\\@evil", "https://a b"),
     ],
 )
 def test_what_is_no_public_url_is_refused(said: str) -> None:
