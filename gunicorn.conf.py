@@ -26,6 +26,7 @@ worker_connections = 500  # of each worker; at the limit, the one that has waite
 timeout = 60
 graceful_timeout = 25  # within the 30 s that Kubernetes gives
 keepalive = 5
+forwarded_allow_ips = ""  # HEADWAY_TRUSTED_PROXIES says who is believed, not the address
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108, PTH112
 control_socket_disable = True  # no admin socket that nobody asked for
 

@@ -90,6 +90,18 @@ class PasswordRefused(HeadwayError):
     kind = Kind.DENIED
 
 
+class TooManyAttempts(HeadwayError):
+    """Too many sign-ins were refused."""
+
+    kind = Kind.BUSY
+
+
+class ConfirmationNeeded(HeadwayError):
+    """This needs your password, or a sign-in of the last half hour."""
+
+    kind = Kind.DENIED
+
+
 class SignInRefused(HeadwayError):
     """The sign-in with the provider was refused."""
 

@@ -1,7 +1,5 @@
 """The Flask extensions, unbound. `create_app` binds them."""
 
-from flask_limiter import Limiter
-from flask_limiter.util import get_remote_address
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import MetaData
 from sqlalchemy.orm import DeclarativeBase
@@ -41,4 +39,3 @@ class CatalogAlembic(Alembic):
 db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
 alembic = CatalogAlembic(run_mkdir=False)
 headway = Headway()
-limiter = Limiter(get_remote_address, storage_uri="memory://")

@@ -5,7 +5,6 @@
 
 import base64
 import os
-import re
 import secrets
 import tomllib
 from collections.abc import Mapping
@@ -14,13 +13,10 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
-
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 import headway
-from headway.dialects.urls import DRIVERS, DatabaseURL
+from app.settings_reader import KEY_BYTES, Reader, is_key
+from headway.dialects.urls import DatabaseURL
 from headway.errors import SettingInvalid
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,13 +34,7 @@ def _release() -> str:
 
 
 RELEASE = _release()
-BROKERS = ("redis", "rediss", "amqp", "amqps", "sentinel")
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-A_KEY = "`openssl rand -base64 32 | tr '+/' '-_'` makes one."
-KEY_BYTES = 32
-A_HOST = re.compile(r"([A-Za-z0-9_.*-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
-LONGEST_COUNT = 6
-TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +81,11 @@ class Settings:
     """Who we are to the provider."""
     oidc_client_secret: str | None = field(default=None, repr=False)
     """Proves that to the provider. Unset for a client that is public there."""
+    public_url: str | None = None
+    """Where browsers find us: `https://headway.example.org`. Links to us begin with it, cookies are
+    Secure if it is https, and pages are refused under another host."""
+    token_days: int = 0
+    """The longest life of a token of a program, in days; 0 for no limit."""
     trusted_proxies: int = 0
     """How many proxies in front of us set `X-Forwarded-For`; 0 believes none."""
     log_format: str = "text"
@@ -108,7 +103,7 @@ class Settings:
         Raises SettingInvalid, in one line that names the variable, for a value that cannot be
         used. A value never appears in the message where it could hold a password.
         """
-        read = _Reader(env)
+        read = Reader(env)
         given = {
             "database_url": read.url("HEADWAY_DATABASE_URL", "DATABASE_URL"),
             "secret_key": env.get("HEADWAY_SECRET_KEY") or None,
@@ -126,12 +121,19 @@ class Settings:
             "oidc_issuer": read.issuer("HEADWAY_OIDC_ISSUER"),
             "oidc_client_id": env.get("HEADWAY_OIDC_CLIENT_ID", "").strip() or None,
             "oidc_client_secret": env.get("HEADWAY_OIDC_CLIENT_SECRET", "").strip() or None,
+            "public_url": read.place("HEADWAY_PUBLIC_URL"),
+            "token_days": read.count("HEADWAY_TOKEN_DAYS"),
             "trusted_proxies": read.count("HEADWAY_TRUSTED_PROXIES"),
             "log_format": read.choice("HEADWAY_LOG_FORMAT", "text", "json"),
             "log_level": read.choice("HEADWAY_LOG_LEVEL", "debug", "info", "warning", "error"),
         }
         if bool(given["oidc_issuer"]) != bool(given["oidc_client_id"]):
             raise SettingInvalid("HEADWAY_OIDC_ISSUER and HEADWAY_OIDC_CLIENT_ID go together.")
+        if given["oidc_issuer"] and not given["public_url"]:
+            raise SettingInvalid(
+                "HEADWAY_OIDC_ISSUER is set and HEADWAY_PUBLIC_URL is not: the provider sends "
+                "people back there. Example: https://headway.example.org"
+            )
         if given["oidc_issuer"] and find_spec("authlib") is None:
             raise SettingInvalid(
                 "HEADWAY_OIDC_ISSUER is set, and what it needs is not installed: "
@@ -152,7 +154,7 @@ class Settings:
     def for_flask(self) -> dict[str, object]:
         """The configuration that Flask and its extensions read."""
         return {
-            "SECRET_KEY": self.secret_key or self._own_secret_key(),
+            "SECRET_KEY": self._long_enough(self.secret_key or self._own_secret_key()),
             "SQLALCHEMY_DATABASE_URI": self.database_url,
             "MAX_CONTENT_LENGTH": 1024 * 1024,
         }
@@ -168,12 +170,21 @@ class Settings:
             return self.encryption_keys
         fresh = base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode()
         key = self._beside("encryption_key", "HEADWAY_ENCRYPTION_KEYS", fresh)
-        if not _is_key(key):
+        if not is_key(key):
             raise SettingInvalid(
                 f"The file encryption_key beside {self.sqlite_path} holds no key. Bring it back "
                 "from a copy: what was encrypted with it cannot be read without it."
             )
         return (key,)
+
+    def _long_enough(self, key: str) -> str:
+        if len(key.encode()) < SECRET_BYTES:
+            where = "HEADWAY_SECRET_KEY" if self.secret_key else "The file secret_key"
+            raise SettingInvalid(
+                f"{where} is shorter than {SECRET_BYTES} bytes, so that it could be guessed. "
+                "Set it to the output of `openssl rand -hex 32`."
+            )
+        return key
 
     def _own_secret_key(self) -> str:
         if self.database_url.dialect != "sqlite":
@@ -224,32 +235,6 @@ def _overlap(one: Path, other: Path) -> bool:
     return a.is_relative_to(b) or b.is_relative_to(a)
 
 
-def _is_broker(text: str) -> bool:
-    with suppress(ValueError):  # a port that is none, half of an IPv6 address
-        address = urlsplit(text)
-        return address.scheme in BROKERS and address.port != 0
-    return False
-
-
-def _is_issuer(text: str) -> bool:
-    with suppress(ValueError):
-        address = urlsplit(text)
-        safe = address.scheme == "https" or (
-            address.scheme == "http" and address.hostname in LOOPBACK
-        )
-        extra = address.query or address.fragment or address.username or address.password
-        return bool(safe and address.hostname and address.port != 0 and not extra)
-    return False
-
-
-def _is_key(text: str) -> bool:
-    """True if Fernet takes it."""
-    try:
-        return len(base64.urlsafe_b64decode(text)) == KEY_BYTES
-    except ValueError:
-        return False
-
-
 def _write_once(file: Path, text: str) -> None:
     """Write the file whole, or leave the one that another process wrote first."""
     if file.exists():
@@ -264,113 +249,3 @@ def _write_once(file: Path, text: str) -> None:
             return
     finally:
         draft.unlink(missing_ok=True)
-
-
-class _Reader:
-    """Reads one variable at a time; None where it is not set."""
-
-    def __init__(self, env: Mapping[str, str]) -> None:
-        self.env = env
-
-    def url(self, *names: str) -> DatabaseURL | None:
-        name = next((name for name in names if self.env.get(name)), None)
-        if name is None:
-            return None
-        try:
-            url = make_url(self.env[name])
-        except ArgumentError:
-            raise SettingInvalid(
-                f"{name} is not a database URL. Example: postgresql://user:password@host/name"
-            ) from None
-        url = url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
-        backend = url.get_backend_name()
-        if backend not in DRIVERS:
-            raise SettingInvalid(
-                f"{name} names {backend}. The catalog lives in SQLite, PostgreSQL or MariaDB/MySQL."
-            )
-        if backend == "sqlite" and url.database in (None, "", ":memory:"):
-            raise SettingInvalid(
-                f"{name} names a database in memory, which each worker would have to itself. "
-                "Name a file: sqlite:////data/catalog.sqlite"
-            )
-        if backend == "sqlite" and str(url.database).startswith("file:"):
-            raise SettingInvalid(
-                f"{name} names its file by a URI. Give its path: sqlite:////data/catalog.sqlite"
-            )
-        return DatabaseURL.of(url)
-
-    def broker(self, name: str) -> str | None:
-        value = self.env.get(name, "").strip()
-        # Several, for when one is away, are separated by semicolons.
-        if value and not all(map(_is_broker, value.split(";"))):
-            raise SettingInvalid(
-                f"{name} is no URL of a broker. Examples: redis://host:6379/0, "
-                "amqp://user:password@host:5672/"
-            )
-        return value or None
-
-    def issuer(self, name: str) -> str | None:
-        value = self.env.get(name, "").strip()
-        if value and not _is_issuer(value):
-            raise SettingInvalid(
-                f"{name} is no issuer: an https address without a query, as the provider's tokens "
-                "name it. Example: https://id.example.org/realms/main"
-            )
-        return value or None
-
-    def folders(self, name: str) -> tuple[Path, ...] | None:
-        found = tuple(Path(word) for word in self.env.get(name, "").split(os.pathsep) if word)
-        for folder in found:
-            if not folder.is_absolute():
-                raise SettingInvalid(f"{name} names {folder}. Use absolute folders.")
-        return found or None
-
-    def hosts(self, name: str) -> tuple[str, ...] | None:
-        found = tuple(w.strip() for w in self.env.get(name, "").split(",") if w.strip())
-        for entry in found:
-            if not entry.startswith("/") and not A_HOST.fullmatch(entry):
-                raise SettingInvalid(
-                    f"{name}: {entry[:64]!r} is no host. Examples: db.example.org, *.example.org, "
-                    "10.0.0.7:5432, [2001:db8::7], /run/postgresql"
-                )
-        return found or None
-
-    def keys(self, name: str) -> tuple[str, ...] | None:
-        found = tuple(w.strip() for w in self.env.get(name, "").split(",") if w.strip())
-        for number, key in enumerate(found, 1):
-            if not _is_key(key):
-                raise SettingInvalid(
-                    f"{name}: number {number} of {len(found)} is no key. A key is {KEY_BYTES} "
-                    f"bytes in URL-safe base64; several are separated by commas. {A_KEY}"
-                )
-        return found or None
-
-    def flag(self, name: str) -> bool | None:
-        value = self.env.get(name, "").strip().lower()
-        if value and value not in TRUE | FALSE:
-            raise SettingInvalid(f"{name} is {value!r}. Use true or false.")
-        return value in TRUE if value else None
-
-    def number(self, name: str) -> float | None:
-        value = self.env.get(name, "").strip()
-        if not value:
-            return None
-        try:
-            number = float(value)
-        except ValueError:
-            number = -1
-        if not 0 <= number < float("inf"):
-            raise SettingInvalid(f"{name} is {value!r}. Use a number of seconds, 0 or more.")
-        return number
-
-    def count(self, name: str) -> int | None:
-        value = self.env.get(name, "").strip()
-        if value and not (value.isdecimal() and len(value) <= LONGEST_COUNT):
-            raise SettingInvalid(f"{name} is {value[:20]!r}. Use a whole number, 0 or more.")
-        return int(value) if value else None
-
-    def choice(self, name: str, *choices: str) -> str | None:
-        value = self.env.get(name, "").strip().lower()
-        if value and value not in choices:
-            raise SettingInvalid(f"{name} is {value!r}. Use {' or '.join(choices)}.")
-        return value or None

@@ -29,6 +29,7 @@ from tests.support.templates import Templates
 
 BACKENDS = ("sqlite", "postgresql", "mariadb")
 SETTINGS = ("DATABASE_URL", "HOST", "PORT", "WEB_CONCURRENCY", "PROMETHEUS_MULTIPROC_DIR")
+SECRET = "not a secret, and longer than 32 bytes"
 KEY = "bm90IGEgc2VjcmV0LCBvbmx5IDMyIGJ5dGVzIGxvbmc="
 _numbers = itertools.count(1)
 
@@ -217,7 +218,7 @@ def mariadb_url(fresh_url: Callable[[str], URL]) -> URL:
 
 def settings_for(url: URL, **more: object) -> Settings:
     """Settings for a catalog; nothing comes from the environment."""
-    given = {"secret_key": "not a secret", "encryption_keys": (KEY,)}
+    given = {"secret_key": SECRET, "encryption_keys": (KEY,)}
     given |= {"webhook_hosts": ("127.0.0.1", "::1")} | more
     return Settings(database_url=url, **given)  # type: ignore[arg-type]
 
@@ -233,7 +234,7 @@ def environment_for(url: URL, **more: str) -> dict[str, str]:
     mine = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
     return mine | {
         "HEADWAY_DATABASE_URL": url.render_as_string(hide_password=False),
-        "HEADWAY_SECRET_KEY": "not a secret",
+        "HEADWAY_SECRET_KEY": SECRET,
         "HEADWAY_ENCRYPTION_KEYS": KEY,
         "HEADWAY_BOOT_WAIT_SECONDS": "20",
         "HEADWAY_WEBHOOK_HOSTS": "127.0.0.1",

@@ -22,11 +22,9 @@ def init_app(app: Flask) -> None:
         webhooks,
         workers,
     )
-    from app.extensions import limiter
 
     assert isinstance(app, APIFlask)  # noqa: S101  # create_app makes one
-    requests.init_app(app)  # first: what the limiter refuses has an id too
-    limiter.init_app(app)
+    requests.init_app(app)
     problems.init_app(app)
     spec.init_app(app)
     api = APIBlueprint("api", __name__, url_prefix="/api/v1")

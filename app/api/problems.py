@@ -5,7 +5,6 @@ of routing.
 """
 
 import logging
-import time
 from http import HTTPStatus
 from typing import Any
 
@@ -22,11 +21,14 @@ from app.errors import (
     ApprovalRefused,
     CatalogBehind,
     CatalogBusy,
+    ConfirmationNeeded,
+    PasswordRefused,
     RoleInsufficient,
     ServerBusy,
+    TooManyAttempts,
     TooManyStreams,
 )
-from app.extensions import db, limiter
+from app.extensions import db
 from app.fleet.core.transactions import is_contended
 from headway.dialects import dialect_of
 from headway.errors import DatabaseDenied, DatabaseUnreachable, HeadwayError, Kind
@@ -48,6 +50,9 @@ STATUS = {
 STATUS_OF = {
     RoleInsufficient: 403,  # a better token would not be asked for
     ApprovalRefused: 403,
+    ConfirmationNeeded: 403,
+    PasswordRefused: 403,  # beside a token, which is right
+    TooManyAttempts: 429,
     TooManyStreams: 503,  # the server's, not the thing's
     ServerBusy: 503,
     CatalogBehind: 503,  # while it runs: another release took its tables back
@@ -83,22 +88,20 @@ def handle_headway_error(error: HeadwayError) -> Response:
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="headway"'
     if error.kind in RETRY:
-        response.headers["Retry-After"] = str(RETRY[error.kind])
+        response.headers["Retry-After"] = str(error.context.get("retry_after", RETRY[error.kind]))
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s", error)
     return response
 
 
 def handle_http_error(error: HTTPException) -> Response | HTTPException:
-    """An error of routing or Werkzeug as a problem: 404, 405, 413, 415, 429, invalid JSON."""
+    """An error of routing or Werkzeug as a problem: 404, 405, 413, 415, invalid JSON."""
     if not _is_api() or error.code is None:
         return error
     response = problem(error.code, title=error.name, detail=error.description or error.name)
     for name, value in error.get_headers(request.environ):
         if name.lower() not in ("content-type", "content-length"):
             response.headers[name] = value
-    if error.code == HTTPStatus.TOO_MANY_REQUESTS and (limit := limiter.current_limit):
-        response.headers["Retry-After"] = str(max(1, int(limit.reset_at - time.time())))
     return response
 
 

@@ -18,7 +18,7 @@ again with the same key; it is done once.
 EVERYWHERE = {
     "401": "A valid token is needed.",
     "409": "The current state does not allow this. With `Retry-After`: try again after that time.",
-    "429": "Too many requests from your address.",
+    "429": "Too many sign-ins or tokens from your network were refused.",
     "500": "A bug in Headway: see the log.",
     "503": "The catalog does not answer, or this server is busy: see `Retry-After`.",
 }

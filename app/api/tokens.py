@@ -16,19 +16,18 @@ from app.api.schemas.tokens import (
     TokenPage,
     TokenQuery,
 )
-from app.extensions import limiter
+from app.fleet.accounts import invitations, passwords
 from app.fleet.accounts import tokens as fleet
 
 bp = APIBlueprint("tokens", __name__, tag="tokens")
 
 
 @bp.post("/sign-in")
-@limiter.limit("10/minute")
 @bp.input(SignIn, arg_name="body")
 @bp.output(TokenIssued, status_code=201)
 @bp.doc(summary="Change a one-time token for a token", operation_id="signIn", security=[])
 def sign_in(body: SignIn) -> Any:
-    issued = fleet.sign_in(body.token, request_id=g.request_id, ip=g.ip)
+    issued = invitations.sign_in(body.token, request_id=g.request_id, ip=g.ip)
     return _shown(issued), 201, {"Location": _where(issued)}
 
 
@@ -41,18 +40,21 @@ def me() -> Any:
 
 
 @bp.post("/tokens")
-@limiter.limit("60/minute")
 @bp.input(TokenIn, arg_name="body")
 @bp.input(Idempotent, location="headers", arg_name="idempotent")
 @bp.output(TokenIssued, status_code=201)
 @bp.doc(summary="Create a token", operation_id="createToken")
 def create(body: TokenIn, idempotent: Idempotent) -> Any:
     actor = access.actor()
+    if body.password is not None:
+        actor = passwords.prove(actor, body.password)
+    has_days = "expires_days" in body.model_fields_set
     issued, replayed = fleet.issue_token(
         actor,
         account_id=body.account_id or actor.id or 0,
         name=body.name,
-        expires_days=body.expires_days,
+        expires_days=body.expires_days if has_days else fleet.usual_days(),
+        scope=body.scope,
         key=idempotent.idempotency_key,
     )
     return _shown(issued), 201, responses.made(_where(issued), replayed)

@@ -111,12 +111,13 @@ def delete(account: str, yes: bool) -> None:
 @accounts.command()
 @click.argument("account")
 @click.option("--remove", is_flag=True, help="Remove the password instead.")
-def password(account: str, remove: bool) -> None:
+@click.option("--keep-tokens", is_flag=True, help="Do not revoke the account's tokens.")
+def password(account: str, remove: bool, keep_tokens: bool) -> None:
     """Set the password of an account, given by id or e-mail address.
 
     Prompts for the password on a terminal; otherwise reads one line of standard input. It is not
     an argument, because other users of the machine could read it. Signs out the account's
-    browsers.
+    browsers, and revokes its tokens.
     """
     actor = command_line()
     found = fleet.find_account(actor, account)
@@ -128,7 +129,7 @@ def password(account: str, remove: bool) -> None:
         new = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:
         new = sys.stdin.readline().rstrip("\r\n")
-    passwords.set_password(actor, found.id, new)
+    passwords.set_password(actor, found.id, new, keep_tokens=keep_tokens)
     click.echo(f"Account {found.id} ({found.name}) has a new password.")
 
 

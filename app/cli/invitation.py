@@ -4,11 +4,12 @@ import logging
 import os
 import sys
 
-from flask import Flask
+from flask import Flask, current_app
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.extensions import db
 from app.fleet.accounts.invitations import invite_first_admin
+from app.settings import Settings
 from headway.errors import HeadwayError
 
 log = logging.getLogger(__name__)
@@ -37,12 +38,16 @@ def invite(app: Flask) -> None:
         log.warning("cannot check whether an admin can sign in")
         return
     if token:
-        sys.stderr.write(TEXT.format(token=token, url=address()))
+        with app.app_context():
+            sys.stderr.write(TEXT.format(token=token, url=address()))
         sys.stderr.flush()
 
 
 def address() -> str:
     """The URL of the service, as far as this process can know."""
+    settings: Settings = current_app.extensions["headway"]
+    if settings.public_url:
+        return settings.public_url
     host, port = os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "8000")
     return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
 

@@ -8,13 +8,15 @@ from app.cli.actor import command_line
 from app.cli.groups import CommandGroup
 from app.fleet import accounts
 from app.fleet.accounts import tokens as fleet
-from app.models import Token
+from app.models import Scope, Token
 from headway.cli.output import Number, as_json, paged, print_json, print_table, text
 
 COLUMNS = (
-    *("id", "account_id", "name", "prefix", "one_time"),
+    *("id", "account_id", "name", "prefix", "kind", "scope", "one_time"),
     *("created_at", "expires_at", "last_used_at", "revoked_at"),
 )
+
+SCOPE = "Allow less than the role of the account does."
 
 tokens = CommandGroup("tokens", help="Manage the tokens of accounts.")
 
@@ -24,18 +26,24 @@ tokens = CommandGroup("tokens", help="Manage the tokens of accounts.")
 @click.option("--name", required=True, help="What it is for.")
 @click.option(
     "--expires-days",
-    default=90,
-    show_default=True,
     type=click.IntRange(0, 3650),
-    help="Days until it expires; 0: never.",
+    help="Days until it expires; 0: never.  [default: 90, or HEADWAY_TOKEN_DAYS if that is less]",
 )
+@click.option("--scope", type=click.Choice([scope.value for scope in Scope]), help=SCOPE)
 @as_json
-def create(account: str, name: str, expires_days: int, as_json: bool) -> None:
+def create(
+    account: str, name: str, expires_days: int | None, scope: str | None, as_json: bool
+) -> None:
     """Create a token and print it. It is shown only once."""
     actor = command_line()
     owner = accounts.find_account(actor, account)
+    days = fleet.usual_days() if expires_days is None else expires_days or None
     issued, _ = fleet.issue_token(
-        actor, account_id=owner.id, name=name, expires_days=expires_days or None
+        actor,
+        account_id=owner.id,
+        name=name,
+        expires_days=days,
+        scope=Scope(scope) if scope else None,
     )
     if as_json:
         print_json(row(issued.token) | {"token": issued.text})

@@ -13,6 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from app.errors import CatalogBusy
 from app.fleet.accounts.tokens import authenticate
 from app.fleet.rollouts import watch
+from app.models import TokenKind
 from headway.errors import HeadwayError
 
 SECONDS = 60.0
@@ -89,7 +90,8 @@ def _end_of(tag: str) -> str:
 def _look(app: Flask, token: str, rollout_id: int) -> watch.WatchedRollout | None:
     """The progress; None while the catalog is busy or unreachable."""
     with suppress(CatalogBusy, DBAPIError, PoolTimeout), app.app_context():
-        actor, _ = authenticate(token, request_id=None, ip=None)
+        kinds = (TokenKind.API, TokenKind.SESSION)
+        actor, _ = authenticate(token, request_id=None, ip=None, kinds=kinds)
         return watch.look(actor, rollout_id)
     return None
 

@@ -1,4 +1,4 @@
-"""Probes and metrics, without authentication, rate limit or caching."""
+"""Probes and metrics, without authentication or caching."""
 
 import os
 
@@ -13,11 +13,9 @@ from prometheus_client import (
 )
 
 from app import boot
-from app.extensions import limiter
 from app.http.metrics import fleet_metrics
 
 bp = Blueprint("health", __name__)
-limiter.exempt(bp)
 
 READY = Gauge(
     "headway_catalog_ready", "1 if the catalog can be served", multiprocess_mode="mostrecent"

@@ -5,6 +5,7 @@ import logging
 import re
 import secrets
 import time
+from typing import Any
 from urllib.parse import quote
 
 import structlog
@@ -37,8 +38,21 @@ def init_app(app: Flask) -> None:
     settings: Settings = app.extensions["headway"]
     if count := settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count)  # type: ignore[method-assign]
+    if settings.public_url:
+        scheme = settings.public_url.partition(":")[0]
+        app.wsgi_app = _reached_by(scheme, app.wsgi_app)  # type: ignore[method-assign]
     app.before_request(_begin)
     app.after_request(_end)
+
+
+def _reached_by(scheme: str, inner: Any) -> Any:
+    """The app, for browsers that reach it by this scheme, whatever reaches us."""
+
+    def outer(environ: dict[str, Any], start_response: Any) -> Any:
+        environ["wsgi.url_scheme"] = scheme
+        return inner(environ, start_response)
+
+    return outer
 
 
 def _begin() -> None:

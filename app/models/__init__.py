@@ -6,16 +6,18 @@ from app.models.databases import Database, Label, PositionCount, Strategy
 from app.models.drifts import Difference, Ignored
 from app.models.events import Event
 from app.models.idempotency import IdempotencyKey
+from app.models.ids import DELETABLE
 from app.models.projects import Loading, Project
 from app.models.revisions import Revision
 from app.models.rollouts import Approval, Kind, Rollout, Stage
 from app.models.runs import BEGUN, UNENDED, Run, RunSql, State
-from app.models.tokens import Token
+from app.models.tokens import Scope, SignInLimit, Token, TokenKind
 from app.models.webhooks import Delivery, Webhook
 from app.models.workers import Lease, Worker
 
 __all__ = [
     "BEGUN",
+    "DELETABLE",
     "UNENDED",
     "Account",
     "Approval",
@@ -37,10 +39,13 @@ __all__ = [
     "Rollout",
     "Run",
     "RunSql",
+    "Scope",
+    "SignInLimit",
     "Stage",
     "State",
     "Strategy",
     "Token",
+    "TokenKind",
     "Webhook",
     "Worker",
 ]

@@ -10,7 +10,8 @@ from sqlalchemy.types import TypeDecorator
 
 from app.errors import EncryptionKeyMissing, SecretUnreadable
 from app.models.columns import LongText
-from app.settings import A_KEY, Settings
+from app.settings import Settings
+from app.settings_reader import A_KEY
 
 
 class Vault:

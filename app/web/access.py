@@ -1,8 +1,11 @@
 """Authentication of the pages: a session, which is a token in a cookie; and the sign-in pages.
 
-Scripts cannot read the cookie, and other sites cannot send it. Every form has a CSRF token too.
+Scripts cannot read the cookie, and other sites cannot send it. Every form has a CSRF token too,
+which is that of this session alone.
 """
 
+import hashlib
+import hmac
 import re
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +15,7 @@ from flask import (
     Blueprint,
     Flask,
     Response,
+    abort,
     current_app,
     flash,
     g,
@@ -22,21 +26,28 @@ from flask import (
     url_for,
 )
 from flask.sessions import SecureCookieSessionInterface
-from flask_limiter.util import get_remote_address
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.wrappers import Response as BaseResponse
 
-from app.errors import InputInvalid, PasswordRefused, ServerBusy, SignInRefused, TokenRefused
-from app.extensions import limiter
+from app.errors import (
+    InputInvalid,
+    PasswordRefused,
+    ServerBusy,
+    SignInRefused,
+    TokenRefused,
+    TooManyAttempts,
+)
 from app.fleet.accounts import passwords, sessions, tokens
 from app.fleet.core.permissions import Actor
+from app.models import TokenKind
 from app.settings import Settings
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, Kind
 
 bp = APIBlueprint("access", __name__, enable_openapi=False)
 csrf = CSRFProtect()
 
 COOKIE = "headway_session"
+FORM_TOKEN = "csrf_token"  # noqa: S105  # the name of a field
 OPEN = {
     "web.access.sign_in",
     "web.access.favicon",
@@ -53,12 +64,16 @@ SPENT = (
     "You signed in with a one-time token, which is used up. For the next sign-in, set a password "
     "or create a token: click your name at the top."
 )
-REFUSALS = (TokenRefused, PasswordRefused, SignInRefused)
+REFUSALS = (TokenRefused, PasswordRefused, SignInRefused, TooManyAttempts)
 """Errors that show the sign-in page again."""
 
 
 class _SecureSessions(SecureCookieSessionInterface):
-    """Flask's session cookie, which is sent over TLS only if the request used TLS."""
+    """Flask's session cookie, which is sent over TLS only, to this host, if the request used it."""
+
+    def get_cookie_name(self, app: Flask) -> str:
+        name = super().get_cookie_name(app)
+        return f"__Host-{name}" if request.is_secure else name
 
     def get_cookie_secure(self, app: Flask) -> bool:  # noqa: ARG002
         return request.is_secure
@@ -98,14 +113,62 @@ def protect(web: Blueprint) -> None:
     web.after_request(_keep_to_ourselves)
 
 
+def prove() -> None:
+    """Require that the person proved lately who they are, or does so by the form's password."""
+    if password := request.form.get("proof"):
+        g.actor = passwords.prove(actor(), password)
+    actor().require_proof()
+
+
+def outside(endpoint: str) -> str:
+    """The address of a page for other servers and for people."""
+    settings: Settings = current_app.extensions["headway"]
+    if settings.public_url:
+        return settings.public_url + url_for(endpoint)
+    return url_for(endpoint, _external=True)
+
+
 def _enter() -> Any:
+    _refuse_other_hosts()
+    _bind_forms()
     if request.method == "POST":
+        _refuse_other_sites()
         csrf.protect()
     if any("\0" in said for said in (request.path, *request.values.values())):
         raise InputInvalid("The request contains a NUL character.")
-    text = request.cookies.get(cookie(), "")
+    return _authenticate()
+
+
+def _refuse_other_hosts() -> None:
+    settings: Settings = current_app.extensions["headway"]
+    if settings.public_url and urlsplit(settings.public_url).netloc != request.host.lower():
+        abort(421, f"The pages are at {settings.public_url}, and answer under no other name.")
+
+
+def _bind_forms() -> None:
+    """What Flask-WTF compares a form with is of this session, not of a cookie slipped in."""
+    if text := request.cookies.get(cookie()):
+        secret = str(current_app.config["SECRET_KEY"]).encode()
+        bound = hmac.digest(secret, f"form of {text}".encode(), hashlib.sha256).hex()
+        if session.get(FORM_TOKEN) != bound:
+            session[FORM_TOKEN] = bound
+
+
+def _refuse_other_sites() -> None:
+    """Raise CSRFError if the browser says that another site sent this form."""
+    site = request.headers.get("Sec-Fetch-Site")
+    # Our pages send no referrer, so that browsers say "null" of our own forms.
+    origin = request.headers.get("Origin", "null")
+    if site not in (None, "same-origin", "none") or (
+        site is None and origin != "null" and urlsplit(origin).netloc.lower() != request.host
+    ):
+        raise CSRFError("another site sent this form")
+
+
+def _authenticate() -> Any:
+    text, whence = request.cookies.get(cookie(), ""), {"request_id": g.request_id, "ip": g.ip}
     try:
-        g.actor, g.token_id = tokens.authenticate(text, request_id=g.request_id, ip=g.ip)
+        g.actor, g.token_id = tokens.authenticate(text, **whence, kinds=(TokenKind.SESSION,))
     except TokenRefused:
         if request.endpoint in OPEN:
             return None
@@ -120,15 +183,7 @@ def _keep_to_ourselves(response: Response) -> Response:
     return response
 
 
-def _for_whom() -> str:
-    """The key of a rate limit for each account, against guessing from many addresses."""
-    email = request.form.get("email", "").strip().lower()
-    return f"email:{email}" if email else get_remote_address()
-
-
 @bp.route("/sign-in", methods=["GET", "POST"])
-@limiter.limit("10/minute", methods=["POST"])
-@limiter.limit("20/minute", methods=["POST"], key_func=_for_whom)
 def sign_in() -> Any:
     """Sign in with a password or a token."""
     following = here(request.args.get("next", ""))
@@ -142,7 +197,7 @@ def sign_in() -> Any:
         else:
             issued = passwords.sign_in(form.get("email", ""), form.get("password", ""), **whence)
     except REFUSALS as error:
-        return _form(error), 401
+        return _form(error)
     response = let_in(issued, following)
     if spent:
         flash(SPENT, "good")
@@ -168,13 +223,16 @@ def let_in(issued: tokens.Issued, following: str) -> BaseResponse:
 def sign_out() -> Any:
     """Sign out in this browser, or in all browsers."""
     if request.form.get("everywhere"):
-        others = sessions.end(actor()) - 1
+        keep = bool(request.form.get("keep_tokens"))
+        browsers, programs = sessions.end(actor(), keep_tokens=keep)
+        others = browsers - 1
     else:
-        others = 0
+        others = programs = 0
         tokens.revoke_token(actor(), g.token_id)
     session.clear()
     elsewhere = f", here and in {others} other browser{'s'[: others > 1]}" if others > 0 else ""
-    flash(f"You are signed out{elsewhere}.", "good")
+    revoked = f" Tokens that were revoked: {programs}." if programs else ""
+    flash(f"You are signed out{elsewhere}.{revoked}", "good")
     response = redirect(url_for("web.access.sign_in"))
     response.delete_cookie(cookie(), secure=request.is_secure, httponly=True, samesite="Lax")
     return response
@@ -189,19 +247,12 @@ def favicon() -> tuple[str, int]:
 def show_error(error: HeadwayError) -> Any:
     """Show an error: after a form, on the page of the form; otherwise on its own page."""
     if request.endpoint in OPEN and isinstance(error, REFUSALS):
-        return _form(error), 401
-    if request.endpoint in OPEN and isinstance(error, ServerBusy):
-        return _form(error), 503, RETRY
+        return _form(error)
     if request.method == "POST" and request.form.get("back"):
         flash(str(error), "bad")
         return redirect(here(request.form["back"]))
     page = render_template("problem.html", title=error.title(), detail=str(error), of=error.slug())
-    return page, status_of(error), RETRY if isinstance(error, ServerBusy) else {}
-
-
-def status_of(error: HeadwayError) -> int:
-    """The HTTP status of a page that shows this error."""
-    return 503 if isinstance(error, ServerBusy) else STATUS.get(error.kind, 409)
+    return page, *status_of(error)
 
 
 def show_csrf_error(_: CSRFError) -> Any:
@@ -216,8 +267,21 @@ def here(path: str) -> str:
     return path if OURS.fullmatch(path) else url_for("web.overview.show")
 
 
-def _form(refused: HeadwayError | None) -> str:
-    return render_template("sign_in.html", refused=refused, provider=_provider())
+def _form(refused: HeadwayError | None) -> Any:
+    page = render_template("sign_in.html", refused=refused, provider=_provider())
+    if refused is None:
+        return page
+    status, headers = status_of(refused)
+    return page, 401 if refused.kind is Kind.DENIED else status, headers
+
+
+def status_of(error: HeadwayError) -> tuple[int, dict[str, str]]:
+    """The HTTP status of a page that shows this error, and its headers."""
+    if isinstance(error, TooManyAttempts):
+        return 429, {"Retry-After": str(error.context["retry_after"])}
+    if isinstance(error, ServerBusy):
+        return 503, RETRY
+    return STATUS.get(error.kind, 409), {}
 
 
 def _provider() -> str | None:

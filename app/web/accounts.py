@@ -66,6 +66,8 @@ ACTIONS = {
         "under its name.",
     ),
 }
+PROVEN = {"email", "role"}
+"""Fields that are a way in, or up: a form that changes one asks for a proof."""
 ANY = ",".join(f'"{verb}"' for verb in ACTIONS)
 
 
@@ -126,7 +128,11 @@ def change(account_id: int) -> Any:
     version = request.form.get("version", "")
     if not version.isdecimal():
         raise InputInvalid("The form has no version. Open the page of the account again.")
-    fleet.change_account(access.actor(), account_id, _account_values(), version=int(version[:9]))
+    values = _account_values()
+    account = fleet.get_account(access.actor(), account_id)
+    if any(getattr(account, name) != values.get(name) for name in PROVEN & values.keys()):
+        access.prove()
+    fleet.change_account(access.actor(), account_id, values, version=int(version[:9]))
     flash("Changed.", "good")
     return redirect(url_for("web.accounts.show", account_id=account_id))
 
@@ -147,12 +153,21 @@ def act(account_id: int, verb: str) -> Any:
             if verb == "delete":
                 return redirect(url_for("web.accounts.list_"))
             return redirect(url_for("web.accounts.show", account_id=account_id))
-    return render_template("account_act.html", account=account, verb=ACTIONS[verb], issued=issued)
+    return render_template(
+        "account_act.html",
+        account=account,
+        verb=ACTIONS[verb],
+        proves=verb == "invite",
+        issued=issued,
+        sign_in=access.outside("web.access.sign_in"),
+    )
 
 
 def _do(account: Account, verb: str) -> tokens.Issued | None:
     actor, version = access.actor(), account.version
     if verb == "invite":
+        access.prove()
+        actor = access.actor()
         return invitations.invite(actor, account.id, key=access.once())
     if verb == "forget-provider":
         oidc.forget(actor, account.id)

@@ -182,7 +182,9 @@ def retire(database_id: int) -> Any:
 def drop(database_id: int) -> Any:
     """Drop a database, after two confirmations, the second by its name."""
 
-    def do(actor: Actor) -> str:
+    def do(_: Actor) -> str:
+        access.prove()
+        actor = access.actor()
         confirm = request.form.get("confirm", "")
         done = fleet.drop_database(
             actor, database_id, confirm=confirm, seconds=fleet.REQUEST_SECONDS
@@ -221,7 +223,7 @@ def _confirmed_action(
     )
     if refused is None:
         return page
-    return page, access.status_of(refused)
+    return page, *access.status_of(refused)
 
 
 def _look_again(database_id: int, verb: str) -> Any:

@@ -26,7 +26,7 @@ SMALL = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**21}]
 def encrypt_values(actor: Actor, values: Any) -> str:
     """Values as text for a hidden field, valid for an hour. Raises InputInvalid if too long."""
     plain = json.dumps([actor.id, values]).encode()
-    text = _key().encrypt(lzma.compress(plain, filters=SMALL)).decode()
+    text = fernet().encrypt(lzma.compress(plain, filters=SMALL)).decode()
     if len(text) > MOST:
         raise InputInvalid(
             "These are too many for a page. Nothing was done. Use `flask databases import`."
@@ -37,7 +37,7 @@ def encrypt_values(actor: Actor, values: Any) -> str:
 def decrypt_values(actor: Actor, text: str) -> Any:
     """Decrypt the values. Raises InputInvalid if they are too old or of another account."""
     try:
-        owner, values = json.loads(lzma.decompress(_key().decrypt(text.encode(), ttl=LASTS)))
+        owner, values = json.loads(lzma.decompress(fernet().decrypt(text.encode(), ttl=LASTS)))
     except (InvalidToken, ValueError):
         owner, values = None, None
     if values is None or owner != actor.id:
@@ -45,7 +45,7 @@ def decrypt_values(actor: Actor, text: str) -> Any:
     return values
 
 
-def _key() -> Fernet:
+def fernet() -> Fernet:
     """A key that all replicas have; not the one that encrypts secrets in the catalog."""
     secret = str(current_app.config["SECRET_KEY"]).encode()
     return Fernet(base64.urlsafe_b64encode(hashlib.sha256(b"headway sealed " + secret).digest()))

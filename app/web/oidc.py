@@ -1,19 +1,20 @@
 """`/sign-in/oidc`: sign in with an OpenID Connect provider, with state, nonce and PKCE."""
 
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import Flask, abort, current_app, g, request, session, url_for
+from flask import Flask, abort, current_app, g, request, session
 
 from app.errors import ProviderUnreachable, SignInRefused
-from app.extensions import limiter
 from app.fleet.accounts import oidc as fleet
 from app.fleet.core import places
 from app.settings import Settings
 from app.web import access
+from app.web.encrypted_form import fernet
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +31,23 @@ def init_app(app: Flask) -> None:
     settings: Settings = app.extensions["headway"]
     if not settings.oidc_issuer:
         return
-    from authlib.integrations.flask_client import OAuth
+    from authlib.integrations.flask_client import FlaskIntegration, OAuth
+
+    class EncryptedState(FlaskIntegration):  # type: ignore[misc]
+        """Keeps what belongs to a sign-in in the browser's cookie, unreadable there."""
+
+        def set_state_data(self, session: Any, state: str, data: Any) -> None:
+            encrypted = fernet().encrypt(json.dumps(data).encode()).decode()
+            super().set_state_data(session, state, encrypted)
+
+        def get_state_data(self, session: Any, state: str) -> Any:
+            encrypted = super().get_state_data(session, state)
+            return json.loads(fernet().decrypt(encrypted)) if encrypted else None
 
     issuer = settings.oidc_issuer.rstrip("/")
-    app.extensions[CLIENT] = OAuth(app).register(
+    oauth = OAuth(app)
+    oauth.framework_integration_cls = EncryptedState
+    app.extensions[CLIENT] = oauth.register(
         "oidc",
         client_id=settings.oidc_client_id,
         client_secret=settings.oidc_client_secret,
@@ -47,23 +61,26 @@ def init_app(app: Flask) -> None:
 
 
 @bp.get("")
-@limiter.limit("20/minute")
 def begin() -> Any:
     """Redirect to the provider."""
     with _client() as client:
         _metadata(client)
         session[FOLLOWING] = access.here(request.args.get("next", ""))
-        return client.authorize_redirect(url_for("web.oidc.back", _external=True))
+        return client.authorize_redirect(access.outside("web.oidc.back"))
 
 
 @bp.get("/back")
-@limiter.limit("20/minute")
 def back() -> Any:
     """Verify the answer of the provider, and sign in."""
-    with _client() as client:
-        issuer, claims = _proven(client)
+    whence = {"request_id": g.request_id, "ip": g.ip}
     following = access.here(session.get(FOLLOWING, ""))
-    issued = fleet.sign_in(issuer, claims, request_id=g.request_id, ip=g.ip)
+    try:
+        with _client() as client:
+            issuer, claims = _proven(client)
+        issued = fleet.sign_in(issuer, claims, **whence)
+    except SignInRefused as error:
+        fleet.refused(error.context.get("account"), **whence)  # type: ignore[arg-type]
+        raise
     return access.let_in(issued, following)
 
 

@@ -24,7 +24,6 @@ WORDS = {
     404: ("Page not found", "The address is wrong, or the object does not exist any more."),
     405: ("Not possible by a link", "Use the button on the page. Nothing was done."),
     413: ("Too large", "The form is larger than 1 MiB. Nothing was done."),
-    429: ("Too many requests", "Wait a minute, then try again."),
 }
 Handler = Callable[[HTTPException], Any]
 
@@ -51,7 +50,7 @@ def register_handlers(web: Blueprint) -> None:
 
 
 def handle_http_error(error: HTTPException) -> Any:
-    """An HTTP error: page not found, too many requests, too large a form."""
+    """An HTTP error: page not found, too large a form."""
     if error.code is None or error.code < 400:  # noqa: PLR2004  # a redirect is one, too
         return error
     title, detail = WORDS.get(error.code, (error.name, error.description or ""))

@@ -231,7 +231,10 @@ def act(rollout_id: int, verb: str) -> Any:
     if verb not in WORDS:
         raise InputInvalid("There is no such action.")
     actor = access.actor()
+    approved = verb == "undo" and bool(progress(actor, rollout_id).approvals)
     if request.method == "POST":
+        if approved:
+            access.prove()
         _do(verb)(actor, rollout_id)
         flash(WORDS[verb][1], "good")
         return redirect(url_for("web.rollouts.show", rollout_id=rollout_id))
@@ -243,6 +246,7 @@ def act(rollout_id: int, verb: str) -> Any:
         verb=verb,
         word=WORDS[verb][0],
         heavy=verb in HEAVY,
+        approved=approved,
         open=verb in allowed_actions(actor, rollout) and (foreseen is None or foreseen.is_possible),
         progress=progress(actor, rollout_id),
         preview=foreseen,

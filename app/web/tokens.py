@@ -6,10 +6,10 @@ from apiflask import APIBlueprint
 from flask import flash, g, redirect, render_template, request, url_for
 
 from app.errors import InputInvalid
-from app.extensions import limiter
 from app.fleet import accounts
 from app.fleet.accounts import passwords
 from app.fleet.accounts import tokens as fleet
+from app.models import Scope
 from app.web import access
 from app.web.pagination import after
 
@@ -27,18 +27,22 @@ def list_() -> str:
 
 
 @bp.post("/")
-@limiter.limit("60/minute")
 def create() -> Any:
     """Create a token. Its text is shown only in this response."""
+    access.prove()
     actor = access.actor()
-    days = request.form.get("days", "90")
-    if days not in DAYS:
+    days = request.form.get("days", str(fleet.usual_days()))
+    if days not in _days():
         raise InputInvalid("Choose how long the token is valid.")
+    scope = request.form.get("scope") or None
+    if scope not in (None, *Scope):
+        raise InputInvalid("There is no such scope.")
     issued, _ = fleet.issue_token(
         actor,
         account_id=int(actor.id or 0),
         name=request.form.get("name", "").strip(),
         expires_days=int(days) if days else None,
+        scope=Scope(scope) if scope else None,
         key=access.once(),
     )
     return _page(issued), 201
@@ -53,17 +57,31 @@ def revoke(token_id: int) -> Any:
 
 
 @bp.post("/password")
-@limiter.limit("10/minute")
 def password() -> Any:
-    """Set or change the account's password; its other browsers are signed out."""
+    """Set or change the account's password; its other browsers and its tokens are out."""
     form = request.form
     if form.get("new") != form.get("again"):
         raise InputInvalid("The two new passwords differ. Nothing was changed.")
     passwords.change_own(
-        access.actor(), old=form.get("old", ""), new=form.get("new", ""), but=g.token_id
+        access.actor(),
+        old=form.get("old", ""),
+        new=form.get("new", ""),
+        but=g.token_id,
+        keep_tokens=bool(form.get("keep_tokens")),
     )
-    flash("Your password is set. Your other browsers are signed out.", "good")
+    kept = "" if form.get("keep_tokens") else ", and your tokens are revoked"
+    flash(f"Your password is set. Your other browsers are signed out{kept}.", "good")
     return redirect(url_for("web.tokens.list_"))
+
+
+def _days() -> dict[str, str]:
+    """Days -> the label, of the validity periods that the settings allow."""
+    most = fleet.most_days()
+    if not most:
+        return DAYS
+    return {d: word for d, word in DAYS.items() if d and int(d) < most} | {
+        str(most): f"{most} days"
+    }
 
 
 def _page(issued: fleet.Issued | None = None) -> str:
@@ -77,7 +95,8 @@ def _page(issued: fleet.Issued | None = None) -> str:
         tokens=found,
         following=following,
         issued=issued,
-        days=DAYS,
+        days=_days(),
+        usual=str(fleet.usual_days()),
         this=g.token_id,
         shortest=passwords.SHORTEST,
         longest=passwords.LONGEST,

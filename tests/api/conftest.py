@@ -7,19 +7,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.extensions import limiter
 from app.fleet import accounts
 from app.fleet.accounts import tokens
 from app.fleet.core.permissions import Actor
 from app.models import Role
 
 ROOT = Actor(id=None, name="test", role=Role.ADMIN)
-
-
-@pytest.fixture(autouse=True)
-def fresh_limits(app: Flask) -> None:
-    with app.app_context():
-        limiter.reset()
 
 
 @pytest.fixture

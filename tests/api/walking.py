@@ -4,13 +4,15 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from flask import Flask, Response, request
 
-from app.extensions import db, limiter
+from app.extensions import db
+from app.fleet.accounts import limits
 from app.models import Token
 from tests.live import serve
 
@@ -37,11 +39,13 @@ def answers(app: Flask) -> Counter[tuple[str, int]]:
 
 
 @pytest.fixture
-def server(app: Flask, answers: Counter[tuple[str, int]]) -> Iterator[str]:
-    limiter.enabled = False  # thousands of requests from one address, most refused
+def server(
+    app: Flask, answers: Counter[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    # Thousands of requests from one address, most refused.
+    monkeypatch.setattr(limits, "NETWORK", limits.Limit(1_000_000, timedelta(0)))
     with serve(app) as url:
         yield url
-    limiter.enabled = True
 
 
 def walk(server: str, token: str, *options: str, cwd: Path, timeout: float) -> None:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Response
 
 from app import create_app
-from app.extensions import db, limiter
+from app.extensions import db
 from app.fleet.accounts import tokens
 from app.models import Role
 from headway.pytest_plugin import DatabaseTemplate
@@ -55,7 +55,6 @@ def origin(site: Site, furnished: Furnished) -> str:
 @pytest.fixture(scope="module")
 def paths(furnished: Furnished) -> list[str]:
     """All pages, those that are alike a few times."""
-    limiter.reset()
     found = walking.walk(Visitor(furnished.app, furnished.tokens["admin"]), of_a_kind=2 * ALIKE)
     kinds = Counter[object]()
     chosen = []
@@ -140,7 +139,6 @@ def test_nor_out_of_one_that_is_empty(
     with template("sqlite").copy() as url:
         app = create_app(settings_for(url))
         with app.app_context():
-            limiter.reset()
             _, someone = person(Role.ADMIN)
             issued, _ = tokens.issue_token(
                 ROOT, account_id=someone.id or 0, name="mine", expires_days=1

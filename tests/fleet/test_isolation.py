@@ -27,7 +27,7 @@ from tests.fleet.sites import Site, family, is_running, kill, site_on
 from tests.migrator.scripts import write_revision
 
 SECRETS = {
-    "HEADWAY_SECRET_KEY": "a-secret-of-this-test",
+    "HEADWAY_SECRET_KEY": "a-secret-of-this-test-of-32-bytes",
     "HEADWAY_ENCRYPTION_KEYS": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
     "HEADWAY_BROKER_URL": "redis://:secret-of-the-broker@127.0.0.1:1/0",
     "HEADWAY_OIDC_CLIENT_SECRET": "secret-of-the-provider",

@@ -40,7 +40,7 @@ def test_one_of_four_exchanges_of_a_one_time_token_wins(anywhere: Flask) -> None
         text = invitation()
 
         def exchange(text: str = text) -> tokens.Issued:
-            return tokens.sign_in(text, request_id=None, ip=None)
+            return invitations.sign_in(text, request_id=None, ip=None)
 
         answers = at_once(anywhere, *[exchange] * 4)
         assert [type(a) for a in answers].count(tokens.Issued) == 1, answers

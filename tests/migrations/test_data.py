@@ -495,6 +495,40 @@ def test_c0015_adds_passwords_a_provider_and_boots(catalog: Catalog) -> None:
     assert catalog.rows(ACCOUNTS) == [(number, *list(ZOE.values())[1:]) for number in (1, 2, 3, 4)]
 
 
+def test_c0016_tells_sessions_from_tokens_and_ends_narrow_ones_on_the_way_down(
+    catalog: Catalog,
+) -> None:
+    catalog.up("c0015")
+    catalog.insert("account", ZOE)
+    names = ("browser", "browser", "Laptop", "invitation")
+    for number, name in enumerate(names, 1):
+        own = {"id": number, "name": name, "prefix": f"p{number}", "one_time": number == 4}
+        catalog.insert("token", {**TOKEN, **own})
+    told = [(1, "token.signed_in"), (2, "token.created"), (3, "token.signed_in")]
+    for subject, action in told:
+        catalog.insert("event", {**_event(subject, {}), "subject_type": "token", "action": action})
+    catalog.insert("event", {**_event(2, {}), "action": "token.signed_in"})  # of account 2
+    catalog.up("c0016")
+    kinds = "SELECT kind, scope, proven_at FROM token ORDER BY id"
+    expected = ["session", "api", "api", "invitation"]
+    assert catalog.rows(kinds) == [(kind, None, None) for kind in expected]
+    # A release from before, beside this one, says no kind: it gets the one that can do least.
+    catalog.insert("token", {**TOKEN, "id": 5, "prefix": "p5"})
+    assert catalog.rows(kinds)[-1] == ("session", None, None)
+    catalog.execute("UPDATE token SET scope = 'read' WHERE id = 3")
+    limit = {"key": "é" * 64, "refused": 1, "last_at": datetime(2026, 2, 28, tzinfo=UTC)}
+    catalog.insert("sign_in_limit", limit, {**limit, "key": "É" * 64})
+    _refused(catalog, "sign_in_limit", limit)
+    catalog.down("c0015")
+    ended = "SELECT id FROM token WHERE revoked_at IS NOT NULL"
+    assert catalog.rows(ended) == [(3,)], "it would have all rights there"
+    assert catalog.rows("SELECT name FROM token ORDER BY id") == [
+        *((name,) for name in names),
+        ("Laptop",),
+    ]
+    assert catalog.rows(ACCOUNTS) == [tuple(ZOE.values())]
+
+
 def test_a_full_catalog_goes_down_and_up_and_keeps_its_accounts(catalog: Catalog) -> None:
     catalog.up(HEAD)
     _with_fleet(catalog)

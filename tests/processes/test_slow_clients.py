@@ -1,6 +1,7 @@
-"""The service as it is shipped, with two hundred slow clients. Figures: benchmarks/slow_clients.py."""
+"""The service as it is shipped, with two processes; and two hundred slow clients. Figures: benchmarks/slow_clients.py."""
 
 import asyncio
+import http.client
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
+from app.fleet.accounts import limits
 from tests import servers
 from tests.conftest import environment_for
 from tests.live import ready
@@ -46,3 +48,26 @@ def test_others_are_served_while_clients_are_slow(port: int, kind: str) -> None:
         answers = asyncio.run(ask(port, paths, rate=5, seconds=3, most=60))
     assert answers.wrong == []
     assert len(answers.seconds) == 15
+
+
+def test_nobody_is_believed_who_says_that_a_proxy_took_tls_off(port: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    said = {"X-Forwarded-Proto": "https", "X-Forwarded-Ssl": "on", "X-Forwarded-Protocol": "ssl"}
+    connection.request("GET", "/sign-in", headers=said)
+    answer = connection.getresponse()
+    assert answer.status == 200
+    assert "Strict-Transport-Security" not in answer.headers
+    assert "__Host-" not in answer.headers["Set-Cookie"]
+    connection.close()
+
+
+def test_refusals_are_counted_once_for_both_processes(port: int) -> None:
+    statuses = []
+    for _ in range(limits.NETWORK.free + 5):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        wrong = {"Authorization": "Bearer hw_0000_" + "a" * 43}
+        connection.request("GET", "/api/v1/me", headers=wrong)
+        statuses.append(connection.getresponse().status)
+        connection.close()
+    assert statuses.count(401) in range(limits.NETWORK.free, limits.NETWORK.free + 3)
+    assert statuses[limits.NETWORK.free] == 429

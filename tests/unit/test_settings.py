@@ -175,6 +175,7 @@ def test_nothing_secret_is_part_of_the_repr() -> None:
         "HEADWAY_BROKER_URL": "redis://:hunter2@h",
         "HEADWAY_ENCRYPTION_KEYS": OTHER,
         "HEADWAY_SECRET_KEY": "hunter3",
+        "HEADWAY_PUBLIC_URL": "http://localhost:8000",
         "HEADWAY_OIDC_ISSUER": "http://localhost:9000",
         "HEADWAY_OIDC_CLIENT_ID": "headway",
         "HEADWAY_OIDC_CLIENT_SECRET": "hunter5",
@@ -207,3 +208,48 @@ def test_two_processes_that_start_at_once_share_one_key(tmp_path: Path) -> None:
 
 def test_the_release_is_the_one_of_pyproject() -> None:
     assert f'version = "{RELEASE}"' in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize("key", ["x", "a" * 31, "é" * 15])
+def test_a_secret_key_that_could_be_guessed_is_refused(tmp_path: Path, key: str) -> None:
+    url = f"sqlite:///{tmp_path / 'catalog.sqlite'}"
+    env = {"HEADWAY_DATABASE_URL": url, "HEADWAY_SECRET_KEY": key}
+    with pytest.raises(SettingInvalid, match="HEADWAY_SECRET_KEY is shorter than 32") as refused:
+        Settings.from_env(env).for_flask()
+    assert key not in str(refused.value) or len(key) == 1
+    (tmp_path / "secret_key").write_text(key)
+    with pytest.raises(SettingInvalid, match="The file secret_key is shorter than 32"):
+        Settings.from_env({"HEADWAY_DATABASE_URL": url}).for_flask()
+    assert Settings.from_env(env | {"HEADWAY_SECRET_KEY": "é" * 16}).for_flask()
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("https://Headway.example.org/", "https://headway.example.org"),
+        ("http://10.0.0.7:8000", "http://10.0.0.7:8000"),
+        ("https://headway.example.org:443", "https://headway.example.org"),
+        ("http://headway.example.org:80/", "http://headway.example.org"),
+        ("https://[2001:db8::7]:8443", "https://[2001:db8::7]:8443"),
+    ],
+)
+def test_a_public_url_is_a_scheme_and_a_host(said: str, read: str) -> None:
+    assert Settings.from_env({"HEADWAY_PUBLIC_URL": said}).public_url == read
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("headway.example.org", "https://h/path", "https://h?x", "ftp://h", "https://u:p@h"),
+        *("https://h:0", "https://h:99999", "https://", "https://h\\@evil", "https://a b"),
+    ],
+)
+def test_what_is_no_public_url_is_refused(said: str) -> None:
+    with pytest.raises(SettingInvalid, match="HEADWAY_PUBLIC_URL"):
+        Settings.from_env({"HEADWAY_PUBLIC_URL": said})
+
+
+def test_a_provider_needs_to_know_where_people_come_back() -> None:
+    env = {"HEADWAY_OIDC_ISSUER": "https://id.example.org", "HEADWAY_OIDC_CLIENT_ID": "headway"}
+    with pytest.raises(SettingInvalid, match="HEADWAY_PUBLIC_URL is not"):
+        Settings.from_env(env)

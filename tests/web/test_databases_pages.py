@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from app.extensions import db, limiter
+from app.extensions import db
 from app.fleet import databases, drift, rollouts
 from app.fleet.core import places
 from app.models import Database, Difference, Ignored, Label, PositionCount, Role, Rollout, Run
@@ -23,7 +23,6 @@ COLUMN = ("missing column t1.name", "ALTER TABLE t1 ADD COLUMN name VARCHAR(50);
 @pytest.fixture(autouse=True)
 def nothing_kept(fleet: Fleet) -> Iterator[None]:
     """Each test begins with no database, and with no file of one."""
-    limiter.reset()
     yield
     fresh()
     with db.engine.begin() as connection:

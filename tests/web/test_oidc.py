@@ -2,6 +2,7 @@
 
 import http.client
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,11 +14,11 @@ from sqlalchemy.engine import URL
 from werkzeug.test import TestResponse
 
 from app import create_app
-from app.extensions import db, limiter
+from app.extensions import db
 from app.fleet import accounts
-from app.fleet.accounts import oidc
+from app.fleet.accounts import limits, oidc
 from app.fleet.core import audit, places
-from app.models import Account, Role, Token
+from app.models import Account, Event, Role, SignInLimit, Token
 from app.web.oidc import CLIENT as OURS
 from tests.conftest import settings_for
 from tests.fleet.conftest import ROOT
@@ -50,11 +51,10 @@ def booted(template: Any, running: Provider) -> Iterator[Flask]:
 @pytest.fixture
 def app(booted: Flask) -> Flask:
     """With no account but a nameless admin's."""
-    limiter.reset()
     client = booted.extensions[OURS]
     client.server_metadata.clear()
-    db.session.execute(sa.delete(Token))
-    db.session.execute(sa.delete(Account))
+    for model in (Token, Account, SignInLimit):
+        db.session.execute(sa.delete(model))
     db.session.commit()
     return booted
 
@@ -148,6 +148,12 @@ def test_from_the_first_time_on_the_subject_counts_and_not_the_address(
         ({"email": "nobody@example.org"}, "No account has the address nobody@example.org"),
         ({"email_verified": False}, "no verified e-mail address"),
         ({"email_verified": None}, "no verified e-mail address"),
+        ({"email_verified": "true"}, "no verified e-mail address"),
+        ({"email_verified": 1}, "no verified e-mail address"),
+        ({"email_verified": [True]}, "no verified e-mail address"),
+        ({"email": ["ada@example.org"]}, "no verified e-mail address"),
+        ({"sub": ""}, "no subject"),
+        ({"sub": "x" * 256}, "no subject"),
         ({"email": None}, "no verified e-mail address"),
         ({"email": ""}, "no verified e-mail address"),
     ],
@@ -196,6 +202,7 @@ def test_an_address_that_only_the_userinfo_tells_is_asked_for(
         {"exp": 1},
         {"exp": None},
         {"sub": None},
+        {"sub": 7},
     ],
     ids=lambda lie: "-".join(f"{name}-{value}" for name, value in lie.items()),
 )
@@ -244,6 +251,64 @@ def test_an_answer_is_good_once_and_in_the_browser_that_asked(
     assert browser.get(back).status_code == 302
     assert browser.get(back).status_code == 401
     assert browser.get("/sign-in/oidc/back").status_code == 401
+
+
+def test_what_belongs_to_a_sign_in_cannot_be_read_in_the_browser(
+    app: Flask, provider: Provider
+) -> None:
+    account()
+    browser = browser_of(app)
+    begun = browser.get("/sign-in/oidc")
+    send(begun.location)
+    (asked,) = provider.asked
+    kept = browser.client.get_cookie("session")
+    assert kept
+    interface = app.session_interface
+    read = interface.get_signing_serializer(app).loads(kept.value)  # type: ignore[attr-defined]
+    (state,) = [value for name, value in read.items() if name.startswith("_state_oidc_")]
+    assert isinstance(state["data"], str)
+    assert asked["nonce"] not in str(read)
+    assert "code_verifier" not in str(read)
+
+
+def test_a_refused_sign_in_is_in_the_trail(app: Flask, provider: Provider) -> None:
+    ada = account()
+    accounts.change_account(ROOT, ada.id, {"disabled": True}, version=None)
+    last = db.session.scalar(sa.select(sa.func.max(Event.id)))
+    sign_in(browser_of(app))
+    provider.lies = {"aud": "another"}
+    sign_in(browser_of(app))
+    told, _ = audit.list_events(ROOT, limit=2, action="account.sign_in_refused")
+    found = [(e.subject_id, e.detail) for e in reversed(told) if e.id > (last or 0)]
+    assert found == [(ada.id, {"by": "provider"}), (None, {"by": "provider"})]
+
+
+def test_who_guesses_at_the_way_back_has_to_wait(
+    app: Flask, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "NETWORK", limits.Limit(2, timedelta(minutes=1)))
+    account()
+    browser = browser_of(app)
+    statuses = [browser.get("/sign-in/oidc/back?state=x&code=y").status_code for _ in range(4)]
+    assert statuses == [401, 401, 429, 429]
+    assert sign_in(browser).status_code == 302, "whom the provider vouches for is in"
+
+
+def test_the_provider_sends_people_to_the_public_url(
+    template_copy: URL, provider: Provider
+) -> None:
+    settings = {
+        "oidc_issuer": provider.issuer,
+        "oidc_client_id": CLIENT,
+        "oidc_client_secret": SECRET,
+        "public_url": "https://headway.example.org",
+    }
+    app = create_app(settings_for(template_copy, **settings))
+    ask = app.test_client().get
+    begun = ask("/sign-in/oidc", headers={"Host": "headway.example.org"})
+    send(begun.location)
+    assert provider.asked[0]["redirect_uri"] == "https://headway.example.org/sign-in/oidc/back"
+    assert ask("/sign-in/oidc", headers={"Host": "evil.example"}).status_code == 421
 
 
 def test_a_refusal_of_the_provider_is_told(app: Flask, provider: Provider) -> None:

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from app.extensions import db, limiter
-from app.fleet.accounts import invitations, tokens
+from app.extensions import db
+from app.fleet.accounts import invitations, limits, tokens
 from app.models import Role, Token
 from tests.fleet.conftest import person
 from tests.fleet.fleets import ROOT, Fleet, fleet_on
@@ -22,7 +22,6 @@ PAGES = ("/", "/databases/", "/databases/1", "/rollouts/", "/rollouts/new", "/ro
 @pytest.fixture
 def fleet(template_copy: URL, tmp_path: Path) -> Iterator[Fleet]:
     with fleet_on(template_copy, tmp_path) as made:
-        limiter.reset()
         yield made
 
 
@@ -77,17 +76,20 @@ def test_a_session_is_the_browsers_alone(fleet: Fleet) -> None:
     assert "Secure" in page.headers["Set-Cookie"]
 
 
-def test_signing_out_everywhere_ends_all_browsers_and_no_program(fleet: Fleet) -> None:
+@pytest.mark.parametrize(("keep", "status"), [({"keep_tokens": "1"}, 200), ({}, 401)])
+def test_signing_out_everywhere_ends_all_browsers_and_tokens_unless_kept(
+    fleet: Fleet, keep: dict[str, str], status: int
+) -> None:
     here = Browser(fleet)
     there = Browser(fleet, None)
     assert there.post("/sign-in", token=here.token).status_code == 302
     assert there.get("/").status_code == 200
-    here.post("/sign-out", at="/", everywhere="1")
+    here.post("/sign-out", at="/", everywhere="1", **keep)
     assert "You are signed out, here and in 1 other browser." in here.get("/sign-in").text
     assert here.get("/").status_code == 302
     assert there.get("/").status_code == 302
     me = here.client.get("/api/v1/me", headers={"Authorization": f"Bearer {here.token}"})
-    assert me.status_code == 200
+    assert me.status_code == status
 
 
 def test_who_comes_in_by_a_one_time_token_is_told_that_it_is_spent(fleet: Fleet) -> None:
@@ -108,13 +110,18 @@ def test_a_link_to_the_sign_in_leads_nowhere_else(fleet: Fleet, following: str) 
     assert answer.location == "/"
 
 
-def test_a_wrong_token_is_told_and_slowed_down(fleet: Fleet) -> None:
+def test_a_wrong_token_is_told_and_slowed_down(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "NETWORK", limits.Limit(5, timedelta(minutes=1)))
     browser = Browser(fleet, None)
-    for _ in range(10):
+    for _ in range(limits.NETWORK.free):
         answer = browser.post("/sign-in", token="hw_abcdef_" + "x" * 43)
         assert answer.status_code == 401
         assert "unknown, expired" in answer.text
     assert browser.post("/sign-in", token="no").status_code == 429
+    right = Browser(fleet).token
+    assert browser.post("/sign-in", token=right).status_code == 302, "one that is right is let in"
 
 
 def test_a_one_time_token_signs_in_once(fleet: Fleet) -> None:

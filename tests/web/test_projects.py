@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from app.extensions import db, limiter
+from app.extensions import db
 from app.fleet import drift, projects, workers
 from app.fleet.core import positions
 from app.fleet.core.transactions import writing
@@ -35,7 +35,6 @@ TAG = re.compile(r"<[^>]+>")
 @pytest.fixture(autouse=True)
 def only_the_shop(fleet: Fleet) -> Iterator[None]:
     """Each test begins with one project of three revisions, and no database."""
-    limiter.reset()
     yield
     fresh()
     with db.engine.begin() as connection:

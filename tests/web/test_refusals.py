@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from app.extensions import limiter
 from headway.pytest_plugin import DatabaseTemplate
 from tests.fleet.fleets import fleet_on
 from tests.web import walking
@@ -32,11 +31,6 @@ def furnished(
         yield furnish(fleet)
 
 
-@pytest.fixture(autouse=True)
-def no_limits(furnished: Furnished) -> None:
-    limiter.reset()
-
-
 @pytest.fixture
 def visitor(furnished: Furnished) -> Callable[[str], Visitor]:
     """Somebody with this role, at a browser."""
@@ -46,7 +40,6 @@ def visitor(furnished: Furnished) -> Callable[[str], Visitor]:
 @pytest.fixture(scope="module")
 def pages(furnished: Furnished) -> dict[str, str]:
     """All that an admin finds."""
-    limiter.reset()
     return walking.walk(Visitor(furnished.app, furnished.tokens["admin"]))
 
 

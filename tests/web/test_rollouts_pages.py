@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.errors import DatabaseNotFound, InputInvalid
-from app.extensions import db, limiter
+from app.extensions import db
 from app.fleet import databases, rollouts
 from app.fleet.accounts import tokens
 from app.fleet.core import places
@@ -71,13 +71,11 @@ def place(
 ) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("fleet")
     with template("sqlite").copy() as url, fleet_on(url, folder) as fleet:
-        limiter.reset()
         yield Place(fleet)
 
 
 @pytest.fixture
 def ada(place: Place) -> Visitor:
-    limiter.reset()
     return place.somebody()
 
 

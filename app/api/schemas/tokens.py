@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from app.api.schemas.common import LARGEST_INTEGER, In, Name, Number, Out, Page
-from app.models import Role
+from app.models import Role, Scope, TokenKind
 
 
 class TokenIn(In):
@@ -17,7 +17,16 @@ class TokenIn(In):
         None, description="The account that owns it. Default: your own."
     )
     expires_days: Annotated[int, Field(ge=1, le=3650), Number] | None = Field(
-        90, description="null: it never expires."
+        90, description="null: it never expires. `HEADWAY_TOKEN_DAYS` may set a limit."
+    )
+    scope: Scope | None = Field(
+        None, description="Narrows what the role of the account allows. null: all that it allows."
+    )
+    password: str | None = Field(
+        None,
+        max_length=256,
+        description="The password of your account. Needed half an hour after the sign-in, "
+        "invitation or command that your token came from.",
     )
 
 
@@ -28,6 +37,8 @@ class TokenOut(Out):
     account_id: int
     name: str
     prefix: str
+    kind: TokenKind
+    scope: Scope | None
     one_time: bool
     created_at: datetime
     expires_at: datetime | None

@@ -11,6 +11,7 @@ from app.errors import (
     RoleInsufficient,
 )
 from app.extensions import db
+from app.fleet.accounts import sessions
 from app.fleet.core import audit, idempotency
 from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
@@ -101,7 +102,9 @@ def change_account(
     """Change an account, if it still has the version that was read. Returns the account.
 
     While `disabled`, it can neither sign in nor use a token. A version of None means any version.
-    Raises AccountChanged, EmailTaken, LastAdmin.
+    Another address, or a higher role, unties it from the provider: whoever could sign in there as
+    this account must not keep that. Raises AccountChanged, EmailTaken, LastAdmin; and for the
+    actor's own address ConfirmationNeeded.
     """
     actor.require("accounts.change")
     values = fitting(Account, values)
@@ -112,9 +115,12 @@ def change_account(
         changed = {name: value for name, value in values.items() if before[name] != value}
         if changed.keys() & {"role", "disabled"}:
             _require_may_change_access(session, actor, account)
-        if "email" in changed and actor.id != account.id and account.role == actor.role:
-            # The address is a way to sign in, so changing that of an equal needs a higher right.
+        # The address is a way to sign in.
+        if "email" in changed and actor.id == account.id:
+            actor.require_proof()
+        elif "email" in changed:
             actor.require("accounts.set_role")
+        rises = "role" in changed and not Role(account.role).includes(Role(changed["role"]))
         for name, value in changed.items():
             setattr(account, name, value)
         if changed:
@@ -126,7 +132,23 @@ def change_account(
                 ("account", account.id),
                 **_json_values({name: [before[name], value] for name, value in changed.items()}),
             )
+            if rises or ("email" in changed and actor.id != account.id):
+                untie(session, actor, account)
     return account
+
+
+def untie(session: CatalogSession, actor: Actor, account: Account) -> None:
+    """Unlink an account from its subject at the provider, if it has one.
+
+    Within the caller's transaction. Its browsers are signed out.
+    """
+    if account.oidc_subject is None:
+        return
+    tied = {"issuer": account.oidc_issuer, "who": account.oidc_subject}
+    account.oidc_issuer = account.oidc_subject = None
+    session.flush()
+    audit.record(session, actor, "account.provider_forgotten", ("account", account.id), **tied)
+    sessions.end_all(session, actor, account.id)
 
 
 @repeated

@@ -2,22 +2,22 @@
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.errors import AccountNotFound, CatalogBusy
+from app.errors import AccountNotFound, CatalogBusy, TokenRefused
 from app.extensions import db
-from app.fleet.accounts import tokens
+from app.fleet.accounts import limits, tokens
+from app.fleet.accounts.tokens import FIRST, HEADWAY
 from app.fleet.core import audit, idempotency
 from app.fleet.core.permissions import Actor
-from app.fleet.core.transactions import repeated, writing
+from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import LARGEST_ID
-from app.models import Account, Role, Token
+from app.models import Account, Role, Token, TokenKind
 
-FIRST = "first"
-"""The prefix of the token that invites the first admin. It is unique, so only one exists."""
 INVITATION = timedelta(hours=24)
+SIGN_IN_DAYS = 30
 
 
 @repeated
@@ -28,6 +28,7 @@ def invite(actor: Actor, account_id: int, *, key: str | None = None) -> tokens.I
     same token without its text.
     """
     actor.require("tokens.any")
+    actor.require_proof()
     request = idempotency.Request(actor=actor, key=key, about=("invitations", [account_id]))
 
     def make() -> tokens.Issued:
@@ -42,7 +43,7 @@ def invite(actor: Actor, account_id: int, *, key: str | None = None) -> tokens.I
                 token.revoked_at = datetime.now(UTC)
                 tokens.record(session, actor, "token.revoked", token)
             until = datetime.now(UTC) + INVITATION
-            issued = tokens.add(session, account, "invitation", until, one_time=True)
+            issued = tokens.add(session, account, "invitation", until, kind=TokenKind.INVITATION)
             request.remember(session, issued.token.id)
             tokens.record(session, actor, "token.created", issued.token)
         return issued
@@ -75,7 +76,6 @@ def invite_first_admin() -> str | None:
 
 @repeated
 def _invite(now: datetime) -> str | None:
-    actor = Actor(id=None, name="headway", role=Role.ADMIN)
     with writing() as session:
         session.execute(delete(Token).where(Token.prefix == FIRST, Token.expires_at <= now))
         if session.scalar(select(Token.id).where(Token.prefix == FIRST)) is not None:
@@ -86,8 +86,52 @@ def _invite(now: datetime) -> str | None:
             session.add(account)
             session.flush()
             made = {"name": account.name, "role": Role.ADMIN.value}
-            audit.record(session, actor, "account.created", ("account", account.id), **made)
+            audit.record(session, HEADWAY, "account.created", ("account", account.id), **made)
         until = now + INVITATION
-        issued = tokens.add(session, account, "first sign-in", until, prefix=FIRST, one_time=True)
-        tokens.record(session, actor, "token.created", issued.token)
+        kind = TokenKind.INVITATION
+        issued = tokens.add(session, account, "first sign-in", until, kind=kind, prefix=FIRST)
+        tokens.record(session, HEADWAY, "token.created", issued.token)
     return issued.text
+
+
+def sign_in(text: str, *, request_id: str | None, ip: str | None) -> tokens.Issued:
+    """Exchange a one-time token for a token of a program. Raises TokenRefused, TooManyAttempts."""
+    try:
+        return _exchange(text, request_id, ip)
+    except TokenRefused:
+        limits.refused("token", tokens.account_of(text), request_id=request_id, ip=ip)
+        raise
+
+
+@repeated
+def _exchange(text: str, request_id: str | None, ip: str | None) -> tokens.Issued:
+    days = min(SIGN_IN_DAYS, tokens.most_days() or SIGN_IN_DAYS)
+    with writing() as session:
+        account = use_up(session, text)
+        proven = datetime.now(UTC)
+        issued = tokens.add(
+            session, account, "sign-in", tokens.in_days(days), kind=TokenKind.API, proven_at=proven
+        )
+        actor = Actor.of(account, request_id=request_id, ip=ip)
+        tokens.record(session, actor, "token.signed_in", issued.token)
+    return issued
+
+
+def use_up(session: CatalogSession, text: str) -> Account:
+    """Use up a one-time token. Returns its account. Raises TokenRefused."""
+    prefix, digest = tokens.parts_of(text)
+    now = datetime.now(UTC)
+    # The condition names the expected state: of two requests at once, one changes a row.
+    won = session.execute(
+        update(Token)
+        .where(Token.prefix == prefix, Token.digest == digest, Token.one_time)
+        .where(Token.revoked_at.is_(None), Token.expires_at > now)
+        .values(revoked_at=now, last_used_at=now)
+        .execution_options(synchronize_session=False)
+    )
+    if won.rowcount != 1:  # type: ignore[attr-defined]
+        raise TokenRefused
+    account = session.scalars(select(Token).where(Token.prefix == prefix)).one().account
+    if account.disabled:
+        raise TokenRefused
+    return account

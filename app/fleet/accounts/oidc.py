@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import select
 
 from app.errors import SignInRefused
-from app.fleet.accounts import sessions
-from app.fleet.accounts.crud import get_account
+from app.fleet.accounts import limits, sessions
+from app.fleet.accounts.crud import get_account, untie
 from app.fleet.accounts.tokens import Issued
 from app.fleet.core import audit
 from app.fleet.core.permissions import Actor
@@ -18,6 +18,13 @@ from app.models import Account
 
 log = logging.getLogger(__name__)
 
+LONGEST_SUBJECT = 255
+
+
+def refused(account_id: int | None, *, request_id: str | None, ip: str | None) -> None:
+    """Write to the trail that a sign-in was refused. Raises TooManyAttempts after many."""
+    limits.refused("provider", account_id, request_id=request_id, ip=ip)
+
 
 @repeated
 def sign_in(
@@ -26,15 +33,18 @@ def sign_in(
     """Start a session for the account of the person in these verified claims.
 
     This is the account linked to the subject, or else the one with the verified e-mail address,
-    which is linked from now on. No account is created. Raises SignInRefused.
+    which is linked from now on. No account is created. Raises SignInRefused, which names the
+    `account` if one is known.
     """
-    subject = str(claims["sub"])
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not 0 < len(subject) <= LONGEST_SUBJECT:
+        raise SignInRefused("The provider did not say who you are: its token has no subject.")
     with writing() as session:
         account = session.scalar(
             select(Account).where(Account.oidc_issuer == issuer, Account.oidc_subject == subject)
         ) or _by_address(session, issuer, claims)
         if account.disabled:
-            raise SignInRefused("Your account is disabled. Ask an admin.")
+            raise SignInRefused("Your account is disabled. Ask an admin.", account=account.id)
         if account.oidc_subject is None or account.oidc_issuer != issuer:
             account.oidc_issuer, account.oidc_subject = issuer, subject
             session.flush()
@@ -50,20 +60,13 @@ def forget(actor: Actor, account_id: int) -> None:
     """Unlink an account from its subject at the provider. Its browsers are signed out."""
     actor.require("accounts.set_role")
     with writing() as session:
-        account = get_account(actor, account_id)
-        if account.oidc_subject is None:
-            return
-        tied = {"issuer": account.oidc_issuer, "who": account.oidc_subject}
-        account.oidc_issuer = account.oidc_subject = None
-        session.flush()
-        about = ("account", account.id)
-        audit.record(session, actor, "account.provider_forgotten", about, **tied)
-        sessions.end_all(session, actor, account.id)
+        untie(session, actor, get_account(actor, account_id))
 
 
 def _by_address(session: CatalogSession, issuer: str, claims: Mapping[str, Any]) -> Account:
-    email = str(claims.get("email") or "").strip().lower()
-    if not email or UNFIT.search(email) or claims.get("email_verified") not in (True, "true"):
+    said = claims.get("email")
+    email = said.strip().lower() if isinstance(said, str) else ""
+    if not email or UNFIT.search(email) or claims.get("email_verified") is not True:
         raise SignInRefused(
             "The provider sent no verified e-mail address, and no account is linked to you yet. "
             "Verify your address there, or sign in with a token."
@@ -75,6 +78,7 @@ def _by_address(session: CatalogSession, issuer: str, claims: Mapping[str, Any])
         log.warning("account %s is tied to another subject of the provider", account.id)
         raise SignInRefused(
             f"The account with the address {email} is tied to somebody else at the provider. "
-            "An admin can untie it: `flask accounts forget-provider`."
+            "An admin can untie it: `flask accounts forget-provider`.",
+            account=account.id,
         )
     return account

@@ -8,12 +8,14 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import or_, select, update
+from flask import current_app
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.errors import (
     AccountNotFound,
+    InputInvalid,
     RoleInsufficient,
     TokenNotFound,
     TokenRefused,
@@ -24,13 +26,21 @@ from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, in_passing, repeated, writing
 from app.fleet.core.validation import LARGEST_ID, fitting
-from app.models import Account, Token
+from app.models import Account, Role, Scope, Token, TokenKind
+from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
 TEXT = re.compile(r"hw_([a-z0-9]{4,12})_([A-Za-z0-9_-]{43})")
-SIGN_IN_DAYS = 30
+FIRST = "first"
+"""The prefix of the token that invites the first admin. It is unique, so only one exists."""
+USUAL_DAYS = 90
 USED_AGAIN = timedelta(minutes=1)
+IDLE = timedelta(hours=1)
+"""A session that was not used for so long has ended."""
+
+
+HEADWAY = Actor(id=None, name="headway", role=Role.ADMIN)
 
 
 @dataclass(frozen=True)
@@ -51,16 +61,20 @@ def issue_token(
     account_id: int,
     name: str,
     expires_days: int | None,
+    scope: Scope | None = None,
     key: str | None = None,
 ) -> tuple[Issued, bool]:
-    """Create a token. Returns it, and True if an equal request with this key made it before.
+    """Create a token of a program. Returns it, and True if an equal request made it before.
 
-    An account may create its own tokens, an admin those of any account. A token that was made
-    before comes without its text.
+    An account may create its own tokens, an admin those of any account; `expires_days` of None:
+    for ever. A token that was made before comes without its text. Raises ConfirmationNeeded.
     """
     _allow(actor, account_id)
+    actor.require_proof()
     fitting(Token, {"name": name})
-    about = ("tokens", [account_id, name, expires_days])
+    if (most := most_days()) and (expires_days is None or expires_days > most):
+        raise InputInvalid(f"A token is valid for at most {most} days here: HEADWAY_TOKEN_DAYS.")
+    about = ("tokens", [account_id, name, expires_days, *([scope] if scope else [])])
     request = idempotency.Request(actor=actor, key=key, about=about)
 
     def make() -> Issued:
@@ -68,7 +82,17 @@ def issue_token(
             account = session.get(Account, account_id) if account_id <= LARGEST_ID else None
             if account is None:
                 raise AccountNotFound(f"There is no account {account_id}.", account=account_id)
-            issued = add(session, account, name, _in_days(expires_days))
+            # No newer proof than what it was made with: a thief of that could go on and on.
+            proven = datetime.now(UTC) if actor.token is None else actor.token.proven_at
+            issued = add(
+                session,
+                account,
+                name,
+                in_days(expires_days),
+                kind=TokenKind.API,
+                scope=scope,
+                proven_at=proven if actor.id in (None, account.id) else None,
+            )
             request.remember(session, issued.token.id)
             record(session, actor, "token.created", issued.token)
         return issued
@@ -104,14 +128,21 @@ def list_tokens(
     if account_id is not None:
         query = query.where(Token.account_id == account_id)
     if live:
-        unexpired = or_(Token.expires_at.is_(None), Token.expires_at > datetime.now(UTC))
-        query = query.where(Token.revoked_at.is_(None), unexpired)
+        now = datetime.now(UTC)
+        unexpired = or_(Token.expires_at.is_(None), Token.expires_at > now)
+        used = func.coalesce(Token.last_used_at, Token.created_at) > now - IDLE
+        in_use = or_(Token.kind != TokenKind.SESSION, Token.one_time, used)
+        query = query.where(Token.revoked_at.is_(None), unexpired, in_use)
     return page_of(query, limit)
 
 
 @repeated
 def revoke_token(actor: Actor, token_id: int) -> None:
-    """Revoke a token. Revoking it again changes nothing."""
+    """Revoke a token. Revoking it again changes nothing. One with a scope revokes only itself."""
+    if actor.token and actor.token.scope and actor.token.id != token_id:
+        raise RoleInsufficient(
+            f"Your token has the scope {actor.token.scope}, which does not allow this."
+        )
     with writing() as session:
         token = _find(actor, token_id)
         if token.revoked_at is None:
@@ -119,51 +150,69 @@ def revoke_token(actor: Actor, token_id: int) -> None:
             record(session, actor, "token.revoked", token)
 
 
-def authenticate(text: str, *, request_id: str | None, ip: str | None) -> tuple[Actor, int]:
-    """The account of a token, and the token's id. Raises TokenRefused, always with one message."""
-    prefix, digest = _parts(text)
+def revoke_all(
+    session: CatalogSession,
+    actor: Actor,
+    account_id: int,
+    *kinds: TokenKind,
+    but: int | None = None,
+) -> int:
+    """Revoke an account's tokens of these kinds within the caller's transaction. Returns how many.
+
+    The one with the id `but` stays.
+    """
+    theirs = select(Token).where(
+        Token.account_id == account_id, Token.kind.in_(kinds), Token.revoked_at.is_(None)
+    )
+    ended = [token for token in session.scalars(theirs) if token.id != but]
+    for token in ended:
+        token.revoked_at = datetime.now(UTC)
+        record(session, actor, "token.revoked", token)
+    return sum(_is_unexpired(token) for token in ended)
+
+
+def most_days() -> int:
+    """The longest life of a token of a program, in days; 0 if there is no limit."""
+    settings: Settings = current_app.extensions["headway"]
+    return settings.token_days
+
+
+def usual_days() -> int:
+    """The life of a token of a program that nobody has said, in days."""
+    return min(USUAL_DAYS, most_days() or USUAL_DAYS)
+
+
+def authenticate(
+    text: str,
+    *,
+    request_id: str | None,
+    ip: str | None,
+    kinds: tuple[TokenKind, ...] = (TokenKind.API,),
+) -> tuple[Actor, int]:
+    """The account of a token of one of these kinds, and the token's id.
+
+    Raises TokenRefused, always with one message.
+    """
+    prefix, digest = parts_of(text)
     with Session(db.engine) as session:
         token = session.scalar(select(Token).where(Token.prefix == prefix))
         # Compared even if there is no such token, so that the time taken is the same.
         right = hmac.compare_digest(token.digest if token else "0" * 64, digest)
         if token is None or not right or token.one_time or not _is_live(token):
             raise TokenRefused
-        actor = Actor.of(token.account, request_id=request_id, ip=ip)
+        if token.kind not in kinds:
+            raise TokenRefused
+        actor = Actor.of(token.account, request_id=request_id, ip=ip, token=token)
         last, token_id = token.last_used_at, token.id
     if last is None or datetime.now(UTC) - last > USED_AGAIN:
         _note_use(token_id)
     return actor, token_id
 
 
-@repeated
-def sign_in(text: str, *, request_id: str | None, ip: str | None) -> Issued:
-    """Exchange a one-time token for a new token. Raises TokenRefused."""
-    with writing() as session:
-        account = use_up(session, text)
-        issued = add(session, account, "sign-in", _in_days(SIGN_IN_DAYS))
-        actor = Actor.of(account, request_id=request_id, ip=ip)
-        record(session, actor, "token.signed_in", issued.token)
-    return issued
-
-
-def use_up(session: CatalogSession, text: str) -> Account:
-    """Use up a one-time token. Returns its account. Raises TokenRefused."""
-    prefix, digest = _parts(text)
-    now = datetime.now(UTC)
-    # The condition names the expected state: of two requests at once, one changes a row.
-    won = session.execute(
-        update(Token)
-        .where(Token.prefix == prefix, Token.digest == digest, Token.one_time)
-        .where(Token.revoked_at.is_(None), Token.expires_at > now)
-        .values(revoked_at=now, last_used_at=now)
-        .execution_options(synchronize_session=False)
-    )
-    if won.rowcount != 1:  # type: ignore[attr-defined]
-        raise TokenRefused
-    account = session.scalars(select(Token).where(Token.prefix == prefix)).one().account
-    if account.disabled:
-        raise TokenRefused
-    return account
+def account_of(text: str) -> int | None:
+    """The account of the token that begins like this one, whether or not it is right."""
+    parts = TEXT.fullmatch(text)
+    return parts and db.session.scalar(select(Token.account_id).where(Token.prefix == parts[1]))
 
 
 def add(
@@ -172,18 +221,31 @@ def add(
     name: str,
     expires_at: datetime | None,
     *,
+    kind: TokenKind,
     prefix: str | None = None,
-    one_time: bool = False,
+    scope: str | None = None,
+    proven_at: datetime | None = None,
 ) -> Issued:
-    """Create a token within the caller's transaction."""
+    """Create a token within the caller's transaction.
+
+    That of an admin ends the invitation that the first start printed.
+    """
+    if account.role == Role.ADMIN and kind is not TokenKind.INVITATION:
+        printed = select(Token).where(Token.prefix == FIRST, Token.revoked_at.is_(None))
+        if (first := session.scalar(printed)) is not None:
+            first.revoked_at = datetime.now(UTC)
+            record(session, HEADWAY, "token.revoked", first)
     prefix, secret = prefix or secrets.token_hex(6), secrets.token_urlsafe(32)
     token = Token(
         account=account,
         name=name,
         prefix=prefix,
         digest=_digest(secret),
-        one_time=one_time,
+        kind=kind,
+        scope=scope,
+        one_time=kind is TokenKind.INVITATION,
         expires_at=expires_at,
+        proven_at=proven_at,
     )
     session.add(token)
     session.flush()
@@ -212,6 +274,7 @@ def record(session: CatalogSession, actor: Actor, action: str, token: Token) -> 
         account=token.account_id,
         name=token.name,
         prefix=token.prefix,
+        **({"scope": token.scope} if token.scope else {}),
     )
 
 
@@ -226,11 +289,19 @@ def _note_use(token_id: int) -> None:
 
 
 def _is_live(token: Token) -> bool:
-    expired = token.expires_at is not None and token.expires_at <= datetime.now(UTC)
-    return token.revoked_at is None and not expired and not token.account.disabled
+    is_idle = (
+        token.kind == TokenKind.SESSION
+        and (token.last_used_at or token.created_at) <= datetime.now(UTC) - IDLE
+    )
+    ended = token.revoked_at is not None or token.account.disabled
+    return _is_unexpired(token) and not is_idle and not ended
 
 
-def _parts(text: str) -> tuple[str, str]:
+def _is_unexpired(token: Token) -> bool:
+    return token.expires_at is None or token.expires_at > datetime.now(UTC)
+
+
+def parts_of(text: str) -> tuple[str, str]:
     if not (parts := TEXT.fullmatch(text)):
         raise TokenRefused
     return parts[1], _digest(parts[2])
@@ -241,5 +312,5 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _in_days(days: int | None) -> datetime | None:
+def in_days(days: int | None) -> datetime | None:
     return None if days is None else datetime.now(UTC) + timedelta(days=days)
