@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
+from importlib import import_module
 from typing import Any
 
 import click
@@ -55,6 +57,30 @@ class CommandGroup(AppGroup):
             params=group.params,
             help=group.help,
         )
+
+
+class DeferredGroup(CommandGroup):
+    """A group that is imported when one of its commands is looked up.
+
+    `module` has it under this name, and `line` is its help.
+    """
+
+    def __init__(self, name: str, module: str, line: str) -> None:
+        super().__init__(name, help=line)
+        self.module = module
+
+    @cached_property
+    def group(self) -> click.Group:
+        """The group itself."""
+        found: click.Group = getattr(import_module(self.module), str(self.name))
+        return found
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return self.group.list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        self.commands = self.group.commands  # which click guesses among
+        return self.group.get_command(ctx, name)
 
 
 def is_management_command() -> bool:
