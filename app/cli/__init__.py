@@ -26,7 +26,7 @@ GROUPS = {
     "runs": "Show runs, and start one on a database.",
     "tokens": "Manage the tokens of accounts.",
     "webhooks": "Manage webhooks: addresses that receive events.",
-    "workers": "Show workers, and run one.",
+    "workers": "Run and list workers: the processes that migrate databases.",
 }
 """Our command groups, each in a module of its name, and what help says of them."""
 
