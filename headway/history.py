@@ -24,13 +24,13 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects import mysql
 
 from headway.errors import VersionsUnreadable
 from headway.types import Holder
 
 NAME = "headway_history"
-# TEXT of this length is a MEDIUMTEXT there; SQLAlchemy's own type would import all of its dialect.
-LongText = Text().with_variant(Text(2**24 - 1), "mysql", "mariadb")
+LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 
 table = Table(
     NAME,

@@ -4,34 +4,47 @@ import click
 from flask import Flask
 from flask.cli import FlaskGroup
 
-from app.cli.groups import CommandGroup, is_command_lookup, is_management_command, refusals
-from app.cli.invitation import invite
+from app.cli.groups import (
+    CommandGroup,
+    DeferredGroup,
+    is_command_lookup,
+    is_management_command,
+    refusals,
+)
 
 __all__ = ["init_app", "invite", "is_command_lookup", "is_management_command", "refusals"]
 
 
-def init_app(app: Flask) -> None:
-    """Add our command groups to `flask`."""
-    from app.cli.accounts import accounts
-    from app.cli.catalog import catalog
-    from app.cli.databases import databases
-    from app.cli.drifts import drifts
-    from app.cli.projects import projects
-    from app.cli.revisions import revisions
-    from app.cli.rollouts import rollouts
-    from app.cli.runs import runs
-    from app.cli.tokens import tokens
-    from app.cli.webhooks import webhooks
-    from app.cli.workers import workers
+GROUPS = {
+    "accounts": "Manage accounts: people and programs that sign in.",
+    "catalog": "Show and repair the catalog, Headway's own database.",
+    "databases": "Manage the databases of the fleet.",
+    "drifts": "Show how databases differ from their revisions.",
+    "projects": "Manage projects: Alembic script directories.",
+    "revisions": "Show the revisions of all releases of a project.",
+    "rollouts": "Migrate many databases to one target, in waves.",
+    "runs": "Show runs, and start one on a database.",
+    "tokens": "Manage the tokens of accounts.",
+    "webhooks": "Manage webhooks: addresses that receive events.",
+    "workers": "Run and list workers: the processes that migrate databases.",
+}
+"""Our command groups, each in a module of its name, and what help says of them."""
 
-    for group in (
-        *(accounts, catalog, databases, drifts),
-        *(projects, revisions, rollouts, runs),
-        *(tokens, webhooks, workers),
-    ):
+
+def init_app(app: Flask) -> None:
+    """Add our command groups to `flask`. Each is imported when it is used."""
+    for name, line in GROUPS.items():
+        group = DeferredGroup(name, f"app.cli.{name}", line)
         app.cli.add_command(group)
         _let_flask_guess(group)
     app.cli.add_command(CommandGroup.around(app.cli.commands["db"]), "db")  # type: ignore[arg-type]
+
+
+def invite(app: Flask) -> None:
+    """Print a one-time token to standard error if no admin can sign in."""
+    from app.cli.invitation import invite
+
+    invite(app)
 
 
 def _let_flask_guess(group: click.Group) -> None:

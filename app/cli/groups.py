@@ -1,12 +1,47 @@
 """The base of our command groups: errors are shown as one message with an exit code."""
 
+from functools import cached_property
+from importlib import import_module
+
+import click
+
 from headway.flask.groups import CommandGroup as AnyCommandGroup
 from headway.flask.groups import is_command_lookup, is_management_command, refusals
 
-__all__ = ["CommandGroup", "is_command_lookup", "is_management_command", "refusals"]
+__all__ = [
+    "CommandGroup",
+    "DeferredGroup",
+    "is_command_lookup",
+    "is_management_command",
+    "refusals",
+]
 
 
 class CommandGroup(AnyCommandGroup):
     """A group of commands that work on the catalog."""
 
     subject = "The catalog"
+
+
+class DeferredGroup(CommandGroup):
+    """A group that is imported when one of its commands is looked up.
+
+    `module` has it under this name, and `line` is its help.
+    """
+
+    def __init__(self, name: str, module: str, line: str) -> None:
+        super().__init__(name, help=line)
+        self.module = module
+
+    @cached_property
+    def group(self) -> click.Group:
+        """The group itself."""
+        found: click.Group = getattr(import_module(self.module), str(self.name))
+        return found
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return self.group.list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        self.commands = self.group.commands  # which click guesses among
+        return self.group.get_command(ctx, name)

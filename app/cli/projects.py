@@ -7,8 +7,17 @@ import click
 from app.cli.actor import command_line
 from app.cli.groups import CommandGroup
 from app.fleet import projects as fleet
-from app.models import Project
-from headway.cli.output import as_json, paged, print_json, print_record, print_table
+from app.fleet.projects import scripts
+from app.models import Loading, Project
+from headway.cli.output import (
+    as_json,
+    paged,
+    print_json,
+    print_record,
+    print_table,
+    without_log,
+)
+from headway.exit_codes import Exit
 
 COLUMNS = (
     *("id", "name", "location", "ini", "x", "notes", "state", "problem", "heads", "environment"),
@@ -116,6 +125,25 @@ def delete(project: str, yes: bool, as_json: bool) -> None:
         print_json({"id": found.id, "name": found.name, "deleted": True})
         return
     click.echo(f"Deleted project {found.id} ({found.name}).")
+
+
+@projects.command()
+@click.argument("project")
+@as_json
+def load(project: str, as_json: bool) -> None:
+    """Read a project's scripts now, in this process. Exits with 78 if they cannot be used."""
+    project_id = fleet.find_project(command_line(), project).id
+    with without_log("app.fleet.projects.scripts"):
+        found = scripts.load(project_id)
+    if as_json:
+        names = ("id", "name", "state", "problem", "heads", "environment", "loaded_at")
+        print_json({name: getattr(found, name) for name in names})
+    elif found.state == Loading.READY:
+        click.echo(f"{found.name} is ready. Head: {', '.join(found.heads)}.")
+    else:
+        click.echo(f"{found.name} cannot be used: {found.problem}", err=True)
+    if found.state != Loading.READY:
+        raise click.exceptions.Exit(Exit.MISCONFIGURED)
 
 
 def _given(x: dict[str, str], refresh_seconds: int | None, **fields: Any) -> dict[str, Any]:

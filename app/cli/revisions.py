@@ -6,12 +6,10 @@ import click
 
 from app.cli.actor import command_line
 from app.cli.groups import CommandGroup
-from app.cli.projects import projects
 from app.fleet import projects as known
 from app.fleet.core import positions
 from app.fleet.projects import revisions as fleet
-from app.fleet.projects import scripts
-from app.models import Kind, Loading, Revision
+from app.models import Kind, Revision
 from headway.cli.output import (
     as_json,
     paged,
@@ -19,9 +17,7 @@ from headway.cli.output import (
     print_record,
     print_table,
     text,
-    without_log,
 )
-from headway.exit_codes import Exit
 
 COLUMNS = (
     *("revision", "message", "parents", "depends_on", "labels", "path", "checksum", "present"),
@@ -88,25 +84,6 @@ def show(project: str, revision: str, sql: str | None, script: bool, as_json: bo
         values = _row(row, positions.at_revisions(found.id)) | {"edited": len(former)}
         more = {"script": row.script, "sql": row.sql} if as_json else {}
         print_record(values | more, as_json=as_json)
-
-
-@projects.command()
-@click.argument("project")
-@as_json
-def load(project: str, as_json: bool) -> None:
-    """Read a project's scripts now, in this process. Exits with 78 if they cannot be used."""
-    project_id = known.find_project(command_line(), project).id
-    with without_log("app.fleet.projects.scripts"):
-        found = scripts.load(project_id)
-    if as_json:
-        names = ("id", "name", "state", "problem", "heads", "environment", "loaded_at")
-        print_json({name: getattr(found, name) for name in names})
-    elif found.state == Loading.READY:
-        click.echo(f"{found.name} is ready. Head: {', '.join(found.heads)}.")
-    else:
-        click.echo(f"{found.name} cannot be used: {found.problem}", err=True)
-    if found.state != Loading.READY:
-        raise click.exceptions.Exit(Exit.MISCONFIGURED)
 
 
 def _print_sql(row: Revision, dialect: str) -> None:

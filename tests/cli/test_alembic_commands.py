@@ -1,10 +1,13 @@
 """Each command line of Alembic's tutorial, with `headway` in its place, beside Alembic itself."""
 
 import io
+import os
 import re
 import shlex
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import pytest
 from alembic.config import CommandLine, Config
 from click.testing import CliRunner, Result
 
-from headway.cli.commands import migrate
+from headway.cli.commands import VERBS, migrate
 from tests.migrator.scripts import write_env, write_revision
 
 # As in the tutorial: two revisions, then a branch, and what joins both; and env.py reads -x.
@@ -237,3 +240,43 @@ def test_a_folder_without_a_project_says_where_to_begin(
     monkeypatch.chdir(tmp_path)
     assert "`headway init`" in headway(line, 2)
     assert list(tmp_path.iterdir()) == []
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_command_is_there_and_documented(verb: str, here: Path) -> None:
+    text = headway(f"{verb} --help")
+    assert f"Usage: migrate {verb}" in text
+    assert re.search(rf"`{verb}\b", DOCS.read_text())
+    assert verb in headway("--help")
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({}, "--help"),
+        ({"_HEADWAY_COMPLETE": "bash_source"}, ""),
+        ({"_HEADWAY_COMPLETE": "zsh_source"}, ""),
+        ({"_HEADWAY_COMPLETE": "fish_source"}, ""),
+        ({"_HEADWAY_COMPLETE": "bash_complete", "COMP_WORDS": "headway up", "COMP_CWORD": "1"}, ""),
+        ({"_HEADWAY_COMPLETE": "zsh_complete", "COMP_WORDS": "headway up", "COMP_CWORD": "1"}, ""),
+        ({"_HEADWAY_COMPLETE": "fish_complete", "COMP_WORDS": "headway up", "COMP_CWORD": "up"}, ""),
+    ],
+)  # fmt: skip
+def test_help_and_completion_import_neither_sqlalchemy_nor_alembic(
+    variables: dict[str, str], words: str
+) -> None:
+    code = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print(sorted({'alembic', 'sqlalchemy', 'rich'} & set(sys.modules))))\n"
+        f"sys.argv = ['headway', *{words.split()!r}]\n"
+        "from headway.cli import main\nmain()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+    wanted = "upgrade" if "COMP_WORDS" in variables or not variables else "_HEADWAY_COMPLETE"
+    assert wanted in done.stdout

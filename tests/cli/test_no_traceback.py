@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ import sqlalchemy as sa
 from click.testing import Result
 from sqlalchemy.engine import URL
 
+from app.cli import GROUPS
 from headway import Project, errors
+from headway.schema import autogenerate
 from tests.cli.shell import headway
 from tests.migrator.making import run, table
 from tests.migrator.scripts import write_env, write_revision
@@ -232,10 +235,18 @@ def test_the_debug_flag_shows_where(scripts: Path, monkeypatch: pytest.MonkeyPat
     def breaks(*_: object) -> None:
         raise ZeroDivisionError("nobody foresaw it")
 
-    monkeypatch.setattr(Project, "validate", breaks)
+    monkeypatch.setattr(autogenerate, "validate", breaks)
     assert "nobody foresaw it" in sentence(headway("validate", scripts, None), 1)
     monkeypatch.setitem(os.environ, "FLASK_DEBUG", "1")
     assert isinstance(headway("validate", scripts, None).exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_a_group_that_is_imported_when_it_is_used_has_the_help_that_is_listed(name: str) -> None:
+    group = getattr(import_module(f"app.cli.{name}"), name)
+    assert (group.name, group.help) == (name, GROUPS[name])
+    assert group.callback is None  # a group of options of its own would have to be deferred too
+    assert not group.params
 
 
 # --- positions --------------------------------------------------------------------------------
