@@ -1,4 +1,4 @@
-"""What docs/migrator.md shows was run as written: here, each time."""
+"""What docs/migrator.md, boot.md and flask.md show was run as written: here, each time."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parent.parent / "docs" / "migrator.md"
+DOCS = Path(__file__).parent.parent / "docs"
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MODELS = """
 import sqlalchemy as sa
@@ -20,14 +20,21 @@ sa.Table("person", metadata, sa.Column("id", sa.Integer, primary_key=True))
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    shutil.copytree(PAGE.parent.parent / "examples", tmp_path / "examples")
+    shutil.copytree(DOCS.parent / "examples", tmp_path / "examples")
     (tmp_path / "models.py").write_text(MODELS)
     return tmp_path
 
 
-@pytest.mark.parametrize("kind", ["python", "sh"])
-def test_every_block_runs_as_written(kind: str, place: Path) -> None:
-    blocks = [text for found, text in BLOCK.findall(PAGE.read_text()) if found == kind]
+@pytest.mark.parametrize(
+    ("page", "kind"),
+    [
+        *(("migrator", "python"), ("migrator", "sh")),
+        *(("boot", "python"), ("boot", "sh"), ("flask", "sh")),
+    ],
+)
+def test_every_block_runs_as_written(page: str, kind: str, place: Path) -> None:
+    text = (DOCS / f"{page}.md").read_text()
+    blocks = [text for found, text in BLOCK.findall(text) if found == kind]
     assert blocks
     script = "\n".join(blocks)
     command = [sys.executable, "-c", script] if kind == "python" else ["sh", "-ec", script]

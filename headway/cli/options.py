@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from functools import partial, wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from headway.project import Project
+if TYPE_CHECKING:
+    from headway.project import Project
 
 
 def pairs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -33,6 +34,8 @@ def on_project(command: Callable[..., Any], *, needed: bool = True) -> Callable[
     @click.option("--ini", type=click.Path(), help="The project's alembic.ini or pyproject.toml.")
     @wraps(command)
     def with_project(*args: Any, scripts: str | None, ini: str | None, **kwargs: Any) -> Any:
+        from headway.project import Project
+
         if scripts:
             return command(Project.load(scripts, ini), *args, **kwargs)
         with _no_scripts() as folder:
@@ -72,7 +75,7 @@ def on_database(command: Callable[..., Any], *, scripts: bool = True) -> Callabl
     )
     @wraps(command)
     def with_database(
-        project: Project,
+        project: "Project",
         *args: Any,
         url: str | None,
         url_file: Path | None,
