@@ -1,4 +1,4 @@
-"""What docs/migrator.md and docs/cli.md show was run as written: here, each time."""
+"""What the pages of docs/ show was run as written: here, each time."""
 
 import os
 import re
@@ -26,7 +26,11 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("page", "kind"), [("migrator", "python"), ("migrator", "sh"), ("cli", "sh")]
+    ("page", "kind"),
+    [
+        *(("migrator", "python"), ("migrator", "sh"), ("cli", "sh")),
+        *(("boot", "python"), ("boot", "sh"), ("flask", "sh")),
+    ],
 )
 def test_every_block_runs_as_written(page: str, kind: str, place: Path) -> None:
     text = (DOCS / f"{page}.md").read_text()

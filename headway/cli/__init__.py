@@ -6,6 +6,10 @@ import sys
 def main() -> None:
     """Run `headway`. Ends the program."""
     try:
+        if sys.argv[1:2] == ["boot"]:  # without what the other commands need: it answers sooner
+            from headway.cli.boot import boot  # noqa: PLC0415
+
+            boot(sys.argv[2:], prog_name="headway boot")
         from headway.cli.commands import migrate  # noqa: PLC0415  # click is an extra
     except ModuleNotFoundError as error:
         if error.name != "click":

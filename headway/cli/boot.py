@@ -66,7 +66,8 @@ def boot(
         raise click.UsageError(f"There is no program {command[0]} to run afterwards.")
     child = [sys.executable, "-m", "headway.flask.child", app] if app else _child(given)
     listener = _listener(bind)
-    if any(serving.PLACEHOLDER in part for part in command) and listener is None:
+    is_chain = command and Path(command[0]).name == "headway"  # another database, before the server
+    if listener is None and not is_chain and any(serving.PLACEHOLDER in part for part in command):
         raise click.UsageError("{fd} in COMMAND is the socket of --bind: give that too.")
     done, code = serving.boot_first(child, listener)
     if code or done.stopped:

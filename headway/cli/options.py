@@ -69,7 +69,7 @@ def on_project(
     )
     @wraps(command)
     def with_project(*args: Any, scripts: str | None, **kwargs: Any) -> Any:
-        from headway.scripts.project import ScriptProject  # noqa: PLC0415  # not for `--help`
+        from headway.scripts.project import ScriptProject  # not for `--help`
 
         before = click.get_current_context().meta.get(GIVEN, Given())
         config = kwargs.pop("config") or before.config
@@ -109,7 +109,7 @@ def find_scripts(config: Sequence[str], section: str) -> tuple[str | None, str |
 
     A folder that it gives is one of the working directory, as Alembic has it, or beside the file.
     """
-    from headway.scripts.locations import is_resource, location_in  # noqa: PLC0415
+    from headway.scripts.locations import is_resource, location_in
 
     named = list(config) or list(filter(None, [os.environ.get("ALEMBIC_CONFIG")]))
     # Of the two, the table in pyproject.toml goes first, as for Alembic.
@@ -185,8 +185,8 @@ def place_of(
     project: "ScriptProject", url: "str | URL | None", x: dict[str, str], **policy: Any
 ) -> Place:
     """The database at a URL, or where `alembic` would connect to; nothing is opened."""
-    from headway.connections.session import Policy  # noqa: PLC0415  # not for `--help`
-    from headway.scripts.connection_setup import addressed  # noqa: PLC0415
+    from headway.connections.session import Policy  # not for `--help`
+    from headway.scripts.connection_setup import addressed
 
     found, address = addressed(project, url or own_url(project, x), x)
     return Place(found, address, x, Policy(**policy))
@@ -220,7 +220,7 @@ def on_database(command: Callable[..., Any], *, scripts: bool = True) -> Callabl
     @partial(on_place, scripts=scripts)
     @wraps(command)
     def with_database(place: Place, *args: Any, **kwargs: Any) -> Any:
-        from headway.database import Database  # noqa: PLC0415
+        from headway.database import Database
 
         return command(Database(*place), *args, **kwargs)
 
@@ -261,8 +261,8 @@ def own_url(project: "ScriptProject", x: dict[str, str], *, needed: bool = True)
 
     Unless `needed`, of a SQLite database if there is none.
     """
-    from headway.dialects.driver import display_url  # noqa: PLC0415
-    from headway.scripts.own_urls import own_urls  # noqa: PLC0415
+    from headway.dialects.driver import display_url
+    from headway.scripts.own_urls import own_urls
 
     found = own_urls(project, x)
     if len(found) == 1:

@@ -147,7 +147,9 @@ def test_without_a_command_it_is_an_init_container(sqlite_url: URL, tmp_path: Pa
     show = ("sh", "-c", "echo $HEADWAY_BOOTED_HEADS; trap; exit 7")
     done = run("headway", "boot", "--scripts", "migrations", *show, cwd=cwd, **url)
     assert (done.returncode, done.stdout) == (7, "f0002\n")
-    assert "HEADWAY_BOOT_ARGUMENTS" not in done.stderr
+    once = ("headway", "boot", "--scripts", "migrations")
+    done = run(*once, *once, "echo", "both", cwd=cwd, **url)
+    assert (done.returncode, done.stdout) == (0, "both\n"), "several databases, one after another"
 
 
 @pytest.mark.parametrize(
