@@ -14,7 +14,7 @@ from app.extensions import headway
 from app.fleet.core import key_rotation
 from app.fleet.reports import service
 from headway import history as records
-from headway.cli.output import as_json, paged, print_json, print_table, text
+from headway.cli.output import as_json, echo, paged, print_json, print_table, text
 from headway.cli.repair import confirm, repair_options
 from headway.errors import DatabaseUnreachable
 from headway.execution.repair import Verdict
@@ -72,7 +72,7 @@ def _show(seen: Status, holder: Any) -> None:
     print_table(("", ""), rows)
     for line in [*_problems(seen), NEXT_STEP[seen.position]]:
         if line:
-            click.echo(line)
+            echo(line)
 
 
 @catalog.command()
@@ -92,7 +92,7 @@ def validate(as_json: bool) -> None:
         )
     else:
         for line in problems or ["The scripts are the ones that made this catalog."]:
-            click.echo(line)
+            echo(line)
     if problems:
         raise click.exceptions.Exit(Exit.FOUND)
 
@@ -125,9 +125,9 @@ def rotate_keys(as_json: bool) -> None:
     if as_json:
         print_json(asdict(done))
     else:
-        click.echo(f"Encrypted {done.renewed:,} again; {done.fresh:,} had the first key already.")
+        echo(f"Encrypted {done.renewed:,} again; {done.fresh:,} had the first key already.")
         if done.unreadable:
-            click.echo(f"{done.unreadable:,} cannot be decrypted: add their key.", err=True)
+            echo(f"{done.unreadable:,} cannot be decrypted: add their key.", err=True)
     if done.unreadable:
         raise click.exceptions.Exit(Exit.FOUND)
 
@@ -147,7 +147,7 @@ def wait(timeout: float) -> None:
             if time.monotonic() > deadline:
                 raise DatabaseUnreachable(f"{error} Waited {timeout:g} s.") from error
         else:
-            click.echo("The catalog is at head.")
+            echo("The catalog is at head.")
             return
         time.sleep(0.5)
 
@@ -191,7 +191,7 @@ def boots(as_json: bool, limit: int, after: int | None) -> None:
         return
     print_table(BOOT, [[text(value) for value in row.values()] for row in rows])
     if following:
-        click.echo(f"More: --after {following}", err=True)
+        echo(f"More: --after {following}", err=True)
 
 
 def _utc(row: records.Row) -> str:

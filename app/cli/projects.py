@@ -8,7 +8,7 @@ from app.cli.actor import command_line
 from app.cli.groups import CommandGroup
 from app.fleet import projects as fleet
 from app.models import Project
-from headway.cli.output import as_json, paged, print_json, print_record, print_table
+from headway.cli.output import as_json, echo, paged, print_json, print_record, print_table
 
 COLUMNS = (
     *("id", "name", "location", "ini", "x", "notes", "state", "problem", "heads", "environment"),
@@ -76,7 +76,7 @@ def list_(as_json: bool, **query: Any) -> None:
     rows = [_row(project) | {"heads": ", ".join(project.heads)} for project in found]
     print_table(SHORT, [[str(row[column]) for column in SHORT] for row in rows])
     if following:
-        click.echo(f"More: --after {following}", err=True)
+        echo(f"More: --after {following}", err=True)
 
 
 @projects.command()
@@ -115,7 +115,7 @@ def delete(project: str, yes: bool, as_json: bool) -> None:
     if as_json:
         print_json({"id": found.id, "name": found.name, "deleted": True})
         return
-    click.echo(f"Deleted project {found.id} ({found.name}).")
+    echo(f"Deleted project {found.id} ({found.name}).")
 
 
 def _given(x: dict[str, str], refresh_seconds: int | None, **fields: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from app.fleet.projects import scripts
 from app.models import Kind, Loading, Revision
 from headway.cli.output import (
     as_json,
+    echo,
     paged,
     print_json,
     print_record,
@@ -63,7 +64,7 @@ def list_(project: str, as_json: bool, **query: Any) -> None:
         ],
     )
     if following:
-        click.echo(f"More: --after {following}", err=True)
+        echo(f"More: --after {following}", err=True)
 
 
 @revisions.command()
@@ -83,7 +84,7 @@ def show(project: str, revision: str, sql: str | None, script: bool, as_json: bo
     if sql:
         _print_sql(row, sql)
     elif script:
-        click.echo(row.script if row.script is not None else "Its source is not known.")
+        echo(row.script if row.script is not None else "Its source is not known.")
     else:
         values = _row(row, positions.at_revisions(found.id)) | {"edited": len(former)}
         more = {"script": row.script, "sql": row.sql} if as_json else {}
@@ -102,9 +103,9 @@ def load(project: str, as_json: bool) -> None:
         names = ("id", "name", "state", "problem", "heads", "environment", "loaded_at")
         print_json({name: getattr(found, name) for name in names})
     elif found.state == Loading.READY:
-        click.echo(f"{found.name} is ready. Head: {', '.join(found.heads)}.")
+        echo(f"{found.name} is ready. Head: {', '.join(found.heads)}.")
     else:
-        click.echo(f"{found.name} cannot be used: {found.problem}", err=True)
+        echo(f"{found.name} cannot be used: {found.problem}", err=True)
     if found.state != Loading.READY:
         raise click.exceptions.Exit(Exit.MISCONFIGURED)
 
@@ -112,9 +113,9 @@ def load(project: str, as_json: bool) -> None:
 def _print_sql(row: Revision, dialect: str) -> None:
     for kind in (Kind.UPGRADE, Kind.DOWNGRADE):
         sent = (row.sql.get(dialect) or {}).get(kind.value)
-        click.echo(f"-- {kind} {row.revision}: {row.message}")
-        click.echo("-- The SQL depends on the data in the database." if sent is None else sent)
-        click.echo()
+        echo(f"-- {kind} {row.revision}: {row.message}")
+        echo("-- The SQL depends on the data in the database." if sent is None else sent)
+        echo()
 
 
 def _row(row: Revision, at: dict[str, int]) -> dict[str, Any]:

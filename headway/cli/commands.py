@@ -11,7 +11,7 @@ from sqlalchemy import MetaData
 
 from headway.cli.group import ErrorGroup
 from headway.cli.options import on_any_database, on_database, run_options
-from headway.cli.output import as_json, print_json, print_table
+from headway.cli.output import as_json, echo, print_json, print_table
 from headway.cli.repair import confirm, repair_options
 from headway.cli.scripts import history, merge, revise, validate
 from headway.database import Database
@@ -70,7 +70,7 @@ def _show_status(found: Status) -> None:
     print_table(("", ""), rows)
     for line in (found.reason, found.next_step):
         if line:
-            click.echo(line)
+            echo(line)
 
 
 @migrate.command()
@@ -115,19 +115,19 @@ def _sql(database: Database, plan: Plan) -> str:
 
 def _show_plan(database: Database, plan: Plan) -> None:
     """The plan as comments above its SQL: the output is a script that can be kept."""
-    click.echo(f"-- {plan.direction} of {plan.database}")
-    click.echo(f"-- from {', '.join(plan.current) or 'base'} to {plan.target}")
+    echo(f"-- {plan.direction} of {plan.database}")
+    echo(f"-- from {', '.join(plan.current) or 'base'} to {plan.target}")
     for number, step in enumerate(plan.steps, 1):
-        click.echo(f"--   {number}. {step.revision}  {step.message}".rstrip())
+        echo(f"--   {number}. {step.revision}  {step.message}".rstrip())
     if not plan.steps:
-        click.echo("-- nothing to do")
+        echo("-- nothing to do")
         return
     ways = {True: "replays", False: "runs Python", None: "runs Python, and is recorded"}
-    click.echo(f"-- {ways[plan.replays]}: {plan.why}")
-    click.echo(f"-- env.py is {plan.environment}")
+    echo(f"-- {ways[plan.replays]}: {plan.why}")
+    echo(f"-- env.py is {plan.environment}")
     for risk in database.risks(plan):
         kind = "WILL FAIL" if risk.fails else risk.kind
-        click.echo(f"-- ! {kind}: {f'{risk.revision} ' if risk.revision else ''}{risk.says}")
+        echo(f"-- ! {kind}: {f'{risk.revision} ' if risk.revision else ''}{risk.says}")
 
 
 def _show_rehearsal(database: Database, plan: Plan, *, as_json: bool) -> None:
@@ -137,9 +137,9 @@ def _show_rehearsal(database: Database, plan: Plan, *, as_json: bool) -> None:
     else:
         _show_plan(database, plan)
         for line in found.lines():
-            click.echo(f"-- {line}")
+            echo(f"-- {line}")
         for statement in found.statements:
-            click.echo(f"{statement};\n")
+            echo(f"{statement};\n")
     if found.failed:
         raise click.exceptions.Exit(Exit.FAILED)
 
@@ -154,11 +154,11 @@ def check(database: Database, as_json: bool) -> None:
         print_json(asdict(drift))
     else:
         for line in drift.differences:
-            click.echo(f"differs from its revisions: {line}")
+            echo(f"differs from its revisions: {line}")
         for line in drift.models or ():
-            click.echo(f"differs from the models: {line}")
+            echo(f"differs from the models: {line}")
         if drift.is_clean:
-            click.echo("No drift.")
+            echo("No drift.")
     if not drift.is_clean:
         raise click.exceptions.Exit(Exit.FOUND)
 
@@ -212,7 +212,7 @@ def adopt(database: Database, as_json: bool) -> None:
     match = database.adopt()
     _show_current(database, match.revisions, as_json=as_json)
     if match.says:
-        click.echo(match.says, err=True)
+        echo(match.says, err=True)
 
 
 def _show_current(
@@ -221,7 +221,7 @@ def _show_current(
     if as_json:
         print_json({"database": str(database.address), "current": current})
     else:
-        click.echo(f"{database.address} {how} {', '.join(current) or 'base'}.")
+        echo(f"{database.address} {how} {', '.join(current) or 'base'}.")
 
 
 def _progress(as_json: bool) -> dict[str, Any]:
@@ -229,10 +229,10 @@ def _progress(as_json: bool) -> dict[str, Any]:
         return {}
 
     def on_step(number: int, total: int, revision: str) -> None:
-        click.echo(f"{number} of {total}  {revision}")
+        echo(f"{number} of {total}  {revision}")
 
     def waiting(holder: object) -> None:
-        click.echo(f"waiting: it is being migrated by {holder or 'another process'}", err=True)
+        echo(f"waiting: it is being migrated by {holder or 'another process'}", err=True)
 
     return {"on_step": on_step, "waiting": waiting}
 
@@ -243,12 +243,12 @@ def _show_outcome(outcome: Outcome, *, as_json: bool) -> None:
         return
     where = ", ".join(outcome.after) or "base"
     if outcome.before == outcome.after:
-        click.echo(f"It is at {where}: nothing to do.")
+        echo(f"It is at {where}: nothing to do.")
         return
     how = " by replay" if outcome.replayed else ""
-    click.echo(f"At {where} after {outcome.seconds:.2f} s{how}.")
+    echo(f"At {where} after {outcome.seconds:.2f} s{how}.")
     if outcome.snapshot:
-        click.echo(f"As it was: {outcome.snapshot}")
+        echo(f"As it was: {outcome.snapshot}")
 
 
 # --- copies, models, repair -----------------------------------------------------------------
@@ -264,7 +264,7 @@ def snapshot(database: Database, as_json: bool) -> None:
         kept = str(where) if where else None
         print_json({"database": str(database.address), "snapshot": kept})
         return
-    click.echo(str(where) if where else f"{database.address} has no snapshots: use its server's.")
+    echo(str(where) if where else f"{database.address} has no snapshots: use its server's.")
 
 
 @migrate.command()
@@ -298,11 +298,11 @@ def sync(database: Database, models: str, drop: bool, dry_run: bool, as_json: bo
         print_json(asdict(done))
         return
     for change in done.changes:
-        click.echo(change.says)
+        echo(change.says)
     for change in done.left:
-        click.echo(f"left, without --drop: {change.says}")
+        echo(f"left, without --drop: {change.says}")
     if not done.changes and not done.left:
-        click.echo("The schema matches the models.")
+        echo("The schema matches the models.")
 
 
 def _metadata(place: str) -> MetaData:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 import click
 
 from headway.cli.options import on_project
-from headway.cli.output import as_json, counted, print_json, print_table
+from headway.cli.output import as_json, counted, echo, print_json, print_table
 from headway.exit_codes import Exit
 from headway.project import Project
 
@@ -47,8 +47,8 @@ def validate(project: Project, as_json: bool) -> None:
         heads = ", ".join(project.heads) or "none yet"
         well = f"{counted(revisions, 'revision')}, head {heads}."
         for line in found or [well]:
-            click.echo(line)
-        click.echo(f"env.py is {environment.mode}: {environment.why}.")
+            echo(line)
+        echo(f"env.py is {environment.mode}: {environment.why}.")
     if found:
         raise click.exceptions.Exit(Exit.FOUND)
 
@@ -67,7 +67,7 @@ def revise(project: Project, message: str, against: str | None, empty: bool, hea
     """Write a revision that brings the newest schema to the models."""
     files = project.revise(message, against=against, empty=empty, head=head)
     for file in files or ["The models are what the revisions make: nothing to write."]:
-        click.echo(str(file))
+        echo(str(file))
 
 
 @click.command()
@@ -75,4 +75,4 @@ def revise(project: Project, message: str, against: str | None, empty: bool, hea
 @click.option("-m", "--message", required=True)
 def merge(project: Project, message: str) -> None:
     """Write a revision that joins all heads."""
-    click.echo(str(project.merge(message)))
+    echo(str(project.merge(message)))
