@@ -55,7 +55,7 @@ def list_runs(
     if not replaced:
         query = query.where(Run.replaced_by.is_(None))
     found, following = page_of(query, limit)
-    return [_as_told(actor, run) for run in found], following
+    return [_shown_to(actor, run) for run in found], following
 
 
 def list_of_rollout(
@@ -82,8 +82,8 @@ def list_of_rollout(
         query = query.where(tuple_(Run.wave, Run.seq) > tuple_(*place))
     found = list(db.session.scalars(query.order_by(Run.wave, Run.seq).limit(limit + 1)))
     last = found[limit - 1] if len(found) > limit else None
-    told = [_as_told(actor, run) for run in found[:limit]]
-    return told, (last.wave, last.seq) if last else None
+    shown = [_shown_to(actor, run) for run in found[:limit]]
+    return shown, (last.wave, last.seq) if last else None
 
 
 def get_run(actor: Actor, run_id: int) -> Run:
@@ -92,10 +92,10 @@ def get_run(actor: Actor, run_id: int) -> Run:
     run = db.session.get(Run, run_id, options=[undefer(Run.log)]) if 0 < run_id <= LARGEST else None
     if run is None:
         raise RunNotFound(f"There is no run {run_id}.", run=run_id)
-    return _as_told(actor, run)
+    return _shown_to(actor, run)
 
 
-def _as_told(actor: Actor, run: Run) -> Run:
+def _shown_to(actor: Actor, run: Run) -> Run:
     """The run without the texts of databases and scripts, for those who may not read them."""
     if not actor.may("runs.texts"):
         set_committed_value(run, "error", error_texts.for_all(run.error, run.problem))
@@ -159,7 +159,7 @@ def _rows(actor: Actor, query: Any) -> Iterator[dict[str, Any]]:
         with Session(db.engine) as session:
             found = session.execute(query.where(Run.id > after).limit(BATCH)).all()
         for run, database, title, by_name, sql in found:
-            _as_told(actor, run)
+            _shown_to(actor, run)
             yield {
                 "database": database,
                 "rollout": title,
