@@ -5,6 +5,7 @@ import os
 import platform
 import sqlite3
 from contextlib import closing, suppress
+from pathlib import Path
 
 from flask import Flask
 from sqlalchemy import delete, insert
@@ -155,11 +156,24 @@ def _make_folder(settings: Settings) -> None:
 
 
 def _booted(booted: Booted) -> None:
+    if booted.before.position is Position.EMPTY:
+        _close_to_others()
     _enable_wal()
     try:
         _remember(booted)
     except SQLAlchemyError as error:  # the catalog is served all the same
         log.warning("this boot is not remembered: %s", error.__class__.__name__)
+
+
+def _close_to_others() -> None:
+    """Let nobody but its owner read a SQLite catalog that was made just now.
+
+    One that was there keeps its mode. SQLite gives the mode to the files beside it.
+    """
+    name = db.engine.url.database
+    if db.engine.name == "sqlite" and name:
+        with suppress(OSError):
+            Path(name).chmod(0o600)
 
 
 def _enable_wal() -> None:

@@ -9,9 +9,10 @@ import re
 import sys
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 from app.settings import Settings
+from headway.error_text import visible
 
 SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -73,4 +74,14 @@ def _renderers(log_format: str) -> list[Processor]:
     # Not the default traceback: where rich is installed, that prints local variables, and one of
     # them is the token of the request.
     plain = structlog.dev.plain_traceback
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+    console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+    return [structlog.processors.format_exc_info, _write_out, console]
+
+
+def _write_out(_: object, __: str, event: EventDict) -> EventDict:
+    """Control characters as text: no terminal obeys them, and no event makes a second line."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            shown = visible(value)
+            event[name] = shown if name == "exception" else shown.replace("\n", "\\n")
+    return event

@@ -1,10 +1,18 @@
 """An error's message as one printable line, without statements and their values."""
 
+import re
 from types import FrameType
 
 LONGEST = 1000
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys in place of showing it, but for line ends and tabs."""
 BARE = (LookupError, AttributeError, NameError, TypeError, AssertionError)
 """Python's own errors, whose messages are only names."""
+
+
+def visible(text: str) -> str:
+    """The text with its control characters written out, so that no terminal obeys them."""
+    return CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def plain(error: BaseException) -> str:

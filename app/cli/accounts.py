@@ -13,7 +13,7 @@ from app.cli.tokens import row as token_row
 from app.fleet import accounts as fleet
 from app.fleet.accounts import invitations, oidc, passwords
 from app.models import Account, Role
-from headway.cli.output import as_json, paged, print_json, print_table, text
+from headway.cli.output import as_json, echo, paged, print_json, print_table, text
 
 COLUMNS = (
     *("id", "name", "email", "role", "description", "birthdate"),
@@ -70,7 +70,7 @@ def list_(as_json: bool, **query: Any) -> None:
         return
     print_table(SHORT, [[str(_row(account)[c] or "") for c in SHORT] for account in found])
     if following:
-        click.echo(f"More: --after {following}", err=True)
+        echo(f"More: --after {following}", err=True)
 
 
 @accounts.command()
@@ -105,7 +105,7 @@ def delete(account: str, yes: bool) -> None:
     if not yes:
         click.confirm(f"Delete account {found.id} ({found.name}) and its tokens?", abort=True)
     fleet.delete_account(actor, found.id, version=found.version)
-    click.echo(f"Deleted account {found.id} ({found.name}).")
+    echo(f"Deleted account {found.id} ({found.name}).")
 
 
 @accounts.command()
@@ -123,14 +123,14 @@ def password(account: str, remove: bool, keep_tokens: bool) -> None:
     found = fleet.find_account(actor, account)
     if remove:
         passwords.remove_password(actor, found.id)
-        click.echo(f"Account {found.id} ({found.name}) has no password any more.")
+        echo(f"Account {found.id} ({found.name}) has no password any more.")
         return
     if sys.stdin.isatty():
         new = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:
         new = sys.stdin.readline().rstrip("\r\n")
     passwords.set_password(actor, found.id, new, keep_tokens=keep_tokens)
-    click.echo(f"Account {found.id} ({found.name}) has a new password.")
+    echo(f"Account {found.id} ({found.name}) has a new password.")
 
 
 @accounts.command()
@@ -146,12 +146,12 @@ def invite(account: str, as_json: bool) -> None:
     if as_json:
         print_json(token_row(issued.token) | {"token": issued.text})
         return
-    click.echo(
+    echo(
         "This token is shown only once. It is valid for one sign-in within 24 hours at "
         f"{address()}/sign-in:",
         err=True,
     )
-    click.echo(issued.text)
+    echo(issued.text)
 
 
 @accounts.command("forget-provider")
@@ -164,7 +164,7 @@ def forget_provider(account: str) -> None:
     actor = command_line()
     found = fleet.find_account(actor, account)
     oidc.forget(actor, found.id)
-    click.echo(f"Account {found.id} ({found.name}) is not linked to the provider any more.")
+    echo(f"Account {found.id} ({found.name}) is not linked to the provider any more.")
 
 
 def _given(**fields: Any) -> dict[str, Any]:

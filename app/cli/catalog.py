@@ -8,7 +8,7 @@ from app.cli.actor import command_line
 from app.cli.groups import CommandGroup
 from app.fleet.core import key_rotation
 from app.fleet.reports import service
-from headway.cli.output import as_json, paged, print_json, print_table, text
+from headway.cli.output import as_json, echo, paged, print_json, print_table, text
 from headway.exit_codes import Exit
 from headway.flask import commands
 from headway.types import Position
@@ -47,9 +47,9 @@ def rotate_keys(as_json: bool) -> None:
     if as_json:
         print_json(asdict(done))
     else:
-        click.echo(f"Encrypted {done.renewed:,} again; {done.fresh:,} had the first key already.")
+        echo(f"Encrypted {done.renewed:,} again; {done.fresh:,} had the first key already.")
         if done.unreadable:
-            click.echo(f"{done.unreadable:,} cannot be decrypted: add their key.", err=True)
+            echo(f"{done.unreadable:,} cannot be decrypted: add their key.", err=True)
     if done.unreadable:
         raise click.exceptions.Exit(Exit.FOUND)
 
@@ -66,4 +66,4 @@ def boots(as_json: bool, limit: int, after: int | None) -> None:
         return
     print_table(BOOT, [[text(value) for value in row.values()] for row in rows])
     if following:
-        click.echo(f"More: --after {following}", err=True)
+        echo(f"More: --after {following}", err=True)

@@ -21,7 +21,7 @@ from app.fleet.core.selectors import Selector
 from app.fleet.refresh import refresh as fleet_refresh
 from app.fleet.reports import overview
 from app.models import Database, Strategy
-from headway.cli.output import as_json, counted, paged, print_json, print_record, print_table
+from headway.cli.output import as_json, counted, echo, paged, print_json, print_record, print_table
 from headway.exit_codes import Exit
 
 SHORT = ("id", "project", "name", "position", "current", "labels", "address")
@@ -99,7 +99,7 @@ def list_(selector: Selector, as_json: bool, **page: Any) -> None:
     columns = SHORT + (("reason",) if {"unreachable", "torn"} & set(selector.positions) else ())
     print_table(columns, [[str(row[column]) for column in columns] for row in rows])
     if following:
-        click.echo(f"More: --after {following}", err=True)
+        echo(f"More: --after {following}", err=True)
 
 
 @databases.command()
@@ -154,7 +154,7 @@ def label(
     if as_json:
         print_json({"changed": number})
         return
-    click.echo(f"Changed {counted(number, 'database')}.")
+    echo(f"Changed {counted(number, 'database')}.")
 
 
 @databases.command()
@@ -194,7 +194,7 @@ def retire(database: str, yes: bool, as_json: bool) -> None:
     if as_json:
         _show(retired, as_json)
         return
-    click.echo(f"Retired database {found.id}. {found.address} was not changed.")
+    echo(f"Retired database {found.id}. {found.address} was not changed.")
 
 
 @databases.command()
@@ -218,7 +218,7 @@ def drop(database: str, yes: bool, confirm: str | None, as_json: bool) -> None:
         copy = str(done.snapshot) if done.snapshot else None
         print_json(row_of(done.database) | {"snapshot": copy, "note": done.note})
         return
-    click.echo(f"Dropped database {found.id}. {done.note}")
+    echo(f"Dropped database {found.id}. {done.note}")
 
 
 @databases.command()
@@ -241,10 +241,10 @@ def refresh(project: str, later: bool, as_json: bool) -> None:
     if as_json:
         print_json({"project": found.name, "databases": total, "asked": noted, "later": later})
     elif later:
-        click.echo(f"A worker will check the databases of {found.name}.")
+        echo(f"A worker will check the databases of {found.name}.")
     else:
         many = counted(total, "database")
-        click.echo(f"Checked {noted:,} of {many}. `flask databases status` shows the counts.")
+        echo(f"Checked {noted:,} of {many}. `flask databases status` shows the counts.")
 
 
 @databases.command()
@@ -273,7 +273,7 @@ def _print_overview(seen: overview.Overview) -> None:
     ]
     rows.append(["all", *(f"{seen.positions[p]:,}" for p in positions), f"{seen.databases:,}"])
     print_table(("project", *(p.replace("_", " ") for p in positions), "databases"), rows)
-    click.echo(f"{seen.drifted:,} drifted, {seen.pinned:,} pinned, {seen.retired:,} retired.")
+    echo(f"{seen.drifted:,} drifted, {seen.pinned:,} pinned, {seen.retired:,} retired.")
     if seen.by:
         print_table(
             (seen.by, "databases"),

@@ -13,7 +13,7 @@ from app.errors import InputInvalid
 from app.fleet import databases as fleet
 from app.fleet import projects
 from app.fleet.databases import import_sources
-from headway.cli.output import as_json, print_json
+from headway.cli.output import as_json, echo, print_json
 from headway.exit_codes import Exit
 
 MOST_SHOWN = 20
@@ -47,11 +47,11 @@ def import_(project: str, file: TextIO | None, as_json: bool, **source: Any) -> 
     if as_json:
         print_json(asdict(done))
     else:
-        click.echo(f"Registered {done.added:,}; {done.known:,} were registered already.")
+        echo(f"Registered {done.added:,}; {done.known:,} were registered already.")
         for line, why in done.refused[:MOST_SHOWN]:
-            click.echo(f"{line}: {why}", err=True)
+            echo(f"{line}: {why}", err=True)
         if done.refused:
-            click.echo(f"{len(done.refused):,} could not be registered.", err=True)
+            echo(f"{len(done.refused):,} could not be registered.", err=True)
     if done.refused:
         raise click.exceptions.Exit(Exit.PARTLY)
     if (pattern := source["files"]) and not done.added + done.known:

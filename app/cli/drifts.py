@@ -10,7 +10,7 @@ from app.cli.groups import CommandGroup
 from app.fleet import drift as fleet
 from app.fleet import projects
 from app.fleet.drift import DifferenceGroup
-from headway.cli.output import as_json, counted, paged, print_json, print_table
+from headway.cli.output import as_json, counted, echo, paged, print_json, print_table
 
 SHORTEST = 12
 """How many characters of a digest are shown; enough to be unique."""
@@ -46,7 +46,7 @@ def list_(project: str, sql: bool, as_json: bool, **query: Any) -> None:
             ],
         )
     if following and not as_json:
-        click.echo(f"More: --after {following}", err=True)
+        echo(f"More: --after {following}", err=True)
 
 
 @drifts.command()
@@ -66,7 +66,7 @@ def databases(project: str, difference: str, as_json: bool, **query: Any) -> Non
         return
     print_table(("id", "name", "address"), [[str(cell) for cell in row.values()] for row in rows])
     if following:
-        click.echo(f"More: --after {following}", err=True)
+        echo(f"More: --after {following}", err=True)
 
 
 @drifts.command()
@@ -83,7 +83,7 @@ def ignore(project: str, difference: str, reason: str, as_json: bool) -> None:
         accepted = {"reason": kept.reason, "by_name": kept.by_name}
         print_json({"digest": kept.digest, "says": kept.says, "ignored": accepted})
         return
-    click.echo(f"Ignored: {kept.says}.")
+    echo(f"Ignored: {kept.says}.")
 
 
 @drifts.command()
@@ -99,16 +99,16 @@ def unignore(project: str, difference: str, as_json: bool) -> None:
     if as_json:
         print_json({"digest": digest, "ignored": None})
         return
-    click.echo("It counts as drift again.")
+    echo("It counts as drift again.")
 
 
 def _print_sql(found: list[DifferenceGroup]) -> None:
     for one in found:
         many = counted(one.databases, "database")
         for mend in one.mends:
-            click.echo(f"-- {one.says} ({many}, {mend.dialect})\n{mend.sql}\n")
+            echo(f"-- {one.says} ({many}, {mend.dialect})\n{mend.sql}\n")
         if not one.mends:
-            click.echo(f"-- {one.says} ({many}): Headway has no SQL for it\n")
+            echo(f"-- {one.says} ({many}): Headway has no SQL for it\n")
 
 
 def _row(one: DifferenceGroup) -> dict[str, Any]:

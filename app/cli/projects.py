@@ -11,6 +11,7 @@ from app.fleet.projects import scripts
 from app.models import Loading, Project
 from headway.cli.output import (
     as_json,
+    echo,
     paged,
     print_json,
     print_record,
@@ -85,7 +86,7 @@ def list_(as_json: bool, **query: Any) -> None:
     rows = [_row(project) | {"heads": ", ".join(project.heads)} for project in found]
     print_table(SHORT, [[str(row[column]) for column in SHORT] for row in rows])
     if following:
-        click.echo(f"More: --after {following}", err=True)
+        echo(f"More: --after {following}", err=True)
 
 
 @projects.command()
@@ -124,7 +125,7 @@ def delete(project: str, yes: bool, as_json: bool) -> None:
     if as_json:
         print_json({"id": found.id, "name": found.name, "deleted": True})
         return
-    click.echo(f"Deleted project {found.id} ({found.name}).")
+    echo(f"Deleted project {found.id} ({found.name}).")
 
 
 @projects.command()
@@ -139,9 +140,9 @@ def load(project: str, as_json: bool) -> None:
         names = ("id", "name", "state", "problem", "heads", "environment", "loaded_at")
         print_json({name: getattr(found, name) for name in names})
     elif found.state == Loading.READY:
-        click.echo(f"{found.name} is ready. Head: {', '.join(found.heads)}.")
+        echo(f"{found.name} is ready. Head: {', '.join(found.heads)}.")
     else:
-        click.echo(f"{found.name} cannot be used: {found.problem}", err=True)
+        echo(f"{found.name} cannot be used: {found.problem}", err=True)
     if found.state != Loading.READY:
         raise click.exceptions.Exit(Exit.MISCONFIGURED)
 

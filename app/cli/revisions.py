@@ -12,6 +12,7 @@ from app.fleet.projects import revisions as fleet
 from app.models import Kind, Revision
 from headway.cli.output import (
     as_json,
+    echo,
     paged,
     print_json,
     print_record,
@@ -59,7 +60,7 @@ def list_(project: str, as_json: bool, **query: Any) -> None:
         ],
     )
     if following:
-        click.echo(f"More: --after {following}", err=True)
+        echo(f"More: --after {following}", err=True)
 
 
 @revisions.command()
@@ -79,7 +80,7 @@ def show(project: str, revision: str, sql: str | None, script: bool, as_json: bo
     if sql:
         _print_sql(row, sql)
     elif script:
-        click.echo(row.script if row.script is not None else "Its source is not known.")
+        echo(row.script if row.script is not None else "Its source is not known.")
     else:
         values = _row(row, positions.at_revisions(found.id)) | {"edited": len(former)}
         more = {"script": row.script, "sql": row.sql} if as_json else {}
@@ -89,9 +90,9 @@ def show(project: str, revision: str, sql: str | None, script: bool, as_json: bo
 def _print_sql(row: Revision, dialect: str) -> None:
     for kind in (Kind.UPGRADE, Kind.DOWNGRADE):
         sent = (row.sql.get(dialect) or {}).get(kind.value)
-        click.echo(f"-- {kind} {row.revision}: {row.message}")
-        click.echo("-- The SQL depends on the data in the database." if sent is None else sent)
-        click.echo()
+        echo(f"-- {kind} {row.revision}: {row.message}")
+        echo("-- The SQL depends on the data in the database." if sent is None else sent)
+        echo()
 
 
 def _row(row: Revision, at: dict[str, int]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-import click
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
@@ -21,6 +20,8 @@ from app.fleet.core.permissions import Actor
 from app.fleet.rollouts import progress as fleet
 from app.fleet.rollouts import watch as rollouts_watch
 from app.models import Approval, Stage
+from headway.cli.output import echo
+from headway.error_text import visible
 from headway.exit_codes import Exit
 
 POLL_SECONDS = 0.5
@@ -54,7 +55,7 @@ def watch(actor: Actor, rollout_id: int, *, as_json: bool = False) -> Exit:
     with _screen(rollout_id, as_json=as_json) as screen, _leaving(rollout_id):
         progress = _watched(actor, rollout_id, screen)
     if not as_json:
-        click.echo(_end(rollout_id, progress))
+        echo(_end(rollout_id, progress))
     return exit_code_of(progress)
 
 
@@ -147,7 +148,7 @@ def _leaving(rollout_id: int) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        click.echo(
+        echo(
             f"Rollout {rollout_id} continues. `flask rollouts watch {rollout_id}` shows it again, "
             f"`flask rollouts pause {rollout_id}` pauses it.",
             err=True,
@@ -207,7 +208,7 @@ class Silent:
         pass
 
     def warn(self, words: str) -> None:
-        click.echo(words, err=True)
+        echo(words, err=True)
 
     def __enter__(self) -> Self:
         return self
@@ -226,7 +227,7 @@ class JsonLines(Silent):
     def show(self, progress: fleet.RolloutProgress) -> None:
         text = json.dumps({"id": self.rollout_id} | json_of(progress))
         if text != self.last:
-            click.echo(text)
+            echo(text)
             self.last = text
 
 
@@ -243,7 +244,7 @@ class Lines(JsonLines):
         late = time.monotonic() - self.printed_at >= QUIET_SECONDS
         text = line(progress) + (f". {progress.reason}" if progress.reason else "")
         if text != self.last and (news != self.known or late):
-            click.echo(f"{datetime.now().astimezone():%H:%M:%S} {text}")
+            echo(f"{datetime.now().astimezone():%H:%M:%S} {text}")
             self.last, self.known, self.printed_at = text, news, time.monotonic()
 
 
@@ -270,16 +271,16 @@ class Bars:
         if progress.rehearsal and not progress.waves:
             size, done = progress.rehearsal.total, progress.rehearsal.done
             self._draw("rehearsal", size, done, f"{progress.rehearsal.failed} failed")
-        text = Text(line(progress))
+        text = Text(visible(line(progress)))
         if progress.reason:
             text.append(f"\n{progress.reason}", style="yellow")
         elif progress.first_error:
             first = progress.first_error
-            text.append(f"\nFirst {first.database}: {first.error}", style="red")
+            text.append(visible(f"\nFirst {first.database}: {first.error}"), style="red")
         self.live.update(Group(self.bars, text, self.words))
 
     def warn(self, words: str) -> None:
-        self.words = Text(words, style="yellow")
+        self.words = Text(visible(words), style="yellow")
 
     def __enter__(self) -> Self:
         self.live.start()

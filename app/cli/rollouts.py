@@ -14,7 +14,7 @@ from app.fleet import projects
 from app.fleet import rollouts as fleet
 from app.fleet.core.permissions import Actor
 from app.models import Rollout, Stage
-from headway.cli.output import Number, as_json, counted, paged, print_json, print_table, text
+from headway.cli.output import Number, as_json, counted, echo, paged, print_json, print_table, text
 
 COLUMNS = (
     *("id", "project_id", "title", "kind", "target", "selector", "waves", "sizes", "gate"),
@@ -46,7 +46,7 @@ def create(dry_run: bool, start: bool, watch: bool, as_json: bool, **options: An
     if not start and not watch:
         _show(rollout, as_json)
         if not as_json:
-            click.echo(
+            echo(
                 f"Not started. `flask rollouts preview {rollout.id}` shows what it would do, "
                 f"`flask rollouts start {rollout.id}` starts it.",
                 err=True,
@@ -72,7 +72,7 @@ def list_(project: str | None, as_json: bool, **query: Any) -> None:
         return
     print_table(SHORT, [_short(rollout) for rollout in found])
     if following:
-        click.echo(f"More: --after {following}", err=True)
+        echo(f"More: --after {following}", err=True)
 
 
 @rollouts.command()
@@ -168,9 +168,7 @@ def print_started(rollout: Rollout, *, as_json: bool) -> None:
     if as_json:
         print_json(row(rollout))
     else:
-        click.echo(
-            f"Started rollout {rollout.id}. `flask rollouts watch {rollout.id}` waits for it."
-        )
+        echo(f"Started rollout {rollout.id}. `flask rollouts watch {rollout.id}` waits for it.")
 
 
 def _go(actor: Actor, rollout: Rollout, watch: bool, as_json: bool) -> None:
@@ -181,7 +179,7 @@ def _go(actor: Actor, rollout: Rollout, watch: bool, as_json: bool) -> None:
         print_json(row(rollout))
         return
     reason = f" {rollout.reason}" if rollout.reason else ""
-    click.echo(f"Rollout {rollout.id} is {rollout.stage}.{reason}")
+    echo(f"Rollout {rollout.id} is {rollout.stage}.{reason}")
 
 
 def _short(rollout: Rollout) -> list[str]:
@@ -215,19 +213,19 @@ def _show_preview(found: fleet.Preview, as_json: bool, *, sql: bool) -> None:
     for group in found.groups:
         if group.why:
             where = f"{group.dialect or 'unknown'} at {group.current or 'nothing'}"
-            click.echo(f"{where}: {group.why}")
+            echo(f"{where}: {group.why}")
     for step in dict.fromkeys(step for group in found.groups for step in group.steps):
         for risk in step.risks:
-            click.echo(f"! {step.revision} {risk}")
+            echo(f"! {step.revision} {risk}")
     for skipped in found.skipped:
-        click.echo(f"Left out: {skipped.databases:,}, {skipped.why}")
+        echo(f"Left out: {skipped.databases:,}, {skipped.why}")
     waves = ", ".join(f"{size:,}" for size in found.waves)
     how = "in one wave" if len(found.waves) == 1 else f"in waves of {waves}"
-    click.echo(f"{counted(found.total, 'database')}, {how}" if waves else "No database.")
+    echo(f"{counted(found.total, 'database')}, {how}" if waves else "No database.")
     if sql:
         for group in found.groups:
-            click.echo(f"\n-- {group.dialect} at {group.current or 'nothing'}: {group.databases:,}")
-            click.echo(group.sql or f"-- no SQL: {group.why or 'nothing is sent'}")
+            echo(f"\n-- {group.dialect} at {group.current or 'nothing'}: {group.databases:,}")
+            echo(group.sql or f"-- no SQL: {group.why or 'nothing is sent'}")
 
 
 def _group(group: fleet.PreviewGroup) -> tuple[str, ...]:

@@ -14,7 +14,16 @@ from app.fleet.core.permissions import Actor
 from app.fleet.rollouts import OPERATIONS
 from app.fleet.runs import export as runs_export
 from app.models import Kind, Rollout, Run, State
-from headway.cli.output import Number, as_json, on_terminal, paged, print_json, print_table, text
+from headway.cli.output import (
+    Number,
+    as_json,
+    echo,
+    on_terminal,
+    paged,
+    print_json,
+    print_table,
+    text,
+)
 
 COLUMNS = (
     *("id", "rollout_id", "database_id", "kind", "attempt", "server", "state", "worker"),
@@ -50,7 +59,7 @@ def list_(database: str | None, as_json: bool, **query: Any) -> None:
         return
     print_table(SHORT, [_short(row) for row in rows])
     if following:
-        click.echo(f"More: --after {following}", err=True)
+        echo(f"More: --after {following}", err=True)
 
 
 @runs.command()
@@ -71,7 +80,7 @@ def show(run: int, sql: bool, as_json: bool) -> None:
     print_table(("", ""), [(name, _text(value)) for name, value in row.items()])
     for part in (found.log, sent):
         if part:
-            click.echo(f"\n{part.rstrip()}")
+            echo(f"\n{part.rstrip()}")
 
 
 @runs.command()
@@ -134,7 +143,7 @@ def open_(database: str, wait: bool, as_json: bool) -> None:
         print_json({"ready": opened.ready, "position": position, "rollout": None})
     else:
         note = "" if opened.ready else ". Nothing was started: rollouts migrate this database"
-        click.echo(f"{opened.database.name} is {position.replace('_', ' ')}{note}.")
+        echo(f"{opened.database.name} is {position.replace('_', ' ')}{note}.")
 
 
 def _go(actor: Actor, rollout: Rollout, wait: bool, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from app.cli.groups import CommandGroup
 from app.fleet import accounts
 from app.fleet.accounts import tokens as fleet
 from app.models import Scope, Token
-from headway.cli.output import Number, as_json, paged, print_json, print_table, text
+from headway.cli.output import Number, as_json, echo, paged, print_json, print_table, text
 
 COLUMNS = (
     *("id", "account_id", "name", "prefix", "kind", "scope", "one_time"),
@@ -48,8 +48,8 @@ def create(
     if as_json:
         print_json(row(issued.token) | {"token": issued.text})
         return
-    click.echo("This token is shown only once:", err=True)
-    click.echo(issued.text)
+    echo("This token is shown only once:", err=True)
+    echo(issued.text)
 
 
 @tokens.command("list")
@@ -67,7 +67,7 @@ def list_(account: str | None, limit: int, after: int | None, as_json: bool) -> 
     rows = [row(token) for token in found]
     print_table(COLUMNS, [[text(value) for value in one.values()] for one in rows])
     if following:
-        click.echo(f"More: --after {following}", err=True)
+        echo(f"More: --after {following}", err=True)
 
 
 @tokens.command()
@@ -79,7 +79,7 @@ def revoke(token: int, as_json: bool) -> None:
     if as_json:
         print_json({"id": token, "revoked": True})
         return
-    click.echo(f"Revoked token {token}.")
+    echo(f"Revoked token {token}.")
 
 
 def row(token: Token) -> dict[str, Any]:

@@ -9,7 +9,16 @@ from app.cli.groups import CommandGroup
 from app.fleet import webhooks as fleet
 from app.fleet.webhooks.deliveries import DeliveryState
 from app.models import Delivery, Webhook
-from headway.cli.output import Number, as_json, paged, print_json, print_table, text, without_log
+from headway.cli.output import (
+    Number,
+    as_json,
+    echo,
+    paged,
+    print_json,
+    print_table,
+    text,
+    without_log,
+)
 from headway.exit_codes import Exit
 
 COLUMNS = ("id", "name", "address", "events", "by_name", "created_at")
@@ -49,8 +58,8 @@ def create(
     if as_json:
         print_json(_row(made.webhook) | {"secret": made.secret})
         return
-    click.echo(f"Webhook {made.webhook.id}. Its secret is shown only once:", err=True)
-    click.echo(made.secret)
+    echo(f"Webhook {made.webhook.id}. Its secret is shown only once:", err=True)
+    echo(made.secret)
 
 
 @webhooks.command("list")
@@ -78,7 +87,7 @@ def delete(webhook: int, yes: bool) -> None:
     if not yes:
         click.confirm(f"Delete webhook {found.id} ({found.name}, {found.address})?", abort=True)
     fleet.delete_webhook(actor, found.id)
-    click.echo(f"Deleted webhook {found.id} ({found.name}).")
+    echo(f"Deleted webhook {found.id} ({found.name}).")
 
 
 @webhooks.command()
@@ -111,9 +120,9 @@ def test(webhook: int, as_json: bool) -> None:
     if as_json:
         print_json(_delivery_row(delivery))
     elif delivery.error is None:
-        click.echo(f"It answered {delivery.status}.")
+        echo(f"It answered {delivery.status}.")
     else:
-        click.echo(f"Not delivered. {delivery.error}", err=True)
+        echo(f"Not delivered. {delivery.error}", err=True)
     if delivery.error is not None:
         raise SystemExit(Exit.FAILED)
 
@@ -128,4 +137,4 @@ def _delivery_row(delivery: Delivery) -> dict[str, Any]:
 
 def _more(following: int | None) -> None:
     if following:
-        click.echo(f"More: --after {following}", err=True)
+        echo(f"More: --after {following}", err=True)

@@ -14,7 +14,7 @@ from app.cli.actor import command_line
 from app.cli.groups import CommandGroup
 from app.fleet import workers as fleet
 from app.settings import Settings
-from headway.cli.output import as_json, counted, paged, print_json, print_table
+from headway.cli.output import as_json, counted, echo, paged, print_json, print_table
 from headway.errors import SettingInvalid
 from headway.exit_codes import Exit
 
@@ -61,9 +61,9 @@ def list_(check: bool, as_json: bool, **query: Any) -> None:
     else:
         print_table(SHORT, [[str(getattr(one, name)) for name in SHORT] for one in found])
     if following:
-        click.echo(f"More: --after {following}", err=True)
+        echo(f"More: --after {following}", err=True)
     elif not any(one.state is fleet.Life.ALIVE for one in found):
-        click.echo("No worker is running. `flask workers run` starts one.", err=True)
+        echo("No worker is running. `flask workers run` starts one.", err=True)
         if check:
             raise SystemExit(Exit.FOUND)
 
@@ -83,7 +83,7 @@ def _once() -> None:
     process.start()
     done = work_once(process, stop)
     process.end()
-    click.echo(f"Finished {counted(done, 'run')}.")
+    echo(f"Finished {counted(done, 'run')}.")
 
 
 def _celery(settings: Settings, concurrency: int) -> tuple[str, ...]:

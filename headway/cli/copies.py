@@ -8,7 +8,7 @@ import click
 from sqlalchemy import MetaData
 
 from headway.cli.options import on_any_database, on_database
-from headway.cli.output import as_json, print_json
+from headway.cli.output import as_json, echo, print_json
 from headway.cli.repair import confirm, repair_options
 from headway.cli.targets import show_current
 from headway.database import Database
@@ -27,7 +27,7 @@ def snapshot(database: Database, as_json: bool) -> None:
         kept = str(where) if where else None
         print_json({"database": str(database.address), "snapshot": kept})
         return
-    click.echo(str(where) if where else f"{database.address} has no snapshots: use its server's.")
+    echo(str(where) if where else f"{database.address} has no snapshots: use its server's.")
 
 
 @click.command()
@@ -61,11 +61,11 @@ def sync(database: Database, models: str, drop: bool, dry_run: bool, as_json: bo
         print_json(asdict(done))
         return
     for change in done.changes:
-        click.echo(change.says)
+        echo(change.says)
     for change in done.left:
-        click.echo(f"left, without --drop: {change.says}")
+        echo(f"left, without --drop: {change.says}")
     if not done.changes and not done.left:
-        click.echo("The schema matches the models.")
+        echo("The schema matches the models.")
 
 
 def metadata_of(place: str) -> MetaData:

@@ -10,7 +10,7 @@ import click
 from headway import checks
 from headway.checks import Finding
 from headway.cli.options import on_database
-from headway.cli.output import counted, print_json
+from headway.cli.output import counted, echo, print_json
 from headway.database import Database
 from headway.errors import PreviewImpossible
 from headway.exit_codes import Exit
@@ -201,13 +201,13 @@ def _show(form: str, found: list[Finding], sql: str, *, count: int) -> None:
             level = "error" if one.is_error else "warning"
             place = f"file={_escaped(_relative(one.path))}," if one.path else ""
             title = f"{place}title=headway {one.rule}"
-            click.echo(f"::{level} {title}::{_escaped(str(one), property_=False)}")
+            echo(f"::{level} {title}::{_escaped(str(one), property_=False)}")
         return
     click.echo(sql, nl=False)
     for one in found:
-        click.echo(f"{'error' if one.is_error else 'warning'} [{one.rule}] {one}")
+        echo(f"{'error' if one.is_error else 'warning'} [{one.rule}] {one}")
     errors = sum(one.is_error for one in found)
-    click.echo(
+    echo(
         f"{counted(count, 'new revision')}: {counted(errors, 'error')}, "
         f"{counted(len(found) - errors, 'warning')}."
     )

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from headway.cli.options import on_database, run_options
-from headway.cli.output import as_json, print_json
+from headway.cli.output import as_json, echo, print_json
 from headway.cli.targets import TargetCommand, show_current, span_of, target_argument
 from headway.database import Database
 from headway.errors import DatabaseUnreachable, command
@@ -95,7 +95,7 @@ def _refuse_range(*targets: str) -> None:
 def ensure_version(database: Database) -> None:
     """Create the version table if it is not there. No revision is recorded."""
     ensure_version_table(database.project, database.address, database.x, database.policy)
-    click.echo(f"{database.address} has its version table.")
+    echo(f"{database.address} has its version table.")
 
 
 @click.command()
@@ -114,7 +114,7 @@ def wait(database: Database, timeout: float) -> None:
                 f"{database.address} is not at head: {why} Waited {timeout:g} s."
             )
         time.sleep(0.2)
-    click.echo(f"{database.address} is at head.")
+    echo(f"{database.address} is at head.")
 
 
 @click.command()
@@ -134,7 +134,7 @@ def adopt(database: Database, as_json: bool) -> None:
     match = database.adopt()
     show_current(database, match.revisions, as_json=as_json)
     if match.says:
-        click.echo(match.says, err=True)
+        echo(match.says, err=True)
 
 
 def _progress(as_json: bool) -> dict[str, Any]:
@@ -142,10 +142,10 @@ def _progress(as_json: bool) -> dict[str, Any]:
         return {}
 
     def on_step(number: int, total: int, revision: str) -> None:
-        click.echo(f"{number} of {total}  {revision}")
+        echo(f"{number} of {total}  {revision}")
 
     def waiting(holder: object) -> None:
-        click.echo(f"waiting: it is being migrated by {holder or 'another process'}", err=True)
+        echo(f"waiting: it is being migrated by {holder or 'another process'}", err=True)
 
     return {"on_step": on_step, "waiting": waiting}
 
@@ -156,9 +156,9 @@ def _show_outcome(outcome: Outcome, *, as_json: bool) -> None:
         return
     where = ", ".join(outcome.after) or "base"
     if outcome.before == outcome.after:
-        click.echo(f"It is at {where}: nothing to do.")
+        echo(f"It is at {where}: nothing to do.")
         return
     how = " by replay" if outcome.replayed else ""
-    click.echo(f"At {where} after {outcome.seconds:.2f} s{how}.")
+    echo(f"At {where} after {outcome.seconds:.2f} s{how}.")
     if outcome.snapshot:
-        click.echo(f"As it was: {outcome.snapshot}")
+        echo(f"As it was: {outcome.snapshot}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from headway.error_text import visible
 from headway.errors import HeadwayError
 from headway.exit_codes import EXIT_OF
 
@@ -33,23 +34,29 @@ class Refusal(click.ClickException):
     """An error of ours, shown as its sentence, with the exit code of its kind."""
 
     def __init__(self, error: HeadwayError) -> None:
-        super().__init__(str(error))
+        super().__init__(visible(str(error)))
         self.exit_code = EXIT_OF[error.kind]  # type: ignore[misc]  # click reads it here
+
+
+def echo(message: object = "", *, err: bool = False) -> None:
+    """Print a line. Control characters of a database's or a script's text are written out."""
+    click.echo(visible(str(message)), err=err)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table on a terminal; elsewhere the same rows, tab between the cells."""
     if not on_terminal():
         for row in ([columns] if any(columns) else []) + list(rows):
-            click.echo("\t".join(row))
+            echo("\t".join(row))
         return
     # `flask` loads our commands whenever one of its own runs: not at the price of this.
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     table = Table(*columns, show_header=any(columns), box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(visible(cell)) for cell in row))  # a name like `[/b]` is no markup
     Console().print(table)
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 import click
 
 from headway.cli.options import on_database
-from headway.cli.output import as_json, print_json
+from headway.cli.output import as_json, echo, print_json
 from headway.cli.targets import TargetCommand, span_of, target_argument
 from headway.database import Database
 from headway.exit_codes import Exit
@@ -53,19 +53,19 @@ def _sql(database: Database, plan: Plan) -> str:
 
 def _show_plan(database: Database, plan: Plan) -> None:
     """The plan as comments above its SQL: the output is a script that can be kept."""
-    click.echo(f"-- {plan.direction} of {plan.database}")
-    click.echo(f"-- from {', '.join(plan.current) or 'base'} to {plan.target}")
+    echo(f"-- {plan.direction} of {plan.database}")
+    echo(f"-- from {', '.join(plan.current) or 'base'} to {plan.target}")
     for number, step in enumerate(plan.steps, 1):
-        click.echo(f"--   {number}. {step.revision}  {step.message}".rstrip())
+        echo(f"--   {number}. {step.revision}  {step.message}".rstrip())
     if not plan.steps:
-        click.echo("-- nothing to do")
+        echo("-- nothing to do")
         return
     ways = {True: "replays", False: "runs Python", None: "runs Python, and is recorded"}
-    click.echo(f"-- {ways[plan.replays]}: {plan.why}")
-    click.echo(f"-- env.py is {plan.environment}")
+    echo(f"-- {ways[plan.replays]}: {plan.why}")
+    echo(f"-- env.py is {plan.environment}")
     for risk in database.risks(plan):
         kind = "WILL FAIL" if risk.fails else risk.kind
-        click.echo(f"-- ! {kind}: {f'{risk.revision} ' if risk.revision else ''}{risk.says}")
+        echo(f"-- ! {kind}: {f'{risk.revision} ' if risk.revision else ''}{risk.says}")
 
 
 def _show_rehearsal(database: Database, plan: Plan, *, as_json: bool) -> None:
@@ -75,9 +75,9 @@ def _show_rehearsal(database: Database, plan: Plan, *, as_json: bool) -> None:
     else:
         _show_plan(database, plan)
         for line in found.lines():
-            click.echo(f"-- {line}")
+            echo(f"-- {line}")
         for statement in found.statements:
-            click.echo(f"{statement};\n")
+            echo(f"{statement};\n")
     if found.failed:
         raise click.exceptions.Exit(Exit.FAILED)
 
@@ -92,10 +92,10 @@ def check(database: Database, as_json: bool) -> None:
         print_json(asdict(drift))
     else:
         for line in drift.differences:
-            click.echo(f"differs from its revisions: {line}")
+            echo(f"differs from its revisions: {line}")
         for line in drift.models or ():
-            click.echo(f"differs from the models: {line}")
+            echo(f"differs from the models: {line}")
         if drift.is_clean:
-            click.echo("No drift.")
+            echo("No drift.")
     if not drift.is_clean:
         raise click.exceptions.Exit(Exit.FOUND)

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from headway.cli.output import echo
 from headway.execution.repair import RepairPlan, Verdict
 
 
@@ -32,13 +33,13 @@ def confirm(
 ) -> None:
     """Print a repair plan, ask for confirmation, and carry it out with `do`."""
     if plan.is_empty:
-        click.echo("There is nothing to repair.")
+        echo("There is nothing to repair.")
         return
     for line in plan.lines():
-        click.echo(line)
+        echo(line)
     if dry_run:
         return
     if not yes:
         click.confirm("Do this?", abort=True)
     repair(plan)
-    click.echo("Repaired.")
+    echo("Repaired.")

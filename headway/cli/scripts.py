@@ -8,7 +8,7 @@ from alembic.util import open_in_editor
 
 from headway import status as verdict
 from headway.cli.options import on_project, on_project_with_x, place_of, url_options
-from headway.cli.output import as_json, counted, print_json
+from headway.cli.output import as_json, counted, echo, print_json
 from headway.exit_codes import Exit
 from headway.isolation.isolated import isolated
 from headway.schema import autogenerate
@@ -28,7 +28,7 @@ def heads(project: ScriptProject, verbose: bool, resolve_dependencies: bool) -> 
     """Show the heads of the scripts."""
     wanted = "heads" if resolve_dependencies else project.heads
     for script in _scripts(project, wanted):
-        click.echo(script.cmd_format(verbose, include_branches=True, tree_indicators=False))
+        echo(script.cmd_format(verbose, include_branches=True, tree_indicators=False))
 
 
 @click.command()
@@ -39,11 +39,11 @@ def branches(project: ScriptProject, verbose: bool) -> None:
     for script in _walked(project):
         if not script.is_branch_point:
             continue
-        click.echo(script.cmd_format(verbose, include_branches=True))
+        echo(script.cmd_format(verbose, include_branches=True))
         for following in _scripts(project, tuple(script.nextrev)):
             line = following.cmd_format(False, include_branches=True, include_doc=verbose)
-            click.echo(f"{' ' * len(script.revision)} -> {line}")
-        click.echo()
+            echo(f"{' ' * len(script.revision)} -> {line}")
+        echo()
 
 
 @click.command()
@@ -80,7 +80,7 @@ def history(
         if indicate_current:
             script._db_current_indicator = script.revision in current  # noqa: SLF001  # FRAGILE
         shown = {"include_branches": True, "include_doc": True, "include_parents": True}
-        click.echo(script.cmd_format(verbose, **shown))
+        echo(script.cmd_format(verbose, **shown))
 
 
 @click.command()
@@ -92,7 +92,7 @@ def show(
 ) -> None:
     """Show revisions; `current` shows those that the database is at."""
     for script in _named(project, x, url, revisions):
-        click.echo(script.log_entry)
+        echo(script.log_entry)
 
 
 @click.command()
@@ -146,7 +146,7 @@ def validate(project: ScriptProject, as_json: bool) -> None:
         heads = ", ".join(project.heads) or "none yet"
         well = f"{counted(revisions, 'revision')}, head {heads}."
         for line in found or [well]:
-            click.echo(line)
-        click.echo(f"env.py is {environment.mode}: {environment.why}.")
+            echo(line)
+        echo(f"env.py is {environment.mode}: {environment.why}.")
     if found:
         raise click.exceptions.Exit(Exit.FOUND)

@@ -7,7 +7,7 @@ import click
 
 from headway import status as verdict
 from headway.cli.options import Place, on_place
-from headway.cli.output import as_json, print_json, print_table
+from headway.cli.output import as_json, echo, print_json, print_table
 from headway.exit_codes import Exit
 from headway.isolation.isolated import isolated
 from headway.types import Position, Status
@@ -40,7 +40,7 @@ def _show_status(found: Status) -> None:
     print_table(("", ""), rows)
     for line in (found.reason, found.next_step):
         if line:
-            click.echo(line)
+            echo(line)
 
 
 @click.command()
@@ -58,11 +58,11 @@ def current(place: Place, verbose: bool, check_heads: bool, as_json: bool) -> No
         print_json({"current": found.current, "heads": found.heads})
     else:
         if verbose:
-            click.echo(f"Current revision(s) for {address}:")
+            echo(f"Current revision(s) for {address}:")
         with isolated(project.modules):
             scripts = project.directory.get_all_current(found.current)
         for script in scripts:
-            click.echo(script.cmd_format(verbose))
+            echo(script.cmd_format(verbose))
     if check_heads and set(found.current) != set(found.heads):
-        click.echo(f"{address} is not at every head: `upgrade` brings it there.", err=True)
+        echo(f"{address} is not at every head: `upgrade` brings it there.", err=True)
         raise click.exceptions.Exit(Exit.FOUND)

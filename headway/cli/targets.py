@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headway.cli.output import print_json
+from headway.cli.output import echo, print_json
 
 if TYPE_CHECKING:
     from headway.database import Database
@@ -58,4 +58,4 @@ def show_current(
     if as_json:
         print_json({"database": str(database.address), "current": current})
     else:
-        click.echo(f"{database.address} {how} {', '.join(current) or 'base'}.")
+        echo(f"{database.address} {how} {', '.join(current) or 'base'}.")

@@ -22,6 +22,7 @@ from headway.cli.options import (
     place_of,
     url_options,
 )
+from headway.cli.output import echo
 from headway.cli.targets import span_of
 from headway.database import Database
 from headway.dialects.urls import DatabaseURL
@@ -69,12 +70,12 @@ def init(directory: str, template: str, package: bool, models: str | None, url: 
         _replace(env_py, NO_MODELS, f"from {module} import {name}  # noqa: E402\n\n{text}")
     if url and not had_ini:
         _replace(Path(ini), NO_URL, f"sqlalchemy.url = {url.replace('%', '%%')}")
-    click.echo(f"{directory} and {ini} are there.")
+    echo(f"{directory} and {ini} are there.")
     missing = [] if models else [f"target_metadata in {env_py}"]
     missing += [] if url else [f"sqlalchemy.url in {ini}, or HEADWAY_MIGRATE_URL"]
     if missing:
-        click.echo(f"Set {' and '.join(missing)}.")
-    click.echo(f"Then: {command('revision')} --autogenerate -m TEXT, {command('upgrade')}")
+        echo(f"Set {' and '.join(missing)}.")
+    echo(f"Then: {command('revision')} --autogenerate -m TEXT, {command('upgrade')}")
 
 
 def _replace(file: Path, pattern: re.Pattern[str], text: str) -> None:
@@ -140,7 +141,7 @@ def _write(
         project, message, against=where, empty=empty, x=x, revision_id=rev_id, **options
     )
     for file in files or ["The models are what the revisions make: nothing to write."]:
-        click.echo(str(file))
+        echo(str(file))
     if not (files and sql):
         return
     database = Database(*place_of(project, where, x))
@@ -166,4 +167,4 @@ def merge(
 ) -> None:
     """Write a revision that joins heads: those that are named, or all."""
     given = {"branch_label": branch_label, "revision_id": rev_id}
-    click.echo(str(autogenerate.merge(project, message, revisions or "heads", **given)))
+    echo(str(autogenerate.merge(project, message, revisions or "heads", **given)))

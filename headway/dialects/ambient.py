@@ -1,13 +1,18 @@
 """What drivers take from the machine beside the URL, and connections that take none of it.
 
-A password in PGPASSWORD or ~/.pgpass, a service file, a client certificate, a ticket: they are the
-machine's. A program that opens the databases of others must send none of them to a server that
-somebody named. A program may say so, once for its process: `refuse()`.
+A password in PGPASSWORD or ~/.pgpass, the user in PGUSER, a service file, a client certificate, a
+ticket: they are the machine's. A program that opens the databases of others must send none of them
+to a server that somebody named. A program may say so, once for its process: `refuse()`.
 """
 
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
+
+try:
+    import pwd
+except ImportError:  # Windows
+    pwd = None  # type: ignore[assignment]
 
 from sqlalchemy import URL
 from sqlalchemy.engine.interfaces import Dialect
@@ -60,11 +65,21 @@ def arguments(url: URL, dialect: Dialect, given: Mapping[str, Any]) -> dict[str,
         return dict(given)
     if dialect.driver in ("psycopg", "psycopg2"):
         tickets = NO_TICKETS if _libpq_version(dialect) >= NO_TICKETS_SINCE else {}
-        return {**LIBPQ, **tickets, **given}
+        return {**LIBPQ, **tickets, "user": _own_name(), **given}
     if dialect.driver == "mysqldb" and given.get("host") == "localhost":
         # Its library would take the socket, and the server there this process for its user.
         return {"port": PORTS["mysql"], **given, "host": "127.0.0.1"}
     return dict(given)
+
+
+def _own_name() -> str:
+    """Who this process is to its system: libpq's user where neither URL nor PGUSER names one."""
+    if pwd is None:
+        return ""
+    try:
+        return str(pwd.getpwuid(os.getuid()).pw_name)
+    except KeyError:  # a number without a name, as in a container
+        return ""
 
 
 def _libpq_version(dialect: Dialect) -> int:

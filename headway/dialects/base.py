@@ -87,6 +87,13 @@ class Dialect(ABC):
         For a connection of our own that is closed afterwards.
         """
 
+    def power_beyond(self, raw: Raw) -> str | None:  # noqa: ARG002
+        """What lets this user do more in a transaction that only reads than reading tables.
+
+        None if there is nothing.
+        """
+        return None
+
     @abstractmethod
     def set_read_only(self, raw: Raw) -> None:
         """Make the session read-only: the server refuses every write from here on."""

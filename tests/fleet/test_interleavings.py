@@ -473,7 +473,7 @@ def test_a_check_changes_nothing(fleet: Fleet, kind: str, fresh_url: Callable[[s
         session.execute(sa.update(Rollout).where(Rollout.id == rollout.id).values(gate=gate))
     fleet.drain()
     (run,) = fleet.runs_of(rollout, kind="upgrade")
-    assert "The query of the check failed" in (run.error or "")
+    assert run.problem == "check-failed"  # on a server it is not even sent: see test_checks
     assert "t1" in tables(url)
     with pytest.raises(InputInvalid, match="one statement"):
         fleet.rollout(gate={"check": "sql", "sql": "SELECT 1; DROP TABLE t1"})

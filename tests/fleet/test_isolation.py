@@ -140,6 +140,76 @@ def test_the_process_of_a_projects_code_has_nothing_of_the_catalog(
     parent.end()  # the next test has other settings
 
 
+LOOKING = """
+import json, os
+from alembic import context
+from pathlib import Path
+found = {}
+for file in Path("/proc/self").glob("[ec][nm][vd]*"):
+    found[file.name] = file.read_text()
+for file in Path("/proc/self/fd").iterdir():
+    try:
+        found[str(file)] = os.readlink(file)
+    except OSError:
+        pass
+found["environ"] += str(dict(os.environ))
+found["umask"] = oct(os.umask(0o077))
+with open(%r, "a") as out:
+    out.write(json.dumps(found) + "\\n")
+"""
+
+
+def test_env_py_finds_no_secret_in_either_process_that_runs_it(
+    migrated: Callable[[str], URL], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In that of migrations and in that of probes. What the same user may read: docs/security.md."""
+    catalog = migrated("sqlite")
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DATABASE_URL", catalog.render_as_string(hide_password=False))
+    parent.end()
+    time.sleep(0.2)
+    with fleet_on(catalog, tmp_path, secret_key=SECRETS["HEADWAY_SECRET_KEY"]) as fleet:
+        note, file = tmp_path / "notes", fleet.file("a")
+        fleet.scripts.joinpath("env.py").write_text(LOOKING % str(note) + CAPTURED)
+        fleet.load()
+        projects.scripts_of(db.session.get_one(Project, fleet.project_id)).environment_uses(
+            ("sqlite",), {}
+        )
+        databases.register_database(
+            ROOT,
+            {"project_id": fleet.project_id, "name": "a", "url": f"sqlite:///{file}"},
+        )
+        assert refresh.refresh(fleet.project_id) == 1
+        processes = {parent._child.process, parent._prober.process}
+        assert None not in processes
+    lines = note.read_text().splitlines()
+    assert len(lines) >= 2
+    for line in lines:
+        found = json.loads(line)
+        assert not [value for value in SECRETS.values() if value in line]
+        assert "HEADWAY_" not in found["environ"]
+        assert str(catalog.database) not in line
+        assert found["umask"] == "0o77"
+    parent.end()  # the next test has other settings
+
+
+def test_what_is_made_is_its_owners(fresh_url: Callable[[str], URL], tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        catalog = tmp_path / "catalog" / "catalog.sqlite"
+        with fleet_on(sa.make_url(f"sqlite:///{catalog}"), tmp_path) as fleet:
+            url = f"sqlite:///{tmp_path}/new.db"
+            values = {"project_id": fleet.project_id, "name": "new", "url": url}
+            databases.create_database(ROOT, values)
+            fleet.drain()
+            made = [tmp_path / "new.db", *catalog.parent.iterdir()]
+            assert catalog in made
+            assert {oct(file.stat().st_mode & 0o777) for file in made} == {"0o600"}
+    finally:
+        os.umask(before)
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

@@ -112,6 +112,21 @@ def test_a_url_leads_where_it_says_whatever_the_environment_says(
     assert "elsewhere" not in str(impostor.heard)
 
 
+@pytest.mark.parametrize("drivername", ["postgresql+psycopg", "postgresql+psycopg2"])
+def test_no_ambient_user_signs_in(
+    home: Path, impostor: Impostor, monkeypatch: pytest.MonkeyPatch, drivername: str
+) -> None:
+    monkeypatch.setenv("PGUSER", "somebody_else")
+    ambient.refuse()
+    url = URL.create(drivername, host="127.0.0.1", port=impostor.port, database="x")
+    with contextlib.suppress(Exception):
+        opened(url).close()
+    assert impostor.heard
+    assert "somebody_else" not in str(impostor.heard)
+    connect(impostor, drivername)
+    assert any("user app" in one for one in impostor.heard)
+
+
 def test_a_programs_own_database_is_left_what_it_has(
     home: Path, impostor: Impostor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

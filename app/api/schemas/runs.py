@@ -58,7 +58,7 @@ class RunOut(Out):
 class RunDetail(RunOut):
     """A run with its log and the SQL that it sent."""
 
-    log: str | None
+    log: str | None = Field(description="For operators; null for viewers: it may hold rows.")
     sql: str | None
 
 

@@ -23,6 +23,8 @@ RIGHTS = {
     "projects.read": Role.VIEWER,
     "rollouts.change": Role.OPERATOR,
     "rollouts.read": Role.VIEWER,
+    "rollouts.sql": Role.ADMIN,  # a check's query is run with the rights of the member's user
+    "runs.texts": Role.OPERATOR,  # what databases and scripts say may hold rows
     "secrets.rotate": Role.ADMIN,
     "service.read": Role.VIEWER,
     "tokens.own": Role.VIEWER,

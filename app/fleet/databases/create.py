@@ -9,7 +9,7 @@ from sqlalchemy import select
 from app.errors import RolloutRefused
 from app.extensions import db
 from app.fleet import rollouts
-from app.fleet.core import idempotency, positions
+from app.fleet.core import error_texts, idempotency, positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import repeated, writing
 from app.fleet.core.urls import require_ending
@@ -20,7 +20,7 @@ from app.fleet.databases.request import draft_of
 from app.fleet.rollouts import start
 from app.models import Database, Kind, Run, Stage, State
 from headway.dialects.search_path import refuse_schema
-from headway.errors import HeadwayError, MigrationFailed
+from headway.errors import HeadwayError
 
 POLL_SECONDS = 0.1
 
@@ -103,9 +103,4 @@ def _rollout_of(database_id: int) -> int:
 
 def _error_of(run: Run) -> HeadwayError:
     """What the run ended with, as it was raised where it ran."""
-    kinds, todo = {}, [HeadwayError]
-    while todo:
-        kind = todo.pop()
-        kinds[kind.slug()] = kind
-        todo += kind.__subclasses__()
-    return kinds.get(run.problem or "", MigrationFailed)(run.error or "")
+    return error_texts.class_of(run.problem)(run.error or "")

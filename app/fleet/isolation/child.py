@@ -25,6 +25,7 @@ from typing import Any
 
 from app.fleet.isolation.requests import Requests
 from headway.dialects import ambient
+from headway.error_text import visible
 from headway.errors import (
     DiskFull,
     HeadwayError,
@@ -220,7 +221,7 @@ class _Lines(logging.Formatter):
         if self.is_json:
             line = {"event": event, "level": level, "logger": record.name, "timestamp": now}
             return json.dumps(line)
-        return f"{now} [{level:<8}] {event} [{record.name}]"
+        return visible(f"{now} [{level:<8}] {event} [{record.name}]")
 
 
 def _configure_logging(log_level: str, log_format: str) -> None:

@@ -35,6 +35,7 @@ Callback = Callable[..., object]
 NOTHING: Mapping[str, Callback] = MappingProxyType({})
 START = "from app.fleet.isolation.child import main; main()"
 AFTER_KILL_SECONDS = 5.0
+OWNERS_ONLY = 0o077
 PROBES_MEMORY = 512 * 2**20
 """Bytes that the probes of one child may take beyond what its code does, its threads included."""
 ISOLATED_MEMORY = 100 * 2**20
@@ -211,6 +212,7 @@ class _Process:
                 stdout=2,  # what a project prints is for the log
                 pass_fds=(self.theirs.fileno(),),
                 env=self.environment,
+                umask=OWNERS_ONLY,  # of the members that it makes
             )
         except Exception as error:  # noqa: BLE001  # it is raised where it was to be started
             self.failure = error

@@ -32,7 +32,6 @@ from headway.connections.session import Policy, held
 from headway.connections.sizes import size_of, sizes
 from headway.database import Database
 from headway.errors import HeadwayError, StillNeeded
-from headway.execution.failures import reason
 from headway.plan import register
 from headway.plan.graph import SQL_OPTIONS
 from headway.project import Extended, Project
@@ -43,6 +42,8 @@ log = logging.getLogger(__name__)
 
 DROP_LOCK_SECONDS = 30.0
 """How long a drop waits for who migrates the database."""
+CHECK_SECONDS = 60.0
+"""How long the query of a check may take."""
 METHODS = ("status", "stamp", "check", "snapshot", "restore")
 
 
@@ -114,19 +115,29 @@ class Requests:
             with held(member.address, replace(member.policy, lock_wait=seconds)):
                 pass
 
-    def query(self, target: Target, query: str) -> Any:
-        """The first row of a query that only reads; None if there is none."""
+    def query(self, target: Target, query: str) -> bool:
+        """True if the first value of a query is true.
+
+        Raises CheckFailed, without the words of the database: they may hold rows and files.
+        """
         address = _database(target).address
+        limited = f"SELECT * FROM (\n{query.rstrip().rstrip(';')}\n) headway_check LIMIT 1"  # noqa: S608
         with address.open() as raw:
+            if power := address.dialect.power_beyond(raw):
+                raise CheckFailed(
+                    f"The user of this database has {power}: a query could do more than read. It "
+                    "was not sent. Give the database a user without that, or use the check `drift`."
+                )
+            address.dialect.limit_reading(raw, CHECK_SECONDS)
             address.dialect.set_read_only(raw)
             with address.connected(raw) as connection:
                 try:
-                    row = connection.exec_driver_sql(query).first()
-                except Exception as error:
-                    raise CheckFailed(f"The query of the check failed: {reason(error)}.") from error
+                    row = connection.exec_driver_sql(limited).first()
+                except Exception:  # noqa: BLE001
+                    raise CheckFailed("The query of the check failed.") from None
                 finally:
                     connection.rollback()
-        return None if row is None else (bool(row[0]), repr(row[0]))
+        return row is not None and bool(row[0])
 
     def probe(
         self,

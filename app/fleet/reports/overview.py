@@ -14,6 +14,7 @@ from sqlalchemy.orm import aliased
 
 from app.errors import InputInvalid
 from app.extensions import db
+from app.fleet.core import error_texts
 from app.fleet.core import positions as core_positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.positions import DatabaseCount
@@ -107,7 +108,7 @@ def failed_lately(
             database_id=run.database_id,
             database=name,
             kind=run.kind,
-            error=run.error,
+            error=error_texts.for_actor(actor, run.error, run.problem),
             at=run.finished_at,
         )
         for run, name in db.session.execute(query)

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, false, func, select, update
 
 from app.extensions import db
 from app.fleet import webhooks
-from app.fleet.core import positions
+from app.fleet.core import error_texts, positions
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.rollouts import retries, windows
 from app.fleet.rollouts import undo as rollouts_undo
@@ -144,13 +144,14 @@ def _retire_unmade(session: CatalogSession, rollout: Rollout) -> None:
 
 def _first_failure(session: CatalogSession, *runs: ColumnElement[bool]) -> str:
     first = session.execute(
-        select(Database.name, Run.error)
+        select(Database.name, Run.error, Run.problem)
         .join(Database, Database.id == Run.database_id)
         .where(*runs, Run.state == State.FAILED)
         .order_by(Run.id)
         .limit(1)
     ).one()
-    return f"First {first.name}: {first.error}"
+    # Webhooks and viewers are told this, and no text of a database.
+    return f"First {first.name}: {error_texts.for_all(first.error, first.problem)}"
 
 
 def _step_on(session: CatalogSession, rollout: Rollout) -> None:

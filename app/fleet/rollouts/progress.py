@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import ColumnElement, case, func, select
 
 from app.extensions import db
+from app.fleet.core import error_texts
 from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
 from app.fleet.rollouts import crud, waves
@@ -119,8 +120,9 @@ def progress(actor: Actor, rollout_id: int) -> RolloutProgress:
         done=total - left,
         per_second=speed,
         seconds_left=ahead / speed if speed and ahead else None,
-        first_error=_first_error(rollout, rollout.kind) or _first_error(rollout, Kind.UNDO),
-        rehearsal=_rehearsal(rollout, _total(states, Kind.REHEARSE)),
+        first_error=_first_error(actor, rollout, rollout.kind)
+        or _first_error(actor, rollout, Kind.UNDO),
+        rehearsal=_rehearsal(actor, rollout, _total(states, Kind.REHEARSE)),
         approvals=tuple(
             db.session.scalars(
                 select(Approval).where(Approval.rollout_id == rollout.id).order_by(Approval.wave)
@@ -153,7 +155,7 @@ def retrying(actor: Actor, rollout_id: int) -> list[Retry]:
             database=name,
             attempt=run.attempt,
             at=run.retry_at,
-            error=run.error,
+            error=error_texts.for_actor(actor, run.error, run.problem),
         )
         for run, name in rows
     ]
@@ -213,9 +215,9 @@ def _speed(rollout: Rollout) -> float | None:
     return (count - 1) / seconds if seconds > 0 else None
 
 
-def _first_error(rollout: Rollout, kind: str) -> FirstFailure | None:
+def _first_error(actor: Actor, rollout: Rollout, kind: str) -> FirstFailure | None:
     row = db.session.execute(
-        select(Run.id, Run.database_id, Database.name, Run.error)
+        select(Run.id, Run.database_id, Database.name, Run.error, Run.problem)
         .join(Database, Database.id == Run.database_id)
         .where(
             Run.rollout_id == rollout.id,
@@ -226,14 +228,13 @@ def _first_error(rollout: Rollout, kind: str) -> FirstFailure | None:
         .order_by(Run.id)
         .limit(1)
     ).first()
-    return (
-        None
-        if row is None
-        else FirstFailure(run_id=row[0], database_id=row[1], database=row[2], error=row[3])
-    )
+    if row is None:
+        return None
+    error = error_texts.for_actor(actor, row.error, row.problem)
+    return FirstFailure(run_id=row.id, database_id=row.database_id, database=row.name, error=error)
 
 
-def _rehearsal(rollout: Rollout, total: dict[str, int]) -> Rehearsed | None:
+def _rehearsal(actor: Actor, rollout: Rollout, total: dict[str, int]) -> Rehearsed | None:
     if not total:
         return None
     seconds = db.session.scalar(select(func.sum(Run.seconds)).where(*_rehearsed(rollout)))
@@ -246,7 +247,7 @@ def _rehearsal(rollout: Rollout, total: dict[str, int]) -> Rehearsed | None:
         failed=failed,
         seconds=float(seconds or 0),
         seconds_ahead=_seconds_ahead(rollout) if has_ended else None,
-        first_error=_first_error(rollout, Kind.REHEARSE),
+        first_error=_first_error(actor, rollout, Kind.REHEARSE),
     )
 
 

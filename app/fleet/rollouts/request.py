@@ -24,6 +24,8 @@ MOST_AT_ONCE = 1000
 LONGEST_RUN = 7 * 24 * 3600.0
 READS = re.compile(r"[\s(]*(SELECT|WITH|VALUES)\b", re.IGNORECASE)
 """How a read-only query begins."""
+INTO = re.compile(r"\bINTO\b", re.IGNORECASE)
+"""What writes files on MariaDB, and tables on PostgreSQL."""
 UP, DOWN = re.compile(r"\+\d+"), re.compile(r"base|-\d+")
 """Relative targets that lead in only one direction."""
 
@@ -55,7 +57,7 @@ def new_rollout(
         selector=selector.as_json() | {"project_id": project.id},
         waves=list(waves.parse(asked.get("waves") or waves.DEFAULT)),
         sizes=[],
-        gate=_gate(asked.get("gate") or {}).as_json(),
+        gate=_gate(actor, asked.get("gate") or {}).as_json(),
         window=window.as_json() if window else None,
         snapshot=bool(asked.get("snapshot", False)),
         retreat=bool(asked.get("retreat", True)),
@@ -115,14 +117,17 @@ def _target(kind: Kind, target: str | None, project: Project) -> str:
     return target
 
 
-def _gate(values: Mapping[str, Any]) -> Gate:
+def _gate(actor: Actor, values: Mapping[str, Any]) -> Gate:
     gate = Gate.of(values)
-    if gate.sql and not READS.match(gate.sql):
+    if not gate.sql:
+        return gate
+    if not READS.match(gate.sql) or INTO.search(gate.sql):
         raise InputInvalid(
-            "The query of a check must be read-only and begin with SELECT, for example "
-            "`SELECT count(*) > 0 FROM customer`.",
+            "The query of a check must be read-only and begin with SELECT, without INTO: for "
+            "example `SELECT count(*) > 0 FROM customer`.",
             field="sql",
         )
+    actor.require("rollouts.sql")
     return gate
 
 

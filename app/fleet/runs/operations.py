@@ -236,9 +236,8 @@ def _checked(task: Task, member: RemoteDatabase, ended: Ended) -> Ended:
 
 
 def _ask(member: RemoteDatabase, query: str) -> None:
-    is_true, answer = member.query(query) or (False, "no row")
-    if not is_true:
-        raise CheckFailed(f"The query of the check gave {answer}, not a true value.")
+    if not member.query(query):
+        raise CheckFailed("The query of the check gave no true value.")
 
 
 def _ended(outcome: Outcome) -> Ended:

@@ -7,9 +7,11 @@ from typing import Any
 from sqlalchemy import insert, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
+from sqlalchemy.orm.attributes import set_committed_value
 
 from app.errors import RunNotFound
 from app.extensions import db
+from app.fleet.core import error_texts
 from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession
@@ -52,7 +54,8 @@ def list_runs(
         query = query.where(Run.state.in_(states))
     if not replaced:
         query = query.where(Run.replaced_by.is_(None))
-    return page_of(query, limit)
+    found, following = page_of(query, limit)
+    return [_shown_to(actor, run) for run in found], following
 
 
 def list_of_rollout(
@@ -79,7 +82,8 @@ def list_of_rollout(
         query = query.where(tuple_(Run.wave, Run.seq) > tuple_(*place))
     found = list(db.session.scalars(query.order_by(Run.wave, Run.seq).limit(limit + 1)))
     last = found[limit - 1] if len(found) > limit else None
-    return found[:limit], (last.wave, last.seq) if last else None
+    shown = [_shown_to(actor, run) for run in found[:limit]]
+    return shown, (last.wave, last.seq) if last else None
 
 
 def get_run(actor: Actor, run_id: int) -> Run:
@@ -88,6 +92,14 @@ def get_run(actor: Actor, run_id: int) -> Run:
     run = db.session.get(Run, run_id, options=[undefer(Run.log)]) if 0 < run_id <= LARGEST else None
     if run is None:
         raise RunNotFound(f"There is no run {run_id}.", run=run_id)
+    return _shown_to(actor, run)
+
+
+def _shown_to(actor: Actor, run: Run) -> Run:
+    """The run without the texts of databases and scripts, for those who may not read them."""
+    if not actor.may("runs.texts"):
+        set_committed_value(run, "error", error_texts.for_all(run.error, run.problem))
+        set_committed_value(run, "log", None)
     return run
 
 
@@ -137,16 +149,17 @@ def export(
         query = query.where(Run.rollout_id == rollout_id)
     if database_id is not None:
         query = query.where(Run.database_id == database_id)
-    return _rows(query)
+    return _rows(actor, query)
 
 
-def _rows(query: Any) -> Iterator[dict[str, Any]]:
+def _rows(actor: Actor, query: Any) -> Iterator[dict[str, Any]]:
     after = 0
     while True:
         # A session for each thousand: a million of them need not be in memory.
         with Session(db.engine) as session:
             found = session.execute(query.where(Run.id > after).limit(BATCH)).all()
         for run, database, title, by_name, sql in found:
+            _shown_to(actor, run)
             yield {
                 "database": database,
                 "rollout": title,

@@ -7,6 +7,7 @@ from typing import Any
 from flask import current_app
 from sqlalchemy import update
 
+from app.fleet.core import error_texts
 from app.fleet.core.positions import found_at, place, split
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.runs import create, queries
@@ -107,7 +108,7 @@ def _position_values(task: Task, ended: Ended) -> dict[str, Any]:
             "asked_at": now,
             "seen_at": now,
         }
-    return found_at(seen, ended.error)
+    return found_at(seen, error_texts.for_all(ended.error, ended.problem))
 
 
 def _note_origin(session: CatalogSession, task: Task, ended: Ended) -> None:

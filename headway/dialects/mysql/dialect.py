@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -54,6 +55,7 @@ NO_TABLE, NO_DATABASE, DATABASE_EXISTS = 1146, 1046, 1007
 INTERRUPTED = 1317
 TIMEOUTS = {1205, 1213, 1969, 3024}  # a lock, a deadlock, a statement on MariaDB and on MySQL
 MAY_NOT = {1044, 1142, 1227}
+POWERS = re.compile(r"\b(ALL PRIVILEGES|FILE|SUPER|SHUTDOWN|CREATE USER)\b[^`]* ON \*\.\* TO")
 LIMITS = {True: ("max_statement_time", 1), False: ("max_execution_time", 1000)}
 """How long a SELECT may take, and in what of a second: on MariaDB, and on MySQL."""
 SCRATCH = "headway_scratch_"
@@ -150,6 +152,11 @@ class Mysql(Dialect):
 
     def set_read_only(self, raw: Raw) -> None:
         _run(raw, "SET SESSION TRANSACTION READ ONLY")
+
+    def power_beyond(self, raw: Raw) -> str | None:
+        granted = " ".join(str(row[0]) for row in ask(raw, "SHOW GRANTS"))
+        found = POWERS.search(granted)
+        return f"the privilege {found[1]}" if found else None
 
     def is_timeout(self, error: BaseException) -> bool:
         return bool(error.args) and error.args[0] in TIMEOUTS

@@ -68,6 +68,11 @@ TABLES = (
     "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') "  # noqa: S608
     f"AND relnamespace = current_schema()::regnamespace LIMIT {MOST_TABLES + 1}"
 )
+POWERS = (
+    "SELECT string_agg('the rights of ' || rolname, ', ') FROM pg_roles"
+    " WHERE pg_has_role(session_user, oid, 'MEMBER') AND (rolsuper OR rolreplication OR rolname"
+    " IN ('pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program'))"
+)
 VERBS = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|TRUNCATE|CREATE|DROP|ALTER)", re.IGNORECASE)
 
 
@@ -183,6 +188,9 @@ class Postgresql(Dialect):
         with contextlib.closing(raw.cursor()) as cursor:
             cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
         raw.commit()
+
+    def power_beyond(self, raw: Raw) -> str | None:
+        return ask(raw, POWERS)[0][0]  # type: ignore[no-any-return]
 
     def is_timeout(self, error: BaseException) -> bool:
         return _state(error) in TIMEOUTS
