@@ -302,6 +302,7 @@ def test_the_token_of_the_first_start_ends_when_an_admin_has_another_way(
         issue(viewer.id)
         assert db.session.scalar(printed) is None
         admin = somebody("admin", Role.ADMIN)
+        issue(admin.id, scope=Scope.READ)
         assert db.session.scalar(printed) is None
         whence = {"request_id": None, "ip": None}
         claims = {"sub": "a", "email": "admin@example.org", "email_verified": True}
