@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -9,11 +11,11 @@ from flask import Flask
 
 from app.errors import AccountNotFound, InputInvalid, RoleInsufficient
 from app.extensions import db
-from app.fleet import accounts
+from app.fleet import accounts, projects, webhooks
 from app.fleet.accounts import tokens
 from app.fleet.core import audit
 from app.fleet.core.permissions import RIGHTS, Actor
-from app.models import Account, Role, Token
+from app.models import DELETABLE, Account, Project, Role, Token, Webhook
 from tests.fleet.conftest import ROOT, person
 
 USE_CASES: dict[str, tuple[Role, Callable[[Actor, Account], object]]] = {
@@ -195,3 +197,27 @@ def test_a_request_sent_again_from_elsewhere_is_the_same_request(anywhere: Flask
     second, replayed = accounts.create_account(moved, values, country="FR", key="k")
     assert (second.id, replayed) == (first.id, True)
     assert (second.ip_source, second.location) == ("::1", "CH")
+
+
+def make(model: type[Any], name: str, folder: Path) -> int:
+    """A row of this model, made as people make it; its id."""
+    if model is Project:
+        return projects.create_project(ROOT, {"name": name, "location": str(folder)})[0].id
+    if model is Webhook:
+        values = {"name": name, "url": "https://example.org", "events": []}
+        return webhooks.create_webhook(ROOT, values)[0].webhook.id
+    account, _ = person(Role.VIEWER, name)
+    if model is Account:
+        return account.id
+    return tokens.issue_token(ROOT, account_id=account.id, name="t", expires_days=1)[0].token.id
+
+
+@pytest.mark.parametrize("model", DELETABLE, ids=lambda model: model.__name__)
+def test_what_the_trail_names_by_its_number_keeps_it(
+    fleet_here: Flask, model: type[Any], shop_scripts: Path
+) -> None:
+    gone = make(model, "gone", shop_scripts)
+    with db.engine.begin() as connection:
+        connection.execute(sa.delete(model).where(model.id == gone))
+    db.session.remove()
+    assert make(model, "newcomer", shop_scripts) > gone

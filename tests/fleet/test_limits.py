@@ -12,7 +12,7 @@ from app.extensions import db
 from app.fleet import accounts
 from app.fleet.accounts import limits, passwords, sessions, tokens
 from app.fleet.core import audit
-from app.models import SignInLimit
+from app.models import SignInLimit, Token
 from tests.fleet.conftest import ROOT, at_once
 
 RIGHT, EMAIL = "correct horse battery staple", "ada@example.org"
@@ -148,3 +148,30 @@ def test_what_was_long_ago_is_deleted(anywhere: Flask, clock: Clock) -> None:
     enter()
     count = sa.select(sa.func.count()).select_from(SignInLimit)
     assert db.session.scalar(count) == 3, "of this sign-in alone"
+
+
+def test_a_refused_bearer_is_counted_and_nothing_waits_for_it(
+    anywhere: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "NETWORK", limits.Limit(2, timedelta(minutes=1)))
+    db.session.remove()
+    for _ in range(2):
+        limits.refused_bearer(HERE)
+    with pytest.raises(TooManyAttempts):
+        limits.refused_bearer(HERE)
+    limits.refused_bearer(THERE)
+    with db.engine.connect().execution_options(write=True) as other, other.begin() as holding:
+        other.execute(sa.update(SignInLimit).values(refused=0))
+        limits.refused_bearer(HERE)  # not counted: the row is held
+        holding.rollback()
+
+
+def test_a_list_of_what_is_valid_has_no_idle_session(anywhere: Flask) -> None:
+    account = ada()
+    session, idle = enter(), enter()
+    past = datetime.now(UTC) - tokens.IDLE
+    here = sa.update(Token).where(Token.id == idle.token.id)
+    db.session.execute(here.values(last_used_at=past))
+    db.session.commit()
+    live, _ = tokens.list_tokens(ROOT, limit=9, account_id=account, live=True)
+    assert [token.id for token in live] == [session.token.id]

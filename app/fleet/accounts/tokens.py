@@ -228,9 +228,9 @@ def add(
 ) -> Issued:
     """Create a token within the caller's transaction.
 
-    That of an admin ends the invitation that the first start printed.
+    That of an admin, unless a scope narrows it, ends the invitation that the first start printed.
     """
-    if account.role == Role.ADMIN and kind is not TokenKind.INVITATION:
+    if account.role == Role.ADMIN and kind is not TokenKind.INVITATION and not scope:
         printed = select(Token).where(Token.prefix == FIRST, Token.revoked_at.is_(None))
         if (first := session.scalar(printed)) is not None:
             first.revoked_at = datetime.now(UTC)
