@@ -19,13 +19,13 @@ Race = Callable[..., str]
 def race(request: pytest.FixtureRequest) -> Race:
     """Runs it on a server of the tests; what it prints."""
 
-    def run(backend: str, *arguments: str) -> str:
+    def run(backend: str, *arguments: str, script: Path = RACE) -> str:
         env = dict(os.environ)
         if backend != "sqlite":
             url: URL = request.getfixturevalue(f"{backend}_server")
             env[f"TEST_{backend.upper()}_URL"] = url.render_as_string(hide_password=False)
         done = subprocess.run(
-            [sys.executable, str(RACE), "--only", backend, *arguments],
+            [sys.executable, str(script), "--only", backend, *arguments],
             env=env,
             capture_output=True,
             text=True,
@@ -61,3 +61,10 @@ def test_the_same_with_a_revision_that_takes_its_time(race: Race, backend: str, 
 )
 def test_two_masters_with_four_workers_each_all_come_up(race: Race, state: str) -> None:
     race("postgresql", "--tries", "1", "--kind", "masters", "--state", state)
+
+
+@pytest.mark.parametrize("program", ["with_flask_migrate", "with_flask_alembic", "fastapi"])
+def test_eight_processes_of_an_example_do_as_well(race: Race, backend: str, program: str) -> None:
+    which = ("--kind", "8 processes", "--state", "behind", "--program", program)
+    told = race(backend, *which, "--tries", "1", script=RACE.with_name("boot_examples.py"))
+    assert f"{program:<19}8 processes               behind  1 of 1 good" in told, told
