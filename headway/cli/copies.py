@@ -8,9 +8,8 @@ import click
 from sqlalchemy import MetaData
 
 from headway.cli.options import on_any_database, on_database
-from headway.cli.output import as_json, echo, print_json
+from headway.cli.output import as_json, echo, print_json, show_current
 from headway.cli.repair import confirm, repair_options
-from headway.cli.targets import show_current
 from headway.database import Database
 from headway.execution.repair import Verdict
 from headway.isolation.isolated import isolated

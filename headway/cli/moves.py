@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from headway.cli.options import on_database, run_options
-from headway.cli.output import as_json, echo, print_json
-from headway.cli.targets import TargetCommand, show_current, span_of, target_argument
+from headway.cli.options import TargetCommand, on_database, run_options, span_of, target_argument
+from headway.cli.output import as_json, echo, print_json, show_current
 from headway.database import Database
 from headway.errors import DatabaseUnreachable, command
 from headway.execution.migration import ensure_version_table

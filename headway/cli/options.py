@@ -1,6 +1,7 @@
 """Command options that name a project and a database."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, wraps
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
 
     from headway.connections.address import Address
     from headway.connections.session import Policy
+    from headway.database import Database
+    from headway.plan.plans import Direction
+    from headway.plan.sql import Span
     from headway.scripts.project import ScriptProject
 
+RELATIVE = re.compile(r"-\d+")
 GIVEN = "headway.given"
 """In `ctx.meta`: the options before the command, as a `Given`."""
 
@@ -275,4 +280,42 @@ def own_url(project: "ScriptProject", x: dict[str, str], *, needed: bool = True)
     raise click.UsageError(
         f"Which database? Give --url, --url-file or HEADWAY_MIGRATE_URL, or set sqlalchemy.url in "
         f"{project.config.config_file_name or 'alembic.ini'}."
+    )
+
+
+# --- targets, as Alembic's users write them: `-1`, `+2`, `ae10:head` -------------------------
+
+
+class TargetCommand(click.Command):
+    """A command whose target may be `-1`, which click would take for an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # A space before it makes it a value; `target_argument` takes it away.
+        return super().parse_args(ctx, [f" {a}" if RELATIVE.fullmatch(a) else a for a in args])
+
+
+def target_argument(name: str = "target", **options: Any) -> Callable[[Any], Any]:
+    """Add the argument of a target, or with `nargs=-1` of several."""
+
+    def stripped(_: click.Context, __: click.Parameter, value: Any) -> Any:
+        return tuple(one.strip() for one in value) if isinstance(value, tuple) else value.strip()
+
+    return click.argument(name, callback=stripped, **options)
+
+
+def span_of(database: "Database", way: "Direction", *targets: str) -> "Span":
+    """The migration of `start:end`, or from base. Several targets are for a stamp."""
+    from headway.plan.sql import Span  # not for `--help`
+
+    starts = {start for start, colon, _ in (one.rpartition(":") for one in targets) if colon}
+    if len(starts) > 1:
+        raise click.UsageError(f"Several revisions to begin at: {', '.join(sorted(starts))}.")
+    ends = tuple(one.rpartition(":")[2] or "heads" for one in targets)
+    return Span(
+        project=database.project,
+        address=database.address,
+        x=database.x,
+        direction=way,
+        start=tuple(starts - {"", "base"}),
+        target=ends if len(ends) > 1 else ends[0],
     )

@@ -5,13 +5,16 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from headway.error_text import visible
 from headway.errors import HeadwayError
 from headway.exit_codes import EXIT_OF
+
+if TYPE_CHECKING:
+    from headway.database import Database
 
 
 class Number(click.IntRange):
@@ -117,3 +120,13 @@ def _plain(value: object) -> str:
     if isinstance(value, date):
         return value.isoformat()
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def show_current(
+    database: "Database", current: tuple[str, ...], *, as_json: bool, how: str = "is at"
+) -> None:
+    """Print where a database is now."""
+    if as_json:
+        print_json({"database": str(database.address), "current": current})
+    else:
+        echo(f"{database.address} {how} {', '.join(current) or 'base'}.")

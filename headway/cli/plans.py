@@ -4,9 +4,8 @@ from dataclasses import asdict
 
 import click
 
-from headway.cli.options import on_database
+from headway.cli.options import TargetCommand, on_database, span_of, target_argument
 from headway.cli.output import as_json, echo, print_json
-from headway.cli.targets import TargetCommand, span_of, target_argument
 from headway.database import Database
 from headway.exit_codes import Exit
 from headway.plan.plans import Plan, direction_of

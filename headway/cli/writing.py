@@ -20,10 +20,10 @@ from headway.cli.options import (
     on_project_with_x,
     own_url,
     place_of,
+    span_of,
     url_options,
 )
 from headway.cli.output import echo
-from headway.cli.targets import span_of
 from headway.database import Database
 from headway.dialects.urls import DatabaseURL
 from headway.errors import command
