@@ -9,8 +9,8 @@ from headway.errors import (
     DatabaseForeign,
     DatabaseTorn,
     DatabaseUnstamped,
+    ErrorKind,
     HeadwayError,
-    Kind,
     name_commands,
 )
 
@@ -42,7 +42,7 @@ class CatalogUnstamped(DatabaseUnstamped):
 class CatalogBusy(HeadwayError):
     """The catalog is busy with other changes."""
 
-    kind = Kind.BUSY
+    kind = ErrorKind.BUSY
 
 
 # --- accounts and tokens --------------------------------------------------------------------
@@ -51,85 +51,85 @@ class CatalogBusy(HeadwayError):
 class AccountNotFound(HeadwayError):
     """There is no such account."""
 
-    kind = Kind.NOT_FOUND
+    kind = ErrorKind.NOT_FOUND
 
 
 class EmailTaken(HeadwayError):
     """Another account has this e-mail address."""
 
-    kind = Kind.CONFLICT
+    kind = ErrorKind.CONFLICT
 
 
 class AccountChanged(HeadwayError):
     """The account was changed since you read it."""
 
-    kind = Kind.STALE
+    kind = ErrorKind.STALE
 
 
 class LastAdmin(HeadwayError):
     """This is the last account that can administer Headway."""
 
-    kind = Kind.CONFLICT
+    kind = ErrorKind.CONFLICT
 
 
 class TokenNotFound(HeadwayError):
     """There is no such token."""
 
-    kind = Kind.NOT_FOUND
+    kind = ErrorKind.NOT_FOUND
 
 
 class TokenRefused(HeadwayError):
     """A valid token is needed."""
 
-    kind = Kind.DENIED
+    kind = ErrorKind.DENIED
 
 
 class PasswordRefused(HeadwayError):
     """The e-mail address or the password is wrong."""
 
-    kind = Kind.DENIED
+    kind = ErrorKind.DENIED
 
 
 class TooManyAttempts(HeadwayError):
     """Too many sign-ins were refused."""
 
-    kind = Kind.BUSY
+    kind = ErrorKind.BUSY
 
 
 class ConfirmationNeeded(HeadwayError):
     """This needs your password, or a sign-in of the last half hour."""
 
-    kind = Kind.DENIED
+    kind = ErrorKind.DENIED
 
 
 class SignInRefused(HeadwayError):
     """The sign-in with the provider was refused."""
 
-    kind = Kind.DENIED
+    kind = ErrorKind.DENIED
 
 
 class ProviderUnreachable(HeadwayError):
     """The sign-in provider does not answer."""
 
-    kind = Kind.UNREACHABLE
+    kind = ErrorKind.UNREACHABLE
 
 
 class RoleInsufficient(HeadwayError):
     """Your role does not allow this."""
 
-    kind = Kind.DENIED
+    kind = ErrorKind.DENIED
 
 
 class InputInvalid(HeadwayError):
     """A value in the request is invalid."""
 
-    kind = Kind.INVALID
+    kind = ErrorKind.INVALID
 
 
 class IdempotencyKeyReused(HeadwayError):
     """This idempotency key was used for another request."""
 
-    kind = Kind.CONFLICT
+    kind = ErrorKind.CONFLICT
 
 
 # --- the fleet ------------------------------------------------------------------------------
@@ -138,118 +138,118 @@ class IdempotencyKeyReused(HeadwayError):
 class EncryptionKeyMissing(HeadwayError):
     """There is no key to encrypt secrets with."""
 
-    kind = Kind.MISCONFIGURED
+    kind = ErrorKind.MISCONFIGURED
 
 
 class SecretUnreadable(HeadwayError):
     """A secret was encrypted with a key that is not among HEADWAY_ENCRYPTION_KEYS."""
 
-    kind = Kind.MISCONFIGURED
+    kind = ErrorKind.MISCONFIGURED
 
 
 class ProjectNotFound(HeadwayError):
     """There is no such project."""
 
-    kind = Kind.NOT_FOUND
+    kind = ErrorKind.NOT_FOUND
 
 
 class ProjectNotReady(HeadwayError):
     """The scripts of this project have not been read yet, or cannot be used."""
 
-    kind = Kind.CONFLICT
+    kind = ErrorKind.CONFLICT
 
 
 class DatabaseNotFound(HeadwayError):
     """There is no such database in the fleet."""
 
-    kind = Kind.NOT_FOUND
+    kind = ErrorKind.NOT_FOUND
 
 
 class NameTaken(HeadwayError):
     """This name is taken."""
 
-    kind = Kind.CONFLICT
+    kind = ErrorKind.CONFLICT
 
 
 class DatabaseRegistered(HeadwayError):
     """This database is registered already."""
 
-    kind = Kind.CONFLICT
+    kind = ErrorKind.CONFLICT
 
 
 class OutsideRoots(HeadwayError):
     """This is not in a folder that Headway may use."""
 
-    kind = Kind.INVALID
+    kind = ErrorKind.INVALID
 
 
 class DifferenceNotFound(HeadwayError):
     """There is no such difference in the databases of the project."""
 
-    kind = Kind.NOT_FOUND
+    kind = ErrorKind.NOT_FOUND
 
 
 class RecordChanged(HeadwayError):
     """It was changed since you read it."""
 
-    kind = Kind.STALE
+    kind = ErrorKind.STALE
 
 
 class RolloutNotFound(HeadwayError):
     """There is no such rollout."""
 
-    kind = Kind.NOT_FOUND
+    kind = ErrorKind.NOT_FOUND
 
 
 class RolloutRefused(HeadwayError):
     """The rollout does not allow this at its present stage."""
 
-    kind = Kind.CONFLICT
+    kind = ErrorKind.CONFLICT
 
 
 class ApprovalRefused(HeadwayError):
     """Another account has to approve this."""
 
-    kind = Kind.DENIED
+    kind = ErrorKind.DENIED
 
 
 class RunNotFound(HeadwayError):
     """There is no such run."""
 
-    kind = Kind.NOT_FOUND
+    kind = ErrorKind.NOT_FOUND
 
 
 class TooManyStreams(HeadwayError):
     """Too many streams are open on this server."""
 
-    kind = Kind.BUSY
+    kind = ErrorKind.BUSY
 
 
 class ServerBusy(HeadwayError):
     """This server answers as many requests of this kind as it may."""
 
-    kind = Kind.BUSY
+    kind = ErrorKind.BUSY
 
 
 class CheckFailed(HeadwayError):
     """The database was migrated, but does not pass the check of its rollout."""
 
-    kind = Kind.FAILED
+    kind = ErrorKind.FAILED
 
 
 class RunTimedOut(HeadwayError):
     """The run took longer than its rollout allows, and was stopped."""
 
-    kind = Kind.FAILED
+    kind = ErrorKind.FAILED
 
 
 class BrokerUnreachable(HeadwayError):
     """The broker that distributes runs to the workers does not answer."""
 
-    kind = Kind.UNREACHABLE
+    kind = ErrorKind.UNREACHABLE
 
 
 class WebhookNotFound(HeadwayError):
     """There is no such webhook."""
 
-    kind = Kind.NOT_FOUND
+    kind = ErrorKind.NOT_FOUND

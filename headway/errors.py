@@ -1,7 +1,7 @@
 """The errors of one database: what went wrong, and in a sentence what to do next.
 
 The docstring of a class is its title and its default message. No error knows HTTP or exit
-codes: each face has one table from `Kind` to its own numbers. An error takes
+codes: each face has one table from `ErrorKind` to its own numbers. An error takes
 `(message, **context)` with plain values only, so that it survives the way back from another
 process.
 """
@@ -22,7 +22,7 @@ def command(name: str) -> str:
     return f"{_program[0]} {name}"
 
 
-class Kind(StrEnum):
+class ErrorKind(StrEnum):
     """What a caller can do about an error."""
 
     NOT_FOUND = "not_found"
@@ -40,7 +40,7 @@ class Kind(StrEnum):
 class HeadwayError(Exception):
     """Something went wrong inside Headway."""
 
-    kind = Kind.INTERNAL
+    kind = ErrorKind.INTERNAL
     sent: tuple[str, ...] = ()
     """The SQL that a database had been sent by then, for the record; no part of the message."""
 
@@ -76,55 +76,55 @@ def _rebuild(
 class SettingInvalid(HeadwayError):
     """A setting has a value that cannot be used."""
 
-    kind = Kind.MISCONFIGURED
+    kind = ErrorKind.MISCONFIGURED
 
 
 class SetupInvalid(HeadwayError):
     """The parts of a program are put together in an order that cannot work."""
 
-    kind = Kind.MISCONFIGURED
+    kind = ErrorKind.MISCONFIGURED
 
 
 class AddressInvalid(HeadwayError):
     """This is no address of a database that Headway can use."""
 
-    kind = Kind.INVALID
+    kind = ErrorKind.INVALID
 
 
 class DriverMissing(HeadwayError):
     """The driver for this kind of database is not installed."""
 
-    kind = Kind.MISCONFIGURED
+    kind = ErrorKind.MISCONFIGURED
 
 
 class DatabaseUnreachable(HeadwayError):
     """The database does not answer."""
 
-    kind = Kind.UNREACHABLE
+    kind = ErrorKind.UNREACHABLE
 
 
 class DatabaseDenied(HeadwayError):
     """The database refuses the user or the password."""
 
-    kind = Kind.DENIED
+    kind = ErrorKind.DENIED
 
 
 class DatabaseRefused(HeadwayError):
     """The database refuses what it was sent."""
 
-    kind = Kind.FAILED
+    kind = ErrorKind.FAILED
 
 
 class DatabaseReadOnly(HeadwayError):
     """The database cannot be written."""
 
-    kind = Kind.MISCONFIGURED
+    kind = ErrorKind.MISCONFIGURED
 
 
 class DatabaseDamaged(HeadwayError):
     """The file is damaged, or no database."""
 
-    kind = Kind.FAILED
+    kind = ErrorKind.FAILED
 
 
 class VersionsUnreadable(DatabaseDamaged):
@@ -134,25 +134,25 @@ class VersionsUnreadable(DatabaseDamaged):
 class DatabaseLocked(HeadwayError):
     """Another process is migrating this database."""
 
-    kind = Kind.BUSY
+    kind = ErrorKind.BUSY
 
 
 class SnapshotFailed(HeadwayError):
     """The snapshot before the upgrade could not be taken."""
 
-    kind = Kind.FAILED
+    kind = ErrorKind.FAILED
 
 
 class SnapshotNotFound(HeadwayError):
     """There is no such snapshot."""
 
-    kind = Kind.NOT_FOUND
+    kind = ErrorKind.NOT_FOUND
 
 
 class MigrationFailed(HeadwayError):
     """A revision failed."""
 
-    kind = Kind.FAILED
+    kind = ErrorKind.FAILED
 
 
 class ProcessEnded(MigrationFailed):
@@ -166,148 +166,148 @@ class DiskFull(MigrationFailed):
 class RowsLost(HeadwayError):
     """A revision loses rows and does not say so."""
 
-    kind = Kind.FAILED
+    kind = ErrorKind.FAILED
 
 
 class ObjectsLost(HeadwayError):
     """A revision loses parts of the schema and does not say so."""
 
-    kind = Kind.FAILED
+    kind = ErrorKind.FAILED
 
 
 class ForeignKeysBroken(HeadwayError):
     """A revision leaves rows that point at nothing."""
 
-    kind = Kind.FAILED
+    kind = ErrorKind.FAILED
 
 
 class SeveralHeads(HeadwayError):
     """The scripts have several heads."""
 
-    kind = Kind.CONFLICT
+    kind = ErrorKind.CONFLICT
 
 
 class ScriptsUnreadable(HeadwayError):
     """The revision scripts cannot be read as one history."""
 
-    kind = Kind.MISCONFIGURED
+    kind = ErrorKind.MISCONFIGURED
 
 
 class EnvironmentFailed(HeadwayError):
     """The project's env.py cannot be used."""
 
-    kind = Kind.MISCONFIGURED
+    kind = ErrorKind.MISCONFIGURED
 
 
 class RevisionNotFound(HeadwayError):
     """The scripts have no such revision."""
 
-    kind = Kind.NOT_FOUND
+    kind = ErrorKind.NOT_FOUND
 
 
 class TargetInvalid(HeadwayError):
     """The database cannot go there from where it stands."""
 
-    kind = Kind.INVALID
+    kind = ErrorKind.INVALID
 
 
 class PreviewImpossible(HeadwayError):
     """The SQL depends on what is in the database."""
 
-    kind = Kind.INVALID
+    kind = ErrorKind.INVALID
 
 
 class DatabaseMoved(HeadwayError):
     """The database moved since the plan was made."""
 
-    kind = Kind.STALE
+    kind = ErrorKind.STALE
 
 
 class DatabaseExists(HeadwayError):
     """There is a database already."""
 
-    kind = Kind.CONFLICT
+    kind = ErrorKind.CONFLICT
 
 
 class DatabaseAhead(HeadwayError):
     """The database is newer than these scripts."""
 
-    kind = Kind.CONFLICT
+    kind = ErrorKind.CONFLICT
 
 
 class DatabaseForeign(HeadwayError):
     """The database belongs to another project."""
 
-    kind = Kind.CONFLICT
+    kind = ErrorKind.CONFLICT
 
 
 class DatabaseTorn(HeadwayError):
     """A revision began in this database and never ended."""
 
-    kind = Kind.CONFLICT
+    kind = ErrorKind.CONFLICT
 
 
 class DatabaseUnstamped(HeadwayError):
     """The database has tables but no version."""
 
-    kind = Kind.CONFLICT
+    kind = ErrorKind.CONFLICT
 
 
 class DatabaseInUse(HeadwayError):
     """Others use what the upgrade has to lock."""
 
-    kind = Kind.BUSY
+    kind = ErrorKind.BUSY
 
 
 class PoolerInTheWay(HeadwayError):
     """A proxy hands each transaction to another session."""
 
-    kind = Kind.MISCONFIGURED
+    kind = ErrorKind.MISCONFIGURED
 
 
 class DataLossRefused(HeadwayError):
     """This would drop something that holds data."""
 
-    kind = Kind.CONFLICT
+    kind = ErrorKind.CONFLICT
 
 
 class DatabaseBehind(HeadwayError):
     """The database is older than this release needs."""
 
-    kind = Kind.CONFLICT
+    kind = ErrorKind.CONFLICT
 
 
 class HistoryInvalid(HeadwayError):
     """The scripts are not the ones that made this catalog."""
 
-    kind = Kind.CONFLICT
+    kind = ErrorKind.CONFLICT
 
 
 class CopyFailed(HeadwayError):
     """The database cannot be copied."""
 
-    kind = Kind.FAILED
+    kind = ErrorKind.FAILED
 
 
 class RepairRefused(HeadwayError):
     """The repair would lose something."""
 
-    kind = Kind.CONFLICT
+    kind = ErrorKind.CONFLICT
 
 
 class RepairFailed(HeadwayError):
     """The repair did not lead back to what was there before."""
 
-    kind = Kind.FAILED
+    kind = ErrorKind.FAILED
 
 
 class DatabaseMissing(HeadwayError):
     """The file of this database is not there."""
 
-    kind = Kind.NOT_FOUND
+    kind = ErrorKind.NOT_FOUND
 
 
 class StillNeeded(HeadwayError):
     """Something else still needs this."""
 
-    kind = Kind.CONFLICT
+    kind = ErrorKind.CONFLICT

@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from headway.errors import Kind
+from headway.errors import ErrorKind
 
 
 class Exit(IntEnum):
@@ -19,14 +19,14 @@ class Exit(IntEnum):
 
 
 EXIT_OF = {
-    Kind.NOT_FOUND: Exit.FAILED,
-    Kind.INVALID: Exit.USAGE,
-    Kind.CONFLICT: Exit.FAILED,
-    Kind.STALE: Exit.FAILED,
-    Kind.BUSY: Exit.TRY_AGAIN,
-    Kind.UNREACHABLE: Exit.TRY_AGAIN,
-    Kind.FAILED: Exit.FAILED,
-    Kind.DENIED: Exit.DENIED,
-    Kind.MISCONFIGURED: Exit.MISCONFIGURED,
-    Kind.INTERNAL: Exit.FAILED,
+    ErrorKind.NOT_FOUND: Exit.FAILED,
+    ErrorKind.INVALID: Exit.USAGE,
+    ErrorKind.CONFLICT: Exit.FAILED,
+    ErrorKind.STALE: Exit.FAILED,
+    ErrorKind.BUSY: Exit.TRY_AGAIN,
+    ErrorKind.UNREACHABLE: Exit.TRY_AGAIN,
+    ErrorKind.FAILED: Exit.FAILED,
+    ErrorKind.DENIED: Exit.DENIED,
+    ErrorKind.MISCONFIGURED: Exit.MISCONFIGURED,
+    ErrorKind.INTERNAL: Exit.FAILED,
 }

@@ -31,21 +31,21 @@ from app.errors import (
 from app.extensions import db
 from app.fleet.core.transactions import is_contended
 from headway.dialects import dialect_of
-from headway.errors import DatabaseDenied, DatabaseUnreachable, HeadwayError, Kind
+from headway.errors import DatabaseDenied, DatabaseUnreachable, ErrorKind, HeadwayError
 
 log = logging.getLogger(__name__)
 
 STATUS = {
-    Kind.NOT_FOUND: 404,
-    Kind.INVALID: 422,
-    Kind.CONFLICT: 409,
-    Kind.STALE: 412,
-    Kind.BUSY: 409,
-    Kind.UNREACHABLE: 503,
-    Kind.FAILED: 502,
-    Kind.DENIED: 401,
-    Kind.MISCONFIGURED: 500,
-    Kind.INTERNAL: 500,
+    ErrorKind.NOT_FOUND: 404,
+    ErrorKind.INVALID: 422,
+    ErrorKind.CONFLICT: 409,
+    ErrorKind.STALE: 412,
+    ErrorKind.BUSY: 409,
+    ErrorKind.UNREACHABLE: 503,
+    ErrorKind.FAILED: 502,
+    ErrorKind.DENIED: 401,
+    ErrorKind.MISCONFIGURED: 500,
+    ErrorKind.INTERNAL: 500,
 }
 STATUS_OF = {
     RoleInsufficient: 403,  # a better token would not be asked for
@@ -59,7 +59,7 @@ STATUS_OF = {
     DatabaseDenied: 502,  # our password is refused, not the caller's token
 }
 """Statuses of errors whose kind is not enough to choose one."""
-RETRY = {Kind.BUSY: 5, Kind.UNREACHABLE: 5}
+RETRY = {ErrorKind.BUSY: 5, ErrorKind.UNREACHABLE: 5}
 MEDIA_TYPE = "application/problem+json"
 
 Path = tuple[str | int, ...]

@@ -41,7 +41,7 @@ from app.fleet.accounts import passwords, sessions, tokens
 from app.fleet.core.permissions import Actor
 from app.models import TokenKind
 from app.settings import Settings
-from headway.errors import HeadwayError, Kind
+from headway.errors import ErrorKind, HeadwayError
 
 bp = APIBlueprint("access", __name__, enable_openapi=False)
 csrf = CSRFProtect()
@@ -58,7 +58,7 @@ OPEN = {
 ONCE = re.compile(r"[0-9a-f]{32}")
 OURS = re.compile(r"/(?![/\\])[^\x00-\x1f\\]*")
 STATUS = {"not_found": 404, "denied": 403, "invalid": 422, "unreachable": 503}
-"""Kind of error -> HTTP status of its page; 409 for other kinds, but for ServerBusy."""
+"""ErrorKind of error -> HTTP status of its page; 409 for other kinds, but for ServerBusy."""
 RETRY = {"Retry-After": "5"}
 SPENT = (
     "You signed in with a one-time token, which is used up. For the next sign-in, set a password "
@@ -272,7 +272,7 @@ def _form(refused: HeadwayError | None) -> Any:
     if refused is None:
         return page
     status, headers = status_of(refused)
-    return page, 401 if refused.kind is Kind.DENIED else status, headers
+    return page, 401 if refused.kind is ErrorKind.DENIED else status, headers
 
 
 def status_of(error: HeadwayError) -> tuple[int, dict[str, str]]:

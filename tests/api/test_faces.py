@@ -14,7 +14,7 @@ from app.api.problems import STATUS, STATUS_OF
 from app.extensions import db
 from app.models import Event
 from headway import errors
-from headway.errors import HeadwayError, Kind
+from headway.errors import ErrorKind, HeadwayError
 from headway.exit_codes import EXIT_OF, Exit
 from tests.api.conftest import Call, assert_problem
 from tests.conftest import settings_for
@@ -50,7 +50,7 @@ def test_every_error_survives_the_way_from_another_process(error: type[HeadwayEr
 
 
 def test_every_kind_has_a_status_and_an_exit_code() -> None:
-    assert set(STATUS) == set(EXIT_OF) == set(Kind)
+    assert set(STATUS) == set(EXIT_OF) == set(ErrorKind)
 
 
 def test_the_exit_codes_are_documented() -> None:
@@ -88,7 +88,7 @@ def test_every_error_becomes_its_problem(app: Flask, error: type[HeadwayError]) 
     assert problem["title"] == error.title()
     assert problem["detail"] == "words"
     assert problem["table"] == "x"
-    if error.kind in (Kind.BUSY, Kind.UNREACHABLE):
+    if error.kind in (ErrorKind.BUSY, ErrorKind.UNREACHABLE):
         assert int(response.headers["Retry-After"]) > 0
 
 

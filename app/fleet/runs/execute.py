@@ -17,14 +17,13 @@ from app.fleet.core.transactions import repeated, writing
 from app.fleet.rollouts import advance, windows
 from app.fleet.runs import create, operations, results
 from app.fleet.runs.tasks import Ended, Task
-from app.models import Kind as RunKind
-from app.models import Run, Stage, State
-from headway.errors import DatabaseMissing, HeadwayError, Kind, ProcessEnded
+from app.models import Kind, Run, Stage, State
+from headway.errors import DatabaseMissing, ErrorKind, HeadwayError, ProcessEnded
 from headway.execution.failures import reason
 
 log = logging.getLogger(__name__)
 
-TRANSIENT = (Kind.BUSY, Kind.UNREACHABLE)
+TRANSIENT = (ErrorKind.BUSY, ErrorKind.UNREACHABLE)
 PAUSES = (2, 10, 30, 120, 300)
 """Seconds before each retry of a busy or unreachable database; after the last the run fails."""
 
@@ -88,7 +87,7 @@ def _stopped(task: Task) -> bool:
     stage = Stage(task.rollout.stage)
     goes_on = stage in (Stage.RUNNING, Stage.PENDING)
     if stage is Stage.UNDOING:
-        goes_on = task.kind is RunKind.UNDO
+        goes_on = task.kind is Kind.UNDO
     if goes_on and not (stage is not Stage.PENDING and _held_back(task)):
         return False
     _give_up(task, State.CANCELLED if stage.is_final else State.PENDING)
@@ -142,7 +141,7 @@ def _failed(task: Task, error: HeadwayError) -> Ended:
 
 def _with_status(task: Task, ended: Ended) -> Ended:
     """The result with the status read now: a run that failed may have migrated its database."""
-    if task.kind is RunKind.CREATE:
+    if task.kind is Kind.CREATE:
         return create.left_by_failure(task, ended)
     if ended.problem == DatabaseMissing.slug():
         return ended  # a missing file is not an empty database

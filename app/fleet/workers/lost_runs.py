@@ -20,8 +20,7 @@ from app.fleet.runs import create
 from app.fleet.runs.tasks import Task
 from app.fleet.workers import registry
 from app.models import Kind, Rollout, Run, Stage, State
-from headway.errors import DatabaseTorn, HeadwayError, ProcessEnded
-from headway.errors import Kind as ErrorKind
+from headway.errors import DatabaseTorn, ErrorKind, HeadwayError, ProcessEnded
 from headway.types import Position, Status
 
 AT_ONCE = 50
