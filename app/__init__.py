@@ -22,18 +22,19 @@ def create_app(settings: "Settings | None" = None, *, migrate: bool | None = Non
     from app import boot, cli, logs
     from app.settings import Settings
     from headway.dialects import ambient
+    from headway.flask import groups
 
-    with cli.refusals():
+    with groups.refusals():
         settings = settings or Settings.from_env()
         logs.configure(settings)
-        served = not cli.is_command_lookup()
+        served = not groups.is_command_lookup()
         app = _with_description() if served else Flask(__name__)
         app.config.from_mapping(settings.for_flask())
         app.extensions["headway"] = settings
         ambient.refuse(but=settings.database_url)
         for part in (boot, cli, *(_faces() if served else ())):
             part.init_app(app)
-        if migrate if migrate is not None else not cli.is_management_command():
+        if migrate if migrate is not None else not groups.is_management_command():
             boot.bring_to_head(app)
             cli.invite(app)
     return app

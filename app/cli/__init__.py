@@ -4,16 +4,7 @@ import click
 from flask import Flask
 from flask.cli import FlaskGroup
 
-from app.cli.groups import (
-    CommandGroup,
-    DeferredGroup,
-    is_command_lookup,
-    is_management_command,
-    refusals,
-)
-
-__all__ = ["init_app", "invite", "is_command_lookup", "is_management_command", "refusals"]
-
+from app.cli.groups import CatalogGroup, DeferredGroup
 
 GROUPS = {
     "accounts": "Manage accounts: people and programs that sign in.",
@@ -37,7 +28,7 @@ def init_app(app: Flask) -> None:
         group = DeferredGroup(name, f"app.cli.{name}", line)
         app.cli.add_command(group)
         _let_flask_guess(group)
-    app.cli.add_command(CommandGroup.around(app.cli.commands["db"]), "db")  # type: ignore[arg-type]
+    app.cli.add_command(CatalogGroup.around(app.cli.commands["db"]), "db")  # type: ignore[arg-type]
 
 
 def invite(app: Flask) -> None:

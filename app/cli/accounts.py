@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.cli.groups import CommandGroup
+from app.cli.groups import CatalogGroup
 from app.cli.invitation import address
 from app.cli.tokens import row as token_row
 from app.fleet import accounts as fleet
@@ -21,7 +21,7 @@ COLUMNS = (
 )
 SHORT = ("id", "name", "email", "role")
 
-accounts = CommandGroup("accounts", help="Manage accounts: people and programs that sign in.")
+accounts = CatalogGroup("accounts", help="Manage accounts: people and programs that sign in.")
 
 
 def _day(_: click.Context, __: click.Parameter, value: str | None) -> date | str | None:

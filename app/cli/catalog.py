@@ -5,7 +5,7 @@ from dataclasses import asdict
 import click
 
 from app.cli.actor import command_line
-from app.cli.groups import CommandGroup
+from app.cli.groups import CatalogGroup
 from app.fleet.core import key_rotation
 from app.fleet.reports import service
 from headway.cli.output import as_json, echo, paged, print_json, print_table, text
@@ -32,7 +32,7 @@ catalog = commands.group(
     about="Show and repair the catalog, Headway's own database.",
     next_steps=NEXT_STEP,
     several=False,
-    cls=CommandGroup,
+    cls=CatalogGroup,
 )
 
 

@@ -10,7 +10,7 @@ import click
 from app.cli import rollout_progress
 from app.cli.actor import command_line
 from app.cli.databases_import import import_
-from app.cli.groups import CommandGroup
+from app.cli.groups import CatalogGroup
 from app.cli.rollouts import print_started
 from app.cli.selector_options import chosen, labels_of, located, row_of
 from app.errors import InputInvalid, RolloutRefused
@@ -26,7 +26,7 @@ from headway.exit_codes import Exit
 
 SHORT = ("id", "project", "name", "position", "current", "labels", "address")
 
-databases = CommandGroup("databases", help="Manage the databases of the fleet.")
+databases = CatalogGroup("databases", help="Manage the databases of the fleet.")
 databases.add_command(import_)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.cli.groups import CommandGroup
+from app.cli.groups import CatalogGroup
 from app.fleet import drift as fleet
 from app.fleet import projects
 from app.fleet.drift import DifferenceGroup
@@ -15,7 +15,7 @@ from headway.cli.output import as_json, counted, echo, paged, print_json, print_
 SHORTEST = 12
 """How many characters of a digest are shown; enough to be unique."""
 
-drifts = CommandGroup("drifts", help="Show how databases differ from their revisions.")
+drifts = CatalogGroup("drifts", help="Show how databases differ from their revisions.")
 
 
 @drifts.command("list")

@@ -5,25 +5,16 @@ from importlib import import_module
 
 import click
 
-from headway.flask.groups import CommandGroup as AnyCommandGroup
-from headway.flask.groups import is_command_lookup, is_management_command, refusals
-
-__all__ = [
-    "CommandGroup",
-    "DeferredGroup",
-    "is_command_lookup",
-    "is_management_command",
-    "refusals",
-]
+from headway.flask.groups import CommandGroup
 
 
-class CommandGroup(AnyCommandGroup):
+class CatalogGroup(CommandGroup):
     """A group of commands that work on the catalog."""
 
     subject = "The catalog"
 
 
-class DeferredGroup(CommandGroup):
+class DeferredGroup(CatalogGroup):
     """A group that is imported when one of its commands is looked up.
 
     `module` has it under this name, and `line` is its help.

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.cli.groups import CommandGroup
+from app.cli.groups import CatalogGroup
 from app.fleet import projects as fleet
 from app.fleet.projects import scripts
 from app.models import Loading, Project
@@ -27,7 +27,7 @@ COLUMNS = (
 )
 SHORT = ("id", "name", "state", "heads", "location")
 
-projects = CommandGroup("projects", help="Manage projects: Alembic script directories.")
+projects = CatalogGroup("projects", help="Manage projects: Alembic script directories.")
 
 
 def _arguments(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.cli.groups import CommandGroup
+from app.cli.groups import CatalogGroup
 from app.fleet import projects as known
 from app.fleet.core import positions
 from app.fleet.projects import revisions as fleet
@@ -26,7 +26,7 @@ COLUMNS = (
 )
 DIALECTS = ("sqlite", "postgresql", "mysql")
 
-revisions = CommandGroup("revisions", help="Show the revisions of all releases of a project.")
+revisions = CatalogGroup("revisions", help="Show the revisions of all releases of a project.")
 
 
 @revisions.command("list")

@@ -8,7 +8,7 @@ import click
 
 from app.cli import rollout_progress
 from app.cli.actor import command_line
-from app.cli.groups import CommandGroup
+from app.cli.groups import CatalogGroup
 from app.cli.rollout_options import rollout_values, with_rollout_options
 from app.fleet import projects
 from app.fleet import rollouts as fleet
@@ -23,7 +23,7 @@ COLUMNS = (
 )
 SHORT = ("id", "title", "kind", "target", "stage", "wave", "databases", "by")
 
-rollouts = CommandGroup("rollouts", help="Migrate many databases to one target, in waves.")
+rollouts = CatalogGroup("rollouts", help="Migrate many databases to one target, in waves.")
 
 the_rollout = click.argument("rollout", type=Number(1))
 and_watch = click.option("--watch", is_flag=True, help="Show the progress until it ends.")

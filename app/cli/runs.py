@@ -6,7 +6,7 @@ import click
 
 from app.cli import rollout_progress
 from app.cli.actor import command_line
-from app.cli.groups import CommandGroup
+from app.cli.groups import CatalogGroup
 from app.cli.rollouts import print_started
 from app.fleet import databases
 from app.fleet import runs as fleet
@@ -33,7 +33,7 @@ COLUMNS = (
 SHORT = ("id", "rollout", "database", "kind", "state", "before", "after", "seconds", "error")
 LONGEST_ERROR = 80
 
-runs = CommandGroup("runs", help="Show runs, and start one on a database.")
+runs = CatalogGroup("runs", help="Show runs, and start one on a database.")
 
 wait = click.option("--wait", is_flag=True, help="Wait until it has ended.")
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.cli.groups import CommandGroup
+from app.cli.groups import CatalogGroup
 from app.fleet import accounts
 from app.fleet.accounts import tokens as fleet
 from app.models import Scope, Token
@@ -18,7 +18,7 @@ COLUMNS = (
 
 SCOPE = "Allow less than the role of the account does."
 
-tokens = CommandGroup("tokens", help="Manage the tokens of accounts.")
+tokens = CatalogGroup("tokens", help="Manage the tokens of accounts.")
 
 
 @tokens.command()

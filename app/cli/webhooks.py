@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.cli.groups import CommandGroup
+from app.cli.groups import CatalogGroup
 from app.fleet import webhooks as fleet
 from app.fleet.webhooks.deliveries import DeliveryState
 from app.models import Delivery, Webhook
@@ -28,7 +28,7 @@ DELIVERY_COLUMNS = (
 )
 SHORT = ("id", "event", "state", "attempts", "status", "error")
 
-webhooks = CommandGroup("webhooks", help="Manage webhooks: addresses that receive events.")
+webhooks = CatalogGroup("webhooks", help="Manage webhooks: addresses that receive events.")
 
 
 @webhooks.command()

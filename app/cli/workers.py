@@ -11,7 +11,7 @@ from flask import current_app
 
 from app import boot
 from app.cli.actor import command_line
-from app.cli.groups import CommandGroup
+from app.cli.groups import CatalogGroup
 from app.fleet import workers as fleet
 from app.settings import Settings
 from headway.cli.output import as_json, counted, echo, paged, print_json, print_table
@@ -20,7 +20,7 @@ from headway.exit_codes import Exit
 
 SHORT = ("name", "pid", "engine", "release", "done", "state")
 
-workers = CommandGroup(
+workers = CatalogGroup(
     "workers", help="Run and list workers: the processes that migrate databases."
 )
 
