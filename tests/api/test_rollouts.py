@@ -264,6 +264,8 @@ def test_from_preview_to_undo(call: Call, fleet: Fleet) -> None:
     told = call("viewer", "GET", f"/rollouts/{rollout}/progress").get_json()
     assert (told["stage"], told["wave"], told["done"], told["total"]) == ("halted", 2, 3, 4)
     assert told["first_error"]["database"] == "d002"
+    assert told["first_error"]["error"] == "A revision failed (migration-failed)."
+    told = call("operator", "GET", f"/rollouts/{rollout}/progress").get_json()
     assert "already exists" in told["first_error"]["error"]
     assert [(w["size"], w["succeeded"], w["failed"]) for w in told["waves"]] == [
         *((1, 1, 0), (2, 1, 1)),

@@ -28,6 +28,7 @@ def site(
     folder = tmp_path_factory.mktemp("site")
     with template("sqlite").copy() as url, fleet_on(url, folder) as fleet:
         made = Site(fleet, url, folder)
+        fleet.folder = made.members
         try:
             yield made
         finally:

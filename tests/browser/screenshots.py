@@ -69,15 +69,15 @@ class Pictures:
 @contextmanager
 def on_site(folder: Path, out: Path) -> Iterator[Pictures]:
     """A catalog and its server; the files of four hundred customers in this folder."""
-    shutil.copytree(shop.SCRIPTS, folder / "shop")
-    for _ in shop.make(folder / "data", COUNT, broken=3):
+    shutil.copytree(shop.SCRIPTS, folder / "scripts")
+    for _ in shop.make(folder / "members", COUNT, broken=3):
         pass
     with tempfile.TemporaryDirectory() as name:
         url = URL.create("sqlite", database=f"{name}/catalog.sqlite")
         roots = {"data_roots": (folder,), "project_roots": (folder,), "encryption_keys": (KEY,)}
         app = create_app(settings_for(url, log_level="error", **roots))
         with app.app_context():
-            asked = {"name": "shop", "location": str(folder / "shop")}
+            asked = {"name": "shop", "location": str(folder / "scripts")}
             project_id = projects.create_project(ROOT, asked)[0].id
             assert scripts.load(project_id).problem is None
             site = Site(None, url, folder)  # type: ignore[arg-type]
@@ -90,7 +90,7 @@ def on_site(folder: Path, out: Path) -> Iterator[Pictures]:
 
 
 def register(pictures: Pictures, folder: Path) -> None:
-    rows = [dict(row) for row in import_sources.from_files(str(folder / "data" / "*.db"))]
+    rows = [dict(row) for row in import_sources.from_files(str(folder / "members" / "*.db"))]
     for row, tier in zip(rows, itertools.cycle(("gold", "silver", "bronze")), strict=False):
         row["labels"] = {"tier": tier}
     done = databases.register_many(ROOT, pictures.project_id, rows)
@@ -103,7 +103,7 @@ def history(pictures: Pictures, folder: Path) -> None:
     pictures.finish(title="Pilot customers", selector={"ids": first}, waves=["1", "100%"])
     pictures.finish(title="Paid", target="s0002", selector={"ids": second}, waves=["10%", "100%"])
     for number in second[:9]:
-        with closing(sqlite3.connect(folder / "data" / f"shop-{number:04}.db")) as connection:
+        with closing(sqlite3.connect(folder / "members" / f"shop-{number:04}.db")) as connection:
             connection.execute("CREATE INDEX ix_customer_city ON customer (city)")
             if number % 3 == 0:
                 connection.execute("ALTER TABLE customer ADD COLUMN vip INTEGER")

@@ -41,7 +41,7 @@ def test_from_signing_in_to_signing_out(
     token = operator(name)
     ada = people(origin, java_script_enabled=script)
     ada.sign_in(token)
-    register(ada, site.folder / f"{name}-*.db")
+    register(ada, site.members / f"{name}-*.db")
     preview(ada, name)
     watch(ada, site.fleet, script)
     mend_and_resume(ada, files)

@@ -32,18 +32,23 @@ LOGGED = "op.execute(\"INSERT INTO log (revision) VALUES ('{}')\")"
 
 
 class Site:
-    """A catalog, a fleet, and the processes that were started for them."""
+    """A catalog, a fleet, and the processes that were started for them.
+
+    Scripts and members are in folders of their own below `folder`, as settings ask for.
+    """
 
     def __init__(self, fleet: Fleet, url: URL, folder: Path) -> None:
         self.fleet, self.url, self.folder = fleet, url, folder
+        self.scripts, self.members = folder / "scripts", folder / "members"
+        self.members.mkdir(exist_ok=True)
         self.started: list[subprocess.Popen[bytes]] = []
         self.log = folder / "processes.log"
 
     def environment(self, **more: str) -> dict[str, str]:
         """Of a process of this site."""
         roots = {
-            "HEADWAY_PROJECT_ROOTS": str(self.fleet.scripts),
-            "HEADWAY_DATA_ROOTS": str(self.fleet.folder),
+            "HEADWAY_PROJECT_ROOTS": str(self.scripts),
+            "HEADWAY_DATA_ROOTS": str(self.members),
         }
         bin_ = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return environment_for(
@@ -235,10 +240,9 @@ def site_on(url: URL, folder: Path, seconds: float = 0.0, **more: Any) -> Iterat
     with fleet_on(url, folder, revisions=1) as fleet:
         write_logging_project(folder / "scripts", seconds, **more)
         fleet.load()
-        fleet.folder = folder / "members"
-        fleet.folder.mkdir()
         workers.stop("worker-1")
         site = Site(fleet, url, folder)
+        fleet.folder = site.members
         try:
             yield site
         finally:
