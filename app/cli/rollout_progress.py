@@ -167,10 +167,7 @@ def _end(rollout_id: int, progress: fleet.RolloutProgress) -> str:
         if progress.rehearsal and not progress.waves
         else progress.first_error
     )
-    if progress.reason:
-        parts.append(progress.reason)
-    elif first:
-        parts.append(f"First {first.database}: {first.error}")
+    parts += _why(progress.reason, first)
     if progress.rehearsal and progress.rehearsal.seconds_ahead is not None:
         ahead = max(1.0, progress.rehearsal.seconds_ahead)
         parts.append(f"At this speed the rollout takes about {duration(ahead)}.")
@@ -181,6 +178,14 @@ def _end(rollout_id: int, progress: fleet.RolloutProgress) -> str:
     if progress.stage == Stage.PAUSED:
         parts.append(f"`flask rollouts resume {rollout_id}` continues it.")
     return "\n".join(parts)
+
+
+def _why(reason: str | None, first: fleet.FirstFailure | None) -> list[str]:
+    """The reason, which is for everybody, and the first error as it may be read here."""
+    lines = [reason] if reason else []
+    if first and str(first.error) not in (reason or ""):
+        lines.append(f"{'' if reason else 'First '}{first.database}: {first.error}")
+    return lines
 
 
 def _counts(progress: fleet.RolloutProgress) -> dict[str, int]:
@@ -272,11 +277,8 @@ class Bars:
             size, done = progress.rehearsal.total, progress.rehearsal.done
             self._draw("rehearsal", size, done, f"{progress.rehearsal.failed} failed")
         text = Text(visible(line(progress)))
-        if progress.reason:
-            text.append(f"\n{progress.reason}", style="yellow")
-        elif progress.first_error:
-            first = progress.first_error
-            text.append(visible(f"\nFirst {first.database}: {first.error}"), style="red")
+        for words in _why(progress.reason, progress.first_error):
+            text.append(visible(f"\n{words}"), style="yellow")
         self.live.update(Group(self.bars, text, self.words))
 
     def warn(self, words: str) -> None:
