@@ -39,7 +39,7 @@ def group(
 ) -> CommandGroup:
     """The group of commands, by this name. None of them migrates, except `upgrade`."""
     bind = click.Option(["--bind"], metavar="NAME", help="Which database, if there are several.")
-    found = cls(name, help=about, params=[bind] if several else [], callback=lambda **_: None)
+    found = cls(name, help=about, params=[bind] if several else [])
     for command in (validate, repair, wait, history, adopt, upgrade):
         found.add_command(command)
     found.add_command(_status(next_steps))

@@ -159,7 +159,7 @@ def test_without_a_command_it_is_an_init_container(sqlite_url: URL, tmp_path: Pa
         (("--scripts", "migrations", "no-such-program"), 2, "no program no-such-program"),
         (("--scripts", "migrations", "--bind", "8000", "true"), 2, "give HOST:PORT"),
         (("--scripts", "migrations", "uvicorn", "--fd", "{fd}"), 2, "give that too"),
-        (("true",), 2, "Which revisions?"),
+        (("true",), 2, "Which scripts?"),
     ],
 )
 def test_what_it_cannot_do_it_says_before_it_serves(
