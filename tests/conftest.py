@@ -85,9 +85,9 @@ ON_EACH_SERVER = (
 
 FEW = {
     "tests/boot/": 3,
-    "tests/examples/test_services.py": 3,
+    "tests/examples/test_services.py": 2,
     "tests/examples/": 1,
-    "tests/objects/": 10,
+    "tests/objects/": 6,
     "tests/api/test_faces.py": 25,
     "tests/packaging/test_wheel.py": 2,
     "tests/migrator/test_ended_transactions.py": 12,

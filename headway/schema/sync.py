@@ -107,7 +107,8 @@ def comparing(
             return named is None or bool(named(name, kind, parents))
 
         given["include_name"] = include_name
-    defaults = {"compare_type": True, "compare_server_default": True}
+    # What `EnvironmentContext.configure` always fills in: comparators of plugins rely on it.
+    defaults = {"compare_type": True, "compare_server_default": True, "include_schemas": False}
     opts = defaults | given | {"include_object": include}
     context = MigrationContext.configure(connection, opts=opts)
     if connection.dialect.name == "postgresql":

@@ -415,7 +415,7 @@ def test_a_worker_that_is_killed_in_the_middle_is_followed_by_another(
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def killed_at(request: pytest.FixtureRequest, tmp_path: Path, fresh_url: Any) -> Iterator[URL]:
     if request.param == "sqlite":
-        yield URL.create("sqlite", database=str(tmp_path / "new.db"))
+        yield URL.create("sqlite", database=str(tmp_path / "members" / "new.db"))
         return
     url = fresh_url(request.param)
     dialect_of(url).drop(url)

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from headway import Project, errors
+from headway import Project, errors, sync
 from headway.dialects import dialect_of
 from headway.types import Position
 from tests.migrator.making import MODELS, make_project, run
@@ -129,3 +129,20 @@ def test_a_version_table_of_another_name_is_no_table_to_drop(
     sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True))
     assert database.sync(metadata, drop=True).changes == ()
     assert database.status().current == ("one",)
+
+
+def test_a_plugin_that_some_project_of_the_process_imported_drops_nothing(
+    postgresql_url: URL,
+) -> None:
+    import alembic_utils.replaceable_entity  # noqa: F401  # registers a comparator
+
+    engine = sa.create_engine(postgresql_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (id integer PRIMARY KEY)")
+        connection.exec_driver_sql("CREATE VIEW v AS SELECT id FROM t")
+    metadata = sa.MetaData()
+    sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    assert sync(postgresql_url, metadata, drop=True).changes == ()
+    with engine.connect() as connection:
+        assert sa.inspect(connection).get_view_names() == ["v"]
+    engine.dispose()
