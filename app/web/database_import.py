@@ -64,7 +64,7 @@ def _form(actor: Actor, way: str, refused: HeadwayError | None) -> Any:
         roots=[str(root) for root in paths.settings().data_roots],
         refused=refused,
     )
-    return page, access.status_of(refused) if refused else 200
+    return (page, *access.status_of(refused)) if refused else page
 
 
 def _one(actor: Actor) -> Any:

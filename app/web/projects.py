@@ -57,7 +57,7 @@ def new() -> Any:
     except RoleInsufficient:
         raise
     except HeadwayError as error:
-        return _form(None, request.form, error), access.status_of(error)
+        return _form(None, request.form, error), *access.status_of(error)
     return redirect(url_for("web.projects.show", project_id=project.id))
 
 
@@ -99,7 +99,7 @@ def change(project_id: int) -> Any:
     except RoleInsufficient:
         raise
     except HeadwayError as error:
-        return _form(project, request.form, error), access.status_of(error)
+        return _form(project, request.form, error), *access.status_of(error)
     flash("Changed.", "good")
     return redirect(url_for("web.projects.show", project_id=project_id))
 

@@ -89,7 +89,7 @@ def new() -> Any:
     except RoleInsufficient:
         raise
     except HeadwayError as error:
-        return _form(given, error), access.status_of(error)
+        return _form(given, error), *access.status_of(error)
     return redirect(url_for("web.rollouts.show", rollout_id=made.id))
 
 

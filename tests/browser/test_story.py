@@ -138,7 +138,7 @@ def succeeded(page: Page, stage: str) -> None:
 
 
 def at(path: Path) -> str:
-    return "+".join(Scripts.load(path.parent / "scripts").at(path).status().current)
+    return "+".join(Scripts.load(path.parent.parent / "scripts").at(path).status().current)
 
 
 def execute(path: Path, statement: str) -> None:
