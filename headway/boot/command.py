@@ -104,6 +104,7 @@ def _boot(given: Mapping[str, Any]) -> dict[str, object]:
     from headway.boot.progress import Narrator
     from headway.boot.settings import WORDS, boot_options
     from headway.project import Project
+    from headway.scripts.own_urls import only_url, own_urls
 
     log, narrate = logging.getLogger(__name__), Narrator(WORDS)
 
@@ -114,7 +115,8 @@ def _boot(given: Mapping[str, Any]) -> dict[str, object]:
 
     project = Project.load(given["scripts"], given.get("ini"))
     others: dict[str, Any] = {"words": WORDS, "report": report, "x": given.get("x")}
-    booted = bring_to_head(project, given["url"], **boot_options(given), **others)
+    url = given.get("url") or only_url(project, own_urls(project, given.get("x") or {}))
+    booted = bring_to_head(project, url, **boot_options(given), **others)
     return {"heads": ",".join(booted.after.heads)}
 
 

@@ -92,11 +92,8 @@ def _child(given: Mapping[str, Any]) -> list[str]:
         scripts, options["ini"] = find_scripts(config, before.name or "alembic")
     if not scripts:
         raise click.UsageError(f"{NO_SCRIPTS} Or boot a Flask app: --app.")
-    url = options.pop("url")
-    if not url:
-        raise click.UsageError("Which database? Give --url, --url-file or HEADWAY_MIGRATE_URL.")
     given_ones = {name: value for name, value in options.items() if value is not None}
-    return serving.child_of(scripts, url=url, **given_ones)
+    return serving.child_of(scripts, **given_ones)
 
 
 def _listener(bind: str | None) -> Any:

@@ -266,21 +266,16 @@ def own_url(project: "ScriptProject", x: dict[str, str], *, needed: bool = True)
 
     Unless `needed`, of a SQLite database if there is none.
     """
-    from headway.dialects.driver import display_url
-    from headway.scripts.own_urls import own_urls
+    from headway.errors import AddressInvalid
+    from headway.scripts.own_urls import only_url, own_urls
 
     found = own_urls(project, x)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(map(display_url, found))
-        raise click.UsageError(f"Which database? env.py names several; give --url: {names}.")
-    if not needed:
+    if not found and not needed:
         return project.default_url
-    raise click.UsageError(
-        f"Which database? Give --url, --url-file or HEADWAY_MIGRATE_URL, or set sqlalchemy.url in "
-        f"{project.config.config_file_name or 'alembic.ini'}."
-    )
+    try:
+        return only_url(project, found)
+    except AddressInvalid as error:
+        raise click.UsageError(str(error)) from error
 
 
 # --- targets, as Alembic's users write them: `-1`, `+2`, `ae10:head` -------------------------

@@ -1,11 +1,13 @@
 """The databases that a project's env.py connects to by itself, as `alembic` would."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import URL
 from sqlalchemy.exc import NoSuchModuleError
 
+from headway.dialects.driver import display_url
+from headway.errors import AddressInvalid
 from headway.isolation.isolated import isolated
 from headway.scripts.capture import capture_once
 from headway.scripts.configuration import x_arguments
@@ -37,6 +39,19 @@ def own_urls(project: ScriptProject, x: Mapping[str, str]) -> tuple[URL, ...]:
     if captured.failed and (is_set or not _lacks_url(captured.failed)):
         raise_failed(captured.failed, project.default_url)
     return (project.default_url,) if is_set else ()
+
+
+def only_url(project: ScriptProject, found: Sequence[URL]) -> URL:
+    """The one of these. Raises AddressInvalid, in words of the command line, if it is not one."""
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(map(display_url, found))
+        raise AddressInvalid(f"Which database? env.py names several; give --url: {names}.")
+    raise AddressInvalid(
+        f"Which database? Give --url, --url-file or HEADWAY_MIGRATE_URL, or set sqlalchemy.url in "
+        f"{project.config.config_file_name or 'alembic.ini'}."
+    )
 
 
 def _lacks_url(error: Exception) -> bool:

@@ -244,3 +244,20 @@ def test_a_script_brings_its_database_to_head(tmp_path: Path) -> None:
     copied("fastapi-app", tmp_path)
     done = run(sys.executable, "report.py", cwd=copied("script", tmp_path))
     assert (done.returncode, done.stdout) == (0, "0 items\n"), done.stderr
+
+
+def test_it_finds_scripts_and_url_where_alembic_does(tmp_path: Path) -> None:
+    (tmp_path / "versions").mkdir()
+    (tmp_path / "versions" / "one.py").write_text(
+        'revision, down_revision = "one", None\ndef upgrade(): pass\n'
+    )
+    ini = tmp_path / "alembic.ini"
+    ini.write_text("[alembic]\nscript_location = .\nsqlalchemy.url = sqlite:///found.db\n")
+    done = run("headway", "boot", "--", "true", cwd=tmp_path, HEADWAY_MIGRATE_URL="")
+    assert done.returncode == 0, done.stderr
+    assert "found.db is at one" in done.stderr
+    assert (tmp_path / "found.db").exists()
+    ini.write_text("[alembic]\nscript_location = .\n")
+    done = run("headway", "boot", "--", "true", cwd=tmp_path, HEADWAY_MIGRATE_URL="")
+    assert done.returncode == 2, done.stderr
+    assert "Which database?" in done.stderr
