@@ -212,15 +212,8 @@ class Settings:
 
 
 def _check_roots(settings: Settings) -> None:
-    """Raise SettingInvalid if a member could be written where code is run from."""
+    """Raise SettingInvalid if a member could be written where Headway's code is run from."""
     projects, data = "HEADWAY_PROJECT_ROOTS", "HEADWAY_DATA_ROOTS"
-    for root in settings.data_roots:
-        for other in settings.project_roots:
-            if _overlap(root, other):
-                raise SettingInvalid(
-                    f"{data} ({root}) and {projects} ({other}) overlap: a SQLite file could be "
-                    "made among scripts, which workers run. Give each folders of its own."
-                )
     for name, roots in ((data, settings.data_roots), (projects, settings.project_roots)):
         for root in roots:
             if any(_overlap(root, code) for code in CODE):

@@ -222,6 +222,16 @@ def test_a_new_file_is_called_as_a_database_is(registry: Registry, name: str) ->
     assert list(registry.data.iterdir()) == []
 
 
+@pytest.mark.parametrize("folder", ["scripts", "scripts/versions"])
+def test_none_is_created_among_scripts(registry: Registry, folder: str) -> None:
+    (registry.data / folder).mkdir(parents=True)
+    (registry.data / "scripts" / "env.py").touch()
+    url = f"sqlite:///{registry.data / folder}/a.db"
+    with pytest.raises(AddressInvalid, match="script directory"):
+        databases.create_database(ROOT, {"project_id": registry.project_id, "url": url})
+    assert list(registry.data.rglob("*.db")) == []
+
+
 def test_an_address_shows_no_secret_and_says_enough(registry: Registry) -> None:
     url = urls.parse(
         f"postgresql://ada:{SECRET}@h:5433/shop?sslpassword={SECRET}&sslmode=require"

@@ -102,10 +102,6 @@ def test_without_settings_the_fleet_is_embedded_and_stays_in_this_folder(
 @pytest.mark.parametrize(
     ("projects", "data"),
     [
-        ("/srv/a", "/srv/a"),
-        ("/srv/a", "/srv/a/data"),
-        ("/srv/b:/srv/a/projects", "/srv/c:/srv/a"),
-        ("/srv/a", "/srv/b/../a/x"),
         ("/srv/a", str(ROOT)),
         ("/srv/a", str(ROOT / "app" / "models")),
         (str(ROOT / "migrations"), "/srv/a"),
@@ -113,7 +109,7 @@ def test_without_settings_the_fleet_is_embedded_and_stays_in_this_folder(
         ("/", "/srv/a"),
     ],
 )
-def test_no_member_can_be_written_where_code_is_run_from(projects: str, data: str) -> None:
+def test_no_member_can_be_written_where_our_code_is_run_from(projects: str, data: str) -> None:
     env = {"HEADWAY_PROJECT_ROOTS": projects, "HEADWAY_DATA_ROOTS": data}
     with pytest.raises(SettingInvalid, match=r"HEADWAY_\w+_ROOTS .* folders of its own"):
         Settings.from_env(env)

@@ -58,13 +58,19 @@ def parse(text: str) -> DatabaseURL:
     return url
 
 
-def require_ending(path: Path) -> None:
-    """Raise AddressInvalid for a file that is to be created and is not called as a database is."""
+def require_place_for_new(path: Path) -> None:
+    """Raise AddressInvalid for a file that may not be created: its name, or scripts beside it."""
     if path.suffix.lower() not in ENDINGS:
         raise AddressInvalid(
             f"A new SQLite file is called *{', *'.join(ENDINGS)}, and {path.name} is not. Another "
             "program could take it for something else. Nothing was made."
         )
+    for folder in (path.parent, path.parent.parent):
+        if (folder / "env.py").exists():
+            raise AddressInvalid(
+                f"{folder} is a script directory: no database is made among scripts, which "
+                "workers run. Nothing was made. Take another folder."
+            )
 
 
 def parse_server(text: str) -> DatabaseURL:

@@ -12,7 +12,7 @@ from app.fleet import rollouts
 from app.fleet.core import error_texts, idempotency, positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import repeated, writing
-from app.fleet.core.urls import require_ending
+from app.fleet.core.urls import require_place_for_new
 from app.fleet.databases.crud import get_database
 from app.fleet.databases.operate import drafted_for
 from app.fleet.databases.register import added
@@ -53,7 +53,7 @@ def create_database(actor: Actor, values: dict[str, Any], *, key: str | None = N
         if draft.place.url:
             refuse_schema(draft.place.url, "made")
             if draft.place.url.file:
-                require_ending(draft.place.url.file)
+                require_place_for_new(draft.place.url.file)
         with writing() as session:
             database = added(session, project_id, draft)
             rollout = drafted_for(actor, database, Kind.CREATE, kinds=(Kind.CREATE,))

@@ -13,7 +13,7 @@ from app.fleet.core import audit
 from app.fleet.core.permissions import Actor
 from app.fleet.core.positions import joined
 from app.fleet.core.transactions import CatalogSession
-from app.fleet.core.urls import require_ending
+from app.fleet.core.urls import require_place_for_new
 from app.fleet.projects import revisions
 from app.fleet.rollouts import start
 from app.fleet.runs.tasks import Ended, Task
@@ -37,7 +37,7 @@ def create(task: Task) -> Ended:
         look = _brought_to_its_end(task)
     else:
         if address.path:
-            require_ending(address.path)  # of a reference too
+            require_place_for_new(address.path)  # of a reference too
         _require_folder(address)
         look = _made(task, address)
     return Ended(
