@@ -113,7 +113,7 @@ def _boot(given: Mapping[str, Any]) -> dict[str, object]:
         if now.state == "migrating":
             log.info("revision %s: %s", now.revision, now.name)
 
-    project = Project.load(given["scripts"], given.get("ini"))
+    project = Project.load(given["scripts"], given.get("ini"), given.get("section") or "alembic")
     others: dict[str, Any] = {"words": WORDS, "report": report, "x": given.get("x")}
     url = given.get("url") or only_url(project, own_urls(project, given.get("x") or {}))
     booted = bring_to_head(project, url, **boot_options(given), **others)

@@ -3,37 +3,29 @@
 import os
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from headway.boot import command as serving
-from headway.cli.options import GIVEN, NO_SCRIPTS, Given, find_scripts, pairs, url_options
+from headway.cli.options import (
+    NO_SCRIPTS,
+    Given,
+    alembic_options,
+    find_project,
+    scripts_option,
+    url_options,
+)
 from headway.exit_codes import Exit
 
 REFUSED = (OSError, ValueError)
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
-@click.option(
-    "--scripts",
-    envvar="HEADWAY_MIGRATE_SCRIPTS",
-    show_envvar=True,
-    help="The script directory: a folder, or package:folder.",
-)
-@click.option(
-    "-c",
-    "--config",
-    "--ini",
-    "ini",
-    type=click.Path(),
-    metavar="FILE",
-    help="The alembic.ini or pyproject.toml, if it is not in this folder.",
-)
+@scripts_option
+@alembic_options()
 @url_options
-@click.option("-x", "x", multiple=True, metavar="K=V", help="An argument for env.py.")
 @click.option("--app", help="Instead of these: a Flask app that is bound to headway.flask.")
 @click.option(
     "--bind",
@@ -82,18 +74,14 @@ def boot(
         raise click.ClickException(f"{command[0]} cannot be run: {error.strerror}.") from error
 
 
-def _child(given: Mapping[str, Any]) -> list[str]:
-    options = dict(given)
-    before = click.get_current_context().meta.get(GIVEN, Given())
-    options["x"] = pairs((*before.x, *options["x"]))
-    scripts = options.pop("scripts")
-    if not scripts:
-        config = [options["ini"]] if options["ini"] else before.config
-        scripts, options["ini"] = find_scripts(config, before.name or "alembic")
-    if not scripts:
+def _child(options: dict[str, Any]) -> list[str]:
+    given = Given(*(options.pop(name) for name in Given._fields))
+    found = find_project(options.pop("scripts"), given)
+    if not found.scripts:
         raise click.UsageError(f"{NO_SCRIPTS} Or boot a Flask app: --app.")
+    options |= {"ini": found.ini, "section": found.section, "x": found.x}
     given_ones = {name: value for name, value in options.items() if value is not None}
-    return serving.child_of(scripts, **given_ones)
+    return serving.child_of(found.scripts, **given_ones)
 
 
 def _listener(bind: str | None) -> Any:

@@ -9,15 +9,14 @@ import click
 
 from headway import checks
 from headway.checks import Finding
-from headway.cli.options import on_database
+from headway.cli.options import on_database, span_of_revision
 from headway.cli.output import counted, echo, print_json
 from headway.database import Database
 from headway.errors import PreviewImpossible
 from headway.exit_codes import Exit
 from headway.plan.operations import record_operations
-from headway.plan.plans import Direction
 from headway.plan.risks import notes, squawk
-from headway.plan.sql import Span, render
+from headway.plan.sql import render
 from headway.scripts.script import Revision
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -159,14 +158,7 @@ def _sql_and_risks(database: Database, revisions: Iterable[Revision]) -> tuple[s
     """The SQL of the revisions, and its risks as warnings; those that fail are errors."""
     texts, found = [], []
     for one in revisions:
-        span = Span(
-            project=database.project,
-            address=database.address,
-            x=database.x,
-            direction=Direction.UPGRADE,
-            start=one.parents,
-            target=one.id,
-        )
+        span = span_of_revision(database, one)
         risks = notes(record_operations(span), database.address.dialect.name)
         try:
             text = render(span)

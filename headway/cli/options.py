@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from headway.plan.plans import Direction
     from headway.plan.sql import Span
     from headway.scripts.project import ScriptProject
+    from headway.scripts.script import Revision
 
 RELATIVE = re.compile(r"-\d+")
 GIVEN = "headway.given"
@@ -56,6 +58,14 @@ def alembic_options(*, short: bool = True) -> Callable[[Callable[..., Any]], Cal
     return add
 
 
+scripts_option = click.option(
+    "--scripts",
+    envvar="HEADWAY_MIGRATE_SCRIPTS",
+    show_envvar=True,
+    help="The script directory: a folder, or package:folder.",
+)
+
+
 def on_project(
     command: Callable[..., Any], *, needed: bool = True, short: bool = True, with_x: bool = False
 ) -> Callable[..., Any]:
@@ -66,27 +76,18 @@ def on_project(
     """
 
     @alembic_options(short=short)
-    @click.option(
-        "--scripts",
-        envvar="HEADWAY_MIGRATE_SCRIPTS",
-        show_envvar=True,
-        help="The script directory: a folder, or package:folder.",
-    )
+    @scripts_option
     @wraps(command)
     def with_project(*args: Any, scripts: str | None, **kwargs: Any) -> Any:
         from headway.scripts.project import ScriptProject  # not for `--help`
 
-        before = click.get_current_context().meta.get(GIVEN, Given())
-        config = kwargs.pop("config") or before.config
-        name = kwargs.pop("name") or before.name or "alembic"
-        x = pairs((*before.x, *kwargs.pop("x")))
+        given = Given(*(kwargs.pop(name) for name in Given._fields))
+        found = find_project(scripts, given)
         if with_x:
-            kwargs["x"] = x
-        ini: str | None = config[-1] if config else None
-        if scripts is None:
-            scripts, ini = find_scripts(config, name)
-        if scripts:
-            return command(ScriptProject.load(scripts, ini, name), *args, **kwargs)
+            kwargs["x"] = found.x
+        if found.scripts:
+            project = ScriptProject.load(found.scripts, found.ini, found.section)
+            return command(project, *args, **kwargs)
         if needed:
             raise click.UsageError(NO_SCRIPTS)
         with _no_scripts() as folder:
@@ -104,12 +105,36 @@ NO_SCRIPTS = (
 )
 
 
-def pairs(given: Sequence[str]) -> dict[str, str]:
+class Found(NamedTuple):
+    """What the options name: as `ScriptProject.load` takes it, and the arguments for env.py."""
+
+    scripts: str | None
+    """None if nothing names a script directory."""
+    ini: str | None
+    section: str
+    x: dict[str, str]
+
+
+def find_project(scripts: str | None, given: Given) -> Found:
+    """What `--scripts` and Alembic's options name, those before the command included.
+
+    Without `--scripts` it is looked for where `alembic` looks.
+    """
+    before = click.get_current_context().meta.get(GIVEN, Given())
+    config = given.config or before.config
+    section = given.name or before.name or "alembic"
+    ini: str | None = config[-1] if config else None
+    if scripts is None:
+        scripts, ini = _find_scripts(config, section)
+    return Found(scripts, ini, section, _pairs((*before.x, *given.x)))
+
+
+def _pairs(given: Sequence[str]) -> dict[str, str]:
     """Alembic's -x arguments: `k=v`, or `k` alone for an empty value."""
     return {name: value for name, _, value in (one.partition("=") for one in given)}
 
 
-def find_scripts(config: Sequence[str], section: str) -> tuple[str | None, str | None]:
+def _find_scripts(config: Sequence[str], section: str) -> tuple[str | None, str | None]:
     """The script directory and the file that names it, where `alembic` looks for them.
 
     A folder that it gives is one of the working directory, as Alembic has it, or beside the file.
@@ -296,6 +321,14 @@ def target_argument(name: str = "target", **options: Any) -> Callable[[Any], Any
         return tuple(one.strip() for one in value) if isinstance(value, tuple) else value.strip()
 
     return click.argument(name, callback=stripped, **options)
+
+
+def span_of_revision(database: "Database", revision: "Revision") -> "Span":
+    """The upgrade of one revision alone, from its parents."""
+    from headway.plan.plans import Direction
+
+    span = span_of(database, Direction.UPGRADE, revision.id)
+    return replace(span, start=revision.parents)
 
 
 def span_of(database: "Database", way: "Direction", *targets: str) -> "Span":

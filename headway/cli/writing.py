@@ -4,7 +4,6 @@ import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,13 @@ from headway.cli.options import (
     on_project_with_x,
     own_url,
     place_of,
-    span_of,
+    span_of_revision,
     url_options,
 )
 from headway.cli.output import echo
 from headway.database import Database
 from headway.dialects.urls import DatabaseURL
 from headway.errors import command
-from headway.plan.plans import Direction
 from headway.plan.sql import render
 from headway.schema import autogenerate
 from headway.scripts.project import ScriptProject
@@ -147,8 +145,7 @@ def _write(
     database = Database(*place_of(project, where, x))
     written = [one for one in database.project.revisions if Path(one.path) in files]
     for one in written:
-        span = span_of(database, Direction.UPGRADE, one.id)
-        click.echo(render(replace(span, start=one.parents)), nl=False)
+        click.echo(render(span_of_revision(database, one)), nl=False)
 
 
 @click.command()

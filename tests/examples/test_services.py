@@ -261,3 +261,21 @@ def test_it_finds_scripts_and_url_where_alembic_does(tmp_path: Path) -> None:
     done = run("headway", "boot", "--", "true", cwd=tmp_path, HEADWAY_MIGRATE_URL="")
     assert done.returncode == 2, done.stderr
     assert "Which database?" in done.stderr
+
+
+@pytest.mark.parametrize("options", [("-n", "other", "boot"), ("boot", "-n", "other")])
+def test_it_takes_scripts_and_url_of_the_same_section(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "b" / "versions").mkdir(parents=True)
+    (tmp_path / "b" / "versions" / "two.py").write_text(
+        'revision, down_revision = "two", None\ndef upgrade(): pass\n'
+    )
+    (tmp_path / "alembic.ini").write_text(
+        "[alembic]\nscript_location = a\nsqlalchemy.url = sqlite:///a.db\n"
+        "[other]\nscript_location = b\nsqlalchemy.url = sqlite:///b.db\n"
+    )
+    done = run("headway", *options, "--", "true", cwd=tmp_path, HEADWAY_MIGRATE_URL="")
+    assert done.returncode == 0, done.stderr
+    assert "b.db is at two" in done.stderr
+    assert not (tmp_path / "a.db").exists()
