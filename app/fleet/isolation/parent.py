@@ -15,18 +15,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
 from types import MappingProxyType
 from typing import Any
 
-from flask import current_app
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
-
 from app.fleet.core.places import REACHING
 from app.fleet.isolation.child import BESIDE, MAIN
-from app.settings import ROOT, Settings
+from app.fleet.isolation.environment import arguments, environment
 from headway.errors import HeadwayError, ProcessEnded
 
 log = logging.getLogger(__name__)
@@ -196,7 +192,7 @@ class _Process:
         self.popen: subprocess.Popen[bytes] | None = None
         self.failure: Exception | None = None
         self.control, self.theirs = socket.socketpair()
-        self.environment, self.arguments = _environment(), (*_arguments(), str(memory))
+        self.environment, self.arguments = environment(), (*arguments(), str(memory))
         # The kernel ends the child when the *thread* that started it ends.
         threading.Thread(target=self._start_and_wait, name="project-process", daemon=True).start()
         self.began.wait()
@@ -308,42 +304,6 @@ class _Child:
         process = self.process
         if process and self.owner == os.getpid():
             process.kill()
-
-
-def _arguments() -> tuple[str, str, str]:
-    settings: Settings = current_app.extensions["headway"]
-    return str(os.getpid()), settings.log_level, settings.log_format
-
-
-def _environment() -> dict[str, str]:
-    """The environment variables of this process without those of Headway.
-
-    A project's env.py may need the others: its application's settings, PATH, PYTHONPATH.
-    """
-    settings: Settings = current_app.extensions["headway"]
-    secrets = {settings.secret_key, settings.broker_url, settings.oidc_client_secret}
-    secrets |= set(settings.encryption_keys) - {""}
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("HEADWAY_")
-        and value not in secrets
-        and not _is_catalog(name, value, settings)
-    }
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return kept | {"PYTHONPATH": os.pathsep.join(paths)}
-
-
-def _is_catalog(name: str, value: str, settings: Settings) -> bool:
-    """True if a variable holds the URL of the catalog, as `DATABASE_URL` may."""
-    if name == "DATABASE_URL" and not os.environ.get("HEADWAY_DATABASE_URL"):
-        return True
-    with suppress(ArgumentError):
-        url, catalog = make_url(value), settings.database_url
-        place = (url.get_backend_name(), url.host, url.port, url.database, url.password)
-        same = (catalog.get_backend_name(), catalog.host, catalog.port)
-        return place == (*same, catalog.database, catalog.password)
-    return False
 
 
 _child = _Child()
