@@ -1,5 +1,7 @@
 """Invitations: one-time tokens for a first sign-in, also that of the first admin."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, or_, select, update
@@ -96,8 +98,18 @@ def _invite(now: datetime) -> str | None:
 
 def sign_in(text: str, *, request_id: str | None, ip: str | None) -> tokens.Issued:
     """Exchange a one-time token for a token of a program. Raises TokenRefused, TooManyAttempts."""
-    try:
+    with refusal_counted(text, request_id=request_id, ip=ip):
         return _exchange(text, request_id, ip)
+
+
+@contextmanager
+def refusal_counted(text: str, *, request_id: str | None, ip: str | None) -> Iterator[None]:
+    """Count a TokenRefused of the block as a refused sign-in with this token, and pass it on.
+
+    Raises TooManyAttempts instead if the network has to wait.
+    """
+    try:
+        yield
     except TokenRefused:
         limits.refused("token", tokens.account_of(text), request_id=request_id, ip=ip)
         raise

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from app.errors import TokenRefused
-from app.fleet.accounts import invitations, limits, tokens
+from app.fleet.accounts import invitations, tokens
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.models import Account, Token, TokenKind
@@ -18,11 +18,8 @@ def start(text: str, *, request_id: str | None, ip: str | None) -> tuple[tokens.
     With a token of a program it has the scope of that, and is no proof of who sends it. Raises
     TokenRefused, TooManyAttempts.
     """
-    try:
+    with invitations.refusal_counted(text, request_id=request_id, ip=ip):
         return _start(text, request_id, ip)
-    except TokenRefused:
-        limits.refused("token", tokens.account_of(text), request_id=request_id, ip=ip)
-        raise
 
 
 @repeated

@@ -3,6 +3,8 @@
 It may hold rows ("Key (email)=(…)"), and anything that a database's owner writes into an error.
 """
 
+from functools import cache
+
 from app.errors import CheckFailed, ProjectNotReady, RunTimedOut
 from app.fleet.core.permissions import Actor
 from headway.errors import (
@@ -29,6 +31,7 @@ OURS = {
 """Errors whose whole text is of our own words."""
 
 
+@cache
 def class_of(slug: str | None) -> type[HeadwayError]:
     """The error class with this slug; MigrationFailed if there is none."""
     todo = [HeadwayError]
