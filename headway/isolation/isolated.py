@@ -10,21 +10,29 @@ import decimal
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from typing import Any, TypeVar
 
+import alembic.context
+import alembic.op
+
 from headway.isolation import running
 from headway.isolation.engines import redirected_engines
+from headway.isolation.libraries import followed_loads, in_force_for, noted_imports
 from headway.isolation.modules import Modules, modules_in_force, one_at_a_time, working_directory
 from headway.isolation.process_settings import own_settings
 from headway.isolation.project_logging import own_logging
-from headway.isolation.registered import registered
+from headway.isolation.registrations import Registrations, listeners_in_force
 from headway.isolation.running import in_project, own_session
 
 T = TypeVar("T")
+
+PROXIED = (alembic.op, alembic.context)
+"""Modules that Alembic makes stand for the running environment."""
 
 
 @contextmanager
@@ -43,7 +51,14 @@ def isolated(modules: Modules) -> Iterator[None]:
         _own_folder(modules),
         _own_context(modules),
         own_logging(modules.logging, in_project),
-        registered(modules.registered, in_project),
+        _own_filters(modules.registered),
+        _own_entities(modules.registered),
+        in_force_for(modules.registered.imported),
+        modules.registered.entries_in_force(),
+        listeners_in_force(modules.registered, in_project),
+        followed_loads(modules.registered.load),
+        noted_imports(modules.registered.imported, modules.registered.settle),
+        _own_proxies(),
         redirected_engines(),
         _output_to_stderr(),
     ):
@@ -136,6 +151,59 @@ def _own_loop() -> Iterator[None]:
         if local is not None:
             vars(local).clear()
             vars(local).update(before)
+
+
+@contextmanager
+def _own_proxies() -> Iterator[None]:
+    """Restore Alembic's proxies `op` and `context`, which it leaves in place after errors."""
+    before = [vars(module).get("_proxy") for module in PROXIED]  # FRAGILE: private
+    try:
+        yield
+    finally:
+        for module, old in zip(PROXIED, before, strict=True):
+            now = vars(module).get("_proxy")
+            if now is not old and now is not None:
+                now._remove_proxy()  # noqa: SLF001
+            if now is not old and old is not None:
+                old._install_proxy()  # noqa: SLF001
+
+
+@contextmanager
+def _own_entities(kept: Registrations) -> Iterator[None]:
+    """Give the project a registry of its own in alembic_utils, which has one for the process."""
+    before = _entity_registry()
+    outer = {name: value.copy() for name, value in before.items()}
+    for name, value in before.items():
+        value.clear()
+        value.update(kept.entities.get(name, ()))
+    try:
+        yield
+    finally:
+        now = _entity_registry()
+        kept.entities = {name: value.copy() for name, value in now.items()}
+        for name, value in now.items():
+            value.clear()
+            value.update(outer.get(name, ()))
+
+
+def _entity_registry() -> dict[str, Any]:
+    """The dicts and sets of alembic_utils' registry; {} where it is not imported."""
+    module = sys.modules.get("alembic_utils.replaceable_entity")
+    found = vars(module.registry) if module else {}
+    return {name: value for name, value in found.items() if isinstance(value, dict | set)}
+
+
+@contextmanager
+def _own_filters(kept: Registrations) -> Iterator[None]:
+    with warnings.catch_warnings():
+        if kept.filters is not None:
+            warnings.filters[:] = kept.filters  # type: ignore[index]
+        before = list(warnings.filters)
+        try:
+            yield
+        finally:
+            if list(warnings.filters) != before:
+                kept.filters = list(warnings.filters)
 
 
 class _Output:

@@ -5,51 +5,35 @@ for `JSONB`, an operation on `Operations` of one project would be in force in th
 in the program around us as well. So they are removed when the project's code has run, and put back
 before it runs again: its modules stay loaded, and would not register them a second time.
 
-What a library registers when it is imported stays: later importers rely on it.
+What a library registers when it is imported is in force for those who import it: `libraries`.
 """
 
 import functools
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
-import alembic.context
-import alembic.op
-from alembic.autogenerate import comparators, render
-from alembic.ddl import impl
-from alembic.operations import AbstractOperations, BatchOperations, Operations, ops
-from alembic.runtime import plugins
 from sqlalchemy import Connection, Engine, Pool, event
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.event import api
 
 from headway.dialects import driver
+from headway.isolation import libraries
+from headway.isolation.entries import Contents, Entry, is_shared_class, new_entries, read_places
+from headway.isolation.libraries import INSTALLED, OURS, Modules
 
-LIBRARIES = ("site-packages", "dist-packages")
 CONNECTING = (Engine, Connection, Pool, Dialect, DefaultDialect)
 """Classes whose listeners are called for every connection."""
 
-# FRAGILE: private in Alembic. Where it keeps what is registered, by kind.
-TABLES: tuple[dict[Any, Any], ...] = (
-    comparators._registry,  # noqa: SLF001
-    render.renderers._registry,  # noqa: SLF001
-    render._constraint_renderers._registry,  # noqa: SLF001
-    Operations._to_impl._registry,  # noqa: SLF001
-    ops.AddConstraintOp.add_constraint_ops._registry,  # noqa: SLF001
-    impl._impls,  # noqa: SLF001
-    plugins._all_plugins,  # noqa: SLF001
-)
-NAMESPACES = (Operations, AbstractOperations, BatchOperations, alembic.op)
-"""Where `Operations.register_operation` puts new names."""
+
+_event_key = api._event_key  # noqa: SLF001  # FRAGILE: what `listen` and `listens_for` go through
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Listener:
     """A listener on a class of SQLAlchemy or Alembic."""
 
@@ -62,6 +46,26 @@ class Listener:
     options: dict[str, Any]
     by_env: bool
     """True if env.py registered it, which will do so again."""
+    is_away: bool = False
+
+    def put(self) -> None:
+        """Register it again, if it was taken away."""
+        if self.is_away:
+            self.register(_event_key(self.target, self.identifier, self.function))
+            self.is_away = False
+
+    def take(self) -> None:
+        """Remove it, unless it was removed already."""
+        if event.contains(self.target, self.identifier, self.function):
+            event.remove(self.target, self.identifier, self.function)
+            self.is_away = True
+
+    def register(self, key: Any) -> None:
+        """Register it with SQLAlchemy's key for it."""
+        if self.is_for_connections and self.identifier in ("connect", "first_connect"):
+            wrapped = _for_new_connections(self.function)
+            key = key.with_wrapper(wrapped)  # FRAGILE: private in SQLAlchemy
+        key.listen(*self.arguments, **self.options)
 
     @property
     def is_for_connections(self) -> bool:
@@ -80,44 +84,93 @@ class Registrations:
     """Listeners on its own engines and tables, registered by code that will run again."""
     by_env: list[Listener] = field(default_factory=list)
     """Listeners of its env.py, in force for revisions until it runs again."""
-    tables: list[dict[Any, Any]] = field(default_factory=lambda: [{} for _ in TABLES])
-    names: list[dict[str, Any]] = field(default_factory=lambda: [{} for _ in NAMESPACES])
-    compilers: dict[type, dict[str, Any]] = field(default_factory=dict)
-    """Attributes of classes that got their first compiler, by class."""
-    compiled: dict[type, dict[str, Any]] = field(default_factory=dict)
-    """Compilers that were added to others, by class and dialect."""
+    entries: list[Entry] = field(default_factory=list)
+    """Its operations, comparators, compilers and so on."""
+    env_entries: list[Entry] = field(default_factory=list)
+    """Those that its env.py registers each time, and not a module that it imports."""
+    imported: Modules = field(default_factory=Modules)
+    """Top-level modules that its scripts import."""
+    loading: ModuleType | None = None
+    """The library that is being imported; None if none is."""
+    _contents: Contents = ()
+    """What was registered in the process when it was last looked at."""
     entities: dict[str, Any] = field(default_factory=dict)
     """Its views and functions that alembic_utils keeps, as attributes of that registry."""
     filters: list[Any] | None = None
     """Warning filters; None while the project has not changed them."""
     in_env: bool = False
     """True while its env.py is running."""
+    importing: bool = False
+    """True while a module is being imported, of a library or its own."""
 
     def forget(self, file: str) -> None:
         """Drop the listeners of a module that is about to be imported again."""
         for one in list(self.listeners):
             if getattr(one.function, "__globals__", {}).get("__file__") == file:
                 self.listeners.remove(one)
-                _stop_listening([one])
+                one.take()
 
     def reset(self) -> None:
         """Drop all registrations: the modules that made them are about to be imported again."""
-        self.begin_env()
+        _take([*self.listeners, *self.by_env])
         self.__dict__.update(vars(Registrations(self.package)))
 
     def begin_env(self) -> None:
         """Before env.py runs: remove its listeners, so that none is registered twice."""
-        _stop_listening(self.by_env)
+        _take(self.by_env)
         self.by_env.clear()
-        _stop_listening([one for one in self.listeners if one.by_env])
+        _take([one for one in self.listeners if one.by_env])
         self.listeners[:] = [one for one in self.listeners if not one.by_env]
+        self.settle()
+        _take(self.env_entries)
+        self.env_entries.clear()
+        self._contents = read_places()
         self.in_env = True
 
     def end_env(self) -> None:
         """After env.py has run: keep its listeners for its revisions."""
         self.by_env += self.temporary
         self.temporary.clear()
+        self.settle()
         self.in_env = False
+
+    @contextmanager
+    def entries_in_force(self) -> Iterator[None]:
+        """Register its entries again while this lasts; those that are new are kept as well."""
+        self._contents = read_places()
+        mine = [*self.entries, *self.env_entries]
+        for entry in mine:
+            entry.put()
+        self._contents = read_places() if mine else self._contents
+        try:
+            yield
+        finally:
+            self.settle()
+            _take([*self.entries, *self.env_entries])
+
+    def settle(self) -> None:
+        """Keep what was registered since the last time as the project's."""
+        before, self._contents = self._contents, read_places()
+        kept = self.env_entries if self.in_env and not self.importing else self.entries
+        kept += [one for one in new_entries(before, self._contents) if self.owns(one.maker)]
+
+    def load(self, module: ModuleType, execute: Callable[[], None]) -> None:
+        """Execute a module that is imported, and note what it registers as its package's."""
+        library = libraries.top_level(module) if self._is_library(module) else None
+        if self.importing and library is self.loading:
+            execute()
+            return
+        self.settle()
+        outer, self.loading, self.importing = (self.loading, self.importing), library, True
+        try:
+            execute()
+        finally:
+            if library is None:
+                self.settle()
+            else:
+                before, self._contents = self._contents, read_places()
+                libraries.add(library, list(new_entries(before, self._contents)))
+            self.loading, self.importing = outer
 
     def owns(self, function: Any) -> bool:
         """True if this function, method or class is the project's, and no library's."""
@@ -129,10 +182,16 @@ class Registrations:
         file = code.co_filename if code else getattr(module, "__file__", None)
         if not file or (code is None and module is None):
             return True
-        parts = Path(file).parts
-        if not any(library in parts for library in LIBRARIES):
+        if not any(part in file for part in INSTALLED):
             name = str(getattr(function, "__module__", "")).partition(".")[0]
             return name not in sys.stdlib_module_names
+        return self._is_in_package(file)
+
+    def _is_library(self, module: ModuleType) -> bool:
+        file = getattr(module, "__file__", None) or ""
+        return libraries.is_installed(module) and not self._is_in_package(file)
+
+    def _is_in_package(self, file: str) -> bool:
         return self.package is not None and file.startswith(self.package)
 
 
@@ -142,8 +201,17 @@ class Registrations:
 class _RecordedEventKey:
     """SQLAlchemy's event key, which records that its listener was registered or removed."""
 
-    def __init__(self, key: Any, target: Any, kept: list[Listener], *, by_env: bool) -> None:
-        self._key, self._target, self._kept, self._by_env = key, target, kept, by_env
+    def __init__(
+        self,
+        key: Any,
+        target: Any,
+        kept: list[Listener],
+        *,
+        by_env: bool = False,
+        library: ModuleType | None = None,
+    ) -> None:
+        self._key, self._target, self._kept = key, target, kept
+        self._by_env, self._library = by_env, library
 
     def listen(self, *arguments: Any, **options: Any) -> None:
         key = self._key
@@ -156,8 +224,11 @@ class _RecordedEventKey:
             options,
             self._by_env,
         )
-        _register(key, one)
-        self._kept.append(one)
+        one.register(key)
+        if self._library is None:
+            self._kept.append(one)
+        else:
+            libraries.add(self._library, [one])
 
     def remove(self) -> None:
         self._key.remove()
@@ -168,12 +239,6 @@ class _RecordedEventKey:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._key, name)
-
-
-def _register(key: Any, one: Listener) -> None:
-    if one.is_for_connections and one.identifier in ("connect", "first_connect"):
-        key = key.with_wrapper(_for_new_connections(one.function))  # FRAGILE: private in SQLAlchemy
-    key.listen(*one.arguments, **one.options)
 
 
 def _for_new_connections(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -192,13 +257,18 @@ def _for_new_connections(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def listeners_in_force(kept: Registrations, is_projects: Callable[[], bool]) -> Iterator[None]:
-    make = api._event_key  # noqa: SLF001  # FRAGILE: what `listen` and `listens_for` go through
+    make = api._event_key  # noqa: SLF001
 
     def recorded_key(target: Any, identifier: str, function: Any) -> Any:
         key = make(target, identifier, function)
         shared = isinstance(key.dispatch_target, type) and is_shared_class(key.dispatch_target)
-        if not (is_projects() and kept.owns(function)):
+        if not is_projects():
             return key
+        if not kept.owns(function):
+            library = kept.loading
+            if not shared or library is None:
+                return key
+            return _RecordedEventKey(key, target, [], library=library)
         again = _runs_again(sys._getframe(1))  # noqa: SLF001
         if not (shared or again):
             return key
@@ -206,24 +276,19 @@ def listeners_in_force(kept: Registrations, is_projects: Callable[[], bool]) -> 
         return _RecordedEventKey(key, target, where, by_env=again and kept.in_env)
 
     for one in kept.listeners:
-        _register(make(one.target, one.identifier, one.function), one)
+        one.put()
     api._event_key = recorded_key  # type: ignore[assignment]  # noqa: SLF001
     try:
         yield
     finally:
         api._event_key = make  # noqa: SLF001
-        _stop_listening(kept.listeners)
-        _stop_listening(kept.temporary)
+        _take([*kept.listeners, *kept.temporary])
         kept.temporary.clear()
 
 
-def _stop_listening(listeners: list[Listener]) -> None:
-    for one in reversed(listeners):
-        with suppress(Exception):  # it removed it itself
-            event.remove(one.target, one.identifier, one.function)
-
-
-OURS = f"{Path(__file__).parents[1]}{os.sep}"
+def _take(registered: Sequence[Listener | Entry]) -> None:
+    for one in reversed(registered):
+        one.take()
 
 
 def _runs_again(frame: FrameType | None) -> bool:
@@ -238,16 +303,3 @@ def _runs_again(frame: FrameType | None) -> bool:
             return getattr(module, "__dict__", None) is not frame.f_globals
         frame = frame.f_back
     return True
-
-
-def is_shared_class(cls: type) -> bool:
-    return cls.__module__.partition(".")[0] in ("sqlalchemy", "alembic")
-
-
-# --- tables of Alembic, names of operations ---------------------------------------------------
-
-
-# --- compilers --------------------------------------------------------------------------------
-
-
-# --- warnings ---------------------------------------------------------------------------------
