@@ -48,7 +48,7 @@ class Sync:
 
     changes: tuple[Change, ...]
     statements: tuple[str, ...]
-    """The SQL that was sent."""
+    """The SQL that was sent to make the changes."""
     left: tuple[Change, ...]
     """Changes that were not made because they drop something."""
 
@@ -78,6 +78,7 @@ def sync(
             return Sync(changes=_named(changes), statements=(), left=_named(left))
         with _writing(address, connection, dry_run=dry_run) as statements:
             changes, left = _sorted(_wanted(context, metadata), drop=drop)
+            statements.clear()  # a plugin's savepoints, to compare
             _refuse_renames(changes, left)
             _apply(context, changes)
         return Sync(changes=_named(changes), statements=tuple(statements), left=_named(left))
