@@ -11,7 +11,7 @@ INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/pyt
 # The longest files first, or two processors wait for the last one: tests/conftest.py.
 SPREAD = --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
-.PHONY: run test tests compiled thorough test-mlflow lint bench lock clean
+.PHONY: run test tests compiled thorough test-mlflow lint audit bench lock clean
 # A half-made virtual environment must not pass for a whole one.
 .DELETE_ON_ERROR:
 
@@ -37,11 +37,19 @@ test-mlflow: $(VENV)/.test  ## The 66 revisions of another program, on real serv
 	$(INSTALL) --editable '.[test,mlflow]'
 	$(BIN)/pytest tests/migrator/test_real_projects.py
 
-lint: $(VENV)/.test
+lint: $(VENV)/.test audit
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# Where the service of advisories does not answer, that is said, and is no fault of a change.
+audit: $(VENV)/.test  ## Known vulnerabilities of what the image is made of
+	@said=$$($(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements.lock --timeout 5 \
+	  --progress-spinner off 2>&1) || { case "$$said" in \
+	    *"known vulnerabilit"*) echo "$$said"; exit 1;; \
+	    *) echo "Not audited: $$(echo "$$said" | tail -1 | cut -c1-200)"; exit 0;; esac; }; \
+	  case "$$said" in *"could not be audited"*) echo "Not audited: $$(echo "$$said" | grep -c 'could not be audited') packages are unknown to the service of advisories";; esac
 
 bench: $(VENV)/.test  ## What it costs, beside what one would use instead
 	$(BIN)/python benchmarks/boot.py
