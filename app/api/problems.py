@@ -17,49 +17,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from app import boot
-from app.errors import (
-    ApprovalRefused,
-    CatalogBehind,
-    CatalogBusy,
-    ConfirmationNeeded,
-    PasswordRefused,
-    RoleInsufficient,
-    ServerBusy,
-    TooManyAttempts,
-    TooManyStreams,
-)
+from app.errors import CatalogBusy
 from app.extensions import db
 from app.fleet.core.transactions import is_contended
+from app.http.statuses import status_of
 from headway.dialects import dialect_of
-from headway.errors import DatabaseDenied, DatabaseUnreachable, ErrorKind, HeadwayError
+from headway.errors import DatabaseUnreachable, HeadwayError
 
 log = logging.getLogger(__name__)
 
-STATUS = {
-    ErrorKind.NOT_FOUND: 404,
-    ErrorKind.INVALID: 422,
-    ErrorKind.CONFLICT: 409,
-    ErrorKind.STALE: 412,
-    ErrorKind.BUSY: 409,
-    ErrorKind.UNREACHABLE: 503,
-    ErrorKind.FAILED: 502,
-    ErrorKind.DENIED: 401,
-    ErrorKind.MISCONFIGURED: 500,
-    ErrorKind.INTERNAL: 500,
-}
-STATUS_OF = {
-    RoleInsufficient: 403,  # a better token would not be asked for
-    ApprovalRefused: 403,
-    ConfirmationNeeded: 403,
-    PasswordRefused: 403,  # beside a token, which is right
-    TooManyAttempts: 429,
-    TooManyStreams: 503,  # the server's, not the thing's
-    ServerBusy: 503,
-    CatalogBehind: 503,  # while it runs: another release took its tables back
-    DatabaseDenied: 502,  # our password is refused, not the caller's token
-}
-"""Statuses of errors whose kind is not enough to choose one."""
-RETRY = {ErrorKind.BUSY: 5, ErrorKind.UNREACHABLE: 5}
 MEDIA_TYPE = "application/problem+json"
 
 Path = tuple[str | int, ...]
@@ -77,7 +43,7 @@ def init_app(app: APIFlask) -> None:
 
 def handle_headway_error(error: HeadwayError) -> Response:
     """A HeadwayError as a problem: its title, its message, its context."""
-    status = STATUS_OF.get(type(error), STATUS[error.kind])
+    status, headers = status_of(error)
     response = problem(
         status,
         type=f"/problems/{error.slug()}",
@@ -87,8 +53,7 @@ def handle_headway_error(error: HeadwayError) -> Response:
     )
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="headway"'
-    if error.kind in RETRY:
-        response.headers["Retry-After"] = str(error.context.get("retry_after", RETRY[error.kind]))
+    response.headers.update(headers)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s", error)
     return response

@@ -32,13 +32,13 @@ from werkzeug.wrappers import Response as BaseResponse
 from app.errors import (
     InputInvalid,
     PasswordRefused,
-    ServerBusy,
     SignInRefused,
     TokenRefused,
     TooManyAttempts,
 )
 from app.fleet.accounts import passwords, sessions, tokens
 from app.fleet.core.permissions import Actor
+from app.http.statuses import status_of
 from app.models import TokenKind
 from app.settings import Settings
 from headway.errors import ErrorKind, HeadwayError
@@ -57,9 +57,6 @@ OPEN = {
 }
 ONCE = re.compile(r"[0-9a-f]{32}")
 OURS = re.compile(r"/(?![/\\])[^\x00-\x1f\\]*")
-STATUS = {"not_found": 404, "denied": 403, "invalid": 422, "unreachable": 503}
-"""ErrorKind of error -> HTTP status of its page; 409 for other kinds, but for ServerBusy."""
-RETRY = {"Retry-After": "5"}
 SPENT = (
     "You signed in with a one-time token, which is used up. For the next sign-in, set a password "
     "or create a token: click your name at the top."
@@ -273,15 +270,6 @@ def _form(refused: HeadwayError | None) -> Any:
         return page
     status, headers = status_of(refused)
     return page, 401 if refused.kind is ErrorKind.DENIED else status, headers
-
-
-def status_of(error: HeadwayError) -> tuple[int, dict[str, str]]:
-    """The HTTP status of a page that shows this error, and its headers."""
-    if isinstance(error, TooManyAttempts):
-        return 429, {"Retry-After": str(error.context["retry_after"])}
-    if isinstance(error, ServerBusy):
-        return 503, RETRY
-    return STATUS.get(error.kind, 409), {}
 
 
 def _provider() -> str | None:

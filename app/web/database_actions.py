@@ -13,6 +13,7 @@ from app.fleet import databases as fleet
 from app.fleet.core.permissions import Actor
 from app.fleet.core.validation import parse_whole
 from app.fleet.projects import revisions
+from app.http.statuses import status_of
 from app.models import Database, Kind, Strategy
 from app.web import access, filters
 from headway.errors import HeadwayError
@@ -223,7 +224,7 @@ def _confirmed_action(
     )
     if refused is None:
         return page
-    return page, *access.status_of(refused)
+    return page, *status_of(refused)
 
 
 def _look_again(database_id: int, verb: str) -> Any:

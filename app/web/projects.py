@@ -14,6 +14,7 @@ from app.fleet import workers
 from app.fleet.core import paths
 from app.fleet.projects import revisions
 from app.fleet.reports import overview, revision_chart
+from app.http.statuses import status_of
 from app.models import Kind, Loading, Project, Revision
 from app.web import access
 from app.web.pagination import PAGE, after
@@ -57,7 +58,7 @@ def new() -> Any:
     except RoleInsufficient:
         raise
     except HeadwayError as error:
-        return _form(None, request.form, error), *access.status_of(error)
+        return _form(None, request.form, error), *status_of(error)
     return redirect(url_for("web.projects.show", project_id=project.id))
 
 
@@ -99,7 +100,7 @@ def change(project_id: int) -> Any:
     except RoleInsufficient:
         raise
     except HeadwayError as error:
-        return _form(project, request.form, error), *access.status_of(error)
+        return _form(project, request.form, error), *status_of(error)
     flash("Changed.", "good")
     return redirect(url_for("web.projects.show", project_id=project_id))
 

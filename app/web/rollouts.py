@@ -17,6 +17,7 @@ from app.fleet.rollouts import allowed_actions, preview
 from app.fleet.rollouts.gates import Gate
 from app.fleet.rollouts.progress import RolloutProgress, failed_of, progress, retrying, run_states
 from app.fleet.rollouts.windows import DAYS
+from app.http.statuses import status_of
 from app.models import Kind, Rollout, Stage, State
 from app.web import access, rollout_charts, rollout_form
 from app.web.overview import project_id
@@ -89,7 +90,7 @@ def new() -> Any:
     except RoleInsufficient:
         raise
     except HeadwayError as error:
-        return _form(given, error), *access.status_of(error)
+        return _form(given, error), *status_of(error)
     return redirect(url_for("web.rollouts.show", rollout_id=made.id))
 
 

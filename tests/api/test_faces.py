@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.api.problems import STATUS, STATUS_OF
 from app.extensions import db
+from app.http.statuses import STATUS, STATUS_OF
 from app.models import Event
 from headway import errors
 from headway.errors import ErrorKind, HeadwayError
