@@ -46,6 +46,6 @@ def status_of(error: HeadwayError) -> tuple[int, dict[str, str]]:
     headers = {}
     if error.kind in RETRY:
         headers["Retry-After"] = str(error.context.get("retry_after", RETRY[error.kind]))
-    if error.kind is ErrorKind.STALE and "If-Match" not in request.headers:
+    if error.kind is ErrorKind.STALE and request.form:
         return STATUS[ErrorKind.CONFLICT], headers  # a form has its version in a field
     return STATUS_OF.get(type(error), STATUS[error.kind]), headers
