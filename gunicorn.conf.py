@@ -42,7 +42,7 @@ class Lines(Logger):  # type: ignore[misc]
         """Told the configuration, at the start and at HUP."""
         super().setup(cfg)
         if os.environ.get("HEADWAY_LOG_FORMAT") == "json":
-            from app.logs import formatter
+            from app.log_lines import formatter
 
             for handler in (*self.error_log.handlers, *self.access_log.handlers):
                 handler.setFormatter(formatter("json"))

@@ -3,13 +3,20 @@
     python benchmarks/boot_examples.py                     # all, 10 tries each
     python benchmarks/boot_examples.py --only sqlite --tries 2 --program with_scripts
     python benchmarks/boot_examples.py --kill 20           # kill -9 at so many moments of a boot
+    python benchmarks/boot_examples.py --table             # what the file of results has so far
 
 A try is good if no process and no worker dies, each revision is in the history exactly once, there
-is one version row, and all are ready. `plain` is the recipe without Headway, in the same run.
+is one version row, and all are ready. `plain` is the recipe without Headway, in the same run. Every
+cell is tried once before any is tried again, and each result is added to a file of JSON lines.
+
+A kill is good if the next start brings the database to head, with what each revision does in it
+once. MariaDB commits each statement, so that there the next start may refuse a torn database; then
+`repair` is run first, as the refusal says.
 """
 
 import argparse
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
@@ -190,32 +197,6 @@ def left_behind(url: URL, *, plain: bool) -> list[str]:
     return wrong
 
 
-# --- kill -9 --------------------------------------------------------------------------------------
-
-
-def killed(url: URL, moment: float) -> list[str]:
-    """Kill a boot after so many seconds; the next one brings the database to head."""
-    from headway import Project
-
-    command = ["headway", "boot", "--scripts", str(SCRIPTS), "true"]
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, env=environment(url), **quiet)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(moment)
-    process.kill()
-    process.wait()
-    done = subprocess.run(command, env=environment(url), check=False, **CAPTURED)
-    torn = []
-    if done.returncode == 1 and "repair" in done.stderr and url.get_backend_name() == "mysql":
-        Project.load(SCRIPTS).at(url, history=True).repair()
-        torn = ["(repaired) "]
-        done = subprocess.run(command, env=environment(url), check=False, **CAPTURED)
-    if done.returncode:
-        return [done.stderr.strip().splitlines()[-1]]
-    at = Project.load(SCRIPTS).at(url).status()
-    return torn if at.position == "at_head" else [f"it is {at.position}"]
-
-
 # --- all of it ------------------------------------------------------------------------------------
 
 
@@ -235,14 +216,12 @@ def database(server: URL | None, state: str) -> Iterator[URL]:
         yield url
 
 
-def report(label: str, tries: int, attempt: Callable[[], list[str]]) -> int:
-    began = time.monotonic()
-    failed = [found for found in (attempt() for _ in range(tries)) if found]
-    seconds = (time.monotonic() - began) / tries
-    print(f"{label:<62}{tries - len(failed):>3} of {tries} good {seconds:6.1f} s a try", flush=True)
-    for text, count in Counter(found[-1] for found in failed).most_common(2):
-        print(f"    {count} x {text[:150]}", flush=True)
-    return len(failed)
+def note(out: Path, **result: object) -> None:
+    """Add a result to the file, and print what was not good."""
+    with out.open("a") as file:
+        file.write(json.dumps(result) + "\n")
+    if result["wrong"]:
+        print(*result.values(), flush=True)
 
 
 def kinds(program: str) -> dict[str, Callable[[URL], list[str]]]:
@@ -255,39 +234,73 @@ def kinds(program: str) -> dict[str, Callable[[URL], list[str]]]:
     }
 
 
-def race(args: argparse.Namespace, backend: str, server: URL | None) -> int:
+def race(args: argparse.Namespace, places: dict[str, URL | None]) -> int:
+    """Try each cell once, then each again."""
     bad = 0
-    for program in args.program or FOLDER:
-        for kind, attempt in kinds(program).items():
-            if args.kind and args.kind not in kind:
-                continue
-            plain = kind.endswith("plain")
-            for state in args.state or STATES:
-
-                def one(attempt: Any = attempt, state: str = state, plain: bool = plain) -> Any:
-                    with database(server, state) as url:
-                        return attempt(url) or left_behind(url, plain=plain)
-
-                label = f"{backend:<11}{program:<19}{kind:<26}{state:<6}"
-                bad += report(label, args.tries, one) * (not plain)
+    for _ in range(args.tries):
+        for backend, server in places.items():
+            for program in args.program or FOLDER:
+                for kind, attempt in kinds(program).items():
+                    if args.kind and args.kind not in kind:
+                        continue
+                    plain = kind.endswith("plain")
+                    for state in args.state or STATES:
+                        began = time.monotonic()
+                        with database(server, state) as url:
+                            wrong = attempt(url) or left_behind(url, plain=plain)
+                        cell = {"program": program, "kind": kind, "on": backend, "state": state}
+                        seconds = round(time.monotonic() - began, 1)
+                        note(args.out, **cell, seconds=seconds, wrong=wrong)
+                        bad += bool(wrong) and not plain
     return bad
 
 
-def kill(args: argparse.Namespace, backend: str, server: URL | None) -> int:
-    bad = repaired = 0
-    for number in range(args.kill):
-        with database(server, "empty") as url:
-            found = killed(url, args.within * (number + 1) / args.kill)
-        repaired += found == ["(repaired) "]
-        if found and found != ["(repaired) "]:
-            bad += 1
-            print(f"    {found[0][:200]}", flush=True)
-    print(
-        f"{backend:<11}kill -9 at {args.kill} moments within {args.within:g} s: "
-        f"{args.kill - bad} brought to head, {repaired} after repair",
-        flush=True,
-    )
+def kill(args: argparse.Namespace, places: dict[str, URL | None]) -> int:
+    """Kill each program at so many moments, evenly over the time that its boot takes here."""
+    from tests.examples.victims import PROGRAMS, Victim
+
+    bad = 0
+    for backend, server in places.items():
+        for program in args.program or PROGRAMS:
+            with tempfile.TemporaryDirectory() as name:
+                victim = Victim(program, Path(name))
+                with database(server, "empty") as url:
+                    code, last, within = victim.boot(url)
+                    assert code == 0, last
+                for number in range(args.kill):
+                    moment = within * (number + 1) / (args.kill + 1)
+                    with database(server, "empty") as url:
+                        found = victim.after_kill(url, moment)
+                    wrong = [text for text in found if text not in ("repaired", "had ended")]
+                    cell = {"program": program, "kind": "kill -9", "on": backend}
+                    how = found[0] if found and not wrong else ""
+                    note(args.out, **cell, state=how, seconds=round(moment, 2), wrong=wrong)
+                    bad += bool(wrong)
     return bad
+
+
+def print_table(out: Path) -> None:
+    """Good tries of all, by cell; of kills, how many had to be repaired first."""
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    cells: dict[tuple[str, str], Counter[tuple[str, str]]] = {}
+    good: dict[tuple[str, str], Counter[tuple[str, str]]] = {}
+    for one in found:
+        killed = one["kind"] == "kill -9"
+        row, column = (one["kind"], one["program"]), (one["on"], "" if killed else one["state"])
+        cells.setdefault(row, Counter())[column] += 1
+        good.setdefault(row, Counter())[column] += not one["wrong"]
+        if killed and one["state"]:
+            cells[row][one["on"], one["state"]] += 1
+            good[row][one["on"], one["state"]] += 1
+    columns = list(dict.fromkeys(column for row in cells.values() for column in row))
+    print("| |" + "".join(f" {' '.join(column).strip()} |" for column in columns))
+    print("|---|" + "--:|" * len(columns))
+    for row, counts in sorted(cells.items()):
+        shown = (
+            f" {good[row][column]} of {counts[column]} |" if counts[column] else " |"
+            for column in columns
+        )
+        print(f"| {row[0]}, {row[1]} |" + "".join(shown))
 
 
 def main() -> int:
@@ -298,21 +311,25 @@ def main() -> int:
     parser.add_argument("--program", action="append", choices=FOLDER)
     parser.add_argument("--kind", help="a part of the name of a kind")
     parser.add_argument("--kill", type=int, default=0, help="kill -9 at so many moments instead")
-    parser.add_argument("--within", type=float, default=2.0, help="seconds that a boot takes here")
+    parser.add_argument("--out", type=Path, default=Path("boot_examples.jsonl"))
+    parser.add_argument("--table", action="store_true", help="print the results of that file")
     parser.add_argument("--fork", help=argparse.SUPPRESS)
     parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.fork:
         return fork(args.fork, 8, plain=args.plain)
+    if args.table:
+        print_table(args.out)
+        return 0
     from tests import servers
 
-    bad = 0
-    for backend in args.only or ("sqlite", "postgresql", "mariadb"):
-        with ExitStack() as stack:
-            server = None
-            if backend != "sqlite":
-                server = stack.enter_context(getattr(servers, backend)())
-            bad += (kill if args.kill else race)(args, backend, server)
+    with ExitStack() as stack:
+        places: dict[str, URL | None] = {}
+        for backend in args.only or ("sqlite", "postgresql", "mariadb"):
+            is_file = backend == "sqlite"
+            places[backend] = None if is_file else stack.enter_context(getattr(servers, backend)())
+        bad = (kill if args.kill else race)(args, places)
+    print_table(args.out)
     return min(bad, 1)
 
 

@@ -1,43 +1,38 @@
-"""One database of one project: status, plan, upgrade, downgrade, repair, compare."""
+"""One database of one project: status, plan, upgrade, downgrade, repair, compare.
+
+What runs revisions, and builds and compares schemas, is imported by the methods that do so: a boot
+that has nothing to do, and a command that asks where a database stands, do not pay for it.
+"""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from alembic.operations import Operations
-from alembic.runtime.migration import MigrationContext
-from sqlalchemy import MetaData
+from typing import TYPE_CHECKING
 
 from headway import history as records
 from headway import status as verdict
 from headway.connections.address import Address
 from headway.connections.lock import NAME as LOCK
 from headway.connections.session import Policy, Waiting, held
-from headway.dialects.sqlite import snapshots
-from headway.dialects.translation import unwrapped
-from headway.errors import (
-    DatabaseAhead,
-    PreviewImpossible,
-    ScriptsUnreadable,
-    SnapshotFailed,
-    SnapshotNotFound,
-)
-from headway.execution import create
-from headway.execution.migration import Move
-from headway.execution.rehearsal import Rehearsal, rehearse
-from headway.execution.repair import DatabaseRepair, RepairPlan, Verdict
-from headway.execution.run import OnStep
-from headway.plan import plans
-from headway.plan.operations import record_operations
-from headway.plan.plans import Direction, Plan
-from headway.plan.risks import Risk, notes, predict, squawk
-from headway.plan.sql import Span, render
-from headway.schema.adopt import Match
-from headway.schema.drift import Comparison, Drift, no_match_error
-from headway.schema.sync import Sync, sync
+from headway.errors import DatabaseAhead, ScriptsUnreadable
 from headway.scripts.project import ScriptProject
-from headway.types import Holder, Outcome, Status
+from headway.types import Holder, Outcome, Status, Verdict
+
+if TYPE_CHECKING:
+    from alembic.operations import Operations
+    from sqlalchemy import MetaData
+
+    from headway.execution.migration import Move
+    from headway.execution.rehearsal import Rehearsal
+    from headway.execution.repair import DatabaseRepair, RepairPlan
+    from headway.execution.run import OnStep
+    from headway.plan.plans import Plan
+    from headway.plan.risks import Risk
+    from headway.plan.sql import Span
+    from headway.schema.adopt import Match
+    from headway.schema.drift import Comparison, Drift
+    from headway.schema.sync import Sync
 
 SAME = "a real run sent the same statements as Alembic renders without a database"
 
@@ -67,12 +62,15 @@ class Database:
         """
         return verdict.found(self.project, self.address, self.x, self.policy)
 
-    def plan(self, target: str = "heads", direction: str | None = None) -> Plan:
+    def plan(self, target: str = "heads", direction: str | None = None) -> "Plan":
         """The steps from the current revisions to a target, in Alembic's order. Changes nothing.
 
         `direction` is `upgrade`, `downgrade` or `stamp`; by default the target tells. Raises
         RevisionNotFound, SeveralHeads or TargetInvalid.
         """
+        from headway.plan import plans
+        from headway.plan.plans import Direction, Plan
+
         current = self.status().current
         way = Direction(direction) if direction else None
         way = way or plans.direction_of(self.project, target, current)
@@ -93,34 +91,34 @@ class Database:
             else "unknown until the first run of this upgrade",
         )
 
-    def preview(self, plan: Plan) -> str:
+    def preview(self, plan: "Plan") -> str:
         """The plan as SQL. Raises PreviewImpossible if a revision queries the database."""
+        from headway.plan.sql import render
+
         return render(self._span(plan))
 
-    def risks(self, plan: Plan) -> tuple[Risk, ...]:
+    def risks(self, plan: "Plan") -> "tuple[Risk, ...]":
         """What could go wrong with a plan, given the rows that are in the database now.
 
         Found by recording the revisions' operations without running them, and by queries. For
         PostgreSQL, squawk's findings are added if it is installed.
         """
-        recorded = record_operations(self._span(plan))
-        found = notes(recorded, self.address.dialect.name)
-        if plan.current:
-            with self.address.open() as raw, self.address.connected(raw) as connection:
-                found += predict(recorded, connection)
-        if self.address.dialect.name == "postgresql" and not recorded.incomplete:
-            with suppress(PreviewImpossible):
-                found += squawk(self.preview(plan))
-        return found
+        from headway.plan.risks import risks_in
 
-    def rehearse(self, plan: Plan) -> Rehearsal:
+        return risks_in(self._span(plan))
+
+    def rehearse(self, plan: "Plan") -> "Rehearsal":
         """Run a plan on a copy and report duration, statements and locks.
 
         The database is not changed.
         """
+        from headway.execution.rehearsal import rehearse
+
         return rehearse(self._move(plan.direction, plan.target, expected=plan))
 
-    def _span(self, plan: Plan) -> Span:
+    def _span(self, plan: "Plan") -> "Span":
+        from headway.plan.sql import Span
+
         return Span(
             project=self.project,
             address=self.address,
@@ -136,7 +134,7 @@ class Database:
         self,
         target: str = "heads",
         *,
-        on_step: OnStep | None = None,
+        on_step: "OnStep | None" = None,
         waiting: Waiting | None = None,
     ) -> Outcome:
         """Run the steps to a target: all of them or, where the database allows it, none.
@@ -145,48 +143,53 @@ class Database:
         another process holds the lock. Raises a HeadwayError with the reason; its message says what
         was applied and what is left.
         """
-        return self._move(Direction.UPGRADE, target, on_step, waiting).make()
+        return self._move("upgrade", target, on_step, waiting).make()
 
     def downgrade(
-        self, target: str, *, on_step: OnStep | None = None, waiting: Waiting | None = None
+        self, target: str, *, on_step: "OnStep | None" = None, waiting: Waiting | None = None
     ) -> Outcome:
         """Take it back to a target (`-1`, `base`, a revision id), as safely as `upgrade`."""
-        return self._move(Direction.DOWNGRADE, target, on_step, waiting).make()
+        return self._move("downgrade", target, on_step, waiting).make()
 
     def apply(
-        self, plan: Plan, *, on_step: OnStep | None = None, waiting: Waiting | None = None
+        self, plan: "Plan", *, on_step: "OnStep | None" = None, waiting: Waiting | None = None
     ) -> Outcome:
         """Run a plan. Raises DatabaseMoved if the current revisions are no longer the plan's."""
         return self._move(plan.direction, plan.target, on_step, waiting, plan).make()
 
     def stamp(self, target: str | tuple[str, ...] = "heads", *, purge: bool = False) -> Outcome:
         """Record that the database is at a target; `purge` forgets what it says now, first."""
-        return replace(self._move(Direction.STAMP, target), purges=purge).make()
+        return replace(self._move("stamp", target), purges=purge).make()
 
-    def create(self, target: str = "heads", *, on_step: OnStep | None = None) -> tuple[str, ...]:
+    def create(self, target: str = "heads", *, on_step: "OnStep | None" = None) -> tuple[str, ...]:
         """Create the database at a target; returns the revisions that it is at.
 
         It is copied from a template that the revisions built once, so the time does not depend on
         their number. `on_step` is called before each revision that runs in it; none does if a
         template is copied. Raises DatabaseExists; an empty SQLite file counts as missing.
         """
+        from headway.execution import create
+
         place = (self.project, self.address, self.x, self.policy)
         return create.create(*place, target, on_step=on_step)
 
     def _move(
         self,
-        direction: Direction,
+        direction: str,
         target: str | tuple[str, ...],
-        on_step: OnStep | None = None,
+        on_step: "OnStep | None" = None,
         waiting: Waiting | None = None,
-        expected: Plan | None = None,
-    ) -> Move:
+        expected: "Plan | None" = None,
+    ) -> "Move":
+        from headway.execution.migration import Move
+        from headway.plan.plans import Direction
+
         return Move(
             project=self.project,
             address=self.address,
             x=self.x,
             policy=self.policy,
-            direction=direction,
+            direction=Direction(direction),
             target=target,
             expected=expected,
             on_step=on_step,
@@ -195,7 +198,7 @@ class Database:
 
     # --- repair -----------------------------------------------------------------------------
 
-    def plan_repair(self, verdict: Verdict | None = None) -> RepairPlan:
+    def plan_repair(self, verdict: Verdict | None = None) -> "RepairPlan":
         """What `repair` would do now. No lock, nothing written.
 
         `verdict` is `applied` or `not-applied` for a torn revision that was fixed by hand; without
@@ -203,7 +206,7 @@ class Database:
         """
         return self._repair.plan(verdict)
 
-    def repair(self, verdict: "Verdict | RepairPlan | None" = None) -> RepairPlan:
+    def repair(self, verdict: "Verdict | RepairPlan | None" = None) -> "RepairPlan":
         """Undo a torn revision's changes and clean up after killed runs; returns what was done.
 
         Given a plan, exactly that is done. Raises RepairRefused if data would be lost, or if the
@@ -212,7 +215,9 @@ class Database:
         return self._repair.run(verdict)
 
     @property
-    def _repair(self) -> DatabaseRepair:
+    def _repair(self) -> "DatabaseRepair":
+        from headway.execution.repair import DatabaseRepair
+
         return DatabaseRepair(
             project=self.project, address=self.address, x=self.x, policy=self.policy
         )
@@ -230,25 +235,13 @@ class Database:
 
     def restore(self, snapshot: str | Path) -> None:
         """Replace a SQLite file by a snapshot. The replaced file is kept beside it."""
-        path = self.address.path
-        if path is None:
-            raise SnapshotNotFound(
-                f"{self.address} has no snapshots: they are copies of SQLite files. Restore it "
-                "with its server's tools."
-            )
-        if self.address.connection is not None:
-            raise SnapshotFailed(
-                f"{self.address} cannot be restored through a connection, which would go on "
-                "reading the old file. Give its path or its engine."
-            )
-        with held(self.address, self.policy):
-            snapshots.restore(Path(snapshot), path)
-        if self.address.engine is not None:
-            self.address.engine.dispose()  # its idle connections have the old file open
+        from headway.connections.restore import restore
+
+        restore(self.address, self.policy, Path(snapshot))
 
     # --- compare ----------------------------------------------------------------------------
 
-    def check(self) -> Drift:
+    def check(self) -> "Drift":
         """Differences between the schema, what its revisions create, and the models.
 
         Needs no models: the revisions are run once in an empty database of the same server.
@@ -261,13 +254,16 @@ class Database:
         with self.address.open() as raw, self.address.connected(raw) as connection:
             return self._comparison.drift(connection, status.current)
 
-    def adopt(self, *, waiting: Waiting | None = None) -> Match:
+    def adopt(self, *, waiting: Waiting | None = None) -> "Match":
         """Find the revisions whose schema an unstamped database has, and stamp it.
 
         With several branches these may be several revisions. Raises DatabaseUnstamped, with the
         closest revision and each difference, if none matches. A database that has a version is not
         changed.
         """
+        from headway.schema.adopt import Match
+        from headway.schema.drift import no_match_error
+
         if not self.project.scripts.by_id:
             raise ScriptsUnreadable(
                 f"There is no revision in {self.project.folder} that a database could be. Write "
@@ -284,12 +280,14 @@ class Database:
                 match = self._comparison.closest(connection)
             if match.differences:
                 raise no_match_error(self.address, match, self.policy.words)
-            move = self._move(Direction.STAMP, match.revisions, waiting=waiting)
+            move = self._move("stamp", match.revisions, waiting=waiting)
             replace(move, adopts=True).make_on(raw)
         return match
 
-    def sync(self, metadata: MetaData, *, drop: bool = False, dry_run: bool = False) -> Sync:
+    def sync(self, metadata: "MetaData", *, drop: bool = False, dry_run: bool = False) -> "Sync":
         """Bring its schema to the models without revision files: see `schema.sync.sync`."""
+        from headway.schema.sync import sync
+
         environment = self.project.environment_for(self.address.url, self.x)
         return sync(
             self.address,
@@ -302,7 +300,9 @@ class Database:
         )
 
     @property
-    def _comparison(self) -> Comparison:
+    def _comparison(self) -> "Comparison":
+        from headway.schema.drift import Comparison
+
         return Comparison(project=self.project, address=self.address, x=self.x)
 
     # --- what was done ----------------------------------------------------------------------
@@ -326,8 +326,13 @@ class Database:
     # --- by hand ----------------------------------------------------------------------------
 
     @contextmanager
-    def operations(self) -> Iterator[Operations]:
+    def operations(self) -> "Iterator[Operations]":
         """Alembic's operations on it, under the lock, in one transaction."""
+        from alembic.operations import Operations
+        from alembic.runtime.migration import MigrationContext
+
+        from headway.dialects.translation import unwrapped
+
         environment = self.project.environment_for(self.address.url, self.x)
         with (
             unwrapped(),

@@ -8,7 +8,6 @@ from sqlalchemy import URL, Connection, Engine
 
 from headway.connections.session import Policy
 from headway.database import Database
-from headway.schema import autogenerate
 from headway.scripts.connection_setup import addressed
 from headway.scripts.project import ScriptProject
 
@@ -36,16 +35,22 @@ class Project(ScriptProject):
 
     def revise(self, message: str | None, **options: Any) -> tuple[Path, ...]:
         """Write a revision that brings the schema to the models: see `autogenerate.revise`."""
+        from headway.schema import autogenerate
+
         return autogenerate.revise(self, message, **options)
 
     def merge(
         self, message: str | None, revisions: str | Sequence[str] = "heads", **options: Any
     ) -> Path:
         """Write a revision that joins heads; its file. `options`: see `autogenerate.merge`."""
+        from headway.schema import autogenerate
+
         return autogenerate.merge(self, message, revisions, **options)
 
     def validate(self) -> tuple[str, ...]:
         """Problems of the scripts, in sentences; () if there are none."""
+        from headway.schema import autogenerate
+
         return autogenerate.validate(self)
 
 

@@ -35,6 +35,13 @@ NEXT_STEPS = {
 }
 
 
+class Verdict(StrEnum):
+    """What a person says of a torn revision."""
+
+    APPLIED = "applied"
+    NOT_APPLIED = "not-applied"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Holder:
     """The holder of a lock. A field is None if the database cannot tell."""

@@ -86,6 +86,7 @@ ON_EACH_SERVER = (
 FEW = {
     "tests/boot/": 3,
     "tests/examples/test_services.py": 2,
+    "tests/examples/test_kills.py": 4,
     "tests/examples/": 1,
     "tests/objects/": 6,
     "tests/api/test_faces.py": 25,

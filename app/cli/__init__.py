@@ -20,12 +20,14 @@ GROUPS = {
     "workers": "Run and list workers: the processes that migrate databases.",
 }
 """Our command groups, each in a module of its name, and what help says of them."""
+SEPARATE = {"databases": {"status": "app.cli.databases_status"}}
+"""Commands of them that are modules of their own."""
 
 
 def init_app(app: Flask) -> None:
     """Add our command groups to `flask`. Each is imported when it is used."""
     for name, line in GROUPS.items():
-        group = DeferredGroup(name, f"app.cli.{name}", line)
+        group = DeferredGroup(name, f"app.cli.{name}", line, SEPARATE.get(name))
         app.cli.add_command(group)
         _let_flask_guess(group)
     app.cli.add_command(CatalogGroup.around(app.cli.commands["db"]), "db")  # type: ignore[arg-type]

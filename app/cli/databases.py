@@ -1,7 +1,6 @@
 """`flask databases`."""
 
 import sys
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,10 +18,8 @@ from app.fleet import databases as fleet
 from app.fleet.core import positions as core_positions
 from app.fleet.core.selectors import Selector
 from app.fleet.refresh import refresh as fleet_refresh
-from app.fleet.reports import overview
 from app.models import Database, Strategy
 from headway.cli.output import as_json, counted, echo, paged, print_json, print_record, print_table
-from headway.exit_codes import Exit
 
 SHORT = ("id", "project", "name", "position", "current", "labels", "address")
 
@@ -245,40 +242,6 @@ def refresh(project: str, later: bool, as_json: bool) -> None:
     else:
         many = counted(total, "database")
         echo(f"Checked {noted:,} of {many}. `flask databases status` shows the counts.")
-
-
-@databases.command()
-@click.option("--project", help="A name or id.")
-@click.option("--by", help="Also count by `owner` or `label.<name>`.")
-@as_json
-@click.option("--check", is_flag=True, help="Exit with 3 unless all are at head.")
-def status(project: str | None, by: str | None, as_json: bool, check: bool) -> None:
-    """Show the number of databases at each position."""
-    actor = command_line()
-    project_id = projects.find_project(actor, project).id if project else None
-    seen = overview.overview(actor, project_id=project_id, by=by)
-    if as_json:
-        print_json(asdict(seen))
-    else:
-        _print_overview(seen)
-    if check and seen.positions.get("at_head", 0) < seen.databases:
-        raise click.exceptions.Exit(Exit.FOUND)
-
-
-def _print_overview(seen: overview.Overview) -> None:
-    positions = list(seen.positions)
-    rows = [
-        [of.name, *(f"{of.positions.get(p, 0):,}" for p in positions), f"{of.databases:,}"]
-        for of in seen.projects
-    ]
-    rows.append(["all", *(f"{seen.positions[p]:,}" for p in positions), f"{seen.databases:,}"])
-    print_table(("project", *(p.replace("_", " ") for p in positions), "databases"), rows)
-    echo(f"{seen.drifted:,} drifted, {seen.pinned:,} pinned, {seen.retired:,} retired.")
-    if seen.by:
-        print_table(
-            (seen.by, "databases"),
-            [(group.value or "none", f"{group.databases:,}") for group in seen.groups],
-        )
 
 
 def _values(project: str, where: dict[str, str], **fields: Any) -> dict[str, Any]:

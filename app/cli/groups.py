@@ -1,5 +1,6 @@
 """The base of our command groups: errors are shown as one message with an exit code."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from importlib import import_module
 
@@ -17,22 +18,34 @@ class CatalogGroup(CommandGroup):
 class DeferredGroup(CatalogGroup):
     """A group that is imported when one of its commands is looked up.
 
-    `module` has it under this name, and `line` is its help.
+    `module` has it under this name, and `line` is its help. `separate` has the modules of commands
+    that need little of what the others import.
     """
 
-    def __init__(self, name: str, module: str, line: str) -> None:
+    def __init__(
+        self, name: str, module: str, line: str, separate: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(name, help=line)
         self.module = module
+        self.separate = dict(separate or {})
 
     @cached_property
     def group(self) -> click.Group:
         """The group itself."""
         found: click.Group = getattr(import_module(self.module), str(self.name))
+        for command in self.separate:
+            found.add_command(self._separate_command(command))
         return found
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return self.group.list_commands(ctx)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name in self.separate:
+            return self._separate_command(name)
         self.commands = self.group.commands  # which click guesses among
         return self.group.get_command(ctx, name)
+
+    def _separate_command(self, name: str) -> click.Command:
+        found: click.Command = getattr(import_module(self.separate[name]), name)
+        return found

@@ -1,64 +1,24 @@
 """Secrets at rest: encrypted before they reach the catalog, decrypted only when needed."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from flask import current_app
 from sqlalchemy import Dialect
 from sqlalchemy.types import TypeDecorator
 
-from app.errors import EncryptionKeyMissing, SecretUnreadable
 from app.models.columns import LongText
 from app.settings import Settings
-from app.settings_reader import A_KEY
+
+if TYPE_CHECKING:
+    from app.models.vault import Vault
 
 
-class Vault:
-    """Encrypts with the first key and decrypts with any, so that keys can be rotated."""
-
-    def __init__(self, keys: Sequence[str]) -> None:
-        self._first = Fernet(keys[0]) if keys else None
-        self._keys = MultiFernet([Fernet(key) for key in keys]) if keys else None
-
-    def encrypt(self, text: str) -> str:
-        """The text under the first key. Raises EncryptionKeyMissing."""
-        return self._ours().encrypt(text.encode()).decode()
-
-    def decrypt(self, text: str) -> str:
-        """The text again. Raises EncryptionKeyMissing, or SecretUnreadable under another key."""
-        try:
-            return self._ours().decrypt(text.encode()).decode()
-        except InvalidToken:
-            raise SecretUnreadable from None
-
-    def renew(self, text: str) -> str | None:
-        """Encrypt a secret again with the first key; None if it has that key already.
-
-        Raises EncryptionKeyMissing, or SecretUnreadable if no key decrypts it.
-        """
-        keys = self._ours()
-        with suppress(InvalidToken):
-            if self._first and self._first.decrypt(text.encode()):
-                return None
-        try:
-            return keys.rotate(text.encode()).decode()
-        except InvalidToken:
-            raise SecretUnreadable from None
-
-    def _ours(self) -> MultiFernet:
-        if self._keys is None:
-            raise EncryptionKeyMissing(
-                f"HEADWAY_ENCRYPTION_KEYS is not set, so secrets cannot be stored or read. {A_KEY} "
-                "Every replica and worker needs the same one."
-            )
-        return self._keys
-
-
-def vault() -> Vault:
+def vault() -> "Vault":
     """The current app's keys."""
     known = current_app.extensions.get("headway.vault")
     if known is None:
+        from app.models.vault import Vault  # noqa: PLC0415  # with it cryptography, if it is used
+
         settings: Settings = current_app.extensions["headway"]
         known = current_app.extensions["headway.vault"] = Vault(settings.fernet_keys())
     return known

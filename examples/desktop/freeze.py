@@ -1,42 +1,69 @@
-"""Freeze notes into one folder with PyInstaller: `python freeze.py [FOLDER]`.
+"""Freeze notes into one folder: `python freeze.py [FOLDER]`, with PyInstaller or cx_Freeze.
 
-PyInstaller collects what is imported. Revisions are not: Alembic reads them as files. So they go
-along as data, in the place that they have in the package, and what they import is named here.
+Both collect what is imported. Revisions are not: Alembic reads them as files. So they go along as
+data, in the place that they have in the package, and what they import is named here.
 """
 
 import argparse
 import ast
 import py_compile
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-import PyInstaller.__main__
 
 HERE = Path(__file__).resolve().parent
 MIGRATIONS = HERE / "notes" / "migrations"
 NEVER_NEEDED = ("app", "headway.cli", "apiflask", "flask", "psycopg", "pymysql")
 
 
-def freeze(into: Path, *, sources: bool = False) -> Path:
+def freeze(into: Path, *, sources: bool = False, with_cx_freeze: bool = False) -> Path:
     """Build the program below a folder; the folder that it is in."""
     with tempfile.TemporaryDirectory() as work:
         data = list(MIGRATIONS.rglob("*.py"))
         if not sources:
             data = [compiled(file, Path(work, "data")) for file in data]
         start = MIGRATIONS if sources else Path(work, "data")
-        options = [f"--add-data={file}:{place(file.relative_to(start))}" for file in data]
-        options += [f"--hidden-import={name}" for name in sorted(imported())]
-        options += [f"--exclude-module={name}" for name in NEVER_NEEDED]
-        PyInstaller.__main__.run(
-            [
-                *("--name=notes", "--onedir", "--noconfirm", "--log-level=WARN"),
-                *(f"--distpath={into}", f"--workpath={work}", f"--specpath={work}"),
-                *(f"--paths={HERE}", *options),
-                str(HERE / "notes" / "__main__.py"),
-            ]
-        )
+        placed = {file: place(file.relative_to(start)) for file in data}
+        if with_cx_freeze:
+            by_cx_freeze(into / "notes", placed)
+        else:
+            by_pyinstaller(into, Path(work), placed)
     return into / "notes"
+
+
+def by_pyinstaller(into: Path, work: Path, data: Mapping[Path, Path]) -> None:
+    """`data`: files, and the folders of the program that they go to."""
+    import PyInstaller.__main__
+
+    options = [f"--add-data={file}:{folder}" for file, folder in data.items()]
+    options += [f"--hidden-import={name}" for name in sorted(imported())]
+    options += [f"--exclude-module={name}" for name in NEVER_NEEDED]
+    PyInstaller.__main__.run(
+        [
+            *("--name=notes", "--onedir", "--noconfirm", "--log-level=WARN"),
+            *(f"--distpath={into}", f"--workpath={work}", f"--specpath={work}"),
+            *(f"--paths={HERE}", *options),
+            str(HERE / "notes" / "__main__.py"),
+        ]
+    )
+
+
+def by_cx_freeze(into: Path, data: Mapping[Path, Path]) -> None:
+    """The same, with what it keeps its packages in: `lib`."""
+    import cx_Freeze
+
+    start = HERE / "notes" / "__main__.py"
+    cx_Freeze.Freezer(
+        [cx_Freeze.Executable(start, target_name="notes")],
+        path=[str(HERE), *sys.path],
+        # SQLAlchemy loads its dialects by name.
+        includes=[*sorted(set(imported())), "sqlalchemy.dialects.sqlite"],
+        excludes=list(NEVER_NEEDED),
+        include_files=[(file, Path("lib", folder, file.name)) for file, folder in data.items()],
+        target_dir=into,
+        silent=2,
+    ).freeze()
 
 
 def compiled(file: Path, into: Path) -> Path:
@@ -68,5 +95,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Freeze notes into one folder.")
     parser.add_argument("folder", nargs="?", type=Path, default=Path("dist"))
     parser.add_argument("--sources", action="store_true", help="ship revisions as they are written")
+    parser.add_argument("--cx-freeze", action="store_true", help="with that, not with PyInstaller")
     given = parser.parse_args()
-    print(f"Made {freeze(given.folder.absolute(), sources=given.sources)}.")
+    folder = given.folder.absolute()
+    print(f"Made {freeze(folder, sources=given.sources, with_cx_freeze=given.cx_freeze)}.")

@@ -38,8 +38,11 @@ def guarding(
     policy, words, project = database.policy, database.policy.words, database.project
     options = GuardOptions(history=policy.history, snapshot=policy.snapshot, words=words)
     address = Address.of(connection)
+    if address.dialect.transactional_ddl:  # all or nothing, though Alembic doubts it of SQLite
+        context.impl.transactional_ddl = True
     with (
         reaching(address.url),
+        address.dialect.prepared(connection),
         database_lock(connection, policy.me, wait=policy.lock_wait, waiting=waiting),
     ):
         status = verdict.ask(project, address, database.x, policy)

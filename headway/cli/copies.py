@@ -11,9 +11,9 @@ from headway.cli.options import on_any_database, on_database
 from headway.cli.output import as_json, echo, print_json, show_current
 from headway.cli.repair import confirm, repair_options
 from headway.database import Database
-from headway.execution.repair import Verdict
 from headway.isolation.isolated import isolated
 from headway.isolation.modules import Modules
+from headway.types import Verdict
 
 
 @click.command()

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -83,6 +85,8 @@ def counted(number: int, thing: str) -> str:
 
 def on_terminal() -> bool:
     """True if a person reads it; what is written elsewhere is whole."""
+    if not (sys.stdout.isatty() or {"FORCE_COLOR", "TTY_COMPATIBLE"} & os.environ.keys()):
+        return False  # as rich would say, which a program that reads us need not wait for
     try:
         from rich.console import Console  # noqa: PLC0415
     except ModuleNotFoundError:  # where only `flask` is installed beside us: a plain table

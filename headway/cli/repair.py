@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from headway.cli.output import echo
-from headway.execution.repair import RepairPlan, Verdict
+from headway.types import Verdict
+
+if TYPE_CHECKING:
+    from headway.execution.repair import RepairPlan
 
 
 def repair_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -29,7 +32,7 @@ def repair_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def confirm(
-    plan: RepairPlan, repair: Callable[[RepairPlan], object], *, yes: bool, dry_run: bool
+    plan: "RepairPlan", repair: "Callable[[RepairPlan], object]", *, yes: bool, dry_run: bool
 ) -> None:
     """Print a repair plan, ask for confirmation, and carry it out with `do`."""
     if plan.is_empty:

@@ -41,6 +41,10 @@ class Dialect(ABC):
         `settled`: its connections are configured already, and have timeouts that must stay.
         """
 
+    def prepared(self, connection: Connection) -> AbstractContextManager[None]:  # noqa: ARG002
+        """The same for one connection of somebody's engine, in no transaction, for a while."""
+        return nullcontext()
+
     def configure(self, raw: Raw) -> None:  # noqa: B027  # most need nothing
         """Configure a driver connection that we opened, as `prepare` does for an engine."""
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext
@@ -23,14 +22,7 @@ from headway.isolation.isolated import isolated
 from headway.scripts.files import Scripts
 from headway.scripts.project import ScriptProject
 from headway.status import judged, read, version_table
-from headway.types import Holder, Status
-
-
-class Verdict(StrEnum):
-    """What a person says of a torn revision."""
-
-    APPLIED = "applied"
-    NOT_APPLIED = "not-applied"
+from headway.types import Holder, Status, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)

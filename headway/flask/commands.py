@@ -16,12 +16,11 @@ from headway.cli.output import as_json, echo, print_json, print_table, text
 from headway.cli.repair import confirm, repair_options
 from headway.database import Database
 from headway.errors import DatabaseBehind, DatabaseUnreachable, HeadwayError
-from headway.execution.repair import Verdict
 from headway.exit_codes import Exit
 from headway.flask.databases import STATE, State
 from headway.flask.groups import CommandGroup
 from headway.status import ask
-from headway.types import Position, Status
+from headway.types import Position, Status, Verdict
 
 STEP = re.compile(r"`(adopt|downgrade|repair|upgrade)`")
 """A command as the next steps name it."""

@@ -10,7 +10,6 @@ from typing import Any
 from flask import Flask
 
 from headway.boot.boot import Boot, Booted
-from headway.boot.guarding import guarding
 from headway.boot.progress import Reporting
 from headway.database import Database
 from headway.dialects.reach import reaching
@@ -88,6 +87,8 @@ class State:
     @contextmanager
     def guard(self, alembic: Any, steps_of: Any) -> Iterator[Any]:
         """What every run of Flask-Alembic goes through, boot or command."""
+        from headway.boot.guarding import guarding  # noqa: PLC0415  # only a run needs it
+
         database = self.first.database
         with reaching(database.address.url):
             context = alembic.migration_context

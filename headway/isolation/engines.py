@@ -7,6 +7,8 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
 from sqlalchemy import URL, Connection, Dialect, Engine, StaticPool, create_engine, event
@@ -18,12 +20,8 @@ from headway.errors import EnvironmentFailed
 from headway.isolation.connecting import isolation_of, settings_of
 from headway.isolation.running import in_project, patched
 
-try:
-    from sqlalchemy.ext.asyncio import AsyncEngine, engine, session
-    from sqlalchemy.ext.asyncio.result import _ensure_sync_result
-    from sqlalchemy.util.concurrency import greenlet_spawn
-except ImportError:  # without greenlet there is no async env.py either
-    AsyncEngine = None  # type: ignore[assignment,misc]
+ASYNC = "sqlalchemy.ext.asyncio"
+"""Imported where a project does: with it comes the ORM, which takes as long as Alembic."""
 
 
 class _NullConnection:
@@ -228,12 +226,51 @@ def joined_engine(main: Connection) -> Engine:
 @contextlib.contextmanager
 def _redirected_async_engines() -> Iterator[None]:
     """Let an async env.py wrap our synchronous driver connections."""
-    if AsyncEngine is None:
+    with ExitStack() as stack:
+        if ASYNC in sys.modules:
+            _redirect_async_engines(stack)
+        else:
+            finder = _AsyncFinder(lambda: _redirect_async_engines(stack))
+            sys.meta_path.insert(0, finder)
+            stack.callback(sys.meta_path.remove, finder)
         yield
-        return
-    strict = AsyncEngine.__init__
 
-    def init_sync_engine(engine: "AsyncEngine", sync_engine: Engine) -> None:
+
+class _AsyncFinder:
+    """Calls back when SQLAlchemy's asyncio extension has been imported."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self.then = then
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """Python's meta path finder: what the others find, with the call after its code."""
+        if name != ASYNC:
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self)
+        found = next(filter(None, (each.find_spec(name, path, target) for each in others)), None)
+        if found and found.loader:
+            run: Callable[[ModuleType], None] = found.loader.exec_module
+
+            def run_and_call(module: ModuleType) -> None:
+                run(module)
+                self.then()
+
+            found.loader.exec_module = run_and_call  # type: ignore[method-assign]
+        return found
+
+
+def _redirect_async_engines(stack: ExitStack) -> None:
+    concurrency, result, engine, session = (
+        sys.modules[name]
+        for name in (
+            "sqlalchemy.util.concurrency",
+            *(f"{ASYNC}.{part}" for part in ("result", "engine", "session")),
+        )
+    )
+    strict = engine.AsyncEngine.__init__
+    greenlet_spawn, ensure_sync_result = concurrency.greenlet_spawn, result._ensure_sync_result  # noqa: SLF001  # FRAGILE: private
+
+    def init_sync_engine(engine: Any, sync_engine: Engine) -> None:
         if in_project():
             sync_engine.dialect.is_async = True
         strict(engine, sync_engine)
@@ -244,12 +281,10 @@ def _redirected_async_engines() -> Iterator[None]:
         return greenlet_spawn(*args, **options)
 
     async def unchecked_result(result: Any, method: Any) -> Any:
-        return result if in_project() else await _ensure_sync_result(result, method)
+        return result if in_project() else await ensure_sync_result(result, method)
 
-    with ExitStack() as stack:
-        stack.enter_context(patched(AsyncEngine, "__init__", init_sync_engine))
-        for module in (engine, session):
-            # FRAGILE: private in SQLAlchemy. What an AsyncConnection runs statements through.
-            stack.enter_context(patched(module, "greenlet_spawn", spawn_without_await))
-            stack.enter_context(patched(module, "_ensure_sync_result", unchecked_result))
-        yield
+    stack.enter_context(patched(engine.AsyncEngine, "__init__", init_sync_engine))
+    for module in (engine, session):
+        # FRAGILE: private in SQLAlchemy. What an AsyncConnection runs statements through.
+        stack.enter_context(patched(module, "greenlet_spawn", spawn_without_await))
+        stack.enter_context(patched(module, "_ensure_sync_result", unchecked_result))

@@ -32,12 +32,14 @@ from datetime import date, time, timedelta, tzinfo
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import Engine, MetaData
-from sqlalchemy.orm import Session
 from sqlalchemy.util import ScopedRegistry
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 MOST = 200_000
 """How many values are compared before a project counts as not comparable."""
@@ -177,7 +179,7 @@ class Walk:
         self.tables += sorted((name, len(one.columns)) for name, one in value.tables.items())
         return ("metadata", value.schema, self.value(value.info))
 
-    def _session(self, value: Session) -> Any:
+    def _session(self, value: "Session") -> Any:
         return (self._same(value), len(value.identity_map), self._attributes(value))
 
     def _registry(self, value: Any) -> Any:
@@ -247,6 +249,9 @@ class Walk:
 
 def _way(kind: type[Any]) -> str:
     """The method of Walk for values of this type."""
+    # Who has a session has imported the ORM. Others do without: it takes as long as Alembic.
+    if issubclass(kind, getattr(sys.modules.get("sqlalchemy.orm"), "Session", ())):
+        return "_session"
     return next((way for kinds, way in _WAYS if issubclass(kind, kinds)), "_object")
 
 
@@ -289,7 +294,6 @@ _WAYS: tuple[tuple[Any, str], ...] = (
     (functools.partial, "_partial"),
     ((property, classmethod, staticmethod), "_descriptor"),
     (MetaData, "_metadata"),
-    (Session, "_session"),
     (ScopedRegistry, "_registry"),
     (Engine, "_engine"),
     ((dict, types.MappingProxyType), "_mapping"),

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,8 +14,10 @@ from alembic.operations import ops
 from sqlalchemy import Column, Connection, MetaData, Table, and_, func, inspect, select
 from sqlalchemy.exc import NoSuchTableError
 
-from headway.plan.operations import Operation, Rebuild, RecordedOperations
+from headway.errors import PreviewImpossible
+from headway.plan.operations import Operation, Rebuild, RecordedOperations, record_operations
 from headway.plan.rebuilds import lost_by
+from headway.plan.sql import Span, render
 
 SQUAWK_SECONDS = 20
 # One transaction and the brakes are what every run here has.
@@ -191,6 +194,19 @@ def _orphans(connection: Connection, table: Table, op: ops.CreateForeignKeyOp) -
 
 def _count(connection: Connection, query: Any) -> int:
     return int(connection.execute(query).scalar_one())
+
+
+def risks_in(span: Span) -> tuple[Risk, ...]:
+    """What could go wrong with a part of a history in its database: by rules, queries, squawk."""
+    address, recorded = span.address, record_operations(span)
+    found = notes(recorded, address.dialect.name)
+    if span.start:
+        with address.open() as raw, address.connected(raw) as connection:
+            found += predict(recorded, connection)
+    if address.dialect.name == "postgresql" and not recorded.incomplete:
+        with suppress(PreviewImpossible):
+            found += squawk(render(span))
+    return found
 
 
 def squawk_program() -> str | None:

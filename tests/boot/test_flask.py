@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
-from headway.errors import DatabaseBehind, SettingInvalid, SetupInvalid
+from headway.errors import DatabaseBehind, MigrationFailed, SettingInvalid, SetupInvalid
 from headway.flask import Headway
 from headway.flask.groups import is_management_command
 from tests.migrator.scripts import write_project, write_revision
@@ -117,6 +117,30 @@ def test_flask_alembic_keeps_its_class_and_its_options(tmp_path: Path, scripts: 
         assert headway.database.status().position == "at_head"
         assert len(headway.database.history()) == 3
         assert sa.inspect(db.engine).has_table("versions_of_shop")
+
+
+def test_flask_alembic_is_all_or_nothing_on_sqlite_and_the_app_s_connections_stay_theirs(
+    tmp_path: Path, scripts: Path
+) -> None:
+    half = ("op.execute('CREATE TABLE half (x)')", "op.execute('nonsense')")
+    write_revision(scripts, "r003", "r002", half)
+    app, db = with_db(tmp_path, ALEMBIC={"script_location": "two/versions"})
+    alembic = flask_alembic.Alembic(app, run_mkdir=False)
+    headway.init_app(app, db, alembic)
+
+    def of_the_driver() -> tuple[object, ...]:
+        with db.engine.connect() as connection:
+            raw = connection.connection.dbapi_connection
+            asked = ("foreign_keys", "busy_timeout")
+            pragmas = [raw.execute(f"PRAGMA {name}").fetchone()[0] for name in asked]
+            return (raw.isolation_level, *pragmas)
+
+    with app.app_context():
+        before = of_the_driver()
+        with pytest.raises(MigrationFailed, match="nonsense"):
+            alembic.upgrade()
+        assert sa.inspect(db.engine).get_table_names() == []
+        assert of_the_driver() == before
 
 
 @pytest.mark.filterwarnings("ignore:'get_engine':DeprecationWarning")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import rich.console
 
-from app import logs
+from app import log_lines
 from app.fleet.isolation import child
 from headway.cli import output
 from headway.errors import DatabaseRefused
@@ -25,7 +25,9 @@ def obeyed(text: str) -> list[str]:
     return [one for one in OBEYED if one in text]
 
 
-@pytest.mark.parametrize("form", [lambda: logs.formatter("text"), lambda: child._Lines("text")])
+@pytest.mark.parametrize(
+    "form", [lambda: log_lines.formatter("text"), lambda: child._Lines("text")]
+)
 def test_a_line_of_a_log_obeys_nothing(form: Callable[[], logging.Formatter]) -> None:
     line = form().format(_record(HOSTILE, ValueError(HOSTILE)))
     assert obeyed(line) == []
@@ -33,7 +35,7 @@ def test_a_line_of_a_log_obeys_nothing(form: Callable[[], logging.Formatter]) ->
 
 
 def test_an_event_makes_one_line() -> None:
-    line = logs.formatter("text").format(_record("one\n2026-01-01 [info] forged"))
+    line = log_lines.formatter("text").format(_record("one\n2026-01-01 [info] forged"))
     assert len(line.splitlines()) == 1
 
 

@@ -8,20 +8,26 @@ import pytest
 
 from tests.examples.desktop import EXAMPLE, Run, copied, follow, next_release, old_file, run, said
 
-pytestmark = [
-    pytest.mark.thorough,
-    pytest.mark.skipif(
-        not find_spec("PyInstaller"),
-        reason="PyInstaller is not installed: pip install -e '.[freeze]'",
-    ),
-]
+pytestmark = pytest.mark.thorough
+FREEZERS = {
+    "PyInstaller": ("Freeze it", "_internal/notes/migrations"),
+    "cx_Freeze": ("Freeze it with cx_Freeze", "lib/notes/migrations"),
+}
+"""Each freezer: where the page has it, and where its program has the revisions."""
+
+
+@pytest.fixture(scope="module", params=FREEZERS)
+def freezer(request: pytest.FixtureRequest) -> str:
+    if not find_spec(request.param):
+        pytest.skip(f"{request.param} is not installed: pip install -e '.[freeze]'")
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(freezer: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that `python freeze.py` makes, as the page says. Half a minute."""
     example = copied(tmp_path_factory.mktemp("build"))
-    follow("Freeze it", example)
+    follow(FREEZERS[freezer][0], example)
     folder = tmp_path_factory.mktemp("somewhere else") / "Prögramme [x]" / "notes"
     shutil.move(example / "dist" / "notes", folder)
     shutil.rmtree(example)
@@ -29,17 +35,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["compiled", "sources"])
-def program(request: pytest.FixtureRequest, built: Path, tmp_path: Path) -> Path:
+def program(request: pytest.FixtureRequest, freezer: str, built: Path, tmp_path: Path) -> Path:
     """The program with its revisions compiled, and as `--sources` ships them."""
-    shipped = built / "_internal" / "notes" / "migrations"
-    assert {path.suffix for path in shipped.rglob("*.*")} == {".pyc"}
+    place = FREEZERS[freezer][1]
+    assert {path.suffix for path in (built / place).rglob("*.*")} == {".pyc"}
     if request.param == "compiled":
         return built / "notes"
     folder = shutil.copytree(built, tmp_path / "notes", symlinks=True)
-    shipped = folder / "_internal" / "notes" / "migrations"
-    shutil.rmtree(shipped)
+    shutil.rmtree(folder / place)
     junk = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(EXAMPLE / "notes" / "migrations", shipped, ignore=junk)
+    shutil.copytree(EXAMPLE / "notes" / "migrations", folder / place, ignore=junk)
     return folder / "notes"
 
 

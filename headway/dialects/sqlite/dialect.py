@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy import URL, Connection, Engine
 
 from headway import history
 from headway.dialects.base import Dialect
 from headway.dialects.driver import Raw, dbapi_connection
 from headway.dialects.facts import Facts
+from headway.dialects.sqlite import begin, snapshots
 from headway.dialects.sqlite import facts as sqlite_facts
-from headway.dialects.sqlite import snapshots
 from headway.dialects.sqlite import undo as sqlite_undo
 from headway.dialects.sqlite.lock import FileLock
 from headway.dialects.sqlite.row_guard import SqliteRowGuard, unreadable
@@ -50,7 +50,6 @@ from headway.errors import (
     VersionsUnreadable,
 )
 
-BUSY_SECONDS = 30
 LONGEST_READ, LONGEST_PATTERN, STEPS = 1_000_000, 200, 50_000
 """While a status is read: bytes of a value or of a schema's statement, bytes of a LIKE pattern, and
 steps of SQLite's machine (some milliseconds) between two looks at the clock."""
@@ -64,13 +63,18 @@ class Sqlite(Dialect):
     transactional_ddl: ClassVar[bool] = True
 
     def prepare(self, engine: Engine, *, settled: bool = False) -> None:
-        if not settled:
-            event.listen(engine, "connect", _on_connect)
-        event.listen(engine, "begin", _on_begin)
-        event.listen(engine, "before_cursor_execute", _before_statement)
+        begin.prepare(engine, settled=settled)
+
+    @contextmanager
+    def prepared(self, connection: Connection) -> Iterator[None]:
+        with (
+            self.borrow(dbapi_connection(connection), shared=False),
+            begin.prepared(connection),
+        ):
+            yield
 
     def configure(self, raw: Raw) -> None:
-        _on_connect(raw, None)
+        begin.configure(raw)
 
     @contextmanager
     def borrow(self, raw: Raw, *, shared: bool) -> Iterator[Raw]:
@@ -312,32 +316,3 @@ def _file(url: URL) -> Path:
     if path is None:
         raise AddressInvalid("A database in memory is gone with its connection: name a file.")
     return path
-
-
-def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
-    # The driver's own transactions begin at the first INSERT, so that DDL commits behind our
-    # back. Switched off, and BEGIN is sent by the event below.
-    connection.isolation_level = None
-    connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
-    connection.execute("PRAGMA foreign_keys=ON")
-
-
-def _on_begin(connection: Connection) -> None:
-    # A reader that becomes a writer half-way fails at once when another wrote in between: who
-    # is going to write says so from the start.
-    if _wants_transaction(connection) and connection.get_execution_options().get("write"):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _before_statement(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
-    # As late as the driver's own: some pragmas (`journal_mode`) are refused inside a transaction.
-    if connection.get_execution_options().get("write") or not _wants_transaction(connection):
-        return
-    if not statement.lstrip()[:6].upper().startswith(("PRAGMA", "BEGIN", "ATTACH", "DETACH")):
-        dbapi_connection(connection).execute("BEGIN")
-
-
-def _wants_transaction(connection: Connection) -> bool:
-    """False in an `autocommit_block`, and where a listener of the project's has begun one."""
-    autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
-    return not autocommit and not dbapi_connection(connection).in_transaction
