@@ -10,7 +10,7 @@ from flask import g, has_app_context
 from sqlalchemy import ColumnElement, event, select
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 
-from app.extensions import Base
+from app.extensions import Base, db
 from app.fleet.core.permissions import Actor
 from app.models import (
     Approval,
@@ -47,6 +47,8 @@ OF_PART: dict[type[Base], tuple[Any, type[Base]]] = {
 def see_as(actor: Actor) -> None:
     """From now on, until the end of the request, queries see what this account may."""
     g.sees = actor.projects
+    if actor.projects is not None:
+        db.session.expunge_all()  # a row that was read before would be found without a query
 
 
 @event.listens_for(Session, "do_orm_execute")
