@@ -252,6 +252,9 @@ def _under_way(session: CatalogSession, database: Database) -> Rollout | None:
         Rollout.kind == Kind.UPGRADE,
         Rollout.by_hand.is_(False),
         Rollout.stage.in_(UNDER_WAY),
+        or_(  # one whose undo waits for an approval leads nowhere
+            Rollout.stage != Stage.WAITING, Rollout.resumes_as.is_distinct_from(Stage.UNDOING)
+        ),
     )
     for rollout in session.scalars(query.order_by(Rollout.id.desc())):
         chosen = Selector.of(rollout.selector).conditions()
