@@ -54,6 +54,12 @@ class AccountNotFound(HeadwayError):
     kind = ErrorKind.NOT_FOUND
 
 
+class GrantNotFound(HeadwayError):
+    """The account has no role of its own in this project."""
+
+    kind = ErrorKind.NOT_FOUND
+
+
 class EmailTaken(HeadwayError):
     """Another account has this e-mail address."""
 

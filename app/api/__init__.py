@@ -14,6 +14,7 @@ def init_app(app: Flask) -> None:
         databases,
         drifts,
         events,
+        grants,
         projects,
         revisions,
         rollouts,
@@ -29,7 +30,7 @@ def init_app(app: Flask) -> None:
     spec.init_app(app)
     api = APIBlueprint("api", __name__, url_prefix="/api/v1")
     access.protect(api)
-    fleet = (projects, revisions, databases, drifts, rollouts, runs, webhooks, workers)
+    fleet = (projects, grants, revisions, databases, drifts, rollouts, runs, webhooks, workers)
     for part in (accounts, tokens, events, *fleet):
         api.register_blueprint(part.bp)
     app.register_blueprint(api)

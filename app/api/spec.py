@@ -34,9 +34,8 @@ CONDITIONAL = {
     "412": "It was changed since you read it.",
     "428": "`If-Match` is missing.",
 }
-FOR_VIEWERS = (
-    *("signIn", "readMe", "listAccounts", "readAccount", "readToken", "revokeToken"),
-    *("listWorkers",),
+FOR_ALL = (
+    *("signIn", "readMe", "readToken", "revokeToken", "listGrants"),
     *("listRevisions", "readRevision", "listDrifts", "listDifferences"),
     *("listProjects", "readProject", "listDatabases", "readDatabase", "readOverview"),
     *("listRollouts", "readRollout", "previewRollout", "previewNewRollout"),
@@ -45,7 +44,7 @@ FOR_VIEWERS = (
 )
 BY_NUMBER = (
     *("importDatabases", "previewNewRollout"),
-    *("listDrifts", "listDifferences", "ignoreDrift"),
+    *("listDrifts", "listDifferences", "ignoreDrift", "listGrants", "giveGrant"),
 )
 """Operations whose query or body refers to another object, which may not exist."""
 CONDITIONED = (
@@ -90,8 +89,8 @@ def _complete(spec: dict[str, Any]) -> dict[str, Any]:
     spec["tags"] = [
         {"name": name}
         for name in (
-            *("accounts", "tokens", "events", "projects", "revisions", "databases", "drifts"),
-            *("rollouts", "runs", "webhooks", "workers"),
+            *("accounts", "tokens", "events", "projects", "grants", "revisions", "databases"),
+            *("drifts", "rollouts", "runs", "webhooks", "workers"),
         )
     ]
     for path in spec["paths"].values():
@@ -148,7 +147,7 @@ def _parameters(name: str, derived: list[dict[str, Any]]) -> list[dict[str, Any]
 def _refusals(name: str, operation: dict[str, Any]) -> dict[str, str]:
     places = {one["in"] for one in operation["parameters"]}
     refusals = dict(EVERYWHERE)
-    if name not in FOR_VIEWERS:
+    if name not in FOR_ALL:
         refusals |= FORBIDDEN
     if "requestBody" in operation:
         refusals |= WITH_BODY

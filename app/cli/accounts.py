@@ -1,6 +1,7 @@
 """`flask accounts`."""
 
 import sys
+from dataclasses import asdict
 from datetime import date
 from typing import Any
 
@@ -11,7 +12,9 @@ from app.cli.groups import CatalogGroup
 from app.cli.invitation import address
 from app.cli.tokens import row as token_row
 from app.fleet import accounts as fleet
+from app.fleet import projects
 from app.fleet.accounts import invitations, oidc, passwords
+from app.fleet.projects import grants
 from app.models import Account, Role
 from headway.cli.output import as_json, echo, paged, print_json, print_table, text
 
@@ -165,6 +168,63 @@ def forget_provider(account: str) -> None:
     found = fleet.find_account(actor, account)
     oidc.forget(actor, found.id)
     echo(f"Account {found.id} ({found.name}) is not linked to the provider any more.")
+
+
+@accounts.command()
+@click.argument("account")
+@click.argument("project")
+@click.argument("role", type=click.Choice([role.value for role in grants.ROLES]))
+@as_json
+def grant(account: str, project: str, role: str, as_json: bool) -> None:
+    """Give an account a role in one project, in place of the one that it has there.
+
+    The account is given by id or e-mail address, the project by name or id. The account's role in
+    the fleet holds too, if that is higher.
+    """
+    actor = command_line()
+    found = projects.find_project(actor, project)
+    given = grants.give_grant(actor, found.id, account, role)
+    if as_json:
+        print_json(asdict(given))
+        return
+    echo(f"Account {given.account_id} ({given.account}) is {given.role} of {given.project}.")
+
+
+@accounts.command()
+@click.argument("account")
+@click.argument("project")
+def revoke(account: str, project: str) -> None:
+    """Take the role of an account in one project away.
+
+    The account is given by id or e-mail address, the project by name or id.
+    """
+    actor = command_line()
+    found = projects.find_project(actor, project)
+    grants.take_grant(actor, found.id, account)
+    echo(f"Account {account} has no role of its own in {found.name} any more.")
+
+
+@accounts.command("grants")
+@click.option("--account", help="Of this account: its id or e-mail address.")
+@click.option("--project", help="Of this project: its name or id.")
+@paged
+@as_json
+def list_grants(account: str | None, project: str | None, as_json: bool, **page: Any) -> None:
+    """List the roles of accounts in single projects."""
+    actor = command_line()
+    found, following = grants.list_grants(
+        actor,
+        project_id=projects.find_project(actor, project).id if project else None,
+        account_id=fleet.find_account(actor, account).id if account else None,
+        **page,
+    )
+    if as_json:
+        print_json({"items": [asdict(one) for one in found], "next": following})
+        return
+    rows = [[one.project, str(one.account_id), one.account, one.role] for one in found]
+    print_table(("project", "account", "name", "role"), rows)
+    if following:
+        echo(f"More: --after {following}", err=True)
 
 
 def _given(**fields: Any) -> dict[str, Any]:

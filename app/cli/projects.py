@@ -22,7 +22,7 @@ from headway.exit_codes import Exit
 
 COLUMNS = (
     *("id", "name", "location", "ini", "x", "notes", "state", "problem", "heads", "environment"),
-    *("loaded_at", "refresh_seconds", "refresh_asked_at", "refreshed_at"),
+    *("loaded_at", "refresh_seconds", "refresh_asked_at", "refreshed_at", "requires_approval"),
     *("version", "created_at", "updated_at"),
 )
 SHORT = ("id", "name", "state", "heads", "location")
@@ -50,6 +50,11 @@ def _fields(command: Any) -> Any:
             callback=_arguments,
             metavar="K=V",
             help="An argument for env.py, as Alembic's -x.",
+        ),
+        click.option(
+            "--requires-approval/--no-requires-approval",
+            default=None,
+            help="Whether what changes its databases waits until another account approves it.",
         ),
         click.option("--ini", help="Its alembic.ini or pyproject.toml."),
     ):
@@ -147,13 +152,20 @@ def load(project: str, as_json: bool) -> None:
         raise click.exceptions.Exit(Exit.MISCONFIGURED)
 
 
-def _given(x: dict[str, str], refresh_seconds: int | None, **fields: Any) -> dict[str, Any]:
+def _given(
+    x: dict[str, str],
+    refresh_seconds: int | None,
+    requires_approval: bool | None,
+    **fields: Any,
+) -> dict[str, Any]:
     """The values of the given options; an empty one clears its field."""
     values: dict[str, Any] = {k: v or None for k, v in fields.items() if v is not None}
     if x:
         values["x"] = x
     if refresh_seconds is not None:
         values["refresh_seconds"] = refresh_seconds
+    if requires_approval is not None:
+        values["requires_approval"] = requires_approval
     return values
 
 

@@ -1,6 +1,6 @@
 """The models of the catalog. Importing this package registers every table."""
 
-from app.models.accounts import Account, Role
+from app.models.accounts import Account, Grant, Role
 from app.models.boots import Boot
 from app.models.databases import Database, Label, PositionCount, Strategy
 from app.models.drifts import Difference, Ignored
@@ -26,6 +26,7 @@ __all__ = [
     "Delivery",
     "Difference",
     "Event",
+    "Grant",
     "IdempotencyKey",
     "Ignored",
     "Kind",

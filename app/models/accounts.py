@@ -1,10 +1,10 @@
-"""Accounts: a person or a program that owns databases and signs in."""
+"""Accounts: a person or a program that owns databases and signs in; their rights in projects."""
 
 from datetime import UTC, date, datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, Date, Index, String, Unicode
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import CheckConstraint, Date, ForeignKey, Index, String, Unicode
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.extensions import Base
 from app.models.columns import UtcDateTime, exact_string, utc_now
@@ -13,6 +13,7 @@ from app.models.columns import UtcDateTime, exact_string, utc_now
 class Role(StrEnum):
     """The roles of accounts. Each has all rights of those before it."""
 
+    MEMBER = "member"  # of projects: sees what it has a grant for, and nothing else of the fleet
     VIEWER = "viewer"
     OPERATOR = "operator"
     ADMIN = "admin"
@@ -28,7 +29,7 @@ class Account(Base):
 
     __tablename__ = "account"
     __table_args__ = (
-        CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="role"),
+        CheckConstraint("role IN ('member', 'viewer', 'operator', 'admin')", name="role"),
         Index("uq_account_email", "email", unique=True),
         Index("uq_account_oidc_issuer_oidc_subject", "oidc_issuer", "oidc_subject", unique=True),
         Index("ix_account_name", "name"),
@@ -56,6 +57,10 @@ class Account(Base):
         UtcDateTime, server_default=utc_now(), onupdate=utc_now()
     )
 
+    grants: Mapped[list["Grant"]] = relationship(
+        lazy="raise", cascade="all, delete-orphan", passive_deletes=True
+    )
+
     __mapper_args__ = {"version_id_col": version, "eager_defaults": True}  # noqa: RUF012
 
     @property
@@ -67,3 +72,24 @@ class Account(Base):
     def disabled(self, value: bool) -> None:
         if value != self.disabled:
             self.disabled_at = datetime.now(UTC) if value else None
+
+
+class Grant(Base):
+    """The role of an account in one project, where that is higher than its role in the fleet."""
+
+    __tablename__ = "project_grant"
+    __table_args__ = (
+        CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="role"),
+        Index("ix_project_grant_project_id", "project_id"),
+    )
+
+    account_id: Mapped[int] = mapped_column(
+        ForeignKey("account.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    project_id: Mapped[int] = mapped_column(
+        ForeignKey("project.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    role: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=utc_now())
+
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012

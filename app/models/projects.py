@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Index, String, Unicode
+from sqlalchemy import JSON, Boolean, Index, String, Unicode
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import Base
@@ -45,6 +45,8 @@ class Project(Base):
     """When a refresh was last requested."""
     refreshed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """When the last refresh began."""
+    requires_approval: Mapped[bool] = mapped_column(Boolean, server_default="0", default=False)
+    """True if what changes its databases begins only when another account has approved it."""
     version: Mapped[int] = mapped_column(server_default="1")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=utc_now())
     updated_at: Mapped[datetime] = mapped_column(

@@ -29,6 +29,11 @@ class Kind(StrEnum):
         """True if it changes a database."""
         return self not in (Kind.CHECK, Kind.SNAPSHOT, Kind.REHEARSE)
 
+    @property
+    def needs_approval(self) -> bool:
+        """True if it changes a database that was there, so that a project may ask for approvals."""
+        return self.moves and self is not Kind.CREATE
+
 
 class Stage(StrEnum):
     """The stage of a rollout."""
@@ -88,7 +93,10 @@ class Rollout(Base):
     """The wave that is open, counted from 0."""
     wave_done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     resumes_as: Mapped[str | None] = mapped_column(String(16))
-    """While paused: the stage it had."""
+    """While paused: the stage it had. While waiting before anything begins: what begins then."""
+    asked_by_id: Mapped[int | None]
+    asked_by_name: Mapped[str | None] = mapped_column(String(128))
+    """Who asked for what waits for an approval before it begins: another has to give that."""
     by_id: Mapped[int | None]
     by_name: Mapped[str] = mapped_column(String(128))
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -103,7 +111,11 @@ class Rollout(Base):
 
 
 class Approval(Base):
-    """An approval of another account for the wave after this one."""
+    """An approval of another account for the wave after this one.
+
+    Of a project that requires approvals: before the first wave it has the wave -1, and before
+    an undo -2, -3 and so on.
+    """
 
     __tablename__ = "approval"
     __table_args__ = (Index("uq_approval_rollout_id_wave", "rollout_id", "wave", unique=True),)

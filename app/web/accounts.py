@@ -10,6 +10,7 @@ from app.errors import InputInvalid
 from app.fleet import accounts as fleet
 from app.fleet.accounts import invitations, oidc, passwords, tokens
 from app.fleet.core import audit
+from app.fleet.projects import grants
 from app.models import Account, Event, Role, Token
 from app.web import access
 from app.web.pagination import PAGE, after
@@ -116,6 +117,7 @@ def show(account_id: int) -> str:
         account=account,
         trail=trail,
         tokens=live,
+        grants=grants.list_grants(actor, limit=LATELY, account_id=account_id)[0],
         verbs={verb: ACTIONS[verb] for verb in _possible(account)},
         may_change=actor.may("accounts.change") and actor.role.includes(Role(account.role)),
         roles=_roles() if account_id != actor.id else [],

@@ -14,7 +14,7 @@ from app.fleet.core.permissions import Actor
 from app.fleet.core.validation import parse_whole
 from app.fleet.projects import revisions
 from app.http.statuses import status_of
-from app.models import Database, Kind, Strategy
+from app.models import Account, Database, Kind, Strategy
 from app.web import access, filters
 from headway.errors import HeadwayError
 
@@ -90,14 +90,17 @@ def actions_for(actor: Actor, database: Database) -> list[DatabaseAction]:
     found: list[DatabaseAction] = []
     if database.retired_at is not None:
         return found
-    if actor.may("rollouts.change"):
+    project_id = database.project_id
+    if actor.may("rollouts.change", project_id):
         is_file = database.dialect in (None, "sqlite")
         copies = (Kind.SNAPSHOT,) if is_file else ()
         found += [RUNS[kind] for kind in (*fleet.MOVES, Kind.CHECK, *copies)]
-    if actor.may("databases.change"):
+    may_drop = actor.may("databases.drop", project_id)
+    if actor.may("databases.change", project_id):
         is_pinned = database.pin_until is not None and database.pin_until > datetime.now(UTC)
-        found += [UNPIN if is_pinned else PIN, CHANGE, RETIRE]
-    if actor.may("databases.drop"):
+        found += [UNPIN if is_pinned else PIN, CHANGE]
+        found += [RETIRE] if may_drop or not database.project.requires_approval else []
+    if may_drop:
         found.append(DROP)
     return found
 
@@ -108,6 +111,7 @@ def run(database_id: int, verb: str) -> Any:
     actor = access.actor()
     actor.require("rollouts.change")
     database = fleet.get_database(actor, database_id)
+    actor.require("rollouts.change", database.project_id)
     kind = Kind(verb)
     if request.method == "POST":
         if again := _look_again(database_id, verb):
@@ -125,7 +129,7 @@ def run(database_id: int, verb: str) -> Any:
         target=target,
         targets=targets,
         plan=fleet.plan_of(actor, database, kind, target),
-        workers=workers.list_workers(actor, limit=1)[0],
+        workers=workers.count_alive(),
     )
 
 
@@ -163,7 +167,9 @@ def change(database_id: int) -> Any:
         fleet.change_database(actor, database_id, _values(database), version=version)
         return "Changed."
 
-    owners, _ = accounts.list_accounts(access.actor(), limit=MOST_OWNERS)
+    actor, owners = access.actor(), list[Account]()
+    if actor.may("accounts.read"):
+        owners, _ = accounts.list_accounts(actor, limit=MOST_OWNERS)
     return _confirmed_action(database_id, CHANGE, do, owners=owners, strategies=list(Strategy))
 
 
@@ -206,6 +212,8 @@ def _confirmed_action(
     """Show the form of an action (GET), or do it and show the result (POST)."""
     actor = access.actor()
     actor.require(right)
+    database = fleet.get_database(actor, database_id)
+    actor.require(right, database.project_id)
     refused = None
     if request.method == "POST":
         try:
@@ -216,7 +224,7 @@ def _confirmed_action(
             return redirect(url_for("web.databases.show", database_id=database_id))
     page = render_template(
         f"database_{action.verb}.html",
-        database=fleet.get_database(actor, database_id),
+        database=database if refused is None else fleet.get_database(actor, database_id),
         action=action,
         refused=refused,
         given=filters.retyped(),

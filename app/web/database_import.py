@@ -59,7 +59,7 @@ def _form(actor: Actor, way: str, refused: HeadwayError | None) -> Any:
         "databases_new.html",
         ways=WAYS,
         way=way,
-        projects=known,
+        projects=[one for one in known if actor.may("databases.change", one.id)],
         strategies=list(Strategy),
         given=filters.retyped(),
         roots=[str(root) for root in paths.settings().data_roots],

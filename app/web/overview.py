@@ -48,7 +48,6 @@ def show() -> str:
     several = sorted(found.projects, key=lambda one: (-one.databases, one.name))
     current, _ = rollouts.list_rollouts(actor, limit=10, stages=GOING_ON, project_id=only)
     recent, _ = rollouts.list_rollouts(actor, limit=5, stages=ENDED, project_id=only, begun=True)
-    alive, _ = workers.list_workers(actor, limit=200)
     is_part = request.args.get("part") == "live"
     return render_template(
         "overview_live.html" if is_part else "overview.html",
@@ -64,7 +63,7 @@ def show() -> str:
         recent=recent,
         failed_of=failed_of(actor, recent),
         failed=fleet.failed_lately(actor, limit=5, project_id=only),
-        workers=[one for one in alive if one.state == workers.Life.ALIVE],
+        workers=workers.count_alive(),
         catalog=boot.readiness()[1],
         again=SECONDS if current else None,
     )

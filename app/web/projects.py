@@ -12,7 +12,7 @@ from app.errors import InputInvalid, RoleInsufficient
 from app.fleet import projects as fleet
 from app.fleet import workers
 from app.fleet.core import paths
-from app.fleet.projects import revisions
+from app.fleet.projects import grants, revisions
 from app.fleet.reports import overview, revision_chart
 from app.http.statuses import status_of
 from app.models import Kind, Loading, Project, Revision
@@ -30,6 +30,9 @@ COMMON = ("migrations", "alembic", "db", "scripts", "/")
 """Folder names that are not used as the name of a project."""
 SECONDS = 3
 """The reload interval without JavaScript, while the scripts are being read."""
+SCRIPTS = {"location", "ini", "x"}
+"""Fields that say which code workers run: for admins of the fleet."""
+MOST_GRANTS = 200
 FIELDS = ("name", "location", "ini", "x", "notes", "refresh_seconds")
 WAYS = {"upgrade": Kind.UPGRADE, "downgrade": Kind.DOWNGRADE}
 NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL and MariaDB"}
@@ -50,7 +53,7 @@ def list_() -> str:
 def new() -> Any:
     """Create a project. Its code does not run before a worker reads it."""
     actor = access.actor()
-    actor.require("projects.change")
+    actor.require("projects.create")
     if request.method == "GET":
         return _form(None, {"refresh_seconds": "300", **request.args})
     try:
@@ -70,7 +73,6 @@ def show(project_id: int) -> str:
     chart = revision_chart.chart(actor, project_id)
     drawing = draw(chart, fold=not request.args.get("all"), after=request.args.get("after", ""))
     shown = [name for row in drawing.rows for name in row.revisions if not row.is_folded]
-    alive, _ = workers.list_workers(actor, limit=200)
     missing = revision_chart.missing(actor, project_id, limit=MOST_MISSING)
     return render_template(
         "project_live.html" if request.args.get("part") == "live" else "project.html",
@@ -82,7 +84,9 @@ def show(project_id: int) -> str:
         edited=revision_chart.edited(actor, project_id),
         missing=[row for row in missing if row.revision not in chart.nodes],
         folded=any(row.is_folded for row in drawing.rows),
-        idle=not any(one.state == workers.Life.ALIVE for one in alive),
+        idle=not workers.count_alive(),
+        grants=grants.list_grants(actor, limit=MOST_GRANTS, project_id=project_id)[0],
+        roles=grants.ROLES,
         again=SECONDS if project.state == Loading.WAITING else None,
     )
 
@@ -93,10 +97,14 @@ def change(project_id: int) -> Any:
     actor = access.actor()
     actor.require("projects.change")
     project = fleet.get_project(actor, project_id)
+    actor.require("projects.change", project_id)
     if request.method == "GET":
         return _form(project, _form_values(project))
     try:
-        fleet.change_project(actor, project_id, _project_values(), version=_version())
+        values = _project_values()
+        if not actor.may("projects.scripts"):  # the form of this account has no such fields
+            values = {name: values[name] for name in values.keys() - SCRIPTS & values.keys()}
+        fleet.change_project(actor, project_id, values, version=_version())
     except RoleInsufficient:
         raise
     except HeadwayError as error:
@@ -109,7 +117,7 @@ def change(project_id: int) -> Any:
 def delete(project_id: int) -> Any:
     """Show what is deleted (GET), or delete the project (POST)."""
     actor = access.actor()
-    actor.require("projects.change")
+    actor.require("projects.create")
     project = fleet.get_project(actor, project_id)
     if request.method == "GET":
         return render_template("project_delete.html", project=project)
@@ -125,6 +133,25 @@ def refresh(project_id: int) -> Any:
     is_broken = project.state == Loading.BROKEN
     what = "reads its scripts again" if is_broken else "checks all its databases"
     flash(f"A worker {what} now.", "good")
+    return redirect(url_for("web.projects.show", project_id=project_id))
+
+
+@bp.post("/<int:project_id>/grants")
+def give_grant(project_id: int) -> Any:
+    """Give an account a role in the project."""
+    access.actor().require("grants.change")
+    access.prove()
+    account, role = request.form.get("account", "").strip(), request.form.get("role", "")
+    given = grants.give_grant(access.actor(), project_id, account, role)
+    flash(f"{given.account} is {given.role} of {given.project}.", "good")
+    return redirect(url_for("web.projects.show", project_id=project_id))
+
+
+@bp.post("/<int:project_id>/grants/<int:account_id>/take")
+def take_grant(project_id: int, account_id: int) -> Any:
+    """Take the role of an account in the project away."""
+    grants.take_grant(access.actor(), project_id, account_id)
+    flash(f"Account {account_id} has no role of its own in this project any more.", "good")
     return redirect(url_for("web.projects.show", project_id=project_id))
 
 
@@ -207,6 +234,7 @@ def _project_values() -> dict[str, Any]:
         "x": {name.strip(): value.strip() for name, _, value in arguments},
         "notes": form.get("notes", "").replace("\r", "").strip() or None,
         "refresh_seconds": int(seconds),
+        "requires_approval": bool(form.get("requires_approval")),
     }
 
 
@@ -216,6 +244,7 @@ def _form_values(project: Project) -> dict[str, str]:
     return values | {
         "x": "\n".join(f"{name}={value}" for name, value in project.x.items()),
         "refresh_seconds": str(project.refresh_seconds),
+        "requires_approval": "1" if project.requires_approval else "",
     }
 
 

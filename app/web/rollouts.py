@@ -13,7 +13,7 @@ from app.fleet import rollouts as fleet
 from app.fleet.core.selectors import POSITIONS
 from app.fleet.core.validation import is_id, parse_whole
 from app.fleet.databases import find_database
-from app.fleet.rollouts import allowed_actions, preview
+from app.fleet.rollouts import allowed_actions, approvals, preview
 from app.fleet.rollouts.gates import Gate
 from app.fleet.rollouts.progress import RolloutProgress, failed_of, progress, retrying, run_states
 from app.fleet.rollouts.windows import DAYS
@@ -35,7 +35,7 @@ WORDS = {
     "pause": ("Pause", "Paused: no further run begins."),
     "resume": ("Resume", "Resumed."),
     "retry": ("Retry", "The failed databases are tried again."),
-    "approve": ("Approve", "Approved: the next wave begins."),
+    "approve": ("Approve", "Approved: it goes on."),
     "cancel": ("Cancel", "Cancelled."),
     "undo": ("Undo", "It is being undone."),
 }
@@ -95,13 +95,14 @@ def new() -> Any:
 
 
 def _form(given: rollout_form.Given, error: HeadwayError | None = None) -> str:
-    known, _ = projects.list_projects(access.actor(), limit=200)
+    actor = access.actor()
+    known, _ = projects.list_projects(actor, limit=200)
     named = given.getlist("database")
     return render_template(
         "rollout_new.html",
         named=named,
         only=_name_of(named[0]) if len(named) == 1 else None,
-        projects=known,
+        projects=[one for one in known if actor.may("rollouts.change", one.id)],
         kinds=rollout_form.KINDS,
         checks=rollout_form.CHECKS,
         positions=POSITIONS,
@@ -154,6 +155,7 @@ def _as_it_goes(rollout: Rollout, *, held: bool) -> dict[str, Any]:
     done_at = rollout.wave_done_at if stage is Stage.SOAKING else None
     return {
         "progress": current,
+        "asked_by": approvals.asked_by(rollout)[1],
         "actions": [
             (verb, WORDS[verb][0], verb in HEAVY)
             for verb in allowed_actions(actor, rollout)
@@ -169,7 +171,7 @@ def _as_it_goes(rollout: Rollout, *, held: bool) -> dict[str, Any]:
         "sql": runs.sql_of(run) if run else None,
         "retries": retrying(actor, rollout.id) if is_live else (),
         "again": SECONDS if is_live else None,
-        "idle": is_live and not workers.list_workers(actor, limit=1)[0],
+        "idle": is_live and not workers.count_alive(),
     }
 
 
@@ -252,6 +254,7 @@ def act(rollout_id: int, verb: str) -> Any:
         progress=progress(actor, rollout_id),
         preview=foreseen,
         gate=rollout_charts.gate_words(rollout.gate),
+        asked_by=approvals.asked_by(rollout)[1],
     )
 
 

@@ -9,6 +9,7 @@ from app.errors import InputInvalid
 from app.fleet import accounts
 from app.fleet.accounts import passwords
 from app.fleet.accounts import tokens as fleet
+from app.fleet.projects import grants
 from app.models import Scope
 from app.web import access
 from app.web.pagination import after
@@ -92,6 +93,7 @@ def _page(issued: fleet.Issued | None = None) -> str:
     return render_template(
         "tokens.html",
         account=accounts.get_account(actor, int(actor.id or 0)),
+        grants=grants.list_grants(actor, limit=PAGE, account_id=actor.id)[0],
         tokens=found,
         following=following,
         issued=issued,

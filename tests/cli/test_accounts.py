@@ -1,8 +1,14 @@
 """`flask accounts` and `flask tokens`."""
 
 import json
+from pathlib import Path
 
 from flask.testing import FlaskClient, FlaskCliRunner
+from sqlalchemy.engine import URL
+
+from app import create_app
+from tests.conftest import settings_for
+from tests.migrator.scripts import write_project
 
 
 def test_an_account_from_its_making_to_its_end(runner: FlaskCliRunner) -> None:
@@ -81,3 +87,39 @@ def test_a_mistake_is_one_sentence_with_its_code(runner: FlaskCliRunner) -> None
     )
     assert runner.invoke(args=["accounts", "create", "x", "--role", "king"]).exit_code == 2
     assert runner.invoke(args=["accounts", "create", " "]).exit_code == 2
+
+
+def test_a_role_in_a_project_is_given_shown_and_taken(template_copy: URL, tmp_path: Path) -> None:
+    scripts = write_project(tmp_path / "scripts", 1)
+    runner = create_app(settings_for(template_copy, project_roots=(tmp_path,))).test_cli_runner()
+    done = runner.invoke(args=["projects", "create", "shop", str(scripts), "--requires-approval"])
+    assert done.exit_code == 0, done.stderr
+    made = runner.invoke(
+        args=["accounts", "create", "Ada", "--email", "ada@example.org", "--role", "member"]
+    )
+    assert made.exit_code == 0, made.stderr
+    given = runner.invoke(args=["accounts", "grant", "ada@example.org", "shop", "operator"])
+    assert given.stdout == "Account 2 (Ada) is operator of shop.\n"
+    again = runner.invoke(args=["accounts", "grant", "2", "shop", "admin", "--json"])
+    told = json.loads(again.stdout)
+    assert (told["account_id"], told["project"], told["role"]) == (2, "shop", "admin")
+    for narrowed in ([], ["--project", "shop"], ["--account", "ada@example.org"]):
+        listed = runner.invoke(args=["accounts", "grants", *narrowed])
+        assert listed.stdout.splitlines() == ["project\taccount\tname\trole", "shop\t2\tAda\tadmin"]
+    assert runner.invoke(args=["accounts", "grants", "--account", "1"]).stdout.count("\n") == 1
+    wrong = runner.invoke(args=["accounts", "grant", "nobody@example.org", "shop", "viewer"])
+    assert (wrong.exit_code, "no account nobody@example.org" in wrong.stderr) == (2, True)
+    assert runner.invoke(args=["accounts", "grant", "2", "shop", "member"]).exit_code == 2
+    taken = runner.invoke(args=["accounts", "revoke", "2", "shop"])
+    assert taken.stdout == "Account 2 has no role of its own in shop any more.\n"
+    missing = runner.invoke(args=["accounts", "revoke", "2", "shop"])
+    assert (missing.exit_code, missing.stderr) == (
+        1,
+        "Error: Ada has no role of its own in shop.\n",
+    )
+    shown = json.loads(runner.invoke(args=["projects", "show", "shop", "--json"]).stdout)
+    assert shown["requires_approval"] is True
+    off = runner.invoke(args=["projects", "change", "shop", "--no-requires-approval", "--json"])
+    assert json.loads(off.stdout)["requires_approval"] is False
+    kept = runner.invoke(args=["projects", "change", "shop", "--notes", "x", "--json"])
+    assert json.loads(kept.stdout)["requires_approval"] is False

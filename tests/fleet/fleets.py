@@ -32,14 +32,15 @@ ME = "worker-1"
 class Fleet:
     """A project of a few revisions, `r001` and on, and databases that stand at one of them."""
 
-    def __init__(self, app: Flask, folder: Path, revisions: int = 3) -> None:
+    def __init__(self, app: Flask, folder: Path, revisions: int = 3, name: str = "shop") -> None:
         self.app = app
         self.folder = folder
         self.scripts = write_project(folder / "scripts", revisions)
-        made, _ = projects.create_project(ROOT, {"name": "shop", "location": str(self.scripts)})
+        made, _ = projects.create_project(ROOT, {"name": name, "location": str(self.scripts)})
         self.project_id = made.id
         self.load()
-        workers.register(ME, "embedded")
+        if not workers.beat(ME):
+            workers.register(ME, "embedded")
 
     def load(self) -> None:
         """Read the scripts anew."""

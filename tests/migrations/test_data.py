@@ -277,8 +277,11 @@ def _with_fleet(catalog: Catalog) -> None:
 
 
 def _refused(catalog: Catalog, table: str, row: dict[str, Any]) -> None:
-    with pytest.raises(sa.exc.IntegrityError):
+    # PyMySQL calls what a CHECK refuses an OperationalError.
+    with pytest.raises(sa.exc.DBAPIError) as refused:
         catalog.insert(table, row)
+    is_check = "CONSTRAINT `ck_" in str(refused.value)
+    assert isinstance(refused.value, sa.exc.IntegrityError) or is_check
 
 
 def test_c0011_adds_projects_and_databases(catalog: Catalog) -> None:
@@ -527,6 +530,43 @@ def test_c0016_tells_sessions_from_tokens_and_ends_narrow_ones_on_the_way_down(
         ("Laptop",),
     ]
     assert catalog.rows(ACCOUNTS) == [tuple(ZOE.values())]
+
+
+def test_c0017_adds_rights_in_projects_and_shuts_members_out_on_the_way_down(
+    catalog: Catalog,
+) -> None:
+    catalog.up("c0016")
+    _with_fleet(catalog)
+    _with_rollout(catalog)
+    catalog.insert("token", TOKEN)
+    member = {**ZOE, "id": 2, "role": "member"}
+    _refused(catalog, "account", member)
+    catalog.up("c0017")
+    catalog.insert("account", member, {**member, "id": 3})
+    catalog.execute("UPDATE account SET disabled_at = '2026-02-28 12:00:00' WHERE id = 3")
+    catalog.insert("account", {**ZOE, "id": 4, "role": "operator"})
+    _refused(catalog, "account", {**ZOE, "id": 5, "role": "owner"})
+    assert catalog.rows("SELECT requires_approval FROM project") == [(0,)] * len(
+        catalog.rows("SELECT id FROM project")
+    )
+    assert set(catalog.rows("SELECT asked_by_id, asked_by_name FROM rollout")) == {(None, None)}
+    grant = {"account_id": 2, "project_id": 1, "role": "admin"}
+    catalog.insert("project_grant", grant, {**grant, "account_id": 4, "role": "viewer"})
+    assert catalog.rows("SELECT created_at IS NULL FROM project_grant") == [(0,)] * 2
+    for wrong in ({}, {"account_id": 9}, {"project_id": 9}, {"account_id": 3, "role": "member"}):
+        _refused(catalog, "project_grant", {**grant, **wrong})
+    catalog.execute("DELETE FROM account WHERE id = 4")
+    assert catalog.rows("SELECT account_id, role FROM project_grant") == [(2, "admin")]
+    catalog.execute("UPDATE project SET requires_approval = '1' WHERE id = 1")
+    catalog.down("c0016")
+    roles = "SELECT id, role, disabled_at IS NULL FROM account ORDER BY id"
+    shut = [(2, "viewer", 0), (3, "viewer", 0)]
+    assert catalog.rows(roles) == [(1, "viewer", 1), *shut], "as viewers they would see all"
+    since = "SELECT disabled_at FROM account WHERE id = 3"
+    assert catalog.rows(since) == [("2026-02-28 12:00:00",)]
+    assert catalog.rows("SELECT count(*) FROM token") == [(1,)]
+    _refused(catalog, "account", {**ZOE, "id": 6, "role": "member"})
+    assert catalog.rows("SELECT name FROM account WHERE id = 1") == [(ZOE["name"],)]
 
 
 def test_a_full_catalog_goes_down_and_up_and_keeps_its_accounts(catalog: Catalog) -> None:

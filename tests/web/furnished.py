@@ -10,6 +10,7 @@ from flask import Flask
 from app.extensions import db
 from app.fleet import accounts, databases, drift
 from app.fleet.accounts import tokens
+from app.fleet.projects import grants
 from app.models import Database, Role, Stage
 from tests.fleet.fleets import ROOT, Fleet, broken
 
@@ -55,7 +56,9 @@ def furnish(fleet: Fleet) -> Furnished:
     pending = fleet.rollout(waves=["1", "50%", "100%"], title="not yet")
     stages = {one.id: fleet.stage(one) for one in (done, halted, waiting, pending)}
     assert stages[halted.id] is Stage.HALTED
-    return Furnished(fleet, _people())
+    people = _people()
+    grants.give_grant(ROOT, fleet.project_id, "member@example.org", "operator")
+    return Furnished(fleet, people)
 
 
 def _of(members: list[Database]) -> dict[str, list[int]]:

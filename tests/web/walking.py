@@ -193,5 +193,5 @@ class Visitor:
 
 def forget() -> None:
     """The test's own app context is that of its requests too: each begins with nothing."""
-    for name in ("csrf_token", "csrf_valid", "actor", "token_id"):
+    for name in ("csrf_token", "csrf_valid", "actor", "token_id", "sees"):
         g.pop(name, None)

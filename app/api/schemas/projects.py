@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from app.api.schemas.common import NO_CONTROL, In, Number, Out, Page, without_defaults
 from app.models import Loading
@@ -29,6 +29,12 @@ Arguments = Annotated[
 ]
 
 
+APPROVAL = (
+    "True: what changes its databases begins only when another account has approved it, whoever "
+    "asks for it."
+)
+
+
 class ProjectIn(In):
     """A new project."""
 
@@ -43,6 +49,7 @@ class ProjectIn(In):
     refresh_seconds: Seconds = Field(
         300, description="Seconds between two status checks of all its databases; 0: never."
     )
+    requires_approval: StrictBool = Field(False, description=APPROVAL)
 
 
 class ProjectChange(In):
@@ -56,6 +63,7 @@ class ProjectChange(In):
     x: Arguments = Field(default=None)  # type: ignore[arg-type]
     notes: Notes | None = None
     refresh_seconds: Seconds = Field(default=None)  # type: ignore[assignment]
+    requires_approval: StrictBool = Field(default=None, description=APPROVAL)  # type: ignore[assignment]
 
 
 class ProjectOut(Out):
@@ -73,6 +81,7 @@ class ProjectOut(Out):
     environment: dict[str, str]
     loaded_at: datetime | None
     refresh_seconds: int
+    requires_approval: bool
     refresh_asked_at: datetime | None
     refreshed_at: datetime | None
     version: int

@@ -127,10 +127,11 @@ class Resume(In):
 class Approve(In):
     """Which wave is approved."""
 
-    wave: Annotated[int, Field(ge=1, le=LARGEST_INTEGER), Number] | None = Field(
+    wave: Annotated[int, Field(ge=0, le=LARGEST_INTEGER), Number] | None = Field(
         None,
-        description="The wave that is done, as `readProgress` numbers it. Refused if another wave "
-        "waits by now. null: the wave that waits now.",
+        description="The wave that is done, as `readProgress` numbers it; 0 before anything begins "
+        "of a project that requires approvals. Refused if another wave waits by now. null: what "
+        "waits now.",
     )
 
 
@@ -267,7 +268,9 @@ class RehearsedOut(Out):
 class ApprovalOut(Out):
     """An approval for the wave after this one to begin."""
 
-    wave: Annotated[int, AfterValidator(lambda number: number + 1)]
+    wave: Annotated[int, AfterValidator(lambda number: number + 1)] = Field(
+        description="0: of the first wave, which the project required; below 0: of an undo."
+    )
     account_id: int
     account_name: str
     at: datetime

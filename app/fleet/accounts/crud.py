@@ -31,7 +31,7 @@ def create_account(
     actor.require("accounts.create")
     values = fitting(Account, values)
     role = values.setdefault("role", Role.VIEWER)
-    if role != Role.VIEWER:
+    if not Role.VIEWER.includes(Role(role)):
         actor.require("accounts.set_role")
     # Without the address of the caller, which may be another when the request is sent again.
     request = idempotency.Request(actor=actor, key=key, about=("accounts", values))
@@ -52,8 +52,9 @@ def create_account(
 
 
 def get_account(actor: Actor, account_id: int) -> Account:
-    """The account, or AccountNotFound."""
-    actor.require("accounts.read")
+    """The account, or AccountNotFound. Everybody may read their own."""
+    if account_id != actor.id:
+        actor.require("accounts.read")
     return _find(db.session, account_id)
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from flask import current_app
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
 from app.errors import (
     AccountNotFound,
@@ -26,6 +26,7 @@ from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, in_passing, repeated, writing
 from app.fleet.core.validation import LARGEST_ID, fitting
+from app.fleet.core.visibility import WHOLE_FLEET, see_as
 from app.models import Account, Role, Scope, Token, TokenKind
 from app.settings import Settings
 
@@ -191,11 +192,14 @@ def authenticate(
 ) -> tuple[Actor, int]:
     """The account of a token of one of these kinds, and the token's id.
 
-    Raises TokenRefused, always with one message.
+    From here on queries see what this account may. Raises TokenRefused, always with one message.
     """
     prefix, digest = parts_of(text)
+    query = select(Token).where(Token.prefix == prefix)
+    query = query.options(joinedload(Token.account).joinedload(Account.grants))
     with Session(db.engine) as session:
-        token = session.scalar(select(Token).where(Token.prefix == prefix))
+        found = session.scalars(query.execution_options(**{WHOLE_FLEET: True}))
+        token = found.unique().one_or_none()
         # Compared even if there is no such token, so that the time taken is the same.
         right = hmac.compare_digest(token.digest if token else "0" * 64, digest)
         if token is None or not right or token.one_time or not _is_live(token):
@@ -204,6 +208,7 @@ def authenticate(
             raise TokenRefused
         actor = Actor.of(token.account, request_id=request_id, ip=ip, token=token)
         last, token_id = token.last_used_at, token.id
+    see_as(actor)
     if last is None or datetime.now(UTC) - last > USED_AGAIN:
         _note_use(token_id)
     return actor, token_id

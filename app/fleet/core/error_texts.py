@@ -51,6 +51,6 @@ def for_all(error: str | None, problem: str | None) -> str | None:
     return f"{kind.title()} ({kind.slug()})."
 
 
-def for_actor(actor: Actor, error: str | None, problem: str | None) -> str | None:
-    """The error of a run as this account may read it: whole for operators and admins."""
-    return error if actor.may("runs.texts") else for_all(error, problem)
+def for_actor(actor: Actor, project_id: int, error: str | None, problem: str | None) -> str | None:
+    """The error of a run of a project as this account may read it: whole for its operators."""
+    return error if actor.may("runs.texts", project_id) else for_all(error, problem)

@@ -6,16 +6,16 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 
-from app.errors import DatabaseRegistered, InputInvalid
+from app.errors import DatabaseRegistered, InputInvalid, RoleInsufficient
 from app.extensions import db
 from app.fleet.core import audit, positions
-from app.fleet.core.permissions import Actor
+from app.fleet.core.permissions import PROJECT_RIGHTS, Actor
 from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import fitting, labels_of, strategy_of
-from app.fleet.databases.crud import get_database, living, require_free
+from app.fleet.databases.crud import get_database, living, require_free, require_may_leave
 from app.fleet.databases.request import Place, owner_known, place_of
-from app.models import Database, Label
+from app.models import Database, Label, Project
 
 CHANGEABLE = {"name", "notes", "strategy", "owner_id", "labels", "url", "reference"}
 AT_ONCE = 2000
@@ -38,6 +38,9 @@ def change_database(
     changes = {name: values[name] for name in values if name not in ("url", "reference")}
     with writing() as session:
         database = living(session, database_id, version)
+        actor.require("databases.change", database.project_id)
+        if place:
+            require_may_leave(actor, database)
         owner_known(session, values.get("owner_id"))
         before = positions.place_of(database)
         # What asks comes first: a question would write what is set so far, as a version of its own.
@@ -80,7 +83,8 @@ def change_many(
 ) -> int:
     """Give labels (None takes one away) or a strategy to all that are chosen; how many those are.
 
-    In transactions of 2,000: who reads meanwhile may see a part of it.
+    In transactions of 2,000: who reads meanwhile may see a part of it. Raises RoleInsufficient,
+    and changes nothing, if some are of projects in which the actor may not do that.
     """
     actor.require("databases.change")
     labels = labels_of(labels or {})
@@ -88,12 +92,26 @@ def change_many(
         strategy_of(strategy)
     if not labels and strategy is None:
         raise InputInvalid("Say what is to be changed: labels or a strategy.")
+    _require_in_all(actor, selector)
     ids = db.session.scalars(
         select(Database.id).where(*selector.conditions()).order_by(Database.id)
     ).all()
     for start in range(0, len(ids), AT_ONCE):
         _change_some(actor, ids[start : start + AT_ONCE], labels, strategy)
     return len(ids)
+
+
+def _require_in_all(actor: Actor, selector: Selector) -> None:
+    if actor.role.includes(PROJECT_RIGHTS["databases.change"]):
+        return
+    mine = [one for one in actor.grants if actor.may("databases.change", one)]
+    query = select(Project.name).join(Database, Database.project_id == Project.id)
+    query = query.where(*selector.conditions(), Project.id.not_in(mine)).distinct()
+    if others := db.session.scalars(query.order_by(Project.name)).all():
+        raise RoleInsufficient(
+            f"Some of these databases are of projects in which you are no operator: "
+            f"{', '.join(others)}. Nothing was changed. Choose those of your projects alone."
+        )
 
 
 def _fit(values: dict[str, Any]) -> dict[str, Any]:
@@ -154,6 +172,7 @@ def _move(session: CatalogSession, database: Database, place: Place) -> dict[str
 def _pin(actor: Actor, database_id: int, reason: str | None, until: datetime | None) -> Database:
     with writing() as session:
         database = living(session, database_id)
+        actor.require("databases.change", database.project_id)
         if (database.pin_reason, database.pin_until) != (reason, until):
             database.pin_reason, database.pin_until = reason, until
             session.flush()

@@ -55,7 +55,7 @@ def create_database(actor: Actor, values: dict[str, Any], *, key: str | None = N
             if draft.place.url.file:
                 require_place_for_new(draft.place.url.file)
         with writing() as session:
-            database = added(session, project_id, draft)
+            database = added(actor, session, project_id, draft)
             rollout = drafted_for(actor, database, Kind.CREATE, kinds=(Kind.CREATE,))
             session.add(rollout)
             session.flush()

@@ -44,7 +44,7 @@ def register_database(
         project_id = values.pop("project_id")
         draft = draft_of(values)
         with writing() as session:
-            database = added(session, project_id, draft)
+            database = added(actor, session, project_id, draft)
             request.remember(session, database.id)
             audit.record(
                 session,
@@ -162,6 +162,17 @@ def require_free(session: CatalogSession, database: Database) -> None:
             "Let it end, or cancel it.",
             rollout=database.rollout_id,
         )
+
+
+def require_may_leave(actor: Actor, database: Database) -> None:
+    """Raise RoleInsufficient unless the actor may take it, or its address, out of its project.
+
+    Out of a project that requires approvals it goes by an admin alone: in another one it would be
+    changed without.
+    """
+    needs_admin = database.project.requires_approval
+    right = "databases.drop" if needs_admin else "databases.change"
+    actor.require(right, database.project_id)
 
 
 # --- parts -----------------------------------------------------------------------------------

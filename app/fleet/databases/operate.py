@@ -160,6 +160,7 @@ def run_one(
 
     def make() -> Rollout:
         database = get_database(actor, database_id)
+        actor.require("rollouts.change", database.project_id)
         rollout = drafted_for(actor, database, kind, target, **more)
         with writing() as session:
             session.add(rollout)
@@ -193,6 +194,7 @@ def open_database(actor: Actor, database_id: int) -> Opened:
     """
     actor.require("databases.change")
     database = get_database(actor, database_id)
+    actor.require("databases.change", database.project_id)
     if database.position in READY or database.strategy != Strategy.ON_OPEN:
         return Opened(database=database, ready=database.position in READY, rollout=None)
     if database.pin_until and database.pin_until > datetime.now(UTC):

@@ -12,6 +12,7 @@ from app.extensions import db
 from app.fleet.core import audit, positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
+from app.fleet.core.visibility import WHOLE_FLEET
 from app.fleet.databases.request import Draft, OwnersById, draft_of, owner_of
 from app.models import Database, Label, Project
 from headway.dialects import dialect_of
@@ -36,12 +37,12 @@ class Registered:
 Numbered = tuple[int, Draft]
 
 
-def added(session: CatalogSession, project_id: int, draft: Draft) -> Database:
+def added(actor: Actor, session: CatalogSession, project_id: int, draft: Draft) -> Database:
     """A row for a draft, in the caller's transaction, which also says who did it.
 
     Raises DatabaseRegistered, NameTaken, ProjectNotFound or AccountNotFound.
     """
-    _require_project(session, project_id)
+    _require_project(actor, session, project_id)
     _refuse_known(session, project_id, draft)
     database = Database(
         project_id=project_id,
@@ -62,7 +63,7 @@ def register_many(actor: Actor, project_id: int, rows: Iterable[Mapping[str, Any
     """
     actor.require("databases.change")
     with writing() as session:
-        _require_project(session, project_id)
+        _require_project(actor, session, project_id)
     total = Registered()
     for batch in _batches(rows, total):
         done = _register_batch(actor, project_id, batch)
@@ -83,10 +84,10 @@ def foresee(
     For as many as fit into one question: nothing is written.
     """
     actor.require("databases.change")
-    _require_project(db.session, project_id)
+    _require_project(actor, db.session, project_id)
     total = Registered()
     drafts = [numbered for batch in _batches(rows, total) for numbered in batch]
-    fresh = _sorted_out(db.session, project_id, drafts, total)
+    fresh = _sorted_out(actor, db.session, project_id, drafts, total)
     total.added = len(fresh)
     total.refused.sort()
     return total, [draft for draft, _ in fresh]
@@ -131,7 +132,7 @@ def _register_batch(actor: Actor, project_id: int, batch: Sequence[Numbered]) ->
 def _register_once(actor: Actor, project_id: int, batch: Sequence[Numbered]) -> Registered:
     done = Registered()
     with writing() as session:
-        fresh = _sorted_out(session, project_id, batch, done)
+        fresh = _sorted_out(actor, session, project_id, batch, done)
         _insert(session, project_id, fresh)
         done.added = len(fresh)
         if fresh:
@@ -150,7 +151,11 @@ def _register_once(actor: Actor, project_id: int, batch: Sequence[Numbered]) -> 
 
 
 def _sorted_out(
-    session: CatalogSession, project_id: int, batch: Sequence[Numbered], done: Registered
+    actor: Actor,
+    session: CatalogSession,
+    project_id: int,
+    batch: Sequence[Numbered],
+    done: Registered,
 ) -> list[tuple[Draft, int | None]]:
     """What is new, with its owner; the rest is noted. Two questions for all of them."""
     owner = OwnersById(session, [draft for _, draft in batch])
@@ -164,8 +169,11 @@ def _sorted_out(
             done.known += 1
             continue
         if where is not None:
-            address = draft.place.columns()["address"]
-            done.refused.append((line, f"{address} is registered in project {where}."))
+            why = "It is registered in another project."
+            if actor.projects is None or where in actor.projects:
+                address = draft.place.columns()["address"]
+                why = f"{address} is registered in project {where}."
+            done.refused.append((line, why))
             continue
         if draft.name in by_name:
             done.refused.append((line, f"Another database is called {draft.name}."))
@@ -188,6 +196,7 @@ def _present(
     identities = {draft.place.identity for draft in drafts if draft.place.identity}
     names = {draft.name for draft in drafts}
     columns = select(Database.project_id, Database.name, Database.identity)
+    columns = columns.execution_options(**{WHOLE_FLEET: True})  # an identity is there once in it
     same = session.execute(columns.where(Database.identity.in_(identities))).all()
     named = session.execute(
         columns.where(Database.project_id == project_id, Database.name.in_(names))
@@ -225,11 +234,12 @@ def _insert(
     session.execute(insert(Label.__table__), labels)  # type: ignore[arg-type]
 
 
-def _require_project(session: CatalogSession, project_id: int) -> None:
+def _require_project(actor: Actor, session: CatalogSession, project_id: int) -> None:
     # Held until the end: nobody deletes it meanwhile.
     query = select(Project.id).where(Project.id == project_id).with_for_update(read=True)
     if session.scalar(query) is None:
         raise ProjectNotFound(f"There is no project {project_id}.", project=project_id)
+    actor.require("databases.change", project_id)
 
 
 def _refuse_known(session: CatalogSession, project_id: int, draft: Draft) -> None:

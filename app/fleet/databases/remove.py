@@ -14,7 +14,7 @@ from app.fleet.core import audit, positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.urls import resolve, url_of
-from app.fleet.databases.crud import find, get_database, require_free
+from app.fleet.databases.crud import find, get_database, require_free, require_may_leave
 from app.fleet.isolation.parent import call, call_isolated
 from app.models import Database, Event
 from app.settings import RELEASE
@@ -50,6 +50,7 @@ def retire_database(actor: Actor, database_id: int, *, version: int | None = Non
     actor.require("databases.change")
     with writing() as session:
         database = _present(session, database_id, version)
+        require_may_leave(actor, database)
         require_free(session, database)
         told = {"name": database.name, "address": database.address}
         left = [] if database.retired_at else [positions.place_of(database)]
@@ -84,7 +85,7 @@ def drop_database(
     before then.
     """
     actor.require("databases.drop")
-    url, label = _withdraw(database_id, confirm)
+    url, label = _withdraw(actor, database_id, confirm)
     try:
         snapshot = _drop(url, label, seconds)
     except BaseException:
@@ -110,10 +111,11 @@ def drop_of(actor: Actor, database: Database) -> Event | None:
 
 
 @repeated
-def _withdraw(database_id: int, confirm: str) -> tuple[DatabaseURL, str]:
+def _withdraw(actor: Actor, database_id: int, confirm: str) -> tuple[DatabaseURL, str]:
     """Out of everybody's reach, so that no rollout takes it; its URL."""
     with writing() as session:
         database = _present(session, database_id, None)
+        actor.require("databases.drop", database.project_id)
         if confirm != database.name:
             raise InputInvalid(
                 f"To drop database {database_id} for good, confirm it with its name.",

@@ -170,6 +170,7 @@ def ignore(actor: Actor, project_id: int, digest: str, reason: str) -> Ignored:
     """
     actor.require("databases.change")
     digest = find_digest(actor, project_id, digest)
+    actor.require("databases.change", project_id)
     values = fitting(Ignored, {"reason": reason.strip()})
     if not values["reason"]:
         raise InputInvalid("Say why this difference is accepted.", field="reason")
@@ -213,6 +214,7 @@ def unignore(actor: Actor, project_id: int, digest: str) -> None:
     """Stop accepting a difference. Raises DifferenceNotFound if it was not accepted."""
     actor.require("databases.change")
     digest = find_digest(actor, project_id, digest)
+    actor.require("databases.change", project_id)
     with writing() as session:
         row = session.scalar(
             select(Ignored).where(Ignored.project_id == project_id, Ignored.digest == digest)

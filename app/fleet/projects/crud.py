@@ -34,7 +34,7 @@ def create_project(
     `location` is a folder, or `package:folder`; `ini` is its alembic.ini or pyproject.toml. A
     worker reads the scripts later. Raises OutsideRoots, InputInvalid or NameTaken.
     """
-    actor.require("projects.change")
+    actor.require("projects.create")
     request = idempotency.Request(actor=actor, key=key, about=("projects", values))
     values = _validated(values)
 
@@ -87,16 +87,18 @@ def change_project(
 ) -> Project:
     """Change a project, if it still has the version that was read. Returns the project.
 
-    With a new location, options file or arguments, a worker reads the scripts again. Raises
-    RecordChanged, OutsideRoots, InputInvalid or NameTaken.
+    With a new location, options file or arguments, which an admin of the fleet may change, a
+    worker reads the scripts again. Raises RecordChanged, OutsideRoots, InputInvalid or NameTaken.
     """
     actor.require("projects.change")
     values = _validated(values)
     with writing() as session:
         project = _find(session, project_id, version)
+        actor.require("projects.change", project.id)
         before = {name: getattr(project, name) for name in values}
         changed = {name: value for name, value in values.items() if before[name] != value}
         if changed.keys() & {"location", "ini", "x"}:
+            actor.require("projects.scripts")
             _require_places(
                 changed.get("location", project.location), changed.get("ini", project.ini)
             )
@@ -113,7 +115,7 @@ def change_project(
 @repeated
 def delete_project(actor: Actor, project_id: int, *, version: int | None) -> None:
     """Delete a project and its register. Raises StillNeeded if it has databases or rollouts."""
-    actor.require("projects.change")
+    actor.require("projects.create")
     with writing() as session:
         project = _find(session, project_id, version)
         _refuse_needed(session, project)
@@ -134,6 +136,7 @@ def ask_refresh(actor: Actor, project_id: int) -> Project:
     actor.require("databases.change")
     with writing() as session:
         project = _find(session, project_id)
+        actor.require("databases.change", project.id)
         project.refresh_asked_at = datetime.now(UTC)
         session.flush()
         audit.record(session, actor, "project.refresh_asked", ("project", project.id))

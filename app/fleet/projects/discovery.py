@@ -26,7 +26,7 @@ def found_folders(actor: Actor, *, limit: int) -> list[str]:
 
     Imports nothing, follows no links, and stops after MOST_FOLDERS folders.
     """
-    actor.require("projects.change")
+    actor.require("projects.create")
     known = {os.path.realpath(one) for one in db.session.scalars(select(Project.location))}
     known.add(os.path.realpath(MIGRATIONS))  # the catalog's own scripts are not a project
     found = []

@@ -87,7 +87,7 @@ def failed_lately(
         later.database_id == Run.database_id, later.id > Run.id, later.state == State.SUCCEEDED
     )
     query = (
-        select(Run, Database.name)
+        select(Run, Database.name, Database.project_id)
         .join(Database, Run.database_id == Database.id)
         .where(
             Run.state == State.FAILED,
@@ -108,10 +108,10 @@ def failed_lately(
             database_id=run.database_id,
             database=name,
             kind=run.kind,
-            error=error_texts.for_actor(actor, run.error, run.problem),
+            error=error_texts.for_actor(actor, of_project, run.error, run.problem),
             at=run.finished_at,
         )
-        for run, name in db.session.execute(query)
+        for run, name, of_project in db.session.execute(query)
     ]
 
 

@@ -8,16 +8,16 @@ from collections.abc import Callable
 
 from sqlalchemy import select
 
-from app.errors import ApprovalRefused, RolloutRefused
+from app.errors import RolloutRefused
 from app.extensions import db
 from app.fleet import webhooks
 from app.fleet.core import idempotency
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.rollouts import advance, crud, retries
+from app.fleet.rollouts import advance, approvals, crud, retries
 from app.fleet.rollouts import start as rollouts_start
 from app.fleet.rollouts import undo as rollouts_undo
-from app.models import BEGUN, Approval, Kind, Rollout, Run, Stage, State
+from app.models import BEGUN, Kind, Rollout, Run, Stage, State
 
 UNDER_WAY = (Stage.RUNNING, Stage.SOAKING, Stage.WAITING)
 
@@ -28,7 +28,8 @@ def start_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> R
     def start(session: CatalogSession, rollout: Rollout) -> None:
         _expect(rollout, "start", Stage.PENDING)
         rollouts_start.start(session, rollout)
-        webhooks.announce(session, "rollout.started", advance.announcement_of(rollout))
+        if rollout.stage == Stage.RUNNING:
+            webhooks.announce(session, "rollout.started", crud.announcement_of(rollout))
 
     return _change(actor, rollout_id, "started", start, key)
 
@@ -38,6 +39,8 @@ def pause_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> R
 
     def pause(_: CatalogSession, rollout: Rollout) -> None:
         _expect(rollout, "pause", *UNDER_WAY, Stage.UNDOING)
+        if approvals.is_before_begin(rollout):
+            raise RolloutRefused(f"Nothing of rollout {rollout.id} has begun. `cancel` ends it.")
         rollout.resumes_as = rollout.resumes_as or rollout.stage
         rollout.stage, rollout.reason = Stage.PAUSED, f"Paused by {actor.name}."
 
@@ -62,6 +65,8 @@ def resume_rollout(
         elif retries.retry_failed(session, rollout):
             # The wave soaked or waited for approval; now it has runs again.
             rollout.stage, rollout.wave_done_at = Stage.RUNNING, None
+        if rollout.resumes_as is None:  # else its canary goes back by itself
+            approvals.begin(session, rollout, Stage(rollout.stage))
 
     return _change(actor, rollout_id, "resumed", resume, key, skip_failed)
 
@@ -73,13 +78,13 @@ def retry_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> R
         _expect(rollout, "retry", Stage.HALTED, Stage.SUCCEEDED)
         if rollout.resumes_as == Stage.UNDOING:
             rollout.resumes_as = None
-            rollout.stage, rollout.reason = Stage.UNDOING, None
             retries.retry_undo(session, rollout)
+            approvals.begin(session, rollout, Stage.UNDOING)
             return
         if not retries.retry_failed(session, rollout):
             raise RolloutRefused(f"Nothing failed in rollout {rollout.id}.")
-        rollout.stage, rollout.reason = Stage.RUNNING, None
         rollout.wave_done_at = rollout.finished_at = None
+        approvals.begin(session, rollout, Stage.RUNNING)
 
     return _change(actor, rollout_id, "retried", retry, key)
 
@@ -118,8 +123,8 @@ def undo_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> Ro
         if not back and not retries.count(session, rollout, Run.state.in_(BEGUN)):
             raise RolloutRefused("The rollout changed no database, or all changes are undone.")
         rollouts_start.hold(session, rollout)
-        rollout.stage, rollout.reason, rollout.resumes_as = Stage.UNDOING, None, None
-        rollout.finished_at = None
+        rollout.resumes_as = rollout.finished_at = None
+        approvals.begin(session, rollout, Stage.UNDOING, undo_by=actor)
 
     return _change(actor, rollout_id, "undone", undo, key)
 
@@ -127,42 +132,18 @@ def undo_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> Ro
 def approve_rollout(
     actor: Actor, rollout_id: int, *, wave: int | None = None, key: str | None = None
 ) -> Rollout:
-    """Approve the start of the next wave. Another account than the rollout's creator has to do it.
+    """Approve the next wave, or the beginning where the project requires it.
 
-    `wave` is the number of the finished wave, from 1, as the caller saw it: RolloutRefused if
+    Another account has to do it than the one that asked for it. `wave` is the number of the
+    finished wave, from 1, as the caller saw it; 0 before anything begins. RolloutRefused if
     another wave waits by now. Raises ApprovalRefused.
     """
 
     def approve(session: CatalogSession, rollout: Rollout) -> None:
         _expect(rollout, "approve", Stage.WAITING)
-        if wave not in (None, rollout.wave + 1):
-            raise RolloutRefused(
-                f"You approve wave {wave}, but wave {rollout.wave + 1} waits for approval now. "
-                "Look at its results, then approve it.",
-                wave=rollout.wave + 1,
-            )
-        if actor.id is None:
-            raise ApprovalRefused(
-                "An approval needs an account: approve on the page of the rollout, or by the API "
-                "with a token. The command line has no account."
-            )
-        if actor.id == rollout.by_id:
-            raise ApprovalRefused(
-                f"{rollout.by_name} created this rollout, so another account has to approve it."
-            )
-        given = select(Approval.id).where(
-            Approval.rollout_id == rollout.id, Approval.wave == rollout.wave
-        )
-        if session.scalar(given) is not None:
-            return  # it is approved already
-        session.add(
-            Approval(
-                rollout_id=rollout.id,
-                wave=rollout.wave,
-                account_id=actor.id,
-                account_name=actor.name[:128],
-            )
-        )
+        approvals.approve(session, actor, rollout, wave)
+        if rollout.stage == Stage.RUNNING:
+            webhooks.announce(session, "rollout.started", crud.announcement_of(rollout))
 
     return _change(actor, rollout_id, "approved", approve, key, wave)
 
@@ -198,6 +179,7 @@ def _change(
         actor.require("rollouts.change")
         with writing() as session:
             rollout = crud.find(session, rollout_id, lock=True)
+            actor.require("rollouts.change", rollout.project_id)
             # Under the lock of the rollout: the second of two requests at once waits.
             if request.made() is None:
                 change(session, rollout)
@@ -241,19 +223,22 @@ ACTIONS = {
     Stage.UNDONE: (),
 }
 """The actions of each stage, the most usual first."""
+BEFORE_BEGIN = ("approve", "cancel")
+"""The actions while it waits for an approval before anything begins."""
 REHEARSED = (Kind.UPGRADE, Kind.DOWNGRADE)
 
 
 def allowed_actions(actor: Actor, rollout: Rollout) -> tuple[str, ...]:
     """The actions that an account may do on a rollout now; all others are refused."""
-    if not actor.may("rollouts.change"):
+    if not actor.may("rollouts.change", rollout.project_id):
         return ()
-    return tuple(verb for verb in ACTIONS[Stage(rollout.stage)] if _is_open(actor, rollout, verb))
+    verbs = BEFORE_BEGIN if approvals.is_before_begin(rollout) else ACTIONS[Stage(rollout.stage)]
+    return tuple(verb for verb in verbs if _is_open(actor, rollout, verb))
 
 
 def _is_open(actor: Actor, rollout: Rollout, verb: str) -> bool:
     if verb == "approve":
-        return actor.id not in (None, rollout.by_id)
+        return actor.id not in (None, approvals.asked_by(rollout)[0])
     if verb == "rehearse":
         return rollout.kind in REHEARSED
     going_back = rollout.stage == Stage.HALTED and rollout.resumes_as == Stage.UNDOING

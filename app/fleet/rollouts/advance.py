@@ -12,7 +12,7 @@ from app.extensions import db
 from app.fleet import webhooks
 from app.fleet.core import error_texts, positions
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.rollouts import retries, windows
+from app.fleet.rollouts import crud, retries, windows
 from app.fleet.rollouts import undo as rollouts_undo
 from app.fleet.rollouts.gates import Gate, Next
 from app.models import BEGUN, UNENDED, Approval, Database, Kind, Rollout, Run, Stage, State
@@ -44,6 +44,8 @@ def step(rollout_id: int) -> None:
     """Advance one rollout as far as possible without waiting for a run."""
     with writing() as session:
         rollout = _locked(session, rollout_id)
+        if rollout.stage == Stage.WAITING and rollout.resumes_as:
+            return  # nothing has begun: an approval lets it
         if rollout.stage == Stage.UNDOING:
             _step_back(session, rollout)
         elif rollout.stage == Stage.HALTED:
@@ -83,23 +85,7 @@ def finish(session: CatalogSession, rollout: Rollout, stage: Stage, reason: str 
         .execution_options(synchronize_session=False)
     )
     if rollout.started_at is not None:
-        webhooks.announce(session, ENDED[stage], announcement_of(rollout))
-
-
-def announcement_of(rollout: Rollout) -> dict[str, object]:
-    """The data of a rollout in an event for webhooks."""
-    return {
-        "rollout": rollout.id,
-        "title": rollout.title,
-        "project": rollout.project_id,
-        "kind": rollout.kind,
-        "target": rollout.target,
-        "stage": rollout.stage,
-        "wave": rollout.wave + 1,
-        "waves": len(rollout.sizes),
-        "databases": sum(rollout.sizes),
-        "reason": rollout.reason,
-    }
+        webhooks.announce(session, ENDED[stage], crud.announcement_of(rollout))
 
 
 def _locked(session: CatalogSession, rollout_id: int) -> Rollout:
@@ -125,7 +111,7 @@ def _halt_if_too_many(session: CatalogSession, rollout: Rollout) -> bool:
         f"{failed} failed in wave {rollout.wave + 1} of {len(rollout.sizes)}, "
         f"{allowed or 'none'} may. {_first_failure(session, *retries.latest(rollout))}"
     )
-    webhooks.announce(session, "rollout.halted", announcement_of(rollout))
+    webhooks.announce(session, "rollout.halted", crud.announcement_of(rollout))
     return True
 
 
@@ -189,7 +175,7 @@ def _wait(session: CatalogSession, rollout: Rollout) -> None:
         f"Wave {rollout.wave + 1} is done. Another account than {rollout.by_name} has to approve "
         "the next one."
     )
-    webhooks.announce(session, "rollout.waiting", announcement_of(rollout))
+    webhooks.announce(session, "rollout.waiting", crud.announcement_of(rollout))
 
 
 def _goes_on(session: CatalogSession, rollout: Rollout, *runs: ColumnElement[bool]) -> bool:
@@ -247,10 +233,10 @@ def _step_back(session: CatalogSession, rollout: Rollout) -> None:
     if rollout.resumes_as == Stage.HALTED:
         rollout.stage, rollout.resumes_as = Stage.HALTED, None
         rollout.reason = f"{rollout.reason or 'It halted.'} {left}"
-        webhooks.announce(session, "rollout.halted", announcement_of(rollout))
+        webhooks.announce(session, "rollout.halted", crud.announcement_of(rollout))
     elif failed:
         rollout.stage, rollout.resumes_as, rollout.reason = Stage.HALTED, Stage.UNDOING, left
-        webhooks.announce(session, "rollout.halted", announcement_of(rollout))
+        webhooks.announce(session, "rollout.halted", crud.announcement_of(rollout))
     else:
         cancelled = select(func.count()).where(*undo, Run.state == State.CANCELLED)
         some = session.scalar(cancelled)

@@ -32,6 +32,7 @@ def create_rollout(
 
     def make() -> Rollout:
         rollout = new_rollout(actor, asked)
+        actor.require("rollouts.change", rollout.project_id)
         with writing() as session:
             session.add(rollout)
             session.flush()
@@ -95,3 +96,19 @@ def record(session: CatalogSession, actor: Actor, word: str, rollout: Rollout) -
         stage=rollout.stage,
         databases=sum(rollout.sizes),
     )
+
+
+def announcement_of(rollout: Rollout) -> dict[str, object]:
+    """The data of a rollout in an event for webhooks."""
+    return {
+        "rollout": rollout.id,
+        "title": rollout.title,
+        "project": rollout.project_id,
+        "kind": rollout.kind,
+        "target": rollout.target,
+        "stage": rollout.stage,
+        "wave": rollout.wave + 1,
+        "waves": len(rollout.sizes),
+        "databases": sum(rollout.sizes),
+        "reason": rollout.reason,
+    }

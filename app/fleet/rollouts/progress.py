@@ -155,7 +155,7 @@ def retrying(actor: Actor, rollout_id: int) -> list[Retry]:
             database=name,
             attempt=run.attempt,
             at=run.retry_at,
-            error=error_texts.for_actor(actor, run.error, run.problem),
+            error=error_texts.for_actor(actor, rollout.project_id, run.error, run.problem),
         )
         for run, name in rows
     ]
@@ -230,7 +230,7 @@ def _first_error(actor: Actor, rollout: Rollout, kind: str) -> FirstFailure | No
     ).first()
     if row is None:
         return None
-    error = error_texts.for_actor(actor, row.error, row.problem)
+    error = error_texts.for_actor(actor, rollout.project_id, row.error, row.problem)
     return FirstFailure(run_id=row.id, database_id=row.database_id, database=row.name, error=error)
 
 

@@ -57,7 +57,7 @@ def new_rollout(
         selector=selector.as_json() | {"project_id": project.id},
         waves=list(waves.parse(asked.get("waves") or waves.DEFAULT)),
         sizes=[],
-        gate=_gate(actor, asked.get("gate") or {}).as_json(),
+        gate=_gate(actor, project, asked.get("gate") or {}).as_json(),
         window=window.as_json() if window else None,
         snapshot=bool(asked.get("snapshot", False)),
         retreat=bool(asked.get("retreat", True)),
@@ -117,7 +117,7 @@ def _target(kind: Kind, target: str | None, project: Project) -> str:
     return target
 
 
-def _gate(actor: Actor, values: Mapping[str, Any]) -> Gate:
+def _gate(actor: Actor, project: Project, values: Mapping[str, Any]) -> Gate:
     gate = Gate.of(values)
     if not gate.sql:
         return gate
@@ -127,7 +127,7 @@ def _gate(actor: Actor, values: Mapping[str, Any]) -> Gate:
             "example `SELECT count(*) > 0 FROM customer`.",
             field="sql",
         )
-    actor.require("rollouts.sql")
+    actor.require("rollouts.sql", project.id)
     return gate
 
 

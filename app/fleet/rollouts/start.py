@@ -19,7 +19,7 @@ from app.fleet.core.positions import split
 from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import CatalogSession
 from app.fleet.projects import revisions
-from app.fleet.rollouts import crud, waves
+from app.fleet.rollouts import approvals, crud, waves
 from app.models import (
     UNENDED,
     Database,
@@ -115,7 +115,10 @@ def choose(session: CatalogSession, rollout: Rollout) -> Chosen:
 
 
 def start(session: CatalogSession, rollout: Rollout) -> None:
-    """Create the runs and open the first wave. Raises RolloutRefused if no database takes part."""
+    """Create the runs and open the first wave, or wait for the approval that the project requires.
+
+    Raises RolloutRefused if no database takes part.
+    """
     chosen = choose(session, rollout)
     if not chosen.members:
         why = "; ".join(f"{len(ids)} {why}" for why, ids in chosen.skipped.items())
@@ -139,8 +142,8 @@ def start(session: CatalogSession, rollout: Rollout) -> None:
         rows.append(_row(rollout, member, Kind(rollout.kind), number, seq))
     _insert(session, rows)
     hold(session, rollout)
-    rollout.stage, rollout.wave, rollout.reason = Stage.RUNNING, 0, None
-    rollout.started_at = datetime.now(UTC)
+    rollout.wave, rollout.started_at = 0, datetime.now(UTC)
+    approvals.begin(session, rollout, Stage.RUNNING)
 
 
 def rehearse(session: CatalogSession, rollout: Rollout, sample: int | None) -> int:
@@ -249,6 +252,9 @@ def _under_way(session: CatalogSession, database: Database) -> Rollout | None:
         Rollout.kind == Kind.UPGRADE,
         Rollout.by_hand.is_(False),
         Rollout.stage.in_(UNDER_WAY),
+        or_(  # one whose undo waits for an approval leads nowhere
+            Rollout.stage != Stage.WAITING, Rollout.resumes_as.is_distinct_from(Stage.UNDOING)
+        ),
     )
     for rollout in session.scalars(query.order_by(Rollout.id.desc())):
         chosen = Selector.of(rollout.selector).conditions()

@@ -55,7 +55,7 @@ def list_runs(
     if not replaced:
         query = query.where(Run.replaced_by.is_(None))
     found, following = page_of(query, limit)
-    return [_shown_to(actor, run) for run in found], following
+    return _shown_to(actor, found), following
 
 
 def list_of_rollout(
@@ -82,7 +82,7 @@ def list_of_rollout(
         query = query.where(tuple_(Run.wave, Run.seq) > tuple_(*place))
     found = list(db.session.scalars(query.order_by(Run.wave, Run.seq).limit(limit + 1)))
     last = found[limit - 1] if len(found) > limit else None
-    shown = [_shown_to(actor, run) for run in found[:limit]]
+    shown = _shown_to(actor, found[:limit])
     return shown, (last.wave, last.seq) if last else None
 
 
@@ -92,15 +92,25 @@ def get_run(actor: Actor, run_id: int) -> Run:
     run = db.session.get(Run, run_id, options=[undefer(Run.log)]) if 0 < run_id <= LARGEST else None
     if run is None:
         raise RunNotFound(f"There is no run {run_id}.", run=run_id)
-    return _shown_to(actor, run)
+    return _shown_to(actor, [run])[0]
 
 
-def _shown_to(actor: Actor, run: Run) -> Run:
-    """The run without the texts of databases and scripts, for those who may not read them."""
-    if not actor.may("runs.texts"):
+def _shown_to(actor: Actor, found: list[Run]) -> list[Run]:
+    """The runs without the texts of databases and scripts that the actor may not read."""
+    projects: dict[int, int] = {}
+    if actor.grants:
+        ids = {run.rollout_id for run in found}
+        query = select(Rollout.id, Rollout.project_id).where(Rollout.id.in_(ids))
+        projects = {row.id: row.project_id for row in db.session.execute(query)}
+    for run in found:
+        _hide_texts(actor, run, projects.get(run.rollout_id))
+    return found
+
+
+def _hide_texts(actor: Actor, run: Run, project_id: int | None) -> None:
+    if not actor.may("runs.texts", project_id):
         set_committed_value(run, "error", error_texts.for_all(run.error, run.problem))
         set_committed_value(run, "log", None)
-    return run
 
 
 def names_of(found: Sequence[Run]) -> dict[int, str]:
@@ -138,7 +148,8 @@ def export(
     """All runs, oldest first, with the names of database and rollout, the SQL and the log."""
     actor.require("rollouts.read")
     query = (
-        select(Run, Database.name, Rollout.title, Rollout.by_name, RunSql.text)
+        select(Run, Database.name, RunSql.text)
+        .add_columns(Rollout.title, Rollout.by_name, Rollout.project_id)
         .join(Database, Database.id == Run.database_id)
         .join(Rollout, Rollout.id == Run.rollout_id)
         .outerjoin(RunSql, RunSql.digest == Run.sql_digest)
@@ -158,8 +169,8 @@ def _rows(actor: Actor, query: Any) -> Iterator[dict[str, Any]]:
         # A session for each thousand: a million of them need not be in memory.
         with Session(db.engine) as session:
             found = session.execute(query.where(Run.id > after).limit(BATCH)).all()
-        for run, database, title, by_name, sql in found:
-            _shown_to(actor, run)
+        for run, database, sql, title, by_name, project_id in found:
+            _hide_texts(actor, run, project_id)
             yield {
                 "database": database,
                 "rollout": title,

@@ -1,0 +1,74 @@
+"""What a member of some projects sees of the catalog: their projects, and what is of them.
+
+One place for all queries: whatever a session reads while such an account is at work is narrowed
+to its projects, in lists, counts and subqueries alike, and what is of another is not there.
+"""
+
+from typing import Any
+
+from flask import g, has_app_context
+from sqlalchemy import ColumnElement, event, select
+from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
+
+from app.extensions import Base, db
+from app.fleet.core.permissions import Actor
+from app.models import (
+    Approval,
+    Database,
+    Difference,
+    Grant,
+    Ignored,
+    Label,
+    PositionCount,
+    Project,
+    Revision,
+    Rollout,
+    Run,
+)
+
+WHOLE_FLEET = "headway.whole_fleet"
+"""Execution option of a query that must see all: what is unique in the fleet, say."""
+OF_PROJECT: dict[type[Base], Any] = {
+    Project: Project.id,
+    **{
+        model: model.project_id
+        for model in (Database, Difference, Grant, Ignored, PositionCount, Revision, Rollout)
+    },
+}
+"""Model -> its column with the project."""
+OF_PART: dict[type[Base], tuple[Any, type[Base]]] = {
+    Approval: (Approval.rollout_id, Rollout),
+    Label: (Label.database_id, Database),
+    Run: (Run.rollout_id, Rollout),
+}
+"""Model -> its column with what it is a part of, and the model of that."""
+
+
+def see_as(actor: Actor) -> None:
+    """From now on, until the end of the request, queries see what this account may."""
+    g.sees = actor.projects
+    if actor.projects is not None:
+        db.session.expunge_all()  # a row that was read before would be found without a query
+
+
+@event.listens_for(Session, "do_orm_execute")
+def _narrow(state: ORMExecuteState) -> None:
+    projects = g.get("sees") if has_app_context() else None
+    if projects is None or not state.is_select or state.execution_options.get(WHOLE_FLEET):
+        return
+    if state.is_column_load or state.is_relationship_load:
+        return  # of a row that was seen
+    if not state.is_orm_statement:
+        raise TypeError("A query of tables cannot be narrowed to projects: ask for the models.")
+    for model, condition in _conditions(projects):
+        state.statement = state.statement.options(
+            with_loader_criteria(model, condition, include_aliases=True)
+        )
+
+
+def _conditions(projects: frozenset[int]) -> list[tuple[type[Base], ColumnElement[bool]]]:
+    found = [(model, column.in_(projects)) for model, column in OF_PROJECT.items()]
+    for model, (column, whole) in OF_PART.items():
+        table = whole.__table__.c
+        found.append((model, column.in_(select(table.id).where(table.project_id.in_(projects)))))
+    return found
