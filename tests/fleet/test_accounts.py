@@ -14,7 +14,7 @@ from app.extensions import db
 from app.fleet import accounts, projects, webhooks
 from app.fleet.accounts import tokens
 from app.fleet.core import audit
-from app.fleet.core.permissions import RIGHTS, Actor
+from app.fleet.core.permissions import PROJECT_RIGHTS, RIGHTS, Actor
 from app.models import DELETABLE, Account, Project, Role, Token, Webhook
 from tests.fleet.conftest import ROOT, person
 
@@ -57,7 +57,8 @@ def test_the_lowest_role_for_each_use_case(here: Flask, what: str, role: Role) -
 
 
 def test_every_right_has_a_role() -> None:
-    assert set(RIGHTS.values()) <= set(Role)
+    assert set(RIGHTS.values()) | set(PROJECT_RIGHTS.values()) <= set(Role)
+    assert not RIGHTS.keys() & PROJECT_RIGHTS.keys()
     with pytest.raises(KeyError):
         ROOT.require("nothing.of.the.sort")
 

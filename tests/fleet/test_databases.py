@@ -1,5 +1,6 @@
 """Databases: registered, found, changed, pinned, created, retired and dropped."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -125,11 +126,17 @@ USE_CASES: dict[str, tuple[Role, Callable[[Actor, Registry, Database], object]]]
 def test_the_lowest_role_for_each_use_case(registry: Registry, what: str) -> None:
     it = registry.register("it")
     lowest, use_case = USE_CASES[what]
-    for role in reversed(Role):
+    for role in (Role.ADMIN, Role.OPERATOR, Role.VIEWER):
         _, me = person(role, role.value)
         if not role.includes(lowest):
             with pytest.raises(RoleInsufficient):
                 use_case(me, registry, it)
+    _, member = person(Role.MEMBER)
+    found: object = None
+    with contextlib.suppress(RoleInsufficient, DatabaseNotFound):
+        found = use_case(member, registry, it)
+    assert getattr(found, "databases", 0) == 0  # counts, a list, or nothing
+    assert not (isinstance(found, tuple) and found[0])
     use_case(person(lowest, "lowest")[1], registry, it)
 
 
@@ -672,7 +679,7 @@ def test_a_drop_that_was_interrupted_can_be_done_again(registry: Registry) -> No
     path = registry.data / "a.db"
     Scripts.load(registry.scripts).at(path).create("r001")
     made = registry.register("a", url=str(path))
-    remove._withdraw(made.id, "a")  # and there its process was killed
+    remove._withdraw(ROOT, made.id, "a")  # and there its process was killed
     assert listed() == []
     with pytest.raises(DatabaseRegistered):
         registry.register("b", url=str(path))

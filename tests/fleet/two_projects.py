@@ -68,6 +68,8 @@ def two_projects(url: URL, folder: Path) -> Iterator[Two]:
         two = Two(_furnish(fleet, "plain"), _furnish(other, WORD))
         for name, roles in PEOPLE.items():
             _person(two, name, *roles)
+        somebody, _ = accounts.create_account(ROOT, {"name": "somebody", "role": Role.MEMBER})
+        two.ids["somebody"] = somebody.id
         for side in (two.a, two.b):  # of no session: what a request forgets stays known here
             side.members = [databases.get_database(ROOT, one.id) for one in side.members]
             known = side.rollouts.items()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from app.fleet import databases, drift, runs
+from app.fleet import databases, drift, projects, runs
 from app.http import event_stream
 from app.models import State
 from headway.pytest_plugin import DatabaseTemplate
@@ -18,7 +18,7 @@ from tests.web import walking
 from tests.web.furnished import rows
 from tests.web.walking import Visitor, forget
 
-MEMBERS = ("viewer-a", "operator-a", "admin-a")
+MEMBERS = ("viewer-a", "admin-a")
 CONVERTED = re.compile(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>|\{(\w+)\}")
 NOT_THEIRS = re.compile(r"/(accounts|webhooks|events|workers|service|audit|tokens)\b")
 """Of the fleet and not of a project: refused as a whole, or one's own."""
@@ -220,7 +220,7 @@ def _all_runs(side: Side) -> list[Any]:
     return sorted(found, key=lambda run: run.id)
 
 
-@pytest.mark.parametrize("who", ["stranger", *MEMBERS])
+@pytest.mark.parametrize("who", ["stranger", "admin-a"])
 def test_no_page_tells_a_member_of_another_project(two: Two, who: str) -> None:
     visitor = Visitor(two.a.fleet.app, two.tokens[who])
     for path, text in walking.walk(visitor, of_a_kind=3).items():
@@ -262,7 +262,7 @@ def test_the_pages_tell_whoever_sees_the_fleet(two: Two) -> None:
             assert seen or {answer.status_code for answer in answers} <= {403}, rule
 
 
-@pytest.mark.parametrize("who", ["stranger", *MEMBERS, "viewer+a"])
+@pytest.mark.parametrize("who", ["stranger", "admin-a", "viewer+a"])
 def test_the_forms_of_another_project_are_sent_in_vain(two: Two, who: str) -> None:
     app = two.a.fleet.app
     admin = walking.walk(Visitor(app, two.tokens["admin"]), of_a_kind=100)
@@ -303,6 +303,63 @@ def test_a_member_is_shown_no_button_that_is_refused(two: Two) -> None:
                     continue
                 assert who == "viewer+a", form
                 assert not _is_of_b(two, form), form
+
+
+def test_an_admin_of_a_project_gives_roles_and_changes_it_on_its_page(two: Two) -> None:
+    app, page = two.a.fleet.app, f"/projects/{two.a.id}"
+    boss, somebody = Visitor(app, two.tokens["admin-a"]), two.ids["somebody"]
+    given = {"account": str(somebody), "role": "viewer", walking.FORGERY: boss.forgery(page)}
+    assert boss.send(f"{page}/grants", given).status_code == 302
+    assert "somebody is viewer of shop." in boss.get(page).text
+    root = Visitor(app, two.tokens["admin"])
+    assert f'viewer of <a href="{page}">shop</a>' in root.get(f"/accounts/{somebody}").text
+    wrong = boss.send(f"{page}/grants", given | {"account": "nobody", "back": page})
+    assert wrong.location == page
+    assert "There is no account nobody." in boss.get(page).text
+    taking = f"{page}/grants/{somebody}/take"
+    assert taking in boss.get(page).text
+    assert boss.send(taking, {walking.FORGERY: given[walking.FORGERY]}).status_code == 302
+    assert taking not in boss.get(page).text
+    found = walking.forms(f"{page}/change", boss.get(f"{page}/change").text)
+    (form,) = [one for one in found if "sign-out" not in one.action]
+    assert not {"location", "ini", "x"} & {name for name, _ in form.fields}
+    sent = form.data(boss.forgery(page)) | {"requires_approval": "1", "notes": "mine"}
+    slipped_in = sent | {"location": "/elsewhere", "x": "a=b"}
+    assert boss.send(f"{page}/change", slipped_in).status_code == 302
+    forget()
+    project = projects.get_project(ROOT, two.a.id)
+    assert (project.requires_approval, project.notes, project.x) == (True, "mine", {})
+    assert "only when another account has approved" in boss.get(page).text
+    forget()
+    values = {"requires_approval": False, "notes": "plain notes"}
+    projects.change_project(ROOT, two.a.id, values, version=None)
+
+
+def test_what_waits_before_it_begins_is_approved_on_its_page(two: Two) -> None:
+    app = two.b.fleet.app
+    forget()
+    projects.change_project(ROOT, two.b.id, {"requires_approval": True}, version=None)
+    asks, other = (Visitor(app, two.tokens[who]) for who in ("admin-b", "operator-b"))
+    member = two.b.members[1].id
+    act = f"/databases/{member}/stamp"
+    forms = list(walking.forms(act, asks.get(f"{act}?target=r001").text))
+    answer = asks.send(
+        act, forms[-1].data(asks.forgery()) | {"target": "r003", "planned": "r003", "shown": "r003"}
+    )
+    assert answer.status_code == 302, answer.text
+    page = answer.location
+    assert "approve before it begins" in asks.get(page).text
+    assert "asked for this. Sign in as another operator to approve it." in asks.get(page).text
+    assert "asked for this, so another account" in asks.get(f"{page}/approve").text
+    text = other.get(f"{page}/approve").text
+    assert "With your approval it begins: 1 database waits." in text
+    (form,) = [one for one in walking.forms(page, text) if "sign-out" not in one.action]
+    assert other.send(f"{page}/approve", form.data(other.forgery())).status_code == 302
+    assert "Beginning approved" in asks.get(page).text
+    forget()
+    two.b.fleet.drain()
+    assert two.b.fleet.at(two.b.members[1]) == "r003"
+    projects.change_project(ROOT, two.b.id, {"requires_approval": False}, version=None)
 
 
 def test_a_followed_rollout_ends_for_whom_the_grant_was_taken(two: Two) -> None:

@@ -26,7 +26,7 @@ from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, in_passing, repeated, writing
 from app.fleet.core.validation import LARGEST_ID, fitting
-from app.fleet.core.visibility import WHOLE_FLEET, see_as
+from app.fleet.core.visibility import WHOLE_FLEET, narrow_to
 from app.models import Account, Role, Scope, Token, TokenKind
 from app.settings import Settings
 
@@ -208,7 +208,7 @@ def authenticate(
             raise TokenRefused
         actor = Actor.of(token.account, request_id=request_id, ip=ip, token=token)
         last, token_id = token.last_used_at, token.id
-    see_as(actor)
+    narrow_to(actor.projects)
     if last is None or datetime.now(UTC) - last > USED_AGAIN:
         _note_use(token_id)
     return actor, token_id

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from app.errors import ConfirmationNeeded, RoleInsufficient
+from app.fleet.core import visibility
 from app.models import Account, Role, Scope, Token
 
 PROOF_LASTS = timedelta(minutes=30)
@@ -106,7 +107,11 @@ class Actor:
         return any(role.includes(needed) for role in (self.role, *self.grants.values()))
 
     def require(self, right: str, project_id: int | None = None) -> None:
-        """Raise RoleInsufficient unless this account has the right, as `may` says."""
+        """Raise RoleInsufficient unless this account has the right, as `may` says.
+
+        From here on queries see what this account may: each use case begins with this.
+        """
+        visibility.narrow_to(self.projects)
         if self.may(right, project_id):
             return
         needed = RIGHTS.get(right) or PROJECT_RIGHTS[right]

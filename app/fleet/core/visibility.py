@@ -1,7 +1,7 @@
 """What a member of some projects sees of the catalog: their projects, and what is of them.
 
-One place for all queries: whatever a session reads while such an account is at work is narrowed
-to its projects, in lists, counts and subqueries alike, and what is of another is not there.
+One place for all queries: whatever a session reads once such an account has asked for a right is
+narrowed to its projects, in lists, counts and subqueries alike: what is of another is not there.
 """
 
 from typing import Any
@@ -11,7 +11,6 @@ from sqlalchemy import ColumnElement, event, select
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 
 from app.extensions import Base, db
-from app.fleet.core.permissions import Actor
 from app.models import (
     Approval,
     Database,
@@ -44,11 +43,13 @@ OF_PART: dict[type[Base], tuple[Any, type[Base]]] = {
 """Model -> its column with what it is a part of, and the model of that."""
 
 
-def see_as(actor: Actor) -> None:
-    """From now on, until the end of the request, queries see what this account may."""
-    g.sees = actor.projects
-    if actor.projects is not None:
+def narrow_to(projects: frozenset[int] | None) -> None:
+    """From now on, until the end of the request, queries see these projects alone; None: all."""
+    if not has_app_context():
+        return
+    if projects is not None and g.get("sees") != projects:
         db.session.expunge_all()  # a row that was read before would be found without a query
+    g.sees = projects
 
 
 @event.listens_for(Session, "do_orm_execute")
