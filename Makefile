@@ -44,6 +44,7 @@ lint: $(VENV)/.test
 	$(BIN)/lint-imports --no-cache
 
 bench: $(VENV)/.test  ## What it costs, beside what one would use instead
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/boot.py
 	$(BIN)/python benchmarks/fleet.py
 
