@@ -52,6 +52,7 @@ audit: $(VENV)/.test  ## Known vulnerabilities of what the image is made of
 	  case "$$said" in *"could not be audited"*) echo "Not audited: $$(echo "$$said" | grep -c 'could not be audited') packages are unknown to the service of advisories";; esac
 
 bench: $(VENV)/.test  ## What it costs, beside what one would use instead
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/boot.py
 	$(BIN)/python benchmarks/fleet.py
 

@@ -19,7 +19,7 @@ def create_app(settings: "Settings | None" = None, *, migrate: bool | None = Non
     """
     from flask import Flask
 
-    from app import boot, cli, logs
+    from app import catalog, cli, logs
     from app.settings import Settings
     from headway.dialects import ambient
     from headway.flask import groups
@@ -32,10 +32,12 @@ def create_app(settings: "Settings | None" = None, *, migrate: bool | None = Non
         app.config.from_mapping(settings.for_flask())
         app.extensions["headway"] = settings
         ambient.refuse(but=settings.database_url)
-        for part in (boot, cli, *(_faces() if served else ())):
+        for part in (catalog, *((_boot(),) if served or migrate else ()), cli):
+            part.init_app(app)
+        for part in _faces() if served else ():
             part.init_app(app)
         if migrate if migrate is not None else not groups.is_management_command():
-            boot.bring_to_head(app)
+            _boot().bring_to_head(app)
             cli.invite(app)
     return app
 
@@ -53,6 +55,13 @@ def _with_description() -> "Flask":
         json_errors=False,
         spec_path="/api/v1/openapi.json",
     )
+
+
+def _boot() -> "ModuleType":
+    """What migrates the catalog. A command asks for it when it has to: app.cli.groups."""
+    from app import boot
+
+    return boot
 
 
 def _faces() -> "tuple[ModuleType, ...]":

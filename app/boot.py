@@ -11,58 +11,49 @@ from flask import Flask
 from sqlalchemy import delete, insert
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import errors
-from app.extensions import alembic, db, headway
+from app import catalog, errors
+from app.catalog import WORDS
+from app.extensions import db
 from app.models import Boot  # all models with it: the tables that `flask db check` compares
 from app.settings import MIGRATIONS, RELEASE, Settings
-from headway.boot import Booted, Words
-from headway.boot import readiness as probes
+from headway.boot import Booted
 from headway.dialects import dialect_of
-from headway.errors import (
-    DatabaseAhead,
-    DatabaseBehind,
-    DatabaseForeign,
-    DatabaseReadOnly,
-    DatabaseTorn,
-    DatabaseUnstamped,
-    HeadwayError,
-)
+from headway.errors import HeadwayError
+from headway.flask import Alembic, Headway
 from headway.history import NAME as HISTORY
 from headway.types import Position, Status
 
 log = logging.getLogger(__name__)
 
-WORDS = Words(
-    subject="the catalog",
-    commands={
-        **{name: f"flask catalog {name}" for name in ("repair", "status")},
-        **{name: f"flask db {name}" for name in ("downgrade", "merge", "stamp", "upgrade")},
-    },
-    settings={
-        "migrate": "HEADWAY_MIGRATE_ON_BOOT",
-        "on_newer": "HEADWAY_ON_NEWER_CATALOG",
-        "url": "HEADWAY_DATABASE_URL",
-        "wait": "HEADWAY_BOOT_WAIT_SECONDS",
-    },
-    errors={
-        DatabaseAhead: errors.CatalogAhead,
-        DatabaseBehind: errors.CatalogBehind,
-        DatabaseForeign: errors.CatalogForeign,
-        DatabaseTorn: errors.CatalogTorn,
-        DatabaseUnstamped: errors.CatalogUnstamped,
-    },
-)
 KEPT = 500
 """How many boots are remembered; the oldest go."""
 
+
+class CatalogAlembic(Alembic):
+    """Flask-Alembic whose revisions are numbered."""
+
+    def rev_id(self) -> str:
+        """The next free number: two branches that both add one collide in review.
+
+        With a letter, because `flask db downgrade 0003` would mean "three down".
+        """
+        taken = {script.revision for script in self.script_directory.walk_revisions()}
+        return next(f"c{n:04}" for n in range(1, 10_000) if f"c{n:04}" not in taken)
+
+
+alembic = CatalogAlembic(run_mkdir=False)
+headway = Headway()
 readiness, state = headway.readiness, headway.state
 
 
 def init_app(app: Flask) -> None:
-    """Bind the catalog and its migrations to an app. Opens nothing."""
+    """Bind the catalog and its migrations to an app, unless they are. Opens nothing."""
+    if "alembic" in app.extensions:
+        return
+    if "sqlalchemy" not in app.extensions:
+        catalog.init_app(app)
     settings: Settings = app.extensions["headway"]
     dialect = dialect_of(settings.database_url)
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _engine_options(settings)
     app.config["ALEMBIC"] = {"script_location": str(MIGRATIONS)}
     app.config["ALEMBIC_CONTEXT"] = {
         "compare_type": True,
@@ -70,8 +61,6 @@ def init_app(app: Flask) -> None:
         "transactional_ddl": dialect.transactional_ddl or None,
         "include_name": lambda name, kind, _: kind != "table" or name != HISTORY,
     }
-    _make_folder(settings)
-    db.init_app(app)
     alembic.init_app(app)
     headway.init_app(
         app,
@@ -88,8 +77,6 @@ def init_app(app: Flask) -> None:
         on_upgraded=_enable_wal,
         command="",  # ours are `flask catalog`
     )
-    with app.app_context():
-        dialect.prepare(db.engine)
 
 
 def bring_to_head(app: Flask) -> Status:
@@ -97,15 +84,6 @@ def bring_to_head(app: Flask) -> Status:
     booted = headway.bring_to_head(app, always=True)
     assert booted  # noqa: S101  # always
     return booted.after
-
-
-def require_head() -> None:
-    """Raise CatalogBehind unless the catalog is at this release's head or newer.
-
-    What every command calls that reads or writes the catalog: a command never migrates.
-    """
-    upgrade = WORDS.command("upgrade")
-    probes.require_head(headway.database, advice=f"Start the service, or run `{upgrade}`.")
 
 
 def behind() -> errors.CatalogBehind | None:
@@ -121,38 +99,6 @@ def behind() -> errors.CatalogBehind | None:
         f"The catalog is {now}: it was taken back while this release served it. Bring it to head "
         "again, or start the release that it is at."
     )
-
-
-def _engine_options(settings: Settings) -> dict[str, object]:
-    # An error must not show what a statement was to write: it may be a secret, not yet encrypted.
-    options: dict[str, object] = {"hide_parameters": True}
-    if settings.database_url.dialect == "sqlite":
-        return options
-    # A host that swallows packets must not hold a start for minutes.
-    arguments: dict[str, object] = {"connect_timeout": 5}
-    if settings.database_url.dialect == "postgresql":
-        # Nor a worker that is connected: it would not notice for hours that its server is gone.
-        arguments |= {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
-        arguments["tcp_user_timeout"] = 30_000
-    if settings.database_url.dialect == "mysql":
-        arguments["init_command"] = "SET time_zone = '+00:00'"  # the catalog's times are UTC
-    else:
-        # A plan that was prepared while a table was empty reads all of it when it is full:
-        # an import of 100,000 databases took ten times as long.
-        arguments["prepare_threshold"] = None
-    return options | {"pool_pre_ping": True, "connect_args": arguments}
-
-
-def _make_folder(settings: Settings) -> None:
-    if (path := settings.sqlite_path) is None:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatabaseReadOnly(
-            f"The folder {path.parent} for the catalog cannot be made ({error.strerror}). Mount a "
-            "volume there, or set HEADWAY_DATABASE_URL to another place."
-        ) from error
 
 
 def _booted(booted: Booted) -> None:

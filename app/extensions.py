@@ -1,10 +1,8 @@
-"""The Flask extensions, unbound. `create_app` binds them."""
+"""The catalog's SQLAlchemy, unbound. `create_app` binds it."""
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import MetaData
 from sqlalchemy.orm import DeclarativeBase
-
-from headway.flask import Alembic, Headway
 
 
 class Base(DeclarativeBase):
@@ -24,18 +22,4 @@ class Base(DeclarativeBase):
     )
 
 
-class CatalogAlembic(Alembic):
-    """Flask-Alembic whose revisions are numbered."""
-
-    def rev_id(self) -> str:
-        """The next free number: two branches that both add one collide in review.
-
-        With a letter, because `flask db downgrade 0003` would mean "three down".
-        """
-        taken = {script.revision for script in self.script_directory.walk_revisions()}
-        return next(f"c{n:04}" for n in range(1, 10_000) if f"c{n:04}" not in taken)
-
-
 db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
-alembic = CatalogAlembic(run_mkdir=False)
-headway = Headway()

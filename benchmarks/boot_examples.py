@@ -280,27 +280,27 @@ def kill(args: argparse.Namespace, places: dict[str, URL | None]) -> int:
 
 
 def print_table(out: Path) -> None:
-    """Good tries of all, by cell; of kills, how many had to be repaired first."""
+    """Good tries of all, by kind and then by program; of kills, how many had to be repaired."""
     found = [json.loads(line) for line in out.read_text().splitlines()]
-    cells: dict[tuple[str, str], Counter[tuple[str, str]]] = {}
-    good: dict[tuple[str, str], Counter[tuple[str, str]]] = {}
-    for one in found:
-        killed = one["kind"] == "kill -9"
-        row, column = (one["kind"], one["program"]), (one["on"], "" if killed else one["state"])
-        cells.setdefault(row, Counter())[column] += 1
-        good.setdefault(row, Counter())[column] += not one["wrong"]
-        if killed and one["state"]:
-            cells[row][one["on"], one["state"]] += 1
-            good[row][one["on"], one["state"]] += 1
-    columns = list(dict.fromkeys(column for row in cells.values() for column in row))
-    print("| |" + "".join(f" {' '.join(column).strip()} |" for column in columns))
-    print("|---|" + "--:|" * len(columns))
-    for row, counts in sorted(cells.items()):
-        shown = (
-            f" {good[row][column]} of {counts[column]} |" if counts[column] else " |"
-            for column in columns
-        )
-        print(f"| {row[0]}, {row[1]} |" + "".join(shown))
+    columns = list(dict.fromkeys(column for one in found for column in _columns(one)))
+    titles = (f" {' '.join(column).strip()} |" for column in columns)
+    print("| |" + "".join(titles), "|---|" + "--:|" * len(columns), sep="\n")
+    for names in (("kind",), ("kind", "program")):
+        counts: dict[str, Counter[tuple[str, str, bool]]] = {}
+        for one in found:
+            row = counts.setdefault(", ".join(one[name] for name in names), Counter())
+            row.update((*column, not one["wrong"]) for column in _columns(one))
+        for title, row in sorted(counts.items()):
+            tries = [(row[*c, True], row[*c, True] + row[*c, False]) for c in columns]
+            cells = (f" {good} of {all_} |" if all_ else " |" for good, all_ in tries)
+            print(f"| {title} |" + "".join(cells))
+
+
+def _columns(one: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where a result is counted. A kill also by what had to be done, if anything."""
+    if one["kind"] != "kill -9":
+        return [(one["on"], one["state"])]
+    return [(one["on"], "")] + [(one["on"], one["state"])] * bool(one["state"])
 
 
 def main() -> int:

@@ -41,7 +41,7 @@ import app
 import app.api
 import app.boot
 from app import create_app
-from app.extensions import alembic
+from app.boot import alembic
 from app.settings import MIGRATIONS, Settings
 from headway.dialects.urls import DatabaseURL
 from tests import servers

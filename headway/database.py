@@ -16,7 +16,6 @@ from headway.connections.address import Address
 from headway.connections.lock import NAME as LOCK
 from headway.connections.session import Policy, Waiting, held
 from headway.errors import DatabaseAhead, ScriptsUnreadable
-from headway.scripts.project import ScriptProject
 from headway.types import Holder, Outcome, Status, Verdict
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from headway.schema.adopt import Match
     from headway.schema.drift import Comparison, Drift
     from headway.schema.sync import Sync
+    from headway.scripts.project import ScriptProject
 
 SAME = "a real run sent the same statements as Alembic renders without a database"
 
@@ -44,7 +44,7 @@ class Database:
     Nothing is opened before a method is called.
     """
 
-    project: ScriptProject
+    project: "ScriptProject"
     address: Address
     x: Mapping[str, str]
     policy: Policy

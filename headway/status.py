@@ -30,8 +30,7 @@ from headway.errors import (
     VersionsUnreadable,
 )
 from headway.history import Entry
-from headway.scripts.environment import Environment
-from headway.scripts.project import ScriptProject
+from headway.scripts.environment import Environment, Readable
 from headway.types import Position, Status
 from headway.words import Words
 
@@ -188,7 +187,7 @@ def _out_of_order(
 # --- what is read for it -----------------------------------------------------------------------
 
 
-def found(project: ScriptProject, address: Address, x: Mapping[str, str], policy: Policy) -> Status:
+def found(project: Readable, address: Address, x: Mapping[str, str], policy: Policy) -> Status:
     """Where a database stands; one that cannot be read is `unreachable`, with the reason.
 
     One whose version is nothing that Alembic or Headway writes is `foreign`.
@@ -199,7 +198,7 @@ def found(project: ScriptProject, address: Address, x: Mapping[str, str], policy
         return unread(project, error)
 
 
-def ask(project: ScriptProject, address: Address, x: Mapping[str, str], policy: Policy) -> Status:
+def ask(project: Readable, address: Address, x: Mapping[str, str], policy: Policy) -> Status:
     """Where a database stands, in a look of its own.
 
     What it reads is limited in rows, sizes and time. Raises what keeps it from being read:
@@ -219,14 +218,14 @@ def ask(project: ScriptProject, address: Address, x: Mapping[str, str], policy: 
     return replace(status, milliseconds=answered, reason=warning)
 
 
-def unread(project: ScriptProject, error: HeadwayError) -> Status:
+def unread(project: Readable, error: HeadwayError) -> Status:
     """The status of a database that `ask` could not read: no answer, or a wrong one."""
     foreign = isinstance(error, VersionsUnreadable)
     position = Position.FOREIGN if foreign else Position.UNREACHABLE
     return Status(position=position, heads=project.scripts.heads, reason=str(error))
 
 
-def read(project: ScriptProject, address: Address, table: VersionTable, raw: Raw) -> Evidence:
+def read(project: Readable, address: Address, table: VersionTable, raw: Raw) -> Evidence:
     """What the driver sees of a database that is open. Ends its own transaction, no other."""
     if address.dialect.name == "postgresql" and not address.is_shared:
         _refuse_missing_schema(address, raw)
@@ -242,15 +241,13 @@ def read(project: ScriptProject, address: Address, table: VersionTable, raw: Raw
     )
 
 
-def judged(
-    project: ScriptProject, table: VersionTable, evidence: Evidence, policy: Policy
-) -> Status:
+def judged(project: Readable, table: VersionTable, evidence: Evidence, policy: Policy) -> Status:
     """Where a database of a project stands, from what was read of it."""
     scripts = project.scripts
     return status_of(scripts, evidence, table=table, names=scripts.names, sole=policy.sole)
 
 
-def version_table(project: ScriptProject, address: Address, x: Mapping[str, str]) -> VersionTable:
+def version_table(project: Readable, address: Address, x: Mapping[str, str]) -> VersionTable:
     """The project's version table: env.py may set its name and schema."""
     return version_table_of(project.environment_of(address, x), address)
 

@@ -4,7 +4,7 @@ import click
 from flask import Flask
 from flask.cli import FlaskGroup
 
-from app.cli.groups import CatalogGroup, DeferredGroup
+from app.cli.groups import AlembicGroup, DeferredGroup
 
 GROUPS = {
     "accounts": "Manage accounts: people and programs that sign in.",
@@ -30,7 +30,7 @@ def init_app(app: Flask) -> None:
         group = DeferredGroup(name, f"app.cli.{name}", line, SEPARATE.get(name))
         app.cli.add_command(group)
         _let_flask_guess(group)
-    app.cli.add_command(CatalogGroup.around(app.cli.commands["db"]), "db")  # type: ignore[arg-type]
+    app.cli.add_command(AlembicGroup("db", "flask_alembic.cli", "Perform database migrations."))
 
 
 def invite(app: Flask) -> None:

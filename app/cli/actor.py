@@ -2,14 +2,14 @@
 
 import getpass
 
-from app import boot
+from app import catalog
 from app.fleet.core.permissions import Actor
 from app.models import Role
 
 
 def command_line() -> Actor:
     """The user of the command line, as an admin. Raises CatalogBehind if the catalog is behind."""
-    boot.require_head()
+    catalog.require_head()
     try:
         user = getpass.getuser()
     except (OSError, KeyError):  # a user id without a name, in a container

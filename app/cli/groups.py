@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from functools import cached_property
 from importlib import import_module
+from typing import Any
 
 import click
+from flask.cli import ScriptInfo
 
 from headway.flask.groups import CommandGroup
 
@@ -38,14 +40,34 @@ class DeferredGroup(CatalogGroup):
         return found
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        _bind_boot(ctx)
         return self.group.list_commands(ctx)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name in self.separate:
             return self._separate_command(name)
-        self.commands = self.group.commands  # which click guesses among
+        _bind_boot(ctx)
+        self.callback, self.commands = self.group.callback, self.group.commands
         return self.group.get_command(ctx, name)
 
     def _separate_command(self, name: str) -> click.Command:
         found: click.Command = getattr(import_module(self.separate[name]), name)
         return found
+
+
+class AlembicGroup(DeferredGroup):
+    """Flask-Alembic's own commands, on the catalog."""
+
+    @cached_property
+    def group(self) -> click.Group:
+        """The group itself."""
+        found: click.Group = import_module(self.module).cli
+        return found
+
+
+def _bind_boot(ctx: click.Context) -> None:
+    """Bind what migrates the catalog to the app of this command, if nothing has yet."""
+    info = ctx.find_object(ScriptInfo)
+    if info is not None:
+        boot: Any = import_module("app.boot")
+        boot.init_app(info.load_app())

@@ -8,7 +8,7 @@ from apiflask import APIBlueprint
 from flask import render_template
 
 from app import boot
-from app.extensions import headway
+from app.boot import headway
 from app.fleet import workers
 from app.fleet.reports import service as fleet
 from app.web import access

@@ -2,17 +2,42 @@
 
 import logging
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from headway.connections.address import Address
+from headway.connections.session import Policy
 from headway.database import Database
 from headway.dialects.reach import connect, reaching
 from headway.errors import DatabaseBehind, DatabaseUnreachable, HeadwayError
+from headway.scripts.environment import Readable
 from headway.status import Evidence, ask, status_of, version_table
 from headway.types import Position
 
 log = logging.getLogger(__name__)
+
+
+class Place(Protocol):
+    """As much of a database as tells where it stands: see status.ask."""
+
+    @property
+    def project(self) -> Readable:
+        """Its revisions."""
+
+    @property
+    def address(self) -> Address:
+        """Where it is."""
+
+    @property
+    def x(self) -> Mapping[str, str]:
+        """Its -x arguments."""
+
+    @property
+    def policy(self) -> Policy:
+        """What it is called in messages."""
+
 
 Answer = tuple[bool, dict[str, Any]]
 STATES = {
@@ -69,7 +94,7 @@ def _versions(database: Database) -> tuple[str, ...]:
     return versions
 
 
-def require_head(database: Database, *, advice: str = "") -> None:
+def require_head(database: Place, *, advice: str = "") -> None:
     """Raise DatabaseBehind unless it is at the scripts' head or newer.
 
     `advice` is what the message says to do; by default, to upgrade it.

@@ -1,12 +1,11 @@
 """Groups of `flask` commands that show an error as one message, and what is a command at all."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import click
-from alembic import context as alembic_context
-from alembic.util import CommandError
 from flask import current_app
 from flask.cli import AppGroup, FlaskGroup, ScriptInfo
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -43,7 +42,7 @@ class CommandGroup(AppGroup):
             return super().invoke(ctx)
         except HeadwayError as error:
             raise Refusal(error) from error
-        except CommandError as error:  # Alembic's: "Can't locate revision …"
+        except _alembic_errors() as error:  # "Can't locate revision …"
             raise click.ClickException(str(error)) from error
         except (OperationalError, InterfaceError) as error:
             message = " ".join(str(error.orig).split())
@@ -73,13 +72,19 @@ def is_management_command() -> bool:
     context = click.get_current_context(silent=True)
     if _under_flask() and context is not None and context.info_name != "run":
         return True
-    return in_project() or getattr(alembic_context, "_proxy", None) is not None
+    return in_project() or getattr(sys.modules.get("alembic.context"), "_proxy", None) is not None
 
 
 def is_command_lookup() -> bool:
     """True while `flask` loads the app to look up a command that is not Flask's own."""
     context = click.get_current_context(silent=True)
     return _under_flask() and context is not None and context.parent is None
+
+
+def _alembic_errors() -> tuple[type[Exception], ...]:
+    """Alembic's error, where Alembic was imported: what did not has none."""
+    util = sys.modules.get("alembic.util")
+    return (util.CommandError,) if util else ()
 
 
 def _under_flask() -> bool:

@@ -6,14 +6,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from sqlalchemy import URL
 
+from headway.connections.address import Address
 from headway.dialects.urls import DatabaseURL
 from headway.error_text import plain
 from headway.errors import EnvironmentFailed, HeadwayError
 from headway.isolation.connecting import PLAIN, Settings
+from headway.scripts.files import Scripts
 
 # What env.py says about comparing; the rest of it is about running.
 COMPARING = {
@@ -114,6 +116,17 @@ class Environment:
             if DatabaseURL.of(other).is_same(url)
         )
         return next(match, self)
+
+
+class Readable(Protocol):
+    """As much of a project as is read to tell where a database stands."""
+
+    @property
+    def scripts(self) -> Scripts:
+        """Its revisions, as files."""
+
+    def environment_of(self, address: Address, x: Mapping[str, str]) -> Environment:
+        """How its env.py is used for a database."""
 
 
 def raise_failed(error: Exception, url: URL) -> NoReturn:

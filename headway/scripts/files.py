@@ -15,7 +15,6 @@ from pathlib import Path
 
 from headway.errors import ScriptsUnreadable
 from headway.scripts import header
-from headway.scripts.directory import imported
 from headway.scripts.script import AUTOCOMMIT, Script, checksum
 
 RESERVED = "@-+:"
@@ -57,7 +56,7 @@ class Scripts:
             scripts += [found] if found else []
             odd += [] if found else [path]
         if odd:
-            scripts += (imports or imported)(odd)
+            scripts += (imports or _imported)(odd)
         return cls.of(scripts, *folders, may_be_empty=may_be_empty)
 
     @classmethod
@@ -248,6 +247,12 @@ def _refuse_circles(by_id: Mapping[str, Script], folder: str) -> None:
             f"The revisions in {folder} stand on each other in a circle ({circle}), so that none "
             "comes first. Set right the down_revision of one."
         ) from error
+
+
+def _imported(paths: Sequence[str]) -> Iterable[Script]:
+    from headway.scripts.directory import imported  # noqa: PLC0415  # with it Alembic
+
+    return imported(paths)
 
 
 def _read(path: str) -> Script | None:

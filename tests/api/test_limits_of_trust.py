@@ -15,7 +15,8 @@ from sqlalchemy.engine import URL
 
 from app import create_app, logs
 from app.api import access
-from app.extensions import alembic, db
+from app.boot import alembic
+from app.extensions import db
 from app.fleet import accounts
 from app.fleet.accounts import limits, tokens
 from app.settings import Settings

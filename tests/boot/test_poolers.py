@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy.engine import URL
 
 from app import create_app
-from app.extensions import alembic, db, headway
+from app.boot import alembic, headway
+from app.extensions import db
 from headway.errors import PoolerInTheWay
 from tests.boot.conftest import rows
 from tests.conftest import settings_for

@@ -38,7 +38,7 @@ def test_plain_alembic_would_have_deleted_them(release: Release, family: URL) ->
     """The reason for the guard, kept true: without it the children go without a word."""
     release.add("c0115", HEAD, REBUILD)
     plain = (
-        "from app import create_app; from app.extensions import alembic, db\n"
+        "from app import create_app; from app.boot import alembic; from app.extensions import db\n"
         "from sqlalchemy import event\n"
         "app = create_app(migrate=False)\n"
         "app.extensions.pop('headway.seams')\n"

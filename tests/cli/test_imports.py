@@ -65,7 +65,7 @@ def test_the_fleet_is_counted_without_what_changes_it(template_copy: URL, option
     assert "databases" in shown
     faces = "app.api", "app.web", "app.http", "app.processes"
     fleet = (f"app.fleet.{name}" for name in ("isolation", "projects", "rollouts", "webhooks"))
-    libraries = "rich", "structlog", "httpx", "cryptography", "argon2", "celery"
+    libraries = "alembic", "rich", "structlog", "httpx", "cryptography", "argon2", "celery"
     runs = (f"headway.{name}" for name in RUNS)
     assert not needless(modules, *faces, *fleet, *libraries, *runs)
 

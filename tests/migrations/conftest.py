@@ -12,7 +12,8 @@ from flask import Flask
 from sqlalchemy.engine import URL
 
 from app import create_app
-from app.extensions import alembic, db
+from app.boot import alembic
+from app.extensions import db
 from app.settings import MIGRATIONS
 from tests.conftest import settings_for
 

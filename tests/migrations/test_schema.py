@@ -6,8 +6,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
+from app.boot import alembic, headway
 from app.errors import CatalogTorn
-from app.extensions import alembic, db, headway
+from app.extensions import db
 from headway.errors import MigrationFailed, RepairRefused
 from headway.execution.repair import Verdict
 from tests.conftest import environment_for
