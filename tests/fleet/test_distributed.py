@@ -204,6 +204,41 @@ def test_threads_are_refused(site: Site, redis: str) -> None:
     assert "Use --pool=prefork" in site.log.read_text()
 
 
+class _Runs:
+    """What would make a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_whoever_reaches_the_broker_ends_no_worker_and_runs_nothing(
+    site: Site, redis: str, tmp_path: Path
+) -> None:
+    worker = site.celery(redis)
+    site.until_alive(1)
+    stranger = Celery(broker=redis)
+    queue = {"queue": workers_celery.QUEUE}
+    known, mark = workers_celery.TASK, tmp_path / "made by a message"
+    kombu.enable_insecure_serializers(["pickle"])
+    try:
+        for task in (known, "os.system"):
+            stranger.send_task(task, args=[_Runs(mark)], serializer="pickle", **queue)
+    finally:
+        kombu.disable_insecure_serializers()
+    stranger.send_task("os.system", args=[f"touch {mark}"], **queue)
+    stranger.send_task(known, args=["no number"], **queue)
+    assert stranger.control.ping(timeout=2) == []
+    stranger.control.shutdown()
+    rollout = site.begin(2)
+    site.until_ended(rollout)
+    assert site.found() == {"r002+r003": 2}
+    assert worker.poll() is None
+    assert not mark.exists()
+
+
 def test_a_password_of_the_broker_is_in_no_log(site: Site) -> None:
     url = f"redis://:hunter2@127.0.0.1:{servers.free_port()}/0"
     worker = site.celery(url)

@@ -6,8 +6,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from app.fleet import accounts
+from app.fleet.accounts import invitations
 from headway.pytest_plugin import DatabaseTemplate
-from tests.fleet.fleets import fleet_on
+from tests.fleet.fleets import ROOT, fleet_on
 from tests.web import walking
 from tests.web.furnished import SECRET, Furnished, furnish, rows
 from tests.web.walking import Form, Visitor
@@ -113,6 +115,23 @@ def test_a_viewer_sends_every_form_in_vain(
             assert answer.status_code == 403, (form, answer.text)
 
 
+def test_an_operator_sends_the_forms_of_admins_in_vain(
+    furnished: Furnished, visitor: Callable[[str], Visitor], changes: list[Form]
+) -> None:
+    def kind(form: Form) -> object:
+        return walking.kind_of(furnished.app, form.action, "POST")
+
+    operator = visitor("operator")
+    theirs = {kind(form) for form in distinct(furnished, walking.walk(operator))}
+    others = [form for form in changes if kind(form) not in theirs]
+    assert len(others) > 5
+    token = operator.forgery()
+    with nothing_changes():
+        for form in others:
+            answer = operator.send(form.action, form.data(token, but=("back",)))
+            assert answer.status_code == 403, (form, answer.text)
+
+
 def test_nobody_is_shown_a_button_that_is_refused(
     furnished: Furnished, visitor: Callable[[str], Visitor]
 ) -> None:
@@ -156,6 +175,22 @@ def test_a_session_that_was_ended_opens_nothing(
         assert admin.get(path).status_code == 302, path
     answer = admin.send("/sign-out", {walking.FORGERY: admin.forgery("/sign-in")})
     assert answer.location.startswith("/sign-in?")
+
+
+def test_no_other_credential_opens_a_page(furnished: Furnished, pages: dict[str, str]) -> None:
+    """A token of a program, an invitation, and what was never a session, as the cookie."""
+    one, _ = accounts.create_account(ROOT, {"name": "invited", "role": "admin"})
+    texts = [furnished.tokens["admin"], invitations.invite(ROOT, one.id).text or "", "x"]
+    for text in texts:
+        stranger = Visitor(furnished.app)
+        stranger.client.set_cookie(walking.COOKIE, text)
+        for path in pages:
+            assert stranger.get(path).status_code == 302, (path, text[:8])
+    for path in pages:
+        stranger = Visitor(furnished.app)
+        headers = {"Authorization": f"Bearer {texts[0]}"}
+        walking.forget()
+        assert stranger.client.get(path, headers=headers).status_code == 302, path
 
 
 def test_no_secret_is_on_a_page_in_an_address_or_in_the_log(
