@@ -238,7 +238,7 @@ def act(rollout_id: int, verb: str) -> Any:
         if approved:
             access.prove()
         done = _do(verb)(actor, rollout_id)
-        flash(_said_after(done, verb), "good")
+        flash(_message_after(done, verb), "good")
         return redirect(url_for("web.rollouts.show", rollout_id=rollout_id))
     rollout = fleet.get_rollout(actor, rollout_id)
     foreseen = preview(actor, rollout_id) if verb in BEGINS and not rollout.sizes else None
@@ -257,7 +257,7 @@ def act(rollout_id: int, verb: str) -> Any:
     )
 
 
-def _said_after(rollout: Rollout, verb: str) -> str:
+def _message_after(rollout: Rollout, verb: str) -> str:
     """The message after an action; what waits for an approval has not begun."""
     is_held = approvals.is_before_begin(rollout)
     return rollout.reason or "" if is_held else WORDS[verb][1]
