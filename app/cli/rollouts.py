@@ -168,7 +168,10 @@ def print_started(rollout: Rollout, *, as_json: bool) -> None:
     if as_json:
         print_json(row(rollout))
     else:
-        echo(f"Started rollout {rollout.id}. `flask rollouts watch {rollout.id}` waits for it.")
+        done = f"Started rollout {rollout.id}."
+        if rollout.stage == Stage.WAITING:
+            done = f"Rollout {rollout.id} waits. {rollout.reason}"
+        echo(f"{done} `flask rollouts watch {rollout.id}` waits for it.")
 
 
 def _go(actor: Actor, rollout: Rollout, watch: bool, as_json: bool) -> None:

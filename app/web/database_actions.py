@@ -13,6 +13,7 @@ from app.fleet import databases as fleet
 from app.fleet.core.permissions import Actor
 from app.fleet.core.validation import parse_whole
 from app.fleet.projects import revisions
+from app.fleet.rollouts import approvals
 from app.http.statuses import status_of
 from app.models import Account, Database, Kind, Strategy
 from app.web import access, filters
@@ -117,7 +118,9 @@ def run(database_id: int, verb: str) -> Any:
         if again := _look_again(database_id, verb):
             return again
         rollout = _begin(actor, database, kind)
-        flash(f"{RUNS[kind].word} of {database.name} started.", "good")
+        is_held = approvals.is_before_begin(rollout)
+        started = f"{RUNS[kind].word} of {database.name} started."
+        flash(rollout.reason or "" if is_held else started, "good")
         return redirect(url_for("web.rollouts.show", rollout_id=rollout.id))
     targets = _targets(actor, database, kind)
     target = request.args.get("target", "").strip() or next(iter(targets), "")

@@ -238,8 +238,8 @@ def act(rollout_id: int, verb: str) -> Any:
     if request.method == "POST":
         if approved:
             access.prove()
-        _do(verb)(actor, rollout_id)
-        flash(WORDS[verb][1], "good")
+        done = _do(verb)(actor, rollout_id)
+        flash(_message_after(done, verb), "good")
         return redirect(url_for("web.rollouts.show", rollout_id=rollout_id))
     rollout = fleet.get_rollout(actor, rollout_id)
     foreseen = preview(actor, rollout_id) if verb in BEGINS and not rollout.sizes else None
@@ -256,6 +256,12 @@ def act(rollout_id: int, verb: str) -> Any:
         gate=rollout_charts.gate_words(rollout.gate),
         asked_by=approvals.asked_by(rollout)[1],
     )
+
+
+def _message_after(rollout: Rollout, verb: str) -> str:
+    """The message after an action; what waits for an approval has not begun."""
+    is_held = approvals.is_before_begin(rollout)
+    return rollout.reason or "" if is_held else WORDS[verb][1]
 
 
 def _do(verb: str) -> Does:

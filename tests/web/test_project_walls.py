@@ -348,6 +348,7 @@ def test_what_waits_before_it_begins_is_approved_on_its_page(two: Two) -> None:
     )
     assert answer.status_code == 302, answer.text
     page = answer.location
+    assert "started." not in asks.get(page).text  # what was said once
     assert "approve before it begins" in asks.get(page).text
     assert "asked for this. Sign in as another operator to approve it." in asks.get(page).text
     assert "asked for this, so another account" in asks.get(f"{page}/approve").text
