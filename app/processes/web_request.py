@@ -30,10 +30,14 @@ class Received(Unreader):  # type: ignore[misc]
         return self.parts.pop(0) if self.parts else b""
 
 
+class TooLarge(ValueError):
+    """A body has more bytes than are read."""
+
+
 class Body:
     """Reads a body until it is whole, too large or too slow.
 
-    ValueError or LimitOverrunError: it is too large or malformed. IncompleteReadError: the client
+    TooLarge, or ValueError or LimitOverrunError: it is malformed. IncompleteReadError: the client
     has gone. TimeoutError, in whoever set the deadline: it has not come in time.
     """
 
@@ -72,7 +76,7 @@ class Body:
     def _take(self, part: bytes) -> None:
         self.taken += part
         if len(self.taken) > self.most:
-            raise ValueError("too large")
+            raise TooLarge
         if len(self.taken) - self.counted > LEAST_RATE / 10:  # not for each byte of a slow one
             self.counted = len(self.taken)
             self.deadline.reschedule(self.began + patience_for(self.counted))

@@ -266,7 +266,10 @@ def test_what_env_py_registers_each_time_is_registered_once(
         "operations_of_the_team.py",
         "from alembic.operations import MigrateOperation\nclass Shelve(MigrateOperation): pass",
     )
-    team.env(head=REGISTERS, options="target_metadata=metadata, autogenerate_plugins=['alembic.autogenerate.*', 'team']")
+    team.env(
+        head=REGISTERS,
+        options="target_metadata=metadata, autogenerate_plugins=['alembic.autogenerate.*', 'team']",
+    )
     project = team.load()
     for name in ("one", "two"):
         database = project.at(team.ours.set(database=f"{team.ours.database}.{name}"))

@@ -234,6 +234,24 @@ def test_what_is_no_request_is_refused(server: Server, sent: bytes, status: int)
     assert statuses(server.raw(sent)) == [status]
 
 
+MALFORMED = (
+    *(b"zz\r\n", b"-1\r\nabc\r\n", b"+2\r\n{}\r\n", b"0x2\r\n{}\r\n", b"0_2\r\n{}\r\n", b"\r\n"),
+    *(b" 2\r\n{}\r\n", b"2;\nxx\r\n{}\r\n", b"2;=\r\n{}\r\n", b"2;a\rb\r\n{}\r\n"),
+    *(b"2\r\n{}X0\r\n", b"2\r\n{}\n0\r\n", b"0\r\nno trailer\r\n", b"0\r\nX : y\r\n"),
+    *(b"0\r\n a: folded\r\n", b"1" + b";a" * 70_000),
+)
+
+
+@pytest.mark.parametrize("path", ["/", "/unread"])
+def test_no_app_sees_a_body_of_malformed_chunks(server: Server, path: str) -> None:
+    """An app that reads takes the server's error for its own, and one that does not goes on."""
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    for chunks in MALFORMED:
+        inner = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+        found = server.raw(head + chunks + b"0\r\n\r\n" + inner)
+        assert statuses(found) == [400], chunks[:40]
+
+
 def test_a_client_that_has_sent_all_may_close_its_side(server: Server) -> None:
     with server.connect() as client:
         client.sendall(b"GET /sleep/0.2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
