@@ -90,7 +90,8 @@ class Connection(asyncio.StreamReaderProtocol):
         """Called by asyncio. Draining is to wait for the last byte."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101
         self.transport = transport
-        transport.set_write_buffer_limits(high=0)
+        # asyncio's TLS waits from this size on, its plain connections from one byte more.
+        transport.set_write_buffer_limits(high=1 if self.worker.tls else 0)
         self.writer = asyncio.StreamWriter(transport, self, self.reader, self.loop)
         super().connection_made(transport)
 

@@ -536,7 +536,7 @@ def test_tls(start: Started, tmp_path: Path) -> None:
     context = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
     with server.connect() as silent, server.connect() as stalled:
         stalled.sendall(b"\x16\x03\x01")
-        for _ in range(3):
+        for _ in range(40):
             with contextlib.closing(
                 http.client.HTTPSConnection("localhost", server.port, context=context, timeout=60)
             ) as connection:
