@@ -204,7 +204,7 @@ class Connection(asyncio.StreamReaderProtocol):
         except (ValueError, asyncio.LimitOverrunError) as error:
             self.request.force_close()
             self.cut = isinstance(error, TooLarge)
-        self.unreader.parts.append(bytes(body.taken))
+        self.unreader.add(body.taken)
 
     async def drain(self) -> None:
         """Wait until the client has taken everything. Raises OSError if it does not."""

@@ -212,6 +212,30 @@ def test_a_body_that_is_too_large_is_not_read(server: Server, chunked: bool) -> 
     assert b"Connection: close" in found
 
 
+@pytest.mark.parametrize("lines", [b"1\r\na\r\n", b"0\r\n" + b"a:b\r\n" * 400_000])
+def test_many_small_chunks_hold_nobody_up(server: Server, lines: bytes) -> None:
+    head = b"POST /unread HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    many = lines if lines.startswith(b"0") else lines * 300_000 + b"0\r\n\r\n"
+    with contextlib.ExitStack() as clients:
+        for _ in range(4):
+            client = clients.enter_context(server.connect())
+            threading.Thread(target=_send, args=(client, head + many), daemon=True).start()
+        began = time.monotonic()
+        for _ in range(5):
+            assert server.get("/")["length"] == 0
+        assert time.monotonic() - began < 5
+    some = b"1\r\na\r\n" * 5_000 + b"0\r\n\r\n"
+    assert b'"length": 5000' in server.raw(
+        b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + some
+    )
+
+
+def _send(client: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        client.sendall(data)
+
+
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
