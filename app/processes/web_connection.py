@@ -10,10 +10,18 @@ from concurrent.futures import CancelledError
 from typing import IO, Any
 
 from gunicorn.http.body import ChunkedReader
-from gunicorn.http.errors import LimitRequestHeaders
+from gunicorn.http.errors import ChunkMissingTerminator, LimitRequestHeaders, NoMoreData
 from gunicorn.http.parser import RequestParser
 
-from app.processes.web_request import PART, PATIENCE, Body, Received, length_of, patience_for
+from app.processes.web_request import (
+    PART,
+    PATIENCE,
+    Body,
+    Received,
+    TooLarge,
+    length_of,
+    patience_for,
+)
 
 LINGER = 2.0
 """Seconds in which an idle client may still send, when the worker stops or ends the connection."""
@@ -48,6 +56,8 @@ class Connection(asyncio.StreamReaderProtocol):
         self.file: tuple[IO[bytes], int, int] | None = None
         """The end of an answer, if it is a file: opened for this, from where, how many bytes."""
         self.received = self.held = 0
+        self.cut = False
+        """True while the request has a body that is too large, and was not read to its end."""
 
     # What a thread asks of it.
 
@@ -55,9 +65,19 @@ class Connection(asyncio.StreamReaderProtocol):
         """Nothing is left to do."""
 
     def __next__(self) -> Any:
-        """The request that was read, or the error that reading it was."""
+        """The request that was read, or the error that reading it was.
+
+        Chunks are put together here: where they are malformed no app sees the request.
+        """
         if isinstance(self.request, Exception):
             raise self.request
+        body = self.request.body
+        if isinstance(body.reader, ChunkedReader) and not self.cut:
+            try:
+                whole = body.read()  # which leaves another buffer there
+                body.buf.write(whole)
+            except NoMoreData:
+                raise ChunkMissingTerminator(b"") from None
         return self.request
 
     def finish_body(self, deadline: float) -> bool:  # noqa: ARG002
@@ -70,7 +90,8 @@ class Connection(asyncio.StreamReaderProtocol):
         """Called by asyncio. Draining is to wait for the last byte."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101
         self.transport = transport
-        transport.set_write_buffer_limits(high=0)
+        # asyncio's TLS waits from this size on, its plain connections from one byte more.
+        transport.set_write_buffer_limits(high=1 if self.worker.tls else 0)
         self.writer = asyncio.StreamWriter(transport, self, self.reader, self.loop)
         super().connection_made(transport)
 
@@ -171,6 +192,7 @@ class Connection(asyncio.StreamReaderProtocol):
         """Read the body. What is not worth reading is left, and the connection then ends."""
         framing = self.request.body.reader
         body = Body(self.reader, deadline, self.worker.largest_body)
+        self.cut = False
         if length_of(framing) > body.most:
             self.request.force_close()
             return
@@ -179,9 +201,10 @@ class Connection(asyncio.StreamReaderProtocol):
             self.write(CONTINUE)
         try:
             await body.read(framing)
-        except (ValueError, asyncio.LimitOverrunError):
+        except (ValueError, asyncio.LimitOverrunError) as error:
             self.request.force_close()
-        self.unreader.parts.append(bytes(body.taken))
+            self.cut = isinstance(error, TooLarge)
+        self.unreader.add(body.taken)
 
     async def drain(self) -> None:
         """Wait until the client has taken everything. Raises OSError if it does not."""

@@ -11,6 +11,10 @@ LEAST_RATE = 32 * 1024
 """Bytes a second that a client must send of a body and take of an answer."""
 PART = 64 * 1024
 """Bytes that are read at once, and the longest head."""
+PIECE = 8 * 1024
+"""Bytes of a body that gunicorn gets at once: for each chunk it copies what it has got."""
+MOST_LINES = 10_000
+"""Chunks and trailers of a body: each takes the time of all others in the process."""
 
 
 def patience_for(size: int) -> float:
@@ -25,22 +29,30 @@ class Received(Unreader):  # type: ignore[misc]
         super().__init__()
         self.parts: list[bytes] = []
 
+    def add(self, data: bytearray) -> None:
+        """More of it."""
+        self.parts += [bytes(data[at : at + PIECE]) for at in range(0, len(data), PIECE)]
+
     def chunk(self, size_hint: int | None = None) -> bytes:  # noqa: ARG002
         """The next part, or b"" at the end."""
         return self.parts.pop(0) if self.parts else b""
 
 
+class TooLarge(ValueError):
+    """A body has more bytes than are read."""
+
+
 class Body:
     """Reads a body until it is whole, too large or too slow.
 
-    ValueError or LimitOverrunError: it is too large or malformed. IncompleteReadError: the client
+    TooLarge, or ValueError or LimitOverrunError: it is malformed. IncompleteReadError: the client
     has gone. TimeoutError, in whoever set the deadline: it has not come in time.
     """
 
     def __init__(self, reader: asyncio.StreamReader, deadline: asyncio.Timeout, most: int) -> None:
         self.reader, self.deadline, self.most = reader, deadline, most
         self.began = asyncio.get_running_loop().time()
-        self.counted = 0
+        self.counted = self.lines = 0
         self.taken = bytearray()
 
     async def read(self, framing: object) -> None:
@@ -59,6 +71,11 @@ class Body:
     async def _line(self) -> bytes:
         line = await self.reader.readuntil(b"\r\n")
         self._take(line)
+        self.lines += 1
+        if self.lines > MOST_LINES:
+            raise TooLarge
+        if self.lines % 100 == 0:  # reading what is there already lets nobody else run
+            await asyncio.sleep(0)
         return line
 
     async def _exactly(self, size: int) -> None:
@@ -72,7 +89,7 @@ class Body:
     def _take(self, part: bytes) -> None:
         self.taken += part
         if len(self.taken) > self.most:
-            raise ValueError("too large")
+            raise TooLarge
         if len(self.taken) - self.counted > LEAST_RATE / 10:  # not for each byte of a slow one
             self.counted = len(self.taken)
             self.deadline.reschedule(self.began + patience_for(self.counted))

@@ -212,6 +212,30 @@ def test_a_body_that_is_too_large_is_not_read(server: Server, chunked: bool) -> 
     assert b"Connection: close" in found
 
 
+@pytest.mark.parametrize("lines", [b"1\r\na\r\n", b"0\r\n" + b"a:b\r\n" * 400_000])
+def test_many_small_chunks_hold_nobody_up(server: Server, lines: bytes) -> None:
+    head = b"POST /unread HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    many = lines if lines.startswith(b"0") else lines * 300_000 + b"0\r\n\r\n"
+    with contextlib.ExitStack() as clients:
+        for _ in range(4):
+            client = clients.enter_context(server.connect())
+            threading.Thread(target=_send, args=(client, head + many), daemon=True).start()
+        began = time.monotonic()
+        for _ in range(5):
+            assert server.get("/")["length"] == 0
+        assert time.monotonic() - began < 5
+    some = b"1\r\na\r\n" * 5_000 + b"0\r\n\r\n"
+    assert b'"length": 5000' in server.raw(
+        b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + some
+    )
+
+
+def _send(client: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        client.sendall(data)
+
+
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
@@ -232,6 +256,24 @@ def test_a_body_that_is_too_large_is_not_read(server: Server, chunked: bool) -> 
 )
 def test_what_is_no_request_is_refused(server: Server, sent: bytes, status: int) -> None:
     assert statuses(server.raw(sent)) == [status]
+
+
+MALFORMED = (
+    *(b"zz\r\n", b"-1\r\nabc\r\n", b"+2\r\n{}\r\n", b"0x2\r\n{}\r\n", b"0_2\r\n{}\r\n", b"\r\n"),
+    *(b" 2\r\n{}\r\n", b"2;\nxx\r\n{}\r\n", b"2;=\r\n{}\r\n", b"2;a\rb\r\n{}\r\n"),
+    *(b"2\r\n{}X0\r\n", b"2\r\n{}\n0\r\n", b"0\r\nno trailer\r\n", b"0\r\nX : y\r\n"),
+    *(b"0\r\n a: folded\r\n", b"1" + b";a" * 70_000),
+)
+
+
+@pytest.mark.parametrize("path", ["/", "/unread"])
+def test_no_app_sees_a_body_of_malformed_chunks(server: Server, path: str) -> None:
+    """An app that reads takes the server's error for its own, and one that does not goes on."""
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    for chunks in MALFORMED:
+        inner = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+        found = server.raw(head + chunks + b"0\r\n\r\n" + inner)
+        assert statuses(found) == [400], chunks[:40]
 
 
 def test_a_client_that_has_sent_all_may_close_its_side(server: Server) -> None:
@@ -518,7 +560,7 @@ def test_tls(start: Started, tmp_path: Path) -> None:
     context = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
     with server.connect() as silent, server.connect() as stalled:
         stalled.sendall(b"\x16\x03\x01")
-        for _ in range(3):
+        for _ in range(40):
             with contextlib.closing(
                 http.client.HTTPSConnection("localhost", server.port, context=context, timeout=60)
             ) as connection:
