@@ -17,8 +17,8 @@ from app.processes.web_request import (
     PART,
     PATIENCE,
     Body,
+    LimitExceeded,
     Received,
-    TooLarge,
     length_of,
     patience_for,
 )
@@ -57,7 +57,7 @@ class Connection(asyncio.StreamReaderProtocol):
         """The end of an answer, if it is a file: opened for this, from where, how many bytes."""
         self.received = self.held = 0
         self.cut = False
-        """True while the request has a body that is too large, and was not read to its end."""
+        """True while the body of the request is beyond a limit, and was not read to its end."""
 
     # What a thread asks of it.
 
@@ -203,7 +203,7 @@ class Connection(asyncio.StreamReaderProtocol):
             await body.read(framing)
         except (ValueError, asyncio.LimitOverrunError) as error:
             self.request.force_close()
-            self.cut = isinstance(error, TooLarge)
+            self.cut = isinstance(error, LimitExceeded)
         self.unreader.add(body.taken)
 
     async def drain(self) -> None:

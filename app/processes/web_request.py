@@ -38,15 +38,16 @@ class Received(Unreader):  # type: ignore[misc]
         return self.parts.pop(0) if self.parts else b""
 
 
-class TooLarge(ValueError):
-    """A body has more bytes than are read."""
+class LimitExceeded(ValueError):
+    """A body has more bytes, chunks or trailers than are read."""
 
 
 class Body:
     """Reads a body until it is whole, too large or too slow.
 
-    TooLarge, or ValueError or LimitOverrunError: it is malformed. IncompleteReadError: the client
-    has gone. TimeoutError, in whoever set the deadline: it has not come in time.
+    LimitExceeded: it is too large. ValueError or LimitOverrunError: it is malformed.
+    IncompleteReadError: the client has gone. TimeoutError, in whoever set the deadline: it has not
+    come in time.
     """
 
     def __init__(self, reader: asyncio.StreamReader, deadline: asyncio.Timeout, most: int) -> None:
@@ -73,7 +74,7 @@ class Body:
         self._take(line)
         self.lines += 1
         if self.lines > MOST_LINES:
-            raise TooLarge
+            raise LimitExceeded
         if self.lines % 100 == 0:  # reading what is there already lets nobody else run
             await asyncio.sleep(0)
         return line
@@ -89,7 +90,7 @@ class Body:
     def _take(self, part: bytes) -> None:
         self.taken += part
         if len(self.taken) > self.most:
-            raise TooLarge
+            raise LimitExceeded
         if len(self.taken) - self.counted > LEAST_RATE / 10:  # not for each byte of a slow one
             self.counted = len(self.taken)
             self.deadline.reschedule(self.began + patience_for(self.counted))
