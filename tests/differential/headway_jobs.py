@@ -12,6 +12,7 @@ from typing import Any
 from headway import Project
 from headway.database import Database
 from headway.errors import HeadwayError
+from headway.scripts import alembic_log  # noqa: F401  # Headway's own filter, there from the start
 from tests.differential import alembic_jobs  # noqa: F401  # imports what projects import
 from tests.differential.dumps import dump, values_of_chance, write
 from tests.differential.generate import LOOKS
