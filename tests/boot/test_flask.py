@@ -1,7 +1,9 @@
 """`headway.flask` in an app of anybody's: what it is bound to, what it refuses, what it leaves."""
 
+import logging
 import sqlite3
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -143,6 +145,18 @@ def test_flask_alembic_is_all_or_nothing_on_sqlite_and_the_app_s_connections_sta
         assert of_the_driver() == before
 
 
+@pytest.fixture
+def loggers() -> Iterator[None]:
+    """Restores them: the `fileConfig` of plain Flask-Migrate's env.py disables all there are."""
+    known = [logging.root, *logging.root.manager.loggerDict.values()]
+    loggers = [one for one in known if isinstance(one, logging.Logger)]
+    kept = [(one, one.level, one.disabled, one.handlers[:]) for one in loggers]
+    yield
+    for one, *values in kept:
+        one.level, one.disabled, one.handlers = values
+
+
+@pytest.mark.usefixtures("loggers")
 @pytest.mark.filterwarnings("ignore:'get_engine':DeprecationWarning")
 def test_functions_of_flask_migrate_that_were_imported_before_go_through_it_too(
     tmp_path: Path, scripts: Path
