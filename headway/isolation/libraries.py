@@ -15,7 +15,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from importlib.machinery import SourceFileLoader, SourcelessFileLoader
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -184,11 +183,10 @@ def _module_of(namespace: Any) -> ModuleType | None:
 
 def _caller(frame: FrameType | None) -> Any:
     """The namespace that called Python's own library to import something."""
-    while frame and _is_python(str(frame.f_globals.get("__name__", "")).partition(".")[0]):
+    while frame and _top(frame.f_globals) in sys.stdlib_module_names:
         frame = frame.f_back
     return frame.f_globals if frame else None
 
 
-@cache
-def _is_python(top: str) -> bool:
-    return top in sys.stdlib_module_names
+def _top(namespace: Any) -> str:
+    return str(namespace.get("__name__", "")).partition(".")[0]

@@ -22,10 +22,10 @@ from typing import Any
 from sqlalchemy import MetaData
 
 from headway.isolation.files import Files
+from headway.isolation.libraries import INSTALLED
 from headway.isolation.module_state import Walk
 from headway.isolation.running import in_project, patched
 
-INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 NONDETERMINISTIC = {
     "time": {"time", "time_ns", "gmtime", "localtime", "strftime", "ctime", "asctime"},
     "posix": {"urandom", "getrandom"},
