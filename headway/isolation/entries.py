@@ -70,7 +70,7 @@ class Table:
 
 
 class Methods:
-    """The methods that `Operations.register_operation` adds to a class or module."""
+    """The methods that `Operations.register_operation` adds to a class."""
 
     def __init__(self, owner: Any) -> None:
         self._owner = owner
@@ -90,6 +90,16 @@ class Methods:
 
     def remove(self, key: Any) -> None:
         delattr(self._owner, key)
+        if self._owner is Operations:  # FRAGILE: which gives each method to the module `op` as well
+            vars(alembic.op).pop(key, None)
+
+
+class Functions(Methods):
+    """What else is put into the module `op`."""
+
+    def read(self) -> dict[Hashable, Any]:
+        found = super().read()
+        return {name: value for name, value in found.items() if not hasattr(Operations, str(name))}
 
 
 class Compilers:
@@ -156,7 +166,8 @@ PLACES: tuple[Place, ...] = (
     Table(ops.AddConstraintOp.add_constraint_ops._registry),  # noqa: SLF001
     Table(impl._impls),  # noqa: SLF001
     Table(plugins._all_plugins),  # noqa: SLF001
-    *map(Methods, (Operations, AbstractOperations, BatchOperations, alembic.op)),
+    *map(Methods, (Operations, AbstractOperations, BatchOperations)),
+    Functions(alembic.op),
     Compilers(),
 )
 
@@ -194,9 +205,8 @@ class Entry:
     def maker(self) -> Any:
         """A function or class of whoever registered it; None if that cannot be told."""
         if isinstance(self.place, Methods):
-            # FRAGILE: Alembic writes the method, and another for the module `op`.
-            method = vars(Operations).get(str(self.key), self.value)
-            return getattr(method, "__globals__", {}).get("op_cls", method)
+            # FRAGILE: Alembic writes the method.
+            return getattr(self.value, "__globals__", {}).get("op_cls", self.value)
         if isinstance(self.value, plugins.Plugin):
             found = self.value.autogenerate_comparators._registry.values()  # noqa: SLF001
             return next((function for listed in found for function, _ in listed), None)

@@ -105,6 +105,7 @@ def state() -> dict[str, object]:
         "filters": list(warnings.filters),
         "sql": _compiled(CreateTable(table)),
         "operations": {name for name in dir(Operations) if not name.startswith("_")},
+        "op": {name for name in vars(alembic.op) if not name.startswith("_")},
         "comparators": {k: list(v) for k, v in comparators._registry.items() if v},
         "renderers": dict(renderers._registry),
         "impls": dict(impl._impls),
