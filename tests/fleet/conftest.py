@@ -18,9 +18,24 @@ from app.fleet.core.permissions import Actor
 from app.fleet.projects import scripts
 from app.models import Account, Loading, Role
 from tests.conftest import settings_for
+from tests.fleet.fleets import Fleet, fleet_on
 
 KEY = Fernet.generate_key().decode()
 ROOT = Actor(id=None, name="test", role=Role.ADMIN)
+
+
+@pytest.fixture
+def fleet(template_copy: URL, tmp_path: Path) -> Iterator[Fleet]:
+    """A project of a few revisions, on SQLite."""
+    with fleet_on(template_copy, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def anyfleet(migrated_url: URL, tmp_path: Path) -> Iterator[Fleet]:
+    """The same on each kind of catalog."""
+    with fleet_on(migrated_url, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

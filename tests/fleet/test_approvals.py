@@ -1,12 +1,10 @@
 """A project that requires approvals: nothing of its databases is changed before a second account
 has looked, whoever asks and by whatever way."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy.engine import URL
 
 from app.errors import ApprovalRefused, RoleInsufficient, RolloutRefused
 from app.fleet import databases, projects, rollouts
@@ -14,19 +12,7 @@ from app.fleet.core.permissions import Actor
 from app.fleet.rollouts.progress import progress
 from app.models import Kind, Role, Rollout, Stage, State, Strategy
 from tests.fleet.conftest import person
-from tests.fleet.fleets import ROOT, Fleet, broken, fleet_on, mended
-
-
-@pytest.fixture
-def fleet(template_copy: URL, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(template_copy, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def anyfleet(migrated_url: URL, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(migrated_url, tmp_path) as made:
-        yield made
+from tests.fleet.fleets import ROOT, Fleet, broken, mended
 
 
 def require(fleet: Fleet, required: bool = True) -> None:

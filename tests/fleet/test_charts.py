@@ -1,9 +1,7 @@
 """The fleet on the history of its project: who stands where, and what is known of a revision."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
@@ -15,12 +13,6 @@ from app.models import Database, Project
 from tests.fleet.conftest import ROOT
 from tests.fleet.fleets import Fleet, broken, fleet_on, fresh, mended
 from tests.migrator.scripts import write_revision
-
-
-@pytest.fixture
-def fleet(template_copy: URL, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(template_copy, tmp_path) as made:
-        yield made
 
 
 def test_databases_stand_at_their_revisions(fleet: Fleet) -> None:

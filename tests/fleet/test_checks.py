@@ -18,19 +18,13 @@ from app.fleet.rollouts.progress import progress
 from app.fleet.runs import export
 from app.models import Database, Delivery, Project, Role
 from headway.connections.address import Address
-from tests.fleet.fleets import ROOT, Fleet, fleet_on, fresh
+from tests.fleet.fleets import ROOT, Fleet, fresh
 from tests.migrator.making import run
 from tests.migrator.scripts import write_revision
 
 VIEWER = replace(ROOT, id=None, role=Role.VIEWER)
 OPERATOR = replace(ROOT, id=None, role=Role.OPERATOR)
 SECRET = "TopSecretRow"
-
-
-@pytest.fixture
-def fleet(template_copy: URL, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(template_copy, tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

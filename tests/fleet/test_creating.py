@@ -28,18 +28,11 @@ from tests.fleet.fleets import (
     ROOT,
     Fleet,
     created,
-    fleet_on,
     fresh,
     lose_worker,
     write_revision,
 )
 from tests.fleet.sites import kill, site_on, those_below
-
-
-@pytest.fixture
-def fleet(template_copy: URL, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(template_copy, tmp_path) as made:
-        yield made
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])

@@ -45,18 +45,6 @@ from tests.fleet.fleets import (
 )
 
 
-@pytest.fixture
-def fleet(template_copy: URL, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(template_copy, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def anyfleet(migrated_url: URL, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(migrated_url, tmp_path) as made:
-        yield made
-
-
 @pytest.fixture(params=["postgresql", "mariadb"])
 def serverfleet(
     request: pytest.FixtureRequest, migrated: Callable[[str], URL], tmp_path: Path

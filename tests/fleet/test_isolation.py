@@ -71,12 +71,6 @@ with engine.connect() as connection:
 
 
 @pytest.fixture
-def fleet(template_copy: URL, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(template_copy, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
 def slow(template_copy: URL, tmp_path: Path) -> Iterator[Site]:
     with site_on(template_copy, tmp_path, seconds=1.5) as made:
         yield made

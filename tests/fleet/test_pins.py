@@ -1,24 +1,15 @@
 """Databases that are pinned or retired while a rollout goes on hold nothing up."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-from sqlalchemy.engine import URL
 
 from app.errors import RolloutRefused
 from app.fleet import databases, rollouts
 from app.fleet.rollouts.progress import progress
 from app.fleet.workers import periodic
 from app.models import Database, Rollout, Stage
-from tests.fleet.fleets import ROOT, Fleet, fleet_on
-
-
-@pytest.fixture
-def fleet(template_copy: URL, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(template_copy, tmp_path) as made:
-        yield made
+from tests.fleet.fleets import ROOT, Fleet
 
 
 def pin(database: Database) -> None:

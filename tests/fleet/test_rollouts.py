@@ -29,19 +29,6 @@ from tests.fleet.fleets import ME, ROOT, Fleet, broken, fleet_on, fresh, lose_wo
 from tests.migrator.scripts import write_revision
 
 
-@pytest.fixture
-def fleet(template_copy: URL, tmp_path: Path) -> Iterator[Fleet]:
-    with fleet_on(template_copy, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def anyfleet(migrated_url: URL, tmp_path: Path) -> Iterator[Fleet]:
-    """On each kind of catalog."""
-    with fleet_on(migrated_url, tmp_path) as made:
-        yield made
-
-
 def test_a_rollout_brings_every_database_to_its_target_and_undo_takes_it_back(
     anyfleet: Fleet,
 ) -> None:

@@ -10,6 +10,8 @@ from app.fleet.core.validation import MISLEADING_SET
 NO_CONTROL = r"^[^\u0000-\u0008\u000b-\u001f]*$"
 NOT_MISLEADING = rf"^[^{MISLEADING_SET}]*$"
 LARGEST_INTEGER = 2**31 - 1
+Key = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
+"""The id of an object."""
 LARGEST_EVENT = 2**63 - 1
 AFTER = "`next` of the previous page."
 

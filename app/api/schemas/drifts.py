@@ -8,15 +8,14 @@ from pydantic import BaseModel, Field
 from app.api.schemas.common import (
     AFTER,
     LARGEST_EVENT,
-    LARGEST_INTEGER,
     NO_CONTROL,
     In,
+    Key,
     Number,
     Out,
     Page,
 )
 
-Key = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 Digest = Annotated[str, Field(min_length=4, max_length=64, pattern=r"^[0-9a-f]+$")]
 
 

@@ -5,10 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from app.api.schemas.common import LARGEST_INTEGER, NO_CONTROL, In, Number, Out, Page
+from app.api.schemas.common import NO_CONTROL, In, Key, Number, Out, Page
 from app.models import Role
-
-Key = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 
 
 class GrantIn(In):

@@ -12,10 +12,10 @@ from app.extensions import db
 from app.fleet import webhooks
 from app.fleet.core import error_texts, positions
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.rollouts import crud, retries, windows
+from app.fleet.rollouts import approvals, crud, retries, windows
 from app.fleet.rollouts import undo as rollouts_undo
 from app.fleet.rollouts.gates import Gate, Next
-from app.models import BEGUN, UNENDED, Approval, Database, Kind, Rollout, Run, Stage, State
+from app.models import BEGUN, UNENDED, Database, Kind, Rollout, Run, Stage, State
 
 ACTIVE = (Stage.RUNNING, Stage.SOAKING, Stage.WAITING, Stage.UNDOING, Stage.HALTED)
 ENDED = {
@@ -151,7 +151,7 @@ def _step_on(session: CatalogSession, rollout: Rollout) -> None:
         failed=retries.count(session, rollout, Run.state == State.FAILED),
         begun=sum(rollout.sizes[: rollout.wave + 1]),
         done_at=rollout.wave_done_at,
-        approved=_approved(session, rollout),
+        approved=rollout.wave in approvals.given_to(session, rollout),
         is_last=is_last,
         now=now,
     )
@@ -242,13 +242,6 @@ def _step_back(session: CatalogSession, rollout: Rollout) -> None:
         some = session.scalar(cancelled)
         why = f"{some} left as they are: pinned or retired since." if some else None
         finish(session, rollout, Stage.UNDONE, why)
-
-
-def _approved(session: CatalogSession, rollout: Rollout) -> bool:
-    found = select(Approval.id).where(
-        Approval.rollout_id == rollout.id, Approval.wave == rollout.wave
-    )
-    return session.scalar(found) is not None
 
 
 def _exists(session: CatalogSession, *which: ColumnElement[bool]) -> bool:

@@ -29,7 +29,7 @@ def begin(
     required = select(Project.requires_approval).where(Project.id == rollout.project_id)
     if not Kind(rollout.kind).needs_approval or not session.scalar(required):
         return
-    if undo_by is None and _has_one(_given(session, rollout), stage):
+    if undo_by is None and _has_one(given_to(session, rollout), stage):
         return
     rollout.stage, rollout.resumes_as = Stage.WAITING, stage
     asked = (undo_by.id, undo_by.name[:128]) if undo_by else (rollout.by_id, rollout.by_name)
@@ -68,7 +68,7 @@ def approve(session: CatalogSession, actor: Actor, rollout: Rollout, wave: int |
             wave=waits,
         )
     _require_another(actor, rollout)
-    given = _given(session, rollout)
+    given = given_to(session, rollout)
     if not waits:
         undoes = rollout.resumes_as == Stage.UNDOING
         number = min([BEFORE_FIRST_WAVE, *given]) - 1 if undoes else BEFORE_FIRST_WAVE
@@ -78,6 +78,12 @@ def approve(session: CatalogSession, actor: Actor, rollout: Rollout, wave: int |
         rollout.asked_by_id = rollout.asked_by_name = rollout.reason = None
     elif rollout.wave not in given:  # else it is approved already
         session.add(_approval(actor, rollout, rollout.wave))
+
+
+def given_to(session: CatalogSession, rollout: Rollout) -> list[int]:
+    """The waves of its approvals."""
+    given = select(Approval.wave).where(Approval.rollout_id == rollout.id)
+    return list(session.scalars(given))
 
 
 def _require_another(actor: Actor, rollout: Rollout) -> None:
@@ -96,11 +102,6 @@ def _approval(actor: Actor, rollout: Rollout, wave: int) -> Approval:
     return Approval(
         rollout_id=rollout.id, wave=wave, account_id=actor.id, account_name=actor.name[:128]
     )
-
-
-def _given(session: CatalogSession, rollout: Rollout) -> list[int]:
-    given = select(Approval.wave).where(Approval.rollout_id == rollout.id)
-    return list(session.scalars(given))
 
 
 def _has_one(given: list[int], stage: Stage) -> bool:
