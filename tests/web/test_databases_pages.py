@@ -340,7 +340,7 @@ def test_what_has_moved_since_it_was_shown_is_left_alone(fleet: Fleet, operator:
     assert retaken(member).rollout_id is None
     head = fleet.add("head", "r003")
     page = operator.get(f"/databases/{head.id}/upgrade").text
-    assert "It has r003 already." in page
+    assert "It is already at r003." in page
     assert "<button class" not in page.partition("<main")[2]
 
 
