@@ -56,6 +56,7 @@ def register_database(
                 address=database.address,
                 owner_id=database.owner_id,
                 labels=dict(draft.labels),
+                x=dict(draft.x),
             )
             positions.shift(session, entered=[positions.place_of(database)])
         return get_database(actor, database.id)
