@@ -13,7 +13,13 @@ from app.fleet.core.permissions import PROJECT_RIGHTS, Actor
 from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import fitting, labels_of, strategy_of
-from app.fleet.databases.crud import get_database, living, require_free, require_may_leave
+from app.fleet.databases.crud import (
+    get_database,
+    living,
+    require_free,
+    require_idle,
+    require_may_leave,
+)
 from app.fleet.databases.request import Place, owner_known, place_of
 from app.models import Database, Label, Project
 
@@ -30,7 +36,7 @@ def change_database(
     Labels and -x arguments that are given are set, those given as None are taken away, the others
     stay. With another `url` or `reference`, or if env.py gets other arguments, nobody knows where
     it stands until a worker has looked. Raises RecordChanged, NameTaken, DatabaseRegistered, or
-    StillNeeded within a rollout.
+    StillNeeded within a rollout or a run.
     """
     actor.require("databases.change")
     values = _fit(values)
@@ -48,7 +54,7 @@ def change_database(
         given = arguments.without_none({**(database.x or {}), **x})
         is_led_elsewhere = _has_others(database, values.get("name"), labels, given)
         if is_led_elsewhere:
-            require_free(session, database)
+            require_idle(session, database)  # what a run has moved keeps its arguments: see Task.x
         told = _move(session, database, place) if place else {}
         if is_led_elsewhere:  # by env.py, which gets other arguments
             _forget(database)

@@ -55,11 +55,16 @@ class RefreshBatch:
     """How long a database may take to answer."""
 
 
-def pages(batch: RefreshBatch, ids: Iterable[int] | None) -> Iterator[list[ProbeRequest]]:
-    """The databases to probe, PAGE at a time. Databases with an active run are left out."""
+def pages(
+    project_id: int, ids: Iterable[int] | None, x: Mapping[str, str]
+) -> Iterator[list[ProbeRequest]]:
+    """The databases to probe, PAGE at a time. Databases with an active run are left out.
+
+    `x` are the project's -x arguments.
+    """
     running = select(Run.database_id).where(Run.state.in_(BEGUN))
     query = select(Database).where(
-        Database.project_id == batch.project_id,
+        Database.project_id == project_id,
         Database.retired_at.is_(None),
         Database.id.not_in(running),
         ~being_created(),
@@ -67,10 +72,10 @@ def pages(batch: RefreshBatch, ids: Iterable[int] | None) -> Iterator[list[Probe
     query = query.order_by(Database.id)
     if ids is not None:
         for some in batches(iter(sorted(set(ids))), BATCH):
-            yield _page(query.where(Database.id.in_(some)), batch.x)
+            yield _page(query.where(Database.id.in_(some)), x)
         return
     after = 0
-    while page := _page(query.where(Database.id > after).limit(PAGE), batch.x):
+    while page := _page(query.where(Database.id > after).limit(PAGE), x):
         yield page
         after = page[-1].id
 

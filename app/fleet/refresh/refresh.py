@@ -53,7 +53,7 @@ def refresh(
     if ids is None:
         _begin(project_id)
     noted = 0
-    for page in pages(refresh_batch, ids):
+    for page in pages(project_id, ids, refresh_batch.x):
         for batch in batches(probe_page(refresh_batch, page), BATCH):
             noted += _store_results(batch)
             if progress:
