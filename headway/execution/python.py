@@ -18,6 +18,7 @@ from headway.errors import EnvironmentFailed
 from headway.execution.failures import GuardOptions
 from headway.execution.guard import guarded
 from headway.execution.run import OnStep
+from headway.execution.transaction import ENDS
 from headway.isolation.connecting import settings_of
 from headway.isolation.engines import (
     is_autocommit,
@@ -105,7 +106,7 @@ def run(job: Job, raw: Raw) -> None:
         if executed:
             if address.is_shared and not job.is_rehearsal:
                 raise EnvironmentFailed(CANNOT_JOIN.format(why=environment.why))
-            shared = rehearsed_engine(connection).connect() if address.is_shared else None
+            shared = rehearsed_engine(connection, ENDS).connect() if address.is_shared else None
             _EnvPy(job, shared or connection).run()
             return
         context = _context(job)

@@ -21,10 +21,6 @@ from headway.errors import EnvironmentFailed
 from headway.isolation.connecting import isolation_of, settings_of
 from headway.isolation.running import in_project, patched
 
-ENDS = re.compile(
-    r"\s*(COMMIT|END|ABORT|PREPARE\s+TRANSACTION|ROLLBACK(?!\s+TO\b))\b", re.IGNORECASE
-)
-"""What ends a transaction, but for its savepoints."""
 ASYNC = "sqlalchemy.ext.asyncio"
 """Imported where a project does: with it comes the ORM, which takes as long as Alembic."""
 
@@ -228,20 +224,21 @@ def joined_engine(main: Connection) -> Engine:
     return engine
 
 
-def rehearsed_engine(main: Connection) -> Engine:
+def rehearsed_engine(main: Connection, ends: re.Pattern[str]) -> Engine:
     """The same for an env.py that ends its transactions, while its work is to be rolled back.
 
-    A statement that ends the session's transaction raises EnvironmentFailed.
+    A statement that `ends` the session's transaction raises EnvironmentFailed.
     """
     engine = joined_engine(main)
 
     def refuse_end(_: object, __: object, statement: str, *___: object) -> None:
-        if ENDS.match(statement):
+        parts = [statement] if "$" in statement else statement.split(";")  # but for a function
+        if any(map(ends.match, parts)):
             raise EnvironmentFailed(
-                "env.py ends its transaction by a statement of its own "
-                f"({statement.strip()[:40]}), so that it cannot be rehearsed in one that is rolled "
-                "back. Nothing was changed. Let it use `connection.commit()`, or rehearse it while "
-                "nobody uses the database: then it is done on a copy."
+                "env.py or a revision ends its transaction by a statement of its own "
+                f"({' '.join(statement.split())[:40]}), so that it cannot be rehearsed in one that "
+                "is rolled back. Nothing was changed. Let it use `connection.commit()`, or "
+                "rehearse it while nobody uses the database: then it is done on a copy."
             )
 
     event.listen(engine, "before_cursor_execute", refuse_end)

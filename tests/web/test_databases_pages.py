@@ -432,6 +432,28 @@ def test_what_is_kept_of_it_is_changed(fleet: Fleet, operator: Browser) -> None:
     assert (bad.status_code, "not a valid name of a label" in bad.text) == (422, True)
 
 
+def test_its_arguments_for_env_py_are_shown_and_changed(fleet: Fleet, operator: Browser) -> None:
+    fleet.file("acme")
+    form = {"from": "one", "project": fleet.project_id, "url": f"sqlite:///{fleet.folder}/acme.db"}
+    wrong = operator.post("/databases/new", **form, x="tenant")
+    assert (wrong.status_code, "has no =" in wrong.text) == (422, True)
+    here = operator.post("/databases/new", **form, x="tenant={label.t}\na=<1>").location
+    for said in ("-x tenant={label.t}", "-x a=&lt;1&gt;"):
+        assert said in operator.get(here).text
+    page = operator.get(f"{here}/change").text
+    assert "tenant={label.t}\na=&lt;1&gt;\n</textarea>" in page
+    version = re.search(r'name="version" value="(\d+)"', page)
+    assert version
+    given = {"name": "acme", "strategy": "wave", "version": version[1]}
+    bad = operator.post(f"{here}/change", **given, x="tenant={nobody}")
+    assert (bad.status_code, "which is no placeholder" in bad.text) == (422, True)
+    assert "tenant={nobody}</textarea>" in bad.text, "what was typed is still there"
+    assert operator.post(f"{here}/change", **given, x="b=2").location == here
+    text = operator.get(here).text
+    assert "-x b=2" in text
+    assert "-x tenant" not in text
+
+
 def test_labels_are_given_to_those_that_were_ticked(fleet: Fleet, operator: Browser) -> None:
     one, two, three = (fleet.add(name, labels={"tier": "gold"}) for name in "abc")
     both = f"database={one.id}&database={two.id}"
