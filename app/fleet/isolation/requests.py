@@ -27,7 +27,7 @@ from app.fleet.isolation.messages import (
     Target,
     Version,
 )
-from app.fleet.isolation.pool import Call, Pool, TimedOut
+from app.fleet.isolation.pool import AT_ONCE, Call, Pool, TimedOut
 from headway.connections.address import Address
 from headway.connections.session import Policy, held
 from headway.connections.sizes import size_of, sizes
@@ -37,7 +37,6 @@ from headway.plan import register
 from headway.plan.graph import SQL_OPTIONS
 from headway.project import Extended, Project
 from headway.scripts.environment import Environment
-from headway.scripts.project import MOST_ENVIRONMENTS
 from headway.types import Position, Status
 from headway.words import Words
 
@@ -255,12 +254,12 @@ def _kind(url: URL, x: Mapping[str, str]) -> tuple[object, ...]:
 
 
 def _with_few_arguments(targets: Sequence[ProbeTarget]) -> Iterator[list[ProbeTarget]]:
-    """The same in parts in each of which env.py is run for so many sets of -x as are kept."""
+    """The same in parts, so that the first are told while env.py runs for the next sets of -x."""
     some: list[ProbeTarget] = []
     kinds = set()
     for target in targets:
         kinds.add(_kind(*target[2:]))
-        if len(kinds) > MOST_ENVIRONMENTS // 4:  # kept for what else this process does
+        if len(kinds) > 2 * AT_ONCE:
             yield some
             some, kinds = [], {_kind(*target[2:])}
         some.append(target)
