@@ -186,7 +186,7 @@ class DatabaseRegistered(HeadwayError):
 class ArgumentMissing(HeadwayError):
     """The database has no value for a placeholder in an -x argument."""
 
-    kind = ErrorKind.MISCONFIGURED
+    kind = ErrorKind.INVALID
 
 
 class OutsideRoots(HeadwayError):

@@ -1,11 +1,14 @@
 """-x arguments: what env.py reads of them, how often it runs for them, tenants that they name."""
 
+import os
+
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from headway.connections.address import Address
 from headway.errors import EnvironmentFailed
+from headway.execution import templates
 from headway.project import Project
 from headway.scripts import project as scripts
 from headway.types import Position
@@ -205,3 +208,21 @@ def test_a_program_says_in_its_own_words_where_a_value_is_given(team: Team, tena
     environment = project_of(team, **RECIPE).environment_for(tenants)
     with pytest.raises(EnvironmentFailed, match=r"Give tenant=\$SCHEMA as TENANT_ARGUMENTS"):
         environment.refuse_another_schema(Address.of(at(tenants, "tenant_a")), words)
+
+
+def test_templates_of_many_sets_are_not_kept_without_end(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(templates, "MOST_FILES", 2)
+    project = project_of(team)
+    kept: set[str] = set()
+    for number in (*range(5), 0):
+        x = {"n": str(number)}
+        url = team.ours.set(database=f"{team.root}/{len(kept)}-{number}.db")
+        assert project.at(url, x=x).create() == ("b",)
+        assert project.at(url, x=x).status().position is Position.AT_HEAD
+        folder = templates._folder(os.getpid())
+        found = {one.name for one in folder.glob("*.sqlite")}
+        kept |= found
+        assert len(found) <= 2
+    assert len(kept) >= 5

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.extensions import db
-from app.fleet import databases, drift, rollouts
+from app.fleet import databases, drift, projects, rollouts
 from app.fleet.core import places
 from app.models import Database, Difference, Ignored, Label, PositionCount, Role, Rollout, Run
 from tests.fleet.fleets import ROOT, Fleet, fresh
@@ -437,9 +437,10 @@ def test_its_arguments_for_env_py_are_shown_and_changed(fleet: Fleet, operator: 
     form = {"from": "one", "project": fleet.project_id, "url": f"sqlite:///{fleet.folder}/acme.db"}
     wrong = operator.post("/databases/new", **form, x="tenant")
     assert (wrong.status_code, "has no =" in wrong.text) == (422, True)
+    projects.change_project(ROOT, fleet.project_id, {"x": {"a": "0", "n": "{name}"}}, version=None)
     here = operator.post("/databases/new", **form, x="tenant={label.t}\na=<1>").location
-    for said in ("-x tenant={label.t}", "-x a=&lt;1&gt;"):
-        assert said in operator.get(here).text
+    for said in ("-x tenant={label.t}</code> (its own)", "-x a=&lt;1&gt;", "-x n={name}"):
+        assert said in operator.get(here).text, "a value is missing"
     page = operator.get(f"{here}/change").text
     assert "tenant={label.t}\na=&lt;1&gt;\n</textarea>" in page
     version = re.search(r'name="version" value="(\d+)"', page)
@@ -450,7 +451,8 @@ def test_its_arguments_for_env_py_are_shown_and_changed(fleet: Fleet, operator: 
     assert "tenant={nobody}</textarea>" in bad.text, "what was typed is still there"
     assert operator.post(f"{here}/change", **given, x="b=2").location == here
     text = operator.get(here).text
-    assert "-x b=2" in text
+    assert "-x b=2</code> (its own)" in text
+    assert "-x n=acme</code>" in text
     assert "-x tenant" not in text
 
 

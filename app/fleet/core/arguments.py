@@ -13,6 +13,7 @@ from app.fleet.core.transactions import CatalogSession
 from app.fleet.core.validation import LABEL, UNFIT, quoted
 from app.models import Database, Label, Project
 from headway.dialects.urls import DatabaseURL
+from headway.errors import HeadwayError
 
 MOST = 32
 LONGEST_NAME = 64
@@ -115,6 +116,20 @@ def filled(x: Mapping[str, str], member: Member) -> Mapping[str, str]:
 def literal(x: Mapping[str, str]) -> dict[str, str]:
     """The same where no database is asked for: placeholders stay as they are."""
     return {name: PLACEHOLDER.sub(r"{\1\2}", value) for name, value in x.items()}
+
+
+def shown(database: Database) -> Mapping[str, str]:
+    """The arguments that env.py gets for a database, as far as its row with its labels tells.
+
+    Where a value is missing, or only workers know its URL, the placeholders stay.
+    """
+    x = merged(database.project.x, database.x)
+    labels = {label.name: label.value for label in database.labels}
+    try:
+        url = DatabaseURL.parse(database.address)
+        return filled(x, Member(name=database.name, url=url, labels=labels))
+    except HeadwayError:
+        return literal(x)
 
 
 def _value(member: Member, word: str, argument: str) -> str:
