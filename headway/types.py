@@ -157,5 +157,5 @@ class Bounded(dict[Any, Any]):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         super().__setitem__(key, value)
-        while len(self) > self.most:
-            self.pop(next(iter(self)), None)
+        for oldest in list(self)[: len(self) - self.most] if len(self) > self.most else ():
+            self.pop(oldest, None)

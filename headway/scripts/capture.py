@@ -164,7 +164,7 @@ def capture_env(
         given = again.failed is None and bool(again.runs)
         first = again if given else first
     if first.failed:
-        raise_failed(first.failed, url)
+        raise_failed(first.failed, url, first.x.names)
     other = run_for(_another_database(url), given=given, like=first)
     differs = other.failed is not None or not first.is_equivalent(other)
     if differs:
@@ -187,7 +187,7 @@ def recapture_env(
         if previous.mode is Mode.CAPTURED and captured.failed is None:
             modules.own.settle()
     if captured.failed:
-        raise_failed(captured.failed, url)
+        raise_failed(captured.failed, url, captured.x.names)
     if previous.mode is Mode.EXECUTED:
         captured.note_need(previous.why)
     return replace(

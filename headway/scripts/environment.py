@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NoReturn, Protocol
@@ -156,14 +156,18 @@ class Readable(Protocol):
         """How its env.py is used for a database."""
 
 
-def raise_failed(error: Exception, url: URL) -> NoReturn:
-    """Raise an error of env.py's own as EnvironmentFailed, without passwords."""
+def raise_failed(error: Exception, url: URL, x_read: Collection[str] | None = None) -> NoReturn:
+    """Raise an error of env.py's own as EnvironmentFailed, without passwords.
+
+    `x_read`: the -x arguments that it asked for.
+    """
     if isinstance(error, HeadwayError):
         raise error
     message = _message_of(error)
     text = _without_secrets(message, url)
     failure = EnvironmentFailed(
-        f"env.py failed: {type(error).__name__}: {text}. {_advice(error)}", reason=text
+        f"env.py failed: {type(error).__name__}: {text}. {_advice(error, x_read or ())}",
+        reason=text,
     )
     # The cause would be shown with it, and says what we have just taken out.
     raise failure from (error if text == message and text in plain(error) else None)
@@ -183,7 +187,9 @@ def _without_secrets(text: str, url: URL) -> str:
     return PASSWORD.sub(r"\1***@", text)
 
 
-def _advice(error: Exception) -> str:
+def _advice(error: Exception, x_read: Collection[str]) -> str:
+    if isinstance(error, KeyError) and (missing := str(error.args[0])) in x_read:
+        return f"It needs the -x argument {missing}: give {missing}=VALUE."
     if "application context" in plain(error):
         return (
             "It belongs to a Flask application: work inside one, `with app.app_context():`, or "

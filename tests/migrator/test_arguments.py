@@ -11,7 +11,7 @@ from headway.errors import EnvironmentFailed
 from headway.execution import templates
 from headway.project import Project
 from headway.scripts import project as scripts
-from headway.types import Position
+from headway.types import Bounded, Position
 from headway.words import Words
 from tests.migrator.making import rows, run
 from tests.migrator.team import FROM_CONFIG, Team
@@ -203,6 +203,12 @@ def test_what_would_look_elsewhere_is_refused_with_the_value_to_give(
     assert tables(tenants) == []
 
 
+def test_an_argument_that_env_py_cannot_do_without_is_named(team: Team) -> None:
+    head = "x = context.get_x_argument(as_dictionary=True)['tenant']"
+    with pytest.raises(EnvironmentFailed, match=r"needs the -x argument tenant: give tenant=VALUE"):
+        project_of(team, head).at(team.ours, x={"other": "1"}).status()
+
+
 def test_a_program_says_in_its_own_words_where_a_value_is_given(team: Team, tenants: URL) -> None:
     words = Words(settings={"x": "TENANT_ARGUMENTS", "schema": "$SCHEMA"})
     environment = project_of(team, **RECIPE).environment_for(tenants)
@@ -226,3 +232,10 @@ def test_templates_of_many_sets_are_not_kept_without_end(
         kept |= found
         assert len(found) <= 2
     assert len(kept) >= 5
+
+
+def test_a_bounded_dict_forgets_the_oldest() -> None:
+    found = Bounded(2)
+    for number in (1, 2, 1, 3):
+        found[number] = str(number)
+    assert found == {2: "2", 3: "3"}
