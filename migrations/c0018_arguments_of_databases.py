@@ -27,9 +27,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    _rewrite(lambda value: re.sub(rf"\{{\{{({WORD})\}}\}}", r"{\1}", value))
     op.drop_column("run", "x")
     op.drop_column("database", "x")
+    # Last, in one transaction with the version: done twice it would take off two braces.
+    _rewrite(lambda value: re.sub(rf"\{{\{{({WORD})\}}\}}", r"{\1}", value))
 
 
 def _rewrite(change: Callable[[str], str]) -> None:
