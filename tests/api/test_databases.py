@@ -180,7 +180,7 @@ def test_a_database_has_arguments_of_its_own(call: Call, project: int, data: Pat
     assert_problem(refused, 403, "role-insufficient")
     (told,) = [
         one
-        for one in call("admin", "GET", "/audit?limit=5").get_json()["items"]
+        for one in call("admin", "GET", "/events").get_json()["items"]
         if one["action"] == "database.changed"
     ]
     assert told["detail"] == {"x": [asked["x"], {"a": "", "b": '{"c":1}'}]}
