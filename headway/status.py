@@ -32,7 +32,7 @@ from headway.errors import (
 from headway.history import Entry
 from headway.scripts.environment import Environment, Readable
 from headway.types import Position, Status
-from headway.words import Words
+from headway.words import PLAIN, Words
 
 READ_SECONDS = 8.0
 """How long one query of a status may take; less than a probe of many databases waits for each."""
@@ -204,7 +204,7 @@ def ask(project: Readable, address: Address, x: Mapping[str, str], policy: Polic
     What it reads is limited in rows, sizes and time. Raises what keeps it from being read:
     DatabaseUnreachable, DatabaseDenied, DatabaseDamaged, DatabaseInUse.
     """
-    table = version_table(project, address, x)
+    table = version_table(project, address, x, policy.words)
     if address.path and not address.path.exists():  # connecting would make it
         return replace(status_of(project.scripts, Evidence()), position=Position.EMPTY)
     began = time.perf_counter()
@@ -247,12 +247,16 @@ def judged(project: Readable, table: VersionTable, evidence: Evidence, policy: P
     return status_of(scripts, evidence, table=table, names=scripts.names, sole=policy.sole)
 
 
-def version_table(project: Readable, address: Address, x: Mapping[str, str]) -> VersionTable:
+def version_table(
+    project: Readable, address: Address, x: Mapping[str, str], words: Words = PLAIN
+) -> VersionTable:
     """The project's version table: env.py may set its name and schema."""
-    return version_table_of(project.environment_of(address, x), address)
+    return version_table_of(project.environment_of(address, x), address, words)
 
 
-def version_table_of(environment: Environment, address: Address) -> VersionTable:
+def version_table_of(
+    environment: Environment, address: Address, words: Words = PLAIN
+) -> VersionTable:
     """The version table that this env.py names, of this database."""
     if environment.elsewhere and not environment.version_schema:
         raise EnvironmentFailed(
@@ -260,27 +264,11 @@ def version_table_of(environment: Environment, address: Address) -> VersionTable
             "not understood. Nothing was changed. Give `version_table_schema` to "
             "`context.configure`."
         )
-    _refuse_two_schemas(
-        address, environment.schema, environment.options.get("version_table_schema")
-    )
+    environment.refuse_another_schema(address, words)
     return VersionTable(
         name=environment.options.get("version_table", "alembic_version"),
         schema=environment.version_schema,
     )
-
-
-def _refuse_two_schemas(address: Address, path: str | None, given: str | None) -> None:
-    """Raise EnvironmentFailed if the URL names a schema and env.py another."""
-    if not (path or given):
-        return
-    first = _first_schema(address)
-    for what, schema in (("sets search_path to", path), ("keeps versions in the schema", given)):
-        if first and schema and schema != first:
-            raise EnvironmentFailed(
-                f"env.py {what} {schema} while the URL of this database names {first}: it would "
-                f"migrate {schema} in place of {first}. Nothing was changed. Let env.py leave the "
-                "schema to the URL, or give it the same one (its -x arguments)."
-            )
 
 
 def _refuse_missing_schema(address: Address, raw: Raw) -> None:

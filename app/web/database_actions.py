@@ -285,6 +285,7 @@ def _values(database: Database) -> dict[str, Any]:
     """The values of the form; without a new URL the present one stays."""
     labels = filters.labels_in(request.form.get("labels", ""))
     gone = {label.name for label in database.labels} - labels.keys()
+    x = filters.arguments_in(request.form.get("x", ""))
     place = {name: filters.form_value(name) for name in ("url", "reference")}
     return {
         "name": filters.form_value("name"),
@@ -292,6 +293,7 @@ def _values(database: Database) -> dict[str, Any]:
         "strategy": filters.form_value("strategy") or database.strategy,
         "owner_id": parse_whole(request.form.get("owner", "")),
         "labels": {**labels, **dict.fromkeys(gone)},
+        "x": {**x, **dict.fromkeys((database.x or {}).keys() - x.keys())},
         **(place if any(place.values()) else {}),
     }
 

@@ -28,7 +28,10 @@ from headway.plan import plans
 from headway.plan.plans import Direction, Plan
 from headway.scripts.environment import Environment, Mode
 from headway.scripts.project import ScriptProject
-from headway.types import Outcome, Position, Status
+from headway.types import Bounded, Outcome, Position, Status
+
+MOST_RECORDINGS = 256
+"""How many recorded migrations a process keeps of a project: there is one for each set of -x."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,8 @@ class Move:
     waiting: Waiting | None = None
     listener: Watch | None = None
     """Called with the migration context before it runs; then nothing is replayed."""
+    is_rehearsal: bool = False
+    """What it is done to is a copy, or a transaction that is rolled back afterwards."""
     adopts: bool = False
     """To stamp what was found by comparing schemas."""
     prepare: Callable[[list[Any]], list[Any]] | None = None
@@ -82,7 +87,7 @@ class Move:
     def make_on(self, raw: Raw) -> Outcome:
         """Do it on a connection that holds the lock."""
         began = time.monotonic()
-        table = verdict.version_table_of(self.environment, self.address)
+        table = verdict.version_table_of(self.environment, self.address, self.policy.words)
         status = self._status(raw, table)
         current = status.current
         if self.purges and not status.torn and current:
@@ -187,7 +192,7 @@ class Move:
                 job, watch=recorder.watch, on_step=recorder.on_step, guard_options=guard_options
             )
             python.run(recorded, raw)
-        judged = self.project.memory[self._key(current)] = recorder.judge(current)
+        judged = self._recordings[self._key(current)] = recorder.judge(current)
         return False, judged.readable or recorder.readable
 
     def recording(self, current: tuple[str, ...], steps: list[Any]) -> Recording | None:
@@ -198,8 +203,12 @@ class Move:
         return self._cached_recording(self._key(current))
 
     def _cached_recording(self, key: tuple[object, ...]) -> Recording | None:
-        found: Recording | None = self.project.memory.get(key)
+        found: Recording | None = self._recordings.get(key)
         return found if found is None or found.files.hold() else None
+
+    @property
+    def _recordings(self) -> Bounded:
+        return self.project.memory.setdefault("recordings", Bounded(MOST_RECORDINGS))  # type: ignore[no-any-return]
 
     def _cannot_replay(self, current: tuple[str, ...], steps: list[Any]) -> str | None:
         environment = self.environment
@@ -226,7 +235,7 @@ class Move:
 
     def _key(self, current: tuple[str, ...]) -> tuple[object, ...]:
         x = tuple(sorted(self.x.items()))
-        return ("recording", self.address.url.drivername, x, self.direction, self.target, current)
+        return (self.address.url.drivername, x, self.direction, self.target, current)
 
     def _job(self, steps: list[Any]) -> python.Job:
         return python.Job(
@@ -237,9 +246,10 @@ class Move:
             target=self.target,
             steps=steps,
             me=self.policy.me,
-            guard_options=python.guard_options_for(self.address, self.policy, adopts=self.adopts),
+            guard_options=python.guard_options_for(self.policy, adopts=self.adopts),
             on_step=from_outside(self.on_step) if self.on_step else None,
             watch=self.listener,
+            is_rehearsal=self.is_rehearsal,
             per_migration=self.direction is not Direction.STAMP and self._per_migration(steps),
         )
 

@@ -92,7 +92,7 @@ def rehearse(move: Move) -> Rehearsal:
     with _copy(move.address) as (address, place):
         began = time.monotonic()
         try:
-            replace(move, address=address, listener=listener.watch).make()
+            replace(move, address=address, listener=listener.watch, is_rehearsal=True).make()
         except HeadwayError as error:
             failed = str(error)
         seconds = time.monotonic() - began

@@ -171,7 +171,8 @@ def _group(aim: Aim, dialect: str | None, current: str, databases: int) -> Previ
             steps = _steps(path, dialect, kind)
             if path and kind is not Kind.STAMP and dialect:
                 sql = revisions.sql_of(path, dialect, kind)
-                why = None if sql is not None else "the SQL depends on the data: rehearse it"
+                if sql is None:
+                    why = "the SQL depends on the database or its arguments: rehearse it"
         except HeadwayError as error:
             why = str(error)
     return PreviewGroup(

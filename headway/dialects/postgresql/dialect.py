@@ -65,8 +65,8 @@ NO_RIGHT = re.compile(
     r"|to create (?P<made>\w+))|must be "
 )
 TABLES = (
-    "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') "  # noqa: S608
-    f"AND relnamespace = current_schema()::regnamespace LIMIT {MOST_TABLES + 1}"
+    "SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "  # noqa: S608
+    f"WHERE relkind IN ('r', 'p') AND nspname = current_schema() LIMIT {MOST_TABLES + 1}"
 )
 POWERS = (
     "SELECT string_agg('the rights of ' || rolname, ', ') FROM pg_roles"
