@@ -237,12 +237,21 @@ class ServerSource(In):
     labels: str | None = Field(None, max_length=512)
 
 
+class SchemaSource(In):
+    """The schemas of a PostgreSQL database as a source of an import: each is a database."""
+
+    url: Url
+    names: str = Field("*", max_length=128, pattern=NO_CONTROL, examples=["tenant_*"])
+    labels: str | None = Field(None, max_length=512)
+
+
 class ImportIn(In):
     """Databases to import from exactly one source."""
 
     project_id: Id
     files: FileSource | None = None
     server: ServerSource | None = None
+    schemas: SchemaSource | None = None
     csv: str | None = Field(None, examples=["name,url,label.tier\n"])
     json_lines: str | None = None
 
