@@ -66,7 +66,8 @@ NO_RIGHT = re.compile(
 )
 TABLES = (
     "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') "  # noqa: S608
-    f"AND relnamespace = quote_ident(current_schema())::regnamespace LIMIT {MOST_TABLES + 1}"
+    "AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) "
+    f"LIMIT {MOST_TABLES + 1}"
 )
 POWERS = (
     "SELECT string_agg('the rights of ' || rolname, ', ') FROM pg_roles"
