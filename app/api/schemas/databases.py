@@ -67,7 +67,7 @@ class DatabaseIn(In):
     """A database to register, with either `url` or `reference`."""
 
     project_id: Id
-    name: Name | None = Field(None, description="Default: the name of the file, database or schema.")
+    name: Name | None = Field(None, description="Default: that of the file, database or schema.")
     url: Url | None = None
     reference: Reference | None = None
     owner_id: Id | None = None

@@ -10,7 +10,8 @@ from alembic import context
 from sqlalchemy import create_engine, text
 
 tenant = context.get_x_argument(as_dictionary=True)["tenant"]
-engine = create_engine(context.config.get_main_option("sqlalchemy.url") or os.environ["TENANTS_URL"])
+url = context.config.get_main_option("sqlalchemy.url") or os.environ["TENANTS_URL"]
+engine = create_engine(url)
 with engine.connect() as connection:
     connection.execute(text(f'set search_path to "{tenant}"'))
     connection.commit()
