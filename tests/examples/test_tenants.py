@@ -77,7 +77,9 @@ def test_every_command_runs_as_written_and_answers_as_shown(
 
 
 def tenants() -> list[str]:
-    return [f"shop_{'free' if number % 5 else 'gold'}_{number:02}" for number in range(1, 51)]
+    """All that there are in the end: one was dropped, two came."""
+    made = [f"shop_{'free' if number % 5 else 'gold'}_{number:02}" for number in range(1, 51)]
+    return [*(name for name in made if name != "shop_free_02"), "shop_gold_51", "shop_gold_52"]
 
 
 def at(url: URL) -> dict[str, str]:
