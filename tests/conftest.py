@@ -57,7 +57,14 @@ def pytest_collection_finish() -> None:
 LONGEST = (
     *("test_schemathesis", "test_broken", "test_embedded", "test_distributed", "test_every_page"),
     *("test_probes", "test_commands", "test_rollouts", "test_race", "test_schemathesis_rollouts"),
-    *("test_story", "test_rollouts_page", "test_desktop", "test_own_state", "test_chaos"),
+    *(
+        "test_story",
+        "test_rollouts_page",
+        "test_tenants",
+        "test_desktop",
+        "test_own_state",
+        "test_chaos",
+    ),
     *("test_kills", "test_wheel", "test_schema", "test_data", "test_metrics", "test_rolling"),
     *("test_objects_postgresql", "test_objects_mariadb", "test_objects_sqlite", "test_faces"),
     *("test_connections", "test_proof", "test_graphs", "test_environments", "test_half_mariadb"),

@@ -74,7 +74,9 @@ def create(body: DatabaseIn, idempotent: Idempotent) -> Any:
 @bp.post("/databases/import")
 @bp.input(ImportIn, arg_name="body")
 @bp.output(Imported)
-@bp.doc(summary="Register many: files, a server's list, CSV, JSON", operation_id="importDatabases")
+@bp.doc(
+    summary="Register many: files, databases, schemas, CSV, JSON", operation_id="importDatabases"
+)
 def import_(body: ImportIn) -> Any:
     actor = access.actor()
     actor.require("databases.change")  # before a server is asked
@@ -175,14 +177,16 @@ def overview(query: OverviewQuery) -> Any:
 
 
 def _source(body: ImportIn) -> Any:
-    sources = {name: getattr(body, name) for name in ("files", "server", "csv", "json_lines")}
-    given = [name for name, value in sources.items() if value is not None]
+    names = ("files", "server", "schemas", "csv", "json_lines")
+    given = [name for name in names if getattr(body, name) is not None]
     if len(given) != 1:
-        raise InputInvalid("Give one of files, server, csv and json_lines.")
+        raise InputInvalid("Give one of files, server, schemas, csv and json_lines.")
     if body.files:
         return import_sources.from_files(**body.files.model_dump(), most=MOST_ROWS)
     if body.server:
         return import_sources.from_server(**body.server.model_dump(), most=MOST_ROWS)
+    if body.schemas:
+        return import_sources.from_schemas(**body.schemas.model_dump(), most=MOST_ROWS)
     if body.csv is not None:
         return import_sources.from_csv(body.csv.splitlines(keepends=True))
     return import_sources.from_json_lines((body.json_lines or "").splitlines())

@@ -42,7 +42,7 @@ def _fields(command: Any) -> Any:
 
 @databases.command()
 @click.option("--project", required=True, help="A name or id.")
-@click.option("--name", help="Default: the name of the file or database.")
+@click.option("--name", help="Default: the name of the file, database or schema.")
 @located
 @_fields
 @as_json
@@ -55,7 +55,7 @@ def register(project: str, where: dict[str, str], as_json: bool, **fields: Any) 
 
 @databases.command()
 @click.option("--project", required=True, help="A name or id.")
-@click.option("--name", help="Default: the name of the file or database.")
+@click.option("--name", help="Default: the name of the file, database or schema.")
 @located
 @_fields
 @click.option("--no-wait", is_flag=True, help="Print the rollout that creates it, and do not wait.")

@@ -1,4 +1,4 @@
-"""`flask databases import`: register files, a server's databases, CSV or JSON lines."""
+"""`flask databases import`: register files, databases of a server, schemas, CSV, JSON lines."""
 
 from dataclasses import asdict
 from glob import iglob
@@ -25,12 +25,13 @@ MOST_SHOWN = 20
 @click.option("--project", required=True, help="A name or id.")
 @click.option("--files", help="A pattern for SQLite files: '/data/*.db'.")
 @click.option(
-    "--server-file", type=click.File(encoding="utf-8"), help="A file with a server's URL."
+    "--server-file",
+    type=click.File(encoding="utf-8"),
+    help="A file with the URL of a server, or of a database with --schemas.",
 )
-@click.option("--server", help="A server's URL. Other users of the machine may see it.")
-@click.option(
-    "--names", default="*", show_default=True, help="A pattern for names of the server's databases."
-)
+@click.option("--server", help="The same URL itself. Other users of the machine may see it.")
+@click.option("--names", help="A pattern for names of the server's databases; default: all.")
+@click.option("--schemas", help="A pattern for names of the database's schemas: 'tenant_*'.")
 @click.option(
     "--labels", help="A regular expression for the path or name; its named groups become labels."
 )
@@ -38,7 +39,8 @@ MOST_SHOWN = 20
 def import_(project: str, file: TextIO | None, as_json: bool, **source: Any) -> None:
     """Register many databases from one source.
 
-    The source is a FILE of CSV or JSON lines (.jsonl), SQLite files, or the databases of a server.
+    The source is a FILE of CSV or JSON lines (.jsonl), SQLite files, the databases of a server, or
+    the schemas of a PostgreSQL database, each of which is registered as one.
     Databases that are registered already are skipped. Exits with 4 if some could not be registered.
     """
     actor = command_line()
@@ -54,8 +56,12 @@ def import_(project: str, file: TextIO | None, as_json: bool, **source: Any) -> 
             echo(f"{len(done.refused):,} could not be registered.", err=True)
     if done.refused:
         raise click.exceptions.Exit(Exit.PARTLY)
-    if (pattern := source["files"]) and not done.added + done.known:
+    if done.added + done.known:
+        return
+    if pattern := source["files"]:
         raise click.ClickException(_nothing(pattern))
+    if pattern := source["schemas"]:
+        raise click.ClickException(f"No schema of this database matches {pattern}.")
 
 
 def _nothing(pattern: str) -> str:
@@ -71,9 +77,15 @@ def _rows(
     files: str | None,
     server: str | None,
     server_file: TextIO | None,
-    names: str,
+    names: str | None,
+    schemas: str | None,
     labels: str | None,
 ) -> Any:
+    if schemas is not None and (file or files or names is not None):
+        raise InputInvalid(
+            "--schemas looks in one database, whose URL --server-file or --server gives, and "
+            "takes none of FILE, --files and --names beside it."
+        )
     if len([one for one in (file, files, server, server_file) if one is not None]) != 1:
         raise InputInvalid("Give one of FILE, --files, --server-file and --server.")
     if files:
@@ -82,4 +94,6 @@ def _rows(
         is_json = file.name.endswith((".jsonl", ".ndjson", ".json"))
         return import_sources.from_json_lines(file) if is_json else import_sources.from_csv(file)
     url = server_file.read().strip() if server_file else server
-    return import_sources.from_server(str(url), names=names, labels=labels)
+    if schemas is not None:
+        return import_sources.from_schemas(str(url), names=schemas, labels=labels)
+    return import_sources.from_server(str(url), names=names or "*", labels=labels)

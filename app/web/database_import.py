@@ -1,4 +1,4 @@
-"""`/databases/new`: register one database by URL, or many from files, a server or a list.
+"""`/databases/new`: register one database by URL, or many from files, servers, schemas, a list.
 
 Many databases are shown before they are registered, and exactly those are registered.
 """
@@ -26,6 +26,7 @@ WAYS = {
     "one": "One database, by URL",
     "files": "Files, by pattern",
     "server": "All databases of a server",
+    "schemas": "All schemas of a database",
     "list": "A list: CSV or JSON lines",
 }
 MOST_ROWS = 10_000
@@ -96,6 +97,11 @@ def _preview(actor: Actor, way: str) -> Any:
         raise InputInvalid(
             f"No SQLite file matches {filters.form_value('pattern')}.", field="pattern"
         )
+    if not rows and way == "schemas":
+        raise InputInvalid(
+            f"No schema of this database matches {filters.form_value('names') or '*'}.",
+            field="names",
+        )
     foreseen, fresh = foresee(actor, into, rows)
     return render_template(
         "databases_preview.html",
@@ -129,9 +135,10 @@ def _rows(way: str) -> Any:
         if not pattern:
             raise InputInvalid(f"Which files? Example: {paths.data_folder()}/*.db", field="pattern")
         return import_sources.from_files(pattern, labels=labels, most=MOST_ROWS)
-    if way == "server":
+    if way in ("server", "schemas"):
         names, url = filters.form_value("names") or "*", request.form.get("url", "")
-        return import_sources.from_server(url, names=names, labels=labels, most=MOST_ROWS)
+        source = import_sources.from_server if way == "server" else import_sources.from_schemas
+        return source(url, names=names, labels=labels, most=MOST_ROWS)
     lines, is_json = _lines()
     return import_sources.from_json_lines(lines) if is_json else import_sources.from_csv(lines)
 

@@ -133,6 +133,11 @@ def _with_schema(url: URL) -> URL:
         return url
     if not isinstance(said, str) or not said or session_of(url).path:
         raise AddressInvalid("Name one schema, and name it once: ?schema=acme")
+    if said == "$user":
+        raise AddressInvalid(
+            "PostgreSQL takes $user for the user's own schema, so one of that name cannot be "
+            "reached: rename it."
+        )
     options = f"{option_for((said,))} {url.query.get('options', '')}".strip()
     return url.difference_update_query(["schema"]).update_query_dict({"options": options})
 

@@ -63,6 +63,10 @@ class DatabaseURL(URL):
         """Another database of the same server; None for the server itself."""
         return self._replace(database=database)
 
+    def in_schema(self, name: str) -> Self:
+        """A tenant's schema in this database. Raises AddressInvalid where this names one."""
+        return self.parse(self.update_query_dict({"schema": name}))
+
     def text(self) -> str:
         """The URL with its password, to be kept as a secret and parsed again."""
         return self.render_as_string(hide_password=False)

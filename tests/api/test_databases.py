@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy.engine import URL
 from werkzeug.test import TestResponse
 
 from headway import Project as Scripts
 from tests.api.conftest import Call, assert_problem
 from tests.fleet.fleets import working
+from tests.migrator.making import run
 
 NOBODY: dict[str, Any] = {}
 
@@ -249,6 +251,24 @@ def test_files_and_csv_are_imported_too(
     assert_problem(
         call("operator", "POST", "/databases/import", json=body | {"project_id": 999}), 404
     )
+
+
+def test_schemas_of_a_database_are_imported(call: Call, project: int, postgresql_url: URL) -> None:
+    run(postgresql_url, *(f"CREATE SCHEMA {name}" for name in ("gold_a", "free_b", "other")))
+    text = postgresql_url.render_as_string(hide_password=False)
+    source = {"url": text, "names": "*_*", "labels": "(?P<tier>[a-z]+)_"}
+    body = {"project_id": project, "schemas": source}
+    done = call("operator", "POST", "/databases/import", json=body).get_json()
+    assert done == {"added": 2, "known": 0, "refused": []}
+    (gold,) = call("viewer", "GET", "/databases?label=tier=gold").get_json()["items"]
+    assert (gold["name"], gold["address"].endswith("?schema=gold_a")) == ("gold_a", True)
+    again = call("operator", "POST", "/databases/import", json=body).get_json()
+    assert again == {"added": 0, "known": 2, "refused": []}
+    for wrong in ("postgresql://h", "mysql://h/x", f"{text}?schema=gold_a"):
+        body["schemas"] = {"url": wrong}
+        assert_problem(call("operator", "POST", "/databases/import", json=body), 422)
+    body |= {"schemas": source, "server": {"url": text}}
+    assert_problem(call("operator", "POST", "/databases/import", json=body), 422)
 
 
 def test_a_database_is_created_by_a_worker(

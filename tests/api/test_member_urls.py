@@ -68,8 +68,10 @@ def test_no_option_of_a_server_that_is_asked_breaks_anything(
     at = f"127.0.0.1:{postgresqls.port}/x"
     urls += [f"postgresql://app:{SECRET}@{at}?{option}" for option in OF_POSTGRESQL]
     urls += [f"mysql://app:{SECRET}@{host}/x" for host in HOSTS]
-    for url in urls:
-        body = {"project_id": shop, "server": {"url": url}}
+    asked = [("server", url) for url in urls]
+    asked += [("schemas", url) for url in urls if url.startswith("postgresql")]
+    for source, url in asked:
+        body = {"project_id": shop, source: {"url": url}}
         answer = call("operator", "POST", "/databases/import", json=body)
         assert answer.status_code in (422, 502, 503), (url, answer.text)
         assert SECRET not in answer.text

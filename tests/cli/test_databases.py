@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL
 
 from headway import Project as Scripts
 from tests.fleet.fleets import working
+from tests.migrator.making import run
 
 
 class Shell:
@@ -132,6 +133,29 @@ def test_a_servers_databases_are_imported(
     args = ("databases", "import", "--project", "shop", "--server-file", str(file))
     assert shell.json(*args, "--names", str(postgresql_url.database))["added"] == 1
     assert names(shell) == [str(postgresql_url.database)]
+
+
+def test_a_databases_schemas_are_imported(
+    shell: Shell, tmp_path: Path, postgresql_url: URL
+) -> None:
+    run(postgresql_url, *(f"CREATE SCHEMA {name}" for name in ("gold_a", "free_b", "other")))
+    file = tmp_path / "url"
+    file.write_text(postgresql_url.render_as_string(hide_password=False))
+    args = ("databases", "import", "--project", "shop", "--server-file", str(file))
+    find = ("--schemas", "*_*", "--labels", "(?P<tier>[a-z]+)_")
+    assert "Registered 2; 0 were registered already." in shell(*args, *find).stdout
+    assert names(shell, "--label", "tier=gold") == ["gold_a"]
+    assert "Registered 0; 2 were registered already." in shell(*args, *find).stdout
+    shown = shell.json("databases", "show", "gold_a")
+    assert str(shown["address"]).endswith(f"/{postgresql_url.database}?schema=gold_a")
+    none = shell(*args, "--schemas", "tenant_*", code=1)
+    assert "No schema of this database matches tenant_*." in none.output
+    for more in (("--names", "*"), ("--files", "*.db")):
+        assert "--schemas looks in one database" in shell(*args, *find, *more, code=2).output
+    file.write_text("postgresql://u:s3cr3t-w0rd@127.0.0.1:1")
+    nameless = shell(*args, *find, code=2)
+    assert "This URL names no database." in nameless.output
+    assert "s3cr3t-w0rd" not in nameless.output
 
 
 def test_labels_pins_and_changes(shell: Shell, data: Path) -> None:

@@ -173,6 +173,7 @@ def test_a_name_follows_the_address(registry: Registry) -> None:
     for where, name in (
         ({"url": f"sqlite:///{registry.data}/acme.v2.db"}, "acme.v2"),
         ({"url": "mysql://h/acme"}, "acme"),
+        ({"url": "postgresql://h/shop?schema=acme"}, "acme"),
         ({"reference": "env:ACME_URL"}, "ACME_URL"),
         ({"reference": "file:/run/secrets/acme"}, "acme"),
     ):

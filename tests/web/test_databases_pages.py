@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import URL
 
 from app.extensions import db
 from app.fleet import databases, drift, projects, rollouts
 from app.fleet.core import places
 from app.models import Database, Difference, Ignored, Label, PositionCount, Role, Rollout, Run
 from tests.fleet.fleets import ROOT, Fleet, fresh
+from tests.migrator.making import run
 from tests.web.browser import FORGERY, Browser
 
 NAMED = re.compile(r'<a href="/databases/\d+">([^<]+)</a>')
@@ -134,6 +136,7 @@ def test_a_password_in_any_field_is_not_shown_again(fleet: Fleet, operator: Brow
         whole | {"from": "files", "pattern": secret},
         whole | {"from": "files", "pattern": f"{fleet.folder}/*", "expression": f"({secret}"},
         whole | {"from": "server", "url": "nonsense s3cr3tpw", "names": secret},
+        whole | {"from": "schemas", "url": "postgresql://u:s3cr3tpw@h/", "names": secret},
     ):
         answer = operator.post("/databases/new", at=f"/databases/new?from={wrong['from']}", **wrong)
         assert answer.status_code >= 400, wrong
@@ -184,6 +187,30 @@ def test_files_are_shown_before_they_are_registered(fleet: Fleet, operator: Brow
     outside = operator.post("/databases/new", **form | {"pattern": "/etc/*"})
     assert f"/etc lies outside the allowed folders ({fleet.folder})." in outside.text
     assert (outside.status_code, "HEADWAY_DATA_ROOTS" in outside.text) == (422, True)
+
+
+def test_schemas_are_shown_before_they_are_registered(
+    fleet: Fleet, operator: Browser, postgresql_url: URL
+) -> None:
+    run(postgresql_url, *(f"CREATE SCHEMA {name}" for name in ("gold_a", '"free_<b>"', "other")))
+    empty = operator.get(f"/databases/new?from=schemas&project={fleet.project_id}").text
+    assert "All schemas of a database" in empty
+    form = {"from": "schemas", "project": fleet.project_id, "names": "*_*"}
+    form["url"] = postgresql_url.set(password="s3cret").render_as_string(hide_password=False)
+    page = operator.post("/databases/new", **form, expression="(?P<tier>[a-z]+)_").text
+    assert "Register 2 databases?" in page
+    assert "tier=gold" in page
+    assert "schema=gold_a" in page
+    assert "s3cret" not in page
+    done = send_what_was_shown(operator, page)
+    assert names(operator.get(done.location).text) == ["gold_a", "free_&lt;b&gt;"]
+    again = operator.post("/databases/new", **form).text
+    assert "2 of the databases found are registered already." in again
+    none = operator.post("/databases/new", **form | {"names": "tenant_*"})
+    assert "No schema of this database matches tenant_*." in none.text
+    nameless = operator.post("/databases/new", **form | {"url": "postgresql://u:s3cret@h"})
+    assert "This URL names no database." in nameless.text
+    assert "s3cret" not in nameless.text
 
 
 def send_what_was_shown(browser: Browser, page: str) -> object:

@@ -75,7 +75,7 @@ class DatabaseIn(In):
     """A database to register, with either `url` or `reference`."""
 
     project_id: Id
-    name: Name | None = Field(None, description="Default: the name of the file or database.")
+    name: Name | None = Field(None, description="Default: that of the file, database or schema.")
     url: Url | None = None
     reference: Reference | None = None
     owner_id: Id | None = None
@@ -257,12 +257,21 @@ class ServerSource(In):
     labels: str | None = Field(None, max_length=512)
 
 
+class SchemaSource(In):
+    """The schemas of a PostgreSQL database as a source of an import: each is a database."""
+
+    url: Url
+    names: str = Field("*", max_length=128, pattern=NO_CONTROL, examples=["tenant_*"])
+    labels: str | None = Field(None, max_length=512)
+
+
 class ImportIn(In):
     """Databases to import from exactly one source."""
 
     project_id: Id
     files: FileSource | None = None
     server: ServerSource | None = None
+    schemas: SchemaSource | None = None
     csv: str | None = Field(None, examples=["name,url,label.tier,x.tenant\n"])
     json_lines: str | None = None
 

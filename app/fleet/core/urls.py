@@ -81,6 +81,25 @@ def parse_server(text: str) -> DatabaseURL:
     return url
 
 
+def parse_shared(text: str) -> DatabaseURL:
+    """The URL of a PostgreSQL database, whose schemas are to be listed. Raises AddressInvalid."""
+    url = _checked(text)
+    if url.dialect == "sqlite":
+        raise AddressInvalid("A SQLite file has no schemas. Name a pattern over files instead.")
+    if url.dialect == "mysql":
+        raise AddressInvalid(
+            "A database of MySQL or MariaDB has no schemas in it: each is a database of its own. "
+            "Import the databases of the server instead."
+        )
+    url.name  # noqa: B018  # raises AddressInvalid for a URL that names no database
+    if url.session.path:
+        raise AddressInvalid(
+            "This URL names a schema already. To look for all of them, give the database's own "
+            "URL: postgresql://user:password@host/name"
+        )
+    return url
+
+
 def resolve(reference: str) -> DatabaseURL:
     """The URL that `env:NAME` or `file:/path` leads to, read anew each time.
 

@@ -1,4 +1,4 @@
-"""Rows for `register_many`: from a pattern over files, a server's list, CSV, JSON lines.
+"""Rows for `register_many`: files of a pattern, databases of a server, schemas, CSV, JSON lines.
 
 A source gives what it can: what is wrong with a row goes with it as `wrong`, and the rest goes on.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 from app.errors import InputInvalid
 from app.fleet.core.paths import inside, settings
-from app.fleet.core.urls import parse_server
+from app.fleet.core.urls import parse_server, parse_shared
 from app.fleet.core.validation import quoted
 from app.fleet.isolation import find
 from app.fleet.isolation.find import Row
@@ -70,6 +70,22 @@ def from_server(
         f"{server} did not give the list of its databases within {FIND_SECONDS:g} seconds."
     )
     yield from _found("databases", server, names, labels, most=most, late=late)
+
+
+def from_schemas(
+    url: str, *, names: str = "*", labels: str | None = None, most: int | None = None
+) -> Iterator[Row]:
+    """A row for each schema of a PostgreSQL database whose name matches a pattern (`tenant_*`).
+
+    It is named as the schema, and its URL is the database's with `schema=`. The server's own
+    schemas and those of extensions are passed over; `public` is found by that very name only.
+    `most` is that of `from_files`. Raises AddressInvalid, DatabaseUnreachable or DatabaseDenied.
+    """
+    shared = parse_shared(url)
+    late = DatabaseUnreachable(
+        f"{shared} did not give the list of its schemas within {FIND_SECONDS:g} seconds."
+    )
+    yield from _found("schemas", shared, names, labels, most=most, late=late)
 
 
 def _found(finder: str, *arguments: Any, most: int | None, late: HeadwayError) -> Iterable[Row]:

@@ -176,7 +176,8 @@ def _sorted_out(
             done.refused.append((line, why))
             continue
         if draft.name in by_name:
-            done.refused.append((line, f"Another database is called {draft.name}."))
+            why = f"Another database is called {draft.name}: register this one with another name."
+            done.refused.append((line, why))
             continue
         try:
             fresh.append((draft, owner(draft)))

@@ -162,4 +162,4 @@ def _name_of(place: Place) -> str:
     url = place.url
     if url is None:
         return ""
-    return (Path(url.name).stem if url.dialect == "sqlite" else url.name)[:128]
+    return (Path(url.name).stem if url.dialect == "sqlite" else url.schema or url.name)[:128]

@@ -1,4 +1,4 @@
-"""Databases that are not registered yet: the files of a pattern, and a server's list.
+"""Databases not registered yet: files of a pattern, a server's databases, a database's schemas.
 
 Light to import, and without the catalog, so that a process of its own can do it.
 """
@@ -18,7 +18,7 @@ from headway.dialects.driver import ask, closing
 from headway.dialects.reach import reaching
 from headway.dialects.translation import opened
 from headway.dialects.urls import DatabaseURL
-from headway.errors import DatabaseRefused
+from headway.errors import AddressInvalid, DatabaseRefused
 
 Row = dict[str, Any]
 
@@ -32,6 +32,14 @@ DATABASES = {
     "WHERE datallowconn AND NOT datistemplate ORDER BY datname",
     "mysql": "SELECT schema_name FROM information_schema.schemata ORDER BY schema_name",
 }
+SCHEMAS = """SELECT nspname, has_schema_privilege(oid, 'USAGE') FROM pg_namespace
+WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' AND NOT EXISTS (
+    SELECT FROM pg_depend
+    WHERE classid = 'pg_namespace'::regclass AND objid = pg_namespace.oid AND deptype = 'e')
+ORDER BY nspname"""
+"""All but the server's own, and those that belong to an extension."""
+SHARED = "public"
+"""The schema of every database, which is no tenant's."""
 SECONDS = 10
 """How long a server may take for each thing that it is asked."""
 
@@ -58,20 +66,63 @@ def databases(server: DatabaseURL, names: str, labels: str | None) -> Iterator[R
     """
     named = _expression(labels)
     kind = server.dialect
-    place = with_timeouts(server.at("postgres" if kind == "postgresql" else None), SECONDS)
-    try:
-        with reaching(server, all=True), closing(opened(place)) as raw:
-            dialect_of(server).set_timeouts(raw, lock_seconds=SECONDS, statement_seconds=SECONDS)
-            theirs = [str(name) for (name,) in ask(raw, DATABASES[kind])]
-    except (LookupError, TypeError, ValueError) as error:
-        raise DatabaseRefused(f"{server} does not answer as a {kind} server does.") from error
+    theirs = [name for (name,) in _asked(server, "postgres", DATABASES[kind])]
     theirs = [one for one in theirs if one not in SYSTEM[kind] and not one.startswith(OURS)]
     found = (one for one in theirs if fnmatchcase(one, names))
     for line, name in enumerate(found, 1):
         yield _row(line, name, server.at(name), named, name)
 
 
-FINDERS: dict[str, Callable[..., Iterator[Row]]] = {"files": files, "databases": databases}
+def schemas(url: DatabaseURL, names: str, labels: str | None) -> Iterator[Row]:
+    """A row for each schema of a PostgreSQL database whose name matches a pattern.
+
+    One that the user may not use is told as `wrong`. Raises InputInvalid, DatabaseUnreachable or
+    DatabaseDenied.
+    """
+    named = _expression(labels)
+    theirs = _asked(url, url.database, SCHEMAS)
+    found = (one for one in theirs if names == SHARED or one[0] != SHARED)
+    found = (one for one in found if fnmatchcase(one[0], names))
+    for line, (name, usable) in enumerate(found, 1):
+        if usable:
+            yield _schema(line, url, name, named)
+        else:
+            wrong = (
+                f"The user of this URL may not use the schema {name}: grant it USAGE and CREATE."
+            )
+            yield {"line": line, "wrong": wrong}
+
+
+def _schema(line: int, url: DatabaseURL, name: str, named: re.Pattern[str] | None) -> Row:
+    try:
+        return _row(line, name, url.in_schema(name), named, name)
+    except AddressInvalid as error:
+        return {"line": line, "wrong": str(error)}
+
+
+FINDERS: dict[str, Callable[..., Iterator[Row]]] = {
+    "files": files,
+    "databases": databases,
+    "schemas": schemas,
+}
+
+
+def _asked(server: DatabaseURL, database: str | None, query: str) -> list[Any]:
+    """The rows that a server gives, within SECONDS. On MySQL no database is asked."""
+    kind = server.dialect
+    place = with_timeouts(server.at(database if kind == "postgresql" else None), SECONDS)
+    try:
+        with reaching(server, all=True), closing(opened(place)) as raw:
+            dialect_of(server).set_timeouts(raw, lock_seconds=SECONDS, statement_seconds=SECONDS)
+            answer = [(name, *more) for name, *more in ask(raw, query)]
+    except (LookupError, TypeError, ValueError) as error:
+        raise DatabaseRefused(f"{server} does not answer as a {kind} server does.") from error
+    if any(isinstance(name, bytes) for name, *_ in answer):
+        raise DatabaseRefused(
+            f"The names in {server} are in no encoding (SQL_ASCII): add client_encoding=utf8 to "
+            "the options of the URL."
+        )
+    return answer
 
 
 def _row(
