@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from headway import history
+from headway.connections import places
 from headway.connections.address import Address
 from headway.connections.session import Policy, pooler_in_the_way
-from headway.dialects import VERSIONS, VersionTable, driver
+from headway.dialects import VERSIONS, VersionTable
 from headway.dialects.driver import Raw
 from headway.dialects.urls import DatabaseURL
 from headway.errors import (
@@ -21,7 +22,6 @@ from headway.errors import (
     DatabaseDenied,
     DatabaseForeign,
     DatabaseInUse,
-    DatabaseMissing,
     DatabaseTorn,
     DatabaseUnreachable,
     DatabaseUnstamped,
@@ -228,7 +228,7 @@ def unread(project: Readable, error: HeadwayError) -> Status:
 def read(project: Readable, address: Address, table: VersionTable, raw: Raw) -> Evidence:
     """What the driver sees of a database that is open. Ends its own transaction, no other."""
     if address.dialect.name == "postgresql" and not address.is_shared:
-        _refuse_missing_schema(address, raw)
+        places.refuse_another_schema(address, table, raw)
     peek = address.peek(raw, table)
     tables: Collection[str] = peek.tables
     if any(version not in project.scripts.by_id for version in peek.versions):
@@ -281,19 +281,6 @@ def _refuse_two_schemas(address: Address, path: str | None, given: str | None) -
                 f"migrate {schema} in place of {first}. Nothing was changed. Let env.py leave the "
                 "schema to the URL, or give it the same one (its -x arguments)."
             )
-
-
-def _refuse_missing_schema(address: Address, raw: Raw) -> None:
-    """Raise DatabaseMissing if PostgreSQL would use another schema instead of a missing one."""
-    first = _first_schema(address)
-    if not first:
-        return
-    ((found,),) = driver.ask(raw, "SELECT current_schema()")
-    if found is None or found.lower() != first.lower():
-        raise DatabaseMissing(
-            f"There is no schema {first} in {address}, or its user may not use it. Nothing was "
-            "changed. Make it first: CREATE SCHEMA."
-        )
 
 
 def _first_schema(address: Address) -> str:

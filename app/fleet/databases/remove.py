@@ -18,7 +18,7 @@ from app.fleet.databases.crud import find, get_database, require_free, require_m
 from app.fleet.isolation.parent import call, call_isolated
 from app.models import Database, Event
 from app.settings import RELEASE
-from headway.dialects.search_path import refuse_schema
+from headway.dialects.search_path import tenant_of
 from headway.dialects.urls import DatabaseURL
 from headway.errors import DatabaseInUse, HeadwayError, StillNeeded
 
@@ -123,8 +123,8 @@ def _withdraw(actor: Actor, database_id: int, confirm: str) -> tuple[DatabaseURL
             )
         require_free(session, database)
         url = url_of(database)
-        refuse_schema(url, "dropped")
-        _refuse_shared(session, database, url)
+        if tenant_of(url, "dropped") is None:
+            _refuse_shared(session, database, url)
         if database.retired_at is None:
             database.retired_at = datetime.now(UTC)
             session.flush()

@@ -27,10 +27,12 @@ from app.fleet.isolation.messages import (
     Version,
 )
 from app.fleet.isolation.pool import Call, Pool, TimedOut
+from headway.connections import places
 from headway.connections.address import Address
 from headway.connections.session import Policy, held
 from headway.connections.sizes import size_of, sizes
 from headway.database import Database
+from headway.dialects.search_path import tenant_of
 from headway.errors import HeadwayError, StillNeeded
 from headway.plan import register
 from headway.plan.graph import SQL_OPTIONS
@@ -179,11 +181,18 @@ class Requests:
         return list(islice(find.FINDERS[finder](*arguments), most))
 
     def drop(self, url: URL, label: str, release: str) -> Path | None:
-        """Drop a database that holds nothing of others, under its lock. Returns its snapshot."""
+        """Drop a database that holds nothing of others, or a schema that nothing else needs.
+
+        Under its lock. Returns its snapshot.
+        """
         address = Address.of(url)
-        if not address.dialect.exists(address.url):
+        policy = Policy(release=release, lock_wait=DROP_LOCK_SECONDS)
+        if not places.is_there(address):
             return None
-        with held(address, Policy(release=release, lock_wait=DROP_LOCK_SECONDS)) as raw:
+        if tenant_of(url, "dropped"):
+            places.drop(address, policy)
+            return None
+        with held(address, policy) as raw:
             # The server knows of tenants that nobody has registered.
             if schemas := address.dialect.other_schemas(raw):
                 raise StillNeeded(
