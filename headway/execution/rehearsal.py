@@ -39,8 +39,8 @@ class Rehearsal:
     """How a plan went on a copy."""
 
     place: str
-    """"a copy of the file", "a copy of the database", or the database or tenant's schema itself in a
-    rolled back transaction."""
+    """"a copy of the file", "a copy of the database", or the database or tenant's schema itself, in
+    a transaction that was rolled back."""
     seconds: float
     statements: tuple[str, ...]
     locks: tuple[str, ...]
