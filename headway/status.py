@@ -211,6 +211,8 @@ def ask(project: Readable, address: Address, x: Mapping[str, str], policy: Polic
     with address.open() as raw:
         if not address.is_lent:
             address.dialect.limit_reading(raw, READ_SECONDS)
+        if policy.explicit_schema:
+            places.refuse_implicit_schema(address, raw)
         seen = read(project, address, table, raw)
         answered = (time.perf_counter() - began) * 1000
         status = judged(project, table, seen, policy)
@@ -231,6 +233,8 @@ def read(project: Readable, address: Address, table: VersionTable, raw: Raw) -> 
         places.refuse_another_schema(address, table, raw)
     peek = address.peek(raw, table)
     tables: Collection[str] = peek.tables
+    if peek.versions and not address.is_shared:
+        places.refuse_emptied(address, table, raw)
     if any(version not in project.scripts.by_id for version in peek.versions):
         tables = address.tables(raw)
     return Evidence(
@@ -260,13 +264,12 @@ def version_table_of(environment: Environment, address: Address) -> VersionTable
             "not understood. Nothing was changed. Give `version_table_schema` to "
             "`context.configure`."
         )
-    _refuse_two_schemas(
-        address, environment.schema, environment.options.get("version_table_schema")
-    )
-    return VersionTable(
-        name=environment.options.get("version_table", "alembic_version"),
-        schema=environment.version_schema,
-    )
+    name = environment.options.get("version_table", "alembic_version")
+    given = environment.options.get("version_table_schema")
+    if given and places.is_tenants(name, _first_schema(address)):
+        given = None  # one schema for the versions of all, a table of its own for each
+    _refuse_two_schemas(address, environment.schema, given)
+    return VersionTable(name=name, schema=environment.version_schema)
 
 
 def _refuse_two_schemas(address: Address, path: str | None, given: str | None) -> None:
@@ -279,7 +282,8 @@ def _refuse_two_schemas(address: Address, path: str | None, given: str | None) -
             raise EnvironmentFailed(
                 f"env.py {what} {schema} while the URL of this database names {first}: it would "
                 f"migrate {schema} in place of {first}. Nothing was changed. Let env.py leave the "
-                "schema to the URL, or give it the same one (its -x arguments)."
+                "schema to the URL, or give it the same one (its -x arguments). A schema for the "
+                f"versions of all has a table for each: version_table='version_{first}'."
             )
 
 

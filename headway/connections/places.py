@@ -7,8 +7,13 @@ from headway.dialects.driver import Raw, ask
 from headway.dialects.search_path import tenant_of
 from headway.dialects.types import VersionTable
 from headway.dialects.urls import DatabaseURL
-from headway.errors import DatabaseMissing, DatabaseUnreachable, EnvironmentFailed
+from headway.errors import AddressInvalid, DatabaseMissing, DatabaseUnreachable, EnvironmentFailed
 
+VERSIONS = ("version", "versions", "alembic_version")
+IS_EMPTY = """
+SELECT NOT EXISTS (SELECT 1 FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+WHERE d.refclassid = 'pg_namespace'::regclass AND d.deptype = 'n' AND n.nspname = %s)
+"""
 LOOKS = """
 SELECT current_schema(), (SELECT c.relname || ' in the schema ' || n.nspname
   FROM unnest(%s::text[]) AS name JOIN pg_class c ON c.oid = to_regclass(name)
@@ -83,3 +88,44 @@ def refuse_another_schema(address: Address, table: VersionTable, raw: Raw) -> No
             "has no such table yet. Nothing was changed. Name the schema alone, as in "
             f"?schema={first}."
         )
+
+
+def is_tenants(table: str, schema: str) -> bool:
+    """True for the name of a version table that is this tenant's and can be no other's."""
+    return table in {
+        name for one in VERSIONS for name in (f"{one}_{schema}", f"{schema}_{one}") if schema
+    }
+
+
+def refuse_emptied(address: Address, table: VersionTable, raw: Raw) -> None:
+    """Raise EnvironmentFailed for a version that is kept elsewhere, of a schema without anything.
+
+    It is that of an earlier schema of this name: what it says was made is not there.
+    """
+    schema = DatabaseURL.of(address.url).schema
+    if not schema or table.schema in (None, schema):
+        return
+    if ask(raw, IS_EMPTY, [schema])[0][0]:
+        raise EnvironmentFailed(
+            f"{table.quoted('')} says where {address} stands, and there is nothing in the schema "
+            f"{schema}: it is left of an earlier one of this name. Nothing was changed. Drop that "
+            "table first."
+        )
+
+
+def refuse_implicit_schema(address: Address, raw: Raw) -> None:
+    """Raise AddressInvalid where a session begins in a schema of which its URL says nothing.
+
+    By ALTER ROLE or ALTER DATABASE, or named after its user; only where others live there too.
+    """
+    url = DatabaseURL.of(address.url)
+    if url.dialect != "postgresql" or address.is_shared or url.schema:
+        return
+    ((begins,),) = ask(raw, "SELECT current_schema()")
+    if begins in (None, "public") or not address.dialect.other_schemas(raw):
+        return
+    raise AddressInvalid(
+        f"{address}: its user begins in the schema {begins}, by a setting of the server, and "
+        "others live in this database too. Nothing was changed. Say it in the URL: "
+        f"?schema={begins}"
+    )

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from headway import history
 from headway import status as verdict
+from headway.connections import places
 from headway.connections.address import Address
 from headway.connections.session import Policy, Waiting, held
 from headway.dialects.driver import Raw
@@ -153,6 +154,8 @@ class Move:
         return None if stamping else verdict.refusal(self.address, status, self.policy.words)
 
     def _status(self, raw: Raw, table: VersionTable) -> Status:
+        if self.policy.explicit_schema:
+            places.refuse_implicit_schema(self.address, raw)
         seen = verdict.read(self.project, self.address, table, raw)
         status = verdict.judged(self.project, table, seen, self.policy)
         keeps = self.policy.history or self.address.is_shared

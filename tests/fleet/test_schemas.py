@@ -9,9 +9,16 @@ from app.extensions import db
 from app.fleet import databases, rollouts, runs
 from app.fleet.core import urls
 from app.fleet.core.transactions import writing
+from app.fleet.refresh import refresh
 from app.fleet.workers import lost_runs
 from app.models import Database, Run, State
-from headway.errors import DatabaseExists, DatabaseMissing, HeadwayError, StillNeeded
+from headway.errors import (
+    AddressInvalid,
+    DatabaseExists,
+    DatabaseMissing,
+    HeadwayError,
+    StillNeeded,
+)
 from tests.fleet.fleets import ME, ROOT, Fleet, created, fresh, lose_worker, write_revision
 from tests.migrator.making import rest, rows, run
 from tests.migrator.test_schemas import BESIDE
@@ -178,3 +185,41 @@ def test_the_command_says_that_it_is_a_schema(fleet: Fleet, shared: URL) -> None
     done = runner.invoke(args=["databases", "drop", "acme"], input="y\nacme\n")
     assert "The schema acme is gone" in done.output, done.output
     db.session.remove()
+
+
+@pytest.mark.parametrize("setting", ["ROLE {role}", "ROLE {role} IN DATABASE {name}", "DATABASE {name}"])  # fmt: skip
+def test_a_schema_that_the_server_sets_is_said_in_the_url_or_refused(
+    fleet: Fleet, shared: URL, setting: str
+) -> None:
+    """Else it would be a second member of that schema, or be taken for the whole database."""
+    role = f"headway_test_{shared.database}"
+    run(
+        shared,
+        f"CREATE ROLE {role} LOGIN SUPERUSER",
+        "CREATE SCHEMA acme",
+        f"ALTER {setting.format(role=role, name=shared.database)} SET search_path = acme",
+    )
+    try:
+        url = shared.set(username=role).render_as_string(hide_password=False)
+        values = {"project_id": fleet.project_id, "name": "plain", "url": url}
+        made, _ = databases.register_database(ROOT, values)
+        refresh.refresh(fleet.project_id, [made.id])
+        fresh()
+        plain = databases.get_database(ROOT, made.id)
+        assert plain.position == "unreachable"
+        assert "begins in the schema acme" in (plain.reason or "")
+        databases.run_one(ROOT, plain.id, "upgrade")
+        fleet.drain()
+        fresh()
+        rollouts.cancel_rollout(ROOT, databases.get_database(ROOT, plain.id).rollout_id or 0)
+        assert rows(shared, "SELECT count(*) FROM pg_tables WHERE schemaname = 'acme'") == [(0,)]
+        with pytest.raises(AddressInvalid, match=r"\?schema=acme"):
+            databases.drop_database(ROOT, plain.id, confirm="plain", seconds=60)
+        databases.retire_database(ROOT, plain.id)
+        said = fleet.register("said", at(shared.set(username=role), "acme"))
+        assert said.position == "empty"
+        before = rest(shared)
+        databases.drop_database(ROOT, said.id, confirm="said", seconds=60)
+        assert rest(shared) == before
+    finally:
+        run(shared, f"ALTER DATABASE {shared.database} RESET search_path", f"DROP ROLE {role}")

@@ -18,10 +18,12 @@ from headway.errors import (
     DatabaseExists,
     DatabaseMissing,
     DatabaseUnreachable,
+    EnvironmentFailed,
     HeadwayError,
     MigrationFailed,
     StillNeeded,
 )
+from headway.project import Project
 from tests.migrator.making import make_project, rest, rows, run, table
 
 POLICY = Policy(release="tests", lock_wait=2)
@@ -420,3 +422,89 @@ def test_what_cannot_be_in_a_transaction_is_said_not_to_be_rehearsed(
     assert "r2 has an `autocommit_block`, and a tenant" in (told.failed or "")
     assert "cannot be rehearsed here" in (told.failed or "")
     assert rest(shared, "nobody's") == before
+
+
+# --- where versions are kept ----------------------------------------------------------------------
+
+SHARED_VERSIONS = """
+from alembic import context
+from sqlalchemy import engine_from_config, pool
+tenant = context.get_x_argument(as_dictionary=True).get("tenant", "")
+engine = engine_from_config({{"url": context.config.get_main_option("sqlalchemy.url")}}, prefix="")
+with engine.connect() as connection:
+    context.configure(
+        connection=connection, version_table={table}, version_table_schema="admin")
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+@pytest.mark.parametrize("name", ['"version_" + tenant', 'tenant + "_alembic_version"'])
+def test_versions_of_all_may_be_in_one_schema_a_table_for_each(
+    shared: URL, tmp_path: Path, name: str
+) -> None:
+    make_project(tmp_path / "p", r1=table("account"), r2=table("invoice"))
+    (tmp_path / "p" / "env.py").write_text(SHARED_VERSIONS.format(table=name))
+    project = Project.load(tmp_path / "p")
+    run(shared, "CREATE SCHEMA admin")
+    acme = project.at(tenant(shared), {"tenant": "acme"})
+    zoe = project.at(tenant(shared, "zoe"), {"tenant": "zoe"})
+    acme.create()
+    zoe.create("r1")
+    assert (acme.status().current, zoe.status().current) == (("r2",), ("r1",))
+    assert len(rows(shared, "SELECT 1 FROM pg_tables WHERE tablename ~ '^version_|_version$'")) == 2
+    # The x of another: it would be told to be where that is.
+    with pytest.raises(EnvironmentFailed, match="keeps versions in the schema admin"):
+        project.at(tenant(shared, "zoe"), {"tenant": "acme"}).status()
+    places.drop(acme.address, POLICY)
+    with pytest.raises(EnvironmentFailed, match="left of an earlier one"):
+        acme.create()
+    assert not places.is_there(acme.address)
+    run(shared, "CREATE SCHEMA acme")
+    for ask in (acme.status, acme.upgrade):
+        with pytest.raises(EnvironmentFailed, match="left of an earlier one"):
+            ask()
+    assert zoe.upgrade().after == ("r2",)
+
+
+def test_one_table_for_the_versions_of_all_is_refused(shared: URL, tmp_path: Path) -> None:
+    """Alembic cannot tell tenants apart there: each is where the last one was moved to."""
+    make_project(tmp_path / "p", r1=table("account"))
+    (tmp_path / "p" / "env.py").write_text(SHARED_VERSIONS.format(table='"alembic_version"'))
+    project = Project.load(tmp_path / "p")
+    run(shared, "CREATE SCHEMA admin")
+    before = rest(shared)
+    member = project.at(tenant(shared), {"tenant": "acme"})
+    with pytest.raises(EnvironmentFailed, match="version_table='version_acme'"):
+        member.create()
+    assert rest(shared) == before
+    assert not places.is_there(member.address)
+
+
+# --- what is beside, in public --------------------------------------------------------------------
+
+
+def test_public_is_not_compared_adopted_or_brought_to_models(shared: URL, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p", r1=table("account"), r2=table("invoice"))
+    run(shared, "CREATE TABLE public.account (id TEXT)", "CREATE TABLE public.invoice (x INT)")
+    member = project.at(tenant(shared))
+    member.create()
+    before = rest(shared)
+    drift = member.check()
+    assert drift.differences == ()
+    run(shared, "ALTER TABLE acme.account ADD more INT")
+    assert member.check().differences
+    run(shared, "ALTER TABLE acme.account DROP more", "DROP TABLE acme.alembic_version")
+    assert member.adopt().revisions == ("r2",)
+    assert member.downgrade("r1").after == ("r1",)
+    assert rows(shared, "SELECT count(*) FROM public.invoice") == [(0,)]
+    metadata = sa.MetaData()
+    sa.Table("account", metadata, sa.Column("id", sa.Integer, primary_key=True))
+    changes = member.sync(metadata, drop=True)
+    assert {one.says for one in changes.changes} == {
+        "drop table invoice",
+        "drop column account.name",
+    }
+    assert member.sync(sa.MetaData(), drop=True).changes
+    assert rest(shared) == before
+    assert schemas(shared) == {"public", "other", "acme"}

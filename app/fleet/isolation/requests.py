@@ -193,6 +193,7 @@ class Requests:
             places.drop(address, policy)
             return None
         with held(address, policy) as raw:
+            places.refuse_implicit_schema(address, raw)
             # The server knows of tenants that nobody has registered.
             if schemas := address.dialect.other_schemas(raw):
                 raise StillNeeded(
@@ -261,7 +262,7 @@ def _sql_options(environment: Environment) -> dict[str, str | bool]:
 def probe_database(project: Project, url: URL, x: dict[str, str]) -> ProbeResult:
     """The status of one database. A file that does not exist is unreachable, not empty."""
     began = datetime.now(UTC)
-    database = project.at(url, x)
+    database = project.at(url, x, explicit_schema=True)
     path = database.address.path
     if path is not None and not path.exists():
         why = f"There is no file {path}."
@@ -329,4 +330,4 @@ _projects = _Projects()
 
 def _database(target: Target) -> Database:
     project = _projects.get(target.scripts)
-    return project.at(target.url, target.x, **target.policy)
+    return project.at(target.url, target.x, explicit_schema=True, **target.policy)
