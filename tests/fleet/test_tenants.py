@@ -41,6 +41,7 @@ SAME = (
     "--search_path=a",
     "--search-path=A",
     "-csearch_path=%22a%22",
+    "-csearch_path=%5Ca",
     "-csearch_path=a,public",
     "-csearch_path=a%20-cstatement_timeout=0",
     "-c%20work_mem=8MB%20-csearch_path=a",
