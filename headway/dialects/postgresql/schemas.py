@@ -71,8 +71,7 @@ WITH RECURSIVE gone (classid, objid, objsubid) AS (
       ORDER BY y.typnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %s) DESC LIMIT 1)
     WHEN 'pg_transform' THEN (SELECT y.typnamespace FROM pg_transform x
       JOIN pg_type y ON y.oid = x.trftype WHERE x.oid = t.objid)
-    ELSE (SELECT n.oid FROM pg_namespace n
-      WHERE quote_ident(n.nspname) = (pg_identify_object(t.classid, t.objid, t.objsubid)).schema)
+    ELSE to_regnamespace((pg_identify_object(t.classid, t.objid, t.objsubid)).schema)::oid
     END AS schema
   FROM told t WHERE t.kind NOT IN ('pg_publication_rel', 'pg_publication_namespace')
 )
