@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from headway import history
+from headway.connections import places
 from headway.connections.address import Address
 from headway.connections.session import Policy, pooler_in_the_way
-from headway.dialects import VERSIONS, VersionTable, driver
+from headway.dialects import VERSIONS, VersionTable
 from headway.dialects.driver import Raw
 from headway.dialects.urls import DatabaseURL
 from headway.errors import (
@@ -21,7 +22,6 @@ from headway.errors import (
     DatabaseDenied,
     DatabaseForeign,
     DatabaseInUse,
-    DatabaseMissing,
     DatabaseTorn,
     DatabaseUnreachable,
     DatabaseUnstamped,
@@ -211,6 +211,8 @@ def ask(project: Readable, address: Address, x: Mapping[str, str], policy: Polic
     with address.open() as raw:
         if not address.is_lent:
             address.dialect.limit_reading(raw, READ_SECONDS)
+        if policy.explicit_schema:
+            places.refuse_implicit_schema(address, raw)
         seen = read(project, address, table, raw)
         answered = (time.perf_counter() - began) * 1000
         status = judged(project, table, seen, policy)
@@ -228,9 +230,11 @@ def unread(project: Readable, error: HeadwayError) -> Status:
 def read(project: Readable, address: Address, table: VersionTable, raw: Raw) -> Evidence:
     """What the driver sees of a database that is open. Ends its own transaction, no other."""
     if address.dialect.name == "postgresql" and not address.is_shared:
-        _refuse_missing_schema(address, raw)
+        places.refuse_another_schema(address, table, raw)
     peek = address.peek(raw, table)
     tables: Collection[str] = peek.tables
+    if peek.versions and not address.is_shared:
+        places.refuse_emptied(address, table, raw)
     if any(version not in project.scripts.by_id for version in peek.versions):
         tables = address.tables(raw)
     return Evidence(
@@ -264,24 +268,10 @@ def version_table_of(
             "not understood. Nothing was changed. Give `version_table_schema` to "
             "`context.configure`."
         )
-    environment.refuse_another_schema(address, words)
-    return VersionTable(
-        name=environment.options.get("version_table", "alembic_version"),
-        schema=environment.version_schema,
-    )
-
-
-def _refuse_missing_schema(address: Address, raw: Raw) -> None:
-    """Raise DatabaseMissing if PostgreSQL would use another schema instead of a missing one."""
-    first = _first_schema(address)
-    if not first:
-        return
-    ((found,),) = driver.ask(raw, "SELECT current_schema()")
-    if found is None or found.lower() != first.lower():
-        raise DatabaseMissing(
-            f"There is no schema {first} in {address}, or its user may not use it. Nothing was "
-            "changed. Make it first: CREATE SCHEMA."
-        )
+    name = environment.options.get("version_table", "alembic_version")
+    is_own = places.is_tenants(name, _first_schema(address))
+    environment.refuse_another_schema(address, words, is_own_table=is_own)
+    return VersionTable(name=name, schema=environment.version_schema)
 
 
 def _first_schema(address: Address) -> str:

@@ -209,12 +209,17 @@ def retire(database: str, yes: bool, as_json: bool) -> None:
 @click.option("--confirm", help="The name of the database, in place of the second question.")
 @as_json
 def drop(database: str, yes: bool, confirm: str | None, as_json: bool) -> None:
-    """Delete a database and all its data permanently. A SQLite file is copied first."""
+    """Delete a database and all its data permanently. A SQLite file is copied first.
+
+    Of a member whose URL names a schema (?schema=acme) that schema alone is deleted.
+    """
     actor = command_line()
     found = fleet.find_database(actor, database)
     kept = "A snapshot is kept." if found.dialect == "sqlite" else "There is no snapshot."
     if not yes:
         asked = f"Drop {found.address} and all its data? {kept}"
+        if schema := fleet.schema_of(found):
+            asked = f"Drop the schema {schema} of {found.address} and all that is in it? {kept}"
         click.confirm(asked, abort=True, err=as_json)
     if confirm is None:
         asked = f"Type the name of the database to drop it ({found.name})"

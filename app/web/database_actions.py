@@ -82,7 +82,10 @@ RETIRE = DatabaseAction(
     says="Remove it from the fleet. The database itself and its history stay.",
 )
 DROP = DatabaseAction(
-    verb="drop", word="Drop", says="Delete the real database with all its data.", is_heavy=True
+    verb="drop",
+    word="Drop",
+    says="Delete the real database, or the schema in it that is its own, with all its data.",
+    is_heavy=True,
 )
 
 
@@ -201,7 +204,8 @@ def drop(database_id: int) -> Any:
         )
         return f"Dropped. {done.note}"
 
-    return _confirmed_action(database_id, DROP, do, right="databases.drop")
+    more = {"schema_of": fleet.schema_of}
+    return _confirmed_action(database_id, DROP, do, right="databases.drop", **more)
 
 
 def _confirmed_action(

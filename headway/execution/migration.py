@@ -13,11 +13,12 @@ from sqlalchemy import Connection
 
 from headway import history
 from headway import status as verdict
+from headway.connections import places
 from headway.connections.address import Address
 from headway.connections.session import Policy, Waiting, held
 from headway.dialects.driver import Raw
 from headway.dialects.types import VersionTable
-from headway.errors import DatabaseMoved, DatabaseReadOnly, HeadwayError
+from headway.errors import DatabaseExists, DatabaseMoved, DatabaseReadOnly, HeadwayError
 from headway.execution import python
 from headway.execution.python import Watch
 from headway.execution.replay import Recorder, Recording, replay
@@ -58,6 +59,8 @@ class Move:
     """Replaces the steps before they run, to watch them."""
     purges: bool = False
     """For a stamp: to empty the version table first, as `alembic stamp --purge` does."""
+    is_new: bool = False
+    """The database was made for this a moment ago, and is empty."""
 
     def make(self) -> Outcome:
         """Run it.
@@ -90,6 +93,12 @@ class Move:
         table = verdict.version_table_of(self.environment, self.address, self.policy.words)
         status = self._status(raw, table)
         current = status.current
+        if self.is_new and current:
+            raise DatabaseExists(
+                f"{self.address} is new, and {table.quoted('')} says that it is at "
+                f"{', '.join(current)}: that is another one's version, or that of an earlier one "
+                "of this name. Nothing was run. Remove it there first."
+            )
         if self.purges and not status.torn and current:
             self._purge(raw, table)
             return replace(replace(self, purges=False).make_on(raw), before=current)
@@ -150,6 +159,8 @@ class Move:
         return None if stamping else verdict.refusal(self.address, status, self.policy.words)
 
     def _status(self, raw: Raw, table: VersionTable) -> Status:
+        if self.policy.explicit_schema:
+            places.refuse_implicit_schema(self.address, raw)
         seen = verdict.read(self.project, self.address, table, raw)
         status = verdict.judged(self.project, table, seen, self.policy)
         keeps = self.policy.history or self.address.is_shared
@@ -177,6 +188,8 @@ class Move:
         """Whether the steps were replayed, and the statements that were sent."""
         recording = self.recording(current, steps)
         if recording and recording.why_not is None:
+            if not current:
+                self._make_version_table(raw)
             replay(recording, raw, self.address.dialect, self.on_step)
             return True, recording.readable
         job = self._job(steps)
@@ -194,6 +207,14 @@ class Move:
             python.run(recorded, raw)
         judged = self._recordings[self._key(current)] = recorder.judge(current)
         return False, judged.readable or recorder.readable
+
+    def _make_version_table(self, raw: Raw) -> None:
+        """As Alembic does before the first revision."""
+        options = self.environment.options_without_callbacks
+        with self.address.connected(raw) as connection:
+            writing = connection.execution_options(write=True)
+            MigrationContext.configure(writing, opts=options)._ensure_version_table()  # noqa: SLF001
+            writing.commit()
 
     def recording(self, current: tuple[str, ...], steps: list[Any]) -> Recording | None:
         """The recording for these steps; None if only the next run can tell."""
@@ -215,7 +236,7 @@ class Move:
         reasons = {
             "replaying is switched off": not self.policy.replay or self.listener is not None,
             "a stamp runs nothing": self.direction is Direction.STAMP,
-            "it has no version yet": not current,
+            "it has no version yet": not (current or self.is_new),
             "this database commits each statement, so each revision is announced first": (
                 not self.address.dialect.transactional_ddl
             ),

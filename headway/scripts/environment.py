@@ -109,9 +109,13 @@ class Environment:
         """The options for comparing schemas."""
         return {k: v for k, v in self.options.items() if k in COMPARING}
 
-    def refuse_another_schema(self, address: Address, words: Words) -> None:
-        """Raise EnvironmentFailed if the URL names a schema and env.py another."""
-        versions = self.version_schema
+    def refuse_another_schema(self, address: Address, words: Words, *, is_own_table: bool) -> None:
+        """Raise EnvironmentFailed if the URL names a schema and env.py another.
+
+        `is_own_table`: its version table is named as the schema, and may be in one that has those
+        of all.
+        """
+        versions = None if is_own_table else self.version_schema
         if not (self.schema or versions) or not (ours := DatabaseURL.of(address.url).schema):
             return
         for what, schema in (
@@ -122,7 +126,8 @@ class Environment:
                 raise EnvironmentFailed(
                     f"env.py {what} {schema} while the URL of this database names {ours}: it would "
                     f"migrate {schema} in place of {ours}. Nothing was changed. "
-                    f"{self._schema_advice(words.setting('schema', ours), words)}"
+                    f"{self._schema_advice(words.setting('schema', ours), words)} A schema for the "
+                    f"versions of all has a table for each: version_table='version_{ours}'."
                 )
 
     def _schema_advice(self, value: str, words: Words) -> str:

@@ -227,7 +227,7 @@ class Pin(In):
 
 
 class Drop(In):
-    """Confirmation for dropping a database."""
+    """Confirmation for dropping a database, or the schema that its URL names and that alone."""
 
     confirm: str = Field(max_length=128, description="The name of the database.")
 

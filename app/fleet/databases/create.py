@@ -19,7 +19,7 @@ from app.fleet.databases.register import added
 from app.fleet.databases.request import draft_of
 from app.fleet.rollouts import start
 from app.models import Database, Kind, Project, Run, Stage, State
-from headway.dialects.search_path import refuse_schema
+from headway.dialects.search_path import tenant_of
 from headway.errors import HeadwayError
 
 POLL_SECONDS = 0.1
@@ -51,7 +51,7 @@ def create_database(actor: Actor, values: dict[str, Any], *, key: str | None = N
         project_id = asked.pop("project_id")
         draft = draft_of(asked)
         if draft.place.url:
-            refuse_schema(draft.place.url, "made")
+            tenant_of(draft.place.url, "made")
             if draft.place.url.file:
                 require_place_for_new(draft.place.url.file)
         with writing() as session:

@@ -28,10 +28,12 @@ from app.fleet.isolation.messages import (
     Version,
 )
 from app.fleet.isolation.pool import AT_ONCE, Call, Pool, TimedOut
+from headway.connections import places
 from headway.connections.address import Address
 from headway.connections.session import Policy, held
 from headway.connections.sizes import size_of, sizes
 from headway.database import Database
+from headway.dialects.search_path import tenant_of
 from headway.errors import HeadwayError, StillNeeded
 from headway.plan import register
 from headway.plan.graph import SQL_OPTIONS
@@ -190,11 +192,19 @@ class Requests:
         return list(islice(find.FINDERS[finder](*arguments), most))
 
     def drop(self, url: URL, label: str, release: str) -> Path | None:
-        """Drop a database that holds nothing of others, under its lock. Returns its snapshot."""
+        """Drop a database that holds nothing of others, or a schema that nothing else needs.
+
+        Under its lock. Returns its snapshot.
+        """
         address = Address.of(url)
-        if not address.dialect.exists(address.url):
+        policy = Policy(release=release, lock_wait=DROP_LOCK_SECONDS)
+        if not places.is_there(address):
             return None
-        with held(address, Policy(release=release, lock_wait=DROP_LOCK_SECONDS)) as raw:
+        if tenant_of(url, "dropped"):
+            places.drop(address, policy)
+            return None
+        with held(address, policy) as raw:
+            places.refuse_implicit_schema(address, raw)
             # The server knows of tenants that nobody has registered.
             if schemas := address.dialect.other_schemas(raw):
                 raise StillNeeded(
@@ -294,7 +304,7 @@ def _sql_options(environment: Environment) -> dict[str, str | bool]:
 def probe_database(project: Project, url: URL, x: Mapping[str, str]) -> ProbeResult:
     """The status of one database. A file that does not exist is unreachable, not empty."""
     began = datetime.now(UTC)
-    database = project.at(url, x, words=WORDS)
+    database = project.at(url, x, words=WORDS, explicit_schema=True)
     path = database.address.path
     if path is not None and not path.exists():
         why = f"There is no file {path}."
@@ -362,4 +372,4 @@ _projects = _Projects()
 
 def _database(target: Target) -> Database:
     project = _projects.get(target.scripts)
-    return project.at(target.url, target.x, words=WORDS, **target.policy)
+    return project.at(target.url, target.x, words=WORDS, explicit_schema=True, **target.policy)
