@@ -120,7 +120,8 @@ def _refuse_leaving(move: Move) -> None:
     place = "a tenant's schema" if is_tenant else "a database that cannot be copied now"
     raise MigrationFailed(
         f"This cannot be rehearsed here: revision {alone[0]} has an `autocommit_block`, and "
-        f"{place} is rehearsed in a transaction that is rolled back. Nothing was changed. Rehearse it on a copy of your own, or read its SQL."
+        f"{place} is rehearsed in a transaction that is rolled back. Nothing was changed. Rehearse "
+        "it on a copy of your own, or read its SQL."
     )
 
 

@@ -109,7 +109,9 @@ class Environment:
         """The options for comparing schemas."""
         return {k: v for k, v in self.options.items() if k in COMPARING}
 
-    def refuse_another_schema(self, address: Address, words: Words, *, is_own_table: bool) -> None:
+    def refuse_another_schema(
+        self, address: Address, words: Words, *, is_own_table: bool = False
+    ) -> None:
         """Raise EnvironmentFailed if the URL names a schema and env.py another.
 
         `is_own_table`: its version table is named as the schema, and may be in one that has those

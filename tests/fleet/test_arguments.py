@@ -301,7 +301,6 @@ def test_an_env_py_that_would_look_elsewhere_is_refused_with_the_value_to_give(
             failed.error
         )
         assert tables(postgresql_url) == []
-        rollouts.cancel_rollout(ROOT, tried.id)
 
 
 def test_an_undo_and_a_later_attempt_have_the_arguments_of_the_first(

@@ -211,7 +211,6 @@ def test_a_schema_that_the_server_sets_is_said_in_the_url_or_refused(
         databases.run_one(ROOT, plain.id, "upgrade")
         fleet.drain()
         fresh()
-        rollouts.cancel_rollout(ROOT, databases.get_database(ROOT, plain.id).rollout_id or 0)
         assert rows(shared, "SELECT count(*) FROM pg_tables WHERE schemaname = 'acme'") == [(0,)]
         with pytest.raises(AddressInvalid, match=r"\?schema=acme"):
             databases.drop_database(ROOT, plain.id, confirm="plain", seconds=60)

@@ -263,8 +263,8 @@ def test_the_second_is_replayed_and_is_the_same(shared: URL, tmp_path: Path) -> 
     project = make_project(tmp_path / "p", r1=up, r2=table("invoice"))
     for name in ("acme", "zoe"):
         project.at(tenant(shared, name)).create()
-    kept = [key for key in project.memory if key[0] == "recording" and key[-1] == ()]
-    assert [project.memory[key].why_not for key in kept] == [None]
+    kept = project.memory["recordings"]
+    assert [one.why_not for key, one in kept.items() if key[-1] == ()] == [None]
     engine = sa.create_engine(shared, poolclass=sa.NullPool)
     with engine.connect() as connection:
         image = dialect_of(shared).image(connection) or {}
