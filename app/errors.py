@@ -183,6 +183,12 @@ class DatabaseRegistered(HeadwayError):
     kind = ErrorKind.CONFLICT
 
 
+class ArgumentMissing(HeadwayError):
+    """The database has no value for a placeholder in an -x argument."""
+
+    kind = ErrorKind.INVALID
+
+
 class OutsideRoots(HeadwayError):
     """This is not in a folder that Headway may use."""
 

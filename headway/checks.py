@@ -20,6 +20,7 @@ from headway import status as verdict
 from headway.connections.session import Policy
 from headway.database import Database
 from headway.dialects import dialect_of
+from headway.dialects.urls import DatabaseURL
 from headway.errors import HeadwayError, ObjectsLost, RowsLost
 from headway.plan import plans
 from headway.plan.plans import Direction
@@ -253,7 +254,9 @@ def empty_database(database: Database) -> Iterator[Database]:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="headway")))
         url = fresh_url(database.address.url, folder)
         dialect.make(url)
-        stack.callback(dialect.drop, url)
+        stack.callback(dialect.discard, url)
+        if DatabaseURL.of(url).schema not in (None, "public"):
+            dialect.make_schema(url)
         project, address = addressed(database.project, url, database.x)
         address = replace(address, stands_for=database.address.project_url)
         yield Database(project, address, database.x, database.policy)

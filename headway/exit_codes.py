@@ -13,6 +13,7 @@ class Exit(IntEnum):
     USAGE = 2
     FOUND = 3
     PARTLY = 4
+    WAITING = 5
     TRY_AGAIN = 75
     DENIED = 77
     MISCONFIGURED = 78

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from headway import history
+from headway.connections import places
 from headway.connections.address import Address
 from headway.connections.session import Policy, pooler_in_the_way
-from headway.dialects import VERSIONS, VersionTable, driver
+from headway.dialects import VERSIONS, VersionTable
 from headway.dialects.driver import Raw
 from headway.dialects.urls import DatabaseURL
 from headway.errors import (
@@ -21,7 +22,6 @@ from headway.errors import (
     DatabaseDenied,
     DatabaseForeign,
     DatabaseInUse,
-    DatabaseMissing,
     DatabaseTorn,
     DatabaseUnreachable,
     DatabaseUnstamped,
@@ -32,7 +32,7 @@ from headway.errors import (
 from headway.history import Entry
 from headway.scripts.environment import Environment, Readable
 from headway.types import Position, Status
-from headway.words import Words
+from headway.words import PLAIN, Words
 
 READ_SECONDS = 8.0
 """How long one query of a status may take; less than a probe of many databases waits for each."""
@@ -204,13 +204,15 @@ def ask(project: Readable, address: Address, x: Mapping[str, str], policy: Polic
     What it reads is limited in rows, sizes and time. Raises what keeps it from being read:
     DatabaseUnreachable, DatabaseDenied, DatabaseDamaged, DatabaseInUse.
     """
-    table = version_table(project, address, x)
+    table = version_table(project, address, x, policy.words)
     if address.path and not address.path.exists():  # connecting would make it
         return replace(status_of(project.scripts, Evidence()), position=Position.EMPTY)
     began = time.perf_counter()
     with address.open() as raw:
         if not address.is_lent:
             address.dialect.limit_reading(raw, READ_SECONDS)
+        if policy.explicit_schema:
+            places.refuse_implicit_schema(address, raw)
         seen = read(project, address, table, raw)
         answered = (time.perf_counter() - began) * 1000
         status = judged(project, table, seen, policy)
@@ -228,9 +230,11 @@ def unread(project: Readable, error: HeadwayError) -> Status:
 def read(project: Readable, address: Address, table: VersionTable, raw: Raw) -> Evidence:
     """What the driver sees of a database that is open. Ends its own transaction, no other."""
     if address.dialect.name == "postgresql" and not address.is_shared:
-        _refuse_missing_schema(address, raw)
+        places.refuse_another_schema(address, table, raw)
     peek = address.peek(raw, table)
     tables: Collection[str] = peek.tables
+    if peek.versions and not address.is_shared:
+        places.refuse_emptied(address, table, raw)
     if any(version not in project.scripts.by_id for version in peek.versions):
         tables = address.tables(raw)
     return Evidence(
@@ -247,12 +251,16 @@ def judged(project: Readable, table: VersionTable, evidence: Evidence, policy: P
     return status_of(scripts, evidence, table=table, names=scripts.names, sole=policy.sole)
 
 
-def version_table(project: Readable, address: Address, x: Mapping[str, str]) -> VersionTable:
+def version_table(
+    project: Readable, address: Address, x: Mapping[str, str], words: Words = PLAIN
+) -> VersionTable:
     """The project's version table: env.py may set its name and schema."""
-    return version_table_of(project.environment_of(address, x), address)
+    return version_table_of(project.environment_of(address, x), address, words)
 
 
-def version_table_of(environment: Environment, address: Address) -> VersionTable:
+def version_table_of(
+    environment: Environment, address: Address, words: Words = PLAIN
+) -> VersionTable:
     """The version table that this env.py names, of this database."""
     if environment.elsewhere and not environment.version_schema:
         raise EnvironmentFailed(
@@ -260,40 +268,10 @@ def version_table_of(environment: Environment, address: Address) -> VersionTable
             "not understood. Nothing was changed. Give `version_table_schema` to "
             "`context.configure`."
         )
-    _refuse_two_schemas(
-        address, environment.schema, environment.options.get("version_table_schema")
-    )
-    return VersionTable(
-        name=environment.options.get("version_table", "alembic_version"),
-        schema=environment.version_schema,
-    )
-
-
-def _refuse_two_schemas(address: Address, path: str | None, given: str | None) -> None:
-    """Raise EnvironmentFailed if the URL names a schema and env.py another."""
-    if not (path or given):
-        return
-    first = _first_schema(address)
-    for what, schema in (("sets search_path to", path), ("keeps versions in the schema", given)):
-        if first and schema and schema != first:
-            raise EnvironmentFailed(
-                f"env.py {what} {schema} while the URL of this database names {first}: it would "
-                f"migrate {schema} in place of {first}. Nothing was changed. Let env.py leave the "
-                "schema to the URL, or give it the same one (its -x arguments)."
-            )
-
-
-def _refuse_missing_schema(address: Address, raw: Raw) -> None:
-    """Raise DatabaseMissing if PostgreSQL would use another schema instead of a missing one."""
-    first = _first_schema(address)
-    if not first:
-        return
-    ((found,),) = driver.ask(raw, "SELECT current_schema()")
-    if found is None or found.lower() != first.lower():
-        raise DatabaseMissing(
-            f"There is no schema {first} in {address}, or its user may not use it. Nothing was "
-            "changed. Make it first: CREATE SCHEMA."
-        )
+    name = environment.options.get("version_table", "alembic_version")
+    is_own = places.is_tenants(name, _first_schema(address))
+    environment.refuse_another_schema(address, words, is_own_table=is_own)
+    return VersionTable(name=name, schema=environment.version_schema)
 
 
 def _first_schema(address: Address) -> str:

@@ -1,4 +1,4 @@
-"""Values that the library returns: frozen, and picklable between processes."""
+"""Values that the library returns: frozen, and picklable between processes. And Bounded."""
 
 import os
 import platform
@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 
 class Position(StrEnum):
@@ -145,3 +146,16 @@ class Progress:
         body["seconds"] = round(time.time() - self.started)
         body["lock"] = {"holder": self.holder.as_json()} if self.holder else None
         return body
+
+
+class Bounded(dict[Any, Any]):
+    """A dict that forgets its oldest entry when it would hold more than so many."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        for oldest in list(self)[: len(self) - self.most] if len(self) > self.most else ():
+            self.pop(oldest, None)

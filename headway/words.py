@@ -18,7 +18,8 @@ class Words:
     "flask catalog repair". Known: adopt, merge, repair, stamp, status, upgrade, downgrade."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """What a person sets for a parameter of `bring_to_head`: "wait" may be "BOOT_WAIT_SECONDS".
-    Known: url, wait, migrate, on_newer."""
+    Known: url, wait, migrate, on_newer; x, for where an -x argument is given, and schema, for what
+    stands there for the schema that the URL names."""
     errors: Mapping[type[HeadwayError], type[HeadwayError]] = field(default_factory=dict)
     """The program's own classes of errors."""
 

@@ -159,7 +159,10 @@ def unpin(database_id: int) -> Any:
 @bp.post("/databases/<int:database_id>/drop")
 @bp.input(Drop, arg_name="body")
 @bp.output(DroppedOut)
-@bp.doc(summary="Drop a database for good, after a snapshot", operation_id="dropDatabase")
+@bp.doc(
+    summary="Drop a database, or a tenant's schema, for good",
+    operation_id="dropDatabase",
+)
 def drop(database_id: int, body: Drop) -> Any:
     done = fleet.drop_database(
         access.actor(), database_id, confirm=body.confirm, seconds=fleet.REQUEST_SECONDS

@@ -11,7 +11,7 @@ from app.cli.actor import command_line
 from app.cli.databases_import import import_
 from app.cli.groups import CatalogGroup
 from app.cli.rollouts import print_started
-from app.cli.selector_options import chosen, labels_of, located, row_of
+from app.cli.selector_options import chosen, labels_of, located, row_of, x_option
 from app.errors import InputInvalid, RolloutRefused
 from app.fleet import accounts, projects, rollouts
 from app.fleet import databases as fleet
@@ -31,6 +31,7 @@ def _fields(command: Any) -> Any:
     """Decorator: options for the fields of a database."""
     for option in (
         click.option("--label", "labels", multiple=True, callback=labels_of, metavar="NAME=VALUE"),
+        x_option("Its own argument for env.py, instead of its project's of that name."),
         click.option("--owner", help="An account's id or e-mail address."),
         click.option("--notes"),
         click.option("--strategy", type=click.Choice([one.value for one in Strategy])),
@@ -113,9 +114,15 @@ def show(database: str, as_json: bool) -> None:
 @located
 @_fields
 @click.option("--unlabel", multiple=True, metavar="NAME", help="Remove a label.")
+@click.option("--unset-x", multiple=True, metavar="NAME", help="Remove an argument of its own.")
 @as_json
 def change(
-    database: str, where: dict[str, str], unlabel: tuple[str, ...], as_json: bool, **fields: Any
+    database: str,
+    where: dict[str, str],
+    unlabel: tuple[str, ...],
+    unset_x: tuple[str, ...],
+    as_json: bool,
+    **fields: Any,
 ) -> None:
     """Change a database. An empty value clears a field."""
     actor = command_line()
@@ -123,6 +130,8 @@ def change(
     values = _given(**fields) | where
     if unlabel:
         values["labels"] = values.get("labels", {}) | dict.fromkeys(unlabel)
+    if unset_x:
+        values["x"] = values.get("x", {}) | dict.fromkeys(unset_x)
     _show(fleet.change_database(actor, found.id, values, version=found.version), as_json)
 
 
@@ -200,12 +209,17 @@ def retire(database: str, yes: bool, as_json: bool) -> None:
 @click.option("--confirm", help="The name of the database, in place of the second question.")
 @as_json
 def drop(database: str, yes: bool, confirm: str | None, as_json: bool) -> None:
-    """Delete a database and all its data permanently. A SQLite file is copied first."""
+    """Delete a database and all its data permanently. A SQLite file is copied first.
+
+    Of a member whose URL names a schema (?schema=acme) that schema alone is deleted.
+    """
     actor = command_line()
     found = fleet.find_database(actor, database)
     kept = "A snapshot is kept." if found.dialect == "sqlite" else "There is no snapshot."
     if not yes:
         asked = f"Drop {found.address} and all its data? {kept}"
+        if schema := fleet.schema_of(found):
+            asked = f"Drop the schema {schema} of {found.address} and all that is in it? {kept}"
         click.confirm(asked, abort=True, err=as_json)
     if confirm is None:
         asked = f"Type the name of the database to drop it ({found.name})"
@@ -249,7 +263,9 @@ def _values(project: str, where: dict[str, str], **fields: Any) -> dict[str, Any
     return {"project_id": project_id} | _given(**fields) | where
 
 
-def _given(owner: str | None, labels: dict[str, str], **fields: Any) -> dict[str, Any]:
+def _given(
+    owner: str | None, labels: dict[str, str], x: dict[str, str], **fields: Any
+) -> dict[str, Any]:
     """The values of the given options; an empty one clears its field."""
     values: dict[str, Any] = {k: v or None for k, v in fields.items() if v is not None}
     if owner is not None:
@@ -257,6 +273,8 @@ def _given(owner: str | None, labels: dict[str, str], **fields: Any) -> dict[str
         values["owner_id"] = found.id if found else None
     if labels:
         values["labels"] = labels
+    if x:
+        values["x"] = x
     return values
 
 

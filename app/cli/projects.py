@@ -6,6 +6,7 @@ import click
 
 from app.cli.actor import command_line
 from app.cli.groups import CatalogGroup
+from app.cli.selector_options import x_option
 from app.fleet import projects as fleet
 from app.fleet.projects import scripts
 from app.models import Loading, Project
@@ -30,11 +31,6 @@ SHORT = ("id", "name", "state", "heads", "location")
 projects = CatalogGroup("projects", help="Manage projects: Alembic script directories.")
 
 
-def _arguments(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    """Parse Alembic's -x arguments: `k=v`, or `k` for an empty value."""
-    return {name: value for name, _, value in (given.partition("=") for given in values)}
-
-
 def _fields(command: Any) -> Any:
     """Decorator: options for the fields of a project."""
     for option in (
@@ -44,13 +40,7 @@ def _fields(command: Any) -> Any:
             type=click.IntRange(0, 86_400),
             help="Seconds between two status checks of all its databases; 0: never.",
         ),
-        click.option(
-            *("-x", "x"),
-            multiple=True,
-            callback=_arguments,
-            metavar="K=V",
-            help="An argument for env.py, as Alembic's -x.",
-        ),
+        x_option("An argument for env.py, as Alembic's -x."),
         click.option(
             "--requires-approval/--no-requires-approval",
             default=None,

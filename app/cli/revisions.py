@@ -91,7 +91,7 @@ def _print_sql(row: Revision, dialect: str) -> None:
     for kind in (Kind.UPGRADE, Kind.DOWNGRADE):
         sent = (row.sql.get(dialect) or {}).get(kind.value)
         echo(f"-- {kind} {row.revision}: {row.message}")
-        echo("-- The SQL depends on the data in the database." if sent is None else sent)
+        echo("-- The SQL depends on the database or its arguments." if sent is None else sent)
         echo()
 
 

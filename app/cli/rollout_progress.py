@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -28,7 +28,9 @@ POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0
 """How long the catalog may be unreachable before watching ends; the rollout continues."""
 QUIET_SECONDS = 10.0
-"""Without a terminal: the pause between two lines if nothing changes."""
+"""Without a terminal: the pause between two lines while it goes on."""
+STILL_SECONDS = 60.0
+"""The same if nothing changes at all: a sign of life."""
 INTERRUPTED = 130
 """The exit code of a program that Ctrl-C ended."""
 STATES = ("running", "failed", "lost", "cancelled")
@@ -50,10 +52,25 @@ class Screen(Protocol):
     ) -> None: ...
 
 
-def watch(actor: Actor, rollout_id: int, *, as_json: bool = False) -> Exit:
+@dataclass(frozen=True, kw_only=True)
+class Until:
+    """When watching ends, beside the end of what is watched."""
+
+    wait_approval: bool = False
+    """Go on while it waits for an approval."""
+    seconds: float | None = None
+    """At the latest after this time."""
+
+    def is_over(self, seen: rollouts_watch.WatchedRollout) -> bool:
+        """True if it settled, or waits for somebody who is not waited for."""
+        waits = seen.progress.stage == Stage.WAITING and not self.wait_approval
+        return seen.settled or waits
+
+
+def watch(actor: Actor, rollout_id: int, until: Until = Until(), *, as_json: bool = False) -> Exit:
     """Show the progress of a rollout until nothing more happens. Returns the exit code."""
     with _screen(rollout_id, as_json=as_json) as screen, _leaving(rollout_id):
-        progress = _watched(actor, rollout_id, screen)
+        progress = _watched(actor, rollout_id, screen, until)
     if not as_json:
         echo(_end(rollout_id, progress))
     return exit_code_of(progress)
@@ -62,16 +79,20 @@ def watch(actor: Actor, rollout_id: int, *, as_json: bool = False) -> Exit:
 def wait(actor: Actor, rollout_id: int) -> None:
     """Return when nothing more happens to a rollout. Only warnings are shown."""
     with _leaving(rollout_id):
-        _watched(actor, rollout_id, Silent())
+        _watched(actor, rollout_id, Silent(), Until(wait_approval=True))
 
 
 def exit_code_of(progress: fleet.RolloutProgress) -> Exit:
-    """The exit code for a rollout that has ended, halted or is paused."""
+    """The exit code for a rollout that is no longer watched."""
     failed = sum(wave.failed for wave in progress.waves)
     if progress.stage == Stage.SUCCEEDED:
         return Exit.PARTLY if failed else Exit.OK
     if progress.stage == Stage.PENDING and progress.rehearsal:
         return Exit.FAILED if progress.rehearsal.failed else Exit.OK
+    if progress.stage == Stage.WAITING:
+        return Exit.WAITING
+    if _goes_on(progress) or progress.stage == Stage.SOAKING:  # it was watched for long enough
+        return Exit.TRY_AGAIN
     return Exit.OK if progress.stage == Stage.UNDONE else Exit.FAILED
 
 
@@ -121,8 +142,9 @@ def json_of(value: Any) -> Any:
 # --- the loop ------------------------------------------------------------------------------------
 
 
-def _watched(actor: Actor, rollout_id: int, screen: Screen) -> fleet.RolloutProgress:
-    warned, last_answer_at = False, time.monotonic()
+def _watched(actor: Actor, rollout_id: int, screen: Screen, until: Until) -> fleet.RolloutProgress:
+    warned, began = False, time.monotonic()
+    last_answer_at = began
     while True:
         try:
             seen = rollouts_watch.look(actor, rollout_id)
@@ -134,7 +156,8 @@ def _watched(actor: Actor, rollout_id: int, screen: Screen) -> fleet.RolloutProg
             continue
         last_answer_at = time.monotonic()
         screen.show(seen.progress)
-        if seen.settled:
+        is_late = until.seconds is not None and last_answer_at - began >= until.seconds
+        if until.is_over(seen) or is_late:
             return seen.progress
         if no_worker:
             screen.warn("No worker is running. Start one with `flask workers run`.")
@@ -175,6 +198,13 @@ def _end(rollout_id: int, progress: fleet.RolloutProgress) -> str:
         ended = all(wave.pending + wave.running + wave.lost == 0 for wave in progress.waves)
         verb = "retry" if ended and progress.undo and progress.undo.failed else "resume"
         parts.append(f"When the cause is fixed: `flask rollouts {verb} {rollout_id}`.")
+    if progress.stage == Stage.FAILED:
+        parts.append(f"When the cause is fixed: `flask rollouts retry {rollout_id}`.")
+    if progress.stage == Stage.WAITING:
+        parts.append(
+            "Approve it in the browser, or by the API with a token of another account; "
+            f"`flask rollouts watch {rollout_id} --wait-approval` goes on watching."
+        )
     if progress.stage == Stage.PAUSED:
         parts.append(f"`flask rollouts resume {rollout_id}` continues it.")
     return "\n".join(parts)
@@ -184,7 +214,7 @@ def _why(reason: str | None, first: fleet.FirstFailure | None) -> list[str]:
     """The reason, which is for everybody, and the first error as it may be read here."""
     lines = [reason] if reason else []
     if first and str(first.error) not in (reason or ""):
-        lines.append(f"{'' if reason else 'First '}{first.database}: {first.error}")
+        lines.append(f"{'' if reason else 'First failure: '}{first.database}: {first.error}")
     return lines
 
 
@@ -248,7 +278,8 @@ class Lines(JsonLines):
         news = (progress.stage, progress.wave, progress.reason, _counts(progress).get("failed"))
         late = time.monotonic() - self.printed_at >= QUIET_SECONDS
         text = line(progress) + (f". {progress.reason}" if progress.reason else "")
-        if text != self.last and (news != self.known or late):
+        still = time.monotonic() - self.printed_at >= STILL_SECONDS
+        if still or (text != self.last and (news != self.known or late)):
             echo(f"{datetime.now().astimezone():%H:%M:%S} {text}")
             self.last, self.known, self.printed_at = text, news, time.monotonic()
 
@@ -276,7 +307,7 @@ class Bars:
         if progress.rehearsal and not progress.waves:
             size, done = progress.rehearsal.total, progress.rehearsal.done
             self._draw("rehearsal", size, done, f"{progress.rehearsal.failed} failed")
-        text = Text(visible(line(progress)))
+        text = Text(f"{datetime.now().astimezone():%H:%M:%S} {visible(line(progress))}")
         for words in _why(progress.reason, progress.first_error):
             text.append(visible(f"\n{words}"), style="yellow")
         self.live.update(Group(self.bars, text, self.words))

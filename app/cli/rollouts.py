@@ -6,15 +6,26 @@ from typing import Any
 
 import click
 
-from app.cli import rollout_progress
+from app.cli import rollout_preview, rollout_progress
 from app.cli.actor import command_line
 from app.cli.groups import CatalogGroup
 from app.cli.rollout_options import rollout_values, with_rollout_options
 from app.fleet import projects
 from app.fleet import rollouts as fleet
 from app.fleet.core.permissions import Actor
+from app.fleet.rollouts import progress
 from app.models import Rollout, Stage
-from headway.cli.output import Number, as_json, counted, echo, paged, print_json, print_table, text
+from headway.cli.output import (
+    Number,
+    as_json,
+    asks,
+    counted,
+    echo,
+    paged,
+    print_json,
+    print_table,
+    text,
+)
 
 COLUMNS = (
     *("id", "project_id", "title", "kind", "target", "selector", "waves", "sizes", "gate"),
@@ -26,6 +37,7 @@ SHORT = ("id", "title", "kind", "target", "stage", "wave", "databases", "by")
 rollouts = CatalogGroup("rollouts", help="Migrate many databases to one target, in waves.")
 
 the_rollout = click.argument("rollout", type=Number(1))
+and_yes = click.option("--yes", is_flag=True, help="Do not ask.")
 and_watch = click.option("--watch", is_flag=True, help="Show the progress until it ends.")
 
 
@@ -40,8 +52,14 @@ def create(dry_run: bool, start: bool, watch: bool, as_json: bool, **options: An
     actor = command_line()
     values = rollout_values(actor, options)
     if dry_run:
-        _show_preview(fleet.preview(actor, values), as_json, sql=False)
+        rollout_preview.show_preview(fleet.preview(actor, values), as_json, sql=False)
         return
+    if start or watch:
+        foreseen = fleet.preview(actor, values)
+        if foreseen.is_done:
+            rollout_preview.show_done(foreseen, as_json)
+            return
+        foreseen.require_database()  # before anything is made
     rollout, _ = fleet.create_rollout(actor, values)
     if not start and not watch:
         _show(rollout, as_json)
@@ -89,7 +107,7 @@ def show(rollout: int, as_json: bool) -> None:
 @as_json
 def preview(rollout: int, sql: bool, as_json: bool) -> None:
     """Show what a rollout would do: which databases, which revisions, which waves."""
-    _show_preview(fleet.preview(command_line(), rollout), as_json, sql=sql)
+    rollout_preview.show_preview(fleet.preview(command_line(), rollout), as_json, sql=sql)
 
 
 @rollouts.command()
@@ -133,11 +151,8 @@ def _step(verb: str, words: str, use_case: Callable[[Actor, int], Rollout]) -> N
         _go(actor, use_case(actor, rollout), watch, as_json)
 
 
-_step("start", "Start a rollout: its first wave begins.", fleet.start_rollout)
 _step("pause", "Pause a rollout. Active runs are finished.", fleet.pause_rollout)
-_step("cancel", "Cancel a rollout. Finished runs stay as they are.", fleet.cancel_rollout)
 _step("retry", "Try the failed databases of a rollout again.", fleet.retry_rollout)
-_step("undo", "Return every database to its earlier revision.", fleet.undo_rollout)
 _step(
     "approve",
     "Approve a rollout. Not available on the command line: approvals need an account.",
@@ -147,14 +162,84 @@ _step(
 
 @rollouts.command()
 @the_rollout
+@and_yes
+@and_watch
 @as_json
-def watch(rollout: int, as_json: bool) -> None:
+def start(rollout: int, yes: bool, watch: bool, as_json: bool) -> None:
+    """Start a rollout: its first wave begins.
+
+    On a terminal, asks first if databases failed in its rehearsal.
+    """
+    actor = command_line()
+    foreseen = fleet.preview(actor, rollout)
+    if foreseen.is_done:
+        rollout_preview.show_done(foreseen, as_json)
+        return
+    if rehearsal := rollout_preview.failed_rehearsal(actor, rollout):
+        echo(f"! {rehearsal}", err=True)
+        if asks(yes=yes):
+            click.confirm(f"Start rollout {rollout} all the same?", abort=True, err=as_json)
+    _go(actor, fleet.start_rollout(actor, rollout), watch, as_json)
+
+
+@rollouts.command()
+@the_rollout
+@and_yes
+@and_watch
+@as_json
+def cancel(rollout: int, yes: bool, watch: bool, as_json: bool) -> None:
+    """Cancel a rollout. Finished runs stay as they are.
+
+    On a terminal, asks first.
+    """
+    actor = command_line()
+    if asks(yes=yes):
+        seen = progress.progress(actor, rollout)
+        left = counted(sum(wave.pending for wave in seen.waves), "waiting database")
+        asked = f"{left} will not be migrated; {seen.done:,} done stay as they are."
+        click.confirm(f"Cancel rollout {rollout}? {asked}", abort=True, err=as_json)
+    _go(actor, fleet.cancel_rollout(actor, rollout), watch, as_json)
+
+
+@rollouts.command()
+@the_rollout
+@click.option("--dry-run", is_flag=True, help="Only show where databases would go, and what goes.")
+@and_yes
+@and_watch
+@as_json
+def undo(rollout: int, dry_run: bool, yes: bool, watch: bool, as_json: bool) -> None:
+    """Return every database to its earlier revision.
+
+    What the newer revisions added is dropped, with its data. On a terminal, shows it and asks.
+    """
+    actor = command_line()
+    foreseen = fleet.preview_undo(actor, rollout)
+    if dry_run:
+        rollout_preview.show_preview(foreseen, as_json, sql=False)
+        return
+    if foreseen.total and asks(yes=yes):
+        rollout_preview.show_preview(foreseen, False, sql=False)
+        back = counted(foreseen.total, "database")
+        click.confirm(f"Undo rollout {rollout}? {back} will go back.", abort=True, err=as_json)
+    _go(actor, fleet.undo_rollout(actor, rollout), watch, as_json)
+
+
+@rollouts.command()
+@the_rollout
+@click.option("--wait-approval", is_flag=True, help="Go on watching while it waits for approval.")
+@click.option(
+    "--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Stop watching after this time."
+)
+@as_json
+def watch(rollout: int, wait_approval: bool, timeout: float | None, as_json: bool) -> None:
     """Show the progress of a rollout until nothing more happens.
 
     Exits with 0 if it succeeded or was undone, with 4 if it succeeded with allowed failures,
-    with 1 if it halted, was paused or was cancelled. Ctrl-C ends only the watching.
+    with 1 if it failed, halted, was paused or was cancelled, with 5 if it waits for an approval,
+    with 75 after the timeout. Ctrl-C ends only the watching.
     """
-    raise SystemExit(rollout_progress.watch(command_line(), rollout, as_json=as_json))
+    until = rollout_progress.Until(wait_approval=wait_approval, seconds=timeout)
+    raise SystemExit(rollout_progress.watch(command_line(), rollout, until, as_json=as_json))
 
 
 def row(rollout: Rollout) -> dict[str, Any]:
@@ -203,37 +288,3 @@ def _text(value: object) -> str:
     if isinstance(value, list):
         return " ".join(str(one) for one in value)
     return json.dumps(value) if isinstance(value, dict | bool) else text(value)
-
-
-# --- preview -------------------------------------------------------------------------------------
-
-
-def _show_preview(found: fleet.Preview, as_json: bool, *, sql: bool) -> None:
-    if as_json:
-        print_json(rollout_progress.json_of(found))
-        return
-    print_table(("databases", "dialect", "current", "ends", "steps"), map(_group, found.groups))
-    for group in found.groups:
-        if group.why:
-            where = f"{group.dialect or 'unknown'} at {group.current or 'nothing'}"
-            echo(f"{where}: {group.why}")
-    for step in dict.fromkeys(step for group in found.groups for step in group.steps):
-        for risk in step.risks:
-            echo(f"! {step.revision} {risk}")
-    for skipped in found.skipped:
-        echo(f"Left out: {skipped.databases:,}, {skipped.why}")
-    waves = ", ".join(f"{size:,}" for size in found.waves)
-    how = "in one wave" if len(found.waves) == 1 else f"in waves of {waves}"
-    echo(f"{counted(found.total, 'database')}, {how}" if waves else "No database.")
-    if sql:
-        for group in found.groups:
-            echo(f"\n-- {group.dialect} at {group.current or 'nothing'}: {group.databases:,}")
-            echo(group.sql or f"-- no SQL: {group.why or 'nothing is sent'}")
-
-
-def _group(group: fleet.PreviewGroup) -> tuple[str, ...]:
-    steps = " ".join(step.revision for step in group.steps)
-    return (
-        *(f"{group.databases:,}", group.dialect or "?", group.current or "nothing"),
-        *(group.ends or ("nothing" if group.ends == "" else ""), steps),
-    )

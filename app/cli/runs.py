@@ -11,12 +11,15 @@ from app.cli.rollouts import print_started
 from app.fleet import databases
 from app.fleet import runs as fleet
 from app.fleet.core.permissions import Actor
+from app.fleet.databases.operate import DatabasePlan
 from app.fleet.rollouts import OPERATIONS
 from app.fleet.runs import export as runs_export
 from app.models import Kind, Rollout, Run, State
 from headway.cli.output import (
     Number,
     as_json,
+    asks,
+    counted,
     echo,
     on_terminal,
     paged,
@@ -115,15 +118,39 @@ def export(
 @click.option(
     "--timeout", "timeout_seconds", type=float, default=600.0, show_default=True, metavar="SECONDS"
 )
+@click.option("--dry-run", is_flag=True, help="Only show what it would do.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @wait
 @as_json
-def start(database: str, kind: str, target: str, wait: bool, as_json: bool, **options: Any) -> None:
+def start(
+    database: str,
+    kind: str,
+    target: str,
+    *,
+    dry_run: bool,
+    yes: bool,
+    wait: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Start an operation on one database, even if it is pinned. A worker does it.
 
-    The database is given by name or id.
+    The database is given by name or id. On a terminal, a downgrade asks first, and shows what it
+    drops.
     """
     actor = command_line()
     found = databases.find_database(actor, database)
+    plan = databases.plan_of(actor, found, Kind(kind), target)
+    if plan.is_done and not as_json:
+        echo(f"{found.name}: nothing to do. {plan.why_not}")
+        return
+    is_asked = kind == Kind.DOWNGRADE and bool(plan.steps) and asks(yes=yes)
+    if dry_run or is_asked:
+        _show_plan(plan)
+    if dry_run:
+        return
+    if is_asked:
+        click.confirm(f"Downgrade {found.name} to {plan.target}?", abort=True, err=as_json)
     _go(actor, databases.run_one(actor, found.id, kind, target, **options), wait, as_json)
 
 
@@ -144,6 +171,17 @@ def open_(database: str, wait: bool, as_json: bool) -> None:
     else:
         note = "" if opened.ready else ". Nothing was started: rollouts migrate this database"
         echo(f"{opened.database.name} is {position.replace('_', ' ')}{note}.")
+
+
+def _show_plan(plan: DatabasePlan) -> None:
+    for step in plan.steps:
+        echo(f"{step.revision.revision} {step.revision.message}")
+        for risk in step.risks:
+            echo(f"! {step.revision.revision} {risk.says}")
+    if plan.more:
+        echo(f"and {counted(plan.more, 'further step')}")
+    if plan.why_not:
+        echo(plan.why_not)
 
 
 def _go(actor: Actor, rollout: Rollout, wait: bool, as_json: bool) -> None:

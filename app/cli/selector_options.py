@@ -14,7 +14,7 @@ from app.models import Database, Strategy
 
 COLUMNS = (
     *("id", "project_id", "project", "name", "notes", "address", "reference", "dialect", "server"),
-    *("owner_id", "owner", "labels", "strategy", "pin_reason", "pin_until", "rollout_id"),
+    *("owner_id", "owner", "labels", "x", "strategy", "pin_reason", "pin_until", "rollout_id"),
     *("position", "current", "pending", "size_bytes", "milliseconds", "reason"),
     *("asked_at", "seen_at", "drift", "drift_at", "retired_at"),
     *("version", "created_at", "updated_at"),
@@ -24,6 +24,18 @@ COLUMNS = (
 def labels_of(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """Parse `tier=gold`; in a selector, `tier` alone means any value."""
     return {name: value for name, _, value in (given.partition("=") for given in values)}
+
+
+def x_option(help: str) -> Callable[..., Any]:  # noqa: A002
+    """The option `-x`: Alembic's arguments, `k=v`, or `k` for an empty value."""
+    more = "May hold {name}, {schema}, {database}, {label.NAME}, of each database."
+    return click.option(
+        *("-x", "--x", "x"),
+        multiple=True,
+        callback=labels_of,
+        metavar="K=V",
+        help=f"{help} {more}",
+    )
 
 
 def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,5 +112,6 @@ def row_of(database: Database) -> dict[str, Any]:
         "project": database.project.name,
         "owner": database.owner.name if database.owner else None,
         "labels": {label.name: label.value for label in database.labels},
+        "x": database.x or {},
         "position": database.position or "unknown",
     }

@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Computed, Float, ForeignKey, Index, String, Unicode, column
+from sqlalchemy import JSON, BigInteger, Computed, Float, ForeignKey, Index, String, Unicode, column
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.extensions import Base
@@ -64,6 +64,8 @@ class Database(Base):
     dialect: Mapped[str | None] = mapped_column(String(16))
     server: Mapped[str | None] = mapped_column(String(255))
     """Databases of the same server share a limit of concurrent runs; None for a file."""
+    x: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
+    """Its own -x arguments, over those of its project; None for none."""
 
     strategy: Mapped[str] = mapped_column(String(16), server_default=Strategy.WAVE)
     pin_reason: Mapped[str | None] = mapped_column(Unicode(200))

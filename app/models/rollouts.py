@@ -46,13 +46,14 @@ class Stage(StrEnum):
     HALTED = "halted"  # by its gate
     UNDOING = "undoing"
     SUCCEEDED = "succeeded"
+    FAILED = "failed"  # one on a single database, asked for by hand
     UNDONE = "undone"
     CANCELLED = "cancelled"
 
     @property
     def is_final(self) -> bool:
         """True if the rollout has ended and cannot be resumed."""
-        return self in (Stage.SUCCEEDED, Stage.UNDONE, Stage.CANCELLED)
+        return self in (Stage.SUCCEEDED, Stage.FAILED, Stage.UNDONE, Stage.CANCELLED)
 
 
 class Rollout(Base):

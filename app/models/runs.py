@@ -70,6 +70,8 @@ class Run(Base):
     after: Mapped[str | None] = mapped_column(exact_string(255))
     applied: Mapped[list[str] | None] = mapped_column(JSON)
     replayed: Mapped[bool | None] = mapped_column(Boolean)
+    x: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
+    """The -x arguments that it ran with; None if it has not begun."""
     error: Mapped[str | None] = mapped_column(LongText)
     problem: Mapped[str | None] = mapped_column(String(64))
     """The slug of the error, which is the name of its page."""

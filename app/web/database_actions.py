@@ -82,7 +82,10 @@ RETIRE = DatabaseAction(
     says="Remove it from the fleet. The database itself and its history stay.",
 )
 DROP = DatabaseAction(
-    verb="drop", word="Drop", says="Delete the real database with all its data.", is_heavy=True
+    verb="drop",
+    word="Drop",
+    says="Delete the real database, or the schema in it that is its own, with all its data.",
+    is_heavy=True,
 )
 
 
@@ -201,7 +204,8 @@ def drop(database_id: int) -> Any:
         )
         return f"Dropped. {done.note}"
 
-    return _confirmed_action(database_id, DROP, do, right="databases.drop")
+    more = {"schema_of": fleet.schema_of}
+    return _confirmed_action(database_id, DROP, do, right="databases.drop", **more)
 
 
 def _confirmed_action(
@@ -285,6 +289,7 @@ def _values(database: Database) -> dict[str, Any]:
     """The values of the form; without a new URL the present one stays."""
     labels = filters.labels_in(request.form.get("labels", ""))
     gone = {label.name for label in database.labels} - labels.keys()
+    x = filters.arguments_in(request.form.get("x", ""))
     place = {name: filters.form_value(name) for name in ("url", "reference")}
     return {
         "name": filters.form_value("name"),
@@ -292,6 +297,7 @@ def _values(database: Database) -> dict[str, Any]:
         "strategy": filters.form_value("strategy") or database.strategy,
         "owner_id": parse_whole(request.form.get("owner", "")),
         "labels": {**labels, **dict.fromkeys(gone)},
+        "x": {**x, **dict.fromkeys((database.x or {}).keys() - x.keys())},
         **(place if any(place.values()) else {}),
     }
 

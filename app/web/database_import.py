@@ -78,6 +78,7 @@ def _one(actor: Actor) -> Any:
         },
         "strategy": filters.form_value("strategy") or Strategy.WAVE,
         "labels": filters.labels_in(request.form.get("labels", "")),
+        "x": filters.arguments_in(request.form.get("x", "")),
     }
     if request.form.get("make"):
         creation = fleet.create_database(actor, values)

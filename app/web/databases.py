@@ -1,5 +1,6 @@
 """`/databases`: the list with its filters, labels for many, and the page of a database."""
 
+import shlex
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -8,6 +9,7 @@ from flask import flash, redirect, render_template, request, url_for
 from app.errors import InputInvalid
 from app.fleet import databases as fleet
 from app.fleet import projects, runs
+from app.fleet.core import arguments
 from app.fleet.core.selectors import POSITIONS
 from app.fleet.core.validation import parse_whole
 from app.fleet.databases import count_databases, sorted_databases
@@ -111,6 +113,8 @@ def show(database_id: int) -> str:
         "database.html",
         database=database,
         next_step=_next_step(database),
+        x={name: f"{name}={value}" for name, value in arguments.shown(database).items()},
+        quoted=shlex.quote,
         plan=fleet.plan_of(actor, database, Kind.UPGRADE),
         differences=differences_of(actor, database_id),
         history=history,

@@ -78,6 +78,15 @@ def labels_in(text: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
+def arguments_in(text: str) -> dict[str, str]:
+    """Parse -x arguments: `name=value`, one per line. Raises InputInvalid."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if wrong := [line.strip() for line in lines if "=" not in line]:
+        raise InputInvalid(f"An argument is name=value, but {wrong[0]!r} has no =.", field="x")
+    pairs = (line.partition("=") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
 def retyped() -> dict[str, str]:
     """The submitted values, to fill in a form again, without those that may contain a password."""
     return {

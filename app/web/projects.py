@@ -16,7 +16,7 @@ from app.fleet.projects import grants, revisions
 from app.fleet.reports import overview, revision_chart
 from app.http.statuses import status_of
 from app.models import Kind, Loading, Project, Revision
-from app.web import access
+from app.web import access, filters
 from app.web.pagination import PAGE, after
 from app.web.revision_graph import draw
 from headway.errors import HeadwayError
@@ -223,15 +223,11 @@ def _project_values() -> dict[str, Any]:
         raise InputInvalid(
             "The interval must be a number of seconds; 0 is never.", field="refresh_seconds"
         )
-    lines = [line for line in form.get("x", "").splitlines() if line.strip()]
-    if wrong := [line.strip() for line in lines if "=" not in line]:
-        raise InputInvalid(f"An argument is name=value, but {wrong[0]!r} has no =.", field="x")
-    arguments = (line.partition("=") for line in lines)
     return {
         "name": form.get("name", "").strip(),
         "location": form.get("location", "").strip(),
         "ini": form.get("ini", "").strip() or None,
-        "x": {name.strip(): value.strip() for name, _, value in arguments},
+        "x": filters.arguments_in(form.get("x", "")),
         "notes": form.get("notes", "").replace("\r", "").strip() or None,
         "refresh_seconds": int(seconds),
         "requires_approval": bool(form.get("requires_approval")),

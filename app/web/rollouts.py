@@ -171,6 +171,7 @@ def _as_it_goes(rollout: Rollout, *, held: bool) -> dict[str, Any]:
         "sql": runs.sql_of(run) if run else None,
         "retries": retrying(actor, rollout.id) if is_live else (),
         "again": SECONDS if is_live else None,
+        "undone": fleet.preview_undo(actor, rollout.id) if stage is Stage.HALTED else None,
         "idle": is_live and not workers.count_alive(),
     }
 
@@ -235,9 +236,16 @@ def act(rollout_id: int, verb: str) -> Any:
         raise InputInvalid("There is no such action.")
     actor = access.actor()
     approved = verb == "undo" and bool(progress(actor, rollout_id).approvals)
+    back = fleet.preview_undo(actor, rollout_id) if verb == "undo" else None
     if request.method == "POST":
         if approved:
             access.prove()
+        if back and back.drops and request.form.get("confirm", "").strip() != str(rollout_id):
+            raise InputInvalid(
+                "Tables or columns are dropped with their data: to undo the rollout, type its "
+                f"number, {rollout_id}.",
+                field="confirm",
+            )
         done = _do(verb)(actor, rollout_id)
         flash(_message_after(done, verb), "good")
         return redirect(url_for("web.rollouts.show", rollout_id=rollout_id))
@@ -253,6 +261,8 @@ def act(rollout_id: int, verb: str) -> Any:
         open=verb in allowed_actions(actor, rollout) and (foreseen is None or foreseen.is_possible),
         progress=progress(actor, rollout_id),
         preview=foreseen,
+        undone=back,
+        skip=bool(request.args.get("skip")),
         gate=rollout_charts.gate_words(rollout.gate),
         asked_by=approvals.asked_by(rollout)[1],
     )

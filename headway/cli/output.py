@@ -78,6 +78,11 @@ def print_json(body: Any) -> None:
     click.echo(json.dumps(body, indent=2, default=_plain))
 
 
+def asks(*, yes: bool) -> bool:
+    """True if somebody is there to be asked, and has not said yes already."""
+    return not yes and sys.stdin.isatty()
+
+
 def counted(number: int, thing: str) -> str:
     """`1 database`, `1,200 databases`."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

@@ -39,6 +39,9 @@ class Policy:
     sole: bool = False
     """The database is this project's alone, and nothing else migrates it: any table counts as one
     of its own, and a version that its history does not tell of is another program's."""
+    explicit_schema: bool = False
+    """Refuse a session that a setting of the server begins in a schema that the URL does not
+    name, where others live in the same database."""
     release: str = "migrator"
     """How this program calls itself, for those who wait for its lock."""
 

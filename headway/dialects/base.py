@@ -142,6 +142,21 @@ class Dialect(ABC):
         """Other schemas of this database that hold objects, as the server lists them."""
         return ()
 
+    def has_schema(self, url: URL) -> bool:
+        """True if the schema that a tenant's URL names is there, empty or not."""
+        raise NotImplementedError(self.name)
+
+    def make_schema(self, url: URL) -> None:
+        """Make the schema that a tenant's URL names, empty. Raises DatabaseExists."""
+        raise NotImplementedError(self.name)
+
+    def drop_schema(self, raw: Raw, url: URL) -> None:
+        """Drop the schema that a tenant's URL names, on the session that holds its lock.
+
+        Raises StillNeeded, and drops nothing, if what is outside of it would go or change.
+        """
+        raise NotImplementedError(self.name)
+
     templates: ClassVar[bool] = False
     """True if a server copies a whole database faster than it makes one; then also:"""
 

@@ -34,6 +34,7 @@ __all__ = [
     "open_raw",
     "own_engines",
     "register_engine",
+    "sqlstate",
 ]
 
 Raw = Any
@@ -78,6 +79,11 @@ def open_raw(url: URL, more: Mapping[str, Any] | None = None) -> Raw:
     if dialect.driver == "pymysql" and not any(map(SAYS_TLS.match, options)):
         return _open_pymysql(dialect, options)
     return dialect.connect(*arguments, **options)
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The five characters by which PostgreSQL names the kind of an error."""
+    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
 
 
 def _as_bytes(password: str) -> str | bytes:

@@ -77,17 +77,37 @@ def session_of(url: URL) -> Session:
 
 def option_for(path: Iterable[str]) -> str:
     """The option that asks for this search_path, as `session_of` reads it."""
-    names = (name if PLAIN.fullmatch(name) else _quoted(name) for name in path)
+    names = (name if PLAIN.fullmatch(name) else quoted(name) for name in path)
     return "-csearch_path=" + re.sub(r"([\s\\])", r"\\\1", ",".join(names))
+
+
+def tenant_of(url: URL, what: str) -> str | None:
+    """The schema that is to be made or dropped; None where that is a whole database.
+
+    Raises StillNeeded for one that is everybody's, or the server's: `public`, `pg_…`.
+    """
+    schema = session_of(url).schema
+    if schema and (schema in ("public", "information_schema") or schema.startswith("pg_")):
+        raise StillNeeded(
+            f"The schema {schema} belongs to all of a database, and this URL names it: it cannot "
+            f"be {what} here. Name a tenant's own schema, as in ?schema=acme, or no schema for "
+            "the whole database."
+        )
+    return schema
 
 
 def refuse_schema(url: URL, what: str) -> None:
     """Raise StillNeeded for a tenant's: its database is not its own to be made or dropped."""
     if schema := session_of(url).schema:
         raise StillNeeded(
-            f"This is the schema {schema} in a database that others share: it cannot be {what} "
-            "here. Do it with the server's tools."
+            f"This is the schema {schema} in a database that others share: the database cannot be "
+            f"{what} by this URL."
         )
+
+
+def quoted(name: str) -> str:
+    """A name as PostgreSQL's SQL has it."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _assigned(options: str) -> Iterator[tuple[str, str]]:
@@ -138,7 +158,3 @@ def _schemas(path: str) -> tuple[str, ...]:
         names.append(name.encode()[:LONGEST_NAME].decode(errors="ignore"))
         at = found.end()
     return tuple(names)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

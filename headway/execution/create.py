@@ -2,7 +2,8 @@
 
 A template is built twice, the second time as the first database that is asked for, and is kept if
 both got the same statements, schema and rows, and nothing in it depends on the moment or the
-surroundings. Where that is not so, each database is made by running the revisions.
+surroundings. Where that is not so, each database is made by running the revisions. A tenant's
+schema has no template: its revisions are run or, as those of an upgrade, replayed.
 """
 
 import contextlib
@@ -16,10 +17,12 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import URL
 
 from headway import status
+from headway.connections import places
 from headway.connections.address import Address
 from headway.connections.session import Policy
-from headway.dialects.search_path import refuse_schema
-from headway.errors import AddressInvalid, DatabaseExists, HeadwayError
+from headway.dialects.search_path import tenant_of
+from headway.dialects.urls import DatabaseURL
+from headway.errors import AddressInvalid, DatabaseExists, DatabaseTorn, HeadwayError
 from headway.execution.migration import Move
 from headway.execution.run import OnStep
 from headway.execution.templates import (
@@ -55,15 +58,18 @@ def create(
 ) -> tuple[str, ...]:
     """Create a database at a target and stamp it; returns the revisions that it is at.
 
+    Of a URL that names a schema, that schema, in a database that is there.
+
     `on_step` is called before each revision that runs in it; none does if a template is copied.
-    Raises DatabaseExists if there is one; an empty SQLite file counts as missing.
+    Raises DatabaseExists if there is one; an empty SQLite file counts as missing. Raises
+    DatabaseMissing for a schema whose database is not there.
     """
     if address.engine is not None or address.connection is not None:
         raise AddressInvalid(
             "A database that is to be created has no connection yet: give its URL. What you are "
             "connected to, `upgrade` brings to head."
         )
-    refuse_schema(address.url, "made")
+    is_tenant = tenant_of(address.url, "made") is not None
     ends = _ends(project, target)
     built = Move(
         project=project,
@@ -73,9 +79,10 @@ def create(
         direction=Direction.UPGRADE,
         target=target,
         on_step=on_step,
+        is_new=True,
     )
     _require_free_path(address)
-    if not ends or not _may_copy(built):  # without a revision, all projects are alike
+    if not ends or is_tenant or not _may_copy(built):  # without a revision, all projects are alike
         _run(built)
         return ends
     name = template_name(built)
@@ -118,12 +125,34 @@ def _copied(move: Move, template: Template) -> bool:
 
 def _run(move: Move) -> None:
     """Create the database and run the revisions; it is dropped again if one fails."""
-    move.address.dialect.make(move.address.url)
+    places.make(move.address)
     try:
         move.make()
-    except BaseException:
-        move.address.dialect.drop(move.address.url)  # we made it just now: nobody's data is in it
-        raise
+    except BaseException as error:
+        left = _taken_back(move, error)
+        if not left or not isinstance(error, HeadwayError):
+            raise
+        failure = type(error)(f"{error} {left}", **error.context)
+        failure.sent = error.sent
+        raise failure from error
+
+
+def _taken_back(move: Move, error: BaseException) -> str:
+    """Drop what was made a moment ago; what stays of it, in a sentence, or ""."""
+    schema = DatabaseURL.of(move.address.url).schema
+    try:
+        places.drop(move.address, move.policy)  # nobody's data is in it yet
+    except HeadwayError as why:
+        if schema is None:
+            raise
+        return f"The schema {schema}, which was made for it, stays: {why}"
+    applied = error.context.get("applied") if isinstance(error, HeadwayError) else ()
+    if schema is None or not (applied or isinstance(error, DatabaseTorn)):
+        return ""
+    return (
+        f"The schema {schema}, which was made for it, is dropped again; what its revisions made "
+        "outside of it stays."
+    )
 
 
 def _run_and_prove(move: Move, name: str) -> None:

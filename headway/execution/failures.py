@@ -112,7 +112,7 @@ def explained(
     after = describe_remains(done, stays, follows=follows) or "The database is as it was."
     return MigrationFailed(
         f"Revision {names[failed]} failed: {with_kind(error)}. {after}"
-        + (f" Still to come: {', '.join(left)}." if left else ""),
+        + (f" Not applied: {', '.join(left)}." if left else ""),
         applied=tuple(done),
         failed=names[failed],
         pending=tuple(left),

@@ -13,11 +13,12 @@ from sqlalchemy import Connection
 
 from headway import history
 from headway import status as verdict
+from headway.connections import places
 from headway.connections.address import Address
 from headway.connections.session import Policy, Waiting, held
 from headway.dialects.driver import Raw
 from headway.dialects.types import VersionTable
-from headway.errors import DatabaseMoved, DatabaseReadOnly, HeadwayError
+from headway.errors import DatabaseExists, DatabaseMoved, DatabaseReadOnly, HeadwayError
 from headway.execution import python
 from headway.execution.python import Watch
 from headway.execution.replay import Recorder, Recording, replay
@@ -28,7 +29,10 @@ from headway.plan import plans
 from headway.plan.plans import Direction, Plan
 from headway.scripts.environment import Environment, Mode
 from headway.scripts.project import ScriptProject
-from headway.types import Outcome, Position, Status
+from headway.types import Bounded, Outcome, Position, Status
+
+MOST_RECORDINGS = 256
+"""How many recorded migrations a process keeps of a project: there is one for each set of -x."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +51,16 @@ class Move:
     waiting: Waiting | None = None
     listener: Watch | None = None
     """Called with the migration context before it runs; then nothing is replayed."""
+    is_rehearsal: bool = False
+    """What it is done to is a copy, or a transaction that is rolled back afterwards."""
     adopts: bool = False
     """To stamp what was found by comparing schemas."""
     prepare: Callable[[list[Any]], list[Any]] | None = None
     """Replaces the steps before they run, to watch them."""
     purges: bool = False
     """For a stamp: to empty the version table first, as `alembic stamp --purge` does."""
+    is_new: bool = False
+    """The database was made for this a moment ago, and is empty."""
 
     def make(self) -> Outcome:
         """Run it.
@@ -82,9 +90,15 @@ class Move:
     def make_on(self, raw: Raw) -> Outcome:
         """Do it on a connection that holds the lock."""
         began = time.monotonic()
-        table = verdict.version_table_of(self.environment, self.address)
+        table = verdict.version_table_of(self.environment, self.address, self.policy.words)
         status = self._status(raw, table)
         current = status.current
+        if self.is_new and current:
+            raise DatabaseExists(
+                f"{self.address} is new, and {table.quoted('')} says that it is at "
+                f"{', '.join(current)}: that is another one's version, or that of an earlier one "
+                "of this name. Nothing was run. Remove it there first."
+            )
         if self.purges and not status.torn and current:
             self._purge(raw, table)
             return replace(replace(self, purges=False).make_on(raw), before=current)
@@ -145,6 +159,8 @@ class Move:
         return None if stamping else verdict.refusal(self.address, status, self.policy.words)
 
     def _status(self, raw: Raw, table: VersionTable) -> Status:
+        if self.policy.explicit_schema:
+            places.refuse_implicit_schema(self.address, raw)
         seen = verdict.read(self.project, self.address, table, raw)
         status = verdict.judged(self.project, table, seen, self.policy)
         keeps = self.policy.history or self.address.is_shared
@@ -172,6 +188,8 @@ class Move:
         """Whether the steps were replayed, and the statements that were sent."""
         recording = self.recording(current, steps)
         if recording and recording.why_not is None:
+            if not current:
+                self._make_version_table(raw)
             replay(recording, raw, self.address.dialect, self.on_step)
             return True, recording.readable
         job = self._job(steps)
@@ -187,8 +205,16 @@ class Move:
                 job, watch=recorder.watch, on_step=recorder.on_step, guard_options=guard_options
             )
             python.run(recorded, raw)
-        judged = self.project.memory[self._key(current)] = recorder.judge(current)
+        judged = self._recordings[self._key(current)] = recorder.judge(current)
         return False, judged.readable or recorder.readable
+
+    def _make_version_table(self, raw: Raw) -> None:
+        """As Alembic does before the first revision."""
+        options = self.environment.options_without_callbacks
+        with self.address.connected(raw) as connection:
+            writing = connection.execution_options(write=True)
+            MigrationContext.configure(writing, opts=options)._ensure_version_table()  # noqa: SLF001
+            writing.commit()
 
     def recording(self, current: tuple[str, ...], steps: list[Any]) -> Recording | None:
         """The recording for these steps; None if only the next run can tell."""
@@ -198,15 +224,19 @@ class Move:
         return self._cached_recording(self._key(current))
 
     def _cached_recording(self, key: tuple[object, ...]) -> Recording | None:
-        found: Recording | None = self.project.memory.get(key)
+        found: Recording | None = self._recordings.get(key)
         return found if found is None or found.files.hold() else None
+
+    @property
+    def _recordings(self) -> Bounded:
+        return self.project.memory.setdefault("recordings", Bounded(MOST_RECORDINGS))  # type: ignore[no-any-return]
 
     def _cannot_replay(self, current: tuple[str, ...], steps: list[Any]) -> str | None:
         environment = self.environment
         reasons = {
             "replaying is switched off": not self.policy.replay or self.listener is not None,
             "a stamp runs nothing": self.direction is Direction.STAMP,
-            "it has no version yet": not current,
+            "it has no version yet": not (current or self.is_new),
             "this database commits each statement, so each revision is announced first": (
                 not self.address.dialect.transactional_ddl
             ),
@@ -226,7 +256,7 @@ class Move:
 
     def _key(self, current: tuple[str, ...]) -> tuple[object, ...]:
         x = tuple(sorted(self.x.items()))
-        return ("recording", self.address.url.drivername, x, self.direction, self.target, current)
+        return (self.address.url.drivername, x, self.direction, self.target, current)
 
     def _job(self, steps: list[Any]) -> python.Job:
         return python.Job(
@@ -237,9 +267,10 @@ class Move:
             target=self.target,
             steps=steps,
             me=self.policy.me,
-            guard_options=python.guard_options_for(self.address, self.policy, adopts=self.adopts),
+            guard_options=python.guard_options_for(self.policy, adopts=self.adopts),
             on_step=from_outside(self.on_step) if self.on_step else None,
             watch=self.listener,
+            is_rehearsal=self.is_rehearsal,
             per_migration=self.direction is not Direction.STAMP and self._per_migration(steps),
         )
 

@@ -18,6 +18,7 @@ from headway.errors import EnvironmentFailed
 from headway.execution.failures import GuardOptions
 from headway.execution.guard import guarded
 from headway.execution.run import OnStep
+from headway.execution.transaction import ENDS
 from headway.isolation.connecting import settings_of
 from headway.isolation.engines import (
     is_autocommit,
@@ -25,6 +26,7 @@ from headway.isolation.engines import (
     joined_engine,
     offline_engine,
     redirect_engines,
+    rehearsed_engine,
     unwrap,
 )
 from headway.isolation.isolated import env_py, isolated
@@ -61,17 +63,13 @@ class Job:
     """Commit after each revision, because one of them leaves its transaction."""
     watch: Watch | None = None
     """Called with the migration context just before it runs."""
+    is_rehearsal: bool = False
+    """The transaction that it is part of is rolled back: what env.py commits is a savepoint."""
 
     def span(self, start: Sequence[str]) -> Span:
         """The same migration from given revisions, for rendering it as SQL."""
-        return Span(
-            project=self.project,
-            address=self.address,
-            x=self.x,
-            direction=self.direction,
-            start=start,
-            target=self.target,
-        )
+        place = {"project": self.project, "address": self.address, "x": self.x}
+        return Span(**place, direction=self.direction, start=start, target=self.target)  # type: ignore[arg-type]
 
     @property
     def steps_of(self) -> StepsOf:
@@ -84,11 +82,9 @@ class Job:
         return self.project.environment_of(self.address, self.x)
 
 
-def guard_options_for(address: Address, policy: Policy, *, adopts: bool = False) -> GuardOptions:
+def guard_options_for(policy: Policy, *, adopts: bool = False) -> GuardOptions:
     """The guard options for a project's database. Whoever moves it takes the snapshot."""
-    return GuardOptions(
-        history=policy.history, words=policy.words, adopts=adopts, joins=address.is_shared
-    )
+    return GuardOptions(history=policy.history, words=policy.words, adopts=adopts)
 
 
 def run(job: Job, raw: Raw) -> None:
@@ -104,11 +100,14 @@ def run(job: Job, raw: Raw) -> None:
         address.connected(raw) as connection,
         address.beside() as beside,
     ):
-        job = replace(job, guard_options=replace(job.guard_options, beside=beside))
-        if environment.mode is Mode.EXECUTED:
-            if address.is_shared:
+        executed = environment.mode is Mode.EXECUTED
+        joins = address.is_shared and not executed  # else the guard's commits are savepoints too
+        job = replace(job, guard_options=replace(job.guard_options, beside=beside, joins=joins))
+        if executed:
+            if address.is_shared and not job.is_rehearsal:
                 raise EnvironmentFailed(CANNOT_JOIN.format(why=environment.why))
-            _EnvPy(job, connection).run()
+            shared = rehearsed_engine(connection, ENDS).connect() if address.is_shared else None
+            _EnvPy(job, shared or connection).run()
             return
         context = _context(job)
         with context, _redirected_revision_engines(job.address, connection):

@@ -14,8 +14,10 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import URL, Connection, event
 
 from headway.connections.address import Address
+from headway.connections.session import Policy, held
 from headway.dialects import driver
-from headway.errors import HeadwayError
+from headway.dialects.urls import DatabaseURL
+from headway.errors import HeadwayError, MigrationFailed
 from headway.execution.migration import Move
 from headway.execution.statements import SentStatements
 
@@ -36,8 +38,8 @@ class Rehearsal:
     """How a plan went on a copy."""
 
     place: str
-    """"a copy of the file", "a copy of the database", or the database in a rolled back
-    transaction."""
+    """"a copy of the file", "a copy of the database", or the database or tenant's schema itself, in
+    a transaction that was rolled back."""
     seconds: float
     statements: tuple[str, ...]
     locks: tuple[str, ...]
@@ -89,10 +91,12 @@ def rehearse(move: Move) -> Rehearsal:
     """Run a migration on a copy of its database, which is not changed."""
     listener, began = _Listener(), time.monotonic()
     failed = None
-    with _copy(move.address) as (address, place):
+    with _copy(move.address, move.policy) as (address, place):
         began = time.monotonic()
         try:
-            replace(move, address=address, listener=listener.watch).make()
+            if address.is_shared:
+                _refuse_leaving(move)
+            replace(move, address=address, listener=listener.watch, is_rehearsal=True).make()
         except HeadwayError as error:
             failed = str(error)
         seconds = time.monotonic() - began
@@ -105,24 +109,41 @@ def rehearse(move: Move) -> Rehearsal:
     )
 
 
+def _refuse_leaving(move: Move) -> None:
+    """Raise MigrationFailed for what would not stay in a transaction that is rolled back."""
+    scripts = move.project.scripts
+    steps = [step.revision for step in move.expected.steps] if move.expected else []
+    alone = [name for name in steps if name in scripts.by_id and scripts.by_id[name].autocommits]
+    if not alone:
+        return
+    is_tenant = DatabaseURL.of(move.address.url).schema is not None
+    place = "a tenant's schema" if is_tenant else "a database that cannot be copied now"
+    raise MigrationFailed(
+        f"This cannot be rehearsed here: revision {alone[0]} has an `autocommit_block`, and "
+        f"{place} is rehearsed in a transaction that is rolled back. Nothing was changed. Rehearse it on a copy of your own, or read its SQL."
+    )
+
+
 @contextmanager
-def _copy(address: Address) -> Iterator[tuple[Address, str]]:
+def _copy(address: Address, policy: Policy) -> Iterator[tuple[Address, str]]:
     if address.path:
         with _copied_file(address) as copy:
             yield copy, "a copy of the file"
         return
     copy_url = address.url.set(database=f"headway_rehearsal_{os.getpid()}_{time.time_ns() % 10**9}")
-    if _copied(address, copy_url):
+    # A tenant's database holds all the others' data too.
+    if not DatabaseURL.of(address.url).schema and _copied(address, copy_url):
         try:
             yield address.elsewhere(copy_url), "a copy of the database"
         finally:
             address.dialect.discard(copy_url)
         return
-    with address.open() as raw, address.connected(raw) as connection:
+    with held(address, policy) as raw, address.connected(raw) as connection:
         transaction = connection.begin()
         try:
             own = replace(address, engine=None, connection=connection)
-            yield own, "the database itself, in a transaction that was rolled back"
+            what = "schema" if DatabaseURL.of(address.url).schema else "database"
+            yield own, f"the {what} itself, in a transaction that was rolled back"
         finally:
             transaction.rollback()
 

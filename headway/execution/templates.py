@@ -35,6 +35,8 @@ except ImportError:  # Windows
 
 
 PREFIX = "headway_template_"
+MOST_FILES = 32
+"""How many templates of SQLite a process keeps: there is one for each set of -x arguments."""
 
 FORMAT = 2  # of what is proven: an older release's template is none
 
@@ -66,6 +68,10 @@ def keep(move: Move, draft: Draft, name: str) -> Template:
     if move.address.dialect.name == "sqlite":
         path = _folder(os.getpid()) / f"{name}.sqlite"
         Path(str(draft.url.database)).replace(path)
+        with contextlib.suppress(FileNotFoundError):  # another thread does the same
+            files = sorted(path.parent.glob("*.sqlite"), key=lambda one: one.stat().st_mtime)
+            for file in files[:-MOST_FILES]:
+                file.unlink()
         return Template(url=draft.url.set(database=str(path)), files=draft.reads.files)
     dialect, url = move.address.dialect, draft.url.set(database=name)
     with contextlib.suppress(DatabaseExists):  # another process was as quick

@@ -4,6 +4,7 @@ Whatever the code connects with, it reaches that database or is refused.
 """
 
 import contextlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -220,6 +221,27 @@ def joined_engine(main: Connection) -> Engine:
 
     for name, listener in {"begin": begin, "commit": commit, "rollback": rollback}.items():
         event.listen(engine, name, listener)
+    return engine
+
+
+def rehearsed_engine(main: Connection, ends: re.Pattern[str]) -> Engine:
+    """The same for an env.py that ends its transactions, while its work is to be rolled back.
+
+    A statement that `ends` the session's transaction raises EnvironmentFailed.
+    """
+    engine = joined_engine(main)
+
+    def refuse_end(_: object, __: object, statement: str, *___: object) -> None:
+        parts = [statement] if "$" in statement else statement.split(";")  # but for a function
+        if any(map(ends.match, parts)):
+            raise EnvironmentFailed(
+                "env.py or a revision ends its transaction by a statement of its own "
+                f"({' '.join(statement.split())[:40]}), so that it cannot be rehearsed in one that "
+                "is rolled back. Nothing was changed. Let it use `connection.commit()`, or "
+                "rehearse it while nobody uses the database: then it is done on a copy."
+            )
+
+    event.listen(engine, "before_cursor_execute", refuse_end)
     return engine
 
 

@@ -139,7 +139,7 @@ class ReferenceBuilder:
                 target="heads",
                 steps=(),
                 me=PLAIN.me,
-                guard_options=runner.guard_options_for(place, PLAIN),
+                guard_options=runner.guard_options_for(PLAIN),
                 watch=watch,
             )
             runner.run(job, raw)

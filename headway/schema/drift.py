@@ -24,8 +24,11 @@ from headway.schema.build import ReferenceBuilder, targets_of
 from headway.schema.compare import Reference, Scope, reflected
 from headway.schema.differences import describe, differences
 from headway.scripts.project import ScriptProject
+from headway.types import Bounded
 from headway.words import Words
 
+MOST_REFERENCES = 64
+"""How many references a process keeps of a project: there is one for each schema and set of -x."""
 STAMP = "If you know which revision it is at, `stamp` it."
 
 
@@ -146,10 +149,12 @@ class Comparison:
         x = tuple(sorted(self.x.items()))
         place = (url.drivername, url.host, url.port, several, default)
         environ = hash(frozenset(os.environ.items()))  # a revision may read it
-        key = ("reference", place, x, current, grounds[0], environ)
-        if key not in project.memory:
-            project.memory[key] = self._built(connection, grounds, current, default)
-        return project.memory[key]  # type: ignore[no-any-return]
+        key = (place, x, current, grounds[0], environ)
+        known = project.memory.setdefault("references", Bounded(MOST_REFERENCES))
+        found: Reference | None = known.get(key)
+        if found is None:
+            found = known[key] = self._built(connection, grounds, current, default)
+        return found
 
     def _built(
         self,

@@ -25,6 +25,7 @@ from headway.isolation.modules import Modules
 from headway.isolation.own_modules import recorded_variables
 from headway.isolation.running import in_project
 from headway.scripts.alike import alike
+from headway.scripts.configuration import XReads
 from headway.scripts.environment import Environment, Mode, raise_failed
 
 # What says where the work goes, not how: that is ours to say.
@@ -40,7 +41,7 @@ class EnvCapture:
 
     configured: list[dict[str, Any]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
-    reads_x: bool = False
+    x: XReads = field(default_factory=XReads)
     engines: dict[URL, Engine] = field(default_factory=dict)
     """Offline engines in place of those it connected with, by their URLs."""
     given: Engine | None = None
@@ -121,6 +122,7 @@ class EnvCapture:
         return (
             self.needs == other.needs
             and (self.schema, self.elsewhere) == (other.schema, other.elsewhere)
+            and self.x.names == other.x.names
             and len(self.engines) == len(other.engines)
             and alike(mine, theirs)
             and alike(self.runs, other.runs)
@@ -162,7 +164,7 @@ def capture_env(
         given = again.failed is None and bool(again.runs)
         first = again if given else first
     if first.failed:
-        raise_failed(first.failed, url)
+        raise_failed(first.failed, url, first.x.names)
     other = run_for(_another_database(url), given=given, like=first)
     differs = other.failed is not None or not first.is_equivalent(other)
     if differs:
@@ -185,7 +187,7 @@ def recapture_env(
         if previous.mode is Mode.CAPTURED and captured.failed is None:
             modules.own.settle()
     if captured.failed:
-        raise_failed(captured.failed, url)
+        raise_failed(captured.failed, url, captured.x.names)
     if previous.mode is Mode.EXECUTED:
         captured.note_need(previous.why)
     return replace(
@@ -270,7 +272,7 @@ def _environment_of(captured: EnvCapture) -> Environment:
             why="it configures and runs once, and touches no database itself",
             options=_recorded_options(options),
             run_arguments=arguments[place],
-            reads_x=captured.reads_x,
+            x_read=captured.x.names,
             variables=captured.variables,
         )
         for place, options in enumerate(captured.configured)
@@ -292,7 +294,7 @@ def _environment_of(captured: EnvCapture) -> Environment:
         mode=Mode.EXECUTED,
         why=why,
         options=environments[0].options if environments else {},
-        reads_x=captured.reads_x,
+        x_read=captured.x.names,
         schema=captured.schema or captured.used.schema,
         databases=databases,
         settings=captured.used,
@@ -333,15 +335,9 @@ def _record_calls(context: EnvironmentContext, captured: EnvCapture) -> None:
             needs("it calls context.configure with arguments by position")()
         captured.configured.append(options)
 
-    ask_x = context.get_x_argument
-
-    def get_x_argument(*args: Any, **kwargs: Any) -> Any:
-        captured.reads_x = True
-        return ask_x(*args, **kwargs)
-
     context.configure = configure  # type: ignore[method-assign]
     context.run_migrations = lambda **kw: captured.runs.append(kw)  # type: ignore[method-assign]
     context.begin_transaction = nullcontext  # type: ignore[method-assign]
-    context.get_x_argument = get_x_argument  # type: ignore[method-assign]
+    captured.x.watch(context)
     for name in ("get_context", "get_bind", "get_impl", "execute", "static_output"):
         setattr(context, name, needs(f"it uses context.{name}()"))

@@ -2,12 +2,14 @@
 
 import copy
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from configparser import Error as IniError
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
 from sqlalchemy import URL
 
 from headway.errors import ScriptsUnreadable
@@ -99,3 +101,61 @@ def x_arguments(config: Config, x: Mapping[str, str], target: str = "heads") -> 
         tag=None,
     )
     return config
+
+
+class XReads:
+    """What an env.py reads of the -x arguments while it runs."""
+
+    def __init__(self) -> None:
+        self.names: tuple[str, ...] | None = None
+        """Those that it asks for by name; None if it reads none of them."""
+
+    def note(self, name: str | None = None) -> None:
+        """Note that it reads them, or this one."""
+        known = self.names or ()
+        self.names = known if name is None or name in known else (*known, name)
+
+    def watch(self, context: EnvironmentContext) -> None:
+        """Note what is read by `get_x_argument`, or from the options of the command line."""
+        config, ask = context.config, context.get_x_argument
+
+        def read(own: Config) -> Any:
+            self.note()
+            return vars(own).get("cmd_opts")
+
+        def write(own: Config, value: Any) -> None:
+            vars(own)["cmd_opts"] = value
+
+        def get_x_argument(*args: Any, **kwargs: Any) -> Any:
+            found = ask(*args, **kwargs)
+            return _Noted(found, self.note) if isinstance(found, dict) else found
+
+        kind = type(config)
+        config.__class__ = type(kind.__name__, (kind,), {"cmd_opts": property(read, write)})
+        context.get_x_argument = get_x_argument  # type: ignore[method-assign]
+
+
+class _Noted(dict[str, Any]):
+    """The arguments as a dictionary, which tells what it is asked for."""
+
+    def __init__(self, found: Mapping[str, Any], note: Callable[[str], None]) -> None:
+        super().__init__(found)
+        self._note = note
+
+    def __getitem__(self, name: str) -> Any:
+        self._note(name)
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        self._note(str(name))
+        return super().__contains__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As that of a dictionary."""
+        self._note(name)
+        return super().get(name, default)
+
+    def pop(self, name: str, *default: Any) -> Any:
+        """As that of a dictionary."""
+        self._note(name)
+        return super().pop(name, *default)

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NoReturn, Protocol
@@ -16,6 +16,7 @@ from headway.error_text import plain
 from headway.errors import EnvironmentFailed, HeadwayError
 from headway.isolation.connecting import PLAIN, Settings
 from headway.scripts.files import Scripts
+from headway.words import Words
 
 # What env.py says about comparing; the rest of it is about running.
 COMPARING = {
@@ -45,8 +46,8 @@ class Environment:
     """The options that it gave to `context.configure`, without those that name a database."""
     run_arguments: Mapping[str, Any] = field(default_factory=dict)
     """The arguments that it gave to `context.run_migrations`."""
-    reads_x: bool = False
-    """True if it read -x arguments: with others, its options may differ."""
+    x_read: tuple[str, ...] | None = None
+    """The -x arguments that it read by name; None if it read none, and others change nothing."""
     schema: str | None = None
     """The first schema of the search_path that it sets, which has the version table."""
     databases: Mapping[URL, "Environment"] = field(default_factory=dict)
@@ -108,6 +109,37 @@ class Environment:
         """The options for comparing schemas."""
         return {k: v for k, v in self.options.items() if k in COMPARING}
 
+    def refuse_another_schema(self, address: Address, words: Words, *, is_own_table: bool) -> None:
+        """Raise EnvironmentFailed if the URL names a schema and env.py another.
+
+        `is_own_table`: its version table is named as the schema, and may be in one that has those
+        of all.
+        """
+        versions = None if is_own_table else self.version_schema
+        if not (self.schema or versions) or not (ours := DatabaseURL.of(address.url).schema):
+            return
+        for what, schema in (
+            ("sets search_path to", self.schema),
+            ("keeps versions in the schema", versions),
+        ):
+            if schema and schema != ours:
+                raise EnvironmentFailed(
+                    f"env.py {what} {schema} while the URL of this database names {ours}: it would "
+                    f"migrate {schema} in place of {ours}. Nothing was changed. "
+                    f"{self._schema_advice(words.setting('schema', ours), words)} A schema for the "
+                    f"versions of all has a table for each: version_table='version_{ours}'."
+                )
+
+    def _schema_advice(self, value: str, words: Words) -> str:
+        """How to give env.py the schema that the URL names."""
+        if self.x_read is None:
+            return "Let env.py leave the schema to the URL, or read it from an -x argument."
+        given = words.setting("x", "an -x argument")
+        if len(self.x_read) == 1:
+            return f"Give {self.x_read[0]}={value} as {given}, or let env.py leave it to the URL."
+        which = f" (it reads {', '.join(self.x_read)})" if self.x_read else ""
+        return f"Give env.py {value} as {given}{which}, or let it leave the schema to the URL."
+
     def at(self, url: URL) -> "Environment":
         """The environment of one database, if env.py knows several; else itself."""
         match = (
@@ -129,14 +161,18 @@ class Readable(Protocol):
         """How its env.py is used for a database."""
 
 
-def raise_failed(error: Exception, url: URL) -> NoReturn:
-    """Raise an error of env.py's own as EnvironmentFailed, without passwords."""
+def raise_failed(error: Exception, url: URL, x_read: Collection[str] | None = None) -> NoReturn:
+    """Raise an error of env.py's own as EnvironmentFailed, without passwords.
+
+    `x_read`: the -x arguments that it asked for.
+    """
     if isinstance(error, HeadwayError):
         raise error
     message = _message_of(error)
     text = _without_secrets(message, url)
     failure = EnvironmentFailed(
-        f"env.py failed: {type(error).__name__}: {text}. {_advice(error)}", reason=text
+        f"env.py failed: {type(error).__name__}: {text}. {_advice(error, x_read or ())}",
+        reason=text,
     )
     # The cause would be shown with it, and says what we have just taken out.
     raise failure from (error if text == message and text in plain(error) else None)
@@ -156,7 +192,9 @@ def _without_secrets(text: str, url: URL) -> str:
     return PASSWORD.sub(r"\1***@", text)
 
 
-def _advice(error: Exception) -> str:
+def _advice(error: Exception, x_read: Collection[str]) -> str:
+    if isinstance(error, KeyError) and (missing := str(error.args[0])) in x_read:
+        return f"It needs the -x argument {missing}: give {missing}=VALUE."
     if "application context" in plain(error):
         return (
             "It belongs to a Flask application: work inside one, `with app.app_context():`, or "

@@ -42,9 +42,10 @@ from headway.scripts.locations import (
     version_folder,
 )
 from headway.scripts.script import Revision, Script
+from headway.types import Bounded
 
-MOST_ENVIRONMENTS = 256
-"""How many captured environments are kept, if they depend on the database."""
+MOST_ENVIRONMENTS = 1024
+"""How many captured environments are kept, if they depend on the database or its -x arguments."""
 
 
 CACHED = ("scripts", "directory", "revisions", "digest", "sourceless")
@@ -76,10 +77,10 @@ class ScriptProject:
             version_folder(absolute(place, base))
             for place in found or [str(revisions_of(self.folder))]
         )
-        self._environments: dict[tuple[object, ...], Environment] = {}
+        self._environments = Bounded(MOST_ENVIRONMENTS)
         self.kind: URL | None = None
         """The kind of database that its folders are for, if env.py sets folders for each."""
-        self._kinds: dict[tuple[str, tuple[tuple[str, str], ...]], Self] = {}
+        self._kinds = Bounded(MOST_ENVIRONMENTS)
         self._base: ScriptProject = self
         self.own_folders = self.version_folders  # as its options name them
         self.memory: dict[Any, Any] = {}
@@ -152,9 +153,10 @@ class ScriptProject:
         if not (ask or self.chooses_folders):
             return self
         key = (url.get_backend_name(), tuple(sorted((x or {}).items())))
-        if key not in self._kinds:
-            self._kinds[key] = self._for_kind(url, x or {})
-        return self._kinds[key]
+        found: Self | None = self._kinds.get(key)
+        if found is None:
+            found = self._kinds[key] = self._for_kind(url, x or {})
+        return found
 
     def _for_kind(self, url: URL, x: Mapping[str, str]) -> Self:
         if self is not self._base:
@@ -267,22 +269,19 @@ class ScriptProject:
         kind = f"{url.get_backend_name()} {lent}"
         self.modules.refresh()
         previous: Environment | None = None
-        for key in ((kind, ()), (kind, given), (kind, given, url)):
-            cached = self._environments.get(key)
+        for key in ((kind, ()), (kind, given), (kind, (), url), (kind, given, url)):
+            cached: Environment | None = self._environments.get(key)
             if cached is None or not cached.is_current or (cached.per_database and url not in key):
                 continue
-            if cached.reads_x and given not in key:
+            if cached.x_read is not None and given not in key:
                 continue
             if cached.generation == self.modules.own.generation:
                 return cached
             previous = cached
         captured = self._capture(url, x, lent=lent, previous=previous)
         captured = replace(captured, generation=self.modules.own.generation)
-        self._environments[(kind, given, url) if captured.per_database else (kind, given)] = (
-            captured
-        )
-        while len(self._environments) > MOST_ENVIRONMENTS:
-            del self._environments[next(iter(self._environments))]
+        key = (kind, given if captured.x_read is not None else ())  # else one serves all
+        self._environments[(*key, url) if captured.per_database else key] = captured
         return captured
 
     def _capture(

@@ -138,6 +138,9 @@ def test_a_database_is_registered_once_for_a_key(call: Call, project: int) -> No
         ({"url": "{data}/a.db", "labels": {"a b": "c"}}, "input-invalid"),
         ({"url": "{data}/a.db", "labels": {"a": 1}}, "input-invalid"),
         ({"url": "{data}/a.db", "strategy": "never"}, "input-invalid"),
+        ({"url": "{data}/a.db", "x": {"k": "{tenant}"}}, "input-invalid"),
+        ({"url": "{data}/a.db", "x": {"a=b": "c"}}, "input-invalid"),
+        ({"url": "{data}/a.db", "x": {"k": 1}}, "input-invalid"),
     ],
     ids=str,
 )
@@ -161,6 +164,28 @@ def test_a_database_is_changed_at_the_version_that_was_read(
     stale = call("operator", "PATCH", where, json=body, headers=tag)
     assert_problem(stale, 412, "record-changed")
     assert_problem(call("operator", "PATCH", where, json=body), 428)
+
+
+def test_a_database_has_arguments_of_its_own(call: Call, project: int, data: Path) -> None:
+    asked = {"project_id": project, "url": f"{data}/x.db", "x": {"tenant": "{name}", "a": ""}}
+    made = call("operator", "POST", "/databases", json=asked).get_json()
+    assert made["x"] == asked["x"]
+    where, event = f"/databases/{made['id']}", {"x": {"tenant": None, "b": '{"c":1}'}}
+    tag = {"If-Match": call("viewer", "GET", where).headers["ETag"]}
+    changed = call("operator", "PATCH", where, json=event, headers=tag)
+    assert changed.get_json()["x"] == {"a": "", "b": '{"c":1}'}
+    tag = {"If-Match": changed.headers["ETag"]}
+    wrong = call("operator", "PATCH", where, json={"x": {"a": "{nobody}"}}, headers=tag)
+    assert_problem(wrong, 422, "input-invalid")
+    assert "There are {name}, {schema}, {database} and {label.NAME}" in wrong.get_json()["detail"]
+    refused = call("viewer", "PATCH", where, json=event, headers=tag)
+    assert_problem(refused, 403, "role-insufficient")
+    (told,) = [
+        one
+        for one in call("admin", "GET", "/events").get_json()["items"]
+        if one["action"] == "database.changed"
+    ]
+    assert told["detail"] == {"x": [asked["x"], {"a": "", "b": '{"c":1}'}]}
 
 
 def test_many_come_in_pages_and_are_chosen(call: Call, project: int, data: Path) -> None:

@@ -221,7 +221,7 @@ def test_what_was_applied_and_what_is_left_is_said(
     release.add("c0117", "c0116", "pass")
     said = refused(release, at_head, 1)
     assert "Revision c0116 failed" in said
-    assert "Still to come: c0117." in said
+    assert "Not applied: c0117." in said
     if backend == "mariadb":
         assert "Applied before it: c0115." in said
         assert state(at_head)["versions"] == ["c0115"]

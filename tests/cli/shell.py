@@ -49,12 +49,13 @@ def flask(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Shell:
 
 
 class Working:
-    """A worker that works while a command waits."""
+    """A worker that works while a command waits, until the block ends."""
 
     def __init__(self, fleet: Fleet, pause: float = 0.0) -> None:
         self.fleet = fleet
         self.pause = pause
         self.failed: list[BaseException] = []
+        self.ended = threading.Event()
 
     def __enter__(self) -> None:
         self.thread = threading.Thread(target=self._work)
@@ -65,12 +66,15 @@ class Working:
         with self.fleet.app.app_context():
             try:
                 self.fleet.drain()
+                while not self.ended.wait(0.1):
+                    self.fleet.drain()
             except BaseException as error:  # noqa: BLE001
                 self.failed.append(error)
             finally:
                 db.session.remove()
 
     def __exit__(self, *_: object) -> None:
+        self.ended.set()
         self.thread.join()
         assert not self.failed, self.failed
 

@@ -317,3 +317,20 @@ def test_the_page_about_the_fleet_runs_as_written(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Registered 2; 0 were registered already." in done.stdout
     assert len(list((tmp_path / "data").glob("acme.db.*.snapshot"))) == 1
+
+
+def test_a_database_has_arguments_of_its_own_for_env_py(shell: Shell, data: Path) -> None:
+    said = shell("projects", "change", "shop", "-x", "tenant={tenant}", code=2).stderr
+    assert "{tenant}, which is no placeholder" in said
+    shell("projects", "change", "shop", "-x", "tenant={name}", "-x", "shard=1")
+    place = ("--project", "shop", "--url", f"sqlite:///{data}/a.db")
+    made = shell.json("databases", "register", *place, "-x", "tenant=acme", "-x", "flag")
+    assert made["x"] == {"tenant": "acme", "flag": ""}
+    assert "tenant" in shell("databases", "show", "a").stdout
+    changed = shell.json("databases", "change", "a", "-x", "region=eu", "--unset-x", "tenant")
+    assert changed["x"] == {"flag": "", "region": "eu"}
+    lines = data / "list.csv"
+    lines.write_text(f"name,url,x.tenant,label.tier\nb,sqlite:///{data}/b.db,{{schema}},gold\n")
+    shell("databases", "import", "--project", "shop", str(lines))
+    (row,) = listed(shell, "--search", "b.db")
+    assert (row["x"], row["labels"]) == ({"tenant": "{schema}"}, {"tier": "gold"})

@@ -1,7 +1,9 @@
 """`flask rollouts`, on real files, with a worker in this process."""
 
+import contextlib
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -13,7 +15,7 @@ import sqlalchemy as sa
 
 from app.extensions import db
 from app.fleet import rollouts
-from app.models import Role
+from app.models import Role, Stage
 from tests.cli.shell import Shell, Working, broken, flask, fleet, stands
 from tests.conftest import environment_for
 from tests.fleet.conftest import person
@@ -135,7 +137,7 @@ def test_thousands_are_a_few_lines_to_read(flask: Shell, fleet: Fleet) -> None:
         "databases\tdialect\tcurrent\tends\tsteps",
         "3\tsqlite\tr001\tr003\tr002 r003",
         "1\tsqlite\tr002\tr003\tr003",
-        "Left out: 1, has r003 already",
+        "Left out: 1, already at r003",
         "4 databases, in waves of 1, 3",
     ]
     sql = flask("rollouts", "preview", str(made["id"]), "--sql").stdout
@@ -167,7 +169,7 @@ def test_a_rehearsal_tells_the_shell_whether_one_would_fail(flask: Shell, fleet:
     broken(fleet, "d001")
     with Working(fleet, pause=0.3):
         bad = flask("rollouts", "rehearse", "1", "--watch", code=1)
-    assert "Rollout 1: pending, 3 of 3 rehearsed, 1 failed.\nFirst d001: " in bad.stdout
+    assert "Rollout 1: pending, 3 of 3 rehearsed, 1 failed.\nFirst failure: d001: " in bad.stdout
 
 
 # --- watched -------------------------------------------------------------------------------------
@@ -189,7 +191,7 @@ def test_it_halts_is_mended_resumes_and_is_taken_back(flask: Shell, fleet: Fleet
     flask("rollouts", "create", *words, "--start")
     fleet.drain()
     halted = flask("rollouts", "watch", "1", code=1)
-    assert "1 failed in wave 2 of 3, none may. First d002: " in halted.stdout
+    assert "1 of 4 failed in wave 2 of 3 (0 allowed). First failure: d002: " in halted.stdout
     assert halted.stdout.splitlines()[-1] == "When the cause is fixed: `flask rollouts resume 1`."
     assert "halted" in flask("rollouts", "list").stdout
     mend(fleet, "d002")
@@ -209,8 +211,8 @@ def test_the_shell_is_told_that_some_failed(flask: Shell, fleet: Fleet) -> None:
     flask("rollouts", "create", "--project", "shop", "--allow-failures", "1", "--start")
     fleet.drain()
     partly = flask("rollouts", "watch", "1", code=4)
-    assert "succeeded, wave 2 of 2, 4 of 4 done, 1 failed." in partly.stdout
-    assert "First d003: " in partly.stdout
+    assert "succeeded, wave 2 of 2, 3 of 4 done, 1 failed." in partly.stdout
+    assert "First failure: d003: " in partly.stdout
     mend(fleet, "d003")
     with Working(fleet, pause=0.3):
         flask("rollouts", "retry", "1", "--watch")
@@ -262,22 +264,72 @@ def test_nobody_waits_for_workers_that_are_not_there_without_being_told(
     flask: Shell, fleet: Fleet
 ) -> None:
     fleet.add("a")
+    flask("rollouts", "create", "--project", "shop", "--start")
     lose_worker()
-    with Working(fleet, pause=0.5):
-        done = flask("rollouts", "create", "--project", "shop", "--watch")
+    with Working(fleet, pause=1.5):
+        done = flask("rollouts", "watch", "1")
     assert "No worker is running" in done.stderr
 
 
-def test_ctrl_c_leaves_it_running_and_says_so(fleet: Fleet) -> None:
-    fleet.add("a")
-    rollout = fleet.start()
-    url = db.engine.url
+def flask_of(url: sa.URL, *words: str) -> tuple[list[str], dict[str, str]]:
+    """The command in a process of its own, and its environment."""
     env = environment_for(
         url,
         FLASK_APP="wsgi:app",
         HEADWAY_ENCRYPTION_KEYS="MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
     )
-    command = [str(Path(sys.executable).with_name("flask")), "rollouts", "watch", str(rollout.id)]
+    return [str(Path(sys.executable).with_name("flask")), *words], env
+
+
+def answered(answer: str, *words: str) -> tuple[int, str]:
+    """What a person at a terminal sees who answers the question; the exit code comes first."""
+    command, env = flask_of(db.engine.url, *words)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while part := os.read(ours, 4096):
+            said += part
+            if said.rstrip().endswith(b"[y/N]:"):
+                os.write(ours, f"{answer}\n".encode())
+                answer = ""
+    os.close(ours)
+    return process.wait(60), said.decode()
+
+
+def test_a_person_at_a_terminal_is_asked_before_an_undo(fleet: Fleet) -> None:
+    fleet.add_many(2)
+    rollout = fleet.start()
+    fleet.drain()
+    undo = ("rollouts", "undo", str(rollout.id))
+    code, said = answered("n", *undo)
+    assert code == 1
+    assert "r002 drops t2 with all its rows" in said
+    assert f"Undo rollout {rollout.id}? 2 databases will go back." in said
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+    code, said = answered("y", *undo)
+    assert (code, fleet.stage(rollout)) == (0, Stage.UNDOING), said
+
+
+def test_who_has_said_yes_is_not_asked(fleet: Fleet) -> None:
+    fleet.add("a")
+    rollout = fleet.start()
+    code, said = answered("n", "rollouts", "cancel", str(rollout.id))
+    assert (code, fleet.stage(rollout)) == (1, Stage.RUNNING)
+    assert "1 waiting database will not be migrated; 0 done stay as they are." in said
+    code, said = answered("n", "rollouts", "cancel", str(rollout.id), "--yes")
+    assert (code, fleet.stage(rollout)) == (0, Stage.CANCELLED), said
+    down = ("runs", "start", "a", "downgrade", "base")
+    code, said = answered("n", *down)
+    assert (code, stands(fleet, "a")) == (1, ["r001"])
+    assert "r001 drops t1 with all its rows" in said
+
+
+def test_ctrl_c_leaves_it_running_and_says_so(fleet: Fleet) -> None:
+    fleet.add("a")
+    rollout = fleet.start()
+    command, env = flask_of(db.engine.url, "rollouts", "watch", str(rollout.id))
     process = subprocess.Popen(
         command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -289,6 +341,68 @@ def test_ctrl_c_leaves_it_running_and_says_so(fleet: Fleet) -> None:
     assert f"Rollout {rollout.id} continues." in said
     assert "Traceback" not in said
     assert fleet.stage(rollout) == "running"
+
+
+def test_one_that_waits_for_an_approval_is_not_watched_for_ever(flask: Shell, fleet: Fleet) -> None:
+    fleet.add_many(2)
+    flask("rollouts", "create", "--project", "shop", "--wave", "1", "--approval", "--start")
+    fleet.drain()
+    seen = flask("rollouts", "watch", "1", code=5)
+    assert "waiting, wave 1 of 2, 1 of 2 done" in seen.stdout
+    assert "`flask rollouts watch 1 --wait-approval` goes on watching." in seen.stdout
+    flask("rollouts", "watch", "1", "--wait-approval", "--timeout", "0.2", code=5)
+
+
+def test_watching_ends_after_its_time(flask: Shell, fleet: Fleet) -> None:
+    fleet.add("a")
+    flask("rollouts", "create", "--project", "shop", "--start")
+    seen = flask("rollouts", "watch", "1", "--timeout", "0.2", code=75)
+    assert "running, wave 1 of 1, 0 of 1 done" in seen.stdout
+
+
+def test_nothing_to_do_is_success_and_leaves_nothing(flask: Shell, fleet: Fleet) -> None:
+    fleet.add("a", "r003")
+    fleet.add("b", "r003")
+    for how in ("--start", "--watch", "--dry-run"):
+        done = flask("rollouts", "create", "--project", "shop", how)
+        assert "Nothing to do: 2 already at r003." in done.stdout
+    assert flask.json("rollouts", "create", "--project", "shop", "--start")["total"] == 0
+    assert flask.json("rollouts", "list")["items"] == []
+    draft = flask.json("rollouts", "create", "--project", "shop")["id"]
+    assert "Nothing to do" in flask("rollouts", "start", str(draft)).stdout
+    done = flask("runs", "start", "a", "upgrade", "--wait")
+    assert done.stdout == "a: nothing to do. It is already at r003.\n"
+
+
+def test_where_none_can_take_part_nothing_is_made(flask: Shell, fleet: Fleet) -> None:
+    fleet.add("a")
+    flask("databases", "pin", "a", "--reason", "audit", "--days", "2")
+    refused = flask("rollouts", "create", "--project", "shop", "--start", code=1)
+    assert "No database takes part: 1 pinned: audit." in refused.stderr
+    assert flask.json("rollouts", "list")["items"] == []
+
+
+def test_an_undo_is_shown_before(flask: Shell, fleet: Fleet) -> None:
+    fleet.add_many(2)
+    rollout = fleet.start()
+    fleet.drain()
+    shown = flask("rollouts", "undo", str(rollout.id), "--dry-run").stdout
+    assert "2\tsqlite\tr003\tr001\tr003 r002" in shown
+    assert "! r002 drops t2 with all its rows" in shown
+    assert shown.endswith("2 databases\n")
+    told = flask("runs", "start", "d000", "downgrade", "r001", "--dry-run").stdout
+    assert "! r002 drops t2 with all its rows" in told
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+
+
+def test_a_rehearsal_that_failed_is_told_at_the_start(flask: Shell, fleet: Fleet) -> None:
+    fleet.add_many(2)
+    broken(fleet, "d001")
+    draft = str(flask.json("rollouts", "create", "--project", "shop")["id"])
+    flask("rollouts", "rehearse", draft)
+    fleet.drain()
+    started = flask("rollouts", "start", draft)
+    assert "In its rehearsal 1 of 2 databases failed." in started.stderr
 
 
 # --- steps ---------------------------------------------------------------------------------------
@@ -329,7 +443,7 @@ def test_failed_ones_can_be_left_out(flask: Shell, fleet: Fleet) -> None:
     flask("rollouts", "resume", "1", "--skip-failed")
     fleet.drain()
     done = flask("rollouts", "watch", "1", code=4)
-    assert "succeeded, wave 2 of 2, 2 of 2 done, 1 failed." in done.stdout
+    assert "succeeded, wave 2 of 2, 1 of 2 done, 1 failed." in done.stdout
     assert stands(fleet, "d000", "d001") == ["r001", "r003"]
 
 

@@ -64,6 +64,24 @@ def test_a_rollout_begins_when_another_account_has_approved(anyfleet: Fleet) -> 
     assert approvals(rollout) == [(-1, "Bob")]
 
 
+def test_the_undo_of_a_rollout_that_needed_approvals_needs_one(fleet: Fleet) -> None:
+    members = fleet.add_many(2)
+    (_, ada), (_, bob) = person(Role.OPERATOR, "Ada"), person(Role.OPERATOR, "Bob")
+    rollout = started(fleet, ada, waves=["1", "100%"], gate={"approval": True})
+    fleet.drain()
+    rollouts.approve_rollout(bob, rollout.id)
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+    rollouts.undo_rollout(bob, rollout.id)
+    assert is_held(fleet, rollout, Stage.UNDOING)
+    assert {fleet.at(one) for one in members} == {"r003"}
+    with pytest.raises(ApprovalRefused, match="Bob asked for this"):
+        rollouts.approve_rollout(bob, rollout.id)
+    rollouts.approve_rollout(ada, rollout.id)
+    fleet.drain()
+    assert {fleet.at(one) for one in members} == {"r001"}
+
+
 def test_without_the_property_all_is_as_before(fleet: Fleet) -> None:
     fleet.add("one")
     rollout = fleet.start()

@@ -144,7 +144,7 @@ def test_what_a_database_says_stays_with_operators(fleet: Fleet) -> None:
     (done,) = fleet.runs_of(rollout)
     told = rollouts.get_rollout(ROOT, rollout.id)
     assert told.stage == "halted"
-    assert "First a: A revision failed (migration-failed)." in (told.reason or "")
+    assert "a: A revision failed (migration-failed)." in (told.reason or "")
 
     def all_of(actor: object) -> str:
         fresh()

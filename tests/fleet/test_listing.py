@@ -128,7 +128,7 @@ def test_a_plan_of_one_says_what_would_be_done(fleet: Fleet) -> None:
     assert databases.below(ROOT, fleet.add("empty", None)) == []
     assert "nonsense" in str(databases.plan_of(ROOT, one, Kind.UPGRADE, "nonsense").why_not)
     head = fleet.add("head", "r003")
-    assert databases.plan_of(ROOT, head, Kind.UPGRADE).why_not == "It has r003 already."
+    assert databases.plan_of(ROOT, head, Kind.UPGRADE).why_not == "It is already at r003."
     assert databases.plan_of(ROOT, head, Kind.CHECK).why_not is None
 
 

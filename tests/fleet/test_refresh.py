@@ -195,7 +195,7 @@ def test_an_older_look_does_not_overwrite_what_a_run_left(shop: int, tmp_path: P
     upgraded(shop, tmp_path / "a.db", "r001")
     key = registered(shop, tmp_path / "a.db", "a")
     tour = refresh._refresh_batch(shop)
-    (page,) = list(probe.pages(shop, [key]))
+    (page,) = list(probe.pages(shop, [key], {}))
     seen = list(probe.probe_page(tour, page))
     # Meanwhile a run brings it to head, and says so.
     later = {"position": "at_head", "current": "r003", "asked_at": datetime.now(UTC)}
@@ -211,7 +211,7 @@ def test_one_that_is_being_migrated_is_left_alone(shop: int, tmp_path: Path) -> 
     upgraded(shop, tmp_path / "a.db", "r001")
     key = registered(shop, tmp_path / "a.db", "a")
     tour = refresh._refresh_batch(shop)
-    (page,) = list(probe.pages(shop, [key]))
+    (page,) = list(probe.pages(shop, [key], {}))
     seen = list(probe.probe_page(tour, page))
     rollout = Rollout(
         project_id=shop, kind="upgrade", target="heads", selector={}, waves=["100%"], sizes=[1],
@@ -323,7 +323,7 @@ def test_a_server_that_hangs_holds_nobody_up(
             files.append(registered(shop, tmp_path / f"{number}.db", f"n{number}"))
         tour = refresh._refresh_batch(shop)
         tour.seconds = 4
-        (page,) = list(probe.pages(shop, None))
+        (page,) = list(probe.pages(shop, None, {}))
         began, after = time.monotonic(), {}
         for key, _ in probe.probe_page(tour, page):
             after[key] = time.monotonic() - began

@@ -79,7 +79,7 @@ def test_it_halts_says_why_and_goes_on_when_mended(anyfleet: Fleet) -> None:
     assert fleet.stage(rollout) is Stage.HALTED
     told = progress(ROOT, rollout.id)
     assert told.reason is not None
-    assert told.reason.startswith("1 failed in wave 2 of 3, none may. First d002: ")
+    assert told.reason.startswith("1 of 6 failed in wave 2 of 3 (0 allowed). First failure: d002: ")
     assert "table t2" not in told.reason, "what a database says is for operators"
     assert told.first_error is not None
     assert told.first_error.database == "d002"
@@ -191,6 +191,11 @@ def halfway(anyfleet: Fleet, mariadb_url: URL) -> tuple[Rollout, Callable[[str],
     return rollout, run
 
 
+def returns(rollout: Rollout) -> list[tuple[str, str | None]]:
+    """From where to where an undo would bring its database."""
+    return [(one.current, one.ends) for one in rollouts.preview_undo(ROOT, rollout.id).groups]
+
+
 WHERE = "SELECT version_num FROM alembic_version"
 
 
@@ -207,6 +212,7 @@ def test_undo_goes_back_to_where_the_first_attempt_began(
     assert run(WHERE) == ("r003" if then == "mended" else "r002")
     if then != "mended":
         rollouts.cancel_rollout(ROOT, rollout.id)
+    assert returns(rollout) == [("r003" if then == "mended" else "r002", "r001")]
     rollouts.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert run(WHERE) == "r001"
@@ -224,6 +230,7 @@ def test_an_undo_that_stops_half_way_is_tried_again_from_there(
     rollouts.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert (fleet.stage(rollout), run(WHERE)) == (Stage.HALTED, "r002")
+    assert returns(rollout) == [("r002", "r001")]
     run("ALTER TABLE t1 ADD COLUMN extra INT")
     rollouts.retry_rollout(ROOT, rollout.id)
     fleet.drain()
@@ -295,7 +302,9 @@ def test_undo_leaves_a_database_alone_that_somebody_moved_since(fleet: Fleet, ve
     assert fleet.at(second) == "r001"
     assert fleet.stage(rollout) is Stage.HALTED
     reason = rollouts.get_rollout(ROOT, rollout.id).reason or ""
-    assert reason.startswith("1 of 2 could not be undone. First a: The rollout left a at r002")
+    assert reason.startswith(
+        "1 of 2 could not be undone. First failure: a: The rollout left a at r002"
+    )
     Scripts.load(fleet.scripts).at(first.address).downgrade("r002")
     getattr(actions, f"{verb}_rollout")(ROOT, rollout.id)
     fleet.drain()
@@ -393,7 +402,7 @@ def test_a_database_is_in_one_rollout_at_a_time(fleet: Fleet) -> None:
     with pytest.raises(RolloutRefused, match=f"2 part of rollout {first.id}"):
         rollouts.start_rollout(ROOT, second.id)
     fleet.drain()
-    with pytest.raises(RolloutRefused, match="2 has r003 already"):
+    with pytest.raises(RolloutRefused, match="2 already at r003"):
         rollouts.start_rollout(ROOT, second.id)
 
 
@@ -410,7 +419,7 @@ def test_who_is_left_out_and_why(fleet: Fleet) -> None:
     assert {(one.why, one.databases) for one in told.skipped} == {
         ("pinned: audit", 1),
         ("migrated when they are opened", 1),
-        ("has r003 already", 1),
+        ("already at r003", 1),
     }
     assert told.total == 3
     by_current = {group.current: group for group in told.groups}
@@ -779,11 +788,11 @@ def test_roles(fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("kind", "target", "left_out"),
     [
-        ("upgrade", "heads", {"has r003 already": 1}),
-        ("upgrade", "r002", {"has r002 already": 2}),
-        ("upgrade", "r003-1", {"has r003-1 already": 2}),
-        ("downgrade", "r002", {"is at r002 already": 1}),
-        ("downgrade", "base", {"is at base already": 1}),
+        ("upgrade", "heads", {"already at r003": 1}),
+        ("upgrade", "r002", {"already at r002": 1, "already past r002": 1}),
+        ("upgrade", "r003-1", {"already past r003-1": 2}),
+        ("downgrade", "r002", {"already at r002": 1}),
+        ("downgrade", "base", {"already at base": 1}),
         ("stamp", "r001", {}),
         ("check", None, {}),
     ],

@@ -20,12 +20,18 @@ from app.fleet import databases
 from app.fleet.core import url_options, urls
 from headway.dialects import dialect_of
 from headway.dialects.urls import DatabaseURL
-from headway.errors import AddressInvalid, DatabaseUnreachable, HeadwayError, StillNeeded
+from headway.errors import (
+    AddressInvalid,
+    DatabaseMissing,
+    DatabaseUnreachable,
+    HeadwayError,
+    StillNeeded,
+)
 from tests.conftest import settings_for
 from tests.fleet.conftest import ROOT
 from tests.fleet.fleets import Fleet
 from tests.fleet.registry import Registry, registry_on
-from tests.migrator.making import rows, run
+from tests.migrator.making import rest, rows, run
 from tests.servers import pgbouncer
 
 SECRET = "s3cr3t-w0rd"
@@ -35,6 +41,7 @@ SAME = (
     "--search_path=a",
     "--search-path=A",
     "-csearch_path=%22a%22",
+    "-csearch_path=%5Ca",
     "-csearch_path=a,public",
     "-csearch_path=a%20-cstatement_timeout=0",
     "-c%20work_mem=8MB%20-csearch_path=a",
@@ -63,6 +70,7 @@ def shared(postgresql_url: URL) -> str:
         "CREATE SCHEMA a",
         "CREATE SCHEMA b",
         "CREATE TABLE b.precious AS SELECT 1 AS x",
+        "CREATE TABLE public.everybodys AS SELECT 2 AS y",
     )
     return postgresql_url.render_as_string(hide_password=False)
 
@@ -72,7 +80,7 @@ def is_unharmed(text: str) -> bool:
 
 
 @pytest.mark.parametrize("options", SAME)
-def test_a_schema_is_one_member_and_is_not_dropped_however_it_is_spelled(
+def test_a_schema_is_one_member_and_its_drop_takes_nothing_else_however_it_is_spelled(
     registry: Registry, shared: str, options: str
 ) -> None:
     made = registry.register("a", url=f"{shared}?options={options}")
@@ -82,18 +90,14 @@ def test_a_schema_is_one_member_and_is_not_dropped_however_it_is_spelled(
             registry.register("again", url=f"{shared}?options={other}")
     other = registry.register("b", url=f"{shared}?options=-csearch_path%3Db")
     assert other.identity != made.identity
-    with pytest.raises(StillNeeded, match="schema a in a database that others share"):
-        databases.drop_database(ROOT, made.id, confirm="a")
-    with pytest.raises(StillNeeded, match="cannot be made"):
-        databases.create_database(
-            ROOT,
-            {
-                "project_id": registry.project_id,
-                "name": "new",
-                "url": f"{shared}_new?options={options}",
-            },
-        )
+    before = rest(urls.parse(shared), "a")
+    run(urls.parse(shared), "CREATE TABLE a.mine (x INT)")
+    databases.drop_database(ROOT, made.id, confirm="a")
+    assert rest(urls.parse(shared), "a") == before
+    assert rows(urls.parse(shared), "SELECT 1 FROM pg_namespace WHERE nspname = 'a'") == []
     assert is_unharmed(shared)
+    with pytest.raises(DatabaseMissing, match=r"no database .*_new that the schema a"):
+        registry.create(urls.parse(f"{shared}_new?options={options}"))
 
 
 @pytest.mark.parametrize("options", NOT_UNDERSTOOD)
@@ -132,7 +136,7 @@ def test_a_login_whose_schema_is_the_servers_word_drops_no_neighbour(
     run(
         url, "CREATE TABLE a.mine (x INT)", "DROP SCHEMA b CASCADE", "CREATE TABLE public.p (x INT)"
     )
-    with pytest.raises(StillNeeded, match=r": public\."):
+    with pytest.raises(AddressInvalid, match=r"begins in the schema a, .*\?schema=a"):
         databases.drop_database(ROOT, whole.id, confirm="whole")
     assert rows(url, "SELECT count(*) FROM public.p") == [(0,)]
 

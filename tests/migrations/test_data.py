@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
+from app.fleet.core import arguments
 from tests.migrations.conftest import HEAD, REVISIONS, Catalog, open_catalog
 
 ZOE = {"id": 1, "name": "Zoë 田中", "description": "Σοφία, 🚂"}
@@ -567,6 +568,22 @@ def test_c0017_adds_rights_in_projects_and_shuts_members_out_on_the_way_down(
     assert catalog.rows("SELECT count(*) FROM token") == [(1,)]
     _refused(catalog, "account", {**ZOE, "id": 6, "role": "member"})
     assert catalog.rows("SELECT name FROM account WHERE id = 1") == [(ZOE["name"],)]
+
+
+def test_c0018_keeps_what_was_text_and_is_a_placeholder_now(catalog: Catalog) -> None:
+    catalog.up("c0017")
+    _with_fleet(catalog)
+    _with_rollout(catalog)
+    kept = {"a": "{name} {{name}} {label.tier}", "b": '{"a":1} {', "c": ""}
+    catalog.execute("UPDATE project SET x = :x WHERE id = 1", {"x": json.dumps(kept)})
+    catalog.up("c0018")
+    found = "SELECT x FROM project WHERE id = 1"
+    escaped = {**kept, "a": "{{name}} {{{name}}} {{label.tier}}"}
+    assert _json(catalog.rows(found)[0][0]) == escaped
+    assert arguments.literal(escaped) == kept, "env.py gets what it got"
+    assert set(catalog.rows("SELECT x FROM run")) == {(None,)}
+    catalog.down("c0017")
+    assert _json(catalog.rows(found)[0][0]) == kept
 
 
 def test_a_full_catalog_goes_down_and_up_and_keeps_its_accounts(catalog: Catalog) -> None:

@@ -1,6 +1,8 @@
 """Small projects, and what is in a database, for tests of one database."""
 
+import re
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 from textwrap import indent
@@ -70,6 +72,15 @@ def rows(url: URL, query: str) -> list[tuple[Any, ...]]:
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.connect() as connection:
         return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+
+def rest(url: URL, schema: str = "acme") -> str:
+    """All of a database but one schema, as the server's own tool writes it, rows included."""
+    place = f"postgresql://{url.username}@{url.host}:{url.port or 5432}/{url.database}"
+    command = ["pg_dump", "--inserts", "--exclude-schema", f'"{schema}"', place]
+    environment = {"PGPASSWORD": str(url.password or ""), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return re.sub(r"\\(un)?restrict .*", "", done.stdout)
 
 
 def tables(url: URL) -> set[str]:

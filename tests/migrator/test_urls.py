@@ -16,7 +16,7 @@ from headway.dialects import dialect_of
 from headway.dialects.driver import ask
 from headway.dialects.search_path import session_of
 from headway.dialects.urls import DatabaseURL
-from headway.errors import AddressInvalid, StillNeeded
+from headway.errors import AddressInvalid, DatabaseMissing, StillNeeded
 from headway.project import Project
 from headway.types import Position
 from tests.migrator.making import make_project, run, table, tables
@@ -282,10 +282,11 @@ def test_a_tenants_database_is_neither_made_nor_dropped(
     for refused in (
         lambda: dialect.drop(tenant),
         lambda: dialect.make(fresh),
-        lambda: project.at(fresh).create(),
     ):
         with pytest.raises(StillNeeded, match="schema a in a database that others share"):
             refused()
+    with pytest.raises(DatabaseMissing, match=r"no database headway_test.* that the schema a"):
+        project.at(fresh).create()
     assert not dialect.exists(fresh)
     with Address.of(tenant).open() as raw:
         assert dialect.other_schemas(raw) == ("b",)

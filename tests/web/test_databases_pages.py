@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from app.extensions import db
-from app.fleet import databases, drift, rollouts
+from app.fleet import databases, drift, projects, rollouts
 from app.fleet.core import places
 from app.models import Database, Difference, Ignored, Label, PositionCount, Role, Rollout, Run
 from tests.fleet.fleets import ROOT, Fleet, fresh
@@ -367,7 +367,7 @@ def test_what_has_moved_since_it_was_shown_is_left_alone(fleet: Fleet, operator:
     assert retaken(member).rollout_id is None
     head = fleet.add("head", "r003")
     page = operator.get(f"/databases/{head.id}/upgrade").text
-    assert "It has r003 already." in page
+    assert "It is already at r003." in page
     assert "<button class" not in page.partition("<main")[2]
 
 
@@ -457,6 +457,30 @@ def test_what_is_kept_of_it_is_changed(fleet: Fleet, operator: Browser) -> None:
     assert 'value="acme3"' in stale.text
     bad = operator.post(f"{here}/change", **form | {"labels": "!=1"})
     assert (bad.status_code, "not a valid name of a label" in bad.text) == (422, True)
+
+
+def test_its_arguments_for_env_py_are_shown_and_changed(fleet: Fleet, operator: Browser) -> None:
+    fleet.file("acme")
+    form = {"from": "one", "project": fleet.project_id, "url": f"sqlite:///{fleet.folder}/acme.db"}
+    wrong = operator.post("/databases/new", **form, x="tenant")
+    assert (wrong.status_code, "has no =" in wrong.text) == (422, True)
+    projects.change_project(ROOT, fleet.project_id, {"x": {"a": "0", "n": "{name}"}}, version=None)
+    here = operator.post("/databases/new", **form, x="tenant={label.t}\na=<1>").location
+    for said in ("-x tenant={label.t}</code> (its own)", "-x a=&lt;1&gt;", "-x n={name}"):
+        assert said in operator.get(here).text, "a value is missing"
+    page = operator.get(f"{here}/change").text
+    assert "tenant={label.t}\na=&lt;1&gt;\n</textarea>" in page
+    version = re.search(r'name="version" value="(\d+)"', page)
+    assert version
+    given = {"name": "acme", "strategy": "wave", "version": version[1]}
+    bad = operator.post(f"{here}/change", **given, x="tenant={nobody}")
+    assert (bad.status_code, "which is no placeholder" in bad.text) == (422, True)
+    assert "tenant={nobody}</textarea>" in bad.text, "what was typed is still there"
+    assert operator.post(f"{here}/change", **given, x="b=2").location == here
+    text = operator.get(here).text
+    assert "-x b=2</code> (its own)" in text
+    assert "-x n=acme</code>" in text
+    assert "-x tenant" not in text
 
 
 def test_labels_are_given_to_those_that_were_ticked(fleet: Fleet, operator: Browser) -> None:

@@ -128,13 +128,27 @@ def test_a_rollout_from_its_preview_to_its_undo(place: Place, ada: Visitor) -> N
     assert SENT.findall(page) == ["resume", "cancel", "undo"]
     resume = words(ada.get(f"{at}/resume").text)
     assert "1 failed databases" in resume
+    assert "checked" not in ada.get(f"{at}/resume").text, "what to do is chosen by the person"
+    assert "checked" in ada.get(f"{at}/resume?skip=1").text
+    choices = words(page)
+    assert "Leave it. Nothing runs. 2 databases are migrated, 3 are not" in choices
+    assert "1 failed database is tried again, and 2 waiting follow" in choices
+    assert f"Skip {label}-2. 1 failure is allowed from now on" in choices
+    assert "2 sqlite databases go back from r003 to r001" in choices
     mended(members[2])
     press(ada, f"{at}/resume")
     place.fleet.drain()
     assert re.search("Started [^.]*, ended just now", words(ada.get(at).text))
     assert "succeeded" in words(ada.get(at).text)
-    assert "up to 5, the last one first" in words(ada.get(f"{at}/undo").text)
-    press(ada, f"{at}/undo")
+    page = ada.get(f"{at}/undo").text
+    assert "5 sqlite databases go back from r003 to r001" in words(page)
+    assert "r002 drops t2 with all its rows" in words(page)
+    for wrong in ("", "2x", f"{number}0"):
+        refused = press(ada, f"{at}/undo", confirm=wrong)
+        assert refused.status_code == 422
+        assert f"type its number, {number}" in words(refused.text)
+    assert {place.fleet.at(one) for one in members} == {"r003"}
+    press(ada, f"{at}/undo", confirm=str(number))
     assert "Undone" in words(ada.get(at).text)
     place.fleet.drain()
     assert "undone" in words(ada.get(at).text)
@@ -170,7 +184,7 @@ def test_what_could_not_be_taken_back_is_tried_again(place: Place, ada: Visitor)
     place.fleet.drain()
     moved = Scripts.load(place.fleet.scripts).at(members[0].address)
     moved.upgrade("r003")
-    press(ada, f"{at}/undo")
+    press(ada, f"{at}/undo", confirm=at.rpartition("/")[2])
     assert "0 active runs are finished; 2 wait" in words(ada.get(f"{at}/pause").text)
     place.fleet.drain()
     page = ada.get(at).text
@@ -305,7 +319,7 @@ def test_what_would_come_to_nothing_cannot_be_started(place: Place, ada: Visitor
     at = f"/rollouts/{place.asks(ada, label, target='r002')}"
     page = ada.get(at).text
     assert "No database takes part, so the rollout cannot be started." in words(page)
-    assert "2: has r002 already" in words(page)
+    assert "2: already past r002" in words(page)
     assert SENT.findall(page) == ["cancel"]
     live = re.search(r'data-live="([^"]+)"', page)
     assert live

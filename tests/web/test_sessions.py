@@ -237,7 +237,7 @@ def test_a_drop_and_an_undo_of_what_was_approved_ask_too(fleet: Fleet) -> None:
     fleet.drain()
     assert fleet.at(member) == "r003"
     long_ago(browser.actor.id, proven_at=timedelta())
-    assert browser.post(undone).status_code == 302
+    assert browser.post(undone, confirm=str(rollout.id)).status_code == 302
     fleet.drain()
     assert fleet.at(member) == "r001"
     assert browser.post(dropped, confirm="precious").status_code == 302

@@ -16,7 +16,7 @@ from app.api.schemas.common import (
     Page,
     without_defaults,
 )
-from app.api.schemas.projects import Notes
+from app.api.schemas.projects import PLACEHOLDERS, ArgumentName, Arguments, ArgumentValue, Notes
 from app.models import Strategy
 
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,63}$"
@@ -49,6 +49,14 @@ LabelChanges = Annotated[
     dict[LabelName, LabelValue | None],
     Field(max_length=64, description="Labels to set; null removes one; others stay as they are."),
 ]
+ArgumentChanges = Annotated[
+    dict[ArgumentName, ArgumentValue | None],
+    Field(
+        max_length=64,
+        description="Its own -x arguments to set; null removes one, and its project's is used "
+        "again; others stay as they are.",
+    ),
+]
 PositionName = Literal[
     "at_head",
     "behind",
@@ -74,6 +82,11 @@ class DatabaseIn(In):
     notes: Notes | None = None
     strategy: Strategy = Strategy.WAVE
     labels: Labels = Field(default_factory=dict)
+    x: Arguments = Field(
+        default_factory=dict,
+        description=f"Its own -x arguments, over those of its project. {PLACEHOLDERS}",
+        examples=[{"tenant": "acme"}],
+    )
 
 
 class DatabaseChange(In):
@@ -88,6 +101,7 @@ class DatabaseChange(In):
     notes: Notes | None = None
     strategy: Strategy = Field(default=None)  # type: ignore[assignment]
     labels: LabelChanges = Field(default=None)  # type: ignore[arg-type]
+    x: ArgumentChanges = Field(default=None)  # type: ignore[arg-type]
 
 
 class DatabaseOut(Out):
@@ -105,6 +119,7 @@ class DatabaseOut(Out):
     owner_id: int | None
     owner: str | None
     labels: dict[str, str]
+    x: dict[str, str] = Field(description="Its own -x arguments, over those of its project.")
     strategy: Strategy
     pin_reason: str | None
     pin_until: datetime | None
@@ -133,6 +148,11 @@ class DatabaseOut(Out):
     @classmethod
     def _labels_as_dict(cls, value: Any) -> Any:
         return value if isinstance(value, dict) else {label.name: label.value for label in value}
+
+    @field_validator("x", mode="before")
+    @classmethod
+    def _none_as_empty(cls, value: Any) -> Any:
+        return value or {}
 
     @field_validator("position", mode="before")
     @classmethod
@@ -207,7 +227,7 @@ class Pin(In):
 
 
 class Drop(In):
-    """Confirmation for dropping a database."""
+    """Confirmation for dropping a database, or the schema that its URL names and that alone."""
 
     confirm: str = Field(max_length=128, description="The name of the database.")
 
@@ -252,7 +272,7 @@ class ImportIn(In):
     files: FileSource | None = None
     server: ServerSource | None = None
     schemas: SchemaSource | None = None
-    csv: str | None = Field(None, examples=["name,url,label.tier\n"])
+    csv: str | None = Field(None, examples=["name,url,label.tier,x.tenant\n"])
     json_lines: str | None = None
 
 

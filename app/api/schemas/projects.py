@@ -20,13 +20,15 @@ ProjectName = Annotated[
 Place = Annotated[str, Field(min_length=1, max_length=1024, pattern=NO_CONTROL)]
 Notes = Annotated[str, Field(max_length=1000, pattern=NO_CONTROL)]
 Seconds = Annotated[int, Field(ge=0, le=86_400), Number]
-Arguments = Annotated[
-    dict[
-        Annotated[str, Field(min_length=1, max_length=64, pattern=NO_CONTROL)],
-        Annotated[str, Field(max_length=1024, pattern=NO_CONTROL)],
-    ],
-    Field(max_length=32),
+ArgumentName = Annotated[
+    str, Field(min_length=1, max_length=64, pattern=r"^[^\u0000-\u0008\u000b-\u001f=]*$")
 ]
+ArgumentValue = Annotated[str, Field(max_length=1024, pattern=NO_CONTROL)]
+Arguments = Annotated[dict[ArgumentName, ArgumentValue], Field(max_length=32)]
+PLACEHOLDERS = (
+    "A value may hold `{name}`, `{schema}`, `{database}` and `{label.NAME}`, which stand for those "
+    "of each database; `{{name}}` is the text `{name}`."
+)
 
 
 APPROVAL = (
@@ -44,7 +46,11 @@ class ProjectIn(In):
         description="A folder in HEADWAY_PROJECT_ROOTS, or package:folder.",
     )
     ini: Place | None = Field(None, description="Its alembic.ini or pyproject.toml.")
-    x: Arguments = Field(default_factory=dict, description="Alembic's -x arguments for env.py.")
+    x: Arguments = Field(
+        default_factory=dict,
+        description=f"Alembic's -x arguments for env.py. {PLACEHOLDERS}",
+        examples=[{"tenant": "{schema}"}],
+    )
     notes: Notes | None = None
     refresh_seconds: Seconds = Field(
         300, description="Seconds between two status checks of all its databases; 0: never."

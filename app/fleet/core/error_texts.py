@@ -5,7 +5,7 @@ It may hold rows ("Key (email)=(…)"), and anything that a database's owner wri
 
 from functools import cache
 
-from app.errors import CheckFailed, ProjectNotReady, RunTimedOut
+from app.errors import ArgumentMissing, CheckFailed, ProjectNotReady, RunTimedOut
 from app.fleet.core.permissions import Actor
 from headway.errors import (
     DatabaseAhead,
@@ -23,9 +23,9 @@ from headway.errors import (
 OURS = {
     one.slug()
     for one in (
-        *(CheckFailed, DatabaseAhead, DatabaseExists, DatabaseForeign, DatabaseLocked),
-        *(DatabaseMissing, DatabaseMoved, DatabaseUnstamped, ProjectNotReady, RunTimedOut),
-        SnapshotNotFound,
+        *(ArgumentMissing, CheckFailed, DatabaseAhead, DatabaseExists, DatabaseForeign),
+        *(DatabaseLocked, DatabaseMissing, DatabaseMoved, DatabaseUnstamped, ProjectNotReady),
+        *(RunTimedOut, SnapshotNotFound),
     )
 }
 """Errors whose whole text is of our own words."""

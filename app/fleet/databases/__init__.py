@@ -24,6 +24,7 @@ from app.fleet.databases.remove import (
     drop_database,
     drop_of,
     retire_database,
+    schema_of,
 )
 from app.fleet.databases.search import MOST, Order, count_databases, ids_of, sorted_databases
 from app.fleet.databases.snapshots import list_snapshots
@@ -60,6 +61,7 @@ __all__ = [
     "register_many",
     "retire_database",
     "run_one",
+    "schema_of",
     "sorted_databases",
     "unpin_database",
 ]

@@ -8,16 +8,22 @@ from sqlalchemy import delete, insert, select, update
 
 from app.errors import DatabaseRegistered, InputInvalid, RoleInsufficient
 from app.extensions import db
-from app.fleet.core import audit, positions
+from app.fleet.core import arguments, audit, positions
 from app.fleet.core.permissions import PROJECT_RIGHTS, Actor
 from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import fitting, labels_of, strategy_of
-from app.fleet.databases.crud import get_database, living, require_free, require_may_leave
+from app.fleet.databases.crud import (
+    get_database,
+    living,
+    require_free,
+    require_idle,
+    require_may_leave,
+)
 from app.fleet.databases.request import Place, owner_known, place_of
 from app.models import Database, Label, Project
 
-CHANGEABLE = {"name", "notes", "strategy", "owner_id", "labels", "url", "reference"}
+CHANGEABLE = {"name", "notes", "strategy", "owner_id", "labels", "x", "url", "reference"}
 AT_ONCE = 2000
 
 
@@ -27,14 +33,15 @@ def change_database(
 ) -> Database:
     """The database with new values, if it still is the version that was read.
 
-    Labels that are given are set, those given as None are taken away, the others stay. With
-    another `url` or `reference` nobody knows where it stands until a worker has looked. Raises
-    RecordChanged, NameTaken, DatabaseRegistered, or StillNeeded within a rollout.
+    Labels and -x arguments that are given are set, those given as None are taken away, the others
+    stay. With another `url` or `reference`, or if env.py gets other arguments, nobody knows where
+    it stands until a worker has looked. Raises RecordChanged, NameTaken, DatabaseRegistered, or
+    StillNeeded within a rollout or a run.
     """
     actor.require("databases.change")
     values = _fit(values)
     place = place_of(values) if values.keys() & {"url", "reference"} else None
-    labels = values.pop("labels", {})
+    labels, x = values.pop("labels", {}), values.pop("x", {})
     changes = {name: values[name] for name in values if name not in ("url", "reference")}
     with writing() as session:
         database = living(session, database_id, version)
@@ -44,8 +51,18 @@ def change_database(
         owner_known(session, values.get("owner_id"))
         before = positions.place_of(database)
         # What asks comes first: a question would write what is set so far, as a version of its own.
+        given = arguments.without_none({**(database.x or {}), **x})
+        is_led_elsewhere = _has_others(database, values.get("name"), labels, given)
+        if is_led_elsewhere:
+            require_idle(session, database)  # what a run has moved keeps its arguments: see Task.x
         told = _move(session, database, place) if place else {}
-        told |= _set_columns(database, changes) | _set_labels(database, labels)
+        if is_led_elsewhere:  # by env.py, which gets other arguments
+            _forget(database)
+        told |= (
+            _set_arguments(database, given)
+            | _set_columns(database, changes)
+            | _set_labels(database, labels)
+        )
         if told:
             database.updated_at = datetime.now(UTC)  # labels alone would not count as a change
             session.flush()
@@ -96,9 +113,33 @@ def change_many(
     ids = db.session.scalars(
         select(Database.id).where(*selector.conditions()).order_by(Database.id)
     ).all()
+    moved = _with_arguments_of(selector, labels)
     for start in range(0, len(ids), AT_ONCE):
         _change_some(actor, ids[start : start + AT_ONCE], labels, strategy)
+    if moved:
+        _look_again(moved)
     return len(ids)
+
+
+def _with_arguments_of(selector: Selector, labels: Mapping[str, str | None]) -> list[int]:
+    """The projects of what is chosen whose -x arguments are made of these labels."""
+    if not labels:
+        return []
+    chosen = select(Database.project_id).where(*selector.conditions())
+    found = db.session.execute(select(Project.id, Project.x).where(Project.id.in_(chosen)))
+    return [row.id for row in found if arguments.labels_asked(row.x) & labels.keys()]
+
+
+@repeated
+def _look_again(projects: Sequence[int]) -> None:
+    """Have all databases of these projects looked at: env.py may look elsewhere."""
+    with writing() as session:
+        session.execute(
+            update(Project)
+            .where(Project.id.in_(projects))
+            .values(refresh_asked_at=datetime.now(UTC), updated_at=Project.updated_at),
+            execution_options={"synchronize_session": False},
+        )
 
 
 def _require_in_all(actor: Actor, selector: Selector) -> None:
@@ -121,6 +162,8 @@ def _fit(values: dict[str, Any]) -> dict[str, Any]:
         strategy_of(values["strategy"])
     if "labels" in values:
         values["labels"] = labels_of(values["labels"] or {})
+    if "x" in values:
+        values["x"] = arguments.checked(values["x"] or {})
     if unknown := set(values) - CHANGEABLE:
         raise InputInvalid(f"Of a database, {', '.join(sorted(unknown))} cannot be changed.")
     return values
@@ -163,10 +206,40 @@ def _move(session: CatalogSession, database: Database, place: Place) -> dict[str
     for name, value in place.columns().items():
         setattr(database, name, value)
     if is_elsewhere:
-        database.position, database.current = "", ""
-        database.pending = database.size_bytes = database.milliseconds = database.drift = None
-        database.reason = database.asked_at = database.seen_at = database.drift_at = None
+        _forget(database)
     return {"address": [before, database.address]}
+
+
+def _set_arguments(database: Database, x: dict[str, str]) -> dict[str, Any]:
+    if (before := database.x or {}) == x:
+        return {}
+    arguments.checked(x)  # not too many, together
+    database.x = x or None
+    return {"x": [before, x]}
+
+
+def _has_others(
+    database: Database, name: str | None, labels: Mapping[str, str | None], x: Mapping[str, str]
+) -> bool:
+    """True if env.py is given other arguments with this name, these labels and its own x."""
+    project = database.project.x
+    given = arguments.merged(project, x)
+    if given != arguments.merged(project, database.x):
+        return True
+    asked, known = arguments.asked(given), {label.name: label.value for label in database.labels}
+    if "name" in asked and name not in (None, database.name):
+        return True
+    return any(
+        f"{arguments.OF_LABEL}{label}" in asked and known.get(label) != value
+        for label, value in labels.items()
+    )
+
+
+def _forget(database: Database) -> None:
+    """Where it stands is not known until it is looked at."""
+    database.position, database.current = "", ""
+    database.pending = database.size_bytes = database.milliseconds = database.drift = None
+    database.reason = database.asked_at = database.seen_at = database.drift_at = None
 
 
 def _pin(actor: Actor, database_id: int, reason: str | None, until: datetime | None) -> Database:

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from app.errors import RolloutRefused
 from app.extensions import db
 from app.fleet import rollouts
-from app.fleet.core import error_texts, idempotency, positions
+from app.fleet.core import arguments, error_texts, idempotency, positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import repeated, writing
 from app.fleet.core.urls import require_place_for_new
@@ -18,8 +18,8 @@ from app.fleet.databases.operate import drafted_for
 from app.fleet.databases.register import added
 from app.fleet.databases.request import draft_of
 from app.fleet.rollouts import start
-from app.models import Database, Kind, Run, Stage, State
-from headway.dialects.search_path import refuse_schema
+from app.models import Database, Kind, Project, Run, Stage, State
+from headway.dialects.search_path import tenant_of
 from headway.errors import HeadwayError
 
 POLL_SECONDS = 0.1
@@ -51,11 +51,14 @@ def create_database(actor: Actor, values: dict[str, Any], *, key: str | None = N
         project_id = asked.pop("project_id")
         draft = draft_of(asked)
         if draft.place.url:
-            refuse_schema(draft.place.url, "made")
+            tenant_of(draft.place.url, "made")
             if draft.place.url.file:
                 require_place_for_new(draft.place.url.file)
         with writing() as session:
             database = added(actor, session, project_id, draft)
+            if draft.place.url:  # refused now, and not by the worker
+                project = session.get_one(Project, project_id)
+                arguments.arguments_of(session, project, database, draft.place.url)
             rollout = drafted_for(actor, database, Kind.CREATE, kinds=(Kind.CREATE,))
             session.add(rollout)
             session.flush()

@@ -56,6 +56,7 @@ def register_database(
                 address=database.address,
                 owner_id=database.owner_id,
                 labels=dict(draft.labels),
+                x=dict(draft.x),
             )
             positions.shift(session, entered=[positions.place_of(database)])
         return get_database(actor, database.id)
@@ -145,14 +146,19 @@ def living(session: CatalogSession, database_id: int, version: int | None = None
     return database
 
 
-def require_free(session: CatalogSession, database: Database) -> None:
-    """Raise StillNeeded while it is part of a rollout that may still go on, or is worked at."""
+def require_idle(session: CatalogSession, database: Database) -> None:
+    """Raise StillNeeded while a run works at it."""
     begun = select(Run.rollout_id).where(Run.database_id == database.id, Run.state.in_(BEGUN))
     if (at_work := session.scalar(begun.limit(1))) is not None:
         raise StillNeeded(
             f"Database {database.id} is being worked at by rollout {at_work}. Let that end.",
             rollout=at_work,
         )
+
+
+def require_free(session: CatalogSession, database: Database) -> None:
+    """Raise StillNeeded while it is part of a rollout that may still go on, or is worked at."""
+    require_idle(session, database)
     if database.rollout_id is None:
         return
     stage = session.scalar(select(Rollout.stage).where(Rollout.id == database.rollout_id))

@@ -22,6 +22,8 @@ from app.fleet.isolation.parent import call_isolated
 from headway.errors import DatabaseUnreachable, HeadwayError
 
 COLUMNS = ("name", "url", "reference", "owner", "notes", "strategy")
+OBJECTS = {"labels": "label.", "x": "x."}
+"""What has names of its own: the key in JSON, and how its columns begin."""
 FIND_SECONDS = 20.0
 """How long a request looks for databases."""
 LONGEST_LINE = 64 * 1024
@@ -95,7 +97,7 @@ def _found(finder: str, *arguments: Any, most: int | None, late: HeadwayError) -
 
 
 def from_csv(lines: Iterable[str]) -> Iterator[Row]:
-    """A row for each line below the header: `name,url,reference,owner,notes,label.tier`.
+    """A row for each line below the header: `name,url,reference,owner,notes,label.tier,x.tenant`.
 
     Raises InputInvalid for a header with other columns.
     """
@@ -124,7 +126,7 @@ def from_csv(lines: Iterable[str]) -> Iterator[Row]:
 
 
 def from_json_lines(lines: Iterable[str]) -> Iterator[Row]:
-    """A row for each line: an object with the keys of a CSV, or with `labels` as an object."""
+    """A row for each line: an object with the keys of a CSV, or `labels` and `x` as objects."""
     for line, text in enumerate(_short(lines), 1):
         if not text.strip():
             continue
@@ -153,10 +155,11 @@ def at_most(most: int, rows: Iterable[Row]) -> list[Row]:
 
 
 def _from_object(values: dict[str, Any]) -> Row:
-    labels = values.pop("labels", {})
-    if not isinstance(labels, dict):
-        return {"wrong": "Its labels are no JSON object."}
-    columns = {**values, **{f"label.{name}": value for name, value in labels.items()}}
+    columns = dict(values)
+    for key, prefix in OBJECTS.items():
+        if not isinstance(found := columns.pop(key, {}), dict):
+            return {"wrong": f"Its {key} are no JSON object."}
+        columns |= {f"{prefix}{name}": value for name, value in found.items()}
     if wrong := [name for name in columns if not _is_column(name)]:
         return {"wrong": f"{quoted(wrong[0])} is no key of a database. {_columns()}"}
     plain = str | int
@@ -168,15 +171,15 @@ def _from_object(values: dict[str, Any]) -> Row:
 def _row(pairs: Iterable[tuple[str, str]]) -> Row:
     """An empty cell says nothing."""
     row: Row = {}
-    labels = {}
     for name, cell in pairs:
         if not (value := cell.strip()):
             continue
-        if name.startswith("label."):
-            labels[name.removeprefix("label.")] = value
+        key = next((key for key, prefix in OBJECTS.items() if name.startswith(prefix)), None)
+        if key:
+            row.setdefault(key, {})[name.removeprefix(OBJECTS[key])] = value
         else:
             row[name] = value
-    return row | ({"labels": labels} if labels else {})
+    return row
 
 
 def _check_header(header: list[str]) -> None:
@@ -195,11 +198,12 @@ def _check_header(header: list[str]) -> None:
 
 
 def _is_column(name: str) -> bool:
-    return name in COLUMNS or (name.startswith("label.") and name != "label.")
+    prefixes = OBJECTS.values()
+    return name in COLUMNS or (name.startswith(tuple(prefixes)) and name not in prefixes)
 
 
 def _columns() -> str:
-    return f"There are {', '.join(COLUMNS)} and label.<name>."
+    return f"There are {', '.join(COLUMNS)} label.<name> and x.<name>."
 
 
 def _short(lines: Iterable[str]) -> Iterator[str]:

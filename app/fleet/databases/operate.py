@@ -52,6 +52,11 @@ class DatabasePlan:
     why_not: str | None
     """Why it cannot be done now."""
 
+    @property
+    def is_done(self) -> bool:
+        """True if it needs no step."""
+        return (self.why_not or "").startswith(f"It is {start.ALREADY}")
+
 
 def drafted_for(
     actor: Actor,
@@ -114,7 +119,7 @@ def _in_words(database: Database, why: str) -> str:
     if why in start.REASONS.values():
         position = Position(database.position)
         return f"It is {position}. {NEXT_STEPS[position]}"
-    return f"It {why}." if why.endswith(" already") else f"It is {why}."
+    return f"It is {why}."
 
 
 def _way(database: Database, kind: Kind, target: str) -> tuple[tuple[Revision, ...], str | None]:

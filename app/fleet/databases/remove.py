@@ -18,7 +18,7 @@ from app.fleet.databases.crud import find, get_database, require_free, require_m
 from app.fleet.isolation.parent import call, call_isolated
 from app.models import Database, Event
 from app.settings import RELEASE
-from headway.dialects.search_path import refuse_schema
+from headway.dialects.search_path import tenant_of
 from headway.dialects.urls import DatabaseURL
 from headway.errors import DatabaseInUse, HeadwayError, StillNeeded
 
@@ -79,6 +79,7 @@ def drop_database(
 ) -> Dropped:
     """Remove the real database and all that is in it, and retire its row.
 
+    Of a member whose URL names a schema that schema alone, in the database that it shares.
     `confirm` is its name. A SQLite file is copied first, and the copy stays beside it; a server
     has no snapshots. `seconds`, for requests: how long it may take. Raises InputInvalid,
     StillNeeded, DatabaseInUse after that time, and what the database says: it is in the fleet as
@@ -92,8 +93,21 @@ def drop_database(
         _bring_back(database_id)
         raise
     note = f"Its snapshot is {snapshot}." if snapshot else _why_no_snapshot(url)
+    if url.schema:
+        note = f"The schema {url.schema} is gone from {url.database}, and nothing else. {note}"
     _forget(actor, database_id, str(snapshot) if snapshot else None)
     return Dropped(database=get_database(actor, database_id), snapshot=snapshot, note=note)
+
+
+def schema_of(database: Database) -> str | None:
+    """The schema that a drop of this member removes; None where that is a whole database.
+
+    None too where its URL cannot be read here: then it is not dropped either.
+    """
+    try:
+        return url_of(database).schema
+    except HeadwayError:
+        return None
 
 
 def drop_of(actor: Actor, database: Database) -> Event | None:
@@ -123,8 +137,8 @@ def _withdraw(actor: Actor, database_id: int, confirm: str) -> tuple[DatabaseURL
             )
         require_free(session, database)
         url = url_of(database)
-        refuse_schema(url, "dropped")
-        _refuse_shared(session, database, url)
+        if tenant_of(url, "dropped") is None:
+            _refuse_shared(session, database, url)
         if database.retired_at is None:
             database.retired_at = datetime.now(UTC)
             session.flush()
@@ -174,7 +188,7 @@ def _forget(actor: Actor, database_id: int, snapshot: str | None) -> None:
 def _why_no_snapshot(url: DatabaseURL) -> str:
     if url.dialect == "sqlite":
         return "There was nothing in it to keep."
-    return "There is no snapshot: a server's databases are kept by its own backups."
+    return "There is no snapshot: what a server has is kept by its own backups."
 
 
 def _refuse_shared(session: CatalogSession, database: Database, url: DatabaseURL) -> None:

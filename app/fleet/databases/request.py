@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import select
 
 from app.errors import AccountNotFound, InputInvalid
+from app.fleet.core import arguments
 from app.fleet.core.transactions import CatalogSession
 from app.fleet.core.urls import parse, resolve
 from app.fleet.core.validation import fitting, is_id, labels_of, strategy_of
@@ -15,7 +16,7 @@ from app.models import Account, Database, Strategy
 from headway.dialects.urls import DatabaseURL
 from headway.errors import DatabaseUnreachable
 
-FIELDS = {"name", "url", "reference", "owner_id", "owner", "notes", "strategy", "labels"}
+FIELDS = {"name", "url", "reference", "owner_id", "owner", "notes", "strategy", "labels", "x"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,8 @@ class Draft:
     notes: str | None
     strategy: str
     labels: Mapping[str, str]
+    x: Mapping[str, str]
+    """Its own -x arguments, over those of its project."""
     owner_id: int | None
     owner: str | None
     """An e-mail address or id that is still to be looked up."""
@@ -63,6 +66,7 @@ class Draft:
             "name": self.name,
             "notes": self.notes,
             "strategy": self.strategy,
+            "x": dict(self.x) or None,
             **self.place.columns(),
         }
 
@@ -87,6 +91,7 @@ def draft_of(values: Mapping[str, Any]) -> Draft:
         **fitting(Database, texts),
         place=place,
         labels={name: value for name, value in labels.items() if value is not None},
+        x=arguments.without_none(arguments.checked(values.get("x") or {})),
         owner_id=values.get("owner_id"),
         owner=values.get("owner") or None,
     )

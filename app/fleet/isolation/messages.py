@@ -78,4 +78,6 @@ class ProbeResult:
     size: int | None = None
 
 
+ProbeTarget = tuple[int, str | None, URL, Mapping[str, str]]
+"""A database to be probed: its key, its server, its URL and its -x arguments."""
 Answer = ProbeResult | TimedOut | HeadwayError

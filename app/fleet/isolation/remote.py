@@ -17,6 +17,7 @@ from app.fleet.isolation.messages import (
     Answer,
     EnvironmentUse,
     Facts,
+    ProbeTarget,
     ScriptLocation,
     Target,
     Version,
@@ -111,8 +112,7 @@ class RemoteProject:
 
     def probe(
         self,
-        targets: Sequence[tuple[int, str | None, URL]],
-        x: Mapping[str, str],
+        targets: Sequence[ProbeTarget],
         timeouts: dict[str, int],
         seconds: float,
     ) -> Iterator[tuple[int, Answer]]:
@@ -124,7 +124,7 @@ class RemoteProject:
         left, alone = {target[0]: target for target in targets}, False
         while left:
             some, hanging = list(left.values())[: 1 if alone else None], 0
-            request = parent.stream("probe", self.version, dict(x), some, dict(timeouts), seconds)
+            request = parent.stream("probe", self.version, some, dict(timeouts), seconds)
             try:
                 for kind, value in request:
                     if kind == "done":

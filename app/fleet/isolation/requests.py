@@ -5,7 +5,7 @@ Runs only in the child, which has no access to the catalog: see `child`.
 
 import logging
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -22,21 +22,25 @@ from app.fleet.isolation.messages import (
     EnvironmentUse,
     Facts,
     ProbeResult,
+    ProbeTarget,
     ScriptLocation,
     Target,
     Version,
 )
-from app.fleet.isolation.pool import Call, Pool, TimedOut
+from app.fleet.isolation.pool import AT_ONCE, Call, Pool, TimedOut
+from headway.connections import places
 from headway.connections.address import Address
 from headway.connections.session import Policy, held
 from headway.connections.sizes import size_of, sizes
 from headway.database import Database
+from headway.dialects.search_path import tenant_of
 from headway.errors import HeadwayError, StillNeeded
 from headway.plan import register
 from headway.plan.graph import SQL_OPTIONS
 from headway.project import Extended, Project
 from headway.scripts.environment import Environment
 from headway.types import Position, Status
+from headway.words import Words
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +48,10 @@ DROP_LOCK_SECONDS = 30.0
 """How long a drop waits for who migrates the database."""
 CHECK_SECONDS = 60.0
 """How long the query of a check may take."""
+WORDS = Words(
+    settings={"x": "an -x argument of the project (or of this database)", "schema": "{schema}"}
+)
+"""How what the library says is understood here."""
 METHODS = ("status", "stamp", "check", "snapshot", "restore")
 
 
@@ -142,8 +150,7 @@ class Requests:
     def probe(
         self,
         scripts: Version,
-        x: Mapping[str, str],
-        targets: Sequence[tuple[int, str | None, URL]],
+        targets: Sequence[ProbeTarget],
         timeouts: dict[str, int],
         seconds: float,
     ) -> dict[str, int]:
@@ -152,16 +159,23 @@ class Requests:
         Returns the timeouts of each server.
         """
         project = _projects.get(scripts)
-        for name in {url.get_backend_name() for _, _, url in targets}:
-            project.environment_for(register.address_of(name), x)  # not in the pool's threads
-        self.channel.limit_memory()
-        ask = partial(probe_database, project, x=dict(x))
         pool = Pool[ProbeResult](seconds=seconds)
         pool.timeouts = timeouts
-        calls = {
-            key: Call(key=key, server=server, function=partial(ask, url))
-            for key, server, url in targets
-        }
+        for some in _with_few_arguments(targets):
+            self._probe_some(project, pool, some)
+        return pool.timeouts
+
+    def _probe_some(
+        self, project: Project, pool: Pool[ProbeResult], targets: Sequence[ProbeTarget]
+    ) -> None:
+        calls, refused = {}, _run_env(project, targets)
+        self.channel.limit_memory()
+        for key, server, url, x in targets:
+            if error := refused.get(_kind(url, x)):
+                self.channel.send("one", (key, error))
+                continue
+            ask = partial(probe_database, project, url, x)
+            calls[key] = Call(key=key, server=server, function=ask)
         again = []
         for key, answer in pool.run(calls.values()):
             if _is_out_of_memory(answer):  # perhaps another took it
@@ -171,7 +185,6 @@ class Requests:
         for key in again:
             for _, answer in pool.run([calls[key]]):
                 self.channel.send("one", (key, _sendable_answer(key, answer)))
-        return pool.timeouts
 
     def find(self, finder: str, arguments: Sequence[Any], most: int) -> list[find.Row]:
         """At most so many databases that are not registered yet: see `find`."""
@@ -179,11 +192,19 @@ class Requests:
         return list(islice(find.FINDERS[finder](*arguments), most))
 
     def drop(self, url: URL, label: str, release: str) -> Path | None:
-        """Drop a database that holds nothing of others, under its lock. Returns its snapshot."""
+        """Drop a database that holds nothing of others, or a schema that nothing else needs.
+
+        Under its lock. Returns its snapshot.
+        """
         address = Address.of(url)
-        if not address.dialect.exists(address.url):
+        policy = Policy(release=release, lock_wait=DROP_LOCK_SECONDS)
+        if not places.is_there(address):
             return None
-        with held(address, Policy(release=release, lock_wait=DROP_LOCK_SECONDS)) as raw:
+        if tenant_of(url, "dropped"):
+            places.drop(address, policy)
+            return None
+        with held(address, policy) as raw:
+            places.refuse_implicit_schema(address, raw)
             # The server knows of tenants that nobody has registered.
             if schemas := address.dialect.other_schemas(raw):
                 raise StillNeeded(
@@ -237,6 +258,37 @@ class Requests:
         return register.sql_of(_projects.get(scripts), names, x)
 
 
+def _kind(url: URL, x: Mapping[str, str]) -> tuple[object, ...]:
+    """What env.py is run for once, before many databases are looked at."""
+    return url.get_backend_name(), *sorted(x.items())
+
+
+def _with_few_arguments(targets: Sequence[ProbeTarget]) -> Iterator[list[ProbeTarget]]:
+    """The same in parts, so that the first are told while env.py runs for the next sets of -x."""
+    some: list[ProbeTarget] = []
+    kinds = set()
+    for target in targets:
+        kinds.add(_kind(*target[2:]))
+        if len(kinds) > 2 * AT_ONCE:
+            yield some
+            some, kinds = [], {_kind(*target[2:])}
+        some.append(target)
+    yield some
+
+
+def _run_env(
+    project: Project, targets: Sequence[ProbeTarget]
+) -> dict[tuple[object, ...], HeadwayError]:
+    """Have env.py run for these databases, not in the pool's threads; where it fails, and why."""
+    refused = {}
+    for kind, (url, x) in {_kind(*target[2:]): target[2:] for target in targets}.items():
+        try:
+            project.environment_for(register.address_of(url.get_backend_name()), x)
+        except HeadwayError as error:
+            refused[kind] = error
+    return refused
+
+
 def _sql_options(environment: Environment) -> dict[str, str | bool]:
     """The options that affect the SQL around the revisions, with the schema that a run uses."""
     name = "version_table_schema"
@@ -249,10 +301,10 @@ def _sql_options(environment: Environment) -> dict[str, str | bool]:
     }
 
 
-def probe_database(project: Project, url: URL, x: dict[str, str]) -> ProbeResult:
+def probe_database(project: Project, url: URL, x: Mapping[str, str]) -> ProbeResult:
     """The status of one database. A file that does not exist is unreachable, not empty."""
     began = datetime.now(UTC)
-    database = project.at(url, x)
+    database = project.at(url, x, words=WORDS, explicit_schema=True)
     path = database.address.path
     if path is not None and not path.exists():
         why = f"There is no file {path}."
@@ -320,4 +372,4 @@ _projects = _Projects()
 
 def _database(target: Target) -> Database:
     project = _projects.get(target.scripts)
-    return project.at(target.url, target.x, **target.policy)
+    return project.at(target.url, target.x, words=WORDS, explicit_schema=True, **target.policy)

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from app.errors import InputInvalid, ProjectNotFound, RecordChanged
 from app.extensions import db
-from app.fleet.core import audit, idempotency
+from app.fleet.core import arguments, audit, idempotency
 from app.fleet.core.pagination import page_of
 from app.fleet.core.paths import inside, settings
 from app.fleet.core.permissions import Actor
@@ -103,6 +103,8 @@ def change_project(
                 changed.get("location", project.location), changed.get("ini", project.ini)
             )
             project.state, project.problem = Loading.WAITING, None
+            if "x" in changed:  # env.py may look elsewhere now
+                project.refresh_asked_at = datetime.now(UTC)
         for name, value in changed.items():
             setattr(project, name, value)
         if changed:
@@ -190,6 +192,8 @@ def _validated(values: dict[str, Any]) -> dict[str, Any]:
         if values.get(name) and not is_resource(values[name]):
             # Stored as an absolute path: other processes may have another working directory.
             values[name] = str(Path.cwd() / Path(values[name]).expanduser())
+    if "x" in values:
+        values["x"] = arguments.without_none(arguments.checked(values["x"]))
     if not 0 <= values.get("refresh_seconds", 0) <= DAY:
         raise InputInvalid(f"Refresh every 0 (never) to {DAY} seconds.", field="refresh_seconds")
     return values

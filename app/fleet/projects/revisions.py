@@ -67,7 +67,7 @@ def sql_of(
 ) -> str | None:
     """The SQL of these steps as one script, as Alembic would write it.
 
-    None if the SQL of a revision depends on the data in the database. `current` is the position
+    None if the SQL of a revision depends on the database. `current` is the position
     of the database; the default is where the steps begin.
     """
     way = WAYS.get(kind)
@@ -94,7 +94,7 @@ def sql_of(
 
 
 def texts_of(steps: Sequence[Revision], dialect: str, way: Direction) -> dict[str, str | None]:
-    """Revision -> the SQL it sends to this kind of database; None if it depends on the data."""
+    """Revision -> the SQL it sends to this kind of database; None if it depends on the database."""
     query = select(Revision.revision, Revision.sql).where(
         Revision.id.in_([step.id for step in steps])
     )

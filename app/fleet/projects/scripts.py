@@ -11,13 +11,14 @@ from sqlalchemy import select, update
 
 from app.errors import ProjectNotFound
 from app.extensions import db
-from app.fleet.core import audit, positions
+from app.fleet.core import arguments, audit, positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
+from app.fleet.isolation.messages import EnvironmentUse
 from app.fleet.isolation.remote import RemoteProject
 from app.fleet.projects import crud
 from app.models import Database, Loading, PositionCount, Project, Revision, Role
-from headway.errors import HeadwayError, ScriptsUnreadable
+from headway.errors import EnvironmentFailed, HeadwayError, ScriptsUnreadable
 from headway.plan import register
 from headway.plan.register import Record, Sql
 from headway.scripts.environment import PASSWORD, Mode
@@ -112,7 +113,7 @@ def _read(project: Project) -> LoadedScripts:
     found = scripts.records()
     kept = _revisions_with_sql(project, environment_facts)
     fresh = [one for one in found if (one.id, one.checksum) not in kept]
-    texts = scripts.sql_of([one.id for one in fresh], project.x)
+    texts = scripts.sql_of([one.id for one in fresh], arguments.literal(project.x))
     return LoadedScripts(
         scripts=scripts,
         records=found,
@@ -128,7 +129,13 @@ def _environment_facts(project: Project, scripts: RemoteProject) -> dict[str, An
     )
     used = sorted(filter(None, db.session.scalars(query.distinct()))) or ["sqlite"]
     db.session.rollback()
-    uses = scripts.environment_uses(used, project.x)
+    try:
+        uses = scripts.environment_uses(used, arguments.literal(project.x))
+    except EnvironmentFailed as error:
+        if not arguments.asked(project.x):
+            raise
+        why = f"it cannot be read without the -x arguments of a database ({error})"
+        uses = [EnvironmentUse(mode=Mode.EXECUTED, why=why, options={}, missing_offline=why)]
     first = uses[0]
     executed = next((one for one in uses if one.mode == Mode.EXECUTED), first)
     return {

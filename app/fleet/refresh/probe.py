@@ -1,6 +1,6 @@
 """Probe databases of the fleet in threads, each with a timeout."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -10,9 +10,10 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session, undefer
 
 from app.extensions import db
+from app.fleet.core import arguments
 from app.fleet.core.url_options import with_timeouts
 from app.fleet.core.urls import url_of
-from app.fleet.isolation.messages import Answer, ProbeResult
+from app.fleet.isolation.messages import Answer, ProbeResult, ProbeTarget
 from app.fleet.isolation.pool import SECONDS, TimedOut
 from app.fleet.isolation.remote import RemoteProject, sizes
 from app.models import BEGUN, Database, Kind, Rollout, Run, Stage
@@ -34,8 +35,10 @@ class ProbeRequest:
     address: str
     server: str | None
     url: DatabaseURL | None
+    x: Mapping[str, str] = field(default_factory=dict)
+    """Its -x arguments."""
     why_not: str | None = None
-    """The reason if its URL cannot be read."""
+    """The reason if its URL cannot be read, or a value of its arguments is missing."""
 
 
 @dataclass(kw_only=True)
@@ -45,14 +48,20 @@ class RefreshBatch:
     project_id: int
     scripts: RemoteProject
     x: dict[str, str]
+    """The -x arguments of the project, with their placeholders."""
     timeouts: dict[str, int] = field(default_factory=dict)
     """Server -> the number of timeouts since it last answered."""
     seconds: float = SECONDS
     """How long a database may take to answer."""
 
 
-def pages(project_id: int, ids: Iterable[int] | None) -> Iterator[list[ProbeRequest]]:
-    """The databases to probe, PAGE at a time. Databases with an active run are left out."""
+def pages(
+    project_id: int, ids: Iterable[int] | None, x: Mapping[str, str]
+) -> Iterator[list[ProbeRequest]]:
+    """The databases to probe, PAGE at a time. Databases with an active run are left out.
+
+    `x` are the project's -x arguments.
+    """
     running = select(Run.database_id).where(Run.state.in_(BEGUN))
     query = select(Database).where(
         Database.project_id == project_id,
@@ -63,10 +72,10 @@ def pages(project_id: int, ids: Iterable[int] | None) -> Iterator[list[ProbeRequ
     query = query.order_by(Database.id)
     if ids is not None:
         for some in batches(iter(sorted(set(ids))), BATCH):
-            yield _page(query.where(Database.id.in_(some)))
+            yield _page(query.where(Database.id.in_(some)), x)
         return
     after = 0
-    while page := _page(query.where(Database.id > after).limit(PAGE)):
+    while page := _page(query.where(Database.id > after).limit(PAGE), x):
         yield page
         after = page[-1].id
 
@@ -79,23 +88,37 @@ def being_created() -> ColumnElement[bool]:
     return held & (Database.position == "")
 
 
-def _page(query: Any) -> list[ProbeRequest]:
+def _page(query: Any, x: Mapping[str, str]) -> list[ProbeRequest]:
     with Session(db.engine) as session:  # its own, so that the rows are released at once
         try:
-            return [
-                _request_for(row) for row in session.scalars(query.options(undefer(Database.url)))
-            ]
+            rows = session.scalars(query.options(undefer(Database.url))).all()
         except HeadwayError:  # one of them cannot be decrypted: probe the others
             session.expunge_all()
-            return [_request_for(row) for row in session.scalars(query)]
+            rows = session.scalars(query).all()
+        given = [arguments.merged(x, row.x) for row in rows]
+        wanted = {
+            row.id: names
+            for row, one in zip(rows, given, strict=True)
+            if (names := arguments.labels_asked(one))
+        }
+        labels = arguments.labels_of(session, wanted, set().union(*wanted.values()))
+        return [
+            _request_for(row, one, labels.get(row.id, {}))
+            for row, one in zip(rows, given, strict=True)
+        ]
 
 
-def _request_for(row: Database) -> ProbeRequest:
+def _request_for(row: Database, x: Mapping[str, str], labels: Mapping[str, str]) -> ProbeRequest:
+    url, why_not = None, None
     try:
-        url, why_not = with_timeouts(url_of(row), CONNECT_SECONDS), None
+        own = url_of(row)
+        x = arguments.filled(x, arguments.Member(name=row.name, url=own, labels=labels))
+        url = with_timeouts(own, CONNECT_SECONDS)
     except HeadwayError as error:
-        url, why_not = None, str(error)
-    return ProbeRequest(id=row.id, address=row.address, server=row.server, url=url, why_not=why_not)
+        why_not = str(error)
+    return ProbeRequest(
+        id=row.id, address=row.address, server=row.server, url=url, x=x, why_not=why_not
+    )
 
 
 # --- what is found --------------------------------------------------------------------------
@@ -110,9 +133,11 @@ def probe_page(
     for one in page:
         if one.url is None:
             yield one.id, ProbeResult(at=now, look=_unreachable(one.why_not or ""))
-    targets = [(one.id, one.server, one.url) for one in page if one.url is not None]
+    targets: list[ProbeTarget] = [
+        (one.id, one.server, one.url, one.x) for one in page if one.url is not None
+    ]
     for key, answer in (
-        batch.scripts.probe(targets, batch.x, batch.timeouts, batch.seconds) if targets else ()
+        batch.scripts.probe(targets, batch.timeouts, batch.seconds) if targets else ()
     ):
         yield key, _result_of(answer, by_id[key])
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from app.errors import ProjectNotFound, ProjectNotReady
 from app.extensions import db
 from app.fleet import projects
-from app.fleet.core import positions
+from app.fleet.core import arguments, positions
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.isolation.messages import ProbeResult
 from app.fleet.projects.scripts import load
@@ -53,7 +53,7 @@ def refresh(
     if ids is None:
         _begin(project_id)
     noted = 0
-    for page in pages(project_id, ids):
+    for page in pages(project_id, ids, refresh_batch.x):
         for batch in batches(probe_page(refresh_batch, page), BATCH):
             noted += _store_results(batch)
             if progress:
@@ -136,7 +136,8 @@ def _prepared(project: Project) -> RefreshBatch:
         if db.session.scalar(query.where(Database.dialect == dialect).limit(1)) is not None
     ]
     db.session.rollback()
-    scripts.prepare_probes(used, project.x)
+    if not arguments.asked(project.x):  # else env.py runs with the values of each database
+        scripts.prepare_probes(used, arguments.literal(project.x))
     return RefreshBatch(project_id=project.id, scripts=scripts, x=dict(project.x))
 
 

@@ -13,7 +13,7 @@ from app.fleet.rollouts.actions import (
     undo_rollout,
 )
 from app.fleet.rollouts.crud import create_rollout, find, get_rollout, list_rollouts, record
-from app.fleet.rollouts.previews import Preview, PreviewGroup, preview
+from app.fleet.rollouts.previews import Preview, PreviewGroup, preview, preview_undo
 from app.fleet.rollouts.request import (
     CONCURRENCY,
     LONGEST_RUN,
@@ -44,6 +44,7 @@ __all__ = [
     "new_rollout",
     "pause_rollout",
     "preview",
+    "preview_undo",
     "record",
     "rehearse_rollout",
     "resume_rollout",

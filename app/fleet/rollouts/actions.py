@@ -75,7 +75,7 @@ def retry_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> R
     """Try the failed databases of a rollout again, also after its end."""
 
     def retry(session: CatalogSession, rollout: Rollout) -> None:
-        _expect(rollout, "retry", Stage.HALTED, Stage.SUCCEEDED)
+        _expect(rollout, "retry", Stage.HALTED, Stage.SUCCEEDED, Stage.FAILED)
         if rollout.resumes_as == Stage.UNDOING:
             rollout.resumes_as = None
             retries.retry_undo(session, rollout)
@@ -219,6 +219,7 @@ ACTIONS = {
     Stage.HALTED: ("resume", "retry", "cancel", "undo"),
     Stage.UNDOING: ("pause",),
     Stage.SUCCEEDED: ("retry", "undo"),
+    Stage.FAILED: ("retry", "undo"),
     Stage.CANCELLED: ("undo",),
     Stage.UNDONE: (),
 }
@@ -245,7 +246,7 @@ def _is_open(actor: Actor, rollout: Rollout, verb: str) -> bool:
     if verb == "resume":
         return not going_back
     if verb == "retry":
-        ended = rollout.stage == Stage.SUCCEEDED
+        ended = rollout.stage in (Stage.SUCCEEDED, Stage.FAILED)
         return going_back or (ended and _some(rollout, Run.state == State.FAILED))
     if verb == "undo":
         done = Run.state.in_((State.SUCCEEDED, State.FAILED))

@@ -15,11 +15,12 @@ from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.rollouts import approvals, crud, retries, windows
 from app.fleet.rollouts import undo as rollouts_undo
 from app.fleet.rollouts.gates import Gate, Next
-from app.models import BEGUN, UNENDED, Database, Kind, Rollout, Run, Stage, State
+from app.models import BEGUN, UNENDED, Database, Kind, Rollout, Run, Stage, State, Strategy
 
 ACTIVE = (Stage.RUNNING, Stage.SOAKING, Stage.WAITING, Stage.UNDOING, Stage.HALTED)
 ENDED = {
     Stage.SUCCEEDED: "rollout.finished",
+    Stage.FAILED: "rollout.failed",
     Stage.UNDONE: "rollout.undone",
     Stage.CANCELLED: "rollout.cancelled",
 }
@@ -106,13 +107,30 @@ def _halt_if_too_many(session: CatalogSession, rollout: Rollout) -> bool:
         why = _first_failure(session, *retries.latest(rollout))
         finish(session, rollout, Stage.CANCELLED, f"Its database was not created. {why}")
         return True
+    first = _first_failure(session, *retries.latest(rollout))
+    if _is_single(session, rollout):
+        finish(session, rollout, Stage.FAILED, first)
+        return True
     rollout.stage = Stage.HALTED
+    wave = f" in wave {rollout.wave + 1} of {len(rollout.sizes)}" if len(rollout.sizes) > 1 else ""
     rollout.reason = (
-        f"{failed} failed in wave {rollout.wave + 1} of {len(rollout.sizes)}, "
-        f"{allowed or 'none'} may. {_first_failure(session, *retries.latest(rollout))}"
+        f"{failed} of {sum(rollout.sizes)} failed{wave} ({allowed} allowed). First failure: {first}"
     )
     webhooks.announce(session, "rollout.halted", crud.announcement_of(rollout))
     return True
+
+
+def _is_single(session: CatalogSession, rollout: Rollout) -> bool:
+    """True for a run on one database that somebody asked for: nothing waits for its end.
+
+    What an application begins by opening a database stays halted, so that not each open tries
+    again what has just failed.
+    """
+    if not rollout.by_hand or sum(rollout.sizes) != 1:
+        return False
+    database = select(Database.strategy).join(Run, Run.database_id == Database.id)
+    found = session.scalar(database.where(Run.rollout_id == rollout.id).limit(1))
+    return found != Strategy.ON_OPEN
 
 
 def _retire_unmade(session: CatalogSession, rollout: Rollout) -> None:
@@ -137,7 +155,7 @@ def _first_failure(session: CatalogSession, *runs: ColumnElement[bool]) -> str:
         .limit(1)
     ).one()
     # Webhooks and viewers are told this, and no text of a database.
-    return f"First {first.name}: {error_texts.for_all(first.error, first.problem)}"
+    return f"{first.name}: {error_texts.for_all(first.error, first.problem)}"
 
 
 def _step_on(session: CatalogSession, rollout: Rollout) -> None:
@@ -227,7 +245,7 @@ def _step_back(session: CatalogSession, rollout: Rollout) -> None:
     left = "The canary was undone."
     if failed:
         left = (
-            f"{failed} of {session.scalar(how_many)} could not be undone. "
+            f"{failed} of {session.scalar(how_many)} could not be undone. First failure: "
             f"{_first_failure(session, *undo)}"
         )
     if rollout.resumes_as == Stage.HALTED:

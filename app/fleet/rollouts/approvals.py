@@ -23,11 +23,16 @@ def begin(
     """Go on at this stage, or wait for an approval if the project requires one.
 
     A rollout that has one needs no other for a further attempt; each undo that somebody asks for,
-    `undo_by`, needs its own.
+    `undo_by`, needs its own. That of a rollout whose waves needed approvals needs one as well.
     """
     rollout.stage, rollout.reason = stage, None
-    required = select(Project.requires_approval).where(Project.id == rollout.project_id)
-    if not Kind(rollout.kind).needs_approval or not session.scalar(required):
+    if not Kind(rollout.kind).needs_approval:
+        return
+    if _project_requires(session, rollout):
+        whose = "Its project"
+    elif undo_by is not None and rollout.gate.get("approval"):
+        whose = "This rollout"
+    else:
         return
     if undo_by is None and _has_one(given_to(session, rollout), stage):
         return
@@ -36,10 +41,15 @@ def begin(
     rollout.asked_by_id, rollout.asked_by_name = asked
     what = "the undo" if stage == Stage.UNDOING else "it"
     rollout.reason = (
-        f"Its project requires approvals: another account than {rollout.asked_by_name} has to "
+        f"{whose} requires approvals: another account than {rollout.asked_by_name} has to "
         f"approve before {what} begins."
     )
     webhooks.announce(session, "rollout.waiting", crud.announcement_of(rollout))
+
+
+def _project_requires(session: CatalogSession, rollout: Rollout) -> bool:
+    required = select(Project.requires_approval).where(Project.id == rollout.project_id)
+    return bool(session.scalar(required))
 
 
 def is_before_begin(rollout: Rollout) -> bool:

@@ -6,16 +6,16 @@ All data comes from the catalog and its register: no database is opened, no scri
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.extensions import db
 from app.fleet.core.permissions import Actor
 from app.fleet.core.positions import split
 from app.fleet.projects import revisions
 from app.fleet.projects.revisions import risks_of
-from app.fleet.rollouts import crud, start, waves
+from app.fleet.rollouts import crud, start, undo, waves
 from app.fleet.rollouts.request import new_rollout
-from app.models import Kind, Revision, Rollout
+from app.models import Kind, Revision
 from headway.errors import HeadwayError
 from headway.types import Position
 
@@ -28,6 +28,8 @@ class PreviewStep:
     message: str
     risks: tuple[str, ...] = ()
     """Risks to know before it runs."""
+    drops: bool = False
+    """True if a table or column goes with all that is in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,11 @@ class Skipped:
     ids: tuple[int, ...]
     """The ids of the first few."""
 
+    @property
+    def is_done(self) -> bool:
+        """True if they need no step."""
+        return self.why.startswith(start.ALREADY)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
@@ -73,6 +80,29 @@ class Preview:
         """False if no database would take part, or none can reach the target."""
         return any(group.ends is not None or group.why is None for group in self.groups)
 
+    @property
+    def is_done(self) -> bool:
+        """True if nothing takes part because all that match are where the rollout leads."""
+        return not self.total and bool(self.skipped) and all(one.is_done for one in self.skipped)
+
+    def require_database(self) -> None:
+        """Raise RolloutRefused if no database would take part."""
+        if not self.total:
+            raise start.no_database_error({one.why: one.databases for one in self.skipped})
+
+    @property
+    def risks(self) -> tuple[str, ...]:
+        """All risks, each with its revision and said once."""
+        steps = [step for group in self.groups for step in group.steps]
+        return tuple(
+            dict.fromkeys(f"{step.revision} {risk}" for step in steps for risk in step.risks)
+        )
+
+    @property
+    def drops(self) -> bool:
+        """True if a table or column goes with all that is in it."""
+        return any(step.drops for group in self.groups for step in group.steps)
+
 
 FIRST = 20
 
@@ -85,8 +115,9 @@ def preview(actor: Actor, source: int | Mapping[str, Any]) -> Preview:
     )
     chosen = start.choose(db.session, rollout)
     plans = Counter((one.dialect, one.current) for one in chosen.members)
+    aim = Aim(rollout.project_id, Kind(rollout.kind), rollout.target)
     return Preview(
-        groups=tuple(_group(rollout, *plan, count) for plan, count in plans.most_common()),
+        groups=tuple(_group(aim, *plan, count) for plan, count in plans.most_common()),
         skipped=tuple(
             Skipped(why=why, databases=len(ids), ids=tuple(ids[:FIRST]))
             for why, ids in sorted(chosen.skipped.items())
@@ -97,19 +128,51 @@ def preview(actor: Actor, source: int | Mapping[str, Any]) -> Preview:
     )
 
 
-def _group(rollout: Rollout, dialect: str | None, current: str, databases: int) -> PreviewGroup:
-    kind = Kind(rollout.kind)
+def preview_undo(actor: Actor, rollout_id: int) -> Preview:
+    """What an undo of a rollout would do now: from where to where, and what goes with it.
+
+    `total` is 0 if there is nothing to undo. Databases that are being migrated at this moment are
+    undone afterwards, and are not among them.
+    """
+    actor.require("rollouts.read")
+    rollout = crud.get_rollout(actor, rollout_id)
+    back = Kind.UPGRADE if rollout.kind == Kind.DOWNGRADE else Kind(rollout.kind)
+    back = Kind.DOWNGRADE if rollout.kind == Kind.UPGRADE else back
+    plans = undo.returns(db.session, rollout) if rollout.kind in undo.BACK else Counter()
+    return Preview(
+        groups=tuple(
+            _group(Aim(rollout.project_id, back, before or "base"), dialect, after, count)
+            for (dialect, after, before), count in plans.most_common()
+        ),
+        skipped=(),
+        waves=(),
+        total=plans.total(),
+        silent=0,
+    )
+
+
+class Aim(NamedTuple):
+    """Where databases are to be brought, and how."""
+
+    project_id: int
+    kind: Kind
+    target: str
+
+
+def _group(aim: Aim, dialect: str | None, current: str, databases: int) -> PreviewGroup:
+    kind = aim.kind
     ends = sql = why = None
     steps: tuple[PreviewStep, ...] = ()
     if kind in (Kind.UPGRADE, Kind.DOWNGRADE, Kind.STAMP):
-        asked = (rollout.project_id, split(current), rollout.target, kind)
+        asked = (aim.project_id, split(current), aim.target, kind)
         try:
             path = revisions.path(*asked)
             ends = revisions.ends(*asked)
             steps = _steps(path, dialect, kind)
             if path and kind is not Kind.STAMP and dialect:
                 sql = revisions.sql_of(path, dialect, kind)
-                why = None if sql is not None else "the SQL depends on the data: rehearse it"
+                if sql is None:
+                    why = "the SQL depends on the database or its arguments: rehearse it"
         except HeadwayError as error:
             why = str(error)
     return PreviewGroup(
@@ -130,6 +193,7 @@ def _steps(path: Sequence[Revision], dialect: str | None, kind: Kind) -> tuple[P
             revision=one.revision,
             message=one.message,
             risks=tuple(risk.says for risk in risks if risk.revision == one.revision),
+            drops=any(risk.kind == "drop" for risk in risks if risk.revision == one.revision),
         )
         for one in path
     )

@@ -87,6 +87,7 @@ class RolloutProgress:
     """The runs that undo it."""
     total: int
     done: int
+    """How many succeeded."""
     per_second: float | None
     seconds_left: float | None
     """At the present speed, without soaking and approvals; None if unknown."""
@@ -117,7 +118,7 @@ def progress(actor: Actor, rollout_id: int) -> RolloutProgress:
         waves=waves,
         undo=back,
         total=total,
-        done=total - left,
+        done=sum(wave.succeeded for wave in waves),
         per_second=speed,
         seconds_left=ahead / speed if speed and ahead else None,
         first_error=_first_error(actor, rollout, rollout.kind)

@@ -6,7 +6,7 @@ of the project's databases are; then it becomes a part of the last wave.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -41,6 +41,8 @@ REHEARSAL = -1
 """The wave number of rehearsal runs."""
 BATCH = 1000
 
+ALREADY = "already"
+"""What the reason begins with if a database needs no step."""
 REASONS = {
     Position.TORN: "torn: repair them first",
     Position.FOREIGN: "another project's",
@@ -121,8 +123,7 @@ def start(session: CatalogSession, rollout: Rollout) -> None:
     """
     chosen = choose(session, rollout)
     if not chosen.members:
-        why = "; ".join(f"{len(ids)} {why}" for why, ids in chosen.skipped.items())
-        raise RolloutRefused(f"No database takes part. {why or 'No database matches'}.")
+        raise no_database_error({why: len(ids) for why, ids in chosen.skipped.items()})
     session.execute(  # cancel what is left of a rehearsal
         update(Run)
         .where(Run.rollout_id == rollout.id, Run.state == State.PENDING)
@@ -146,6 +147,12 @@ def start(session: CatalogSession, rollout: Rollout) -> None:
     approvals.begin(session, rollout, Stage.RUNNING)
 
 
+def no_database_error(skipped: Mapping[str, int]) -> RolloutRefused:
+    """The refusal of a rollout without databases; `skipped`: why how many are left out."""
+    why = "; ".join(f"{number} {why}" for why, number in skipped.items())
+    return RolloutRefused(f"No database takes part: {why or 'none matches'}.")
+
+
 def rehearse(session: CatalogSession, rollout: Rollout, sample: int | None) -> int:
     """Create rehearsal runs for `sample` databases of each plan, or for all. Returns how many."""
     taken: dict[tuple[str | None, str], int] = defaultdict(int)
@@ -166,7 +173,8 @@ def rehearse(session: CatalogSession, rollout: Rollout, sample: int | None) -> i
 def hold(session: CatalogSession, rollout: Rollout) -> None:
     """Reserve the databases of a rollout, so that no other rollout takes one meanwhile.
 
-    Raises RolloutRefused if another rollout has one of them.
+    Raises RolloutRefused if another rollout has one of them. What changes no database, such as a
+    check, needs none for itself: its runs take turns with the other's.
     """
     mine = select(Run.database_id).where(Run.rollout_id == rollout.id, Run.state.in_(UNENDED))
     free = or_(Database.rollout_id.is_(None), Database.rollout_id == rollout.id)
@@ -176,6 +184,8 @@ def hold(session: CatalogSession, rollout: Rollout) -> None:
         .values(rollout_id=rollout.id)
         .execution_options(synchronize_session=False)
     )
+    if not Kind(rollout.kind).moves:
+        return
     others = select(Database.name, Database.rollout_id).where(Database.id.in_(mine), ~free)
     # A locking read: other reads of MariaDB are as old as the transaction.
     if other := session.execute(others.limit(1).with_for_update(read=True)).first():
@@ -271,13 +281,13 @@ def _excuses(rollout: Rollout, kind: Kind) -> Callable[..., str | None]:
     """
     free, by_hand = (None, rollout.id), rollout.by_hand
     stuck = {position: why for position, why in REASONS.items() if position not in MAY[kind]}
-    stays = _stays(rollout, kind)
+    stays = _stays(rollout)
     waits = kind.moves and not by_hand
 
     def why_not(
         member: Member, part_of: int | None, pinned: bool | None, pin_reason: str, strategy: str
     ) -> str | None:
-        if part_of not in free:
+        if kind.moves and part_of not in free:
             return f"part of rollout {part_of}"
         if member.position in stuck:
             return stuck[Position(member.position)]
@@ -292,20 +302,21 @@ def _excuses(rollout: Rollout, kind: Kind) -> Callable[..., str | None]:
     return why_not
 
 
-def _stays(rollout: Rollout, kind: Kind) -> Callable[[Member], str | None]:
+def _stays(rollout: Rollout) -> Callable[[Member], str | None]:
     """A function that returns why a database needs no step, or None. Cached by revisions."""
-    words = {Kind.UPGRADE: "has {} already", Kind.DOWNGRADE: "is at {} already"}
-    target = "the heads" if rollout.target == "heads" else rollout.target
+    moves = rollout.kind in (Kind.UPGRADE, Kind.DOWNGRADE)
 
     @cache
-    def needs_nothing(current: str) -> bool:
-        return is_there(rollout, current)
+    def why(current: str) -> str | None:
+        if not is_there(rollout, current):
+            return None
+        target = "the heads" if rollout.target == "heads" else rollout.target
+        is_at = rollout.target in ("heads", "base", *split(current))
+        return f"{ALREADY} {'at' if is_at else 'past'} {target}"
 
     def stays(member: Member) -> str | None:
         is_seen = member.current or member.position == Position.EMPTY
-        if kind in words and is_seen and needs_nothing(member.current):
-            return words[kind].format(target)
-        return None
+        return why(member.current) if moves and is_seen else None
 
     return stays
 

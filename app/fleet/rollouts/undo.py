@@ -1,12 +1,13 @@
 """Undo a rollout: create the runs that return databases to their earlier revisions."""
 
+from collections import Counter
 from typing import Any
 
-from sqlalchemy import Select, exists, insert, literal, select, true
+from sqlalchemy import Select, exists, func, insert, literal, select, true
 from sqlalchemy.orm import Session, aliased
 
 from app.fleet.core.transactions import CatalogSession
-from app.models import BEGUN, Kind, Rollout, Run, Stage, State
+from app.models import BEGUN, Database, Kind, Rollout, Run, Stage, State
 from headway.errors import DatabaseMoved
 
 BACK = (Kind.UPGRADE, Kind.DOWNGRADE, Kind.STAMP)
@@ -40,6 +41,44 @@ def take_back(session: CatalogSession, rollout: Rollout, *, again: bool = False)
     # Without this, a driver may return -1 in any case.
     done = session.execute(made.execution_options(preserve_rowcount=True))
     return int(done.rowcount)  # type: ignore[attr-defined]
+
+
+def returns(session: CatalogSession, rollout: Rollout) -> Counter[tuple[str | None, str, str]]:
+    """How many databases an undo would return: by dialect, their revisions now and afterwards.
+
+    The revisions are joined by `+`; "" for none.
+    """
+    failed = select(Run.undoes).where(
+        Run.rollout_id == rollout.id,
+        Run.kind == Kind.UNDO,
+        Run.state == State.FAILED,
+        Run.replaced_by.is_(None),
+    )
+    ids = _moved(rollout, again=True).with_only_columns(Run.id)
+    some = Run.id.in_(ids) | Run.id.in_(failed)
+    earlier = aliased(Run)
+    has_earlier = exists().where(
+        earlier.rollout_id == Run.rollout_id,
+        earlier.database_id == Run.database_id,
+        earlier.kind == Run.kind,
+        earlier.id < Run.id,
+        earlier.after != earlier.before,
+    )
+    # Only one with an earlier attempt, or whose undo failed, has to be asked for its origin.
+    is_plain = ~has_earlier & Run.id.not_in(failed)
+    plain = select(Database.dialect, Run.after, Run.before, func.count()).where(some, is_plain)
+    found: Counter[tuple[str | None, str, str]] = Counter()
+    for dialect, after, before, count in session.execute(
+        plain.join(Database, Database.id == Run.database_id)
+        .group_by(Database.dialect, Run.after, Run.before)
+        .order_by(None)
+    ):
+        found[dialect, after or "", before or ""] += count
+    others = select(Run, Database.dialect).join(Database, Database.id == Run.database_id)
+    for run, dialect in session.execute(others.where(some, ~is_plain)):
+        own = session()
+        found[dialect, left_at(own, run), origin(own, run).before or ""] += 1
+    return found
 
 
 def origin(session: Session, run: Run) -> Run:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from app.extensions import db
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.rollouts import windows
-from app.models import Database, Kind, Lease, Rollout, Run, Stage, State
+from app.models import BEGUN, Database, Kind, Lease, Rollout, Run, Stage, State
 
 CLAIMABLE = (Stage.PENDING, Stage.RUNNING, Stage.UNDOING)
 """Stages in which runs may begin; in PENDING only those of a rehearsal."""
@@ -25,17 +25,19 @@ AHEAD = 200
 
 @dataclass
 class _Room:
-    """The number of runs on each server, against its limit."""
+    """The number of runs on each server, against its limit, and the databases that have one."""
 
-    per_server: Counter[str] = field(default_factory=Counter)
+    per_server: Counter[str | None] = field(default_factory=Counter)
+    databases: set[int] = field(default_factory=set)
 
-    def take(self, server: str | None, most: int) -> bool:
-        """True if one more may run on this server, which is then counted."""
-        if server is None:
-            return True
-        if self.per_server[server] >= most:
+    def take(self, server: str | None, database_id: int, most: int) -> bool:
+        """True if a run of this database may begin, which is then counted."""
+        if database_id in self.databases:
+            return False
+        if server is not None and self.per_server[server] >= most:
             return False
         self.per_server[server] += 1
+        self.databases.add(database_id)
         return True
 
 
@@ -154,7 +156,7 @@ def _due_of(
     if limit <= 0:
         return []
     rows = session.execute(
-        select(Run.id, Run.server, Database.pin_until, Database.retired_at)
+        select(Run.id, Run.server, Run.database_id, Database.pin_until, Database.retired_at)
         .join(Database, Database.id == Run.database_id)
         .where(
             Run.rollout_id == rollout.id,
@@ -168,11 +170,11 @@ def _due_of(
         .limit(AHEAD + limit)
     )
     found: list[int] = []
-    for run_id, server, pin_until, retired_at in rows:
+    for run_id, server, database_id, pin_until, retired_at in rows:
         pinned = pin_until and pin_until > now and not rollout.by_hand
         if (retired_at or pinned) and rollout.stage != Stage.PENDING:
             continue  # advance cancels it
-        if room.take(server, rollout.per_server):
+        if room.take(server, database_id, rollout.per_server):
             found.append(run_id)
         if len(found) == limit:
             break
@@ -185,12 +187,12 @@ def _kinds(rollout: Rollout) -> list[ColumnElement[bool]]:
 
 
 def _running(session: CatalogSession) -> _Room:
-    rows = session.execute(
-        select(Run.server, func.count())
-        .where(Run.state == State.RUNNING, Run.server.is_not(None))
-        .group_by(Run.server)
-    )
-    return _Room(Counter({str(server): count for server, count in rows}))
+    begun = select(Run.server, Run.database_id, Run.state).where(Run.state.in_(BEGUN))
+    room = _Room()
+    for server, database_id, state in session.execute(begun):
+        room.databases.add(database_id)  # also one whose outcome is not known yet
+        room.per_server[server] += state == State.RUNNING
+    return room
 
 
 def _claim_row(session: CatalogSession, run_id: int, worker: str) -> bool:

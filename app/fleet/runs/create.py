@@ -16,9 +16,12 @@ from app.fleet.core.transactions import CatalogSession
 from app.fleet.core.urls import require_place_for_new
 from app.fleet.projects import revisions
 from app.fleet.rollouts import start
-from app.fleet.runs.tasks import Ended, Task
+from app.fleet.runs.tasks import LOCK_WAIT, Ended, Task
 from app.models import Database, Kind, Role, Rollout, State
+from app.settings import RELEASE
+from headway.connections import places
 from headway.connections.address import Address
+from headway.connections.session import Policy
 from headway.errors import AddressInvalid, DatabaseExists, HeadwayError, ProcessEnded
 from headway.types import Status
 
@@ -54,7 +57,7 @@ def is_there(address: Address) -> bool:
     """True if there is such a database. A file without a byte is a name, and no database."""
     path = address.path
     if path is None:
-        return address.dialect.exists(address.url)
+        return places.is_there(address)
     return path.exists() and path.stat().st_size > 0
 
 
@@ -127,7 +130,7 @@ def _made(task: Task, address: Address) -> Status:
     except ProcessEnded:
         if steps:  # a revision ran in it, so it was this run that made it a moment ago
             with suppress(HeadwayError):
-                address.dialect.drop(address.url)
+                places.drop(address, Policy(release=RELEASE, lock_wait=LOCK_WAIT))
         raise
 
 

@@ -66,6 +66,7 @@ def _result_values(task: Task, ended: Ended) -> dict[str, Any]:
         "error": ended.error,
         "problem": ended.problem,
         "snapshot": ended.snapshot,
+        "x": task.run.x if task.used_x is None else task.used_x,
         "log": earlier + "\n".join(task.lines) + "\n",
     }
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, joinedload, undefer
 from app.errors import CatalogBusy, ProjectNotReady
 from app.extensions import db
 from app.fleet import projects
-from app.fleet.core import urls
+from app.fleet.core import arguments, urls
 from app.fleet.core.positions import joined, split
 from app.fleet.core.transactions import writing
 from app.fleet.isolation.remote import RemoteDatabase, RemoteProject
@@ -57,6 +57,8 @@ class Undone:
     after: str
     """The revisions after the last attempt."""
     snapshot: str | None
+    x: dict[str, str] | None
+    """The -x arguments that it ran with; None where that is not known."""
 
     @classmethod
     def of(cls, session: Session, run: Run) -> "Undone":
@@ -66,6 +68,7 @@ class Undone:
             before=first.before or "",
             after=undo.left_at(session, run),
             snapshot=first.snapshot,
+            x=first.x,
         )
 
 
@@ -80,6 +83,8 @@ class Task:
     undone: "Undone | None"
     """What this run undoes."""
     worker: str
+    used_x: dict[str, str] | None = None
+    """The -x arguments that this attempt gave to env.py; None if it came to none."""
     found: str | None = None
     """The revisions that this attempt found; None if it has not read the status."""
     lines: list[str] = field(default_factory=list)
@@ -172,7 +177,7 @@ class Task:
         timeout = self.rollout.timeout_seconds
         return (scripts or self.scripts).at(
             self.url,
-            self.project.x,
+            self.x,
             snapshot=self.rollout.snapshot,
             lock_wait=min(LOCK_WAIT, timeout),
             # The server gives up too: a client that is ended does not end its statement.
@@ -187,6 +192,24 @@ class Task:
             return urls.url_of(
                 session.get_one(Database, self.database.id, options=[undefer(Database.url)])
             )
+
+    @cached_property
+    def x(self) -> dict[str, str]:
+        """The -x arguments. Raises ArgumentMissing.
+
+        An undo and a later attempt have those with which the database was migrated: with others
+        env.py might look at another schema.
+        """
+        kept = self.run.x if self.has_moved else None
+        if self.undone is not None and self.undone.x is not None:
+            kept = self.undone.x
+        if kept is None:
+            with Session(db.engine) as session:
+                kept = arguments.arguments_of(session, self.project, self.database, self.url)
+        if kept:
+            self.say("with " + " ".join(f"-x {name}={value}" for name, value in kept.items()))
+        self.used_x = kept
+        return kept
 
     @cached_property
     def scripts(self) -> RemoteProject:

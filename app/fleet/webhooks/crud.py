@@ -29,6 +29,7 @@ class EventType(StrEnum):
     ROLLOUT_HALTED = "rollout.halted"
     ROLLOUT_WAITING = "rollout.waiting"  # for an approval
     ROLLOUT_FINISHED = "rollout.finished"
+    ROLLOUT_FAILED = "rollout.failed"
     ROLLOUT_CANCELLED = "rollout.cancelled"
     ROLLOUT_UNDONE = "rollout.undone"
     DRIFT_FOUND = "drift.found"

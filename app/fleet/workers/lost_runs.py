@@ -167,7 +167,7 @@ def _write(task: Task, values: dict[str, Any], seen: Status | None) -> None:
         done = session.execute(
             update(Run)
             .where(Run.id == task.run.id, Run.state == State.LOST)
-            .values(**values, log=log)
+            .values(**values, log=log, x=task.run.x if task.used_x is None else task.used_x)
             .execution_options(synchronize_session=False)
         )
         if done.rowcount and seen:  # type: ignore[attr-defined]

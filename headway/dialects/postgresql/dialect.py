@@ -10,14 +10,15 @@ from sqlalchemy import URL, Connection
 
 from headway import history
 from headway.dialects.base import Dialect
-from headway.dialects.driver import Raw, ask, autocommit, closing, dbapi_connection, display_url
+from headway.dialects.driver import Raw, ask, autocommit, closing, dbapi_connection, sqlstate
 from headway.dialects.facts import Facts
 from headway.dialects.postgresql import facts as postgresql_facts
 from headway.dialects.postgresql import image as postgresql_image
+from headway.dialects.postgresql import schemas as postgresql_schemas
 from headway.dialects.postgresql import scratch as postgresql_scratch
 from headway.dialects.postgresql import undo as postgresql_undo
 from headway.dialects.postgresql.lock import AdvisoryLock
-from headway.dialects.search_path import refuse_schema
+from headway.dialects.search_path import quoted, refuse_schema
 from headway.dialects.transactions import (
     Fate,
     can_answer,
@@ -37,7 +38,7 @@ from headway.dialects.types import (
     VersionTable,
     refuse_too_many,
 )
-from headway.dialects.urls import DatabaseURL
+from headway.dialects.urls import DatabaseURL, display_url
 from headway.errors import (
     AddressInvalid,
     DatabaseDenied,
@@ -65,9 +66,8 @@ NO_RIGHT = re.compile(
     r"|to create (?P<made>\w+))|must be "
 )
 TABLES = (
-    "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') "  # noqa: S608
-    "AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) "
-    f"LIMIT {MOST_TABLES + 1}"
+    "SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "  # noqa: S608
+    f"WHERE relkind IN ('r', 'p') AND nspname = current_schema() LIMIT {MOST_TABLES + 1}"
 )
 POWERS = (
     "SELECT string_agg('the rights of ' || rolname, ', ') FROM pg_roles"
@@ -109,7 +109,7 @@ class Postgresql(Dialect):
             return AdvisoryLock(raw, name)
 
     def refusal(self, error: BaseException) -> type[HeadwayError] | None:
-        state, message = _state(error), str(error)
+        state, message = sqlstate(error), str(error)
         if (
             state in DENIED
             or any(words in message for words in STRANGER)
@@ -129,11 +129,11 @@ class Postgresql(Dialect):
         return None
 
     def missing_right(self, error: BaseException, statement: str) -> str | None:
-        if _state(error) not in ("42501", None):
+        if sqlstate(error) not in ("42501", None):
             return None
         match = NO_RIGHT.search(str(error))
         if match is None:
-            return "the right" if _state(error) else None
+            return "the right" if sqlstate(error) else None
         if match["made"]:
             return {"database": "CREATEDB", "role": "CREATEROLE"}.get(match["made"], "the right")
         if match["kind"] is None:  # "must be owner of table item"
@@ -156,7 +156,7 @@ class Postgresql(Dialect):
                 rows = cursor.fetchall()
             except Exception as error:
                 raw.rollback()
-                if _state(error) not in ("42P01", "3F000"):  # no such table, no such schema
+                if sqlstate(error) not in ("42P01", "3F000"):  # no such table, no such schema
                     raise
                 rows = []
             names: frozenset[str] = frozenset()
@@ -194,7 +194,7 @@ class Postgresql(Dialect):
         return ask(raw, POWERS)[0][0]  # type: ignore[no-any-return]
 
     def is_timeout(self, error: BaseException) -> bool:
-        return _state(error) in TIMEOUTS
+        return sqlstate(error) in TIMEOUTS
 
     def check_pooler(self, raw: Raw, another: Callable[[], AbstractContextManager[Raw]]) -> None:
         own = getattr(getattr(raw, "info", None), "backend_pid", None)
@@ -221,31 +221,33 @@ class Postgresql(Dialect):
             return bool(ask(raw, query, [DatabaseURL.of(url).name]))
 
     def other_schemas(self, raw: Raw) -> tuple[str, ...]:
-        # What an extension brought is not counted: it goes with the database that has it.
-        query = """SELECT n.nspname FROM pg_namespace n
-            WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-            AND n.nspname IS DISTINCT FROM current_schema()
-            AND EXISTS (SELECT 1 FROM pg_depend d
-                WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
-                AND d.deptype = 'n' AND d.classid <> 'pg_extension'::regclass
-                AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = d.classid
-                    AND e.objid = d.objid AND e.deptype = 'e'))
-            ORDER BY 1"""
-        return tuple(name for (name,) in ask(raw, query))
+        return postgresql_schemas.others(raw)
+
+    def has_schema(self, url: URL) -> bool:
+        with translating(self, url, all=True):
+            return postgresql_schemas.exists(url)
+
+    def make_schema(self, url: URL) -> None:
+        with translating(self, url, all=True):
+            postgresql_schemas.make(url)
+
+    def drop_schema(self, raw: Raw, url: URL) -> None:
+        with translating(self, url, all=True):
+            postgresql_schemas.drop(raw, url)
 
     def make(self, url: URL, template: URL | None = None, versions: str | None = None) -> None:  # noqa: ARG002  # the server copies all or nothing
-        if template is None:
+        if not self.is_ours(url):
             refuse_schema(url, "made")
         source = f" TEMPLATE {_quoted(template)}" if template else ""
         with _maintenance(self, url) as raw:
             try:
                 raw.cursor().execute(f"CREATE DATABASE {_quoted(url)}{source}")
             except Exception as error:
-                if _state(error) == "42P04":
+                if sqlstate(error) == "42P04":
                     raise DatabaseExists(
                         f"{display_url(url)} is there already. Nothing was changed."
                     ) from error
-                if _state(error) == "55006" and template:
+                if sqlstate(error) == "55006" and template:
                     raise DatabaseInUse(
                         f"{display_url(template)} cannot be copied while others are "
                         "connected to it. Nothing was changed. Try again when they are gone."
@@ -265,7 +267,7 @@ class Postgresql(Dialect):
                     f"ALTER DATABASE {_quoted(url)} RENAME TO {_quoted(url.set(database=name))}"
                 )
             except Exception as error:
-                if _state(error) != "42P04":
+                if sqlstate(error) != "42P04":
                     raise
                 raise DatabaseExists(f"{name} is there already. Nothing was changed.") from error
 
@@ -337,15 +339,10 @@ def _maintenance(dialect: Dialect, url: URL) -> Iterator[Raw]:
 
 
 def _quoted(url: URL) -> str:
-    name = DatabaseURL.of(url).name.replace('"', '""')
-    return f'"{name}"'
+    return quoted(DatabaseURL.of(url).name)
 
 
 def _set(raw: Raw, settings: Mapping[str, str]) -> None:
     """Set these for the session."""
     calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
     ask(raw, f"SELECT {calls}", [text for pair in settings.items() for text in pair])
-
-
-def _state(error: BaseException) -> str | None:
-    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)

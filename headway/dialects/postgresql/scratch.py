@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 from sqlalchemy import URL, Connection
 
-from headway.dialects.driver import Raw, ask, closing, display_url, open_raw
+from headway.dialects.driver import Raw, ask, closing, display_url, open_raw, sqlstate
+from headway.dialects.search_path import quoted
 from headway.dialects.types import Ground
 from headway.errors import DatabaseDenied
 
@@ -46,13 +47,13 @@ def ground(connection: Connection, schemas: Collection[str], *, furnished: bool)
     path = connection.exec_driver_sql("SELECT current_schemas(false)").scalar_one()
     wanted = there if furnished else [one for one in there if one in {*path, *schemas}]
     statements = [
-        f"CREATE SCHEMA IF NOT EXISTS {_quoted(one)}"
+        f"CREATE SCHEMA IF NOT EXISTS {quoted(one)}"
         for one in wanted
         if one not in ("public", "information_schema")
     ]
     if furnished:
         statements += [
-            f"CREATE EXTENSION IF NOT EXISTS {_quoted(name)} SCHEMA {_quoted(schema)} CASCADE"
+            f"CREATE EXTENSION IF NOT EXISTS {quoted(name)} SCHEMA {quoted(schema)} CASCADE"
             for name, schema in connection.exec_driver_sql(EXTENSIONS).all()
         ]
     settings = connection.exec_driver_sql(SETTINGS).all()
@@ -83,7 +84,7 @@ def _options(database: dict[str, object]) -> str:
 
 def _setting(setting: str) -> str:
     name, _, value = setting.partition("=")
-    return f"SET {_quoted(name)} TO {value if name in LISTS else _literal(value)}"
+    return f"SET {quoted(name)} TO {value if name in LISTS else _literal(value)}"
 
 
 @contextmanager
@@ -111,7 +112,7 @@ def _create(raw: Raw, url: URL, name: str, like: Ground) -> None:
     try:
         _run(raw, f"CREATE DATABASE {name} TEMPLATE template0{like.options}")
     except Exception as error:
-        if (getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)) != DENIED:
+        if sqlstate(error) != DENIED:
             raise
         role = ask(raw, "SELECT quote_ident(session_user)")[0][0]
         raise DatabaseDenied(
@@ -135,7 +136,7 @@ def _tidy(raw: Raw) -> None:
     for (name,) in names:
         if re.fullmatch(r"\w+", name) and _key(name) not in held:
             with contextlib.suppress(Exception):  # in use after all, or another role's
-                _run(raw, f"DROP DATABASE IF EXISTS {_quoted(name)}")
+                _run(raw, f"DROP DATABASE IF EXISTS {quoted(name)}")
 
 
 def _key(name: str) -> int:
@@ -152,10 +153,6 @@ def _server(url: URL) -> Raw:
 def _run(raw: Raw, statement: str) -> None:
     with contextlib.closing(raw.cursor()) as cursor:
         cursor.execute(statement)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _literal(text: str) -> str:
