@@ -287,7 +287,7 @@ def _excuses(rollout: Rollout, kind: Kind) -> Callable[..., str | None]:
     def why_not(
         member: Member, part_of: int | None, pinned: bool | None, pin_reason: str, strategy: str
     ) -> str | None:
-        if kind.moves and part_of not in free:
+        if part_of not in free and (kind.moves or member.seen_at is None):  # it is being made
             return f"part of rollout {part_of}"
         if member.position in stuck:
             return stuck[Position(member.position)]
