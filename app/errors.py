@@ -184,7 +184,7 @@ class DatabaseRegistered(HeadwayError):
 
 
 class ArgumentMissing(HeadwayError):
-    """The database has no value for a placeholder in an -x argument."""
+    """The database has no value for a placeholder in an -x argument, or none that may be used."""
 
     kind = ErrorKind.INVALID
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import URL
 
-from app.errors import ArgumentMissing, InputInvalid
+from app.errors import ArgumentMissing, InputInvalid, RoleInsufficient
 from app.extensions import db
 from app.fleet import databases, projects, rollouts
 from app.fleet.core import arguments
@@ -15,10 +15,10 @@ from app.fleet.core.selectors import Selector
 from app.fleet.refresh import probe
 from app.fleet.refresh import refresh as refreshing
 from app.fleet.runs import claims, execute
-from app.models import Database, Kind, Rollout, State
+from app.models import Database, Kind, Role, Rollout, State
 from headway.dialects.urls import DatabaseURL
 from headway.errors import StillNeeded
-from tests.fleet.conftest import ROOT
+from tests.fleet.conftest import ROOT, person
 from tests.fleet.fleets import ME, Fleet, fresh
 from tests.migrator.making import rows, run
 
@@ -374,3 +374,31 @@ def test_a_new_database_has_its_arguments_from_the_first_moment(fleet: Fleet) ->
     made = fleet.created("made", labels={"tier": "gold"}, x={"note": "{database}!"})
     assert made.position == "at_head"
     assert rows(DatabaseURL.parse(made.address), "SELECT version_num FROM made_gold") == [("r003",)]
+
+
+UNQUOTABLE = ("a'b", 'a"b', "a;b", "a\\b", "a`b")
+"""What ends a quoted text, or a statement, of an env.py that writes its arguments into SQL."""
+
+
+@pytest.mark.parametrize("value", UNQUOTABLE)
+def test_what_could_be_read_as_sql_is_an_admins_to_give(fleet: Fleet, value: str) -> None:
+    member = fleet.add("a", labels={"tier": value})
+    use(fleet, FILES, {"note": "{label.tier}", "tier": "t"})
+    refreshing.refresh(fleet.project_id, [member.id])
+    fresh()
+    reason = databases.get_database(ROOT, member.id).reason
+    assert "could be read as SQL" in (reason or "")
+    asked = {"project_id": fleet.project_id, "name": "b", "url": f"sqlite:///{fleet.folder}/b.db"}
+    (_, admin), (_, operator) = person(Role.ADMIN, "Ada"), person(Role.OPERATOR, "Bob")
+    own = {"x": {"note": value}}
+    with pytest.raises(RoleInsufficient):
+        databases.change_database(operator, member.id, own, version=None)
+    with pytest.raises(RoleInsufficient):
+        databases.register_database(operator, {**asked, **own})
+    with pytest.raises(RoleInsufficient):
+        databases.create_database(operator, {**asked, **own, "labels": {"tier": "gold"}})
+    told = databases.register_many(operator, fleet.project_id, [{**asked, **own} | {"line": 7}])
+    assert [line for line, _ in told.refused] == [7]
+    databases.change_database(operator, member.id, {"x": {"note": "plain"}}, version=None)
+    databases.change_database(admin, member.id, own, version=None)
+    assert databases.get_database(ROOT, member.id).x == {"note": value}

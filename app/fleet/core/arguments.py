@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.errors import ArgumentMissing, InputInvalid
+from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession
 from app.fleet.core.validation import LABEL, UNFIT, quoted
 from app.models import Database, Label, Project
@@ -21,6 +22,8 @@ LONGEST_VALUE = 1024
 WORDS = ("name", "schema", "database")
 OF_LABEL = "label."
 WORD = r"[A-Za-z_][A-Za-z0-9._/-]*"
+UNQUOTABLE = re.compile(r"""["'`;\\]""")
+"""What ends a quoted text or a statement of SQL, for an env.py that writes values into one."""
 PLACEHOLDER = re.compile(rf"\{{\{{({WORD})\}}\}}|\{{({WORD})\}}")
 """`{{name}}`, which is the text `{name}`, or `{name}`. All other braces are text."""
 
@@ -48,6 +51,15 @@ def checked(x: Mapping[str, str | None]) -> dict[str, str | None]:
         if value is not None:
             _check_value(name, value)
     return dict(x)
+
+
+def require_may_set(actor: Actor, project_id: int, x: Mapping[str, str | None]) -> None:
+    """Raise RoleInsufficient for values that could be read as SQL, unless an admin sets them.
+
+    As with the query of a check: env.py runs with the rights of the database's user.
+    """
+    if any(UNQUOTABLE.search(value or "") for value in x.values()):
+        actor.require("projects.change", project_id)
 
 
 def without_none(x: Mapping[str, str | None]) -> dict[str, str]:
@@ -151,6 +163,14 @@ def _value(member: Member, word: str, argument: str) -> str:
         raise ArgumentMissing(
             f"The -x argument {argument} needs {needs}, and {member.name} has none. Nothing was "
             f"changed. Either {give}, or give this database a value of its own: "
+            f"{argument.partition('=')[0]}=VALUE.",
+            argument=argument.partition("=")[0],
+        )
+    if UNQUOTABLE.search(found):
+        raise ArgumentMissing(
+            f"The -x argument {argument} would get {quoted(found)} for {member.name}. It holds a "
+            "quote, a backslash or a semicolon and could be read as SQL. Nothing was changed. "
+            "Rename it, or let an admin give this database a value of its own: "
             f"{argument.partition('=')[0]}=VALUE.",
             argument=argument.partition("=")[0],
         )

@@ -46,6 +46,7 @@ def change_database(
     with writing() as session:
         database = living(session, database_id, version)
         actor.require("databases.change", database.project_id)
+        arguments.require_may_set(actor, database.project_id, x)
         if place:
             require_may_leave(actor, database)
         owner_known(session, values.get("owner_id"))

@@ -7,9 +7,15 @@ from typing import Any
 
 from sqlalchemy import insert, or_, select, text
 
-from app.errors import AccountNotFound, DatabaseRegistered, NameTaken, ProjectNotFound
+from app.errors import (
+    AccountNotFound,
+    DatabaseRegistered,
+    NameTaken,
+    ProjectNotFound,
+    RoleInsufficient,
+)
 from app.extensions import db
-from app.fleet.core import audit, positions
+from app.fleet.core import arguments, audit, positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.visibility import WHOLE_FLEET
@@ -43,6 +49,7 @@ def added(actor: Actor, session: CatalogSession, project_id: int, draft: Draft) 
     Raises DatabaseRegistered, NameTaken, ProjectNotFound or AccountNotFound.
     """
     _require_project(actor, session, project_id)
+    arguments.require_may_set(actor, project_id, draft.x)
     _refuse_known(session, project_id, draft)
     database = Database(
         project_id=project_id,
@@ -180,8 +187,9 @@ def _sorted_out(
             done.refused.append((line, why))
             continue
         try:
+            arguments.require_may_set(actor, project_id, draft.x)
             fresh.append((draft, owner(draft)))
-        except AccountNotFound as error:
+        except (AccountNotFound, RoleInsufficient) as error:
             done.refused.append((line, str(error)))
             continue
         by_name[draft.name] = identity
