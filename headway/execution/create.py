@@ -79,7 +79,7 @@ def create(
         direction=Direction.UPGRADE,
         target=target,
         on_step=on_step,
-        is_new=True,
+        is_new=is_tenant,
     )
     _require_free_path(address)
     if not ends or is_tenant or not _may_copy(built):  # without a revision, all projects are alike

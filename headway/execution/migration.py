@@ -60,7 +60,7 @@ class Move:
     purges: bool = False
     """For a stamp: to empty the version table first, as `alembic stamp --purge` does."""
     is_new: bool = False
-    """The database was made for this a moment ago, and is empty."""
+    """The schema was made for this a moment ago, and is empty."""
 
     def make(self) -> Outcome:
         """Run it.

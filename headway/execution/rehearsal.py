@@ -98,7 +98,7 @@ def rehearse(move: Move) -> Rehearsal:
                 _refuse_leaving(move)
             replace(move, address=address, listener=listener.watch, is_rehearsal=True).make()
         except HeadwayError as error:
-            failed = str(error)
+            failed = _of_original(str(error), address, move.address)
         seconds = time.monotonic() - began
     return Rehearsal(
         place=place,
@@ -107,6 +107,13 @@ def rehearse(move: Move) -> Rehearsal:
         locks=tuple(sorted(listener.locks)),
         failed=failed,
     )
+
+
+def _of_original(text: str, copy: Address, original: Address) -> str:
+    """What was said of a copy, with the name of the database that it is a copy of."""
+    for name, own in ((str(copy), str(original)), (copy.url.database, original.url.database)):
+        text = text.replace(name, own) if name and own else text
+    return text
 
 
 def _refuse_leaving(move: Move) -> None:

@@ -172,7 +172,10 @@ def test_a_database_has_arguments_of_its_own(call: Call, project: int, data: Pat
     assert made["x"] == asked["x"]
     where, event = f"/databases/{made['id']}", {"x": {"tenant": None, "b": '{"c":1}'}}
     tag = {"If-Match": call("viewer", "GET", where).headers["ETag"]}
-    changed = call("operator", "PATCH", where, json=event, headers=tag)
+    assert_problem(
+        call("operator", "PATCH", where, json=event, headers=tag), 403, "role-insufficient"
+    )
+    changed = call("admin", "PATCH", where, json=event, headers=tag)
     assert changed.get_json()["x"] == {"a": "", "b": '{"c":1}'}
     tag = {"If-Match": changed.headers["ETag"]}
     wrong = call("operator", "PATCH", where, json={"x": {"a": "{nobody}"}}, headers=tag)
