@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from app.fleet.core.paths import data_folder
 from app.settings import RELEASE
+from app.web import event_sentences
 from headway.types import NEXT_STEPS, Position
 
 LOOKS = {
@@ -37,7 +38,8 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(lasted)
     app.add_template_filter(number)
     app.add_template_filter(event_details)
-    app.add_template_global(data_folder)
+    app.add_template_filter(event_sentences.did)
+    app.add_template_filter(event_sentences.changes, "event_changes")
     app.context_processor(lambda: {"once": lambda: secrets.token_hex(16)})
     app.add_template_global(data_folder)
     app.context_processor(lambda: {"release": RELEASE, "actor": g.get("actor")})

@@ -182,12 +182,28 @@ def _change(
             actor.require("rollouts.change", rollout.project_id)
             # Under the lock of the rollout: the second of two requests at once waits.
             if request.made() is None:
+                told = _told(session, rollout, word, more)
+                stage, allowed = rollout.stage, rollout.gate.get("failures")
                 change(session, rollout)
                 request.remember(session, rollout.id)
-                crud.record(session, actor, word, rollout)
+                told["stage"] = [stage, rollout.stage]
+                if allowed != rollout.gate.get("failures"):
+                    told["allowed_failures"] = [allowed, rollout.gate.get("failures")]
+                crud.record(session, actor, word, rollout, **told)
         return rollout
 
     return once()
+
+
+def _told(
+    session: CatalogSession, rollout: Rollout, word: str, more: tuple[object, ...]
+) -> dict[str, object]:
+    """What is to be known of an action beside what it changes."""
+    if word == "approved":
+        return {"wave": 0 if approvals.is_before_begin(rollout) else rollout.wave + 1}
+    if word == "resumed" and more == (True,):
+        return {"skipped": retries.count(session, rollout, Run.state == State.FAILED)}
+    return {}
 
 
 def _expect(rollout: Rollout, verb: str, *stages: Stage) -> None:

@@ -83,18 +83,26 @@ def find(session: CatalogSession, rollout_id: int, *, lock: bool = False) -> Rol
     return rollout
 
 
-def record(session: CatalogSession, actor: Actor, word: str, rollout: Rollout) -> None:
-    """Record an action on a rollout in the audit trail: `started`, `paused` and so on."""
+def record(
+    session: CatalogSession, actor: Actor, word: str, rollout: Rollout, **told: object
+) -> None:
+    """Record an action on a rollout in the audit trail: `started`, `paused` and so on.
+
+    `told` is what else is to be known of it, and what it changed, before and after.
+    """
+    now = {
+        "title": rollout.title,
+        "kind": rollout.kind,
+        "target": rollout.target,
+        "stage": rollout.stage,
+        "databases": sum(rollout.sizes),
+    }
     audit.record(
         session,
         actor,
         f"rollout.{word}",
         ("rollout", rollout.id),
-        title=rollout.title,
-        kind=rollout.kind,
-        target=rollout.target,
-        stage=rollout.stage,
-        databases=sum(rollout.sizes),
+        **now | told,
     )
 
 
