@@ -240,6 +240,7 @@ def act(rollout_id: int, verb: str) -> Any:
     if request.method == "POST":
         if approved:
             access.prove()
+        actor.require("rollouts.change", fleet.get_rollout(actor, rollout_id).project_id)
         if back and back.drops and request.form.get("confirm", "").strip() != str(rollout_id):
             raise InputInvalid(
                 "Tables or columns are dropped with their data: to undo the rollout, type its "

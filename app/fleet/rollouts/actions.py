@@ -182,20 +182,20 @@ def _change(
             actor.require("rollouts.change", rollout.project_id)
             # Under the lock of the rollout: the second of two requests at once waits.
             if request.made() is None:
-                told = _told(session, rollout, word, more)
+                details = _details(session, rollout, word, more)
                 stage, allowed = rollout.stage, rollout.gate.get("failures")
                 change(session, rollout)
                 request.remember(session, rollout.id)
-                told["stage"] = [stage, rollout.stage]
+                details["stage"] = [stage, rollout.stage]
                 if allowed != rollout.gate.get("failures"):
-                    told["allowed_failures"] = [allowed, rollout.gate.get("failures")]
-                crud.record(session, actor, word, rollout, **told)
+                    details["allowed_failures"] = [allowed, rollout.gate.get("failures")]
+                crud.record(session, actor, word, rollout, **details)
         return rollout
 
     return once()
 
 
-def _told(
+def _details(
     session: CatalogSession, rollout: Rollout, word: str, more: tuple[object, ...]
 ) -> dict[str, object]:
     """What is to be known of an action beside what it changes."""

@@ -84,11 +84,11 @@ def find(session: CatalogSession, rollout_id: int, *, lock: bool = False) -> Rol
 
 
 def record(
-    session: CatalogSession, actor: Actor, word: str, rollout: Rollout, **told: object
+    session: CatalogSession, actor: Actor, word: str, rollout: Rollout, **details: object
 ) -> None:
     """Record an action on a rollout in the audit trail: `started`, `paused` and so on.
 
-    `told` is what else is to be known of it, and what it changed, before and after.
+    `details` is what else is to be known of it, and what it changed, before and after.
     """
     now = {
         "title": rollout.title,
@@ -102,7 +102,7 @@ def record(
         actor,
         f"rollout.{word}",
         ("rollout", rollout.id),
-        **now | told,
+        **now | details,
     )
 
 
