@@ -116,8 +116,11 @@ def watch(ada: Person, fleet: Fleet, script: bool) -> None:
 
 def mend_and_resume(ada: Person, files: list[Path]) -> None:
     """What was in the way is gone, and it goes on to the end."""
+    choices = ada.page.get_by_role("region", name="What you can do")
+    expect(choices).to_contain_text("1 failed database is tried again")
     execute(files[BROKEN], "DROP TABLE t2")
     ada.press("Resume")
+    ada.page.get_by_label("Try again: the cause is fixed").check()
     ada.page.get_by_role("button", name="Resume rollout").click()
     succeeded(ada.page, "succeeded")
     assert {at(path) for path in files} == {"r003"}
@@ -126,6 +129,9 @@ def mend_and_resume(ada: Person, files: list[Path]) -> None:
 def undo(ada: Person, files: list[Path]) -> None:
     """All back to where they came from."""
     ada.press("Undo")
+    expect(ada.page.get_by_role("main")).to_contain_text("r002 drops t2 with all its rows")
+    rollout = ada.page.url.split("/")[-2]
+    ada.page.get_by_label(f"Type the number of the rollout, {rollout}").fill(rollout)
     ada.page.get_by_role("button", name="Undo rollout").click()
     succeeded(ada.page, "undone")
     assert {at(path) for path in files} == {"r001"}
