@@ -8,15 +8,18 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
+from app.extensions import db
 from app.fleet import databases, rollouts
 from app.fleet.core.selectors import Selector
 from app.fleet.databases import import_sources
 from app.fleet.refresh import refresh
-from app.models import Database, Rollout, Stage
+from app.models import Database, Rollout, Run, Stage
 from tests.fleet.fleets import ROOT, Fleet, fresh
 from tests.fleet.test_arguments import RECIPE, at, use
 from tests.migrator.making import rows, run
@@ -136,3 +139,28 @@ def created_meanwhile(fleet: Fleet, text: str) -> Database:
 
 def stands(url: URL, name: str) -> str:
     return "+".join(at(url, name))
+
+
+def test_one_whose_table_is_locked_holds_no_other_up(fleet: Fleet, postgresql_url: URL) -> None:
+    url, text = postgresql_url, postgresql_url.render_as_string(hide_password=False)
+    names = [f"t_{number:04}" for number in range(4)]
+    run(url, *(f"CREATE SCHEMA {name}" for name in names))
+    rows_of_import = list(import_sources.from_schemas(text, names="t_*"))
+    databases.register_many(ROOT, fleet.project_id, rows_of_import)
+    refresh.refresh(fleet.project_id)
+    started(fleet, target="r001")
+    fleet.drain()
+    held = names[1]
+    with sa.create_engine(url, poolclass=sa.NullPool).connect() as application:
+        application.exec_driver_sql(f"LOCK TABLE {held}.t1 IN ACCESS SHARE MODE")
+        rollout = started(fleet)
+        fleet.work()
+        assert {stands(url, name) for name in names if name != held} == {"r003"}
+        (waiting,) = fleet.runs_of(rollout, states=["pending"])
+        assert (waiting.problem, waiting.attempt) == ("database-in-use", 2)
+        assert stands(url, held) == "r001"
+    with db.engine.begin() as connection:
+        connection.execute(sa.update(Run).values(retry_at=datetime.now(UTC)))
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+    assert stands(url, held) == "r003"
