@@ -597,7 +597,7 @@ def test_a_check_that_finds_drift_says_what_it_found(fleet: Fleet, operator: Bro
     assert operator.get("/drift/").location.endswith("/drifts/")
     member = fleet.add("acme")
     here = f"/databases/{member.id}"
-    operator.post(f"{here}/check")
+    assert operator.post(f"{here}/check").status_code == 302
     fleet.drain()
     page = operator.get(here).text
     assert "no difference" in page.partition('id="history"')[2]
@@ -606,7 +606,7 @@ def test_a_check_that_finds_drift_says_what_it_found(fleet: Fleet, operator: Bro
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE INDEX ix_by_hand ON t1 (name)")
     engine.dispose()
-    operator.post(f"{here}/check")
+    assert operator.post(f"{here}/check").status_code == 302
     fleet.drain()
     page = operator.get(here).text
     assert "1 difference: extra index t1.ix_by_hand" in page.partition('id="history"')[2]
