@@ -1,5 +1,6 @@
 """`flask` commands on a fleet, and a worker beside them."""
 
+import contextlib
 import json
 import threading
 import time
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 from flask.testing import FlaskCliRunner
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
 
 from app.cli import rollout_progress
 from app.extensions import db
@@ -65,9 +67,12 @@ class Working:
         time.sleep(self.pause)
         with self.fleet.app.app_context():
             try:
-                self.fleet.drain()
-                while not self.ended.wait(0.1):
-                    self.fleet.drain()
+                while True:
+                    with contextlib.suppress(OperationalError):  # a busy catalog ends no worker
+                        self.fleet.drain()
+                    db.session.rollback()
+                    if self.ended.wait(0.1):
+                        return
             except BaseException as error:  # noqa: BLE001
                 self.failed.append(error)
             finally:

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
 
 from app import create_app
 from app.extensions import db
@@ -160,8 +161,10 @@ def working(app: Flask) -> Iterator[None]:
                 if not workers.beat(ME):
                     workers.register(ME, "embedded")
                 while not stop.wait(0.05):
-                    periodic.load_due()
-                    drain()
+                    with contextlib.suppress(OperationalError):  # a busy catalog ends no worker
+                        periodic.load_due()
+                        drain()
+                    db.session.rollback()
             except BaseException as error:  # noqa: BLE001
                 failed.append(error)
             finally:
