@@ -77,7 +77,7 @@ def refuse_another_schema(address: Address, table: VersionTable, raw: Raw) -> No
         return
     names = [history.NAME] if table.schema else [table.quoted(), history.NAME]
     ((found, elsewhere),) = ask(raw, LOOKS, [names, first])
-    if found is None or found.lower() != first.lower():
+    if found != first:
         raise DatabaseMissing(
             f"There is no schema {first} in {address}, or its user may not use it. Nothing was "
             "changed. Make it first: CREATE SCHEMA."

@@ -1,6 +1,7 @@
 """A schema as facts, by which two databases can be compared."""
 
 import re
+import string
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -38,6 +39,8 @@ OF_A_TABLE = frozenset(
     {"column", "constraint", "index", "trigger", "policy", "rule", "unique", "foreign key", "check"}
 )
 
+SMALL = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
 TOKEN = re.compile(
     r"""(?P<space>\s+|--[^\n]*|/\*.*?\*/)
     |(?P<text>'(?:[^']|'')*')
@@ -49,6 +52,11 @@ TOKEN = re.compile(
 )
 
 
+def folded(name: str) -> str:
+    """A name with small letters a to z; É stays: SQLite takes É and é for two names."""
+    return name.translate(SMALL)
+
+
 def tokens(sql: str) -> Iterator[str]:
     """The words of a statement: small, without quotes where none are needed; no comments."""
     for found in TOKEN.finditer(sql):
@@ -58,9 +66,9 @@ def tokens(sql: str) -> Iterator[str]:
             (found[kind] for kind in ("double", "tick", "bracket") if found[kind] is not None), None
         )
         if named is not None:
-            yield named.lower() if re.fullmatch(r"[^\W\d]\w*", named) else f'"{named}"'
+            yield folded(named) if re.fullmatch(r"[^\W\d]\w*", named) else f'"{named}"'
         elif found["word"] is not None:
-            yield found["word"].lower()
+            yield folded(found["word"])
         else:
             yield found.group()
 

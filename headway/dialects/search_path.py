@@ -10,7 +10,15 @@ from headway.errors import AddressInvalid, StillNeeded
 
 PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_.$-]*")
-SCHEMA = re.compile(r'\s*(?:"((?:[^"]|"")+)"|(\$?[^\W\d][\w$]*))\s*(,|$)')
+SCHEMA = re.compile(
+    r'\s*(?:"((?:[^"]|"")+)"|(\$?[a-z_][a-z0-9_$]*))\s*(,|\Z)', re.IGNORECASE | re.ASCII
+)
+"""ASCII alone without quotes: what else is a blank or a small letter depends on the encoding."""
+VALUE = re.compile(
+    r"""\s*(?:"((?:[^"]|"")+)"|'((?:[^'\\]|'')+)'|(?!DEFAULT\b)([a-z_][a-z0-9_$]*))\s*(,|;?\s*\Z)""",
+    re.IGNORECASE | re.ASCII,
+)
+"""A schema in SET search_path: a text in apostrophes is a name, letter by letter."""
 LONGEST_NAME = 63
 """Bytes of a name on PostgreSQL, which cuts the rest off."""
 ALLOWED_OPTIONS = (
@@ -18,16 +26,13 @@ ALLOWED_OPTIONS = (
     "?options=-cstatement_timeout%3D0"
 )
 
-SEARCH_PATH = re.compile(
-    r"\s*SET\s+(?:LOCAL\s+|SESSION\s+)?search_path\s*(?:TO|=)\s*"
-    r"(?:[\"'](?P<quoted>[^\"']+)[\"']|(?P<plain>\w+))",
-    re.IGNORECASE,
+SET_PATH = re.compile(
+    r"\s*SET\s+(?:LOCAL\s+|SESSION\s+)?search_path(?:\s+TO\s|\s*=)", re.IGNORECASE | re.ASCII
 )
-
 SET_CONFIG = re.compile(
-    r"\s*SELECT\s+(?:pg_catalog\.)?set_config\s*\(\s*'search_path'\s*,\s*"
-    r"'(?P<quoted>[^',]+)'(?P<plain>)",
-    re.IGNORECASE,
+    r"\s*SELECT\s+(?:pg_catalog\.)?set_config\s*\(\s*'search_path'\s*,"
+    r"\s*'((?:[^'\\]|'')+)'\s*,\s*\w+\s*\)\s*;?\s*\Z",
+    re.IGNORECASE | re.ASCII,
 )
 
 LOOKS_ELSEWHERE = re.compile(
@@ -105,6 +110,17 @@ def refuse_schema(url: URL, what: str) -> None:
         )
 
 
+def schema_set_by(statement: str) -> str | None:
+    """The first schema of the search_path that a statement sets; None if that is not understood."""
+    try:
+        if found := SET_PATH.match(statement):
+            return _schemas(statement[found.end() :], VALUE)[0]
+        found = SET_CONFIG.match(statement)
+        return _schemas(found[1].replace("''", "'"))[0] if found else None
+    except AddressInvalid:
+        return None
+
+
 def quoted(name: str) -> str:
     """A name as PostgreSQL's SQL has it."""
     return '"' + name.replace('"', '""') + '"'
@@ -143,18 +159,20 @@ def _split_options(text: str) -> list[str]:
     return [word for word in (*words, word) if word]
 
 
-def _schemas(path: str) -> tuple[str, ...]:
+def _schemas(path: str, one: re.Pattern[str] = SCHEMA) -> tuple[str, ...]:
     """The names in a search_path: small letters unless quoted, as long as a name may be."""
     names, at, more = [], 0, ","
     while more == ",":
-        found = SCHEMA.match(path, at)
+        found = one.match(path, at)
         if not found:
             raise AddressInvalid(
                 "The search_path in this URL is not understood. Write schemas by their names, "
-                f"separated by commas without blanks. {ALLOWED_OPTIONS}."
+                "separated by commas without blanks; a name with other letters than a to z in "
+                f"double quotes. {ALLOWED_OPTIONS}."
             )
-        quoted, bare, more = found.groups()
-        name = quoted.replace('""', '"') if quoted else bare.lower()
+        *texts, bare, more = found.groups()
+        exact = next((text for text in zip(texts, "\"'", strict=False) if text[0]), None)
+        name = exact[0].replace(exact[1] * 2, exact[1]) if exact else bare.lower()
         names.append(name.encode()[:LONGEST_NAME].decode(errors="ignore"))
         at = found.end()
     return tuple(names)

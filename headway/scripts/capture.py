@@ -16,7 +16,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine
 
-from headway.dialects.search_path import LOOKS_ELSEWHERE, SEARCH_PATH, SET_CONFIG, SET_ROLE
+from headway.dialects.search_path import LOOKS_ELSEWHERE, SET_ROLE, schema_set_by
 from headway.error_text import is_raised_by_sqlalchemy
 from headway.isolation.connecting import PLAIN, Settings, listeners_of, settings_of
 from headway.isolation.engines import is_autocommit, offline_engine, redirect_engines, unwrap
@@ -71,9 +71,8 @@ class EnvCapture:
     def on_statement(self, statement: str) -> None:
         """Record a statement that it sent to its connection."""
         self.note_need("it runs SQL of its own on the connection")
-        if match := SEARCH_PATH.match(statement) or SET_CONFIG.match(statement):
-            groups = match.groupdict()
-            self.schema = groups["quoted"] or groups["plain"].lower()
+        if schema := schema_set_by(statement):
+            self.schema = schema
         elif LOOKS_ELSEWHERE.search(statement):
             self.elsewhere = " ".join(statement.split())[:100]
         elif SET_ROLE.match(statement):

@@ -14,6 +14,8 @@ from app.extensions import db
 from app.models import State
 from tests.conftest import boot
 from tests.fleet.sites import (
+    ASKS,
+    LOGGED,
     Site,
     answers,
     family,
@@ -24,6 +26,7 @@ from tests.fleet.sites import (
     supervisor_of,
     those_below,
 )
+from tests.migrator.scripts import write_revision
 from tests.releases import HEAD
 
 
@@ -144,6 +147,22 @@ def test_a_run_that_takes_too_long_is_ended_for_real(slow: Site) -> None:
     assert slow.found() == {"": 1}, "nothing of it is left"
     assert [one.name for one in slow.alive()] == [first.name], "the worker goes on"
     assert is_running(first.pid)
+
+
+def test_a_database_that_takes_long_holds_no_other_up(quick: Site, tmp_path: Path) -> None:
+    goes_on = tmp_path / "goes_on"
+    waits = f"place.endswith('d012.db') and not pathlib.Path({str(goes_on)!r}).exists()"
+    up = ["import pathlib, time", "place = op.get_bind().engine.url.database"]
+    up += [f"while {waits}: time.sleep(0.05)", ASKS, LOGGED.format("r002")]
+    write_revision(quick.scripts, "r002", "r001", up, ["pass"])
+    quick.fleet.load()
+    quick.supervise(2)
+    quick.until_alive(2)
+    rollout = quick.begin(24, concurrency=24)
+    quick.until(lambda: quick.states(rollout) == {"running": 1, "succeeded": 23})
+    goes_on.touch()
+    quick.until_ended(rollout)
+    assert quick.found() == {"r002+r003": 24}
 
 
 def test_a_worker_waits_until_its_catalog_is_at_head(

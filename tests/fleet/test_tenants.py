@@ -2,7 +2,7 @@
 
 import codecs
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -73,6 +73,14 @@ NOT_UNDERSTOOD = (
     "-csearch_path=",
     "search_path=a",
     "-d5%20-csearch_path=a",
+    # Letters and blanks that are others to Python than to the server.
+    "-csearch_path=%C3%89",
+    "-csearch_path=%E2%84%AA",
+    "-csearch_path=a%C5%BF",
+    "-csearch_path=%C2%A0a",
+    "-csearch_path=a%E2%80%83,b",
+    "-csearch_path=a%C2%A0",
+    "-c%C2%A0search_path=a",
 )
 
 
@@ -148,6 +156,22 @@ def test_a_name_that_has_to_be_quoted_is_the_tenants_alone(
     assert known >= {"a", "b", "public"}
     assert is_unharmed(shared)
     assert rows(urls.parse(shared), "SELECT y FROM public.everybodys") == [(2,)]
+
+
+def test_what_the_server_reads_otherwise_than_we_do_is_not_dropped(
+    registry: Registry, fresh_url: Callable[..., URL]
+) -> None:
+    """The bytes of a URL are taken as they are: é in UTF-8 is two letters of LATIN1."""
+    url = DatabaseURL.of(fresh_url("postgresql", "ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"))
+    run(url, *(f'CREATE SCHEMA "{name}"' for name in ("é", "Ã©")))
+    run(url, 'CREATE TABLE "é".mine (x INT)', 'CREATE TABLE "Ã©".mine (x INT)')
+    made = registry.register("latin", url=url.in_schema("é").text())
+    before = rest(url, "nobody's")
+    with pytest.raises(HeadwayError, match="Nothing was changed"):
+        databases.drop_database(ROOT, made.id, confirm="latin")
+    with pytest.raises(HeadwayError, match="Nothing was changed"):
+        registry.create(url.in_schema("ü"))
+    assert rest(url, "nobody's") == before
 
 
 @pytest.mark.parametrize("options", NOT_UNDERSTOOD)

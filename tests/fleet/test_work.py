@@ -13,7 +13,8 @@ from sqlalchemy.exc import OperationalError
 from app import boot
 from app.extensions import db
 from app.fleet.core import leases
-from app.fleet.runs import claims, execute
+from app.fleet.runs import claims, execute, operations
+from app.fleet.runs.tasks import Ended, Task
 from app.fleet.workers import heartbeat, periodic, registry
 from app.fleet.workers.worker import WorkerLoop, WorkerProcess
 from tests.fleet.sites import Site, site_on
@@ -132,3 +133,43 @@ def test_a_lease_is_kept_for_as_long_as_the_work_takes(
         assert held
         time.sleep(7)
         assert not leases.hold("long", "another", 5.0)
+
+
+def test_what_is_claimed_behind_a_run_that_takes_long_is_released(
+    site: Site, hand: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the catalog refuses that at first."""
+    rollout = site.begin(4)
+    name, loop = name_of(hand), WorkerLoop(hand, threading.Event())
+    loop.average = 0.01
+    begun, goes_on = threading.Event(), threading.Event()
+    operate, release = operations.operate, claims.release
+    tries: list[object] = []
+
+    def waits(task: Task) -> Ended:
+        begun.set()
+        assert goes_on.wait(60)
+        return operate(task)
+
+    def refused_once(*asked: Any) -> int:
+        tries.append(asked)
+        if len(tries) == 1:
+            raise LOST
+        return release(*asked)
+
+    monkeypatch.setattr(operations, "operate", waits)
+    monkeypatch.setattr(claims, "release", refused_once)
+    worker = threading.Thread(target=loop.take_and_run, args=(name,))
+    worker.start()
+    try:
+        assert begun.wait(30)
+        assert site.states(rollout) == {"running": 4}
+        site.until(lambda: site.states(rollout) == {"running": 1, "pending": 3})
+        others = claims.claim("another", 10)
+        assert len(others) == 3
+    finally:
+        goes_on.set()
+        worker.join(60)
+    assert site.states(rollout) == {"succeeded": 1, "running": 3}
+    assert {run.worker for run in site.runs_of(rollout) if run.id in others} == {"another"}
+    assert len(tries) == 2

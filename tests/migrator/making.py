@@ -78,7 +78,8 @@ def rows(url: URL, query: str) -> list[tuple[Any, ...]]:
 def rest(url: URL, schema: str = "acme") -> str:
     """All of a database but one schema, as the server's own tool writes it, rows included."""
     place = f"postgresql://{url.username}@{url.host}:{url.port or 5432}/{url.database}"
-    command = [pg_dump(), "--inserts", "--exclude-schema", f'"{schema}"', place]
+    command = [pg_dump(), "--inserts", "--encoding=UTF8", "--exclude-schema"]
+    command += [f'"{schema}"', place]
     environment = {"PGPASSWORD": str(url.password or ""), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     return re.sub(r"\\(un)?restrict .*", "", done.stdout)

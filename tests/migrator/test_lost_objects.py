@@ -271,3 +271,15 @@ def test_a_trigger_on_a_view_that_is_made_anew(tmp_path: Path, sqlite_url: URL) 
     with pytest.raises(ObjectsLost, match="trigger told of v"):
         project.at(sqlite_url).upgrade()
     assert "p" in tables(sqlite_url)
+
+
+def test_a_name_explains_no_other_that_python_alone_takes_for_the_same(
+    tmp_path: Path, sqlite_url: URL
+) -> None:
+    """SQLite has small letters for a to z only: É and é are two views."""
+    there = (item(), *(TRIGGER.replace("told", f'"{name}"') for name in "Éé"))
+    up = f"op.execute('DROP TRIGGER É')\n{REBUILD}"
+    database = at_a(tmp_path, sqlite_url, there, up)
+    with pytest.raises(ObjectsLost, match="trigger é of item"):
+        database.upgrade()
+    assert database.status().current == ("a",)

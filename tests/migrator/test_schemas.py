@@ -1,5 +1,6 @@
 """A tenant's schema is made, dropped, rehearsed: that alone, whatever is beside it."""
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from headway.connections import places
 from headway.connections.address import Address
 from headway.connections.session import Policy
 from headway.dialects import dialect_of
+from headway.dialects.search_path import schema_set_by
 from headway.dialects.urls import DatabaseURL
 from headway.errors import (
     DatabaseExists,
@@ -235,6 +237,37 @@ def test_a_schema_that_is_used_is_not_waited_for_without_end(shared: URL) -> Non
     assert "acme" in schemas(shared)
     places.drop(Address.of(tenant(shared)), policy)
     assert "acme" not in schemas(shared)
+
+
+# --- what an env.py sets --------------------------------------------------------------------------
+
+UNDERSTOOD = (
+    *("SET search_path TO a", "set LOCAL search_path=A, public;", "SET search_path TO 'A', 'a'"),
+    *('SET search_path = "A"', "SET SESSION search_path TO a$b", 'SET search_path TO "a""b"'),
+    *("SET search_path TO 'a''b'", 'SET search_path TO "É"', "SET search_path TO 'a, b'"),
+    *("SELECT set_config('search_path', 'A', true)", "SET search_path TO defaults"),
+    "SELECT pg_catalog.set_config('search_path', '\"A\", public', false);",
+)
+OTHERS = (
+    *("SET search_path TO É", "SET search_path TO DEFAULT", "SET search_path TO 'a' 'b'"),
+    *("SET search_path TO E'a\\x62'", "SET search_path TO a; SET search_path TO public"),
+    *("SELECT set_config('search_path', 'É', false)", 'SET search_path TO U&"\\0061"'),
+    "SELECT set_config('search_path', 'a', false), set_config('search_path', 'public', false)",
+)
+
+
+@pytest.mark.parametrize("statement", [*UNDERSTOOD, *OTHERS])
+def test_a_statement_that_sets_the_path_is_read_as_the_server_reads_it(
+    postgresql_url: URL, statement: str
+) -> None:
+    names = ("a", "A", "a$b", 'a""b', "a'b", "É", "é", "a, b", "defaults")
+    run(postgresql_url, *(f'CREATE SCHEMA "{name}"' for name in names))
+    engine = sa.create_engine(postgresql_url, poolclass=sa.NullPool)
+    with engine.connect() as connection, contextlib.suppress(sa.exc.ProgrammingError):
+        connection.exec_driver_sql(statement.replace("%", "%%"))
+        begins = connection.exec_driver_sql("SELECT current_schema()").scalar_one()
+        assert schema_set_by(statement) in (None, begins)
+    assert (schema_set_by(statement) is None) == (statement in OTHERS)
 
 
 # --- create ---------------------------------------------------------------------------------------

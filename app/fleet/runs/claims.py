@@ -4,6 +4,7 @@ A lock on one row of the catalog serialises claims, so that the limits of a roll
 server hold exactly. A claim is two short queries and an update.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -96,6 +97,50 @@ def release(worker: str, runs: Sequence[int] | None = None) -> int:
             .execution_options(synchronize_session=False)
         )
     return int(done.rowcount)  # type: ignore[attr-defined]
+
+
+class NotBegun:
+    """The runs that a worker process has claimed and not begun. Safe between threads."""
+
+    def __init__(self) -> None:
+        self._next: list[int] = []
+        self._unreleased: list[int] = []
+        self._lock = threading.Lock()
+
+    def __bool__(self) -> bool:
+        return bool(self._next or self._unreleased)
+
+    def claim(self, worker: str, limit: int) -> bool:
+        """Claim up to `limit` runs; False if none is due."""
+        claimed = claim(worker, limit)
+        with self._lock:
+            self._next += claimed
+        return bool(claimed)
+
+    def begin(self) -> int | None:
+        """The next run, which its caller alone may execute; None if there is none."""
+        with self._lock:
+            return self._next.pop(0) if self._next else None
+
+    def release(self, worker: str) -> None:
+        """Make them pending again, for other workers.
+
+        From now on none of them is begun here. Raises the errors of the catalog: then call it
+        again.
+        """
+        with self._lock:  # not held while the catalog answers: `begin` must not wait for it
+            self._unreleased += self._next
+            self._next = []
+            runs = tuple(self._unreleased)
+        if runs:
+            release(worker, runs)
+        with self._lock:
+            self._unreleased = [run for run in self._unreleased if run not in runs]
+
+    def forget(self) -> None:
+        """Begin and release none of them: their worker is reported lost under its old name."""
+        with self._lock:
+            self._next, self._unreleased = [], []
 
 
 def _one_at_a_time(session: CatalogSession) -> None:

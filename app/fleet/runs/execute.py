@@ -34,8 +34,9 @@ class CurrentRun:
 
     run_id: int
     worker: str
+    began_at: float
+    """On the monotonic clock, as is its deadline."""
     ends_at: float
-    """The deadline of the run, on the monotonic clock."""
 
 
 current_run: CurrentRun | None = None
@@ -49,7 +50,8 @@ def execute(run_id: int, worker: str) -> None:
         return  # it is not this worker's any more
     if _stopped(task):
         return
-    current_run = CurrentRun(run_id, worker, time.monotonic() + task.rollout.timeout_seconds)
+    began = time.monotonic()
+    current_run = CurrentRun(run_id, worker, began, began + task.rollout.timeout_seconds)
     try:
         ended = _run_operation(task)
     except ProcessEnded as error:

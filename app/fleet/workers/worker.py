@@ -60,8 +60,7 @@ class WorkerProcess:
             outdated=outdated,
         )
         self.tasks = tuple(tasks)
-        self.waiting: list[int] = []
-        """Runs that are claimed and not begun."""
+        self.not_begun = claims.NotBegun()
         self.busy = False
         self.ended = threading.Event()
         self._ending = threading.RLock()
@@ -71,7 +70,7 @@ class WorkerProcess:
         with self.app.app_context():
             parent.start()
         self.heartbeat.start()
-        Watchdog(self.app, self.ended, self.release).start()
+        Watchdog(self.app, self.ended, self.not_begun).start()
         for task in self.tasks:
             PeriodicThread(task, self.heartbeat, self.ended).start()
 
@@ -98,11 +97,10 @@ class WorkerProcess:
         self.heartbeat.done += 1
         return True
 
-    def take(self, name: str, limit: int) -> list[int]:
-        """Claim up to `limit` runs. Raises the errors of the catalog."""
+    def take(self, name: str, limit: int) -> bool:
+        """Claim up to `limit` runs; False if none is due. Raises the errors of the catalog."""
         with self.rename_on_failure(), self.app.app_context():
-            self.waiting = claims.claim(name, limit)
-        return self.waiting
+            return self.not_begun.claim(name, limit)
 
     @contextmanager
     def rename_on_failure(self) -> Iterator[None]:
@@ -110,15 +108,9 @@ class WorkerProcess:
         try:
             yield
         except BaseException:
-            self.waiting = []
+            self.not_begun.forget()
             self.heartbeat.rename()
             raise
-
-    def release(self, name: str) -> None:
-        """Release the runs that are claimed and not begun."""
-        if self.waiting:
-            claims.release(name, self.waiting)
-        self.waiting = []
 
     def end(self) -> None:
         """Release the runs that are not begun, and record that this worker has ended."""
@@ -130,7 +122,7 @@ class WorkerProcess:
     def _say_goodbye(self) -> None:
         for _ in range(GOODBYES):
             with suppress(HeadwayError, SQLAlchemyError), self.app.app_context():
-                self.release(self.heartbeat.worker)
+                self.not_begun.release(self.heartbeat.worker)
                 give_back(self.tasks, self.heartbeat.worker)
                 self.heartbeat.end()
                 return
@@ -167,14 +159,16 @@ class WorkerLoop:
         process = self.process
         with process.app.app_context():
             self._load_due()
-        some = bool(process.take(name, self._size()))
-        while process.waiting and not self.stop.is_set() and process.name == name:
+        some = process.take(name, self._size())
+        while not self.stop.is_set() and process.name == name:
+            if (run_id := process.not_begun.begin()) is None:
+                break
             began = time.monotonic()
-            process.execute(process.waiting.pop(0), name)
+            process.execute(run_id, name)
             self.average += (time.monotonic() - began - self.average) * 0.3
-        if process.waiting:
+        if process.not_begun:
             with process.rename_on_failure(), process.app.app_context():
-                process.release(name)
+                process.not_begun.release(name)
         return some
 
     def _size(self) -> int:

@@ -1,6 +1,7 @@
 """A tenant's schema in a shared PostgreSQL database: made, dropped, and nobody else's touched."""
 
 import contextlib
+from typing import Any
 
 from sqlalchemy import URL
 
@@ -14,6 +15,8 @@ MOST_NAMES = 10
 """So many names are told of what others have."""
 TAKEN = ("42P06", "23505")
 """A schema of this name is there; or another session has just made it."""
+
+BEGINS = "SELECT current_schema(), EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = %s)"
 
 OTHERS = """
 SELECT n.nspname FROM pg_namespace n
@@ -98,16 +101,17 @@ def exists(url: URL) -> bool:
 def make(url: URL) -> None:
     """Make an empty schema. Raises DatabaseExists."""
     schema = _own(url, "made")
-    with closing(opened(url)) as raw:
-        raw.autocommit = True
+    with closing(opened(url)) as raw, contextlib.closing(raw.cursor()) as cursor:
         try:
-            raw.cursor().execute(f"CREATE SCHEMA {quoted(schema)}")
+            cursor.execute(f"CREATE SCHEMA {quoted(schema)}")
         except Exception as error:
             if sqlstate(error) not in TAKEN:
                 raise
             raise DatabaseExists(
                 f"There is a schema {schema} already: {display_url(url)}. Nothing was changed."
             ) from error
+        _refuse_other_reading(cursor, url, schema)
+        raw.commit()
 
 
 def drop(raw: Raw, url: URL) -> None:
@@ -118,6 +122,7 @@ def drop(raw: Raw, url: URL) -> None:
     schema = _own(url, "dropped")
     try:
         with contextlib.closing(raw.cursor()) as cursor:
+            _refuse_other_reading(cursor, url, schema)
             cursor.execute(f"DROP SCHEMA IF EXISTS {quoted(schema)} CASCADE")
         # Another session sees all as it was; what is gone here is locked, so that nobody can
         # begin to need it meanwhile.
@@ -133,6 +138,22 @@ def _own(url: URL, what: str) -> str:
     schema = tenant_of(url, what)
     assert schema is not None  # noqa: S101  # whoever has none asks for a database
     return schema
+
+
+def _refuse_other_reading(cursor: Any, url: URL, schema: str) -> None:
+    """Raise StillNeeded if the server takes the URL's words for another schema than this one.
+
+    It has the last word: how it reads a name depends on its encoding, too.
+    """
+    cursor.execute(BEGINS, [schema])
+    begins, is_there = cursor.fetchone()
+    if is_there and begins != schema:
+        raise StillNeeded(
+            f"{display_url(url)} names the schema {schema}, and its user's session begins in "
+            f"{begins or 'no schema'}: it may not use {schema}, or the server reads the URL "
+            "otherwise. Nothing was changed. Grant it USAGE on the schema, or give the schema a "
+            "name of ASCII letters."
+        )
 
 
 def _refuse_needed(raw: Raw, url: URL, schema: str) -> None:

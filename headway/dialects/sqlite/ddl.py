@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from headway.dialects.facts import folded
+
 TOKEN = re.compile(
     r"""--[^\n]*|/\*.*?\*/            # comments
     |[xX]?'(?:[^']|'')*'              # text and blobs
@@ -119,10 +121,10 @@ def _tokens(sql: str) -> list[str]:
         if word.startswith(("--", "/*")):
             continue
         if word[0] in '"`[' and re.fullmatch(r"[^\W\d]\w*", word[1:-1]):
-            plain = word[1:-1].lower()
+            plain = folded(word[1:-1])
             found.append(f'"{plain}"' if plain in TABLE_CONSTRAINTS else plain)
         else:
-            found.append(word if word[0] in "'\"`[" else word.lower())
+            found.append(word if word[0] in "'\"`[" else folded(word))
     return found
 
 
@@ -160,7 +162,7 @@ def _term(part: list[str]) -> Term:
 
 
 def _plain(word: str) -> str:
-    return word[1:-1].lower() if word[0] in "\"`['" else word
+    return folded(word[1:-1]) if word[0] in "\"`['" else word
 
 
 def _declared(tokens: Sequence[str]) -> str:

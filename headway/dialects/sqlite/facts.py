@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from headway.dialects.facts import SHADOW, Fact, Facts, Key, in_brackets, plain, tokens
+from headway.dialects.facts import SHADOW, Fact, Facts, Key, folded, in_brackets, plain, tokens
 
 Rows = list[tuple[Any, ...]]
 
@@ -64,8 +64,8 @@ def _foreign_keys(connection: Connection, table: str) -> Facts:
     found: Facts = {}
     for rows in keys.values():
         rows.sort(key=lambda row: row[1])
-        here, there = ([str(row[place]).lower() for row in rows] for place in (3, 4))
-        target = str(rows[0][2]).lower()
+        here, there = ([folded(str(row[place])) for row in rows] for place in (3, 4))
+        target = folded(str(rows[0][2]))
         says = f"({', '.join(here)}) to {target}({', '.join(there)})"
         found[Key("foreign key", "", table, says)] = Fact(" ".join(map(str, rows[0][5:])))
     return found
@@ -80,11 +80,11 @@ def _indexes(connection: Connection, table: str) -> Facts:
             row[2:5] for row in _rows(connection, f"PRAGMA index_xinfo({_quoted(name)})") if row[5]
         ]
         if origin == "u":
-            columns = ", ".join(str(column).lower() for column, *_ in parts)
+            columns = ", ".join(folded(str(column)) for column, *_ in parts)
             found[Key("unique", "", table, f"({columns})")] = Fact("")
         elif origin == "c":
             sql = _sql(connection, name)
-            text = f"{unique} {[(str(column).lower(), *rest) for column, *rest in parts]}"
+            text = f"{unique} {[(folded(str(column)), *rest) for column, *rest in parts]}"
             if partial or any(column is None for column, *_ in parts):
                 words = list(tokens(sql))
                 text = f"{unique} {' '.join(words[words.index('on') :])}"

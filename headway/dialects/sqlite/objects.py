@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headway import history
+from headway.dialects.facts import folded
 from headway.dialects.sqlite.ddl import Clause, IndexShape, TableShape, index_shape, table_shape
 
 CANNOT_ASK = re.compile(r"no such (collation|function|module|tokenizer)|unknown (function|tokeni)")
@@ -91,7 +92,7 @@ class Declared:
 
     def names(self, name: str) -> bool:
         """True if it names this object: then the loss is intended."""
-        if name in self.loses or name.lower() in self.dropped:
+        if name in self.loses or folded(name) in self.dropped:
             return True
         return bool(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", self.source))
 
@@ -107,7 +108,7 @@ class Declared:
             one for one in self.statements if re.match(r"\s*DROP\s+TRIGGER\b", one, re.IGNORECASE)
         )
         found = filter(None, map(DROPPED.match, rows))
-        return name in self.loses or name.lower() in {_last(one, 2) for one in found}
+        return name in self.loses or folded(name) in {_last(one, 2) for one in found}
 
     @cached_property
     def renames(self) -> dict[str, str]:
@@ -127,7 +128,7 @@ class Declared:
 
     def is_batch(self, table: str) -> bool:
         """True if Alembic rebuilt this table, so that its new definition is generated."""
-        return self.renames.get(table.lower(), "").startswith(COPY)
+        return self.renames.get(folded(table), "").startswith(COPY)
 
     @cached_property
     def computed(self) -> frozenset[str]:
@@ -137,13 +138,13 @@ class Declared:
 
     def is_recreated(self, table: str) -> bool:
         """True if it dropped this table and created another, instead of renaming a copy."""
-        return table.lower() in self.dropped and table.lower() not in self.renames
+        return folded(table) in self.dropped and folded(table) not in self.renames
 
 
 def _last(found: re.Match[str], number: int) -> str:
     """The name in the last place but some, in small letters: each has five ways to be written."""
     written = found.groups()[(number - 1) * 5 : number * 5]
-    return next(name for name in written if name).lower()
+    return folded(next(name for name in written if name))
 
 
 def entries(driver: sqlite3.Connection) -> list[Entry]:
