@@ -1,0 +1,239 @@
+"""What a run costs a worker, split: the catalog, the migration, and what is left.
+
+    python benchmarks/runs.py                         # a SQLite and a PostgreSQL catalog
+    python benchmarks/runs.py --only sqlite --runs 1000 --profile
+
+One worker in this process upgrades SQLite files by two revisions of one statement each, without
+and with a snapshot, and undoes that. "Statements", "commits" and "rollbacks" are those that the
+catalog is sent for each run; "catalog" is the time that they take, commits included; "migration"
+the time in the child process that opens the databases; "rest" is Python in the worker. Beside it
+the same files by the library alone, in this process, and by `alembic.command.upgrade` in a loop.
+"""
+
+import argparse
+import contextlib
+import cProfile
+import io
+import logging
+import pstats
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import sqlalchemy as sa
+from alembic import command
+from sqlalchemy.engine import URL
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from app import boot
+from app.extensions import db
+from app.fleet import rollouts
+from app.fleet.core.permissions import Actor
+from app.fleet.isolation import parent
+from app.fleet.rollouts import advance
+from app.fleet.workers.worker import WorkerLoop, WorkerProcess
+from app.models import Role
+from benchmarks.fleet import alembics
+from headway import Project
+from tests import servers
+from tests.conftest import database_on
+from tests.fleet.fleets import Fleet, fleet_on
+
+ME = Actor(id=None, name="benchmark", role=Role.ADMIN)
+CATALOGS = ("sqlite", "postgresql")
+LOOP = 100
+"""How many files the plain loops upgrade."""
+
+
+class Meter:
+    """Counts what the catalog is sent, and adds up where the time goes."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self.counts: Counter[str] = Counter()
+        self.texts: Counter[str] = Counter()
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._began = 0.0
+        sa.event.listen(engine, "before_cursor_execute", self._before)
+        sa.event.listen(engine, "after_cursor_execute", self._after)
+        dialect = engine.dialect
+        self._wrapped = {name: getattr(dialect, name) for name in ("do_commit", "do_rollback")}
+        for name, real in self._wrapped.items():
+            setattr(dialect, name, self._timed(name[3:] + "s", "catalog", real))
+        self._call = parent.call
+        parent.call = self._timed("requests", "migration", parent.call)
+
+    def _before(self, *_: object) -> None:
+        self._began = time.perf_counter()
+
+    def _after(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
+        self.seconds["catalog"] += time.perf_counter() - self._began
+        self.counts["statements"] += 1
+        self.texts[" ".join(statement.split())[:110]] += 1
+
+    def _timed(self, what: str, where: str, real: Callable[..., object]) -> Callable[..., object]:
+        def timed(*arguments: object, **more: object) -> object:
+            began = time.perf_counter()
+            try:
+                return real(*arguments, **more)
+            finally:
+                self.counts[what] += 1
+                self.seconds[where] += time.perf_counter() - began
+
+        return timed
+
+    def clear(self) -> None:
+        for one in (self.counts, self.texts, self.seconds):
+            one.clear()
+
+    def end(self) -> None:
+        sa.event.remove(self.engine, "before_cursor_execute", self._before)
+        sa.event.remove(self.engine, "after_cursor_execute", self._after)
+        for name, real in self._wrapped.items():
+            setattr(self.engine.dialect, name, real)
+        parent.call = self._call
+
+
+def processor(processes: list[psutil.Process]) -> float:
+    """Seconds of processor time of these processes."""
+    return sum(sum(one.cpu_times()[:2]) for one in processes)
+
+
+def drain(process: WorkerProcess) -> None:
+    """Until nothing is due."""
+    loop, idle = WorkerLoop(process, threading.Event()), 0
+    while idle < 3:
+        name = process.name
+        if name is None:
+            time.sleep(0.02)
+            continue
+        idle = 0 if loop.take_and_run(name) else idle + 1
+        if idle:
+            with process.app.app_context():
+                advance.advance()
+
+
+def measure(
+    fleet: Fleet, process: WorkerProcess, count: int, *, snapshot: bool, texts: bool, profile: bool
+) -> list[str]:
+    """Upgrade and undo so many files; a row of each."""
+    values = {"project_id": fleet.project_id, "target": "r003", "waves": ["100%"]}
+    made, _ = rollouts.create_rollout(ME, values | {"snapshot": snapshot, "concurrency": 100})
+    rows = []
+    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    meter = Meter(db.engine)
+    profiler = cProfile.Profile()
+    try:
+        for what, begin in (
+            ("upgrade, with a snapshot" if snapshot else "upgrade", rollouts.start_rollout),
+            ("undo", rollouts.undo_rollout),
+        ):
+            begin(ME, made.id)
+            db.session.remove()
+            meter.clear()
+            used, began = processor(family), time.perf_counter()
+            if profile:
+                profiler.enable()
+            drain(process)
+            profiler.disable()
+            took, used = time.perf_counter() - began, processor(family) - used
+            each, ms = meter.counts, {k: v / count * 1000 for k, v in meter.seconds.items()}
+            rest = took / count * 1000 - ms["catalog"] - ms["migration"]
+            rows.append(
+                f"| {what} | {count / took:.0f} | {each['statements'] / count:.1f} | "
+                f"{each['commits'] / count:.1f} | {each['rollbacks'] / count:.1f} | "
+                f"{each['requests'] / count:.1f} | {ms['catalog']:.2f} | {ms['migration']:.2f} | "
+                f"{rest:.2f} | {used / count * 1000:.1f} |"
+            )
+            stage = fleet.stage(made)
+            assert stage.is_final, f"{stage}: {rollouts.get_rollout(ME, made.id).reason}"
+            if texts:
+                for text, many in meter.texts.most_common(40):
+                    print(f"    {many / count:6.2f}  {text}")
+    finally:
+        meter.end()
+    if profile:
+        pstats.Stats(profiler).sort_stats("cumulative").print_stats(60)
+    return rows
+
+
+def rivals(folder: Path, scripts: Path) -> list[str]:
+    """The same files by the library alone and by Alembic's own function."""
+    project = Project.load(scripts)
+    library, plain = [], []
+    for number in range(LOOP):
+        path = folder / f"rival{number}.db"
+        project.at(path).create("r001")
+        began = time.perf_counter()
+        project.at(path, snapshot=False).upgrade("r003")
+        library.append(time.perf_counter() - began)
+        project.at(path).downgrade("r001")
+        began = time.perf_counter()
+        command.upgrade(alembics(scripts, URL.create("sqlite", database=str(path))), "r003")
+        plain.append(time.perf_counter() - began)
+    return [
+        f"| {what} | {1 / statistics.median(times):.0f} |  |  |  |  |  |  |  | "
+        f"{statistics.median(times) * 1000:.1f} |"
+        for what, times in (("the library alone", library), ("alembic.command.upgrade", plain))
+    ]
+
+
+@contextlib.contextmanager
+def catalog(kind: str, folder: Path) -> Iterator[URL]:
+    if kind == "sqlite":
+        yield URL.create("sqlite", database=str(folder / "catalog.sqlite"))
+        return
+    with servers.postgresql() as server, database_on(server) as url:
+        yield url
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=500)
+    parser.add_argument("--only", choices=CATALOGS)
+    parser.add_argument("--texts", action="store_true", help="each statement, with its number")
+    parser.add_argument("--profile", action="store_true")
+    given = parser.parse_args()
+    for kind in (given.only,) if given.only else CATALOGS:
+        with (
+            tempfile.TemporaryDirectory() as name,
+            catalog(kind, Path(name)) as url,
+            contextlib.redirect_stderr(io.StringIO()),  # the first token of a new catalog
+            fleet_on(url, Path(name)) as fleet,
+        ):
+            logging.disable(logging.ERROR)
+            fleet.add_many(given.runs)
+            process = WorkerProcess(
+                fleet.app, engine="embedded", state=boot.state, outdated=list, tasks=()
+            )
+            process.start()
+            print(f"\n{kind} catalog, {given.runs} files")
+            print(
+                "| | a second | statements | commits | rollbacks | requests | catalog ms | "
+                "migration ms | rest ms | processor ms |"
+            )
+            print("|---|---|---|---|---|---|---|---|---|---|")
+            for snapshot in (False, True):
+                for row in measure(
+                    fleet,
+                    process,
+                    given.runs,
+                    snapshot=snapshot,
+                    texts=given.texts,
+                    profile=given.profile and not snapshot,
+                ):
+                    print(row, flush=True)
+            process.end()
+            for row in rivals(Path(name), fleet.scripts):
+                print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
