@@ -116,6 +116,8 @@ class Outcome:
 
     before: tuple[str, ...]
     after: tuple[str, ...]
+    status: Status | None = None
+    """Where the database stands now, as it was read after the last step, under the lock."""
     applied: tuple[str, ...] = ()
     replayed: bool = False
     """True if recorded statements ran, False if Python did."""

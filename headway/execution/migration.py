@@ -31,6 +31,8 @@ from headway.scripts.environment import Environment, Mode
 from headway.scripts.project import ScriptProject
 from headway.types import Bounded, Outcome, Position, Status
 
+OnFound = Callable[[Status], str | None]
+
 MOST_RECORDINGS = 256
 """How many recorded migrations a process keeps of a project: there is one for each set of -x."""
 
@@ -47,6 +49,11 @@ class Move:
     target: str | tuple[str, ...]
     """Several only to stamp them."""
     expected: Plan | None = None
+    on_found: OnFound | None = None
+    """Given the status that is read under the lock, tells the target; None: to do nothing.
+
+    It may refuse by raising.
+    """
     on_step: OnStep | None = None
     waiting: Waiting | None = None
     listener: Watch | None = None
@@ -102,6 +109,15 @@ class Move:
         if self.purges and not status.torn and current:
             self._purge(raw, table)
             return replace(replace(self, purges=False).make_on(raw), before=current)
+        if self.on_found is None:
+            return self.make_from(raw, table, status, began)
+        if (target := self.on_found(status)) is None:
+            return Outcome(before=current, after=current, status=status)
+        return replace(self, on_found=None, target=target).make_from(raw, table, status, began)
+
+    def make_from(self, raw: Raw, table: VersionTable, status: Status, began: float) -> Outcome:
+        """Do it from where the database was found, under the lock that was held since."""
+        current = status.current
         if self.expected and self.expected.current != current:
             raise DatabaseMoved(
                 f"{self.address} was at {', '.join(self.expected.current) or 'base'} when this was "
@@ -109,11 +125,11 @@ class Move:
             )
         if why_not := self._refusal(status):
             if status.position is Position.AHEAD and self.policy.ahead == "ignore":
-                return Outcome(before=current, after=current)
+                return Outcome(before=current, after=current, status=status)
             raise why_not
         steps = plans.alembic_steps(self.project, self.direction, self.target, current)
         if not steps:
-            return Outcome(before=current, after=current)
+            return Outcome(before=current, after=current, status=status)
         if self.prepare:
             steps = self.prepare(steps)
         self._refuse_read_only()
@@ -124,9 +140,11 @@ class Move:
             if snapshot:
                 snapshot.unlink(missing_ok=True)  # of what is still there
             raise
+        now = self._status(raw, table)
         return Outcome(
             before=current,
-            after=self._status(raw, table).current,
+            after=now.current,
+            status=now,
             applied=plans.step_names(steps, self.direction),
             replayed=replayed,
             seconds=time.monotonic() - began,

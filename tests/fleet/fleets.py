@@ -206,8 +206,7 @@ def refresh(database_id: int, project_id: int) -> None:
     database = db.session.get_one(Database, database_id)
     seen = projects.scripts_of(project).at(urls.url_of(database)).status()
     with writing() as session:
-        rollout = Rollout(stage=Stage.RUNNING)
-        positions.place(session, rollout, database_id, positions.found_at(seen))
+        positions.place(session, {database_id: positions.found_at(seen)})
 
 
 @contextlib.contextmanager

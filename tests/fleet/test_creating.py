@@ -364,8 +364,7 @@ def test_one_that_somebody_else_made_meanwhile_is_left_alone(fleet: Fleet, place
 def test_a_worker_that_stood_still_makes_nothing_after_another_has(fleet: Fleet) -> None:
     creation = asked(fleet)
     (run_id,) = claims.claim(ME, 1)
-    task = execute.Task.of(run_id, ME)
-    assert task
+    (task,) = execute.Task.read([run_id], ME)
     lost(fleet)
     fleet.drain()
     (fleet.folder / "new.db").unlink()

@@ -24,12 +24,11 @@ from app.fleet.isolation.remote import RemoteDatabase
 from app.fleet.refresh import refresh as refreshing
 from app.fleet.rollouts import progress, start
 from app.fleet.runs import claims, execute, tasks
-from app.fleet.runs.tasks import Task
 from app.fleet.workers import periodic
 from app.models import Database, Rollout, Run, Stage
 from headway import Project as Scripts
 from headway.errors import StillNeeded
-from headway.types import Status
+from headway.types import Outcome, Status
 from tests.fleet.fleets import (
     ME,
     ROOT,
@@ -324,12 +323,12 @@ def test_a_worker_that_stood_still_moves_nothing_when_it_wakes(
     member = fleet.register("a", url)
     rollout = fleet.start()
     taken = claims.claim(ME, 1)
-    looked = Task.aim
+    moves = RemoteDatabase.move
 
-    def sleeps(task: Task, current: tuple[str, ...]) -> str:
-        """Between its look and its lock: lost, done by another, and taken back."""
-        aim = looked(task, current)
+    def sleeps(member: RemoteDatabase, *args: Any, **kwargs: Any) -> Outcome:
+        """Before it has the lock: lost, done by another, and taken back."""
         monkeypatch.undo()
+        monkeypatch.setattr(tasks, "SURE_SECONDS", 0.0)
         lose_worker()
         periodic.advance_rollouts()
         workers.register("another", "embedded")
@@ -338,9 +337,9 @@ def test_a_worker_that_stood_still_moves_nothing_when_it_wakes(
         workers.beat("another")
         assert fleet.work(worker="another") == 1
         periodic.advance_rollouts()
-        return aim
+        return moves(member, *args, **kwargs)
 
-    monkeypatch.setattr(Task, "aim", sleeps)
+    monkeypatch.setattr(RemoteDatabase, "move", sleeps)
     execute.execute(taken[0], ME)
     assert fleet.stage(rollout) is Stage.UNDONE
     seen = Scripts.load(fleet.scripts).at(url).status()
@@ -356,17 +355,17 @@ def test_a_catalog_that_is_away_for_a_moment_costs_an_attempt_and_no_failure(
     member = fleet.add("a")
     rollout = fleet.start()
     (run_id,) = claims.claim(ME, 1)
-    looked = Task.aim
+    moves = RemoteDatabase.move
 
     def away(*_: object) -> None:
         raise sa.exc.OperationalError("SELECT", {}, Exception("connection refused"))
 
-    def aims(task: Task, current: tuple[str, ...]) -> str:
-        aim = looked(task, current)
+    def begins(member: RemoteDatabase, *args: Any, **kwargs: Any) -> Outcome:
         monkeypatch.setattr(tasks, "Session", away)
-        return aim
+        return moves(member, *args, **kwargs)
 
-    monkeypatch.setattr(Task, "aim", aims)
+    monkeypatch.setattr(tasks, "SURE_SECONDS", 0.0)
+    monkeypatch.setattr(RemoteDatabase, "move", begins)
     execute.execute(run_id, ME)
     monkeypatch.undo()
     (run,) = fleet.runs_of(rollout)
@@ -429,7 +428,8 @@ def created_while(
     asked = {"project_id": fleet.project_id, "name": "new", "url": url}
     creation = databases.create_database(ROOT, asked)
     run_id = db.session.scalars(sa.select(Run.id).where(Run.kind == "create")).one()
-    assert claims.take(run_id, ME)
+    claimed = claims.claim(ME, 50)
+    claims.release(ME, [one for one in claimed if one != run_id])
     execute.execute(run_id, ME)
     return created(creation)
 

@@ -18,7 +18,7 @@ from app.fleet import databases, rollouts, runs
 from app.fleet.core.permissions import Actor
 from app.fleet.rollouts import actions, advance, preview, start
 from app.fleet.rollouts.progress import Rehearsed, progress
-from app.fleet.runs import claims, execute
+from app.fleet.runs import claims, execute, results
 from app.fleet.runs.tasks import Task
 from app.fleet.workers import periodic
 from app.models import Database, Kind, Role, Rollout, Run, Stage, State
@@ -244,13 +244,12 @@ def test_undo_takes_back_what_was_still_at_work_when_it_was_asked_for(anyfleet: 
     fleet.work(1)
     (taken,) = claims.claim(ME, 1)
     # It has looked at its rollout and is at its database.
-    task = Task.of(taken, ME)
-    assert task is not None
+    (task,) = Task.read([taken], ME)
     rollouts.pause_rollout(ROOT, rollout.id)
     rollouts.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.UNDOING
-    execute._finish(task, execute._run_operation(task))
+    results.finish([results.Result.of(task, execute._run_operation(task))])
     assert sorted(fleet.at(one) for one in members) == ["r001", "r001", "r003"]
     fleet.drain()
     assert fleet.stage(rollout) is Stage.UNDONE
@@ -371,8 +370,8 @@ def test_nothing_begins_outside_the_window(fleet: Fleet) -> None:
 def test_pause_begins_nothing_more_and_resume_goes_on(fleet: Fleet) -> None:
     members = fleet.add_many(3)
     rollout = fleet.start(concurrency=1)
-    assert fleet.work(10) == 1
-    taken = claims.claim(ME, 10)
+    assert fleet.work(1) == 1
+    taken = claims.claim(ME, 1)
     rollouts.pause_rollout(ROOT, rollout.id)
     execute.execute(taken[0], ME)  # it was claimed and not begun: it goes back
     fleet.drain()
@@ -448,14 +447,20 @@ def test_limits_of_a_rollout_and_of_a_server_hold(fleet: Fleet) -> None:
     with db.engine.begin() as connection:  # as if three were on one server
         first = sa.select(Database.id).order_by(Database.id).limit(3).scalar_subquery()
         connection.execute(sa.update(Database).where(Database.id.in_(first)).values(server="a:1"))
-    rollout = fleet.start(concurrency=4, per_server=1)
-    taken = claims.claim(ME, 10)
-    assert len(taken) == 4
-    servers = [db.session.get_one(Run, run).server for run in taken]
-    assert servers.count("a:1") == 1
-    assert claims.claim("worker-2", 10) == []
-    for run_id in taken:
-        execute.execute(run_id, ME)
+    rollout = fleet.start(concurrency=2, per_server=1)
+    taken = {worker: claims.claim(worker, 2) for worker in (ME, "worker-2", "worker-3")}
+    servers = {
+        worker: [db.session.get_one(Run, run).server for run in runs]
+        for worker, runs in taken.items()
+    }
+    assert sorted(map(str, servers[ME] + servers["worker-2"])) == ["None", "None", "a:1", "a:1"]
+    assert all(len(set(each)) == 1 for each in (servers[ME], servers["worker-2"]))
+    assert servers["worker-3"] == [], "two are at work"
+    other = ME if servers[ME] == ["None", "None"] else "worker-2"
+    claims.release(other)
+    assert len(claims.claim(other, 2)) == 2, "one worker counts once, however much it claims"
+    for worker in (ME, "worker-2"):
+        claims.release(worker)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
 

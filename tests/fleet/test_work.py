@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from app import boot
 from app.extensions import db
 from app.fleet.core import leases
-from app.fleet.runs import claims, execute, operations
+from app.fleet.runs import claims, operations, results
 from app.fleet.runs.tasks import Ended, Task
 from app.fleet.workers import heartbeat, periodic, registry
 from app.fleet.workers.worker import WorkerLoop, WorkerProcess
@@ -91,8 +91,9 @@ def test_a_run_that_was_left_in_the_middle_is_looked_at(
     rollout = site.begin(2)
     old = name_of(hand)
     with monkeypatch.context() as patch:
-        patch.setattr(execute, "_finish", after_which_the_answer_is_lost(lambda *_: None))
-        WorkerLoop(hand, threading.Event()).take_and_run(old)
+        patch.setattr(results, "finish", after_which_the_answer_is_lost(lambda *_: None))
+        with pytest.raises(OperationalError):
+            WorkerLoop(hand, threading.Event()).take_and_run(old)
     assert site.found() == {"r002+r003": 1, "": 1}, "it was migrated"
     assert site.states(rollout)["running"] == 1, "and nobody wrote that down"
     go_on(site, hand, old)

@@ -1,7 +1,7 @@
 """Counts of databases by project, position and revision, updated with every change."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.extensions import db
-from app.fleet.core.transactions import CatalogSession
+from app.fleet.core.transactions import CatalogSession, write_many
 from app.models import Database, Difference, PositionCount, Rollout, Stage
 from headway.types import Position, Status
 
@@ -120,34 +120,42 @@ def recount(session: CatalogSession, projects: Sequence[int]) -> None:
     )
 
 
-def place(
-    session: CatalogSession, rollout: Rollout, database_id: int, values: dict[str, Any]
-) -> None:
-    """Store the position of a database. Call it last in a transaction: others wait for counts."""
-    database = session.scalars(
-        select(Database)
-        .where(Database.id == database_id)
+def place(session: CatalogSession, found: Mapping[int, dict[str, Any]]) -> None:
+    """Store the positions of databases, by their ids, as values of `found_at`.
+
+    A database whose rollout has ended is released. Call it last in a transaction: others wait for
+    the counts.
+    """
+    columns = (Database.id, Database.project_id, Database.position, Database.current)
+    rows = session.execute(
+        select(*columns, Database.retired_at, Database.rollout_id)
+        .where(Database.id.in_(found))
+        .order_by(Database.id)  # in one order everywhere: no two wait for each other
         .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one()
-    if Stage(rollout.stage).is_final and database.rollout_id == rollout.id:
-        values = values | {"rollout_id": None}
-    if not values:
-        return
-    before = place_of(database)
-    session.execute(
-        update(Database)
-        .where(Database.id == database.id)
-        .values(**values)
-        .execution_options(synchronize_session=False)
-    )
-    after = (
-        database.project_id,
-        values.get("position", database.position),
-        values.get("current", database.current),
-    )
-    if database.retired_at is None and before != after:
-        shift(session, left=[before], entered=[after])
+    ).all()
+    ended = _ended(session, {row.rollout_id for row in rows})
+    left, entered = [], []
+    changed: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        values = found[row.id] | ({"rollout_id": None} if row.rollout_id in ended else {})
+        if not values:
+            continue
+        changed.setdefault(tuple(values), []).append({"id": row.id} | values)
+        position = values.get("position", row.position)
+        before = (row.project_id, row.position, row.current)
+        after = (row.project_id, position, values.get("current", row.current))
+        if row.retired_at is None and before != after:
+            left.append(before)
+            entered.append(after)
+    for many in changed.values():
+        write_many(session, Database, many)
+    shift(session, left=left, entered=entered)
+
+
+def _ended(session: CatalogSession, rollouts: Collection[int | None]) -> set[int]:
+    final = [stage for stage in Stage if stage.is_final]
+    query = select(Rollout.id).where(Rollout.id.in_(rollouts), Rollout.stage.in_(final))
+    return set(session.scalars(query))
 
 
 def retire(session: CatalogSession, database: Database) -> None:

@@ -2,13 +2,13 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from flask_sqlalchemy.session import Session
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 from sqlalchemy.orm import scoped_session
 from sqlalchemy.orm.exc import StaleDataError
@@ -79,6 +79,18 @@ def writing() -> Iterator[CatalogSession]:
     except BaseException:
         db.session.rollback()
         raise
+
+
+def write_many(session: CatalogSession, model: type[Any], rows: Sequence[dict[str, Any]]) -> None:
+    """Update rows by `id`, sent together. Each has the same other columns."""
+    if not rows:
+        return
+    names = [name for name in rows[0] if name != "id"]
+    # Under names of their own: those of columns are taken by the statement itself.
+    new: dict[Any, Any] = {getattr(model, name): bindparam(f"new_{name}") for name in names}
+    query = update(model).where(model.id == bindparam("row_id")).values(new)
+    many = [{f"new_{name}": row[name] for name in names} | {"row_id": row["id"]} for row in rows]
+    session.connection().execute(query, many)
 
 
 def repeated(use_case: Callable[P, R]) -> Callable[P, R]:

@@ -85,15 +85,23 @@ class Channel:
         """Send a message. Raises OSError if the parent has closed the socket."""
         self.connection.send((kind, value))
 
-    def ask(self, name: str, *arguments: object) -> None:
-        """Call back into the parent during a request. Raises what the parent raises."""
+    def ask(self, name: str, *arguments: object) -> Any:
+        """Call back into the parent during a request: its result. Raises what the parent raises."""
         try:
-            self.send(name, arguments)
-            error = self.connection.recv()
+            self.send("ask", (name, arguments))
+            answer, error = self.connection.recv()
         except (EOFError, OSError):
             os._exit(1)  # the parent has gone
         if error is not None:
             raise error
+        return answer
+
+    def tell(self, name: str, *arguments: object) -> None:
+        """Call back into the parent, which does not answer."""
+        try:
+            self.send("tell", (name, arguments))
+        except OSError:
+            os._exit(1)
 
     def _execute(self, name: str, arguments: Sequence[Any]) -> tuple[str, object]:
         try:

@@ -48,8 +48,8 @@ def call(
 
     Raises the HeadwayError that the child raised, and ProcessEnded if the child ended.
     `concurrent` is for read-only requests: they do not wait for a migration, and are repeated once
-    if the child ended. `answers` are the callbacks of the request; what one raises is raised in the
-    child and passed on from there.
+    if the child ended. `answers` are the callbacks of the request; what one returns or raises is
+    returned or raised in the child.
     """
     if not concurrent:
         with _child.main, _child.channel(MAIN) as channel:
@@ -171,12 +171,16 @@ def _exchange(
             raise value
         if kind == "done":
             return value
-        answer: HeadwayError | None = None
+        callback, given = value
+        if kind == "tell":
+            answers[callback](*given)
+            continue
+        answer, refusal = None, None
         try:
-            answers[kind](*value)
+            answer = answers[callback](*given)
         except HeadwayError as error:
-            answer = error
-        channel.send(answer)
+            refusal = error
+        channel.send((answer, refusal))
 
 
 class _Process:

@@ -26,6 +26,7 @@ from app.fleet.isolation.pool import AT_ONCE, TimedOut
 from headway.connections.address import Address
 from headway.connections.session import Waiting
 from headway.errors import MigrationFailed, ProcessEnded
+from headway.execution.migration import OnFound
 from headway.execution.rehearsal import Rehearsal
 from headway.execution.run import OnStep
 from headway.plan.plans import Direction
@@ -180,30 +181,21 @@ class RemoteDatabase:
         """Return once no process migrates the database. Raises DatabaseLocked after `seconds`."""
         parent.call("wait_for_lock", self.target, seconds, concurrent=True)
 
-    def upgrade(
-        self,
-        target: str = "heads",
-        *,
-        on_step: OnStep | None = None,
-        waiting: Waiting | None = None,
+    def move(
+        self, way: Direction, *, on_found: OnFound, on_step: OnStep, waiting: Waiting
     ) -> Outcome:
-        """Upgrade to a target. An exception of `on_step` prevents that step."""
-        return self._move(Direction.UPGRADE, target, on_step, waiting)
+        """Upgrade or downgrade to the target that `on_found` returns.
 
-    def downgrade(
-        self, target: str, *, on_step: OnStep | None = None, waiting: Waiting | None = None
-    ) -> Outcome:
-        """Downgrade to a target. An exception of `on_step` prevents that step."""
-        return self._move(Direction.DOWNGRADE, target, on_step, waiting)
-
-    def _move(
-        self, way: Direction, to: str, on_step: OnStep | None, waiting: Waiting | None
-    ) -> Outcome:
+        `on_found(status)` is called under the lock, before anything is done: None does nothing,
+        and it may refuse by raising. `on_step(number, total, revision)` is called before each
+        step, and cannot.
+        """
         answers: dict[str, parent.Callback] = {
-            "step": on_step or _ignore_callback,
-            "waiting": waiting or _ignore_callback,
+            "found": on_found,
+            "step": on_step,
+            "waiting": waiting,
         }
-        return parent.call("move", self.target, way.value, to, answers=answers)  # type: ignore[no-any-return]
+        return parent.call("move", self.target, way.value, answers=answers)  # type: ignore[no-any-return]
 
     def stamp(self, target: str) -> Outcome:
         """Record that the database is at a target, and run no revision."""

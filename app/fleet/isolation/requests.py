@@ -39,7 +39,7 @@ from headway.plan import register
 from headway.plan.graph import SQL_OPTIONS
 from headway.project import Extended, Project
 from headway.scripts.environment import Environment
-from headway.types import Position, Status
+from headway.types import Outcome, Position, Status
 from headway.words import Words
 
 log = logging.getLogger(__name__)
@@ -61,8 +61,11 @@ class ParentChannel(Protocol):
     def send(self, kind: str, value: object) -> None:
         """Send a part of the answer."""
 
-    def ask(self, name: str, *arguments: object) -> None:
-        """Call back into the parent during a request. Raises what the parent raises."""
+    def ask(self, name: str, *arguments: object) -> Any:
+        """Call back into the parent during a request: its result. Raises what the parent raises."""
+
+    def tell(self, name: str, *arguments: object) -> None:
+        """Call back into the parent, which does not answer."""
 
     def limit_memory(self) -> None:
         """Set the process's limit of memory, if it has one."""
@@ -90,12 +93,18 @@ class Requests:
             options=tuple(map(Path, options)),
         )
 
-    def move(self, target: Target, way: str, to: str) -> Any:
-        """Upgrade or downgrade. The parent is called back before each step, and may refuse."""
+    def move(self, target: Target, way: str) -> Outcome:
+        """Upgrade or downgrade.
+
+        The parent is called back with what is found under the lock: it gives the target, or
+        refuses. It hears of each step.
+        """
         member = _database(target)
         go = member.downgrade if way == "downgrade" else member.upgrade
-        on_step, waiting = partial(self.channel.ask, "step"), partial(self.channel.ask, "waiting")
-        return go(to, on_step=on_step, waiting=waiting)
+        found, step = partial(self.channel.ask, "found"), partial(self.channel.tell, "step")
+        return go(
+            "heads", on_found=found, on_step=step, waiting=partial(self.channel.tell, "waiting")
+        )
 
     def do(self, target: Target, what: str, *arguments: Any) -> Any:
         """`status`, `stamp`, `check`, `snapshot` or `restore`."""

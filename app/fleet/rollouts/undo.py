@@ -1,6 +1,7 @@
 """Undo a rollout: create the runs that return databases to their earlier revisions."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Select, exists, func, insert, literal, select, true
@@ -75,41 +76,51 @@ def returns(session: CatalogSession, rollout: Rollout) -> Counter[tuple[str | No
     ):
         found[dialect, after or "", before or ""] += count
     others = select(Run, Database.dialect).join(Database, Database.id == Run.database_id)
-    for run, dialect in session.execute(others.where(some, ~is_plain)):
-        own = session()
-        found[dialect, left_at(own, run), origin(own, run).before or ""] += 1
+    rows = session.execute(others.where(some, ~is_plain)).all()
+    moved = [run for run, _ in rows]
+    left, first = left_at(session(), moved), origins(session(), moved)
+    for run, dialect in rows:
+        found[dialect, left[run.id], first[run.id].before or ""] += 1
     return found
 
 
-def origin(session: Session, run: Run) -> Run:
-    """The first attempt of a run's rollout on its database, which found it at its old revision.
+def origins(session: Session, runs: Sequence[Run]) -> dict[int, Run]:
+    """Run id -> the first attempt of its rollout on its database, which found the old revision.
 
     A failed attempt may have applied some revisions, and the next one continued from there.
     """
     query = select(Run).where(
-        Run.rollout_id == run.rollout_id,
-        Run.database_id == run.database_id,
-        Run.kind == run.kind,
-        Run.id < run.id,
+        Run.rollout_id.in_({run.rollout_id for run in runs}),
+        Run.database_id.in_({run.database_id for run in runs}),
         Run.after != Run.before,
     )
-    first = run
-    for earlier in session.scalars(query.order_by(Run.id.desc())):
-        if earlier.after != first.before:
-            break  # it was undone in between
-        first = earlier
-    return first
+    attempts: dict[tuple[int, int, str], list[Run]] = {}
+    for one in session.scalars(query.order_by(Run.id.desc())):
+        attempts.setdefault((one.rollout_id, one.database_id, one.kind), []).append(one)
+    found = {}
+    for run in runs:
+        first = run
+        for earlier in attempts.get((run.rollout_id, run.database_id, run.kind), ()):
+            if earlier.id >= run.id:
+                continue
+            if earlier.after != first.before:
+                break  # it was undone in between
+            first = earlier
+        found[run.id] = first
+    return found
 
 
-def left_at(session: Session, run: Run) -> str:
-    """The revisions of the database after this run, or after an undo of it that failed half-way."""
-    undo = select(Run.after).where(
-        Run.database_id == run.database_id,
-        Run.undoes == run.id,
+def left_at(session: Session, runs: Sequence[Run]) -> dict[int, str]:
+    """Run id -> the revisions of its database after it, or after an undo that failed half-way."""
+    undo = select(Run.undoes, Run.after).where(
+        Run.undoes.in_([run.id for run in runs]),
+        Run.database_id.in_({run.database_id for run in runs}),
         Run.after != Run.before,
         Run.problem != DatabaseMoved.slug(),  # which changed nothing
     )
-    return session.scalar(undo.order_by(Run.id.desc()).limit(1)) or run.after or ""
+    found = {run.id: run.after or "" for run in runs}
+    found.update((row.undoes, row.after) for row in session.execute(undo.order_by(Run.id)))
+    return found
 
 
 def _may_retreat(rollout: Rollout) -> bool:

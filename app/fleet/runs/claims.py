@@ -1,21 +1,23 @@
-"""Claims: which run is next, and which worker has it. Safe with any number of workers.
+"""Claims: which runs are next, and which worker has them. Safe with any number of workers.
 
 A lock on one row of the catalog serialises claims, so that the limits of a rollout and of a
-server hold exactly. A claim is two short queries and an update.
+server hold exactly. A worker executes one run at a time, so these limits count workers: however
+many runs one has claimed, it is at work on one database.
 """
 
 import threading
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.extensions import db
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.rollouts import windows
+from app.fleet.runs.tasks import Task
 from app.models import BEGUN, Database, Kind, Lease, Rollout, Run, Stage, State
 
 CLAIMABLE = (Stage.PENDING, Stage.RUNNING, Stage.UNDOING)
@@ -26,52 +28,37 @@ AHEAD = 200
 
 @dataclass
 class _Room:
-    """The number of runs on each server, against its limit, and the databases that have one."""
+    """Which workers are at work where, and the databases that have a run."""
 
-    per_server: Counter[str | None] = field(default_factory=Counter)
+    on_server: dict[str | None, set[str]] = field(default_factory=lambda: defaultdict(set))
+    in_rollout: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
     databases: set[int] = field(default_factory=set)
-
-    def take(self, server: str | None, database_id: int, most: int) -> bool:
-        """True if a run of this database may begin, which is then counted."""
-        if database_id in self.databases:
-            return False
-        if server is not None and self.per_server[server] >= most:
-            return False
-        self.per_server[server] += 1
-        self.databases.add(database_id)
-        return True
 
 
 @repeated
 def claim(worker: str, limit: int) -> list[int]:
-    """Claim up to `limit` runs that are due. Returns their ids in order; they are `running`."""
+    """Claim up to `limit` runs that are due. Returns their ids in order; they are `running`.
+
+    Several are of one server, or of files, so that other workers have the other servers.
+    """
     if not _anything_due():
         return []
     with writing() as session:
         _one_at_a_time(session)
-        chosen = _due(session, limit)
-        return [run for run in chosen if _claim_row(session, run, worker)]
+        chosen = _due(session, worker, limit)
+        return _claim_rows(session, chosen, worker) if chosen else []
 
 
-@repeated
-def take(run_id: int, worker: str) -> bool:
-    """Claim one run; False if it is not due, is claimed already, or its server is busy."""
-    with writing() as session:
-        _one_at_a_time(session)
-        run = session.get(Run, run_id, populate_existing=True)
-        if run is None or run.state != State.PENDING:
-            return False
-        rollout = session.get_one(Rollout, run.rollout_id, populate_existing=True)
-        if rollout.stage not in CLAIMABLE or run.wave > rollout.wave:
-            return False
-        if run.id not in _due_of(session, rollout, _running(session), 1, Run.id == run.id):
-            return False
-        return _claim_row(session, run_id, worker)
+def is_pending(run_id: int) -> bool:
+    """True if no worker has claimed a run, and it has not ended."""
+    found = db.session.scalar(select(Run.state).where(Run.id == run_id))
+    db.session.rollback()
+    return found == State.PENDING
 
 
 def next_ids(limit: int) -> list[int]:
     """The ids of runs that are due, in order, without claiming them."""
-    found = _due(db.session, limit)
+    found = _due(db.session, None, limit)
     db.session.rollback()
     return found
 
@@ -103,7 +90,7 @@ class NotBegun:
     """The runs that a worker process has claimed and not begun. Safe between threads."""
 
     def __init__(self) -> None:
-        self._next: list[int] = []
+        self._next: list[Task] = []
         self._unreleased: list[int] = []
         self._lock = threading.Lock()
 
@@ -113,11 +100,12 @@ class NotBegun:
     def claim(self, worker: str, limit: int) -> bool:
         """Claim up to `limit` runs; False if none is due."""
         claimed = claim(worker, limit)
+        tasks = Task.read(claimed, worker) if claimed else []
         with self._lock:
-            self._next += claimed
+            self._next += tasks
         return bool(claimed)
 
-    def begin(self) -> int | None:
+    def begin(self) -> Task | None:
         """The next run, which its caller alone may execute; None if there is none."""
         with self._lock:
             return self._next.pop(0) if self._next else None
@@ -129,7 +117,7 @@ class NotBegun:
         again.
         """
         with self._lock:  # not held while the catalog answers: `begin` must not wait for it
-            self._unreleased += self._next
+            self._unreleased += [task.run.id for task in self._next]
             self._next = []
             runs = tuple(self._unreleased)
         if runs:
@@ -169,37 +157,38 @@ def _anything_due() -> bool:
     return found is not None
 
 
-def _due(session: CatalogSession, limit: int) -> list[int]:
+def _due(session: CatalogSession, worker: str | None, limit: int) -> list[int]:
     rollouts = session.scalars(
         select(Rollout)
         .where(Rollout.stage.in_(CLAIMABLE))
         .order_by(Rollout.id)
         .execution_options(populate_existing=True)
     ).all()
-    room = _running(session) if rollouts else _Room()
-    found: list[int] = []
+    room = _running(session, worker) if rollouts else _Room()
+    found: dict[int, str | None] = {}
     for rollout in rollouts:
         if len(found) < limit:
-            found += _due_of(session, rollout, room, limit - len(found))
-    return found
+            _add_due(session, rollout, room, found, worker=worker, limit=limit)
+    return list(found)
 
 
-def _due_of(
+def _add_due(
     session: CatalogSession,
     rollout: Rollout,
     room: _Room,
+    found: dict[int, str | None],
+    *,
+    worker: str | None,
     limit: int,
-    *only: ColumnElement[bool],
-) -> list[int]:
+) -> None:
+    """Add the runs of a rollout that a worker may take, with their servers, up to a limit.
+
+    For None those that any worker may take.
+    """
     now = datetime.now(UTC)
-    if windows.closed_reason(rollout.window, now):
-        return []
-    running = session.scalar(
-        select(func.count()).where(Run.rollout_id == rollout.id, Run.state == State.RUNNING)
-    )
-    limit = min(limit, rollout.concurrency - (running or 0))
-    if limit <= 0:
-        return []
+    at_work = len(room.in_rollout[rollout.id])
+    if windows.closed_reason(rollout.window, now) or at_work >= rollout.concurrency:
+        return
     rows = session.execute(
         select(Run.id, Run.server, Run.database_id, Database.pin_until, Database.retired_at)
         .join(Database, Database.id == Run.database_id)
@@ -209,21 +198,23 @@ def _due_of(
             Run.wave <= rollout.wave,
             or_(Run.retry_at.is_(None), Run.retry_at <= now),
             *_kinds(rollout),
-            *only,
         )
         .order_by(Run.wave, Run.seq)
         .limit(AHEAD + limit)
     )
-    found: list[int] = []
     for run_id, server, database_id, pin_until, retired_at in rows:
         pinned = pin_until and pin_until > now and not rollout.by_hand
         if (retired_at or pinned) and rollout.stage != Stage.PENDING:
             continue  # advance cancels it
-        if room.take(server, database_id, rollout.per_server):
-            found.append(run_id)
+        is_full = server is not None and len(room.on_server[server]) >= rollout.per_server
+        if is_full or database_id in room.databases:
+            continue
+        if worker is not None and found and server not in found.values():
+            continue
+        room.databases.add(database_id)
+        found[run_id] = server
         if len(found) == limit:
-            break
-    return found
+            return
 
 
 def _kinds(rollout: Rollout) -> list[ColumnElement[bool]]:
@@ -231,20 +222,28 @@ def _kinds(rollout: Rollout) -> list[ColumnElement[bool]]:
     return [Run.kind == Kind.UNDO] if rollout.stage == Stage.UNDOING else []
 
 
-def _running(session: CatalogSession) -> _Room:
-    begun = select(Run.server, Run.database_id, Run.state).where(Run.state.in_(BEGUN))
+def _running(session: CatalogSession, me: str | None) -> _Room:
+    """What other workers have begun; and the databases of runs whose outcome is not known yet."""
+    columns = (Run.server, Run.database_id, Run.state, Run.worker, Run.rollout_id)
     room = _Room()
-    for server, database_id, state in session.execute(begun):
-        room.databases.add(database_id)  # also one whose outcome is not known yet
-        room.per_server[server] += state == State.RUNNING
+    for server, database_id, state, worker, rollout in session.execute(
+        select(*columns).where(Run.state.in_(BEGUN))
+    ):
+        room.databases.add(database_id)
+        if state == State.RUNNING and worker not in (None, me):
+            room.on_server[server].add(worker)
+            room.in_rollout[rollout].add(worker)
     return room
 
 
-def _claim_row(session: CatalogSession, run_id: int, worker: str) -> bool:
-    done = session.execute(
+def _claim_rows(session: CatalogSession, runs: Sequence[int], worker: str) -> list[int]:
+    """Claim these. Returns those that were still pending: one may have been cancelled since."""
+    still = select(Run.id).where(Run.id.in_(runs), Run.state == State.PENDING).with_for_update()
+    mine = set(session.scalars(still))
+    session.execute(
         update(Run)
-        .where(Run.id == run_id, Run.state == State.PENDING)
+        .where(Run.id.in_(mine), Run.state == State.PENDING)
         .values(state=State.RUNNING, worker=worker, started_at=datetime.now(UTC), retry_at=None)
         .execution_options(synchronize_session=False)
     )
-    return bool(done.rowcount == 1)  # type: ignore[attr-defined]
+    return [run for run in runs if run in mine]

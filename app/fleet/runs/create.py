@@ -23,6 +23,7 @@ from headway.connections import places
 from headway.connections.address import Address
 from headway.connections.session import Policy
 from headway.errors import AddressInvalid, DatabaseExists, HeadwayError, ProcessEnded
+from headway.plan.plans import Direction
 from headway.types import Status
 
 
@@ -122,6 +123,8 @@ def _made(task: Task, address: Address) -> Status:
 
     def on_step(number: int, total: int, revision: str) -> None:
         nonlocal steps
+        if not steps:
+            task.refuse_lost()
         steps = number
         task.on_step(number, total, revision)
 
@@ -136,9 +139,16 @@ def _made(task: Task, address: Address) -> Status:
 
 def _brought_to_its_end(task: Task) -> Status:
     """What this run began: also one that is complete, and whose worker ended before it said so."""
-    member = task.member()
-    member.upgrade(_target(task), on_step=task.on_step, waiting=task.waiting)
-    return member.status()
+
+    def found(_: Status) -> str:
+        task.refuse_lost()
+        return _target(task)
+
+    outcome = task.member().move(
+        Direction.UPGRADE, on_found=found, on_step=task.on_step, waiting=task.waiting
+    )
+    assert outcome.status is not None  # noqa: S101  # it was read under the lock
+    return outcome.status
 
 
 def _target(task: Task) -> str:

@@ -1,29 +1,25 @@
-"""Execute a run and store its result.
-
-The result is stored only if the run still belongs to this worker: a run that was reported lost
-may have been given to another.
-"""
+"""Execute a run: whether it may still begin, its operation, and what became of it."""
 
 import logging
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from app.errors import ProjectNotReady, RunTimedOut
+from app.extensions import db
 from app.fleet.core.positions import joined
 from app.fleet.core.transactions import repeated, writing
-from app.fleet.rollouts import advance, windows
+from app.fleet.rollouts import windows
 from app.fleet.runs import create, operations, results
-from app.fleet.runs.tasks import Ended, Task
-from app.models import Kind, Run, Stage, State
-from headway.errors import DatabaseMissing, ErrorKind, HeadwayError, ProcessEnded
+from app.fleet.runs.tasks import TRANSIENT, Ended, Task
+from app.models import Database, Kind, Rollout, Run, Stage, State
+from headway.errors import DatabaseMissing, HeadwayError, ProcessEnded
 from headway.execution.failures import reason
 
 log = logging.getLogger(__name__)
 
-TRANSIENT = (ErrorKind.BUSY, ErrorKind.UNREACHABLE)
 PAUSES = (2, 10, 30, 120, 300)
 """Seconds before each retry of a busy or unreachable database; after the last the run fails."""
 
@@ -43,24 +39,30 @@ current_run: CurrentRun | None = None
 
 
 def execute(run_id: int, worker: str) -> None:
-    """Execute a claimed run. An error of the database is its result, and is not raised."""
+    """Execute a claimed run, and write its result."""
+    for task in Task.read([run_id], worker):
+        if result := execute_task(task):
+            results.finish([result])
+
+
+def execute_task(task: Task) -> results.Result | None:
+    """Execute a claimed run. An error of the database is its result, and is not raised.
+
+    None if it did not begin, or was lost: then that is written.
+    """
     global current_run  # noqa: PLW0603  # a process does one at a time
-    task = Task.of(run_id, worker)
-    if task is None:
-        return  # it is not this worker's any more
-    if _stopped(task):
-        return
-    began = time.monotonic()
-    current_run = CurrentRun(run_id, worker, began, began + task.rollout.timeout_seconds)
+    if not _may_begin(task):
+        return None
+    run, worker, began = task.run, task.worker, time.monotonic()
+    current_run = CurrentRun(run.id, worker, began, began + task.rollout.timeout_seconds)
     try:
-        ended = _run_operation(task)
+        return _result(task, _run_operation(task))
     except ProcessEnded as error:
-        log.warning("run %s of %s: %s", run_id, task.database.name, error)
-        note_lost(run_id, worker, problem=error.slug(), error=str(error))
-        return
+        log.warning("run %s of %s: %s", run.id, task.database.name, error)
+        note_lost(run.id, worker, problem=error.slug(), error=str(error))
+        return None
     finally:
         current_run = None
-    _finish(task, ended)
 
 
 def note_timeout(run_id: int, worker: str) -> None:
@@ -84,23 +86,34 @@ def note_lost(run_id: int, worker: str, *, problem: str, error: str) -> None:
         )
 
 
-def _stopped(task: Task) -> bool:
-    """Give the run up, and return True, if its rollout does not allow it to begin any more."""
-    stage = Stage(task.rollout.stage)
+def _may_begin(task: Task) -> bool:
+    """True if a run is its worker's, and its rollout lets it begin; else it is given up.
+
+    Asked just before it begins: since it was claimed the rollout may have been halted, the
+    database pinned, the window closed.
+    """
+    query = (
+        select(Rollout.stage, Database.pin_until)
+        .select_from(Run)
+        .join(Rollout, Rollout.id == Run.rollout_id)
+        .join(Database, Database.id == Run.database_id)
+        .where(Run.id == task.run.id, Run.worker == task.worker, Run.state == State.RUNNING)
+    )
+    task.seen_ours = time.monotonic()
+    with db.engine.connect() as connection:
+        found = connection.execute(query).one_or_none()
+    if found is None:
+        return False
+    stage, now = Stage(found.stage), datetime.now(UTC)
     goes_on = stage in (Stage.RUNNING, Stage.PENDING)
     if stage is Stage.UNDOING:
         goes_on = task.kind is Kind.UNDO
-    if goes_on and not (stage is not Stage.PENDING and _held_back(task)):
-        return False
+    pinned = found.pin_until and found.pin_until > now and not task.rollout.by_hand
+    is_closed = windows.closed_reason(task.rollout.window, now) is not None
+    if goes_on and (stage is Stage.PENDING or not (pinned or is_closed)):
+        return True
     _give_up(task, State.CANCELLED if stage.is_final else State.PENDING)
-    return True
-
-
-def _held_back(task: Task) -> bool:
-    """True if its database was pinned or the window closed since the run was claimed."""
-    now, until = datetime.now(UTC), task.database.pin_until
-    pinned = until is not None and until > now and not task.rollout.by_hand
-    return pinned or windows.closed_reason(task.rollout.window, now) is not None
+    return False
 
 
 @repeated
@@ -157,14 +170,10 @@ def _with_status(task: Task, ended: Ended) -> Ended:
     return replace(ended, look=status, before=before, after=after)
 
 
-def _finish(task: Task, ended: Ended) -> None:
+def _result(task: Task, ended: Ended) -> results.Result:
     attempt = task.run.attempt
-    if ended.transient and attempt <= len(PAUSES):
-        pause = PAUSES[attempt - 1]
-        task.say(f"tried again in {pause} s")
-        results.put_off(task, ended, datetime.now(UTC) + timedelta(seconds=pause))
-        return
-    if results.finish(task, ended):
-        if ended.state is State.FAILED:
-            advance.judge(task.rollout.id)
-        advance.go_on_after(task.run)
+    if not ended.transient or attempt > len(PAUSES):
+        return results.Result.of(task, ended)
+    pause = PAUSES[attempt - 1]
+    task.say(f"tried again in {pause} s")
+    return results.Result.of(task, ended, datetime.now(UTC) + timedelta(seconds=pause))

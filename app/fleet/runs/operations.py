@@ -11,10 +11,11 @@ from app.fleet.core.positions import joined, split
 from app.fleet.isolation.remote import RemoteDatabase, RemoteProject
 from app.fleet.rollouts.gates import Check
 from app.fleet.runs.create import create
-from app.fleet.runs.tasks import Ended, Task
+from app.fleet.runs.tasks import TRANSIENT, Ended, Task
 from app.models import Kind, State
 from headway.dialects.sqlite import snapshots
 from headway.errors import (
+    DatabaseAhead,
     DatabaseMissing,
     DatabaseMoved,
     HeadwayError,
@@ -47,22 +48,54 @@ def _downgrade(task: Task) -> Ended:
 def _stamp(task: Task) -> Ended:
     member = task.member()
     seen = member.status()
-    refuse_moved(task, task.scripts, seen)
     before = seen.current
-    aim = task.aim(before)
-    outcome = member.stamp(task.target(task.scripts, aim))
-    return _checked(task, member, _ended(replace(outcome, before=before)))
+    target = _target(task, task.scripts, seen)
+    if target is None:
+        return _ended(Outcome(before=before, after=before, status=seen))
+    return _checked(task, member, _ended(replace(member.stamp(target), before=before)))
 
 
 def _move(task: Task, direction: Direction) -> Ended:
-    seen = task.member().status()
-    scripts = task.scripts_for(seen) if direction is Direction.DOWNGRADE else task.scripts
+    scripts = task.scripts
+    try:
+        return _move_with(task, scripts, direction)
+    except DatabaseAhead:
+        if direction is Direction.UPGRADE:
+            raise
+        return _move_with(task, task.scripts_for(task.member().status()), direction)
+
+
+def _move_with(task: Task, scripts: RemoteProject, direction: Direction) -> Ended:
+    """Up or down with these scripts. Raises DatabaseAhead where a way down needs others."""
+
+    def found(seen: Status) -> str | None:
+        if direction is Direction.DOWNGRADE and seen.newer:
+            raise DatabaseAhead(f"{task.database.name} has revisions of a newer release.")
+        return _target(task, scripts, seen)
+
     member = task.member(scripts)
-    refuse_moved(task, scripts, seen)
-    target = task.target(scripts, task.aim(seen.current))
-    go = member.upgrade if direction is Direction.UPGRADE else member.downgrade
-    outcome = go(target, on_step=task.on_step, waiting=task.waiting)
+    outcome = member.move(direction, on_found=found, on_step=task.on_step, waiting=task.waiting)
     return _checked(task, member, _ended(outcome))
+
+
+def _target(task: Task, scripts: RemoteProject, seen: Status) -> str | None:
+    """Where a database that was found there is to go; None if it is there.
+
+    Called under the lock. Raises DatabaseMoved.
+    """
+    task.refuse_lost()
+    if task.undone is not None:
+        current = joined(seen.current)
+        if current == task.undone.before:
+            task.say("it is there already")
+            return None
+        if current != task.undone.after:
+            raise DatabaseMoved(
+                f"The rollout left {task.database.name} at {task.undone.after or 'base'}, and it "
+                f"is at {current or 'base'} now: somebody moved it since. Nothing was changed."
+            )
+    refuse_moved(task, scripts, seen)
+    return task.target(scripts, task.aim(seen.current))
 
 
 def refuse_moved(task: Task, scripts: RemoteProject, seen: Status) -> None:
@@ -92,20 +125,11 @@ def _undo(task: Task) -> Ended:
     """Back to where a run found the database: the way down, or else its snapshot."""
     undone = task.undone
     assert undone is not None  # noqa: S101  # an undo has one
-    seen = task.member().status()
-    current = joined(seen.current)
-    if current == undone.before:
-        task.say("it is there already")
-        return Ended(state=State.SUCCEEDED, before=current, after=current, look=seen)
-    if current != undone.after:
-        raise DatabaseMoved(
-            f"The rollout left {task.database.name} at {undone.after or 'base'}, and it is at "
-            f"{current or 'base'} now: somebody moved it since. Nothing was changed."
-        )
     try:
         return _go_back(task, undone.kind)
     except HeadwayError as error:
-        if not undone.snapshot or not Path(undone.snapshot).is_file():
+        is_refused = isinstance(error, DatabaseMoved) or error.kind in TRANSIENT
+        if is_refused or not undone.snapshot or not Path(undone.snapshot).is_file():
             raise
         task.say(f"{error} Its snapshot is restored instead.")
     return _restore_from(task, Path(undone.snapshot))
@@ -250,6 +274,7 @@ def _ended(outcome: Outcome) -> Ended:
         seconds=outcome.seconds,
         snapshot=outcome.snapshot,
         statements=outcome.statements,
+        look=outcome.status,
     )
 
 

@@ -1,9 +1,10 @@
 """Read and export runs. They are kept for ever."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from flask import current_app
 from sqlalchemy import insert, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
@@ -17,9 +18,11 @@ from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession
 from app.fleet.core.validation import LARGEST_ID
 from app.models import Database, Rollout, Run, RunSql
+from headway.types import Bounded
 
 LARGEST = 2**63 - 1
 BATCH = 1000
+MOST_STORED = 256
 
 
 def list_runs(
@@ -127,19 +130,24 @@ def sql_of(run: Run) -> str | None:
     return db.session.scalar(select(RunSql.text).where(RunSql.digest == run.sql_digest))
 
 
-def keep_sql(session: CatalogSession, statements: Sequence[str]) -> str | None:
-    """Store SQL once for all runs that send the same. Returns its digest; None for no SQL."""
-    text = ";\n".join(statements)
-    if not text:
-        return None
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    if session.scalar(select(RunSql.digest).where(RunSql.digest == digest)) is None:
-        try:
-            with session.begin_nested():
-                session.execute(insert(RunSql).values(digest=digest, text=f"{text};\n"))
-        except IntegrityError:
-            pass  # another run has just stored it
-    return digest
+def keep_sql(session: CatalogSession, sent: Iterable[Sequence[str]]) -> list[str | None]:
+    """Store SQL once for all runs that send the same. Returns their digests; None for no SQL."""
+    texts = [";\n".join(statements) for statements in sent]
+    digests = [hashlib.sha256(text.encode()).hexdigest() if text else None for text in texts]
+    # Those that are there already: a rollout sends the same to each database.
+    stored = current_app.extensions.setdefault("headway.stored_sql", Bounded(MOST_STORED))
+    for digest, text in {d: t for d, t in zip(digests, texts, strict=True) if d}.items():
+        if digest in stored:
+            continue
+        if session.scalar(select(RunSql.digest).where(RunSql.digest == digest)) is None:
+            try:
+                with session.begin_nested():
+                    session.execute(insert(RunSql).values(digest=digest, text=f"{text};\n"))
+            except IntegrityError:
+                pass  # another run has just stored it
+            continue  # this transaction may yet be rolled back
+        stored[digest] = True
+    return digests
 
 
 def export(

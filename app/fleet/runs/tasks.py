@@ -1,12 +1,15 @@
 """Task: all that a worker needs for one run; and Ended, the result of a run."""
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
-from sqlalchemy import select, update
+from sqlalchemy import select, type_coerce, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, joinedload, undefer
+from sqlalchemy.orm.attributes import set_committed_value
 
 from app.errors import CatalogBusy, ProjectNotReady
 from app.extensions import db
@@ -19,10 +22,15 @@ from app.fleet.projects import revisions
 from app.fleet.rollouts import undo
 from app.fleet.rollouts.gates import Gate
 from app.models import Database, Kind, Project, Rollout, Run, State
+from app.models.columns import LongText
+from app.models.secrets import vault
 from headway.dialects.urls import DatabaseURL
-from headway.errors import DatabaseMoved, TargetInvalid
+from headway.errors import DatabaseMoved, ErrorKind, TargetInvalid
 from headway.types import Holder, Position, Status
 
+TRANSIENT = (ErrorKind.BUSY, ErrorKind.UNREACHABLE)
+LOOK_SECONDS = 1.0
+SURE_SECONDS = 2.0
 LOCK_WAIT = 10.0
 """Seconds that a run waits for the lock of its database; then it is tried again later."""
 
@@ -61,15 +69,37 @@ class Undone:
     """The -x arguments that it ran with; None where that is not known."""
 
     @classmethod
-    def of(cls, session: Session, run: Run) -> "Undone":
-        first = undo.origin(session, run)
-        return cls(
-            kind=Kind(run.kind),
-            before=first.before or "",
-            after=undo.left_at(session, run),
-            snapshot=first.snapshot,
-            x=first.x,
-        )
+    def read(cls, session: Session, ids: Sequence[int]) -> "dict[int, Undone]":
+        """Those that undo runs with these `undoes` undo, by the id of the run that is undone."""
+        if not ids:
+            return {}
+        runs = session.scalars(select(Run).where(Run.id.in_(ids))).all()
+        first, after = undo.origins(session, runs), undo.left_at(session, runs)
+        return {
+            run.id: cls(
+                kind=Kind(run.kind),
+                before=first[run.id].before or "",
+                after=after[run.id],
+                snapshot=first[run.id].snapshot,
+                x=first[run.id].x,
+            )
+            for run in runs
+        }
+
+
+class FreshScripts:
+    """The scripts of projects as they were a moment ago, for runs that follow each other."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[float, RemoteProject]] = {}
+
+    def of(self, project: Project) -> RemoteProject:
+        """The scripts of a project; their files are looked at once a second."""
+        at, scripts = self._known.get(project.id, (0.0, None))
+        if scripts is None or time.monotonic() > at + LOOK_SECONDS:
+            at, scripts = time.monotonic(), projects.scripts_of(project)
+            self._known[project.id] = (at, scripts)
+        return scripts
 
 
 @dataclass(kw_only=True)
@@ -83,6 +113,11 @@ class Task:
     undone: "Undone | None"
     """What this run undoes."""
     worker: str
+    sealed: str | None
+    """The URL of the database, encrypted."""
+    fresh: "FreshScripts"
+    seen_ours: float = 0.0
+    """When the run was last seen to be this worker's, on the monotonic clock."""
     used_x: dict[str, str] | None = None
     """The -x arguments that this attempt gave to env.py; None if it came to none."""
     found: str | None = None
@@ -90,24 +125,39 @@ class Task:
     lines: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, run_id: int, worker: str | None, state: State = State.RUNNING) -> "Task | None":
-        """Read a run; None if it is not in this state or not this worker's."""
-        # Its own session, so that no transaction is open while the database is migrated.
+    def read(
+        cls, run_ids: Sequence[int], worker: str | None, state: State = State.RUNNING
+    ) -> "list[Task]":
+        """Read runs, in this order; those not in this state, or not this worker's, are left out."""
+        # The URL is decrypted late, so that an unreadable one fails only its own run.
+        sealed = type_coerce(Database.__table__.c.url, LongText)
+        query = (
+            select(Run, Rollout, Database, sealed)
+            .join(Rollout, Rollout.id == Run.rollout_id)
+            .join(Database, Database.id == Run.database_id)
+            .where(Run.id.in_(run_ids), Run.state == state)
+            .options(undefer(Run.log), joinedload(Database.project))
+        )
+        if worker is not None:
+            query = query.where(Run.worker == worker)
+        fresh = FreshScripts()
+        # Its own session, so that no transaction is open while the databases are migrated.
         with Session(db.engine, expire_on_commit=False) as session:
-            run = session.get(Run, run_id, options=[undefer(Run.log)])
-            if run is None or run.state != state or worker not in (None, run.worker):
-                return None
-            database = session.get_one(
-                Database, run.database_id, options=[joinedload(Database.project)]
-            )
-            return cls(
-                run=run,
-                rollout=session.get_one(Rollout, run.rollout_id),
-                database=database,
-                project=database.project,
-                undone=Undone.of(session, session.get_one(Run, run.undoes)) if run.undoes else None,
-                worker=worker or "headway",
-            )
+            rows = {row[0].id: row for row in session.execute(query)}
+            undone = Undone.read(session, [run.undoes for run, *_ in rows.values() if run.undoes])
+            return [
+                cls(
+                    run=run,
+                    rollout=rollout,
+                    database=database,
+                    project=database.project,
+                    undone=undone[run.undoes] if run.undoes else None,
+                    worker=worker or "headway",
+                    sealed=url,
+                    fresh=fresh,
+                )
+                for run, rollout, database, url in (rows[one] for one in run_ids if one in rows)
+            ]
 
     @property
     def kind(self) -> Kind:
@@ -140,15 +190,16 @@ class Task:
 
     def on_step(self, number: int, total: int, revision: str) -> None:
         """Called before each revision, when the lock of the database is held."""
-        if number == 1:
-            self._refuse_lost()
         self.say(f"{number} of {total}: {revision}")
 
-    def _refuse_lost(self) -> None:
+    def refuse_lost(self) -> None:
         """Raise DatabaseMoved if this run was reported lost and given to another worker.
 
-        That worker waits for our lock, or is done: the status that we read may be outdated.
+        To be called under the lock of the database, which may have been waited for: a worker is
+        reported lost after it was not heard for much longer than SURE_SECONDS.
         """
+        if time.monotonic() < self.seen_ours + SURE_SECONDS:
+            return
         mine = select(Run.id).where(
             Run.id == self.run.id, Run.worker == self.worker, Run.state == State.RUNNING
         )
@@ -187,11 +238,10 @@ class Task:
 
     @cached_property
     def url(self) -> DatabaseURL:
-        """The URL of the database. Read late, so that an unreadable URL fails only this run."""
-        with Session(db.engine) as session:
-            return urls.url_of(
-                session.get_one(Database, self.database.id, options=[undefer(Database.url)])
-            )
+        """The URL of the database. Raises what `urls.url_of` raises."""
+        url = None if self.sealed is None else vault().decrypt(self.sealed)
+        set_committed_value(self.database, "url", url)
+        return urls.url_of(self.database)
 
     @cached_property
     def x(self) -> dict[str, str]:
@@ -214,7 +264,7 @@ class Task:
     @cached_property
     def scripts(self) -> RemoteProject:
         """The scripts of the project."""
-        return projects.scripts_of(self.project)
+        return self.fresh.of(self.project)
 
     def scripts_for(self, seen: Status) -> RemoteProject:
         """The scripts, with revisions of a newer release if the database has some."""
@@ -249,7 +299,7 @@ class Task:
 
         Raises DatabaseMoved if the run is another worker's by now.
         """
-        self._refuse_lost()
+        self.refuse_lost()
         self.run.before, self.run.aim = "", aim
         self._keep(before="", aim=aim)
 

@@ -7,6 +7,7 @@ lost message is sent again, and a repeated one finds that the run is taken.
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,7 +27,7 @@ from app.fleet.projects import scripts
 from app.fleet.runs import claims
 from app.fleet.workers import registry
 from app.fleet.workers.periodic import LOAD, PERIODIC_TASKS, PeriodicTask, load_due
-from app.fleet.workers.worker import WorkerProcess
+from app.fleet.workers.worker import WorkerLoop, WorkerProcess
 from app.settings import Settings
 from headway.errors import HeadwayError, SettingInvalid
 from headway.parent import when_orphaned
@@ -112,6 +113,7 @@ class _CeleryWorker:
     def __init__(self, app: Flask, celery: Celery, state: Callable[[], str]) -> None:
         self.app, self.celery, self.state = app, celery, state
         self.process: WorkerProcess | None = None
+        self.loop: WorkerLoop | None = None
 
     def begin(self, **_: object) -> None:
         """In a new child: open its own connections and start its heartbeat."""
@@ -130,6 +132,7 @@ class _CeleryWorker:
             ),
         )
         self.process.start()
+        self.loop = WorkerLoop(self.process, threading.Event())
         if current_process().daemon:
             _outlive(self.process)
 
@@ -146,22 +149,22 @@ class _CeleryWorker:
                 load_due()
 
     def run(self, run_id: int) -> None:
-        """Execute a run, if it is still pending."""
-        process = self.process
+        """Execute runs that are due, unless this one was claimed already."""
+        process, loop = self.process, self.loop
         assert process is not None  # noqa: S101  # the child has begun
+        assert loop is not None  # noqa: S101
         deadline = time.monotonic() + NAME_SECONDS
         while (name := process.name) is None and time.monotonic() < deadline:
             time.sleep(0.1)
         if name is None:
             return  # it is sent again
         try:
-            with process.rename_on_failure(), self.app.app_context():
-                taken = claims.take(run_id, name)
+            with self.app.app_context():
+                is_pending = claims.is_pending(run_id)
+            if is_pending:
+                loop.take_and_run(name)
         except (HeadwayError, SQLAlchemyError) as error:
             log.warning("run %s cannot be taken: %s", run_id, error)
-            return
-        if taken:
-            process.execute(run_id, name)
 
 
 class Publisher:

@@ -61,9 +61,11 @@ def _declare() -> None:
 
 
 def _examine(run_id: int) -> None:
-    task = Task.of(run_id, None, State.LOST)
-    if task is None:
-        return
+    for task in Task.read([run_id], None, State.LOST):
+        _decide(task)
+
+
+def _decide(task: Task) -> None:
     try:
         member = task.member()
         if task.kind is Kind.CREATE and create.is_nothing_left(task, LOCK_SECONDS):
@@ -172,6 +174,6 @@ def _write(task: Task, values: dict[str, Any], seen: Status | None) -> None:
         )
         if done.rowcount and seen:  # type: ignore[attr-defined]
             rollout = session.get_one(Rollout, task.rollout.id)
-            positions.place(session, rollout, task.database.id, positions.found_at(seen))
+            positions.place(session, {task.database.id: positions.found_at(seen)})
             if values["state"] == State.SUCCEEDED and task.kind is Kind.CREATE:
                 create.record(session, rollout, task.database.id)

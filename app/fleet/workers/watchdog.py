@@ -1,9 +1,10 @@
 """The watchdog looks after a run that takes long.
 
-After a second it releases the runs that the worker has claimed and not begun, so that they wait
-for no other database. Past the limit of the rollout it ends the child process that runs the
-project's code, because a revision may wait for ever in Python or in a driver. The worker
-continues, and the lost run is then recovered by inspecting its database.
+After a second it releases the runs that the worker has claimed and not begun, and writes the
+results that wait, so that neither waits for another database. Past the limit of the rollout it
+ends the child process that runs the project's code, because a revision may wait for ever in
+Python or in a driver. The worker continues, and the lost run is then recovered by inspecting its
+database.
 """
 
 import logging
@@ -11,13 +12,13 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.fleet.isolation import parent
 from app.fleet.runs import execute
-from app.fleet.runs.claims import NotBegun
 from app.fleet.workers import registry
 from headway.errors import HeadwayError
 from headway.execution.failures import reason
@@ -25,8 +26,8 @@ from headway.execution.failures import reason
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25
-RELEASE_SECONDS = 1.0
-"""How long those that are claimed may wait for a run: as much work as one claim takes."""
+HAND_OVER_SECONDS = 1.0
+"""How long a run may keep others, and results, waiting."""
 LAST_WORDS = 5.0
 """How long a last write to the catalog may take."""
 END_SECONDS = 10.0
@@ -34,35 +35,50 @@ END_SECONDS = 10.0
 EXIT = 1
 
 
+class Watched(Protocol):
+    """A worker's process, as the watchdog sees it."""
+
+    app: Flask
+    ended: threading.Event
+
+    @property
+    def keeps_others_waiting(self) -> bool:
+        """True if runs are claimed and not begun, or results not written."""
+
+    def hand_over(self, name: str) -> None:
+        """Write the results, and release the runs that are not begun."""
+
+
 class Watchdog(threading.Thread):
     """Watches the runs of this process until it ends."""
 
-    def __init__(self, app: Flask, ended: threading.Event, not_begun: NotBegun) -> None:
+    def __init__(self, process: Watched) -> None:
         super().__init__(name="watchdog", daemon=True)
-        self.app, self.ended, self.not_begun = app, ended, not_begun
-        self.releasing: threading.Thread | None = None
+        self.process = process
+        self.handing_over: threading.Thread | None = None
 
     def run(self) -> None:
         """Check the current run every LOOK_SECONDS."""
-        while not self.ended.wait(LOOK_SECONDS):
+        while not self.process.ended.wait(LOOK_SECONDS):
             now = execute.current_run
             if now is None:
                 continue
             if time.monotonic() > now.ends_at:
                 self._end(now)
-            elif self.not_begun and time.monotonic() > now.began_at + RELEASE_SECONDS:
-                self._release(now.worker)
+            elif time.monotonic() > now.began_at + HAND_OVER_SECONDS:
+                self._hand_over(now.worker)
 
-    def _release(self, worker: str) -> None:
-        """Release them, one try at a time; the next follows where the catalog refuses."""
-        if self.releasing is None or not self.releasing.is_alive():
-            self.releasing = self._begin(lambda: self._try_release(worker))
+    def _hand_over(self, worker: str) -> None:
+        """One try at a time; the next follows where the catalog refuses."""
+        is_at_it = self.handing_over is not None and self.handing_over.is_alive()
+        if self.process.keeps_others_waiting and not is_at_it:
+            self.handing_over = self._begin(lambda: self._try_to_hand_over(worker))
 
-    def _try_release(self, worker: str) -> None:
+    def _try_to_hand_over(self, worker: str) -> None:
         try:
-            self.not_begun.release(worker)
+            self.process.hand_over(worker)
         except (HeadwayError, SQLAlchemyError) as error:
-            log.warning("runs not begun cannot be released yet: %s", reason(error))
+            log.warning("runs cannot be released or written yet: %s", reason(error))
 
     def _end(self, over: execute.CurrentRun) -> None:
         log.error("run %s takes longer than its rollout allows: ending it", over.run_id)
@@ -84,7 +100,7 @@ class Watchdog(threading.Thread):
         """In a thread: a catalog that does not answer must not keep a run alive."""
 
         def write() -> None:
-            with self.app.app_context():
+            with self.process.app.app_context():
                 words()
 
         thread = threading.Thread(target=write, daemon=True)
@@ -92,5 +108,5 @@ class Watchdog(threading.Thread):
         return thread
 
     def _leave(self, worker: str) -> None:
-        self.not_begun.release(worker)
+        self.process.hand_over(worker)
         registry.stop(worker)

@@ -11,6 +11,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.fleet.isolation import parent
 from app.fleet.runs import claims, execute
+from app.fleet.runs.results import Unwritten
+from app.fleet.runs.tasks import Task
 from app.fleet.workers import registry
 from app.fleet.workers.heartbeat import Heartbeat
 from app.fleet.workers.periodic import (
@@ -28,8 +30,8 @@ log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.25
 AWAY_SECONDS = (0.5, 1.0, 2.0, 5.0)
-BATCH = 10
-BATCH_SECONDS = 1.0
+BATCH = 50
+BATCH_SECONDS = 0.5
 """How much work one claim takes, estimated from the duration of recent runs."""
 GOODBYES = 3
 IDLE_PASSES = 3
@@ -60,7 +62,7 @@ class WorkerProcess:
             outdated=outdated,
         )
         self.tasks = tuple(tasks)
-        self.not_begun = claims.NotBegun()
+        self.not_begun, self.unwritten = claims.NotBegun(), Unwritten()
         self.busy = False
         self.ended = threading.Event()
         self._ending = threading.RLock()
@@ -70,7 +72,7 @@ class WorkerProcess:
         with self.app.app_context():
             parent.start()
         self.heartbeat.start()
-        Watchdog(self.app, self.ended, self.not_begun).start()
+        Watchdog(self).start()
         for task in self.tasks:
             PeriodicThread(task, self.heartbeat, self.ended).start()
 
@@ -80,22 +82,45 @@ class WorkerProcess:
         name = self.heartbeat.worker
         return name if self.heartbeat.is_recent and name == self.heartbeat.worker else None
 
-    def execute(self, run_id: int, name: str) -> bool:
-        """Execute a claimed run. False if its outcome is unknown."""
+    def execute(self, task: Task) -> bool:
+        """Execute a claimed run, and write its result now or soon. False if that failed."""
         self.busy = True
         try:
             with self.app.app_context():
-                execute.execute(run_id, name)
+                if result := execute.execute_task(task):
+                    self.unwritten.add(result)
+                if self.unwritten.is_due:
+                    self.write()
         except Exception:
-            # The outcome is unknown. Take a new worker name, so that the old one is reported lost
-            # and its run is inspected.
-            log.exception("run %s was left in the middle", run_id)
-            self.heartbeat.rename()
+            log.exception("run %s was left in the middle", task.run.id)
+            self.lose()
             return False
         finally:
             self.busy = False
-        self.heartbeat.done += 1
         return True
+
+    def write(self) -> None:
+        """Write the results of runs that have ended. Raises the errors of the catalog."""
+        self.heartbeat.done += self.unwritten.write()
+
+    @property
+    def keeps_others_waiting(self) -> bool:
+        """True if runs are claimed and not begun, or results not written."""
+        return bool(self.not_begun or self.unwritten)
+
+    def hand_over(self, name: str) -> None:
+        """Write the results, and release the runs that are not begun. Raises as `write`."""
+        self.write()
+        self.not_begun.release(name)
+
+    def lose(self) -> None:
+        """Take a new name: the old one is reported lost, and the databases of its runs are asked.
+
+        For when it is unknown what the catalog knows of them.
+        """
+        self.not_begun.forget()
+        self.unwritten.forget()
+        self.heartbeat.rename()
 
     def take(self, name: str, limit: int) -> bool:
         """Claim up to `limit` runs; False if none is due. Raises the errors of the catalog."""
@@ -108,8 +133,7 @@ class WorkerProcess:
         try:
             yield
         except BaseException:
-            self.not_begun.forget()
-            self.heartbeat.rename()
+            self.lose()
             raise
 
     def end(self) -> None:
@@ -122,7 +146,7 @@ class WorkerProcess:
     def _say_goodbye(self) -> None:
         for _ in range(GOODBYES):
             with suppress(HeadwayError, SQLAlchemyError), self.app.app_context():
-                self.not_begun.release(self.heartbeat.worker)
+                self.hand_over(self.heartbeat.worker)
                 give_back(self.tasks, self.heartbeat.worker)
                 self.heartbeat.end()
                 return
@@ -161,14 +185,14 @@ class WorkerLoop:
             self._load_due()
         some = process.take(name, self._size())
         while not self.stop.is_set() and process.name == name:
-            if (run_id := process.not_begun.begin()) is None:
+            if (task := process.not_begun.begin()) is None:
                 break
             began = time.monotonic()
-            process.execute(run_id, name)
+            process.execute(task)
             self.average += (time.monotonic() - began - self.average) * 0.3
-        if process.not_begun:
+        if process.keeps_others_waiting:
             with process.rename_on_failure(), process.app.app_context():
-                process.not_begun.release(name)
+                process.hand_over(name)
         return some
 
     def _size(self) -> int:
