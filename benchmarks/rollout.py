@@ -58,7 +58,7 @@ class Story:
             "HEADWAY_DATABASE_URL": catalog.render_as_string(hide_password=False),
             "HEADWAY_DATA_ROOTS": str(folder),
             "HEADWAY_PROJECT_ROOTS": str(HOME / "examples"),
-            "HEADWAY_SECRET_KEY": "benchmark",
+            "HEADWAY_SECRET_KEY": "a key of thirty-two bytes or more",
             "HEADWAY_ENCRYPTION_KEYS": KEY,
             "HEADWAY_LOG_LEVEL": "warning",
             "FLASK_APP": "wsgi:app",

@@ -24,6 +24,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import sqlalchemy as sa
@@ -73,9 +74,11 @@ class Meter:
     def _before(self, *_: object) -> None:
         self._began = time.perf_counter()
 
-    def _after(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
+    def _after(
+        self, _: object, __: object, statement: str, values: Any, ___: object, many: bool
+    ) -> None:
         self.seconds["catalog"] += time.perf_counter() - self._began
-        self.counts["statements"] += 1
+        self.counts["statements"] += len(values) if many else 1
         self.texts[" ".join(statement.split())[:110]] += 1
 
     def _timed(self, what: str, where: str, real: Callable[..., object]) -> Callable[..., object]:

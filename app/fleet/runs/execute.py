@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from app.errors import ProjectNotReady, RunTimedOut
 from app.extensions import db
@@ -22,6 +22,19 @@ log = logging.getLogger(__name__)
 
 PAUSES = (2, 10, 30, 120, 300)
 """Seconds before each retry of a busy or unreachable database; after the last the run fails."""
+
+MAY_BEGIN = (
+    select(Rollout.stage, Database.pin_until)
+    .select_from(Run)
+    .join(Rollout, Rollout.id == Run.rollout_id)
+    .join(Database, Database.id == Run.database_id)
+    .where(
+        Run.id == bindparam("run_id"),
+        Run.worker == bindparam("worker"),
+        Run.state == State.RUNNING,
+    )
+)
+"""Asked for each run, so it is built once."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +105,10 @@ def _may_begin(task: Task) -> bool:
     Asked just before it begins: since it was claimed the rollout may have been halted, the
     database pinned, the window closed.
     """
-    query = (
-        select(Rollout.stage, Database.pin_until)
-        .select_from(Run)
-        .join(Rollout, Rollout.id == Run.rollout_id)
-        .join(Database, Database.id == Run.database_id)
-        .where(Run.id == task.run.id, Run.worker == task.worker, Run.state == State.RUNNING)
-    )
     task.seen_ours = time.monotonic()
     with db.engine.connect() as connection:
-        found = connection.execute(query).one_or_none()
+        mine = {"run_id": task.run.id, "worker": task.worker}
+        found = connection.execute(MAY_BEGIN, mine).one_or_none()
     if found is None:
         return False
     stage, now = Stage(found.stage), datetime.now(UTC)

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import logging
 import os
 import re
@@ -9,6 +10,7 @@ import shutil
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from headway.dialects.sqlite.objects import CANNOT_ASK
@@ -16,6 +18,9 @@ from headway.errors import SnapshotFailed, SnapshotNotFound
 
 log = logging.getLogger(__name__)
 
+CALLED = re.compile(
+    r"\d{8}T\d{6}Z(?:\d{4})?\..*\.snapshot(?P<draft>\.partial(?:-\w+)?)?", re.DOTALL
+)
 KEPT = 3
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 MOST = 2**31 - 1
@@ -30,13 +35,15 @@ def take(source: sqlite3.Connection, path: Path, label: str, *, keep: int = KEPT
 
     The caller holds the migration lock. Raises SnapshotFailed; nothing is left then.
     """
-    final = _free(path, re.sub(r"[^\w+.-]", "_", label)[:80])
+    before, leftovers = _beside(path)
+    final = _free(path, before, re.sub(r"[^\w+.-]", "_", label)[:80])
     draft = final.with_name(final.name + ".partial")
-    for leftover in _beside(path, r"\.partial(-\w+)?"):
+    for leftover in leftovers:
         leftover.unlink()  # we hold the lock: whoever wrote it is gone
     try:
         draft.touch(0o600)  # nobody else's, before a row of it is in there
         with contextlib.closing(sqlite3.connect(draft)) as copy:
+            copy.execute("PRAGMA synchronous=OFF")  # flushed once, when it is whole
             source.backup(copy)
         _check(draft, path)
         _flush(draft)
@@ -49,20 +56,29 @@ def take(source: sqlite3.Connection, path: Path, label: str, *, keep: int = KEPT
         ) from error
     finally:
         _remove(draft)
-    for old in taken(path)[:-keep]:
-        old.unlink()
+    for old in [*before, final][:-keep]:
+        old.unlink(missing_ok=True)
     return final
 
 
 def taken(path: Path) -> list[Path]:
     """The snapshots of this database, oldest first."""
-    return _beside(path)
+    return _beside(path)[0]
 
 
-def _beside(path: Path, ending: str = "") -> list[Path]:
-    """Files called like snapshots of this database: not those of `<name>.old`."""
-    called = re.compile(re.escape(path.name) + r"\.\d{8}T\d{6}Z(\d{4})?\..*\.snapshot" + ending)
-    return sorted(file for file in path.parent.iterdir() if called.fullmatch(file.name))
+def _beside(path: Path) -> tuple[list[Path], list[Path]]:
+    """Snapshots of this database, oldest first, and drafts of them: not those of `<name>.old`.
+
+    The folder may hold those of thousands of others: it is read once.
+    """
+    start = f"{path.name}."
+    both: tuple[list[Path], list[Path]] = ([], [])
+    with os.scandir(path.parent) as entries:
+        names = sorted(entry.name for entry in entries if entry.name.startswith(start))
+    for name in names:
+        if match := CALLED.fullmatch(name[len(start) :]):
+            both[bool(match["draft"])].append(path.with_name(name))
+    return both
 
 
 def restore(snapshot: Path, path: Path) -> None:
@@ -174,12 +190,12 @@ def copy_closed(source: Path, target: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _free(path: Path, label: str) -> Path:
+def _free(path: Path, before: Sequence[Path], label: str) -> Path:
     """A name that comes after all that are there, also within one second or when a clock is set."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    last = "".join(file.name[len(path.name) + 1 :].split(".")[0] for file in taken(path)[-1:])
+    last = "".join(file.name[len(path.name) + 1 :].split(".")[0] for file in before[-1:])
     stamp = max(stamp, last[: len(stamp)])
-    numbers = ("", *(f"{number:04}" for number in range(1, 10_000)))
+    numbers = itertools.chain([""], (f"{number:04}" for number in range(1, 10_000)))
     free = next(f"{stamp}{number}" for number in numbers if f"{stamp}{number}" > last)
     return path.with_name(f"{path.name}.{free}.{label}.snapshot")
 
