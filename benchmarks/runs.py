@@ -2,6 +2,7 @@
 
     python benchmarks/runs.py                         # a SQLite and a PostgreSQL catalog
     python benchmarks/runs.py --only sqlite --runs 1000 --profile
+    python benchmarks/runs.py --workers 1 2 4 8 16    # runs a second against workers
 
 One worker in this process upgrades SQLite files by two revisions of one statement each, without
 and with a snapshot, and undoes that. "Statements", "commits" and "rollbacks" are those that the
@@ -22,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from headway import Project
 from tests import servers
 from tests.conftest import database_on
 from tests.fleet.fleets import Fleet, fleet_on
+from tests.fleet.sites import site_on
 
 ME = Actor(id=None, name="benchmark", role=Role.ADMIN)
 CATALOGS = ("sqlite", "postgresql")
@@ -167,6 +169,61 @@ def measure(
     return rows
 
 
+def scale(kind: str, count: int, workers: Sequence[int]) -> None:
+    """Runs a second with so many worker processes, and what the catalog's statements take then."""
+    print(f"\n{kind} catalog, {count} files, upgraded by worker processes")
+    print("| workers | runs a second | ms of the server's time in statements a run |")
+    print("|---|---|---|")
+    for many in workers:
+        with (
+            tempfile.TemporaryDirectory() as name,
+            catalog(kind, Path(name)) as url,
+            contextlib.redirect_stderr(io.StringIO()),
+            site_on(url, Path(name)) as site,
+        ):
+            logging.disable(logging.ERROR)
+            site.fleet.add_many(count)
+            site.supervise(many, HEADWAY_LOG_LEVEL="error")
+            site.until_alive(many)
+            time.sleep(2)
+            statements = ServerTime(url)
+            rollout = site.fleet.start(concurrency=100, snapshot=False)
+            db.session.remove()
+            site.until_ended(rollout, 600)
+            runs = site.runs_of(rollout)
+            begun = min(run.started_at for run in runs if run.started_at)
+            ended = max(run.finished_at for run in runs if run.finished_at)
+            took = (ended - begun).total_seconds()
+            spent = statements.spent()
+            each = "" if spent is None else f"{spent / count:.2f}"
+            print(f"| {many} | {count / took:.0f} | {each} |", flush=True)
+
+
+class ServerTime:
+    """The time that a PostgreSQL server spends in statements of a catalog, where it counts that."""
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self.began = self._read()
+
+    def _read(self) -> float | None:
+        if self.url.get_backend_name() != "postgresql":
+            return None
+        engine = sa.create_engine(self.url, poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SELECT pg_stat_clear_snapshot()")
+            found = connection.exec_driver_sql(
+                "SELECT active_time FROM pg_stat_database WHERE datname = current_database()"
+            )
+            return float(found.scalar_one())
+
+    def spent(self) -> float | None:
+        """Milliseconds since it was made."""
+        time.sleep(1.5)  # sessions tell of it now and then
+        now = self._read()
+        return None if now is None or self.began is None else now - self.began
+
+
 def rivals(folder: Path, scripts: Path) -> list[str]:
     """The same files by the library alone and by Alembic's own function."""
     project = Project.load(scripts)
@@ -203,8 +260,12 @@ def main() -> None:
     parser.add_argument("--only", choices=CATALOGS)
     parser.add_argument("--texts", action="store_true", help="each statement, with its number")
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--workers", type=int, nargs="+")
     given = parser.parse_args()
     for kind in (given.only,) if given.only else CATALOGS:
+        if given.workers:
+            scale(kind, given.runs, given.workers)
+            continue
         with (
             tempfile.TemporaryDirectory() as name,
             catalog(kind, Path(name)) as url,

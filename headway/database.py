@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from alembic.operations import Operations
     from sqlalchemy import MetaData
 
-    from headway.execution.migration import Move, OnFound
+    from headway.execution.migration import Move
     from headway.execution.rehearsal import Rehearsal
     from headway.execution.repair import DatabaseRepair, RepairPlan
     from headway.execution.run import OnStep
@@ -134,29 +134,22 @@ class Database:
         self,
         target: str = "heads",
         *,
-        on_found: "OnFound | None" = None,
         on_step: "OnStep | None" = None,
         waiting: Waiting | None = None,
     ) -> Outcome:
         """Run the steps to a target: all of them or, where the database allows it, none.
 
-        `on_found(status)` is called under the lock with where the database stands, and returns the
-        target in place of `target`, or None to do nothing. `on_step(number, total, revision)` is
-        called before each step, `waiting(holder)` while another process holds the lock. Raises a
-        HeadwayError with the reason; its message says what was applied and what is left.
+        `on_step(number, total, revision)` is called before each step, `waiting(holder)` while
+        another process holds the lock. Raises a HeadwayError with the reason; its message says what
+        was applied and what is left.
         """
-        return replace(self._move("upgrade", target, on_step, waiting), on_found=on_found).make()
+        return self._move("upgrade", target, on_step, waiting).make()
 
     def downgrade(
-        self,
-        target: str,
-        *,
-        on_found: "OnFound | None" = None,
-        on_step: "OnStep | None" = None,
-        waiting: Waiting | None = None,
+        self, target: str, *, on_step: "OnStep | None" = None, waiting: Waiting | None = None
     ) -> Outcome:
         """Take it back to a target (`-1`, `base`, a revision id), as safely as `upgrade`."""
-        return replace(self._move("downgrade", target, on_step, waiting), on_found=on_found).make()
+        return self._move("downgrade", target, on_step, waiting).make()
 
     def apply(
         self, plan: "Plan", *, on_step: "OnStep | None" = None, waiting: Waiting | None = None

@@ -18,11 +18,14 @@ from app.fleet import databases, projects, rollouts, runs, workers
 from app.fleet.core import positions, urls
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import writing
+from app.fleet.isolation.remote import RemoteDatabase
 from app.fleet.projects import scripts
 from app.fleet.runs import claims, execute
 from app.fleet.workers import periodic
 from app.models import Database, Project, Role, Rollout, Run, Stage
 from headway import Project as Scripts
+from headway.plan.plans import Direction
+from headway.types import Outcome
 from tests.conftest import settings_for
 from tests.migrator.scripts import write_env, write_project, write_revision
 
@@ -207,6 +210,13 @@ def refresh(database_id: int, project_id: int) -> None:
     seen = projects.scripts_of(project).at(urls.url_of(database)).status()
     with writing() as session:
         positions.place(session, {database_id: positions.found_at(seen)})
+
+
+def move(
+    member: RemoteDatabase, target: str = "heads", way: Direction = Direction.UPGRADE
+) -> Outcome:
+    """Have a database migrated by the process of its project, without a run."""
+    return member.move(way, on_found=lambda _: target)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from app.extensions import db
 from app.fleet import databases, drift, projects, webhooks
 from app.models import Database, Delivery, Difference, Event, Project, Role
 from tests.fleet.conftest import ROOT, at_once, person, ready_project
+from tests.fleet.fleets import move
 from tests.migrator.making import run, send
 from tests.migrator.scripts import write_project
 
@@ -175,7 +176,7 @@ def test_a_real_database_is_compared_grouped_and_mended(
     urls = [fresh_url(kind) for _ in range(2)]
     found = []
     for number, url in enumerate(urls):
-        scripts.at(url).upgrade()
+        move(scripts.at(url))
         run(url, "CREATE INDEX ix_more ON t1 (extra)")
         made, _ = databases.register_database(
             ROOT,

@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL
 
 from app.extensions import db
 from app.models import State
+from headway import Project
 from tests.conftest import boot
 from tests.fleet.sites import (
     ASKS,
@@ -26,6 +27,7 @@ from tests.fleet.sites import (
     supervisor_of,
     those_below,
 )
+from tests.migrator.making import rows, run
 from tests.migrator.scripts import write_revision
 from tests.releases import HEAD
 
@@ -163,6 +165,33 @@ def test_a_database_that_takes_long_holds_no_other_up(quick: Site, tmp_path: Pat
     goes_on.touch()
     quick.until_ended(rollout)
     assert quick.found() == {"r002+r003": 24}
+
+
+def test_no_more_are_at_work_on_a_server_than_its_limit(
+    quick: Site, postgresql_url: URL, tmp_path: Path
+) -> None:
+    """Sampled on the server itself: a worker claims several, and is at work on one."""
+    wait = f'op.execute("SELECT pg_sleep(0.2)"); {LOGGED.format("r002")}'
+    write_revision(quick.scripts, "r002", "r001", [wait], ["pass"])
+    quick.fleet.load()
+    names = [f"t{number}" for number in range(16)]
+    run(postgresql_url, *(f"CREATE SCHEMA {name}" for name in names))
+    for name in names:
+        url = postgresql_url.update_query_dict({"schema": name})
+        Project.load(quick.scripts).at(url).upgrade("r001")
+        quick.fleet.register(name, url)
+    quick.supervise(4)
+    quick.until_alive(4)
+    rollout = quick.fleet.start(target="r002", concurrency=3, per_server=2)
+    db.session.remove()
+    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query ~ 'pg_sleep'"
+    sampled = []
+    while quick.fleet.stage(rollout) == "running":
+        sampled += [int(rows(postgresql_url, f"{sleeping} AND pid <> pg_backend_pid()")[0][0])]
+        time.sleep(0.01)
+    quick.until_ended(rollout)
+    assert max(sampled) == 2
+    assert {tuple(run.applied or ()) for run in quick.runs_of(rollout)} == {("r002",)}
 
 
 def test_a_worker_waits_until_its_catalog_is_at_head(

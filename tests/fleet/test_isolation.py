@@ -22,7 +22,9 @@ from app.models import Project, Run, Stage
 from headway import Project as Scripts
 from headway.connections.address import Address
 from headway.errors import DatabaseMissing, DatabaseMoved, ProcessEnded
-from tests.fleet.fleets import ROOT, Fleet, fleet_on, fresh
+from headway.plan.plans import Direction
+from headway.types import Status
+from tests.fleet.fleets import ROOT, Fleet, fleet_on, fresh, move
 from tests.fleet.sites import Site, family, is_running, kill, site_on
 from tests.migrator.scripts import write_revision
 
@@ -232,11 +234,11 @@ def test_what_a_callback_raises_stops_the_run_before_its_first_step(fleet: Fleet
     member = fleet.add("a")
     scripts = projects.scripts_of(db.session.get_one(Project, fleet.project_id))
 
-    def refuse(*_: object) -> None:
+    def refuse(_: Status) -> str:
         raise DatabaseMoved("Given to another.", database=member.id)
 
     with pytest.raises(DatabaseMoved, match="Given to another") as raised:
-        scripts.at(urls.url_of(member)).upgrade(on_step=refuse)
+        scripts.at(urls.url_of(member)).move(Direction.UPGRADE, on_found=refuse)
     assert raised.value.context == {"database": member.id}
     assert fleet.at(member) == "r001"
 
@@ -249,9 +251,9 @@ def test_a_child_that_was_ended_is_started_again(fleet: Fleet) -> None:
     assert at.status().current == ("r001",), "who only looks asks once more"
     parent.end()
     try:
-        at.upgrade()
+        move(at)
     except ProcessEnded:  # it had not been seen yet that it ended
-        at.upgrade()
+        move(at)
     assert at.status().current == ("r003",)
 
 
@@ -389,7 +391,7 @@ def test_a_schema_of_the_url_that_env_py_does_not_mean_is_refused(
         return url.update_query_dict({"options": f"-csearch_path={schema}"})
 
     scripts = projects.scripts_of(db.session.get_one(Project, fleet.project_id))
-    assert scripts.at(tenant("t00"), {"tenant": "t00"}).upgrade("r001").after == ("r001",)
+    assert move(scripts.at(tenant("t00"), {"tenant": "t00"}), "r001").after == ("r001",)
     for name in ("t00", "t01"):
         text = tenant(name).render_as_string(hide_password=False)
         asked = {"project_id": fleet.project_id, "name": name, "url": text}

@@ -24,7 +24,7 @@ from app.fleet.refresh import probe, refresh
 from app.fleet.workers import periodic
 from app.models import Database, Loading, Project, Run, State
 from tests.fleet.conftest import ROOT, at_once, project_at, ready_project
-from tests.fleet.fleets import fleet_on
+from tests.fleet.fleets import fleet_on, move
 from tests.migrator.making import run
 from tests.migrator.scripts import write_project, write_revision
 
@@ -40,7 +40,7 @@ def registered(project_id: int, url: URL | Path, name: str) -> int:
 
 
 def upgraded(project_id: int, url: URL | Path, target: str = "heads") -> None:
-    projects.scripts_of(db.session.get_one(Project, project_id)).at(url).upgrade(target)
+    move(projects.scripts_of(db.session.get_one(Project, project_id)).at(url), target)
 
 
 def row(database_id: int) -> Database:

@@ -18,7 +18,9 @@ from app.fleet.projects import scripts as projects_scripts
 from app.models import Database, Event, Kind, Loading, PositionCount, Project, Revision
 from headway import errors as database_errors
 from headway.plan import plans
+from headway.plan.plans import Direction
 from tests.fleet.conftest import ROOT, at_once, project_at, ready_project
+from tests.fleet.fleets import move
 from tests.migrator.graphs import ENV, a_target, alembic_does, versions, write_graph
 from tests.migrator.scripts import write_env, write_project, write_revision
 
@@ -453,7 +455,7 @@ def test_an_older_release_takes_back_what_a_newer_one_brought(
     project_id = ready_project(folder)
     url = fresh_url(backend)
     project = db.session.get_one(Project, project_id)
-    projects.scripts_of(project).at(url).upgrade()
+    move(projects.scripts_of(project).at(url))
     for name in ("r004", "r005"):  # the older release comes back
         (folder / "versions" / f"{name}.py").unlink()
     project = projects_scripts.load(project_id)
@@ -468,7 +470,7 @@ def test_an_older_release_takes_back_what_a_newer_one_brought(
     scripts = revisions.scripts_with(project, ["r005"])
     assert scripts.heads == ("r005",)
     assert revisions.scripts_with(project, ["r005"]) is scripts
-    assert scripts.at(url).downgrade("r003").after == ("r003",)
+    assert move(scripts.at(url), "r003", Direction.DOWNGRADE).after == ("r003",)
     assert own.at(url).status().position == "at_head"
     assert revisions.scripts_with(project, ["r003"]) is own
 

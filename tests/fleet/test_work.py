@@ -1,5 +1,6 @@
 """A worker's hand in this process, when the catalog fails it at the worst moment."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -7,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError
 
 from app import boot
 from app.extensions import db
 from app.fleet.core import leases
-from app.fleet.runs import claims, operations, results
+from app.fleet.runs import claims, execute, operations, results
 from app.fleet.runs.tasks import Ended, Task
 from app.fleet.workers import heartbeat, periodic, registry
 from app.fleet.workers.worker import WorkerLoop, WorkerProcess
@@ -100,6 +102,47 @@ def test_a_run_that_was_left_in_the_middle_is_looked_at(
     assert site.fleet.stage(rollout) == "succeeded"
     assert site.found() == {"r002+r003": 2}
     assert {run.attempt for run in site.runs_of(rollout)} == {1}, "it was seen to be done"
+
+
+def test_what_was_done_and_not_written_is_found_with_its_snapshot(
+    site: Site, hand: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several: results wait for each other, and a worker that dies has written none of them."""
+    monkeypatch.setattr("app.fleet.runs.results.UNWRITTEN_SECONDS", 60.0)
+    rollout = site.begin(3, snapshot=True)
+    old, loop = name_of(hand), WorkerLoop(hand, threading.Event())
+    loop.average = 0.01
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "finish", after_which_the_answer_is_lost(lambda *_: None))
+        with pytest.raises(OperationalError):
+            loop.take_and_run(old)
+    assert site.found() == {"r002+r003": 3}
+    assert site.states(rollout) == {"running": 3}
+    go_on(site, hand, old)
+    assert site.fleet.stage(rollout) == "succeeded"
+    runs = site.runs_of(rollout)
+    assert {run.attempt for run in runs} == {1}
+    assert all(Path(str(run.snapshot)).is_file() for run in runs)
+    assert {(run.before, run.after) for run in runs} == {("r001", "r003")}
+
+
+def test_after_the_failure_that_is_one_too_many_no_worker_begins(
+    site: Site, hand: WorkerProcess
+) -> None:
+    """Nor one that had claimed before."""
+    rollout = site.begin(4)
+    name_of(hand)
+    (first,) = Task.read(claims.claim("first", 1), "first")
+    others = Task.read(claims.claim("second", 3), "second")
+    path = str(sa.make_url(first.database.address).database)
+    with sqlite3.connect(path) as file:
+        file.execute("DROP TABLE log")
+    result = execute.execute_task(first)
+    assert result
+    results.finish([result])
+    assert [execute.execute_task(task) for task in others] == [None, None, None]
+    assert site.states(rollout) == {"failed": 1, "pending": 3}
+    assert site.fleet.stage(rollout) == "halted"
 
 
 def test_who_is_not_heard_begins_nothing(

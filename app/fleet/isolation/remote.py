@@ -182,7 +182,12 @@ class RemoteDatabase:
         parent.call("wait_for_lock", self.target, seconds, concurrent=True)
 
     def move(
-        self, way: Direction, *, on_found: OnFound, on_step: OnStep, waiting: Waiting
+        self,
+        direction: Direction,
+        *,
+        on_found: OnFound,
+        on_step: OnStep | None = None,
+        waiting: Waiting | None = None,
     ) -> Outcome:
         """Upgrade or downgrade to the target that `on_found` returns.
 
@@ -192,10 +197,10 @@ class RemoteDatabase:
         """
         answers: dict[str, parent.Callback] = {
             "found": on_found,
-            "step": on_step,
-            "waiting": waiting,
+            "step": on_step or _ignore_callback,
+            "waiting": waiting or _ignore_callback,
         }
-        return parent.call("move", self.target, way.value, answers=answers)  # type: ignore[no-any-return]
+        return parent.call("move", self.target, direction.value, answers=answers)  # type: ignore[no-any-return]
 
     def stamp(self, target: str) -> Outcome:
         """Record that the database is at a target, and run no revision."""

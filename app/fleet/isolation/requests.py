@@ -35,8 +35,10 @@ from headway.connections.sizes import size_of, sizes
 from headway.database import Database
 from headway.dialects.search_path import tenant_of
 from headway.errors import HeadwayError, StillNeeded
+from headway.execution.migration import Move
 from headway.plan import register
 from headway.plan.graph import SQL_OPTIONS
+from headway.plan.plans import Direction
 from headway.project import Extended, Project
 from headway.scripts.environment import Environment
 from headway.types import Outcome, Position, Status
@@ -99,12 +101,18 @@ class Requests:
         The parent is called back with what is found under the lock: it gives the target, or
         refuses. It hears of each step.
         """
-        member = _database(target)
-        go = member.downgrade if way == "downgrade" else member.upgrade
-        found, step = partial(self.channel.ask, "found"), partial(self.channel.tell, "step")
-        return go(
-            "heads", on_found=found, on_step=step, waiting=partial(self.channel.tell, "waiting")
-        )
+        member, tell = _database(target), self.channel.tell
+        return Move(
+            project=member.project,
+            address=member.address,
+            x=member.x,
+            policy=member.policy,
+            direction=Direction(way),
+            target="heads",
+            on_found=partial(self.channel.ask, "found"),
+            on_step=partial(tell, "step"),
+            waiting=partial(tell, "waiting"),
+        ).make()
 
     def do(self, target: Target, what: str, *arguments: Any) -> Any:
         """`status`, `stamp`, `check`, `snapshot` or `restore`."""

@@ -113,8 +113,7 @@ class Task:
     undone: "Undone | None"
     """What this run undoes."""
     worker: str
-    sealed: str | None
-    """The URL of the database, encrypted."""
+    encrypted_url: str | None
     fresh: "FreshScripts"
     seen_ours: float = 0.0
     """When the run was last seen to be this worker's, on the monotonic clock."""
@@ -130,9 +129,9 @@ class Task:
     ) -> "list[Task]":
         """Read runs, in this order; those not in this state, or not this worker's, are left out."""
         # The URL is decrypted late, so that an unreadable one fails only its own run.
-        sealed = type_coerce(Database.__table__.c.url, LongText)
+        encrypted = type_coerce(Database.__table__.c.url, LongText)
         query = (
-            select(Run, Rollout, Database, sealed)
+            select(Run, Rollout, Database, encrypted)
             .join(Rollout, Rollout.id == Run.rollout_id)
             .join(Database, Database.id == Run.database_id)
             .where(Run.id.in_(run_ids), Run.state == state)
@@ -153,7 +152,7 @@ class Task:
                     project=database.project,
                     undone=undone[run.undoes] if run.undoes else None,
                     worker=worker or "headway",
-                    sealed=url,
+                    encrypted_url=url,
                     fresh=fresh,
                 )
                 for run, rollout, database, url in (rows[one] for one in run_ids if one in rows)
@@ -239,7 +238,7 @@ class Task:
     @cached_property
     def url(self) -> DatabaseURL:
         """The URL of the database. Raises what `urls.url_of` raises."""
-        url = None if self.sealed is None else vault().decrypt(self.sealed)
+        url = None if self.encrypted_url is None else vault().decrypt(self.encrypted_url)
         set_committed_value(self.database, "url", url)
         return urls.url_of(self.database)
 

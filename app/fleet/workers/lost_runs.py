@@ -20,6 +20,7 @@ from app.fleet.runs import create
 from app.fleet.runs.tasks import Task
 from app.fleet.workers import registry
 from app.models import Kind, Rollout, Run, Stage, State
+from headway.dialects.sqlite import snapshots
 from headway.errors import DatabaseTorn, ErrorKind, HeadwayError, ProcessEnded
 from headway.types import Position, Status
 
@@ -107,8 +108,17 @@ def _resolution(task: Task, seen: Status) -> dict[str, Any]:
     if task.kind in MOVES and current == _aim(task) and not _unchecked(task):
         task.say(f"{_ended_in_words(run)}; the database is at the target of the run")
         done = {"state": State.SUCCEEDED, "after": current, "error": None, "problem": None}
-        return known | done | {"finished_at": now}
+        return known | done | {"finished_at": now, "snapshot": _snapshot_of(task)}
     return _again_or_failed(task, current)
+
+
+def _snapshot_of(task: Task) -> str | None:
+    """The snapshot that a run took of its file before it began, if it is still there."""
+    path, began = task.member().address.path, task.run.started_at
+    if path is None or began is None or not task.rollout.snapshot:
+        return None
+    found = snapshots.taken_since(path, began, task.planned_from or "base")
+    return str(found) if found else None
 
 
 def _again_or_failed(task: Task, current: str | None) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from headway.execution.failures import reason
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25
-HAND_OVER_SECONDS = 1.0
+LET_GO_SECONDS = 1.0
 """How long a run may keep others, and results, waiting."""
 LAST_WORDS = 5.0
 """How long a last write to the catalog may take."""
@@ -45,7 +45,7 @@ class Watched(Protocol):
     def keeps_others_waiting(self) -> bool:
         """True if runs are claimed and not begun, or results not written."""
 
-    def hand_over(self, name: str) -> None:
+    def let_go(self, name: str) -> None:
         """Write the results, and release the runs that are not begun."""
 
 
@@ -55,7 +55,7 @@ class Watchdog(threading.Thread):
     def __init__(self, process: Watched) -> None:
         super().__init__(name="watchdog", daemon=True)
         self.process = process
-        self.handing_over: threading.Thread | None = None
+        self.letting_go: threading.Thread | None = None
 
     def run(self) -> None:
         """Check the current run every LOOK_SECONDS."""
@@ -65,18 +65,18 @@ class Watchdog(threading.Thread):
                 continue
             if time.monotonic() > now.ends_at:
                 self._end(now)
-            elif time.monotonic() > now.began_at + HAND_OVER_SECONDS:
-                self._hand_over(now.worker)
+            elif time.monotonic() > now.began_at + LET_GO_SECONDS:
+                self._let_go(now.worker)
 
-    def _hand_over(self, worker: str) -> None:
+    def _let_go(self, worker: str) -> None:
         """One try at a time; the next follows where the catalog refuses."""
-        is_at_it = self.handing_over is not None and self.handing_over.is_alive()
+        is_at_it = self.letting_go is not None and self.letting_go.is_alive()
         if self.process.keeps_others_waiting and not is_at_it:
-            self.handing_over = self._begin(lambda: self._try_to_hand_over(worker))
+            self.letting_go = self._begin(lambda: self._try_to_let_go(worker))
 
-    def _try_to_hand_over(self, worker: str) -> None:
+    def _try_to_let_go(self, worker: str) -> None:
         try:
-            self.process.hand_over(worker)
+            self.process.let_go(worker)
         except (HeadwayError, SQLAlchemyError) as error:
             log.warning("runs cannot be released or written yet: %s", reason(error))
 
@@ -108,5 +108,5 @@ class Watchdog(threading.Thread):
         return thread
 
     def _leave(self, worker: str) -> None:
-        self.process.hand_over(worker)
+        self.process.let_go(worker)
         registry.stop(worker)

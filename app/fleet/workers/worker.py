@@ -108,7 +108,7 @@ class WorkerProcess:
         """True if runs are claimed and not begun, or results not written."""
         return bool(self.not_begun or self.unwritten)
 
-    def hand_over(self, name: str) -> None:
+    def let_go(self, name: str) -> None:
         """Write the results, and release the runs that are not begun. Raises as `write`."""
         self.write()
         self.not_begun.release(name)
@@ -146,7 +146,7 @@ class WorkerProcess:
     def _say_goodbye(self) -> None:
         for _ in range(GOODBYES):
             with suppress(HeadwayError, SQLAlchemyError), self.app.app_context():
-                self.hand_over(self.heartbeat.worker)
+                self.let_go(self.heartbeat.worker)
                 give_back(self.tasks, self.heartbeat.worker)
                 self.heartbeat.end()
                 return
@@ -192,7 +192,7 @@ class WorkerLoop:
             self.average += (time.monotonic() - began - self.average) * 0.3
         if process.keeps_others_waiting:
             with process.rename_on_failure(), process.app.app_context():
-                process.hand_over(name)
+                process.let_go(name)
         return some
 
     def _size(self) -> int:

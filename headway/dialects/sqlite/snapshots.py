@@ -11,6 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from headway.dialects.sqlite.objects import CANNOT_ASK
@@ -36,7 +37,7 @@ def take(source: sqlite3.Connection, path: Path, label: str, *, keep: int = KEPT
     The caller holds the migration lock. Raises SnapshotFailed; nothing is left then.
     """
     before, leftovers = _beside(path)
-    final = _free(path, before, re.sub(r"[^\w+.-]", "_", label)[:80])
+    final = _free(path, before, _safe(label))
     draft = final.with_name(final.name + ".partial")
     for leftover in leftovers:
         leftover.unlink()  # we hold the lock: whoever wrote it is gone
@@ -64,6 +65,18 @@ def take(source: sqlite3.Connection, path: Path, label: str, *, keep: int = KEPT
 def taken(path: Path) -> list[Path]:
     """The snapshots of this database, oldest first."""
     return _beside(path)[0]
+
+
+def taken_since(path: Path, since: datetime, label: str) -> Path | None:
+    """The first snapshot of a database with this label that was begun at a time or after it."""
+    stamp = f"{since.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    ending = f".{_safe(label)}.snapshot"
+    known = (one for one in taken(path) if one.name.endswith(ending))
+    return next((one for one in known if one.name[len(path.name) + 1 :] >= stamp), None)
+
+
+def _safe(label: str) -> str:
+    return re.sub(r"[^\w+.-]", "_", label)[:80]
 
 
 def _beside(path: Path) -> tuple[list[Path], list[Path]]:
