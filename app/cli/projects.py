@@ -6,19 +6,12 @@ import click
 
 from app.cli.actor import command_line
 from app.cli.groups import CatalogGroup
-from app.cli.selector_options import x_option
 from app.fleet import projects as fleet
 from app.fleet.projects import scripts
 from app.models import Loading, Project
-from headway.cli.output import (
-    as_json,
-    echo,
-    paged,
-    print_json,
-    print_record,
-    print_table,
-    without_log,
-)
+from headway.cli.fleet.options import x_option
+from headway.cli.fleet.tables import PROJECTS, print_page, print_row
+from headway.cli.output import as_json, echo, paged, print_json, without_log
 from headway.exit_codes import Exit
 
 COLUMNS = (
@@ -26,7 +19,6 @@ COLUMNS = (
     *("loaded_at", "refresh_seconds", "refresh_asked_at", "refreshed_at", "requires_approval"),
     *("version", "created_at", "updated_at"),
 )
-SHORT = ("id", "name", "state", "heads", "location")
 
 projects = CatalogGroup("projects", help="Manage projects: Alembic script directories.")
 
@@ -75,13 +67,7 @@ def create(name: str, location: str, as_json: bool, **fields: Any) -> None:
 def list_(as_json: bool, **query: Any) -> None:
     """List projects."""
     found, following = fleet.list_projects(command_line(), **query)
-    if as_json:
-        print_json({"items": [_row(project) for project in found], "next": following})
-        return
-    rows = [_row(project) | {"heads": ", ".join(project.heads)} for project in found]
-    print_table(SHORT, [[str(row[column]) for column in SHORT] for row in rows])
-    if following:
-        echo(f"More: --after {following}", err=True)
+    print_page(PROJECTS, [_row(project) for project in found], following, as_json=as_json)
 
 
 @projects.command()
@@ -164,4 +150,4 @@ def _row(project: Project) -> dict[str, Any]:
 
 
 def _show(project: Project, as_json: bool) -> None:
-    print_record(_row(project), as_json=as_json)
+    print_row(_row(project), as_json=as_json)

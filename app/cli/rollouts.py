@@ -1,38 +1,27 @@
 """`flask rollouts`."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from app.cli import rollout_preview, rollout_progress
+from app.cli import rollout_values
 from app.cli.actor import command_line
 from app.cli.groups import CatalogGroup
-from app.cli.rollout_options import rollout_values, with_rollout_options
 from app.fleet import projects
 from app.fleet import rollouts as fleet
 from app.fleet.core.permissions import Actor
 from app.fleet.rollouts import progress
 from app.models import Rollout, Stage
-from headway.cli.output import (
-    Number,
-    as_json,
-    asks,
-    counted,
-    echo,
-    paged,
-    print_json,
-    print_table,
-    text,
-)
+from headway.cli.fleet import options, previews, watching
+from headway.cli.fleet.tables import ROLLOUTS, print_page, print_row
+from headway.cli.output import Number, as_json, asks, counted, echo, paged, print_json
 
 COLUMNS = (
     *("id", "project_id", "title", "kind", "target", "selector", "waves", "sizes", "gate"),
     *("window", "concurrency", "per_server", "timeout_seconds", "snapshot", "retreat", "stage"),
     *("reason", "wave", "by_id", "by_name", "created_at", "started_at", "finished_at"),
 )
-SHORT = ("id", "title", "kind", "target", "stage", "wave", "databases", "by")
 
 rollouts = CatalogGroup("rollouts", help="Migrate many databases to one target, in waves.")
 
@@ -42,22 +31,22 @@ and_watch = click.option("--watch", is_flag=True, help="Show the progress until 
 
 
 @rollouts.command()
-@with_rollout_options
+@options.with_rollout_options
 @click.option("--dry-run", is_flag=True, help="Only show what it would do.")
 @click.option("--start", is_flag=True, help="Start it now.")
 @click.option("--watch", is_flag=True, help="Start it, and show the progress until it ends.")
 @as_json
-def create(dry_run: bool, start: bool, watch: bool, as_json: bool, **options: Any) -> None:
+def create(dry_run: bool, start: bool, watch: bool, as_json: bool, **given: Any) -> None:
     """Create a rollout. It is not started without --start or --watch."""
     actor = command_line()
-    values = rollout_values(actor, options)
+    values = options.rollout_values(rollout_values.finder(actor), given)
     if dry_run:
-        rollout_preview.show_preview(fleet.preview(actor, values), as_json, sql=False)
+        _show_preview(fleet.preview(actor, values), as_json)
         return
     if start or watch:
         foreseen = fleet.preview(actor, values)
         if foreseen.is_done:
-            rollout_preview.show_done(foreseen, as_json)
+            previews.show_done(rollout_values.preview_of(foreseen), as_json)
             return
         foreseen.require_database()  # before anything is made
     rollout, _ = fleet.create_rollout(actor, values)
@@ -85,12 +74,7 @@ def list_(project: str | None, as_json: bool, **query: Any) -> None:
     actor = command_line()
     project_id = projects.find_project(actor, project).id if project else None
     found, following = fleet.list_rollouts(actor, project_id=project_id, **query)
-    if as_json:
-        print_json({"items": [row(rollout) for rollout in found], "next": following})
-        return
-    print_table(SHORT, [_short(rollout) for rollout in found])
-    if following:
-        echo(f"More: --after {following}", err=True)
+    print_page(ROLLOUTS, [row(rollout) for rollout in found], following, as_json=as_json)
 
 
 @rollouts.command()
@@ -107,7 +91,7 @@ def show(rollout: int, as_json: bool) -> None:
 @as_json
 def preview(rollout: int, sql: bool, as_json: bool) -> None:
     """Show what a rollout would do: which databases, which revisions, which waves."""
-    rollout_preview.show_preview(fleet.preview(command_line(), rollout), as_json, sql=sql)
+    _show_preview(fleet.preview(command_line(), rollout), as_json, sql=sql)
 
 
 @rollouts.command()
@@ -173,9 +157,9 @@ def start(rollout: int, yes: bool, watch: bool, as_json: bool) -> None:
     actor = command_line()
     foreseen = fleet.preview(actor, rollout)
     if foreseen.is_done:
-        rollout_preview.show_done(foreseen, as_json)
+        previews.show_done(rollout_values.preview_of(foreseen), as_json)
         return
-    if rehearsal := rollout_preview.failed_rehearsal(actor, rollout):
+    if rehearsal := previews.failed_rehearsal(rollout_values.source(actor).progress(rollout)):
         echo(f"! {rehearsal}", err=True)
         if asks(yes=yes):
             click.confirm(f"Start rollout {rollout} all the same?", abort=True, err=as_json)
@@ -215,10 +199,10 @@ def undo(rollout: int, dry_run: bool, yes: bool, watch: bool, as_json: bool) -> 
     actor = command_line()
     foreseen = fleet.preview_undo(actor, rollout)
     if dry_run:
-        rollout_preview.show_preview(foreseen, as_json, sql=False)
+        _show_preview(foreseen, as_json)
         return
     if foreseen.total and asks(yes=yes):
-        rollout_preview.show_preview(foreseen, False, sql=False)
+        _show_preview(foreseen)
         back = counted(foreseen.total, "database")
         click.confirm(f"Undo rollout {rollout}? {back} will go back.", abort=True, err=as_json)
     _go(actor, fleet.undo_rollout(actor, rollout), watch, as_json)
@@ -238,8 +222,9 @@ def watch(rollout: int, wait_approval: bool, timeout: float | None, as_json: boo
     with 1 if it failed, halted, was paused or was cancelled, with 5 if it waits for an approval,
     with 75 after the timeout. Ctrl-C ends only the watching.
     """
-    until = rollout_progress.Until(wait_approval=wait_approval, seconds=timeout)
-    raise SystemExit(rollout_progress.watch(command_line(), rollout, until, as_json=as_json))
+    until = watching.Until(wait_approval=wait_approval, seconds=timeout)
+    source = rollout_values.source(command_line())
+    raise SystemExit(watching.watch(source, rollout, until, as_json=as_json))
 
 
 def row(rollout: Rollout) -> dict[str, Any]:
@@ -262,7 +247,8 @@ def print_started(rollout: Rollout, *, as_json: bool) -> None:
 def _go(actor: Actor, rollout: Rollout, watch: bool, as_json: bool) -> None:
     """Show the stage of a rollout, or watch it."""
     if watch:
-        raise SystemExit(rollout_progress.watch(actor, rollout.id, as_json=as_json))
+        source = rollout_values.source(actor)
+        raise SystemExit(watching.watch(source, rollout.id, as_json=as_json))
     if as_json:
         print_json(row(rollout))
         return
@@ -270,21 +256,9 @@ def _go(actor: Actor, rollout: Rollout, watch: bool, as_json: bool) -> None:
     echo(f"Rollout {rollout.id} is {rollout.stage}.{reason}")
 
 
-def _short(rollout: Rollout) -> list[str]:
-    size = f"{sum(rollout.sizes):,}" if rollout.sizes else ""
-    wave = f"{rollout.wave + 1} of {len(rollout.sizes)}" if rollout.sizes else ""
-    values = (rollout.id, rollout.title or "", rollout.kind, rollout.target, rollout.stage)
-    return [*(str(one) for one in values), wave, size, rollout.by_name]
+def _show_preview(found: fleet.Preview, as_json: bool = False, *, sql: bool = False) -> None:
+    previews.show_preview(rollout_values.preview_of(found), as_json, sql=sql)
 
 
 def _show(rollout: Rollout, as_json: bool) -> None:
-    if as_json:
-        print_json(row(rollout))
-        return
-    print_table(("", ""), [(name, _text(value)) for name, value in row(rollout).items()])
-
-
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return " ".join(str(one) for one in value)
-    return json.dumps(value) if isinstance(value, dict | bool) else text(value)
+    print_row(row(rollout), as_json=as_json)

@@ -4,37 +4,25 @@ from typing import IO, Any
 
 import click
 
-from app.cli import rollout_progress
+from app.cli import rollout_values
 from app.cli.actor import command_line
 from app.cli.groups import CatalogGroup
 from app.cli.rollouts import print_started
 from app.fleet import databases
 from app.fleet import runs as fleet
 from app.fleet.core.permissions import Actor
-from app.fleet.databases.operate import DatabasePlan
 from app.fleet.rollouts import OPERATIONS
 from app.fleet.runs import export as runs_export
 from app.models import Kind, Rollout, Run, State
-from headway.cli.output import (
-    Number,
-    as_json,
-    asks,
-    counted,
-    echo,
-    on_terminal,
-    paged,
-    print_json,
-    print_table,
-    text,
-)
+from headway.cli.fleet import previews, watching
+from headway.cli.fleet.tables import RUNS, print_page, print_row
+from headway.cli.output import Number, as_json, asks, echo, paged, print_json
 
 COLUMNS = (
     *("id", "rollout_id", "database_id", "kind", "attempt", "server", "state", "worker"),
     *("retry_at", "started_at", "finished_at", "seconds", "before", "aim", "after", "applied"),
     *("replayed", "error", "problem", "snapshot", "replaced_by", "undoes", "created_at"),
 )
-SHORT = ("id", "rollout", "database", "kind", "state", "before", "after", "seconds", "error")
-LONGEST_ERROR = 80
 
 runs = CatalogGroup("runs", help="Show runs, and start one on a database.")
 
@@ -56,13 +44,7 @@ def list_(database: str | None, as_json: bool, **query: Any) -> None:
     actor = command_line()
     found, following = fleet.list_runs(actor, database_id=_id(actor, database), **query)
     names = fleet.names_of(found)
-    rows = [_row(run, names) for run in found]
-    if as_json:
-        print_json({"items": rows, "next": following})
-        return
-    print_table(SHORT, [_short(row) for row in rows])
-    if following:
-        echo(f"More: --after {following}", err=True)
+    print_page(RUNS, [_row(run, names) for run in found], following, as_json=as_json)
 
 
 @runs.command()
@@ -80,7 +62,7 @@ def show(run: int, sql: bool, as_json: bool) -> None:
     if as_json:
         print_json(row | {"log": found.log, "sql": sent})
         return
-    print_table(("", ""), [(name, _text(value)) for name, value in row.items()])
+    print_row(row, as_json=False)
     for part in (found.log, sent):
         if part:
             echo(f"\n{part.rstrip()}")
@@ -146,7 +128,7 @@ def start(
         return
     is_asked = kind == Kind.DOWNGRADE and bool(plan.steps) and asks(yes=yes)
     if dry_run or is_asked:
-        _show_plan(plan)
+        previews.show_plan(rollout_values.plan_of(plan))
     if dry_run:
         return
     if is_asked:
@@ -173,20 +155,10 @@ def open_(database: str, wait: bool, as_json: bool) -> None:
         echo(f"{opened.database.name} is {position.replace('_', ' ')}{note}.")
 
 
-def _show_plan(plan: DatabasePlan) -> None:
-    for step in plan.steps:
-        echo(f"{step.revision.revision} {step.revision.message}")
-        for risk in step.risks:
-            echo(f"! {step.revision.revision} {risk.says}")
-    if plan.more:
-        echo(f"and {counted(plan.more, 'further step')}")
-    if plan.why_not:
-        echo(plan.why_not)
-
-
 def _go(actor: Actor, rollout: Rollout, wait: bool, as_json: bool) -> None:
     if wait:
-        raise SystemExit(rollout_progress.watch(actor, rollout.id, as_json=as_json))
+        source = rollout_values.source(actor)
+        raise SystemExit(watching.watch(source, rollout.id, as_json=as_json))
     print_started(rollout, as_json=as_json)
 
 
@@ -198,17 +170,3 @@ def _row(run: Run, names: dict[int, str]) -> dict[str, Any]:
     shown = {name: getattr(run, name) for name in COLUMNS}
     more = {"database": names.get(run.database_id, ""), "wave": runs_export.wave_of(run.wave)}
     return shown | more
-
-
-def _short(row: dict[str, Any]) -> list[str]:
-    values = row | {"rollout": row["rollout_id"]}
-    if values["seconds"] is not None:
-        values["seconds"] = f"{values['seconds']:.2f}"
-    if values["error"]:
-        error = " ".join(values["error"].split())
-        values["error"] = error[:LONGEST_ERROR] if on_terminal() else error
-    return [_text(values[name]) for name in SHORT]
-
-
-def _text(value: object) -> str:
-    return " ".join(value) if isinstance(value, list) else text(value)

@@ -26,11 +26,16 @@ def look(actor: Actor, rollout_id: int) -> WatchedRollout:
     db.session.expunge_all()
     db.session.rollback()
     try:
-        current = progress(actor, rollout_id)
-        return WatchedRollout(progress=current, settled=_settled(actor, rollout_id, current))
+        return read(actor, rollout_id)
     finally:
         db.session.expunge_all()  # the result stays readable
         db.session.rollback()
+
+
+def read(actor: Actor, rollout_id: int) -> WatchedRollout:
+    """The progress of a rollout as this session sees it, or RolloutNotFound."""
+    current = progress(actor, rollout_id)
+    return WatchedRollout(progress=current, settled=_settled(actor, rollout_id, current))
 
 
 def _settled(actor: Actor, rollout_id: int, current: RolloutProgress) -> bool:
