@@ -6,22 +6,22 @@ from typing import Any
 
 import click
 
-from app.cli import rollout_values
 from app.cli.actor import command_line
+from app.cli.catalog_fleet import CatalogFleet, here
 from app.cli.databases_import import import_
 from app.cli.groups import CatalogGroup
-from app.cli.rollouts import print_started
 from app.cli.selector_options import chosen, row_of
 from app.errors import InputInvalid, RolloutRefused
 from app.fleet import databases as fleet
-from app.fleet import projects, rollouts
+from app.fleet import projects
 from app.fleet.core import positions as core_positions
 from app.fleet.core.selectors import Selector
 from app.fleet.refresh import refresh as fleet_refresh
 from app.models import Database, Strategy
 from headway.cli.fleet import watching
 from headway.cli.fleet.options import database_fields, database_values, labels_of, located
-from headway.cli.fleet.tables import databases_at, print_page, print_row
+from headway.cli.fleet.rollouts import go_one
+from headway.cli.fleet.tables import DATABASES, databases_at, print_page, print_row
 from headway.cli.output import as_json, counted, echo, paged, print_json
 
 databases = CatalogGroup("databases", help="Manage the databases of the fleet.")
@@ -54,10 +54,11 @@ def create(
     """Create a database, and register it. A worker creates it; this command waits for it."""
     actor = command_line()
     creation = fleet.create_database(actor, _values(project, where, **fields))
+    catalog = CatalogFleet(actor)
     if no_wait:
-        print_started(rollouts.get_rollout(actor, creation.rollout_id), as_json=as_json)
+        go_one(catalog, catalog.rollout(creation.rollout_id), wait=False, as_json=as_json)
         return
-    watching.wait(rollout_values.source(actor), creation.rollout_id)
+    watching.wait(catalog, creation.rollout_id)
     database = fleet.created(actor, creation)
     if database is None:
         raise RolloutRefused(
@@ -244,7 +245,7 @@ def _values(project: str, where: dict[str, str], **fields: Any) -> dict[str, Any
 
 def _given(**fields: Any) -> dict[str, Any]:
     """The values of the given options; an empty one clears its field."""
-    return database_values(rollout_values.finder(command_line()).account, **fields)
+    return database_values(here(), **fields)
 
 
 def _moment(until: str | None, days: int | None) -> datetime:
@@ -260,4 +261,4 @@ def _moment(until: str | None, days: int | None) -> datetime:
 
 
 def _show(database: Database, as_json: bool) -> None:
-    print_row(row_of(database), as_json=as_json)
+    print_row(DATABASES, row_of(database), as_json=as_json)

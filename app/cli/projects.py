@@ -14,12 +14,6 @@ from headway.cli.fleet.tables import PROJECTS, print_page, print_row
 from headway.cli.output import as_json, echo, paged, print_json, without_log
 from headway.exit_codes import Exit
 
-COLUMNS = (
-    *("id", "name", "location", "ini", "x", "notes", "state", "problem", "heads", "environment"),
-    *("loaded_at", "refresh_seconds", "refresh_asked_at", "refreshed_at", "requires_approval"),
-    *("version", "created_at", "updated_at"),
-)
-
 projects = CatalogGroup("projects", help="Manage projects: Alembic script directories.")
 
 
@@ -146,8 +140,8 @@ def _given(
 
 
 def _row(project: Project) -> dict[str, Any]:
-    return {name: getattr(project, name) for name in COLUMNS}
+    return {name: getattr(project, name) for name in PROJECTS.fields}
 
 
 def _show(project: Project, as_json: bool) -> None:
-    print_row(_row(project), as_json=as_json)
+    print_row(PROJECTS, _row(project), as_json=as_json)

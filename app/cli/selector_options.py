@@ -11,14 +11,7 @@ from app.fleet import accounts, projects
 from app.fleet.core.selectors import POSITIONS, Selector
 from app.models import Database, Strategy
 from headway.cli.fleet.options import labels_of
-
-COLUMNS = (
-    *("id", "project_id", "project", "name", "notes", "address", "reference", "dialect", "server"),
-    *("owner_id", "owner", "labels", "x", "strategy", "pin_reason", "pin_until", "rollout_id"),
-    *("position", "current", "pending", "size_bytes", "milliseconds", "reason"),
-    *("asked_at", "seen_at", "drift", "drift_at", "retired_at"),
-    *("version", "created_at", "updated_at"),
-)
+from headway.cli.fleet.tables import DATABASES
 
 
 def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,7 +61,7 @@ def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def row_of(database: Database) -> dict[str, Any]:
     """A database as JSON values."""
-    row = {name: getattr(database, name) for name in COLUMNS}
+    row = {name: getattr(database, name) for name in DATABASES.fields}
     return row | {
         "project": database.project.name,
         "owner": database.owner.name if database.owner else None,

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from flask import Flask, current_app
 from sqlalchemy.engine import URL
 
-from app.cli import rollout_values
+from app.cli.catalog_fleet import CatalogFleet
 from app.errors import InputInvalid, RolloutRefused
 from app.extensions import db
 from app.fleet import databases, rollouts, workers
@@ -492,7 +492,7 @@ def test_watching_waits_for_a_catalog_that_is_restarted(
             return states(of)
 
         monkeypatch.setattr(progress, "_states", interrupted)
-        assert watching.watch(rollout_values.source(ROOT), rollout.id) == 0
+        assert watching.watch(CatalogFleet(ROOT), rollout.id) == 0
         assert cut.is_set()
 
 

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
 import click
 
+from headway.cli.fleet.fleets import Fleet
 from headway.types import Position
 
 KINDS = ("upgrade", "downgrade", "stamp", "check", "snapshot", "restore")
@@ -79,7 +79,7 @@ def database_fields(command: Command) -> Command:
 
 
 def database_values(
-    find_account: Callable[[str], int],
+    fleet: Fleet,
     *,
     owner: str | None,
     labels: dict[str, str],
@@ -89,7 +89,7 @@ def database_values(
     """The values of the given options; an empty one clears its field."""
     values: dict[str, Any] = {k: v or None for k, v in fields.items() if v is not None}
     if owner is not None:
-        values["owner_id"] = find_account(owner) if owner else None
+        values["owner_id"] = fleet.account_id(owner) if owner else None
     if labels:
         values["labels"] = labels
     if x:
@@ -187,18 +187,8 @@ def with_rollout_options(command: Command) -> Command:
     return command
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finder:
-    """The functions that find the ids of what options name."""
-
-    project: Callable[[str], int]
-    account: Callable[[str], int]
-    member: Callable[[int, str], int]
-    """A database of this project; another project may have one of the same name."""
-
-
-def rollout_values(find: Finder, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a new rollout from these options. Raises what `find` does."""
+def rollout_values(fleet: Fleet, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a new rollout from these options. Raises what the fleet does."""
     options = dict(options)
     gate = {name: options.pop(name) for name in GATE}
     if gate["sql"] is not None:
@@ -206,12 +196,12 @@ def rollout_values(find: Finder, options: Mapping[str, Any]) -> dict[str, Any]:
             raise click.UsageError("Give only one of --check and --check-sql.")
         gate["check"] = "sql"
     labels, owner, positions, names = (options.pop(name) for name in SELECTOR)
-    project_id = find.project(options.pop("project"))
+    project_id = fleet.project_id(options.pop("project"))
     selector = {
         "labels": labels or None,
         "positions": list(positions) or None,
-        "owner_id": find.account(owner) if owner else None,
-        "ids": [find.member(project_id, name) for name in names] or None,
+        "owner_id": fleet.account_id(owner) if owner else None,
+        "ids": [fleet.member_id(project_id, name) for name in names] or None,
     }
     return {
         **{name: value for name, value in options.items() if name != "no_retreat"},

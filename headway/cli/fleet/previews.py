@@ -6,6 +6,8 @@ The values are those that the API answers.
 from collections.abc import Mapping
 from typing import Any
 
+import click
+
 from headway.cli.output import counted, echo, print_json, print_table
 
 
@@ -44,6 +46,13 @@ def show_done(found: Mapping[str, Any], as_json: bool) -> None:
         print_json(found)
     else:
         echo(_done(found))
+
+
+def require_database(found: Mapping[str, Any]) -> None:
+    """Refuse what no database would take part in."""
+    if not found["total"]:
+        why = "; ".join(f"{one['databases']} {one['why']}" for one in found["skipped"])
+        raise click.ClickException(f"No database takes part: {why or 'none matches'}.")
 
 
 def failed_rehearsal(progress: Mapping[str, Any]) -> str | None:

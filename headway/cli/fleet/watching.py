@@ -2,18 +2,20 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+import click
 from rich import progress as rich_progress
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from headway.cli.fleet.fleets import Fleet
 from headway.cli.output import echo
 from headway.error_text import visible
 from headway.exit_codes import Exit
@@ -33,22 +35,6 @@ LEFT = ("pending", "running", "lost")
 
 Progress = Mapping[str, Any]
 """The progress of a rollout, as `GET /api/v1/rollouts/{id}/progress` answers it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Where the progress of rollouts is read, and what the commands for them are called."""
-
-    program: str
-    """What stands before `rollouts watch 1`."""
-    progress: Callable[[int], Progress]
-    count_workers: Callable[[], int]
-    unreachable: type[Exception]
-    """What the functions raise while they cannot answer."""
-
-    def command(self, verb: str, rollout_id: int, options: str = "") -> str:
-        """A command for a rollout, as a person types it."""
-        return f"`{self.program} rollouts {verb} {rollout_id}{options}`"
 
 
 class Screen(Protocol):
@@ -82,21 +68,19 @@ class Until:
         return progress["settled"] or waits
 
 
-def watch(
-    source: Source, rollout_id: int, until: Until = Until(), *, as_json: bool = False
-) -> Exit:
+def watch(fleet: Fleet, rollout_id: int, until: Until = Until(), *, as_json: bool = False) -> Exit:
     """Show the progress of a rollout until nothing more happens. Returns the exit code."""
-    with _screen(rollout_id, as_json=as_json) as screen, _leaving(source, rollout_id):
-        progress = _watched(source, rollout_id, screen, until)
+    with _screen(rollout_id, as_json=as_json) as screen, _leaving(fleet, rollout_id):
+        progress = _watched(fleet, rollout_id, screen, until)
     if not as_json:
-        echo(_end(source, rollout_id, progress))
+        echo(_end(fleet, rollout_id, progress))
     return exit_code_of(progress)
 
 
-def wait(source: Source, rollout_id: int) -> Progress:
+def wait(fleet: Fleet, rollout_id: int) -> Progress:
     """The progress of a rollout when nothing more happens. Only warnings are shown."""
-    with _leaving(source, rollout_id):
-        return _watched(source, rollout_id, Silent(), Until(wait_approval=True))
+    with _leaving(fleet, rollout_id):
+        return _watched(fleet, rollout_id, Silent(), Until(wait_approval=True))
 
 
 def exit_code_of(progress: Progress) -> Exit:
@@ -148,14 +132,14 @@ def duration(seconds: float) -> str:
 # --- the loop ------------------------------------------------------------------------------------
 
 
-def _watched(source: Source, rollout_id: int, screen: Screen, until: Until) -> Progress:
+def _watched(fleet: Fleet, rollout_id: int, screen: Screen, until: Until) -> Progress:
     warned, began = False, time.monotonic()
     last_answer_at = began
     while True:
         try:
-            progress = source.progress(rollout_id)
-            no_worker = not progress["settled"] and not warned and source.count_workers() == 0
-        except source.unreachable:  # it is restarted, say
+            progress: Progress = fleet.progress(rollout_id)
+            no_worker = not progress["settled"] and not warned and fleet.count_workers() == 0
+        except fleet.unreachable:  # it is restarted, say
             if time.monotonic() - last_answer_at > PATIENCE_SECONDS:
                 raise
             time.sleep(POLL_SECONDS)
@@ -172,23 +156,23 @@ def _watched(source: Source, rollout_id: int, screen: Screen, until: Until) -> P
 
 
 @contextmanager
-def _leaving(source: Source, rollout_id: int) -> Iterator[None]:
+def _leaving(fleet: Fleet, rollout_id: int) -> Iterator[None]:
     """Ctrl-C ends only the watching."""
     try:
         yield
     except KeyboardInterrupt as error:
         echo(
-            f"Rollout {rollout_id} continues. {source.command('watch', rollout_id)} shows it "
-            f"again, {source.command('pause', rollout_id)} pauses it.",
+            f"Rollout {rollout_id} continues. {_command(fleet, 'watch', rollout_id)} shows it "
+            f"again, {_command(fleet, 'pause', rollout_id)} pauses it.",
             err=True,
         )
-        raise SystemExit(INTERRUPTED) from error
+        raise click.exceptions.Exit(INTERRUPTED) from error
 
 
-def _end(source: Source, rollout_id: int, progress: Progress) -> str:
+def _end(fleet: Fleet, rollout_id: int, progress: Progress) -> str:
     stage, undo, rehearsal = progress["stage"], progress["undo"], progress["rehearsal"]
     if stage == "pending" and not rehearsal:
-        start = source.command("start", rollout_id)
+        start = _command(fleet, "start", rollout_id)
         return f"Rollout {rollout_id} has not started. {start} starts it."
     parts = [f"Rollout {rollout_id}: {line(progress)}."]
     first = rehearsal if rehearsal and not progress["waves"] else progress
@@ -199,18 +183,23 @@ def _end(source: Source, rollout_id: int, progress: Progress) -> str:
     if stage == "halted":
         left = sum(wave[state] for wave in progress["waves"] for state in LEFT)
         verb = "retry" if not left and undo and undo["failed"] else "resume"
-        parts.append(f"When the cause is fixed: {source.command(verb, rollout_id)}.")
+        parts.append(f"When the cause is fixed: {_command(fleet, verb, rollout_id)}.")
     if stage == "failed":
-        parts.append(f"When the cause is fixed: {source.command('retry', rollout_id)}.")
+        parts.append(f"When the cause is fixed: {_command(fleet, 'retry', rollout_id)}.")
     if stage == "waiting":
         parts.append(
             "Another account approves it, in the browser or with its token: `headway fleet "
             f"rollouts approve {rollout_id}`. "
-            f"{source.command('watch', rollout_id, ' --wait-approval')} goes on watching."
+            f"{_command(fleet, 'watch', rollout_id, ' --wait-approval')} goes on watching."
         )
     if stage == "paused":
-        parts.append(f"{source.command('resume', rollout_id)} continues it.")
+        parts.append(f"{_command(fleet, 'resume', rollout_id)} continues it.")
     return "\n".join(parts)
+
+
+def _command(fleet: Fleet, verb: str, rollout_id: int, options: str = "") -> str:
+    """A command for a rollout, as a person types it."""
+    return f"`{fleet.program} rollouts {verb} {rollout_id}{options}`"
 
 
 def _why(reason: str | None, first: Mapping[str, Any] | None) -> list[str]:
