@@ -87,7 +87,8 @@ class CatalogFleet:
 
     def progress(self, rollout_id: int) -> Row:
         watched = watch.look(self.actor, rollout_id)
-        return {**_json_of(watched.progress), "settled": watched.settled}
+        more = {name: getattr(watched, name) for name in ("settled", "waits_for_approval")}
+        return {**_json_of(watched.progress), **more}
 
     def count_workers(self) -> int:
         return workers.count_alive()

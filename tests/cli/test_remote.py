@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import pty
+import re
+import shlex
 import ssl
 import subprocess
 import sys
@@ -22,9 +24,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from flask import has_app_context
 
 from app.extensions import db
-from app.fleet import accounts, rollouts
+from app.fleet import accounts
 from app.fleet.accounts import tokens
 from app.fleet.core.selectors import POSITIONS
+from app.fleet.projects import grants
 from app.fleet.rollouts import CONCURRENCY, OPERATIONS, PER_SERVER, TIMEOUT
 from app.fleet.rollouts.waves import DEFAULT
 from app.fleet.rollouts.windows import DAYS
@@ -38,6 +41,9 @@ from tests.live import serve
 from tests.receiver import Receiver, receiving
 
 __all__ = ["flask", "fleet"]
+
+PAGE = Path(__file__).parents[2] / "docs" / "remote.md"
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 class People:
@@ -382,6 +388,8 @@ def test_from_a_preview_to_an_undo_with_an_approval_in_between(
     assert f"The token is that of {people.folder / 'ada'}." in refused.stderr
     assert people("bob", "rollouts", "approve", "1", "--wave", "2", code=1)
     people("bob", "rollouts", "approve", "1", "--wave", "1")
+    told = people("ada", "rollouts", "watch", "1", "--timeout", "0", code=75).stdout
+    assert "approve 1`" not in told, "it is approved, though no worker has seen that yet"
     with Working(fleet):
         done = people("ada", "rollouts", "watch", "1").stdout
     assert done.splitlines()[-1] == "Rollout 1: succeeded, wave 2 of 2, 2 of 2 done."
@@ -393,6 +401,23 @@ def test_from_a_preview_to_an_undo_with_an_approval_in_between(
     with Working(fleet):
         people("ada", "rollouts", "watch", "1")
     assert stands(fleet, "d000", "d001") == ["r001"] * 2
+
+
+def test_the_page_runs_as_written(
+    people: People, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("acme", "beta"):
+        fleet.add(name)
+    people.add("token-of-bob", Role.OPERATOR)
+    monkeypatch.chdir(people.folder)
+    blocks = "".join(BLOCK.findall(PAGE.read_text()))
+    with Working(fleet):
+        for line in blocks.splitlines():
+            command, _, code = line.partition("  # exits with ")
+            program, group, *words = shlex.split(command)
+            assert (program, group) == ("headway", "fleet")
+            people("ada", *words, code=int(code or 0))
+    assert stands(fleet, "acme", "beta") == ["r003"] * 2
 
 
 def test_it_halts_is_resumed_paused_and_cancelled(people: People, fleet: Fleet) -> None:
@@ -489,14 +514,19 @@ def test_the_library_offers_what_the_service_takes() -> None:
         assert f"[default: {default}]" in helps
 
 
-def test_an_account_without_a_role_in_a_project_does_not_see_it(
-    people: People, fleet: Fleet
-) -> None:
+def test_a_member_works_in_its_project_alone(people: People, fleet: Fleet) -> None:
     fleet.add("acme")
     people.add("guest", Role.MEMBER)
+    people.add("tess", Role.MEMBER)
+    grants.give_grant(ROOT, fleet.project_id, "tess@example.org", "operator")
     assert people("guest", "databases", "list").stdout.count("\n") == 1
     for words in (("databases", "show", "acme"), ("projects", "show", "shop")):
         assert "There is no" in people("guest", *words, code=1).stderr
-    made = rollouts.create_rollout(ROOT, {"project_id": fleet.project_id})[0]
+    with Working(fleet, pause=0.2):
+        people("tess", "rollouts", "create", "--project", "shop", "--watch")
+    assert stands(fleet, "acme") == ["r003"]
     for verb in ("preview", "undo", "watch"):
-        assert people("guest", "rollouts", verb, str(made.id), code=1)
+        refused = people("guest", "rollouts", verb, "1", code=1)
+        assert "There is no rollout 1." in refused.stderr
+    (run,) = people.json("tess", "runs", "list")["items"]
+    assert "There is no run" in people("guest", "runs", "show", str(run["id"]), code=1).stderr

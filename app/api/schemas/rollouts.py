@@ -297,12 +297,18 @@ class ProgressOut(Out):
     approvals: list[ApprovalOut]
     settled: bool = Field(
         description="True if nothing more happens without somebody's action: it ended, halted, or "
-        "is paused or not started. An approval that is waited for is not settled."
+        "is paused or not started. One that waits for an approval is not settled."
+    )
+    waits_for_approval: bool = Field(
+        description="True while an approval is missing. `stage` is `waiting` a moment longer."
     )
 
     @classmethod
     def of(cls, watched: WatchedRollout) -> "ProgressOut":
         """From the progress at one moment."""
+        own = ("settled", "waits_for_approval")
         progress = watched.progress
-        shown = {name: getattr(progress, name) for name in cls.model_fields if name != "settled"}
-        return cls.model_validate(shown | {"settled": watched.settled})
+        return cls.model_validate(
+            {name: getattr(progress, name) for name in cls.model_fields if name not in own}
+            | {name: getattr(watched, name) for name in own}
+        )

@@ -81,7 +81,7 @@ class Client:
         if not token_file:
             raise click.UsageError(
                 "As whom? Give --token-file FILE, or set HEADWAY_TOKEN_FILE. A token is made on "
-                "the page of an account, at Tokens."
+                "the page behind your own name."
             )
         parts = _checked(server)
         return cls(server.rstrip("/"), token_file, read_token(token_file), _opener(parts))
@@ -161,7 +161,7 @@ class Client:
             kind = ErrorKind.MISCONFIGURED
         if kind is ErrorKind.DENIED:
             detail = f"{detail} The token is that of {self.token_file}."
-        if kind is ErrorKind.UNREACHABLE:
+        if kind in (ErrorKind.UNREACHABLE, ErrorKind.BUSY):
             return ServerUnreachable(detail, error.code)
         return RequestRefused(detail, kind, error.code)
 

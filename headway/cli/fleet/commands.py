@@ -29,7 +29,13 @@ class FleetGroup(LazyGroup):
 
 
 @click.command("fleet", cls=FleetGroup, verbs=VERBS, other_names={})
-@click.option("--server", envvar="HEADWAY_SERVER", show_envvar=True, metavar="URL")
+@click.option(
+    "--server",
+    envvar="HEADWAY_SERVER",
+    show_envvar=True,
+    metavar="URL",
+    help="The server's address: https://headway.example.org",
+)
 @click.option(
     "--token-file",
     envvar="HEADWAY_TOKEN_FILE",

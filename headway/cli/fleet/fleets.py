@@ -63,7 +63,7 @@ class Fleet(Protocol):
         """How far a rollout is."""
 
     def count_workers(self) -> int:
-        """How many workers are alive; of several, perhaps 1."""
+        """How many workers are alive; perhaps 1 for any number, or if that may not be read."""
 
     def runs(
         self,

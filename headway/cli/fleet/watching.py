@@ -64,7 +64,7 @@ class Until:
 
     def is_over(self, progress: Progress) -> bool:
         """True if it settled, or waits for somebody who is not waited for."""
-        waits = progress["stage"] == "waiting" and not self.wait_approval
+        waits = progress["waits_for_approval"] and not self.wait_approval
         return progress["settled"] or waits
 
 
@@ -90,9 +90,9 @@ def exit_code_of(progress: Progress) -> Exit:
         return Exit.PARTLY if any(wave["failed"] for wave in progress["waves"]) else Exit.OK
     if stage == "pending" and rehearsal:
         return Exit.FAILED if rehearsal["failed"] else Exit.OK
-    if stage == "waiting":
+    if progress["waits_for_approval"]:
         return Exit.WAITING
-    if _goes_on(progress) or stage == "soaking":  # it was watched for long enough
+    if _goes_on(progress) or stage in ("soaking", "waiting"):  # it was watched for long enough
         return Exit.TRY_AGAIN
     return Exit.OK if stage == "undone" else Exit.FAILED
 
@@ -186,9 +186,9 @@ def _end(fleet: Fleet, rollout_id: int, progress: Progress) -> str:
         parts.append(f"When the cause is fixed: {_command(fleet, verb, rollout_id)}.")
     if stage == "failed":
         parts.append(f"When the cause is fixed: {_command(fleet, 'retry', rollout_id)}.")
-    if stage == "waiting":
+    if progress["waits_for_approval"]:
         parts.append(
-            "Another account approves it, in the browser or with its token: `headway fleet "
+            "Approve it in the browser, or with the token of another account: `headway fleet "
             f"rollouts approve {rollout_id}`. "
             f"{_command(fleet, 'watch', rollout_id, ' --wait-approval')} goes on watching."
         )
