@@ -33,6 +33,7 @@ from app.fleet.rollouts.waves import DEFAULT
 from app.fleet.rollouts.windows import DAYS
 from app.models import Kind, Role, Scope, Stage, State, Strategy
 from headway.cli.commands import migrate
+from headway.cli.fleet import client as remote_client
 from headway.cli.fleet import options, watching
 from headway.cli.fleet.client import Client
 from tests.cli.shell import Shell, Working, broken, flask, fleet, stands
@@ -218,6 +219,17 @@ def test_a_server_that_goes_away_leaves_it_open_what_was_done(stranger: People) 
         read = stranger("ada", "whoami", code=75, HEADWAY_SERVER=server)
         assert "does not answer" in read.stderr
         assert "may have been done" not in read.stderr
+
+
+def test_a_server_that_says_nothing_is_not_waited_for_for_ever(
+    stranger: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_client, "SECONDS", 0.2)
+    with receiving() as receiver:
+        receiver.talk = receiver.hang
+        server = answers(receiver, 200)
+        done = stranger("ada", "whoami", code=75, HEADWAY_SERVER=server)
+        assert f"{server} does not answer: it took too long." in done.stderr
 
 
 @pytest.fixture
