@@ -65,7 +65,8 @@ def test_every_command_runs_as_written(
     assert done.returncode == 0, (done.stdout[-3000:], done.stderr[-3000:])
     assert "No worker is running" not in done.stderr
     shown = [line for text in blocks("") for line in text.splitlines()]
-    lines = [line for line in shown if not line.startswith(("flask", "curl", "Rollout 1: halted"))]
+    others = ("flask", "headway", "curl", "Rollout 1: halted")
+    lines = [line for line in shown if not line.startswith(others)]
     assert len(lines) >= 7
     for line in lines:
         assert re.sub(r" {2,}", "\t", line) in done.stdout, line

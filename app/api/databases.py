@@ -7,7 +7,7 @@ from apiflask import APIBlueprint
 from flask import url_for
 
 from app.api import access, conditions, preferences, responses
-from app.api.schemas.common import Idempotent
+from app.api.schemas.common import Idempotent, Named
 from app.api.schemas.databases import (
     DatabaseChange,
     DatabaseIn,
@@ -99,6 +99,14 @@ def list_(query: DatabaseQuery) -> Any:
     )
     found, following = fleet.list_databases(access.actor(), selector, **page)
     return {"items": found, "next": following}, 200, responses.next_link(following)
+
+
+@bp.get("/databases/find")
+@bp.input(Named, location="query", arg_name="query")
+@bp.output(DatabaseOut)
+@bp.doc(summary="Find a database by name, project/name or id", operation_id="findDatabase")
+def find(query: Named) -> Any:
+    return _shown(fleet.find_database(access.actor(), query.name))
 
 
 @bp.patch("/databases")

@@ -6,7 +6,7 @@ from apiflask import APIBlueprint
 from flask import url_for
 
 from app.api import access, conditions, responses
-from app.api.schemas.common import Idempotent
+from app.api.schemas.common import Idempotent, Named
 from app.api.schemas.projects import (
     ProjectChange,
     ProjectIn,
@@ -41,6 +41,15 @@ def create(body: ProjectIn, idempotent: Idempotent) -> Any:
 def list_(query: ProjectQuery) -> Any:
     found, following = fleet.list_projects(access.actor(), **query.model_dump())
     return {"items": found, "next": following}, 200, responses.next_link(following)
+
+
+@bp.get("/find")
+@bp.input(Named, location="query", arg_name="query")
+@bp.output(ProjectOut)
+@bp.doc(summary="Find a project by its name or id", operation_id="findProject")
+def find(query: Named) -> Any:
+    project = fleet.find_project(access.actor(), query.name)
+    return ProjectOut.model_validate(project), 200, _tag(project)
 
 
 @bp.get("/<int:project_id>")

@@ -22,7 +22,6 @@ from app.api.schemas.rollouts import (
 )
 from app.fleet import rollouts as fleet
 from app.fleet.core import places
-from app.fleet.rollouts import progress as fleet_progress
 from app.fleet.rollouts import watch
 from app.http import event_stream
 from app.models import Rollout
@@ -78,6 +77,13 @@ def preview_new(body: RolloutIn) -> Any:
 @bp.doc(summary="Preview a rollout: who, how far, with which SQL", operation_id="previewRollout")
 def preview(rollout_id: int) -> Any:
     return PreviewOut.model_validate(fleet.preview(access.actor(), rollout_id))
+
+
+@bp.get("/<int:rollout_id>/undo/preview")
+@bp.output(PreviewOut)
+@bp.doc(summary="Preview an undo: who goes back, and what goes with it", operation_id="previewUndo")
+def preview_undo(rollout_id: int) -> Any:
+    return PreviewOut.model_validate(fleet.preview_undo(access.actor(), rollout_id))
 
 
 @bp.post("/<int:rollout_id>/rehearse")
@@ -145,7 +151,7 @@ def _accepted(use_case: Callable[..., Rollout], rollout_id: int, **arguments: An
 @bp.output(ProgressOut)
 @bp.doc(summary="Read how far a rollout is", operation_id="readProgress")
 def progress(rollout_id: int) -> Any:
-    return ProgressOut.model_validate(fleet_progress.progress(access.actor(), rollout_id))
+    return ProgressOut.of(watch.read(access.actor(), rollout_id))
 
 
 EVENT = {

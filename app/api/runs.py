@@ -12,6 +12,8 @@ from app.api.schemas.rollouts import Nothing, RolloutOut
 from app.api.schemas.runs import (
     ExportQuery,
     OpenedOut,
+    PlanOut,
+    PlanQuery,
     RunDetail,
     RunIn,
     RunOut,
@@ -23,6 +25,7 @@ from app.fleet import databases
 from app.fleet import runs as fleet
 from app.fleet.core import places
 from app.fleet.runs import export
+from app.models import Kind
 
 bp = APIBlueprint("runs", __name__, tag="runs")
 
@@ -93,6 +96,16 @@ def _export(
 
 
 # --- one database --------------------------------------------------------------------------------
+
+
+@bp.get("/databases/<int:database_id>/plan")
+@bp.input(PlanQuery, location="query", arg_name="query")
+@bp.output(PlanOut)
+@bp.doc(summary="What an operation on one database would do", operation_id="planRun")
+def plan(database_id: int, query: PlanQuery) -> Any:
+    actor = access.actor()
+    database = databases.get_database(actor, database_id)
+    return PlanOut.of(databases.plan_of(actor, database, Kind(query.kind), query.target or ""))
 
 
 @bp.post("/databases/<int:database_id>/runs")

@@ -38,12 +38,13 @@ FOR_ALL = (
     *("signIn", "readMe", "readToken", "revokeToken", "listGrants"),
     *("listRevisions", "readRevision", "listDrifts", "listDifferences"),
     *("listProjects", "readProject", "listDatabases", "readDatabase", "readOverview"),
-    *("listRollouts", "readRollout", "previewRollout", "previewNewRollout"),
+    *("findProject", "findDatabase", "planRun"),
+    *("listRollouts", "readRollout", "previewRollout", "previewNewRollout", "previewUndo"),
     *("readProgress", "followRollout", "listRuns", "readRun"),
     *("exportRunsAsJsonLines", "exportRunsAsCsv"),
 )
 BY_NUMBER = (
-    *("importDatabases", "previewNewRollout"),
+    *("importDatabases", "previewNewRollout", "findProject", "findDatabase"),
     *("listDrifts", "listDifferences", "ignoreDrift", "listGrants", "giveGrant"),
 )
 """Operations whose query or body refers to another object, which may not exist."""
@@ -53,8 +54,8 @@ CONDITIONED = (
 )
 TAGGED = (
     *("createAccount", "readAccount", "changeAccount"),
-    *("createProject", "readProject", "changeProject"),
-    *("registerDatabase", "createDatabase", "readDatabase", "changeDatabase"),
+    *("createProject", "readProject", "findProject", "changeProject"),
+    *("registerDatabase", "createDatabase", "readDatabase", "findDatabase", "changeDatabase"),
     *("pinDatabase", "unpinDatabase"),
 )
 IDEMPOTENT = (

@@ -23,4 +23,4 @@ def stream(lines: Iterable[str], *, within: Places, mimetype: str, **headers: st
 
 def progress_json(watched: watch.WatchedRollout) -> str:
     """Progress as the JSON that `readProgress` answers."""
-    return ProgressOut.model_validate(watched.progress).model_dump_json()
+    return ProgressOut.of(watched).model_dump_json()

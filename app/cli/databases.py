@@ -6,45 +6,33 @@ from typing import Any
 
 import click
 
-from app.cli import rollout_progress
 from app.cli.actor import command_line
+from app.cli.catalog_fleet import CatalogFleet, here
 from app.cli.databases_import import import_
 from app.cli.groups import CatalogGroup
-from app.cli.rollouts import print_started
-from app.cli.selector_options import chosen, labels_of, located, row_of, x_option
+from app.cli.selector_options import chosen, row_of
 from app.errors import InputInvalid, RolloutRefused
-from app.fleet import accounts, projects, rollouts
 from app.fleet import databases as fleet
+from app.fleet import projects
 from app.fleet.core import positions as core_positions
 from app.fleet.core.selectors import Selector
 from app.fleet.refresh import refresh as fleet_refresh
 from app.models import Database, Strategy
-from headway.cli.output import as_json, counted, echo, paged, print_json, print_record, print_table
-
-SHORT = ("id", "project", "name", "position", "current", "labels", "address")
+from headway.cli.fleet import watching
+from headway.cli.fleet.options import database_fields, database_values, labels_of, located
+from headway.cli.fleet.rollouts import go_one
+from headway.cli.fleet.tables import DATABASES, databases_at, print_page, print_row
+from headway.cli.output import as_json, counted, echo, paged, print_json
 
 databases = CatalogGroup("databases", help="Manage the databases of the fleet.")
 databases.add_command(import_)
-
-
-def _fields(command: Any) -> Any:
-    """Decorator: options for the fields of a database."""
-    for option in (
-        click.option("--label", "labels", multiple=True, callback=labels_of, metavar="NAME=VALUE"),
-        x_option("Its own argument for env.py, instead of its project's of that name."),
-        click.option("--owner", help="An account's id or e-mail address."),
-        click.option("--notes"),
-        click.option("--strategy", type=click.Choice([one.value for one in Strategy])),
-    ):
-        command = option(command)
-    return command
 
 
 @databases.command()
 @click.option("--project", required=True, help="A name or id.")
 @click.option("--name", help="Default: the name of the file, database or schema.")
 @located
-@_fields
+@database_fields
 @as_json
 def register(project: str, where: dict[str, str], as_json: bool, **fields: Any) -> None:
     """Register an existing database. It is not opened."""
@@ -57,7 +45,7 @@ def register(project: str, where: dict[str, str], as_json: bool, **fields: Any) 
 @click.option("--project", required=True, help="A name or id.")
 @click.option("--name", help="Default: the name of the file, database or schema.")
 @located
-@_fields
+@database_fields
 @click.option("--no-wait", is_flag=True, help="Print the rollout that creates it, and do not wait.")
 @as_json
 def create(
@@ -66,10 +54,11 @@ def create(
     """Create a database, and register it. A worker creates it; this command waits for it."""
     actor = command_line()
     creation = fleet.create_database(actor, _values(project, where, **fields))
+    catalog = CatalogFleet(actor)
     if no_wait:
-        print_started(rollouts.get_rollout(actor, creation.rollout_id), as_json=as_json)
+        go_one(catalog, catalog.rollout(creation.rollout_id), wait=False, as_json=as_json)
         return
-    rollout_progress.wait(actor, creation.rollout_id)
+    watching.wait(catalog, creation.rollout_id)
     database = fleet.created(actor, creation)
     if database is None:
         raise RolloutRefused(
@@ -88,16 +77,7 @@ def list_(selector: Selector, as_json: bool, **page: Any) -> None:
     """List databases."""
     found, following = fleet.list_databases(command_line(), selector, **page)
     rows = [row_of(database) for database in found]
-    if as_json:
-        print_json({"items": rows, "next": following})
-        return
-    for row in rows:
-        row["labels"] = ",".join(f"{name}={value}" for name, value in row["labels"].items())
-        row["reason"] = " ".join((row["reason"] or "").split())
-    columns = SHORT + (("reason",) if {"unreachable", "torn"} & set(selector.positions) else ())
-    print_table(columns, [[str(row[column]) for column in columns] for row in rows])
-    if following:
-        echo(f"More: --after {following}", err=True)
+    print_page(databases_at(selector.positions), rows, following, as_json=as_json)
 
 
 @databases.command()
@@ -112,7 +92,7 @@ def show(database: str, as_json: bool) -> None:
 @click.argument("database")
 @click.option("--name")
 @located
-@_fields
+@database_fields
 @click.option("--unlabel", multiple=True, metavar="NAME", help="Remove a label.")
 @click.option("--unset-x", multiple=True, metavar="NAME", help="Remove an argument of its own.")
 @as_json
@@ -263,19 +243,9 @@ def _values(project: str, where: dict[str, str], **fields: Any) -> dict[str, Any
     return {"project_id": project_id} | _given(**fields) | where
 
 
-def _given(
-    owner: str | None, labels: dict[str, str], x: dict[str, str], **fields: Any
-) -> dict[str, Any]:
+def _given(**fields: Any) -> dict[str, Any]:
     """The values of the given options; an empty one clears its field."""
-    values: dict[str, Any] = {k: v or None for k, v in fields.items() if v is not None}
-    if owner is not None:
-        found = accounts.find_account(command_line(), owner) if owner else None
-        values["owner_id"] = found.id if found else None
-    if labels:
-        values["labels"] = labels
-    if x:
-        values["x"] = x
-    return values
+    return database_values(here(), **fields)
 
 
 def _moment(until: str | None, days: int | None) -> datetime:
@@ -291,4 +261,4 @@ def _moment(until: str | None, days: int | None) -> datetime:
 
 
 def _show(database: Database, as_json: bool) -> None:
-    print_record(row_of(database), as_json=as_json)
+    print_row(DATABASES, row_of(database), as_json=as_json)

@@ -6,27 +6,13 @@ import click
 
 from app.cli.actor import command_line
 from app.cli.groups import CatalogGroup
-from app.cli.selector_options import x_option
 from app.fleet import projects as fleet
 from app.fleet.projects import scripts
 from app.models import Loading, Project
-from headway.cli.output import (
-    as_json,
-    echo,
-    paged,
-    print_json,
-    print_record,
-    print_table,
-    without_log,
-)
+from headway.cli.fleet.options import x_option
+from headway.cli.fleet.tables import PROJECTS, print_page, print_row
+from headway.cli.output import as_json, echo, paged, print_json, without_log
 from headway.exit_codes import Exit
-
-COLUMNS = (
-    *("id", "name", "location", "ini", "x", "notes", "state", "problem", "heads", "environment"),
-    *("loaded_at", "refresh_seconds", "refresh_asked_at", "refreshed_at", "requires_approval"),
-    *("version", "created_at", "updated_at"),
-)
-SHORT = ("id", "name", "state", "heads", "location")
 
 projects = CatalogGroup("projects", help="Manage projects: Alembic script directories.")
 
@@ -75,13 +61,7 @@ def create(name: str, location: str, as_json: bool, **fields: Any) -> None:
 def list_(as_json: bool, **query: Any) -> None:
     """List projects."""
     found, following = fleet.list_projects(command_line(), **query)
-    if as_json:
-        print_json({"items": [_row(project) for project in found], "next": following})
-        return
-    rows = [_row(project) | {"heads": ", ".join(project.heads)} for project in found]
-    print_table(SHORT, [[str(row[column]) for column in SHORT] for row in rows])
-    if following:
-        echo(f"More: --after {following}", err=True)
+    print_page(PROJECTS, [_row(project) for project in found], following, as_json=as_json)
 
 
 @projects.command()
@@ -160,8 +140,8 @@ def _given(
 
 
 def _row(project: Project) -> dict[str, Any]:
-    return {name: getattr(project, name) for name in COLUMNS}
+    return {name: getattr(project, name) for name in PROJECTS.fields}
 
 
 def _show(project: Project, as_json: bool) -> None:
-    print_record(_row(project), as_json=as_json)
+    print_row(PROJECTS, _row(project), as_json=as_json)

@@ -1,89 +1,24 @@
 """`flask runs`."""
 
-from typing import IO, Any
+from typing import IO
 
 import click
 
-from app.cli import rollout_progress
 from app.cli.actor import command_line
+from app.cli.catalog_fleet import CatalogFleet, on_catalog, rollout_row
 from app.cli.groups import CatalogGroup
-from app.cli.rollouts import print_started
 from app.fleet import databases
-from app.fleet import runs as fleet
 from app.fleet.core.permissions import Actor
-from app.fleet.databases.operate import DatabasePlan
-from app.fleet.rollouts import OPERATIONS
 from app.fleet.runs import export as runs_export
-from app.models import Kind, Rollout, Run, State
-from headway.cli.output import (
-    Number,
-    as_json,
-    asks,
-    counted,
-    echo,
-    on_terminal,
-    paged,
-    print_json,
-    print_table,
-    text,
-)
-
-COLUMNS = (
-    *("id", "rollout_id", "database_id", "kind", "attempt", "server", "state", "worker"),
-    *("retry_at", "started_at", "finished_at", "seconds", "before", "aim", "after", "applied"),
-    *("replayed", "error", "problem", "snapshot", "replaced_by", "undoes", "created_at"),
-)
-SHORT = ("id", "rollout", "database", "kind", "state", "before", "after", "seconds", "error")
-LONGEST_ERROR = 80
+from headway.cli.fleet.rollouts import go_one
+from headway.cli.fleet.runs import runs as of_any_fleet
+from headway.cli.output import Number, as_json, echo, print_json
 
 runs = CatalogGroup("runs", help="Show runs, and start one on a database.")
+for _command in of_any_fleet.commands.values():
+    runs.add_command(on_catalog(_command))
 
-wait = click.option("--wait", is_flag=True, help="Wait until it has ended.")
-
-
-@runs.command("list")
-@click.option("--rollout", "rollout_id", type=Number(1))
-@click.option("--database", help="A name or id.")
-@click.option(
-    "--state", "states", multiple=True, type=click.Choice([state.value for state in State])
-)
-@click.option("--kind", type=click.Choice([kind.value for kind in Kind]))
-@click.option("--replaced", is_flag=True, help="Include runs that a later attempt replaced.")
-@paged
-@as_json
-def list_(database: str | None, as_json: bool, **query: Any) -> None:
-    """List runs in the order of creation."""
-    actor = command_line()
-    found, following = fleet.list_runs(actor, database_id=_id(actor, database), **query)
-    names = fleet.names_of(found)
-    rows = [_row(run, names) for run in found]
-    if as_json:
-        print_json({"items": rows, "next": following})
-        return
-    print_table(SHORT, [_short(row) for row in rows])
-    if following:
-        echo(f"More: --after {following}", err=True)
-
-
-@runs.command()
-@click.argument("run", type=Number(1))
-@click.option("--sql", is_flag=True, help="Show only the SQL that it sent.")
-@as_json
-def show(run: int, sql: bool, as_json: bool) -> None:
-    """Show a run with its log and its SQL."""
-    found = fleet.get_run(command_line(), run)
-    sent = fleet.sql_of(found)
-    if sql:
-        click.echo(sent or "-- It sent no SQL.", nl=not sent)
-        return
-    row = _row(found, fleet.names_of([found]))
-    if as_json:
-        print_json(row | {"log": found.log, "sql": sent})
-        return
-    print_table(("", ""), [(name, _text(value)) for name, value in row.items()])
-    for part in (found.log, sent):
-        if part:
-            echo(f"\n{part.rstrip()}")
+and_wait = click.option("--wait", is_flag=True, help="Wait until it has ended.")
 
 
 @runs.command()
@@ -110,60 +45,16 @@ def export(
         output.write(line)
 
 
-@runs.command(context_settings={"ignore_unknown_options": True})  # -1 is a target
-@click.argument("database")
-@click.argument("kind", type=click.Choice([kind.value for kind in OPERATIONS]))
-@click.argument("target", default="")
-@click.option("--snapshot", is_flag=True, help="Copy a SQLite file before the run.")
-@click.option(
-    "--timeout", "timeout_seconds", type=float, default=600.0, show_default=True, metavar="SECONDS"
-)
-@click.option("--dry-run", is_flag=True, help="Only show what it would do.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@wait
-@as_json
-def start(
-    database: str,
-    kind: str,
-    target: str,
-    *,
-    dry_run: bool,
-    yes: bool,
-    wait: bool,
-    as_json: bool,
-    **options: Any,
-) -> None:
-    """Start an operation on one database, even if it is pinned. A worker does it.
-
-    The database is given by name or id. On a terminal, a downgrade asks first, and shows what it
-    drops.
-    """
-    actor = command_line()
-    found = databases.find_database(actor, database)
-    plan = databases.plan_of(actor, found, Kind(kind), target)
-    if plan.is_done and not as_json:
-        echo(f"{found.name}: nothing to do. {plan.why_not}")
-        return
-    is_asked = kind == Kind.DOWNGRADE and bool(plan.steps) and asks(yes=yes)
-    if dry_run or is_asked:
-        _show_plan(plan)
-    if dry_run:
-        return
-    if is_asked:
-        click.confirm(f"Downgrade {found.name} to {plan.target}?", abort=True, err=as_json)
-    _go(actor, databases.run_one(actor, found.id, kind, target, **options), wait, as_json)
-
-
 @runs.command("open")
 @click.argument("database")
-@wait
+@and_wait
 @as_json
 def open_(database: str, wait: bool, as_json: bool) -> None:
     """Open a database that is migrated on open: show whether it can be used now."""
     actor = command_line()
     opened = databases.open_database(actor, databases.find_database(actor, database).id)
     if opened.rollout is not None:
-        _go(actor, opened.rollout, wait, as_json)
+        go_one(CatalogFleet(actor), rollout_row(opened.rollout), wait, as_json)
         return
     position = opened.database.position or "unknown"
     if as_json:
@@ -173,42 +64,5 @@ def open_(database: str, wait: bool, as_json: bool) -> None:
         echo(f"{opened.database.name} is {position.replace('_', ' ')}{note}.")
 
 
-def _show_plan(plan: DatabasePlan) -> None:
-    for step in plan.steps:
-        echo(f"{step.revision.revision} {step.revision.message}")
-        for risk in step.risks:
-            echo(f"! {step.revision.revision} {risk.says}")
-    if plan.more:
-        echo(f"and {counted(plan.more, 'further step')}")
-    if plan.why_not:
-        echo(plan.why_not)
-
-
-def _go(actor: Actor, rollout: Rollout, wait: bool, as_json: bool) -> None:
-    if wait:
-        raise SystemExit(rollout_progress.watch(actor, rollout.id, as_json=as_json))
-    print_started(rollout, as_json=as_json)
-
-
 def _id(actor: Actor, name: str | None) -> int | None:
     return databases.find_database(actor, name).id if name else None
-
-
-def _row(run: Run, names: dict[int, str]) -> dict[str, Any]:
-    shown = {name: getattr(run, name) for name in COLUMNS}
-    more = {"database": names.get(run.database_id, ""), "wave": runs_export.wave_of(run.wave)}
-    return shown | more
-
-
-def _short(row: dict[str, Any]) -> list[str]:
-    values = row | {"rollout": row["rollout_id"]}
-    if values["seconds"] is not None:
-        values["seconds"] = f"{values['seconds']:.2f}"
-    if values["error"]:
-        error = " ".join(values["error"].split())
-        values["error"] = error[:LONGEST_ERROR] if on_terminal() else error
-    return [_text(values[name]) for name in SHORT]
-
-
-def _text(value: object) -> str:
-    return " ".join(value) if isinstance(value, list) else text(value)

@@ -7,35 +7,11 @@ from typing import Any
 import click
 
 from app.cli.actor import command_line
-from app.errors import InputInvalid
 from app.fleet import accounts, projects
 from app.fleet.core.selectors import POSITIONS, Selector
 from app.models import Database, Strategy
-
-COLUMNS = (
-    *("id", "project_id", "project", "name", "notes", "address", "reference", "dialect", "server"),
-    *("owner_id", "owner", "labels", "x", "strategy", "pin_reason", "pin_until", "rollout_id"),
-    *("position", "current", "pending", "size_bytes", "milliseconds", "reason"),
-    *("asked_at", "seen_at", "drift", "drift_at", "retired_at"),
-    *("version", "created_at", "updated_at"),
-)
-
-
-def labels_of(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    """Parse `tier=gold`; in a selector, `tier` alone means any value."""
-    return {name: value for name, _, value in (given.partition("=") for given in values)}
-
-
-def x_option(help: str) -> Callable[..., Any]:  # noqa: A002
-    """The option `-x`: Alembic's arguments, `k=v`, or `k` for an empty value."""
-    more = "May hold {name}, {schema}, {database}, {label.NAME}, of each database."
-    return click.option(
-        *("-x", "--x", "x"),
-        multiple=True,
-        callback=labels_of,
-        metavar="K=V",
-        help=f"{help} {more}",
-    )
+from headway.cli.fleet.options import labels_of
+from headway.cli.fleet.tables import DATABASES
 
 
 def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -83,31 +59,9 @@ def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_selector
 
 
-def located(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator: options for the URL of a database. The command gets `where`, perhaps empty."""
-
-    @click.option("--url", help="Other users of the machine may see it; better use --url-file.")
-    @click.option(
-        "--url-file",
-        type=click.File(encoding="utf-8"),
-        help="A file with the URL; - for standard input.",
-    )
-    @click.option("--reference", help="Instead of a URL: env:NAME or file:/path. Workers read it.")
-    @wraps(command)
-    def with_place(
-        *args: Any, url: str | None, url_file: Any, reference: str | None, **kwargs: Any
-    ) -> Any:
-        if len([one for one in (url, url_file, reference) if one is not None]) > 1:
-            raise InputInvalid("Give one of --url, --url-file and --reference.")
-        where = {"url": url_file.read().strip() if url_file else url, "reference": reference}
-        return command(*args, where={k: v for k, v in where.items() if v is not None}, **kwargs)
-
-    return with_place
-
-
 def row_of(database: Database) -> dict[str, Any]:
     """A database as JSON values."""
-    row = {name: getattr(database, name) for name in COLUMNS}
+    row = {name: getattr(database, name) for name in DATABASES.fields}
     return row | {
         "project": database.project.name,
         "owner": database.owner.name if database.owner else None,

@@ -43,6 +43,7 @@ VERBS = {
     "restore": ("headway.cli.copies", "Replace a SQLite file by a snapshot."),
     "repair": ("headway.cli.copies", "Undo the changes of a half-applied revision."),
     "sync": ("headway.cli.copies", "Bring a schema to its models without revision files."),
+    "fleet": ("headway.cli.fleet.commands", "Work with a server's fleet, over its API."),
 }
 """Each command: where it is, and what help says of it."""
 

@@ -30,6 +30,8 @@ OPERATIONS: dict[tuple[str, str], tuple[Role, dict[str, Any] | None]] = {
     ("DELETE", "/accounts/1"): (A, None),
     ("GET", "/databases"): (M, None),
     ("GET", "/databases/1"): (M, None),
+    ("GET", "/databases/1/plan"): (M, None),
+    ("GET", "/databases/find"): (M, None),
     ("POST", "/databases"): (O, DATABASE),
     ("POST", "/databases/create"): (O, DATABASE),
     ("POST", "/databases/import"): (O, {"project_id": 9, "csv": "name,url\n"}),
@@ -53,6 +55,7 @@ OPERATIONS: dict[tuple[str, str], tuple[Role, dict[str, Any] | None]] = {
     ("GET", "/overview"): (M, None),
     ("GET", "/projects"): (M, None),
     ("GET", "/projects/1"): (M, None),
+    ("GET", "/projects/find"): (M, None),
     ("POST", "/projects"): (A, {"name": "n", "location": "/x"}),
     ("PATCH", "/projects/1"): (A, {"notes": "n"}),
     ("DELETE", "/projects/1"): (A, None),
@@ -64,6 +67,7 @@ OPERATIONS: dict[tuple[str, str], tuple[Role, dict[str, Any] | None]] = {
     ("GET", "/rollouts/1/events"): (M, None),
     ("GET", "/rollouts/1/preview"): (M, None),
     ("GET", "/rollouts/1/progress"): (M, None),
+    ("GET", "/rollouts/1/undo/preview"): (M, None),
     ("POST", "/rollouts/preview"): (M, ROLLOUT),
     ("POST", "/rollouts"): (O, ROLLOUT),
     **{
@@ -88,7 +92,12 @@ OPERATIONS: dict[tuple[str, str], tuple[Role, dict[str, Any] | None]] = {
 }
 """Each operation: the lowest role that may, and a body that is right in all but what it names."""
 
-QUERIES = {"/drifts": "?project_id=1", "/drifts/differences": "?project_id=1&digest=a"}
+QUERIES = {
+    "/drifts": "?project_id=1",
+    "/drifts/differences": "?project_id=1&digest=a",
+    "/databases/find": "?name=x",
+    "/projects/find": "?name=x",
+}
 
 
 def ask(client: FlaskClient, operation: tuple[str, str], credential: str = "") -> TestResponse:

@@ -15,10 +15,10 @@ from flask.testing import FlaskCliRunner
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError
 
-from app.cli import rollout_progress
 from app.extensions import db
 from app.fleet import databases
 from headway.cli.commands import migrate
+from headway.cli.fleet import watching
 from tests.fleet.fleets import ROOT, Fleet, fleet_on
 
 
@@ -46,7 +46,7 @@ class Shell:
 
 @pytest.fixture
 def flask(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.setattr(rollout_progress, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(watching, "POLL_SECONDS", 0.05)
     return Shell(fleet)
 
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from flask import Flask, current_app
 from sqlalchemy.engine import URL
 
-from app.cli import rollout_progress as terminal
+from app.cli.catalog_fleet import CatalogFleet
 from app.errors import InputInvalid, RolloutRefused
 from app.extensions import db
 from app.fleet import databases, rollouts, workers
@@ -27,6 +27,7 @@ from app.fleet.runs import claims, execute, tasks
 from app.fleet.workers import periodic
 from app.models import Database, Rollout, Run, Stage
 from headway import Project as Scripts
+from headway.cli.fleet import watching
 from headway.errors import StillNeeded
 from headway.types import Outcome, Status
 from tests.fleet.fleets import (
@@ -491,7 +492,7 @@ def test_watching_waits_for_a_catalog_that_is_restarted(
             return states(of)
 
         monkeypatch.setattr(progress, "_states", interrupted)
-        assert terminal.watch(ROOT, rollout.id) == 0
+        assert watching.watch(CatalogFleet(ROOT), rollout.id) == 0
         assert cut.is_set()
 
 

@@ -61,6 +61,12 @@ class Page(In):
     after: int | None = Field(None, ge=0, le=LARGEST_INTEGER, description=AFTER)
 
 
+class Named(In):
+    """What to find."""
+
+    name: str = Field(min_length=1, max_length=256, pattern=NO_CONTROL)
+
+
 class Idempotent(BaseModel):
     """A key with which a POST can be sent twice and is done once."""
 

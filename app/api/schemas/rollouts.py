@@ -9,6 +9,7 @@ from app.api.schemas.common import LARGEST_INTEGER, NO_CONTROL, In, Number, Out,
 from app.api.schemas.databases import PositionName
 from app.fleet.rollouts import CONCURRENCY, LONGEST_RUN, MOST_AT_ONCE, PER_SERVER, TIMEOUT
 from app.fleet.rollouts.gates import LONGEST_SOAK
+from app.fleet.rollouts.watch import WatchedRollout
 from app.fleet.rollouts.waves import DEFAULT, MOST
 from app.models import Rollout, Stage, Strategy
 
@@ -227,6 +228,9 @@ class PreviewOut(Out):
     skipped: list[SkippedOut]
     waves: list[int]
     total: int
+    is_done: bool = Field(
+        description="True if none takes part because all are where the rollout leads."
+    )
 
 
 class WaveOut(Out):
@@ -291,3 +295,20 @@ class ProgressOut(Out):
     first_error: FailureOut | None
     rehearsal: RehearsedOut | None
     approvals: list[ApprovalOut]
+    settled: bool = Field(
+        description="True if nothing more happens without somebody's action: it ended, halted, or "
+        "is paused or not started. One that waits for an approval is not settled."
+    )
+    waits_for_approval: bool = Field(
+        description="True while an approval is missing. `stage` is `waiting` a moment longer."
+    )
+
+    @classmethod
+    def of(cls, watched: WatchedRollout) -> "ProgressOut":
+        """From the progress at one moment."""
+        own = ("settled", "waits_for_approval")
+        progress = watched.progress
+        return cls.model_validate(
+            {name: getattr(progress, name) for name in cls.model_fields if name not in own}
+            | {name: getattr(watched, name) for name in own}
+        )

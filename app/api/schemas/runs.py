@@ -7,8 +7,9 @@ from pydantic import BaseModel, Field, StrictBool
 
 from app.api.schemas.common import AFTER, LARGEST_EVENT, LARGEST_INTEGER, In, Out, Page
 from app.api.schemas.databases import DatabaseOut, PositionName
-from app.api.schemas.rollouts import Operation, Real, RolloutOut, TargetText
+from app.api.schemas.rollouts import Operation, Real, RolloutOut, StepOut, TargetText
 from app.fleet.databases import Opened
+from app.fleet.databases.operate import DatabasePlan
 from app.fleet.rollouts import LONGEST_RUN
 from app.fleet.runs.export import wave_of
 from app.models import Database, Kind, Rollout, Run, State
@@ -23,6 +24,38 @@ class RunIn(In):
     )
     snapshot: StrictBool = False
     timeout_seconds: Annotated[Real, Field(ge=0.1, le=LONGEST_RUN)] = 600.0
+
+
+class PlanQuery(In):
+    """An operation on one database."""
+
+    kind: Operation = "upgrade"
+    target: TargetText | None = Field(None, description="Default: `heads`.", examples=["heads"])
+
+
+class PlanOut(BaseModel):
+    """What an operation on one database would do now."""
+
+    target: str
+    ends: str | None = Field(description="Its revisions afterwards; null if it does not move.")
+    steps: list[StepOut]
+    more: int = Field(description="The number of further steps.")
+    why_not: str | None = Field(description="Why it cannot be done now.")
+    is_done: bool = Field(description="True if it needs no step.")
+
+    @classmethod
+    def of(cls, plan: DatabasePlan) -> "PlanOut":
+        """As it is shown."""
+        steps = [
+            StepOut(
+                revision=step.revision.revision,
+                message=step.revision.message,
+                risks=[risk.says for risk in step.risks],
+            )
+            for step in plan.steps
+        ]
+        names = ("target", "ends", "more", "why_not", "is_done")
+        return cls(steps=steps, **{name: getattr(plan, name) for name in names})
 
 
 class RunOut(Out):

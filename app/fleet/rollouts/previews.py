@@ -85,11 +85,6 @@ class Preview:
         """True if nothing takes part because all that match are where the rollout leads."""
         return not self.total and bool(self.skipped) and all(one.is_done for one in self.skipped)
 
-    def require_database(self) -> None:
-        """Raise RolloutRefused if no database would take part."""
-        if not self.total:
-            raise start.no_database_error({one.why: one.databases for one in self.skipped})
-
     @property
     def risks(self) -> tuple[str, ...]:
         """All risks, each with its revision and said once."""

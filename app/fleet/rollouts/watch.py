@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.extensions import db
 from app.fleet.core.permissions import Actor
-from app.fleet.rollouts import crud, undo
+from app.fleet.rollouts import approvals, crud, undo
 from app.fleet.rollouts.progress import RolloutProgress, progress
 from app.models import Stage
 
@@ -19,6 +19,8 @@ class WatchedRollout:
     progress: RolloutProgress
     settled: bool
     """True if nothing more happens without a user's action: it ended, halted or is paused."""
+    waits_for_approval: bool
+    """True while an approval is missing; one that was given counts before a worker has seen it."""
 
 
 def look(actor: Actor, rollout_id: int) -> WatchedRollout:
@@ -26,11 +28,25 @@ def look(actor: Actor, rollout_id: int) -> WatchedRollout:
     db.session.expunge_all()
     db.session.rollback()
     try:
-        current = progress(actor, rollout_id)
-        return WatchedRollout(progress=current, settled=_settled(actor, rollout_id, current))
+        return read(actor, rollout_id)
     finally:
         db.session.expunge_all()  # the result stays readable
         db.session.rollback()
+
+
+def read(actor: Actor, rollout_id: int) -> WatchedRollout:
+    """The progress of a rollout as this session sees it, or RolloutNotFound."""
+    current = progress(actor, rollout_id)
+    rollout = crud.get_rollout(actor, rollout_id)
+    return WatchedRollout(
+        progress=current,
+        settled=_settled(actor, rollout_id, current),
+        waits_for_approval=rollout.stage == Stage.WAITING
+        and (
+            approvals.is_before_begin(rollout)
+            or rollout.wave not in [approval.wave for approval in current.approvals]
+        ),
+    )
 
 
 def _settled(actor: Actor, rollout_id: int, current: RolloutProgress) -> bool:

@@ -1,0 +1,1 @@
+"""Commands for a fleet: those over the API, and what the `flask` commands share with them."""
