@@ -86,8 +86,8 @@ def _beside(path: Path) -> tuple[list[Path], list[Path]]:
     """
     start = f"{path.name}."
     both: tuple[list[Path], list[Path]] = ([], [])
-    with os.scandir(path.parent) as entries:
-        names = sorted(entry.name for entry in entries if entry.name.startswith(start))
+    # Names alone: three times as quick as with what pathlib makes of each.
+    names = sorted(one for one in os.listdir(path.parent) if one.startswith(start))  # noqa: PTH208
     for name in names:
         if match := CALLED.fullmatch(name[len(start) :]):
             both[bool(match["draft"])].append(path.with_name(name))
