@@ -5,7 +5,10 @@ server hold exactly. A worker executes one run at a time, so these limits count 
 many runs one has claimed, it is at work on one database.
 """
 
+import math
+import random
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +25,10 @@ from app.models import BEGUN, Database, Kind, Lease, Rollout, Run, Stage, State
 
 CLAIMABLE = (Stage.PENDING, Stage.RUNNING, Stage.UNDOING)
 """Stages in which runs may begin; in PENDING only those of a rehearsal."""
+PAUSES = (0.0, 0.02, 0.04, 0.08, 0.16)
+"""Seconds, at most, before each try to claim while others do."""
+SHARE = 8
+"""So many runs a worker may claim even if it leaves none to others."""
 AHEAD = 200
 """How many further runs to read to find one whose server is not busy."""
 
@@ -35,18 +42,33 @@ class _Room:
     databases: set[int] = field(default_factory=set)
 
 
+@dataclass(frozen=True)
+class _Due:
+    """What could begin of a rollout."""
+
+    rollout: int
+    concurrency: int
+    per_server: int
+    runs: list[tuple[int, str | None, int]]
+    """Run, server, database: in order."""
+
+
 @repeated
 def claim(worker: str, limit: int) -> list[int]:
     """Claim up to `limit` runs that are due. Returns their ids in order; they are `running`.
 
-    Several are of one server, or of files, so that other workers have the other servers.
+    All are of one server, or files, so that other workers have the other servers; and they are a
+    share of what is due, so that each worker has some. [] too where others keep claiming.
     """
-    if not _anything_due():
-        return []
-    with writing() as session:
-        _one_at_a_time(session)
-        chosen = _due(session, worker, limit)
-        return _claim_rows(session, chosen, worker) if chosen else []
+    for pause in PAUSES:
+        if not (due := _due(limit)):
+            return []
+        time.sleep(pause * random.random())  # noqa: S311  # no secret: so that not all come at once
+        with writing() as session:
+            if _lock(session):
+                chosen = _chosen(due, _running(session, worker), worker, limit)
+                return _claim_rows(session, chosen, worker) if chosen else []
+    return []
 
 
 def is_pending(run_id: int) -> bool:
@@ -58,7 +80,9 @@ def is_pending(run_id: int) -> bool:
 
 def next_ids(limit: int) -> list[int]:
     """The ids of runs that are due, in order, without claiming them."""
-    found = _due(db.session, None, limit)
+    if not (due := _due(limit)):
+        return []
+    found = _chosen(due, _running(db.session, None), None, limit)
     db.session.rollback()
     return found
 
@@ -131,9 +155,16 @@ class NotBegun:
             self._next, self._unreleased = [], []
 
 
-def _one_at_a_time(session: CatalogSession) -> None:
-    """Lock against other claims. On SQLite a writing session has done that already."""
-    row = select(Lease.name).where(Lease.name == "claim").with_for_update()
+def _lock(session: CatalogSession) -> bool:
+    """Lock against other claims until the transaction ends. False if another has the lock.
+
+    On SQLite a writing session has it already. Elsewhere whoever has it waits for nothing but the
+    catalog; on PostgreSQL nobody queues for it, since a queue is served at the pace of its slowest.
+    """
+    skips = db.engine.dialect.name == "postgresql"
+    row = select(Lease.name).where(Lease.name == "claim")
+    if session.scalar(row.with_for_update(skip_locked=skips)) is not None:
+        return True
     if session.scalar(row) is None:
         try:
             with session.begin_nested():
@@ -141,55 +172,33 @@ def _one_at_a_time(session: CatalogSession) -> None:
                     insert(Lease).values(name="claim", holder="", until=datetime.now(UTC))
                 )
         except IntegrityError:  # another was the first of all
-            session.scalar(row)
+            return False
+        return True
+    return False
 
 
-def _anything_due() -> bool:
-    """A quick check without a lock, for an idle fleet."""
-    query = (
-        select(Run.id)
-        .join(Rollout, Rollout.id == Run.rollout_id)
-        .where(Rollout.stage.in_(CLAIMABLE), Run.state == State.PENDING, Run.wave <= Rollout.wave)
-        .limit(1)
-    )
-    found = db.session.scalar(query)
-    db.session.rollback()
-    return found is not None
-
-
-def _due(session: CatalogSession, worker: str | None, limit: int) -> list[int]:
-    rollouts = session.scalars(
+def _due(limit: int) -> list[_Due]:
+    """What could begin. Read without a lock: who claims it meanwhile is seen under the lock."""
+    rollouts = db.session.scalars(
         select(Rollout)
         .where(Rollout.stage.in_(CLAIMABLE))
         .order_by(Rollout.id)
         .execution_options(populate_existing=True)
     ).all()
-    room = _running(session, worker) if rollouts else _Room()
-    found: dict[int, str | None] = {}
+    found, seen = [], 0
     for rollout in rollouts:
-        if len(found) < limit:
-            _add_due(session, rollout, room, found, worker=worker, limit=limit)
-    return list(found)
+        if seen < AHEAD and (runs := _runs_due(rollout, AHEAD + limit)):
+            found.append(_Due(rollout.id, rollout.concurrency, rollout.per_server, runs))
+            seen += len(runs)
+    db.session.rollback()
+    return found
 
 
-def _add_due(
-    session: CatalogSession,
-    rollout: Rollout,
-    room: _Room,
-    found: dict[int, str | None],
-    *,
-    worker: str | None,
-    limit: int,
-) -> None:
-    """Add the runs of a rollout that a worker may take, with their servers, up to a limit.
-
-    For None those that any worker may take.
-    """
+def _runs_due(rollout: Rollout, limit: int) -> list[tuple[int, str | None, int]]:
     now = datetime.now(UTC)
-    at_work = len(room.in_rollout[rollout.id])
-    if windows.closed_reason(rollout.window, now) or at_work >= rollout.concurrency:
-        return
-    rows = session.execute(
+    if windows.closed_reason(rollout.window, now):
+        return []
+    rows = db.session.execute(
         select(Run.id, Run.server, Run.database_id, Database.pin_until, Database.retired_at)
         .join(Database, Database.id == Run.database_id)
         .where(
@@ -200,21 +209,35 @@ def _add_due(
             *_kinds(rollout),
         )
         .order_by(Run.wave, Run.seq)
-        .limit(AHEAD + limit)
+        .limit(limit)
     )
+    found = []
     for run_id, server, database_id, pin_until, retired_at in rows:
         pinned = pin_until and pin_until > now and not rollout.by_hand
-        if (retired_at or pinned) and rollout.stage != Stage.PENDING:
-            continue  # advance cancels it
-        is_full = server is not None and len(room.on_server[server]) >= rollout.per_server
-        if is_full or database_id in room.databases:
+        if not (retired_at or pinned) or rollout.stage == Stage.PENDING:
+            found.append((run_id, server, database_id))  # the others: advance cancels them
+    return found
+
+
+def _chosen(due: Sequence[_Due], room: _Room, worker: str | None, limit: int) -> list[int]:
+    """Runs that a worker may take; those that any may, in order, for None."""
+    found: dict[int, str | None] = {}
+    for one in due:
+        others = len(room.in_rollout[one.rollout])
+        if others >= one.concurrency:
             continue
-        if worker is not None and found and server not in found.values():
-            continue
-        room.databases.add(database_id)
-        found[run_id] = server
-        if len(found) == limit:
-            return
+        share = max(SHARE, math.ceil(len(one.runs) / (2 * (others + 1))))
+        most = min(limit, len(found) + (limit if worker is None else share))
+        for run_id, server, database_id in one.runs:
+            if len(found) >= most:
+                break
+            is_full = server is not None and len(room.on_server[server]) >= one.per_server
+            is_elsewhere = worker is not None and found and server not in found.values()
+            if is_full or is_elsewhere or database_id in room.databases:
+                continue
+            room.databases.add(database_id)
+            found[run_id] = server
+    return list(found)
 
 
 def _kinds(rollout: Rollout) -> list[ColumnElement[bool]]:
@@ -238,12 +261,14 @@ def _running(session: CatalogSession, me: str | None) -> _Room:
 
 def _claim_rows(session: CatalogSession, runs: Sequence[int], worker: str) -> list[int]:
     """Claim these. Returns those that were still pending: one may have been cancelled since."""
-    still = select(Run.id).where(Run.id.in_(runs), Run.state == State.PENDING).with_for_update()
-    mine = set(session.scalars(still))
-    session.execute(
+    done = session.execute(
         update(Run)
-        .where(Run.id.in_(mine), Run.state == State.PENDING)
+        .where(Run.id.in_(runs), Run.state == State.PENDING)
         .values(state=State.RUNNING, worker=worker, started_at=datetime.now(UTC), retry_at=None)
         .execution_options(synchronize_session=False)
     )
-    return [run for run in runs if run in mine]
+    if done.rowcount == len(runs):  # type: ignore[attr-defined]
+        return list(runs)
+    mine = select(Run.id).where(Run.id.in_(runs), Run.state == State.RUNNING, Run.worker == worker)
+    ours = set(session.scalars(mine))
+    return [run for run in runs if run in ours]

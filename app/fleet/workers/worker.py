@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 0.25
 AWAY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 BATCH = 50
-BATCH_SECONDS = 0.5
+BATCH_SECONDS = 2.0
 """How much work one claim takes, estimated from the duration of recent runs."""
 GOODBYES = 3
 IDLE_PASSES = 3
