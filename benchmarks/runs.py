@@ -17,6 +17,7 @@ import cProfile
 import io
 import logging
 import pstats
+import shutil
 import statistics
 import sys
 import tempfile
@@ -36,18 +37,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app import boot
 from app.extensions import db
-from app.fleet import rollouts
+from app.fleet import databases, rollouts
 from app.fleet.core.permissions import Actor
 from app.fleet.isolation import parent
+from app.fleet.refresh import refresh
 from app.fleet.rollouts import advance
 from app.fleet.workers.worker import WorkerLoop, WorkerProcess
-from app.models import Role
+from app.models import Role, Run
 from benchmarks.fleet import alembics
 from headway import Project
 from tests import servers
 from tests.conftest import database_on
 from tests.fleet.fleets import Fleet, fleet_on
-from tests.fleet.sites import site_on
+from tests.fleet.sites import Site, site_on
 
 ME = Actor(id=None, name="benchmark", role=Role.ADMIN)
 CATALOGS = ("sqlite", "postgresql")
@@ -182,21 +184,36 @@ def scale(kind: str, count: int, workers: Sequence[int]) -> None:
             site_on(url, Path(name)) as site,
         ):
             logging.disable(logging.ERROR)
-            site.fleet.add_many(count)
+            fill(site, count)
             site.supervise(many, HEADWAY_LOG_LEVEL="error")
             site.until_alive(many)
-            time.sleep(2)
+            limits = {"concurrency": 100, "snapshot": False}
+            # Each worker has to read the scripts and to run a revision once.
+            site.until_ended(site.fleet.start(target="r002", **limits), 900)
             statements = ServerTime(url)
-            rollout = site.fleet.start(concurrency=100, snapshot=False)
+            rollout = site.fleet.start(target="r003", **limits)
             db.session.remove()
-            site.until_ended(rollout, 600)
-            runs = site.runs_of(rollout)
-            begun = min(run.started_at for run in runs if run.started_at)
-            ended = max(run.finished_at for run in runs if run.finished_at)
-            took = (ended - begun).total_seconds()
+            site.until_ended(rollout, 900)
             spent = statements.spent()
+            moments = sa.select(sa.func.min(Run.started_at), sa.func.max(Run.finished_at))
+            begun, ended = db.session.execute(moments.where(Run.rollout_id == rollout.id)).one()
+            assert begun
+            assert ended
+            took = (ended - begun).total_seconds()
             each = "" if spent is None else f"{spent / count:.2f}"
             print(f"| {many} | {count / took:.0f} | {each} |", flush=True)
+
+
+def fill(site: Site, count: int) -> None:
+    """So many files at r001, registered and looked at."""
+    first = site.fleet.file("d000")
+    copies = [first.with_name(f"d{number:05}.db") for number in range(count)]
+    for path in copies:
+        shutil.copyfile(first, path)
+    rows = [{"name": path.stem, "url": f"sqlite:///{path}"} for path in copies]
+    for start in range(0, count, 1000):
+        databases.register_many(ME, site.fleet.project_id, rows[start : start + 1000])
+    refresh.refresh(site.fleet.project_id)
 
 
 class ServerTime:

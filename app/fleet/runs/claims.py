@@ -25,11 +25,11 @@ from app.models import BEGUN, Database, Kind, Lease, Rollout, Run, Stage, State
 
 CLAIMABLE = (Stage.PENDING, Stage.RUNNING, Stage.UNDOING)
 """Stages in which runs may begin; in PENDING only those of a rehearsal."""
-PAUSES = (0.0, 0.02, 0.04, 0.08, 0.16)
+PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4)
 """Seconds, at most, before each try to claim while others do."""
 SHARE = 8
 """So many runs a worker may claim even if it leaves none to others."""
-AHEAD = 200
+AHEAD = 100
 """How many further runs to read to find one whose server is not busy."""
 
 
@@ -60,9 +60,9 @@ def claim(worker: str, limit: int) -> list[int]:
     All are of one server, or files, so that other workers have the other servers; and they are a
     share of what is due, so that each worker has some. [] too where others keep claiming.
     """
+    if not (due := _due(limit)):
+        return []
     for pause in PAUSES:
-        if not (due := _due(limit)):
-            return []
         time.sleep(pause * random.random())  # noqa: S311  # no secret: so that not all come at once
         with writing() as session:
             if _lock(session):

@@ -26,7 +26,7 @@ from headway.types import Position
 
 log = logging.getLogger(__name__)
 
-MOST_UNWRITTEN, UNWRITTEN_SECONDS = 25, 0.25
+MOST_UNWRITTEN, UNWRITTEN_SECONDS = 50, 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
