@@ -117,6 +117,7 @@ class NotBegun:
         self._next: list[Task] = []
         self._unreleased: list[int] = []
         self._lock = threading.Lock()
+        self._releasing = threading.Lock()
 
     def __bool__(self) -> bool:
         return bool(self._next or self._unreleased)
@@ -138,16 +139,17 @@ class NotBegun:
         """Make them pending again, for other workers.
 
         From now on none of them is begun here. Raises the errors of the catalog: then call it
-        again.
+        again. One call at a time: a late one would release what was claimed again since.
         """
-        with self._lock:  # not held while the catalog answers: `begin` must not wait for it
-            self._unreleased += [task.run.id for task in self._next]
-            self._next = []
-            runs = tuple(self._unreleased)
-        if runs:
-            release(worker, runs)
-        with self._lock:
-            self._unreleased = [run for run in self._unreleased if run not in runs]
+        with self._releasing:
+            with self._lock:  # not held while the catalog answers: `begin` must not wait for it
+                self._unreleased += [task.run.id for task in self._next]
+                self._next = []
+                runs = tuple(self._unreleased)
+            if runs:
+                release(worker, runs)
+            with self._lock:
+                self._unreleased = [run for run in self._unreleased if run not in runs]
 
     def forget(self) -> None:
         """Begin and release none of them: their worker is reported lost under its old name."""
