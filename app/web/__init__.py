@@ -21,6 +21,7 @@ def init_app(app: Flask) -> None:
         rollouts,
         service,
         tokens,
+        webhooks,
     )
 
     for part in (access, template_filters, navigation, oidc, problems):
@@ -35,7 +36,7 @@ def init_app(app: Flask) -> None:
     )
     access.protect(web)
     problems.register_handlers(web)
-    people = (access, oidc, accounts, tokens, audit, service)
+    people = (access, oidc, accounts, tokens, webhooks, audit, service)
     for part in (
         *people,
         overview,

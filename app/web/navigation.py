@@ -13,6 +13,7 @@ PAGES = (
     ("web.projects.list_", "Projects", "projects.read"),
     ("web.drifts.list_", "Drift", "databases.read"),
     ("web.accounts.list_", "Accounts", "accounts.read"),
+    ("web.webhooks.list_", "Webhooks", "webhooks.change"),
     ("web.audit.list_", "Audit", "events.read"),
     ("web.service.show", "Service", "service.read"),
     ("pages.docs", "API", ""),

@@ -16,7 +16,7 @@ from app.web import event_sentences
 from headway.types import NEXT_STEPS, Position
 
 LOOKS = {
-    **dict.fromkeys(("at_head", "succeeded", "alive", "ready"), "good"),
+    **dict.fromkeys(("at_head", "succeeded", "delivered", "alive", "ready"), "good"),
     **dict.fromkeys(("behind", "empty", "pending", "unknown", "cancelled", "undone"), "calm"),
     **dict.fromkeys(("running", "soaking", "undoing"), "busy"),
     **dict.fromkeys(("waiting", "paused", "unstamped", "ahead", "lost"), "warn"),

@@ -119,6 +119,7 @@ REFUSALS = {
     "/databases/?position=nowhere": 422,
     "/projects/new": 403,
     "/audit/": 403,
+    "/webhooks/": 403,
 }
 
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from app.extensions import db
-from app.fleet import accounts, databases, drift
+from app.fleet import accounts, databases, drift, webhooks
 from app.fleet.accounts import tokens
 from app.fleet.projects import grants
 from app.models import Database, Role, Stage
@@ -58,6 +58,9 @@ def furnish(fleet: Fleet) -> Furnished:
     assert stages[halted.id] is Stage.HALTED
     people = _people()
     grants.give_grant(ROOT, fleet.project_id, "member@example.org", "operator")
+    hook = {"name": "chat", "url": f"http://127.0.0.1:9/{SECRET}", "events": []}
+    made, _ = webhooks.create_webhook(ROOT, hook)
+    webhooks.try_webhook(ROOT, made.webhook.id)
     return Furnished(fleet, people)
 
 

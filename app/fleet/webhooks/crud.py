@@ -165,23 +165,29 @@ def _known(events: Sequence[str] | None) -> list[str]:
     """The events without repetition, in our order; all of them for None or none."""
     for event in events or ():
         if event not in EVENTS:
-            raise InputInvalid(f"There is no event {event!r}. There are: {', '.join(EVENTS)}.")
+            raise InputInvalid(
+                f"There is no event {event!r}. There are: {', '.join(EVENTS)}.", field="events"
+            )
     return [event for event in EVENTS if not events or event in events]
 
 
 def _address_of(url: str) -> str:
     """Scheme and host, for people. Raises InputInvalid, in words without the URL."""
     if len(url) > LONGEST_URL:
-        raise InputInvalid(f"The URL has {len(url)} characters; at most {LONGEST_URL} are kept.")
+        raise InputInvalid(
+            f"The URL has {len(url)} characters; at most {LONGEST_URL} are kept.", field="url"
+        )
     if not url.isascii() or not url.isprintable() or " " in url:
-        raise InputInvalid("The URL holds a character that has to be percent-encoded.")
+        raise InputInvalid("The URL holds a character that has to be percent-encoded.", field="url")
     try:
         parts = urlsplit(url)
         host = _host_of(parts)
     except ValueError:  # half of an IPv6 address, a port that is none
         host = ""
     if not host or parts.scheme not in ("http", "https"):
-        raise InputInvalid("The URL has to be one of http or https: https://example.org/hook")
+        raise InputInvalid(
+            "The URL has to be one of http or https: https://example.org/hook", field="url"
+        )
     return f"{parts.scheme}://{host}"[:255]
 
 
