@@ -10,8 +10,9 @@ from flask import Flask
 from app.extensions import db
 from app.fleet import accounts, databases, drift, webhooks
 from app.fleet.accounts import tokens
+from app.fleet.core.transactions import writing
 from app.fleet.projects import grants
-from app.models import Database, Role, Stage
+from app.models import Database, Delivery, Role, Stage
 from tests.fleet.fleets import ROOT, Fleet, broken
 
 SECRET = "a-password-of-a-database"
@@ -60,7 +61,10 @@ def furnish(fleet: Fleet) -> Furnished:
     grants.give_grant(ROOT, fleet.project_id, "member@example.org", "operator")
     hook = {"name": "chat", "url": f"http://127.0.0.1:9/{SECRET}", "events": []}
     made, _ = webhooks.create_webhook(ROOT, hook)
-    webhooks.try_webhook(ROOT, made.webhook.id)
+    with writing() as session:
+        # Stored, not sent: a browser test has an event loop of its own, in which none can be sent.
+        failed = {"state": "failed", "attempts": 1, "status": 500, "error": "It answered 500."}
+        session.add(Delivery(webhook_id=made.webhook.id, event="rollout.halted", body={}, **failed))
     return Furnished(fleet, people)
 
 
