@@ -15,6 +15,7 @@ from app.fleet import databases, drift, projects
 from app.models import Project
 from tests.conftest import settings_for
 from tests.fleet.conftest import ROOT
+from tests.fleet.fleets import move
 from tests.migrator.making import run
 from tests.migrator.scripts import write_project
 
@@ -45,7 +46,7 @@ def test_a_project_is_loaded_and_its_databases_asked(
     assert "shop is ready. Head: r003." in says(runner, "projects", "load", "shop").stdout
     with app.app_context():
         scripts = projects.scripts_of(db.session.get_one(Project, shop))
-        scripts.at(tmp_path / "a.db").upgrade("r002")
+        move(scripts.at(tmp_path / "a.db"), "r002")
         databases.register_database(
             ROOT, {"project_id": shop, "name": "a", "url": f"sqlite:///{tmp_path}/a.db"}
         )
@@ -95,7 +96,7 @@ def test_drift_is_listed_mended_and_ignored(
     url = URL.create("sqlite", database=str(tmp_path / "a.db"))
     with app.app_context():
         scripts = projects.scripts_of(db.session.get_one(Project, shop))
-        scripts.at(url).upgrade()
+        move(scripts.at(url))
         run(url, "CREATE INDEX ix_more ON t1 (extra)")
         made, _ = databases.register_database(
             ROOT, {"project_id": shop, "name": "a", "url": f"sqlite:///{tmp_path}/a.db"}
