@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 from sqlalchemy import URL
 
+from headway.dialects.facts import folded
 from headway.errors import AddressInvalid, StillNeeded
 
 PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_.$-]*")
-SCHEMA = re.compile(
-    r'\s*(?:"((?:[^"]|"")+)"|(\$?[a-z_][a-z0-9_$]*))\s*(,|\Z)', re.IGNORECASE | re.ASCII
-)
-"""ASCII alone without quotes: what else is a blank or a small letter depends on the encoding."""
+BLANK = r"[ \t\n\r\f\v]*"
+NAME = r"[^\W\d][\w$]*"
+SCHEMA = re.compile(rf'{BLANK}(?:"((?:[^"]|"")+)"|(\$?{NAME})){BLANK}(,|\Z)')
 VALUE = re.compile(
-    r"""\s*(?:"((?:[^"]|"")+)"|'((?:[^'\\]|'')+)'|(?!DEFAULT\b)([a-z_][a-z0-9_$]*))\s*(,|;?\s*\Z)""",
-    re.IGNORECASE | re.ASCII,
+    rf"""{BLANK}(?:"((?:[^"]|"")+)"|'((?:[^'\\]|'')+)'|(?!(?i:DEFAULT)\b)({NAME})){BLANK}"""
+    rf"(,|;?{BLANK}\Z)"
 )
 """A schema in SET search_path: a text in apostrophes is a name, letter by letter."""
 LONGEST_NAME = 63
@@ -160,19 +160,21 @@ def _split_options(text: str) -> list[str]:
 
 
 def _schemas(path: str, one: re.Pattern[str] = SCHEMA) -> tuple[str, ...]:
-    """The names in a search_path: small letters unless quoted, as long as a name may be."""
+    """The names in a search_path: small letters unless quoted, as long as a name may be.
+
+    Small letters of a to z: the server leaves others as they are, in UTF-8.
+    """
     names, at, more = [], 0, ","
     while more == ",":
         found = one.match(path, at)
         if not found:
             raise AddressInvalid(
                 "The search_path in this URL is not understood. Write schemas by their names, "
-                "separated by commas without blanks; a name with other letters than a to z in "
-                f"double quotes. {ALLOWED_OPTIONS}."
+                f"separated by commas without blanks. {ALLOWED_OPTIONS}."
             )
         *texts, bare, more = found.groups()
         exact = next((text for text in zip(texts, "\"'", strict=False) if text[0]), None)
-        name = exact[0].replace(exact[1] * 2, exact[1]) if exact else bare.lower()
+        name = exact[0].replace(exact[1] * 2, exact[1]) if exact else folded(bare)
         names.append(name.encode()[:LONGEST_NAME].decode(errors="ignore"))
         at = found.end()
     return tuple(names)

@@ -73,10 +73,7 @@ NOT_UNDERSTOOD = (
     "-csearch_path=",
     "search_path=a",
     "-d5%20-csearch_path=a",
-    # Letters and blanks that are others to Python than to the server.
-    "-csearch_path=%C3%89",
-    "-csearch_path=%E2%84%AA",
-    "-csearch_path=a%C5%BF",
+    # Blanks to Python, and none to the server.
     "-csearch_path=%C2%A0a",
     "-csearch_path=a%E2%80%83,b",
     "-csearch_path=a%C2%A0",
@@ -172,6 +169,25 @@ def test_what_the_server_reads_otherwise_than_we_do_is_not_dropped(
     with pytest.raises(HeadwayError, match="Nothing was changed"):
         registry.create(url.in_schema("ü"))
     assert rest(url, "nobody's") == before
+
+
+@pytest.mark.parametrize(
+    ("options", "own", "others"),
+    [("-csearch_path=%C3%89", "É", "é"), ("-csearch_path=%E2%84%AA", "\u212a", "k")],
+)
+def test_a_letter_that_python_alone_makes_small_is_another_tenants(
+    registry: Registry, shared: str, options: str, own: str, others: str
+) -> None:
+    """The Kelvin sign is no k."""
+    for name in (own, others):
+        run(urls.parse(shared), f'CREATE SCHEMA "{name}"', f'CREATE TABLE "{name}".mine (x INT)')
+    made = registry.register("a", url=f"{shared}?options={options}")
+    before = rest(urls.parse(shared), own)
+    databases.drop_database(ROOT, made.id, confirm="a")
+    assert rest(urls.parse(shared), own) == before
+    found = rows(urls.parse(shared), "SELECT nspname FROM pg_namespace")
+    assert (own,) not in found
+    assert (others,) in found
 
 
 @pytest.mark.parametrize("options", NOT_UNDERSTOOD)

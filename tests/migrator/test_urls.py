@@ -124,13 +124,15 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "-csearch_path=public,a": ("public", "a"),
     "-csearch_path=a,\\ public": ("a", "public"),
     "-csearch_path=Größe": ("größe",),
+    "-csearch_path=GRÖßE": ("grÖße",),
+    "-csearch_path=\u212a": ("\u212a",),  # the sign of Kelvin
     "-cstatement_timeout=5s": (),
 }
 
 
 @pytest.mark.parametrize("options", SPELLINGS)
 def test_options_are_read_as_the_server_reads_them(postgresql_url: URL, options: str) -> None:
-    schemas = ("a", "A", "a b", 'q"x', "größe")
+    schemas = ("a", "A", "a b", 'q"x', "größe", "grÖße", "k", "\u212a")
     run(postgresql_url, *(f"""CREATE SCHEMA "{name.replace('"', '""')}" """ for name in schemas))
     url = DatabaseURL.parse(postgresql_url.update_query_dict({"options": options}))
     assert session_of(url).path == SPELLINGS[options]
