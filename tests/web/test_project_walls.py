@@ -168,6 +168,10 @@ def test_whoever_sees_the_fleet_is_told_by_nearly_all_of_them(two: Two) -> None:
         silent
         == {
             "/api/v1/rollouts/{rollout_id}/preview",  # revisions and numbers
+            "/api/v1/rollouts/{rollout_id}/undo/preview",
+            "/api/v1/databases/{database_id}/plan",
+            "/api/v1/projects/find",  # of a name, which is not given here
+            "/api/v1/databases/find",
             "/api/v1/projects/{project_id}/revisions/{revision}",
         }
         & silent
@@ -187,6 +191,19 @@ def test_what_is_of_another_project_is_not_there(two: Two, who: str) -> None:
                 answer = api(two, who, f"{path}?{name}={two.b.id}")
                 empty = answer.status_code == 404 or not answer.get_json().get("items")
                 assert empty, (path, answer.text)
+
+
+@pytest.mark.parametrize("who", ["stranger", *MEMBERS])
+def test_nor_is_it_found_by_a_name(two: Two, who: str) -> None:
+    ids = two.b.parameters
+    for path, name in (
+        ("projects", f"{WORD}-shop"),
+        ("projects", ids["project_id"][0]),
+        ("databases", ids["database_id"][0]),
+    ):
+        way = f"/api/v1/{path}/find?name={name}"
+        assert api(two, "viewer", way).status_code == 200
+        assert api(two, who, way).status_code == 404
 
 
 def test_a_member_has_its_own_project_as_a_viewer_of_the_fleet_has_it(two: Two) -> None:
