@@ -1,9 +1,10 @@
 """A schema as facts, by which two databases can be compared."""
 
 import re
-import string
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from headway.dialects.names import folded
 
 
 class Key(NamedTuple):
@@ -39,8 +40,6 @@ OF_A_TABLE = frozenset(
     {"column", "constraint", "index", "trigger", "policy", "rule", "unique", "foreign key", "check"}
 )
 
-SMALL = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
-
 TOKEN = re.compile(
     r"""(?P<space>\s+|--[^\n]*|/\*.*?\*/)
     |(?P<text>'(?:[^']|'')*')
@@ -50,11 +49,6 @@ TOKEN = re.compile(
     |(?P<sign>.)""",
     re.VERBOSE | re.DOTALL,
 )
-
-
-def folded(name: str) -> str:
-    """A name with small letters a to z; É stays: SQLite takes É and é for two names."""
-    return name.translate(SMALL)
 
 
 def tokens(sql: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import URL
 
-from headway.dialects.facts import folded
+from headway.dialects.names import folded
 from headway.errors import AddressInvalid, StillNeeded
 
 PLAIN = re.compile(r"[a-z_][a-z0-9_]*")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from headway.dialects.facts import folded
+from headway.dialects.names import folded
 
 TOKEN = re.compile(
     r"""--[^\n]*|/\*.*?\*/            # comments

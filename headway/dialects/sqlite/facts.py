@@ -4,7 +4,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from headway.dialects.facts import SHADOW, Fact, Facts, Key, folded, in_brackets, plain, tokens
+from headway.dialects.facts import SHADOW, Fact, Facts, Key, in_brackets, plain, tokens
+from headway.dialects.names import folded
 
 Rows = list[tuple[Any, ...]]
 

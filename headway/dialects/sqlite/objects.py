@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headway import history
-from headway.dialects.facts import folded
+from headway.dialects.names import folded
 from headway.dialects.sqlite.ddl import Clause, IndexShape, TableShape, index_shape, table_shape
 
 CANNOT_ASK = re.compile(r"no such (collation|function|module|tokenizer)|unknown (function|tokeni)")
