@@ -4,28 +4,18 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import click
-
 from app.cli.actor import command_line
 from app.fleet import accounts, projects
-from app.fleet.core.selectors import POSITIONS, Selector
-from app.models import Database, Strategy
-from headway.cli.fleet.options import labels_of
+from app.fleet.core.selectors import Selector
+from app.models import Database
+from headway.cli.fleet.options import selecting
 from headway.cli.fleet.tables import DATABASES
 
 
 def chosen(command: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: options that select databases. The command gets a Selector as first argument."""
 
-    @click.option("--project", help="A name or id.")
-    @click.option("--label", "labels", multiple=True, callback=labels_of, metavar="NAME[=VALUE]")
-    @click.option("--owner", help="An account's id or e-mail address.")
-    @click.option("--position", "positions", multiple=True, type=click.Choice(POSITIONS))
-    @click.option("--current", help="The current revisions, joined by +.")
-    @click.option("--search", help="Part of the name or address.")
-    @click.option("--drifted/--not-drifted", default=None)
-    @click.option("--pinned/--not-pinned", default=None)
-    @click.option("--strategy-is", type=click.Choice([one.value for one in Strategy]))
+    @selecting
     @wraps(command)
     def with_selector(
         *args: Any,

@@ -2,9 +2,12 @@
 
 import contextlib
 import json
+import os
+import pty
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +106,19 @@ def headway(command: str, scripts: Path | None, url: URL | None, *more: str) -> 
         arguments += ["--scripts", str(scripts)]
     env = {"HEADWAY_MIGRATE_URL": url.render_as_string(hide_password=False)} if url else {}
     return CliRunner(env=env).invoke(migrate, [*arguments, *more])
+
+
+def at_a_terminal(command: Sequence[str], env: Mapping[str, str], answer: str) -> tuple[int, str]:
+    """What a person at a terminal sees who answers the question; the exit code comes first."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while part := os.read(ours, 4096):
+            said += part
+            if said.rstrip().endswith(b"[y/N]:"):
+                os.write(ours, f"{answer}\n".encode())
+                answer = ""
+    os.close(ours)
+    return process.wait(60), said.decode()

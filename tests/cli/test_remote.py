@@ -3,11 +3,9 @@
 import contextlib
 import json
 import os
-import pty
 import re
 import shlex
 import ssl
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -36,7 +34,7 @@ from headway.cli.commands import migrate
 from headway.cli.fleet import client as remote_client
 from headway.cli.fleet import options, watching
 from headway.cli.fleet.client import Client
-from tests.cli.shell import Shell, Working, broken, flask, fleet, stands
+from tests.cli.shell import Shell, Working, at_a_terminal, broken, flask, fleet, stands
 from tests.fleet.fleets import ROOT, Fleet
 from tests.live import serve
 from tests.receiver import Receiver, receiving
@@ -480,19 +478,8 @@ def test_a_run_is_started_and_shown(people: People, fleet: Fleet) -> None:
 def answered(people: People, answer: str, *words: str) -> tuple[int, str]:
     """What a person at a terminal sees who answers the question; the exit code comes first."""
     command = [str(Path(sys.executable).with_name("headway")), "fleet", *words]
-    ours, theirs = pty.openpty()
     env = {"PATH": os.environ["PATH"], "COLUMNS": "200", **people.environment("ada")}
-    process = subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    said = b""
-    with contextlib.suppress(OSError):  # the end of a terminal
-        while part := os.read(ours, 4096):
-            said += part
-            if said.rstrip().endswith(b"[y/N]:"):
-                os.write(ours, f"{answer}\n".encode())
-                answer = ""
-    os.close(ours)
-    return process.wait(60), said.decode()
+    return at_a_terminal(command, env, answer)
 
 
 def test_a_person_at_a_terminal_is_asked_first(people: People, fleet: Fleet) -> None:

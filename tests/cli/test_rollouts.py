@@ -1,9 +1,7 @@
 """`flask rollouts`, on real files, with a worker in this process."""
 
-import contextlib
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -16,7 +14,7 @@ import sqlalchemy as sa
 from app.extensions import db
 from app.fleet import rollouts
 from app.models import Role, Stage
-from tests.cli.shell import Shell, Working, broken, flask, fleet, stands
+from tests.cli.shell import Shell, Working, at_a_terminal, broken, flask, fleet, stands
 from tests.conftest import environment_for
 from tests.fleet.conftest import person
 from tests.fleet.fleets import ROOT, Fleet, lose_worker
@@ -283,19 +281,7 @@ def flask_of(url: sa.URL, *words: str) -> tuple[list[str], dict[str, str]]:
 
 def answered(answer: str, *words: str) -> tuple[int, str]:
     """What a person at a terminal sees who answers the question; the exit code comes first."""
-    command, env = flask_of(db.engine.url, *words)
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    said = b""
-    with contextlib.suppress(OSError):  # the end of a terminal
-        while part := os.read(ours, 4096):
-            said += part
-            if said.rstrip().endswith(b"[y/N]:"):
-                os.write(ours, f"{answer}\n".encode())
-                answer = ""
-    os.close(ours)
-    return process.wait(60), said.decode()
+    return at_a_terminal(*flask_of(db.engine.url, *words), answer)
 
 
 def test_a_person_at_a_terminal_is_asked_before_an_undo(fleet: Fleet) -> None:

@@ -7,12 +7,10 @@ import click
 from headway.cli.fleet import watching
 from headway.cli.fleet.client import RequestRefused
 from headway.cli.fleet.options import (
-    POSITIONS,
-    STRATEGIES,
     database_fields,
     database_values,
-    labels_of,
     located,
+    selecting,
 )
 from headway.cli.fleet.remote import RemoteFleet, only, remote_fleet
 from headway.cli.fleet.rollouts import go_one
@@ -30,15 +28,7 @@ the_database = click.argument("database")
 
 
 @databases.command("list")
-@click.option("--project", help="A name or id.")
-@click.option("--label", "labels", multiple=True, callback=labels_of, metavar="NAME[=VALUE]")
-@click.option("--owner", help="An account's id or e-mail address.")
-@click.option("--position", "positions", multiple=True, type=click.Choice(POSITIONS))
-@click.option("--current", help="The current revisions, joined by +.")
-@click.option("--search", help="Part of the name or address.")
-@click.option("--drifted/--not-drifted", default=None)
-@click.option("--pinned/--not-pinned", default=None)
-@click.option("--strategy-is", "strategy", type=click.Choice(STRATEGIES))
+@selecting
 @click.option("--retired", is_flag=True, help="List retired databases instead.")
 @paged
 @as_json
@@ -58,6 +48,7 @@ def list_(
         label=",".join(f"{name}={value}" for name, value in labels.items()) or None,
         owner_id=fleet.account_id(owner) if owner else None,
         position=only("--position", positions),
+        strategy=query.pop("strategy_is"),
         **query,
     )
     print_page(databases_at(positions), found, following, as_json=as_json)

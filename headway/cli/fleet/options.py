@@ -43,6 +43,26 @@ def x_option(help: str) -> Callable[[Command], Command]:  # noqa: A002
     )
 
 
+SELECTING = (
+    click.option("--project", help="A name or id."),
+    click.option("--label", "labels", multiple=True, callback=labels_of, metavar="NAME[=VALUE]"),
+    click.option("--owner", help="An account's id or e-mail address."),
+    click.option("--position", "positions", multiple=True, type=click.Choice(POSITIONS)),
+    click.option("--current", help="The current revisions, joined by +."),
+    click.option("--search", help="Part of the name or address."),
+    click.option("--drifted/--not-drifted", default=None),
+    click.option("--pinned/--not-pinned", default=None),
+    click.option("--strategy-is", type=click.Choice(STRATEGIES)),
+)
+
+
+def selecting(command: Command) -> Command:
+    """Decorator: the options that select databases."""
+    for option in reversed(SELECTING):
+        command = option(command)
+    return command
+
+
 def located(command: Command) -> Command:
     """Decorator: options for the URL of a database. The command gets `where`, perhaps empty."""
 
@@ -164,7 +184,7 @@ OPTIONS = (
         metavar="WHEN",
         help=f"When runs may begin: '{WINDOW_EXAMPLE}'. Days and zone are optional.",
     ),
-    click.option("--concurrency", type=int, help="How many runs at once.  [default: 8]"),
+    click.option("--concurrency", type=int, help="How many workers at once.  [default: 8]"),
     click.option("--per-server", type=int, help="How many at once on one server.  [default: 4]"),
     click.option(
         "--timeout",
