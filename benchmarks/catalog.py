@@ -4,8 +4,8 @@
     python benchmarks/catalog.py --only sqlite --sizes 1000 10000
 
 Rows of databases (there is nothing behind their addresses) on three positions, with labels, and a
-rollout of all of them that has begun. Each question is asked many times; the median counts. "x" is
-beside the same question with the fewest databases: flat is 1.
+rollout of all of them of which half is done. Each question is asked many times; the median counts.
+"x" is beside the same question with the fewest databases: flat is 1.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -24,14 +25,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app.extensions import db
 from app.fleet import databases, rollouts, runs
-from app.fleet.core import positions
+from app.fleet.core import label_counts, positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import writing
 from app.fleet.reports import overview
-from app.fleet.rollouts import progress
+from app.fleet.rollouts import progress, tallies
 from app.fleet.runs import claims
-from app.models import Database, Label, Role
+from app.models import Database, Kind, Label, Role, Run, State
 from tests import servers
 from tests.conftest import database_on
 from tests.fleet.fleets import fleet_on
@@ -72,14 +73,34 @@ def fill(project_id: int, count: int) -> int:
                 ],
             )
         positions.recount(session, [project_id])
+        label_counts.recount(session, project_id)
     analyze()
     values = {"project_id": project_id, "target": "r002", "waves": ["100%"], "concurrency": 1000}
     made, _ = rollouts.create_rollout(ME, values)
     began = time.perf_counter()
     rollouts.start_rollout(ME, made.id)
     print(f"  {count:,} databases: the rollout began in {time.perf_counter() - began:.1f} s")
+    end_half(made.id, count)
     analyze()
     return made.id
+
+
+def end_half(rollout_id: int, count: int) -> None:
+    """As workers would: batches of runs that have succeeded, over the last minutes."""
+    now = datetime.now(UTC)
+    half = Run.seq < count // 2
+    with writing() as session:
+        session.execute(
+            sa.update(Run)
+            .where(Run.rollout_id == rollout_id, half)
+            .values(state=State.SUCCEEDED, started_at=now, finished_at=now, seconds=0.01),
+            execution_options={"synchronize_session": False},
+        )
+        wave = tallies.Wave(Kind.UPGRADE, 0)
+        for batch in range(200):
+            ended = [now - timedelta(seconds=batch)]
+            tallies.add(session, rollout_id, wave, tallies.Tally(succeeded=1, seconds=0.01), ended)
+        tallies.settle(session, rollout_id)
 
 
 def tier(number: int) -> str:

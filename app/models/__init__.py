@@ -2,7 +2,7 @@
 
 from app.models.accounts import Account, Grant, Role
 from app.models.boots import Boot
-from app.models.databases import Database, Label, PositionCount, Strategy
+from app.models.databases import Database, Label, LabelCount, PositionCount, Strategy
 from app.models.drifts import Difference, Ignored
 from app.models.events import Event
 from app.models.idempotency import IdempotencyKey
@@ -10,7 +10,7 @@ from app.models.ids import DELETABLE
 from app.models.projects import Loading, Project
 from app.models.revisions import Revision
 from app.models.rollouts import Approval, Kind, Rollout, Stage
-from app.models.runs import BEGUN, UNENDED, Run, RunSql, State
+from app.models.runs import BEGUN, UNENDED, Run, RunSql, RunTally, State
 from app.models.tokens import Scope, SignInLimit, Token, TokenKind
 from app.models.webhooks import Delivery, Webhook
 from app.models.workers import Lease, Worker
@@ -31,6 +31,7 @@ __all__ = [
     "Ignored",
     "Kind",
     "Label",
+    "LabelCount",
     "Lease",
     "Loading",
     "PositionCount",
@@ -40,6 +41,7 @@ __all__ = [
     "Rollout",
     "Run",
     "RunSql",
+    "RunTally",
     "Scope",
     "SignInLimit",
     "Stage",

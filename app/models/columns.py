@@ -116,3 +116,23 @@ def _unindexed(element: unindexed, compiler: SQLCompiler, **more: Any) -> str:
 @compiles(unindexed, "sqlite")
 def _unindexed_sqlite(element: unindexed, compiler: SQLCompiler, **more: Any) -> str:
     return f"+{compiler.process(next(iter(element.clauses)), **more)}"
+
+
+class rare(FunctionElement[Any]):  # noqa: N801  # reads as a condition
+    """A condition that few rows meet, which are found by their index.
+
+    SQLite knows the average number of rows with a value alone: of six states, each would have a
+    sixth of all runs, and it would read all of them.
+    """
+
+    inherit_cache = True
+
+
+@compiles(rare)
+def _rare(element: rare, compiler: SQLCompiler, **more: Any) -> str:
+    return str(compiler.process(next(iter(element.clauses)), **more))
+
+
+@compiles(rare, "sqlite")
+def _rare_sqlite(element: rare, compiler: SQLCompiler, **more: Any) -> str:
+    return f"likelihood({compiler.process(next(iter(element.clauses)), **more)}, 0.0001)"

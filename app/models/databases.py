@@ -117,6 +117,23 @@ class Label(Base):
     value: Mapped[str] = mapped_column(exact_string(128))
 
 
+class LabelCount(Base):
+    """The number of databases of a project with one value of a label.
+
+    Updated in the transaction that changes a database. Retired databases are not counted.
+    """
+
+    __tablename__ = "label_count"
+    __table_args__ = (Index("ix_label_count_name_value", "name", "value"),)
+
+    project_id: Mapped[int] = mapped_column(
+        ForeignKey("project.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    name: Mapped[str] = mapped_column(exact_string(64), primary_key=True)
+    value: Mapped[str] = mapped_column(exact_string(128), primary_key=True)
+    databases: Mapped[int]
+
+
 class PositionCount(Base):
     """The number of databases of a project at one position and revision.
 

@@ -50,6 +50,9 @@ class Run(Base):
     seq: Mapped[int]
     """Its position in the rollout; neighbours are on different servers."""
     attempt: Mapped[int] = mapped_column(server_default="1")
+    """Which attempt of its rollout on its database this is: it counts up over retries."""
+    first_attempt: Mapped[int] = mapped_column(server_default="1")
+    """The attempt that this row began with: more than 1 where somebody asked for a retry."""
     server: Mapped[str | None] = mapped_column(String(255))
     state: Mapped[str] = mapped_column(String(16), server_default=State.PENDING)
     worker: Mapped[str | None] = mapped_column(String(128))
@@ -85,6 +88,36 @@ class Run(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=utc_now())
 
     __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012
+
+    @property
+    def tries(self) -> int:
+        """How many attempts were made since somebody asked for it."""
+        return self.attempt - self.first_attempt + 1
+
+
+class RunTally(Base):
+    """The number of runs of a rollout: the sum of these rows, so that not all runs are counted.
+
+    Rows are only added: a worker adds one with the results that it writes together, so that no two
+    wait for each other. See `rollouts.tallies`.
+    """
+
+    __tablename__ = "run_tally"
+    __table_args__ = (Index("ix_run_tally_rollout_id", "rollout_id", "at"),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    rollout_id: Mapped[int]
+    """No foreign key, whose check would wait for whoever has the lock of the rollout."""
+    kind: Mapped[str] = mapped_column(String(16))
+    wave: Mapped[int]
+    runs: Mapped[int]
+    """How many runs were added; retries are not, they replace a run."""
+    succeeded: Mapped[int]
+    seconds: Mapped[float] = mapped_column(Float)
+    began_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When the first of the succeeded ended; None where it was counted later."""
+    at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When the last of them ended."""
 
 
 class RunSql(Base):

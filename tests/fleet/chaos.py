@@ -25,7 +25,7 @@ from headway.dialects.urls import DatabaseURL
 from headway.errors import HeadwayError
 from tests import servers
 from tests.conftest import boot
-from tests.fleet.fleets import ROOT
+from tests.fleet.fleets import ROOT, require_right_counts
 from tests.fleet.sites import Site, site_on, those_below
 
 Say = Callable[[str], None]
@@ -235,6 +235,7 @@ def _progress(made: Chaos, rollout: Rollout) -> tuple[Stage | None, int]:
 
 def examine(made: Chaos, rollout: Rollout) -> dict[str, object]:
     """What came of it. Raises AssertionError where a database or its record is not right."""
+    require_right_counts()
     runs = made.site.runs_of(rollout)
     databases = db.session.scalars(sa.select(Database).order_by(Database.id)).all()
     db.session.rollback()

@@ -18,7 +18,7 @@ from app.fleet.core.permissions import Actor
 from app.fleet.projects import scripts
 from app.models import Account, Loading, Role
 from tests.conftest import settings_for
-from tests.fleet.fleets import Fleet, fleet_on
+from tests.fleet.fleets import Fleet, fleet_on, require_right_counts
 
 KEY = Fernet.generate_key().decode()
 ROOT = Actor(id=None, name="test", role=Role.ADMIN)
@@ -29,6 +29,7 @@ def fleet(template_copy: URL, tmp_path: Path) -> Iterator[Fleet]:
     """A project of a few revisions, on SQLite."""
     with fleet_on(template_copy, tmp_path) as made:
         yield made
+        require_right_counts()
 
 
 @pytest.fixture
@@ -36,6 +37,7 @@ def anyfleet(migrated_url: URL, tmp_path: Path) -> Iterator[Fleet]:
     """The same on each kind of catalog."""
     with fleet_on(migrated_url, tmp_path) as made:
         yield made
+        require_right_counts()
 
 
 @pytest.fixture
@@ -44,6 +46,7 @@ def anywhere(migrated_url: URL) -> Iterator[Flask]:
     app = create_app(settings_for(migrated_url))
     with app.app_context():
         yield app
+        require_right_counts()
         db.session.remove()
         db.engine.dispose()
 
@@ -53,6 +56,7 @@ def here(app: Flask) -> Iterator[Flask]:
     """The app on SQLite."""
     with app.app_context():
         yield app
+        require_right_counts()
         db.session.remove()
         db.engine.dispose()
 
@@ -74,6 +78,7 @@ def _running(url: URL, folder: Path) -> Iterator[Flask]:
     app = create_app(settings_for(url, encryption_keys=(KEY,), **roots))
     with app.app_context():
         yield app
+        require_right_counts()
         db.session.remove()
         db.engine.dispose()
 

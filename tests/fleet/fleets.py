@@ -18,11 +18,22 @@ from app.fleet import databases, projects, rollouts, runs, workers
 from app.fleet.core import positions, urls
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import writing
+from app.fleet.core.visibility import WHOLE_FLEET
 from app.fleet.isolation.remote import RemoteDatabase
 from app.fleet.projects import scripts
+from app.fleet.rollouts import tallies
 from app.fleet.runs import claims, execute
 from app.fleet.workers import periodic
-from app.models import Database, Project, Role, Rollout, Run, Stage
+from app.models import (
+    Database,
+    Label,
+    LabelCount,
+    Project,
+    Role,
+    Rollout,
+    Run,
+    Stage,
+)
 from headway import Project as Scripts
 from headway.plan.plans import Direction
 from headway.types import Outcome
@@ -231,6 +242,39 @@ def fleet_on(url: URL, folder: Path, revisions: int = 3, **settings: object) -> 
         finally:
             db.session.remove()
             db.engine.dispose()
+
+
+def require_right_counts() -> None:
+    """Compare the counts that are kept with what they count, whatever a test did to it."""
+    db.session.rollback()
+    runs, living = Run.replaced_by.is_(None), Database.retired_at.is_(None)
+    with db.engine.connect() as connection:
+
+        def grouped(*columns: Any, where: Any) -> dict[tuple[Any, ...], int]:
+            query = sa.select(*columns, sa.func.count()).where(where).group_by(*columns)
+            return {tuple(row[:-1]): row[-1] for row in connection.execute(query)}
+
+        label = (Database.project_id, Label.name, Label.value)
+        of_living = living & (Label.database_id == Database.id)
+        rows = connection.execute(sa.select(*LabelCount.__table__.columns))
+        kept = {tuple(row[:-1]): row[-1] for row in rows if row[-1]}
+        assert kept == grouped(*label, where=of_living)
+        real = grouped(Run.rollout_id, Run.kind, Run.wave, Run.state, where=runs)
+    whole = {"execution_options": {WHOLE_FLEET: True}}
+    counted = {
+        (rollout.id, *wave, state): number
+        for rollout in db.session.scalars(sa.select(Rollout), **whole).all()
+        for wave, states in tallies.states(rollout).items()
+        for state, number in states.items()
+    }
+    assert counted == real
+
+
+def settled() -> None:
+    """Have the runs counted that a test has changed by itself."""
+    with writing() as session:
+        for rollout_id in session.scalars(sa.select(Rollout.id)).all():
+            tallies.settle(session, rollout_id)
 
 
 def lose_worker(name: str = ME) -> None:

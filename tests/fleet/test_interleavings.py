@@ -22,7 +22,7 @@ from app.fleet.core import leases, positions
 from app.fleet.core.transactions import repeated, writing
 from app.fleet.isolation.remote import RemoteDatabase
 from app.fleet.refresh import refresh as refreshing
-from app.fleet.rollouts import progress, start
+from app.fleet.rollouts import start, tallies
 from app.fleet.runs import claims, execute, tasks
 from app.fleet.workers import periodic
 from app.models import Database, Rollout, Run, Stage
@@ -481,7 +481,7 @@ def test_watching_waits_for_a_catalog_that_is_restarted(
     with fleet_on(url, tmp_path) as fleet:
         fleet.add("a")
         rollout = fleet.start()
-        states, cut = progress._states, threading.Event()
+        states, cut = tallies.states, threading.Event()
 
         def interrupted(of: Rollout) -> object:
             if not cut.is_set():
@@ -491,7 +491,7 @@ def test_watching_waits_for_a_catalog_that_is_restarted(
                 fleet.drain()
             return states(of)
 
-        monkeypatch.setattr(progress, "_states", interrupted)
+        monkeypatch.setattr(tallies, "states", interrupted)
         assert watching.watch(CatalogFleet(ROOT), rollout.id) == 0
         assert cut.is_set()
 

@@ -25,7 +25,18 @@ from app.models import Database, Kind, Role, Rollout, Run, Stage, State
 from headway import Project as Scripts
 from headway.errors import DatabaseLocked
 from tests.fleet.conftest import person
-from tests.fleet.fleets import ME, ROOT, Fleet, broken, fleet_on, fresh, lose_worker, mended, sqlite
+from tests.fleet.fleets import (
+    ME,
+    ROOT,
+    Fleet,
+    broken,
+    fleet_on,
+    fresh,
+    lose_worker,
+    mended,
+    settled,
+    sqlite,
+)
 from tests.migrator.scripts import write_revision
 
 
@@ -95,10 +106,10 @@ def test_it_halts_says_why_and_goes_on_when_mended(anyfleet: Fleet) -> None:
     assert fleet.stage(rollout) is Stage.SUCCEEDED
     assert {fleet.at(member) for member in members} == {"r003"}
     history = [
-        (run.attempt, run.state)
+        (run.attempt, run.tries, run.state)
         for run in fleet.runs_of(rollout, database_id=members[2].id, replaced=True)
     ]
-    assert history == [(1, "failed"), (1, "succeeded")]
+    assert history == [(1, 1, "failed"), (2, 1, "succeeded")]
 
 
 def test_some_may_fail_and_can_be_tried_again_after_the_end(fleet: Fleet) -> None:
@@ -654,6 +665,7 @@ def test_a_sample_tells_how_long_all_of_them_take(fleet: Fleet) -> None:
     with db.engine.begin() as connection:  # 2 s of work, in 4 s
         change = sa.update(Run).values(started_at=began, finished_at=began + timedelta(seconds=4))
         connection.execute(change.values(seconds=sa.case((Run.before == "r001", 1.5), else_=0.5)))
+    settled()
     told = rehearsal_of(rollout)
     assert (told.total, told.seconds) == (2, 2.0)
     assert told.seconds_ahead == pytest.approx(4 * (4 * 1.5 + 0.5) / 2 + 60)

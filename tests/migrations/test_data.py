@@ -387,7 +387,8 @@ ROLLOUT: dict[str, Any] = {
 RUN = {"rollout_id": 1, "database_id": 1, "kind": "upgrade", "wave": 0, "seq": 0}
 APPROVAL = {"rollout_id": 1, "wave": 0, "account_id": 1, "account_name": "Zoë"}
 WORKER = {"name": "a:1", "host": "a", "pid": 1, "release": "1", "engine": "embedded"}
-LEASE = {"name": "tick", "holder": "a:1", "until": datetime(2026, 2, 28, 12)}  # noqa: DTZ001
+ENDED_AT = datetime(2026, 2, 28, 12)  # noqa: DTZ001
+LEASE = {"name": "tick", "holder": "a:1", "until": ENDED_AT}
 
 
 def _with_rollout(catalog: Catalog) -> None:
@@ -584,6 +585,38 @@ def test_c0018_keeps_what_was_text_and_is_a_placeholder_now(catalog: Catalog) ->
     assert set(catalog.rows("SELECT x FROM run")) == {(None,)}
     catalog.down("c0017")
     assert _json(catalog.rows(found)[0][0]) == kept
+
+
+def test_c0020_counts_the_runs_and_the_labels_that_are_there(catalog: Catalog) -> None:
+    catalog.up("c0019")
+    _with_fleet(catalog)
+    _with_rollout(catalog)
+    gold = {"database_id": 1, "name": "tier", "value": "gold"}
+    catalog.insert("label", gold, {**gold, "name": "Tier"}, {**gold, "database_id": 2})
+    ended = {
+        **RUN,
+        "state": "succeeded",
+        "finished_at": ENDED_AT,
+        "seconds": 1.5,
+        "replaced_by": None,
+    }
+    catalog.insert("run", ended, {**ended, "wave": 1}, {**ended, "replaced_by": 1})
+    catalog.insert("run", {**ended, "state": "failed", "seconds": None})
+    catalog.up("c0020")
+    columns = "rollout_id, kind, wave, runs, succeeded, seconds, at"
+    assert catalog.rows(f"SELECT {columns} FROM run_tally ORDER BY wave") == [
+        (1, "upgrade", 0, 4, 1, 1.5, None),
+        (1, "upgrade", 1, 1, 1, 1.5, None),
+    ]
+    labels = catalog.rows("SELECT * FROM label_count")
+    assert sorted(labels) == [
+        (1, "Tier", "gold", 1),
+        (1, "tier", "gold", 1),
+        (2, "tier", "gold", 1),
+    ]
+    catalog.down("c0019")
+    assert len(catalog.rows("SELECT id FROM run")) == 6
+    assert len(catalog.rows("SELECT name FROM label")) == 3
 
 
 def test_a_full_catalog_goes_down_and_up_and_keeps_its_accounts(catalog: Catalog) -> None:

@@ -25,7 +25,7 @@ from app.web import rollout_charts, rollout_form
 from headway import Project as Scripts
 from headway.pytest_plugin import DatabaseTemplate
 from tests.fleet.conftest import person
-from tests.fleet.fleets import ROOT, Fleet, broken, fleet_on, fresh, mended
+from tests.fleet.fleets import ROOT, Fleet, broken, fleet_on, fresh, mended, settled
 from tests.web.walking import FORGERY, Visitor
 
 REFRESH = 'http-equiv="refresh"'
@@ -668,6 +668,7 @@ def test_ten_thousand_databases_are_a_small_page(place: Place, ada: Visitor) -> 
         )
         some = sa.update(Rollout).where(Rollout.id == number)
         connection.execute(some.values(sizes=[10_000]))
+    settled()
     fresh()
     answer = ada.get(f"/rollouts/{number}")
     assert "10,000" in words(answer.text)

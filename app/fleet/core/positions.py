@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import delete, func, insert, select
 
 from app.extensions import db
+from app.fleet.core import counters
 from app.fleet.core.transactions import CatalogSession, write_many
 from app.models import Database, Difference, PositionCount, Rollout, Stage
 from headway.types import Position, Status
@@ -43,32 +43,7 @@ def shift(
 
     Call it last in the transaction that changes them: other transactions wait for these rows.
     """
-    deltas = Counter(entered)
-    deltas.subtract(Counter(left))
-    # In one order everywhere, so that two who move databases at once do not wait for each other.
-    for place, delta in sorted(item for item in deltas.items() if item[1]):
-        _add(session, place, delta)
-
-
-def _add(session: CatalogSession, place: Place, delta: int) -> None:
-    here = (
-        PositionCount.project_id == place[0],
-        PositionCount.position == place[1],
-        PositionCount.current == place[2],
-    )
-    more = update(PositionCount).where(*here).values(databases=PositionCount.databases + delta)
-    done = session.execute(more.execution_options(synchronize_session=False))
-    if done.rowcount:  # type: ignore[attr-defined]
-        return
-    try:
-        with session.begin_nested():
-            session.execute(
-                insert(PositionCount).values(
-                    project_id=place[0], position=place[1], current=place[2], databases=delta
-                )
-            )
-    except IntegrityError:  # another was the first here in this very moment
-        session.execute(more.execution_options(synchronize_session=False))
+    counters.shift(session, PositionCount, left, entered)
 
 
 def counts(project_id: int | None = None) -> list[DatabaseCount]:

@@ -18,11 +18,13 @@ from app.models import (
     Grant,
     Ignored,
     Label,
+    LabelCount,
     PositionCount,
     Project,
     Revision,
     Rollout,
     Run,
+    RunTally,
 )
 
 WHOLE_FLEET = "headway.whole_fleet"
@@ -31,7 +33,9 @@ OF_PROJECT: dict[type[Base], Any] = {
     Project: Project.id,
     **{
         model: model.project_id
-        for model in (Database, Difference, Grant, Ignored, PositionCount, Revision, Rollout)
+        for model in (
+            *(Database, Difference, Grant, Ignored, LabelCount, PositionCount, Revision, Rollout),
+        )
     },
 }
 """Model -> its column with the project."""
@@ -39,6 +43,7 @@ OF_PART: dict[type[Base], tuple[Any, type[Base]]] = {
     Approval: (Approval.rollout_id, Rollout),
     Label: (Label.database_id, Database),
     Run: (Run.rollout_id, Rollout),
+    RunTally: (RunTally.rollout_id, Rollout),
 }
 """Model -> its column with what it is a part of, and the model of that."""
 

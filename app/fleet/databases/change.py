@@ -8,7 +8,7 @@ from sqlalchemy import delete, insert, select, update
 
 from app.errors import DatabaseRegistered, InputInvalid, RoleInsufficient
 from app.extensions import db
-from app.fleet.core import arguments, audit, positions
+from app.fleet.core import arguments, audit, label_counts, positions
 from app.fleet.core.permissions import PROJECT_RIGHTS, Actor
 from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import CatalogSession, repeated, writing
@@ -56,17 +56,19 @@ def change_database(
         is_led_elsewhere = _has_others(database, values.get("name"), labels, given)
         if is_led_elsewhere:
             require_idle(session, database)  # what a run has moved keeps its arguments: see Task.x
-        told = _move(session, database, place) if place else {}
-        if is_led_elsewhere:  # by env.py, which gets other arguments
-            _forget(database)
-        told |= (
-            _set_arguments(database, given)
-            | _set_columns(database, changes)
-            | _set_labels(database, labels)
-        )
+        with label_counts.kept(session, [database.id] if labels else []):
+            told = _move(session, database, place) if place else {}
+            if is_led_elsewhere:  # by env.py, which gets other arguments
+                _forget(database)
+            told |= (
+                _set_arguments(database, given)
+                | _set_columns(database, changes)
+                | _set_labels(database, labels)
+            )
+            if told:
+                database.updated_at = datetime.now(UTC)  # labels alone would not count as a change
+                session.flush()
         if told:
-            database.updated_at = datetime.now(UTC)  # labels alone would not count as a change
-            session.flush()
             audit.record(session, actor, "database.changed", ("database", database.id), **told)
             if before != positions.place_of(database):
                 positions.shift(session, left=[before], entered=[positions.place_of(database)])
@@ -274,16 +276,8 @@ def _change_some(
             execution_options={"synchronize_session": False},
         )
         if labels:
-            gone = delete(Label).where(Label.database_id.in_(ids), Label.name.in_(labels))
-            session.execute(gone, execution_options={"synchronize_session": False})
-        rows = [
-            {"database_id": key, "name": name, "value": value}
-            for name, value in labels.items()
-            if value is not None
-            for key in ids
-        ]
-        if rows:
-            session.execute(insert(Label.__table__), rows)  # type: ignore[arg-type]
+            with label_counts.kept(session, ids):
+                _label(session, ids, labels)
         audit.record(
             session,
             actor,
@@ -296,3 +290,16 @@ def _change_some(
             strategy=strategy,
         )
     db.session.expire_all()
+
+
+def _label(session: CatalogSession, ids: Sequence[int], labels: Mapping[str, str | None]) -> None:
+    gone = delete(Label).where(Label.database_id.in_(ids), Label.name.in_(labels))
+    session.execute(gone, execution_options={"synchronize_session": False})
+    rows = [
+        {"database_id": key, "name": name, "value": value}
+        for name, value in labels.items()
+        if value is not None
+        for key in ids
+    ]
+    if rows:
+        session.execute(insert(Label.__table__), rows)  # type: ignore[arg-type]

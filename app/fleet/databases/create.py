@@ -9,7 +9,7 @@ from sqlalchemy import select
 from app.errors import RolloutRefused
 from app.extensions import db
 from app.fleet import rollouts
-from app.fleet.core import arguments, error_texts, idempotency, positions
+from app.fleet.core import arguments, error_texts, idempotency, label_counts, positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import repeated, writing
 from app.fleet.core.urls import require_place_for_new
@@ -65,6 +65,7 @@ def create_database(actor: Actor, values: dict[str, Any], *, key: str | None = N
             request.remember(session, database.id)
             start.start(session, rollout)
             rollouts.record(session, actor, "started", rollout)
+            label_counts.shift(session, entered=label_counts.keys_of(project_id, [draft.labels]))
             positions.shift(session, entered=[positions.place_of(database)])
         return database.id
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import aliased, selectinload
 
 from app.errors import DatabaseNotFound, InputInvalid, RecordChanged
 from app.extensions import db
-from app.fleet.core import audit, idempotency, positions
+from app.fleet.core import audit, idempotency, label_counts, positions
 from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
@@ -58,6 +58,7 @@ def register_database(
                 labels=dict(draft.labels),
                 x=dict(draft.x),
             )
+            label_counts.shift(session, entered=label_counts.keys_of(project_id, [draft.labels]))
             positions.shift(session, entered=[positions.place_of(database)])
         return get_database(actor, database.id)
 

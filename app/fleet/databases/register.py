@@ -15,7 +15,7 @@ from app.errors import (
     RoleInsufficient,
 )
 from app.extensions import db
-from app.fleet.core import arguments, audit, positions
+from app.fleet.core import arguments, audit, label_counts, positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.visibility import WHOLE_FLEET
@@ -153,6 +153,8 @@ def _register_once(actor: Actor, project_id: int, batch: Sequence[Numbered]) -> 
                 first=names[0],
                 last=names[-1],
             )
+            labels = label_counts.keys_of(project_id, (draft.labels for draft, _ in fresh))
+            label_counts.shift(session, entered=labels)
             positions.shift(session, entered=[(project_id, "", "")] * len(fresh))
     return done
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import ArgumentError
 
 from app.errors import DatabaseNotFound, InputInvalid, RecordChanged
 from app.extensions import db
-from app.fleet.core import audit, positions
+from app.fleet.core import audit, label_counts, positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.urls import resolve, url_of
@@ -54,8 +54,9 @@ def retire_database(actor: Actor, database_id: int, *, version: int | None = Non
         require_free(session, database)
         told = {"name": database.name, "address": database.address}
         left = [] if database.retired_at else [positions.place_of(database)]
-        positions.retire(session, database)
-        session.flush()
+        with label_counts.kept(session, [database.id]):
+            positions.retire(session, database)
+            session.flush()
         audit.record(session, actor, "database.retired", ("database", database.id), **told)
         positions.shift(session, left=left)
     return get_database(actor, database_id)
@@ -140,8 +141,9 @@ def _withdraw(actor: Actor, database_id: int, confirm: str) -> tuple[DatabaseURL
         if tenant_of(url, "dropped") is None:
             _refuse_shared(session, database, url)
         if database.retired_at is None:
-            database.retired_at = datetime.now(UTC)
-            session.flush()
+            with label_counts.kept(session, [database.id]):
+                database.retired_at = datetime.now(UTC)
+                session.flush()
             positions.shift(session, left=[positions.place_of(database)])
         return url, database.current or "base"
 
@@ -166,8 +168,9 @@ def _bring_back(database_id: int) -> None:
         database = find(session, database_id, lock=True)
         if database.retired_at is None or database.identity is None:
             return  # another has brought it back, or retired it for good
-        database.retired_at = None
-        session.flush()
+        with label_counts.kept(session, [database.id]):
+            database.retired_at = None
+            session.flush()
         positions.shift(session, entered=[positions.place_of(database)])
 
 
@@ -178,9 +181,10 @@ def _forget(actor: Actor, database_id: int, snapshot: str | None) -> None:
         told = {"name": database.name, "address": database.address, "snapshot": snapshot}
         # One that another drop has brought back meanwhile is gone all the same.
         left = [] if database.retired_at else [positions.place_of(database)]
-        if database.identity is not None:
-            positions.retire(session, database)
-        session.flush()
+        with label_counts.kept(session, [database.id]):
+            if database.identity is not None:
+                positions.retire(session, database)
+            session.flush()
         audit.record(session, actor, DROPPED, ("database", database.id), **told)
         positions.shift(session, left=left)
 

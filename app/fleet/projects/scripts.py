@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from app.errors import ProjectNotFound
 from app.extensions import db
-from app.fleet.core import arguments, audit, positions
+from app.fleet.core import arguments, audit, label_counts, positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.isolation.messages import EnvironmentUse
@@ -309,6 +309,7 @@ def _move(session: CatalogSession, project_id: int, scripts: RemoteProject) -> N
             .execution_options(synchronize_session=False)
         )
     positions.recount(session, [project_id])
+    label_counts.recount(session, project_id)
 
 
 def _describe(error: BaseException) -> str:

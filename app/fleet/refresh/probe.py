@@ -17,6 +17,7 @@ from app.fleet.isolation.messages import Answer, ProbeResult, ProbeTarget
 from app.fleet.isolation.pool import SECONDS, TimedOut
 from app.fleet.isolation.remote import RemoteProject, sizes
 from app.models import BEGUN, Database, Kind, Rollout, Run, Stage
+from app.models.columns import rare
 from headway.dialects.urls import DatabaseURL
 from headway.errors import HeadwayError
 from headway.types import Position, Status
@@ -62,7 +63,7 @@ def pages(
 
     `x` are the project's -x arguments.
     """
-    running = select(Run.database_id).where(Run.state.in_(BEGUN))
+    running = select(Run.database_id).where(rare(Run.state.in_(BEGUN)))
     query = select(Database).where(
         Database.project_id == project_id,
         Database.retired_at.is_(None),

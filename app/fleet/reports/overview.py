@@ -5,21 +5,21 @@ number of databases.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import aliased
 
 from app.errors import InputInvalid
 from app.extensions import db
-from app.fleet.core import error_texts
+from app.fleet.core import error_texts, label_counts
 from app.fleet.core import positions as core_positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.positions import DatabaseCount
 from app.fleet.core.selectors import Selector
-from app.models import Account, Database, Label, Project, Run, State
+from app.models import Account, Database, Project, Run, State
 from headway.types import Position
 
 MOST_GROUPS = 200
@@ -123,7 +123,6 @@ def overview(actor: Actor, *, project_id: int | None = None, by: str | None = No
     actor.require("databases.read")
     counts = core_positions.counts(project_id)
     total = sum(count.databases for count in counts)
-    living = Selector(project_id=project_id).conditions()
 
     def number(*, retired: bool = False, **chosen: bool) -> int:
         conditions = Selector(project_id=project_id, **chosen).conditions(retired=retired)  # type: ignore[arg-type]
@@ -137,7 +136,7 @@ def overview(actor: Actor, *, project_id: int | None = None, by: str | None = No
         retired=number(retired=True),
         projects=_projects(counts, project_id),
         by=by,
-        groups=_groups(by, living) if by else (),
+        groups=_groups(by, project_id) if by else (),
     )
 
 
@@ -172,24 +171,21 @@ def _project(row: object, counts: list[DatabaseCount]) -> ProjectOverview:
     )
 
 
-def _groups(by: str, living: Sequence[ColumnElement[bool]]) -> tuple[OverviewGroup, ...]:
-    number = func.count().label("number")
-    if by == "owner":
-        query = (
-            select(Account.name, number)
-            .select_from(Database)
-            .join(Account, Database.owner_id == Account.id, isouter=True)
-            .group_by(Account.id, Account.name)
-        )
-    elif by.startswith("label.") and (name := by.removeprefix("label.")):
-        query = (
-            select(Label.value, number)
-            .select_from(Label)
-            .join(Database, Label.database_id == Database.id)
-            .where(Label.name == name)
-            .group_by(Label.value)
-        )
-    else:
+def _groups(by: str, project_id: int | None) -> tuple[OverviewGroup, ...]:
+    if by.startswith("label.") and (name := by.removeprefix("label.")):
+        found = label_counts.counts(name, project_id, most=MOST_GROUPS)
+        return tuple(OverviewGroup(value=value, databases=n) for value, n in found.items())
+    if by != "owner":
         raise InputInvalid("Count by `owner` or by `label.<name>`.", field="by")
-    found = db.session.execute(query.where(*living).order_by(number.desc()).limit(MOST_GROUPS))
-    return tuple(OverviewGroup(value=value or "", databases=count) for value, count in found)
+    number = func.count().label("number")
+    query = (
+        select(Account.name, number)
+        .select_from(Database)
+        .join(Account, Database.owner_id == Account.id, isouter=True)
+        .where(*Selector(project_id=project_id).conditions())
+        .group_by(Account.id, Account.name)
+        .order_by(number.desc())
+        .limit(MOST_GROUPS)
+    )
+    rows = db.session.execute(query)
+    return tuple(OverviewGroup(value=name or "", databases=count) for name, count in rows)

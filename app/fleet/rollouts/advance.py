@@ -10,9 +10,9 @@ from sqlalchemy import ColumnElement, false, func, select, update
 
 from app.extensions import db
 from app.fleet import webhooks
-from app.fleet.core import error_texts, positions
+from app.fleet.core import error_texts, label_counts, positions
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.rollouts import approvals, crud, retries, windows
+from app.fleet.rollouts import approvals, crud, retries, tallies, windows
 from app.fleet.rollouts import undo as rollouts_undo
 from app.fleet.rollouts.gates import Gate, Next
 from app.models import BEGUN, UNENDED, Database, Kind, Rollout, Run, Stage, State, Strategy
@@ -77,6 +77,7 @@ def finish(session: CatalogSession, rollout: Rollout, stage: Stage, reason: str 
     """End a rollout and release its databases."""
     rollout.stage, rollout.reason = stage, reason
     rollout.finished_at = datetime.now(UTC)
+    tallies.settle(session, rollout.id)
     if rollout.kind == Kind.CREATE:
         _retire_unmade(session, rollout)
     session.execute(
@@ -140,9 +141,10 @@ def _retire_unmade(session: CatalogSession, rollout: Rollout) -> None:
     )
     found = session.scalars(select(Database).where(Database.id.in_(unmade)).with_for_update()).all()
     left = [positions.place_of(database) for database in found]
-    for database in found:
-        positions.retire(session, database)
-    session.flush()
+    with label_counts.kept(session, [database.id for database in found]):
+        for database in found:
+            positions.retire(session, database)
+        session.flush()
     positions.shift(session, left=left)
 
 

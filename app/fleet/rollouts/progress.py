@@ -1,9 +1,9 @@
-"""The progress of a rollout, counted on demand from short ranges of one index."""
+"""The progress of a rollout."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, case, func, select
 
@@ -11,12 +11,11 @@ from app.extensions import db
 from app.fleet.core import error_texts
 from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
-from app.fleet.rollouts import crud, waves
+from app.fleet.rollouts import crud, tallies, waves
 from app.fleet.rollouts.gates import Gate
 from app.models import Approval, Database, Kind, Rollout, Run, Stage, State
+from app.models.columns import rare
 
-RECENT = timedelta(seconds=60)
-"""The period over which the speed is measured."""
 MOST_WAITING = 50
 """How many waiting runs are loaded; retried runs sort first."""
 
@@ -99,9 +98,9 @@ class RolloutProgress:
 def progress(actor: Actor, rollout_id: int) -> RolloutProgress:
     """The progress of a rollout, or RolloutNotFound."""
     rollout = crud.get_rollout(actor, rollout_id)
-    states = _states(rollout)
+    states = tallies.states(rollout)
     waves = tuple(
-        Wave(number=number + 1, size=size, **states[rollout.kind, number])
+        Wave(number=number + 1, size=size, **states.get(tallies.Wave(rollout.kind, number), {}))
         for number, size in enumerate(rollout.sizes)
     )
     undo = _total(states, Kind.UNDO)
@@ -170,7 +169,7 @@ def failed_of(actor: Actor, found: Sequence[Rollout]) -> dict[int, int]:
         .join(Rollout, Rollout.id == Run.rollout_id)
         .where(
             Run.rollout_id.in_([one.id for one in found]),
-            Run.state == State.FAILED,
+            rare(Run.state == State.FAILED),
             Run.kind == Rollout.kind,
             Run.replaced_by.is_(None),
         )
@@ -179,20 +178,7 @@ def failed_of(actor: Actor, found: Sequence[Rollout]) -> dict[int, int]:
     return {rollout_id: count for rollout_id, count in rows}  # noqa: C416
 
 
-def _states(rollout: Rollout) -> dict[tuple[str, int], dict[str, int]]:
-    """(Kind, wave) -> state -> number of runs."""
-    rows = db.session.execute(
-        select(Run.kind, Run.wave, Run.state, func.count())
-        .where(Run.rollout_id == rollout.id, Run.replaced_by.is_(None))
-        .group_by(Run.kind, Run.wave, Run.state)
-    )
-    found: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
-    for kind, wave, state, count in rows:
-        found[kind, wave][str(state)] = count
-    return found
-
-
-def _total(states: dict[tuple[str, int], dict[str, int]], kind: Kind) -> dict[str, int]:
+def _total(states: dict[tallies.Wave, dict[str, int]], kind: Kind) -> dict[str, int]:
     total: Counter[str] = Counter()
     for (done, _), counts in states.items():
         if done == kind:
@@ -201,19 +187,9 @@ def _total(states: dict[tuple[str, int], dict[str, int]], kind: Kind) -> dict[st
 
 
 def _speed(rollout: Rollout) -> float | None:
-    """Databases per second, measured over the last minute; None if none was finished in it."""
+    """Databases per second of what it does at this stage."""
     kinds = {Stage.PENDING: Kind.REHEARSE, Stage.UNDOING: Kind.UNDO}
-    kind = kinds.get(Stage(rollout.stage), rollout.kind)
-    done = (Run.rollout_id == rollout.id, Run.kind == kind, Run.state == State.SUCCEEDED)
-    last = db.session.scalar(select(func.max(Run.finished_at)).where(*done))
-    if last is None or datetime.now(UTC) - last > RECENT:
-        return None
-    since = last - RECENT
-    count, first = db.session.execute(
-        select(func.count(), func.min(Run.finished_at)).where(*done, Run.finished_at >= since)
-    ).one()
-    seconds = (last - (first or last)).total_seconds()
-    return (count - 1) / seconds if seconds > 0 else None
+    return tallies.speed(rollout, kinds.get(Stage(rollout.stage), Kind(rollout.kind)))
 
 
 def _first_error(actor: Actor, rollout: Rollout, kind: str) -> FirstFailure | None:
@@ -223,7 +199,7 @@ def _first_error(actor: Actor, rollout: Rollout, kind: str) -> FirstFailure | No
         .where(
             Run.rollout_id == rollout.id,
             Run.kind == kind,
-            Run.state == State.FAILED,
+            rare(Run.state == State.FAILED),
             Run.replaced_by.is_(None),
         )
         .order_by(Run.id)
@@ -238,7 +214,6 @@ def _first_error(actor: Actor, rollout: Rollout, kind: str) -> FirstFailure | No
 def _rehearsal(actor: Actor, rollout: Rollout, total: dict[str, int]) -> Rehearsed | None:
     if not total:
         return None
-    seconds = db.session.scalar(select(func.sum(Run.seconds)).where(*_rehearsed(rollout)))
     failed = total.get(State.FAILED, 0)
     done = failed + total.get(State.SUCCEEDED, 0)
     has_ended = rollout.stage == Stage.PENDING and 0 < done == sum(total.values())
@@ -246,7 +221,7 @@ def _rehearsal(actor: Actor, rollout: Rollout, total: dict[str, int]) -> Rehears
         total=sum(total.values()),
         done=done,
         failed=failed,
-        seconds=float(seconds or 0),
+        seconds=tallies.seconds(rollout, Kind.REHEARSE),
         seconds_ahead=_seconds_ahead(rollout) if has_ended else None,
         first_error=_first_error(actor, rollout, Kind.REHEARSE),
     )

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, func, select, update
 
 from app.fleet.core.transactions import CatalogSession
-from app.fleet.rollouts import start
+from app.fleet.rollouts import start, tallies
 from app.models import Database, Kind, Rollout, Run, State
 from headway.errors import DatabaseMoved
 
@@ -54,6 +54,8 @@ def _replace(session: CatalogSession, rollout: Rollout, *which: ColumnElement[bo
             seq=run.seq,
             server=run.server,
             undoes=run.undoes,
+            attempt=run.attempt + 1,
+            first_attempt=run.attempt + 1,
             before=_planned_from(session, run),
             aim=run.aim,
         )
@@ -61,6 +63,8 @@ def _replace(session: CatalogSession, rollout: Rollout, *which: ColumnElement[bo
         session.flush()
         run.replaced_by = new.id
     if old:
+        session.flush()
+        tallies.settle(session, rollout.id)
         start.hold(session, rollout)
     return len(old)
 

@@ -19,7 +19,7 @@ from app.fleet.core.positions import split
 from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import CatalogSession
 from app.fleet.projects import revisions
-from app.fleet.rollouts import approvals, crud, waves
+from app.fleet.rollouts import approvals, crud, tallies, waves
 from app.models import (
     UNENDED,
     Database,
@@ -142,6 +142,7 @@ def start(session: CatalogSession, rollout: Rollout) -> None:
         number += seq >= ends[number]
         rows.append(_row(rollout, member, Kind(rollout.kind), number, seq))
     _insert(session, rows)
+    tallies.settle(session, rollout.id)
     hold(session, rollout)
     rollout.wave, rollout.started_at = 0, datetime.now(UTC)
     approvals.begin(session, rollout, Stage.RUNNING)
@@ -167,6 +168,7 @@ def rehearse(session: CatalogSession, rollout: Rollout, sample: int | None) -> i
         .values(replaced_by=0)  # an earlier rehearsal
     )
     _insert(session, rows)
+    tallies.settle(session, rollout.id)
     return len(rows)
 
 
@@ -249,6 +251,7 @@ def join(session: CatalogSession, database: Database) -> None:
             state=State.PENDING,
         )
     )
+    tallies.add(session, rollout.id, tallies.Wave(rollout.kind, last), tallies.Tally(runs=1))
     rollout.sizes = [*rollout.sizes[:-1], rollout.sizes[-1] + 1]
     session.execute(
         update(Database).where(Database.id == database.id).values(rollout_id=rollout.id)

@@ -8,6 +8,7 @@ from sqlalchemy import Select, exists, func, insert, literal, select, true
 from sqlalchemy.orm import Session, aliased
 
 from app.fleet.core.transactions import CatalogSession
+from app.fleet.rollouts import tallies
 from app.models import BEGUN, Database, Kind, Rollout, Run, Stage, State
 from headway.errors import DatabaseMoved
 
@@ -41,7 +42,9 @@ def take_back(session: CatalogSession, rollout: Rollout, *, again: bool = False)
     made = insert(Run).from_select(columns, _moved(rollout, again=again))
     # Without this, a driver may return -1 in any case.
     done = session.execute(made.execution_options(preserve_rowcount=True))
-    return int(done.rowcount)  # type: ignore[attr-defined]
+    if back := int(done.rowcount):  # type: ignore[attr-defined]
+        tallies.settle(session, rollout.id)
+    return back
 
 
 def returns(session: CatalogSession, rollout: Rollout) -> Counter[tuple[str | None, str, str]]:

@@ -22,6 +22,7 @@ from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.rollouts import windows
 from app.fleet.runs.tasks import Task
 from app.models import BEGUN, Database, Kind, Lease, Rollout, Run, Stage, State
+from app.models.columns import rare
 
 CLAIMABLE = (Stage.PENDING, Stage.RUNNING, Stage.UNDOING)
 """Stages in which runs may begin; in PENDING only those of a rehearsal."""
@@ -252,7 +253,7 @@ def _running(session: CatalogSession, me: str | None) -> _Room:
     columns = (Run.server, Run.database_id, Run.state, Run.worker, Run.rollout_id)
     room = _Room()
     for server, database_id, state, worker, rollout in session.execute(
-        select(*columns).where(Run.state.in_(BEGUN))
+        select(*columns).where(rare(Run.state.in_(BEGUN)))
     ):
         room.databases.add(database_id)
         if state == State.RUNNING and worker not in (None, me):

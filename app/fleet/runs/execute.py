@@ -178,9 +178,9 @@ def _with_status(task: Task, ended: Ended) -> Ended:
 
 
 def _result(task: Task, ended: Ended) -> results.Result:
-    attempt = task.run.attempt
-    if not ended.transient or attempt > len(PAUSES):
+    tries = task.run.tries
+    if not ended.transient or tries > len(PAUSES):
         return results.Result.of(task, ended)
-    pause = PAUSES[attempt - 1]
+    pause = PAUSES[tries - 1]
     task.say(f"tried again in {pause} s")
     return results.Result.of(task, ended, datetime.now(UTC) + timedelta(seconds=pause))

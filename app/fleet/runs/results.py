@@ -18,7 +18,7 @@ from sqlalchemy import select, update
 from app.fleet.core import error_texts
 from app.fleet.core.positions import found_at, place, split
 from app.fleet.core.transactions import CatalogSession, repeated, write_many, writing
-from app.fleet.rollouts import advance
+from app.fleet.rollouts import advance, tallies
 from app.fleet.runs import create, queries
 from app.fleet.runs.tasks import Ended, Task
 from app.models import Kind, Revision, Run, State
@@ -144,6 +144,8 @@ def _write(found: Sequence[Result]) -> set[int]:
         for result in kept:
             if result.state is State.SUCCEEDED and result.task.kind is Kind.UPGRADE:
                 _note_origin(session, result.task, result.ended)
+        ended = [tallies.Ended(one.task.run, one.state, one.at, one.ended.seconds) for one in kept]
+        tallies.add_ended(session, ended)
         place(session, {result.task.database.id: result.position for result in kept})
         for result in kept:
             if result.state is State.SUCCEEDED and result.task.kind is Kind.CREATE:

@@ -16,6 +16,7 @@ from app.fleet.core import positions
 from app.fleet.core.positions import joined, split
 from app.fleet.core.transactions import repeated, writing
 from app.fleet.isolation.remote import RemoteDatabase
+from app.fleet.rollouts import tallies
 from app.fleet.runs import create
 from app.fleet.runs.tasks import Task
 from app.fleet.workers import registry
@@ -124,7 +125,7 @@ def _snapshot_of(task: Task) -> str | None:
 def _again_or_failed(task: Task, current: str | None) -> dict[str, Any]:
     """The new values of a run that did not finish; `current` is None if there is no database."""
     run, known = task.run, {"before": task.planned_from}
-    if run.problem == RunTimedOut.slug() or run.attempt >= ATTEMPTS:
+    if run.problem == RunTimedOut.slug() or run.tries >= ATTEMPTS:
         known = known if current is not None else {"before": None}
         return known | {
             "state": State.FAILED,
@@ -160,9 +161,9 @@ def _why_not_retried(run: Run) -> str:
     if run.problem == RunTimedOut.slug():
         return run.error or ""
     if run.problem:
-        return f"{run.error} This happened {run.attempt} times."
+        return f"{run.error} This happened {run.tries} times."
     return (
-        f"Its worker ended {run.attempt} times. Perhaps it was killed because memory ran out: see "
+        f"Its worker ended {run.tries} times. Perhaps it was killed because memory ran out: see "
         "the log of the kernel and of the worker."
     )
 
@@ -182,7 +183,12 @@ def _write(task: Task, values: dict[str, Any], seen: Status | None) -> None:
             .values(**values, log=log, x=task.run.x if task.used_x is None else task.used_x)
             .execution_options(synchronize_session=False)
         )
-        if done.rowcount and seen:  # type: ignore[attr-defined]
+        if not done.rowcount:  # type: ignore[attr-defined]
+            return
+        run = task.run
+        ended = tallies.Ended(run, values["state"], datetime.now(UTC), run.seconds)
+        tallies.add_ended(session, [ended])
+        if seen:
             rollout = session.get_one(Rollout, task.rollout.id)
             positions.place(session, {task.database.id: positions.found_at(seen)})
             if values["state"] == State.SUCCEEDED and task.kind is Kind.CREATE:

@@ -16,7 +16,7 @@ from app.fleet import webhooks
 from app.fleet.core import leases
 from app.fleet.projects import scripts
 from app.fleet.refresh import refresh
-from app.fleet.rollouts import advance
+from app.fleet.rollouts import advance, tallies
 from app.fleet.workers import lost_runs
 from app.fleet.workers.heartbeat import Heartbeat
 from headway.errors import HeadwayError
@@ -44,6 +44,7 @@ def advance_rollouts() -> None:
     db.session.rollback()  # read fresh data
     lost_runs.resolve_lost()
     advance.advance()
+    tallies.settle_all()
 
 
 def refresh_due() -> None:
