@@ -115,11 +115,11 @@ def test_what_it_was_told_can_be_read(app: Flask, call: Call, receiver: Receiver
     with app.app_context():
         for number in range(3):
             with writing() as session:
-                webhooks.announce(session, "rollout.halted", {"rollout": number})
+                webhooks.announce(session, "rollout.halted", lambda n=number: {"rollout": n})
         webhooks.deliver()
         receiver.status = 500
         with writing() as session:
-            webhooks.announce(session, "rollout.halted", {"rollout": 3})
+            webhooks.announce(session, "rollout.halted", lambda: {"rollout": 3})
         webhooks.deliver()
     path = f"/webhooks/{made['id']}/deliveries"
     page = call("admin", "GET", f"{path}?limit=2")

@@ -35,7 +35,7 @@ def test_the_secret_is_printed_once(runner: FlaskCliRunner) -> None:
     secret = done.stdout.strip()
     assert secret.startswith("whsec_")
     listed = ask(runner, "list")
-    assert listed.stdout.splitlines()[1] == "1\tchat\thttps://h\tdrift.found"
+    assert listed.stdout.splitlines()[1] == "1\tchat\thttps://h\tjson\tdrift.found"
     as_json = ask(runner, "list", "--json").stdout
     (known,) = json.loads(as_json)["items"]
     assert known["events"] == ["drift.found"]
@@ -77,7 +77,7 @@ def test_what_it_was_told_is_listed(runner: FlaskCliRunner, receiver: Receiver) 
     with app.app_context():
         for number in range(3):
             with writing() as session:
-                webhooks.announce(session, "rollout.started", {"rollout": number})
+                webhooks.announce(session, "rollout.started", lambda n=number: {"rollout": n})
         assert webhooks.deliver() == 3
         db.session.remove()
     done = ask(runner, "deliveries", "1", "--limit", "2")
