@@ -49,8 +49,8 @@ webhooks = CatalogGroup("webhooks", help="Manage webhooks: addresses that receiv
 @click.option(
     "--format",
     "message_format",
-    type=click.Choice(list(fleet.MessageFormat)),
-    default=fleet.MessageFormat.JSON,
+    type=click.Choice([one.value for one in fleet.MessageFormat]),
+    default=fleet.MessageFormat.JSON.value,
     show_default=True,
     help="The body of its messages: json for programs, or what Slack's incoming webhooks or those "
     "of Microsoft Teams' Workflows take.",

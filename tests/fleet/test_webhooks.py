@@ -467,6 +467,11 @@ def test_an_unknown_event_is_refused(here: Flask) -> None:
         make("http://h", "x")
 
 
+def test_an_unknown_format_is_refused(here: Flask) -> None:
+    with pytest.raises(InputInvalid, match=r"no format 'x'.*slack"):
+        webhooks.create_webhook(ROOT, {"name": "w", "url": "http://h", "format": "x"})
+
+
 def test_a_key_makes_one_webhook_and_shows_its_secret_once(anywhere: Flask) -> None:
     _, admin = person(Role.ADMIN)
     values = {"name": "w", "url": "http://h/t0p", "events": []}

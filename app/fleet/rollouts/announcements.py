@@ -12,6 +12,9 @@ from app.models import Project, Role, Rollout
 READER = Actor(id=None, name="webhooks", role=Role.VIEWER)
 """Webhooks are sent what every viewer may read, and no text of a database."""
 
+COUNTED = ("succeeded", "failed", "running", "pending", "cancelled", "lost")
+"""All states of a run, so that the numbers add up to the total."""
+
 
 def announce(session: CatalogSession, event: str, rollout: Rollout) -> None:
     """Send an event of a rollout to the webhooks that listen; where none does, nothing is read."""
@@ -51,9 +54,5 @@ def _data_of(session: CatalogSession, rollout: Rollout) -> dict[str, Any]:
 
 
 def _numbers(*waves: Wave, total: int) -> dict[str, int]:
-    return {
-        "done": sum(wave.succeeded for wave in waves),
-        "failed": sum(wave.failed for wave in waves),
-        "pending": sum(wave.pending for wave in waves),
-        "total": total,
-    }
+    counts = {state: sum(getattr(wave, state) for wave in waves) for state in COUNTED}
+    return {"done": counts.pop("succeeded"), **counts, "total": total}

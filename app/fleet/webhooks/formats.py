@@ -62,8 +62,13 @@ def _rollout(data: Mapping[str, Any]) -> Notice:
 
 
 def _counted(counts: Mapping[str, int], done: str) -> str:
-    first = f"{counts['done']:,} of {counts['total']:,} {done}"
-    return f"{first}, {counts['failed']:,} failed, {counts['pending']:,} pending"
+    parts = [f"{counts['done']:,} of {counts['total']:,} {done}"]
+    parts += [
+        f"{counts[state]:,} {state}"
+        for state in ("failed", "running", "pending", "cancelled", "lost")
+        if counts[state] or state in ("failed", "pending")
+    ]
+    return ", ".join(parts)
 
 
 def _first_error(first: Mapping[str, Any], says: str) -> str:
