@@ -21,7 +21,7 @@ from headway.cli.output import (
 )
 from headway.exit_codes import Exit
 
-COLUMNS = ("id", "name", "address", "events", "by_name", "created_at")
+COLUMNS = ("id", "name", "address", "format", "events", "by_name", "created_at")
 DELIVERY_COLUMNS = (
     *("id", "event", "state", "attempts", "status", "error"),
     *("next_at", "created_at", "delivered_at"),
@@ -46,14 +46,34 @@ webhooks = CatalogGroup("webhooks", help="Manage webhooks: addresses that receiv
     type=click.Choice([event.value for event in fleet.EventType]),
     help="An event to send; may be repeated.  [default: all]",
 )
+@click.option(
+    "--format",
+    "message_format",
+    type=click.Choice([one.value for one in fleet.MessageFormat]),
+    default=fleet.MessageFormat.JSON.value,
+    show_default=True,
+    help="The body of its messages: json for programs, or what Slack's incoming webhooks or those "
+    "of Microsoft Teams' Workflows take.",
+)
 @as_json
 def create(
-    name: str, url: str | None, url_file: Any, events: tuple[str, ...], as_json: bool
+    name: str,
+    url: str | None,
+    url_file: Any,
+    *,
+    events: tuple[str, ...],
+    message_format: str,
+    as_json: bool,
 ) -> None:
     """Create a webhook and print its secret, which is shown only once."""
     if (url is None) == (url_file is None):
         raise click.UsageError("Give one of --url and --url-file.")
-    values = {"name": name, "url": url_file.read() if url is None else url, "events": list(events)}
+    values = {
+        "name": name,
+        "url": url_file.read() if url is None else url,
+        "events": list(events),
+        "format": message_format,
+    }
     made, _ = fleet.create_webhook(command_line(), values)
     if as_json:
         print_json(_row(made.webhook) | {"secret": made.secret})
@@ -72,8 +92,8 @@ def list_(limit: int, after: int | None, as_json: bool) -> None:
     if as_json:
         print_json({"items": rows, "next": following})
         return
-    cells = [[*(str(row[c]) for c in COLUMNS[:3]), " ".join(row["events"])] for row in rows]
-    print_table(COLUMNS[:4], cells)
+    cells = [[*(str(row[c]) for c in COLUMNS[:4]), " ".join(row["events"])] for row in rows]
+    print_table(COLUMNS[:5], cells)
     _more(following)
 
 

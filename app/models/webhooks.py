@@ -23,6 +23,8 @@ class Webhook(Base):
     """Scheme and host, for display."""
     secret: Mapped[str] = mapped_column(Secret, deferred=True)
     events: Mapped[list[str]] = mapped_column(JSON)
+    format: Mapped[str] = mapped_column(String(16), server_default="json")
+    """`json`, `slack` or `teams`."""
     by_id: Mapped[int | None]
     by_name: Mapped[str] = mapped_column(String(128))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=utc_now())

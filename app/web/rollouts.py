@@ -15,7 +15,14 @@ from app.fleet.core.validation import is_id, parse_whole
 from app.fleet.databases import find_database
 from app.fleet.rollouts import allowed_actions, approvals, preview
 from app.fleet.rollouts.gates import Gate
-from app.fleet.rollouts.progress import RolloutProgress, failed_of, progress, retrying, run_states
+from app.fleet.rollouts.progress import (
+    RolloutProgress,
+    failed_of,
+    progress,
+    retrying,
+    run_states,
+    says,
+)
 from app.fleet.rollouts.windows import DAYS
 from app.http.statuses import status_of
 from app.models import Kind, Rollout, Stage, State
@@ -155,6 +162,7 @@ def _as_it_goes(rollout: Rollout, *, held: bool) -> dict[str, Any]:
     done_at = rollout.wave_done_at if stage is Stage.SOAKING else None
     return {
         "progress": current,
+        "says": says,
         "asked_by": approvals.asked_by(rollout)[1],
         "actions": [
             (verb, WORDS[verb][0], verb in HEAVY)

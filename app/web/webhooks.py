@@ -13,6 +13,13 @@ from app.web.pagination import PAGE, after
 
 bp = APIBlueprint("webhooks", __name__, enable_openapi=False, url_prefix="/webhooks")
 
+FORMATS = {
+    fleet.MessageFormat.JSON: "JSON, for programs",
+    fleet.MessageFormat.SLACK: "Slack, for an incoming webhook",
+    fleet.MessageFormat.TEAMS: "Microsoft Teams, for a webhook of Workflows",
+}
+"""Format -> how people choose it."""
+
 
 @bp.get("/")
 def list_() -> str:
@@ -35,6 +42,7 @@ def new() -> Any:
         "name": form.get("name", "").strip(),
         "url": form.get("url", ""),
         "events": form.getlist("events"),
+        "format": form.get("format"),
     }
     try:
         made, _ = fleet.create_webhook(actor, values, key=access.once())
@@ -76,7 +84,13 @@ def delete(webhook_id: int) -> Any:
 def _form(error: InputInvalid | None = None) -> str:
     # What is said of no field is said of the name: the checks that all names share tell none.
     field = error.context.get("field", "name") if error else None
-    return render_template("webhook_new.html", events=fleet.EVENTS, error=error, field=field)
+    return render_template(
+        "webhook_new.html",
+        events=fleet.EVENTS,
+        formats=FORMATS,
+        error=error,
+        field=field,
+    )
 
 
 def _page(webhook_id: int, made: fleet.CreatedWebhook | None = None) -> str:
@@ -84,5 +98,10 @@ def _page(webhook_id: int, made: fleet.CreatedWebhook | None = None) -> str:
     webhook = fleet.get_webhook(actor, webhook_id)
     found, following = fleet.list_deliveries(actor, webhook_id, limit=PAGE, after=after())
     return render_template(
-        "webhook.html", webhook=webhook, deliveries=found, following=following, made=made
+        "webhook.html",
+        webhook=webhook,
+        message_format=FORMATS[fleet.MessageFormat(webhook.format)],
+        deliveries=found,
+        following=following,
+        made=made,
     )

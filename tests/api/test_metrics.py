@@ -218,7 +218,7 @@ def test_workers_rollouts_and_deliveries_are_told(app: Flask) -> None:
         add(Worker(name=name, beat_at=beat, stopped_at=stopped, **like))
     webhooks.create_webhook(ROOT, {"name": "w", "url": "http://127.0.0.1:9/t0p"})
     with writing() as session:
-        webhooks.announce(session, "rollout.halted", {})
+        webhooks.announce(session, "rollout.halted", dict)
     samples = scrape(app)
     assert value(samples, "workers") == 1
     assert value(samples, "rollouts", stage="halted") == 2

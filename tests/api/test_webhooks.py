@@ -33,6 +33,7 @@ def test_it_is_made_once_and_its_secret_is_shown_once(call: Call) -> None:
     assert made["secret"].startswith("whsec_")
     assert made["address"] == "https://h:8443"
     assert made["events"] == list(webhooks.EVENTS)
+    assert made["format"] == "json"
     assert (made["by_name"], again.headers["Idempotent-Replayed"]) == ("admin", "true")
     assert again.get_json() == made | {"secret": None}
     where = first.headers["Location"].removeprefix("/api/v1")
@@ -90,6 +91,7 @@ def test_one_that_is_not_there_is_a_problem(call: Call, method: str, path: str) 
         {"name": "x", "url": "http://h:99999/t0p"},
         {"name": "x", "url": "http://h/t0p", "events": ["rollout.exploded"]},
         {"name": "x", "url": "http://h/t0p", "secret": "mine"},
+        {"name": "x", "url": "http://h/t0p", "format": "irc"},
         {"name": "x", "url": "http://h/t0p" + "x" * 2000},
     ],
 )
@@ -115,11 +117,11 @@ def test_what_it_was_told_can_be_read(app: Flask, call: Call, receiver: Receiver
     with app.app_context():
         for number in range(3):
             with writing() as session:
-                webhooks.announce(session, "rollout.halted", {"rollout": number})
+                webhooks.announce(session, "rollout.halted", lambda n=number: {"rollout": n})
         webhooks.deliver()
         receiver.status = 500
         with writing() as session:
-            webhooks.announce(session, "rollout.halted", {"rollout": 3})
+            webhooks.announce(session, "rollout.halted", lambda: {"rollout": 3})
         webhooks.deliver()
     path = f"/webhooks/{made['id']}/deliveries"
     page = call("admin", "GET", f"{path}?limit=2")
@@ -141,6 +143,15 @@ def test_a_trial_is_answered_with_how_it_went(call: Call, receiver: Receiver) ->
     assert (told.get_json()["state"], told.get_json()["status"]) == ("failed", 418)
     assert "private" not in told.text
     assert len(receiver.heard) == 1
+
+
+def test_a_trial_is_sent_in_the_format(call: Call, receiver: Receiver) -> None:
+    made = make(call, receiver.url, format="teams")
+    assert made["format"] == "teams"
+    told = call("admin", "POST", f"/webhooks/{made['id']}/test", json={})
+    assert told.get_json()["state"] == "delivered"
+    (heard,) = receiver.heard
+    assert json.loads(heard.body)["attachments"][0]["content"]["type"] == "AdaptiveCard"
 
 
 def test_one_that_is_deleted_is_gone(call: Call) -> None:

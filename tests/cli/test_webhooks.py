@@ -35,7 +35,7 @@ def test_the_secret_is_printed_once(runner: FlaskCliRunner) -> None:
     secret = done.stdout.strip()
     assert secret.startswith("whsec_")
     listed = ask(runner, "list")
-    assert listed.stdout.splitlines()[1] == "1\tchat\thttps://h\tdrift.found"
+    assert listed.stdout.splitlines()[1] == "1\tchat\thttps://h\tjson\tdrift.found"
     as_json = ask(runner, "list", "--json").stdout
     (known,) = json.loads(as_json)["items"]
     assert known["events"] == ["drift.found"]
@@ -55,6 +55,14 @@ def test_the_url_can_stay_out_of_the_shell_s_history(
     for number in ("1", "2"):
         assert ask(runner, "test", number).exit_code == 0
     assert [heard.path for heard in receiver.heard] == ["/t0p", "/t0p"]
+
+
+def test_a_trial_is_sent_in_the_format(runner: FlaskCliRunner, receiver: Receiver) -> None:
+    ask(runner, "create", "chat", "--url", receiver.url, "--format", "slack")
+    (known,) = json.loads(ask(runner, "list", "--json").stdout)["items"]
+    assert known["format"] == "slack"
+    assert ask(runner, "test", "1").exit_code == 0
+    assert "blocks" in json.loads(receiver.heard[0].body)
 
 
 def test_a_trial_says_how_it_went_and_its_exit_code_too(
@@ -77,7 +85,7 @@ def test_what_it_was_told_is_listed(runner: FlaskCliRunner, receiver: Receiver) 
     with app.app_context():
         for number in range(3):
             with writing() as session:
-                webhooks.announce(session, "rollout.started", {"rollout": number})
+                webhooks.announce(session, "rollout.started", lambda n=number: {"rollout": n})
         assert webhooks.deliver() == 3
         db.session.remove()
     done = ask(runner, "deliveries", "1", "--limit", "2")
@@ -109,6 +117,7 @@ def test_deleting_asks_first(runner: FlaskCliRunner) -> None:
         (["create", "x", "--url", "file:///etc/t0p"], 2, "has to be one of http or https"),
         (["create", " ", "--url", "http://h/t0p"], 2, "A name needs"),
         (["create", "x", "--url", "http://h/t0p", "--event", "x"], 2, "rollout.halted"),
+        (["create", "x", "--url", "http://h/t0p", "--format", "x"], 2, "slack"),
         (["test", "99"], 1, "There is no webhook 99."),
         (["deliveries", "99"], 1, "There is no webhook 99."),
         (["delete", "99", "--yes"], 1, "There is no webhook 99."),

@@ -45,7 +45,7 @@ def make(url: str, *events: str) -> webhooks.CreatedWebhook:
 
 def announce(event: str = "rollout.started", **body: Any) -> None:
     with writing() as session:
-        webhooks.announce(session, event, body)
+        webhooks.announce(session, event, lambda: body)
 
 
 def told(made: webhooks.CreatedWebhook) -> list[Delivery]:
@@ -101,7 +101,7 @@ def test_without_a_list_it_is_told_everything(here: Flask, receiver: Receiver) -
 def test_what_is_taken_back_is_never_told(anywhere: Flask, receiver: Receiver) -> None:
     made = make(receiver.url)
     with suppress(ZeroDivisionError), writing() as session:
-        webhooks.announce(session, "rollout.started", {})
+        webhooks.announce(session, "rollout.started", dict)
         session.flush()
         raise ZeroDivisionError
     assert webhooks.deliver() == 0
@@ -110,7 +110,7 @@ def test_what_is_taken_back_is_never_told(anywhere: Flask, receiver: Receiver) -
 
 def test_an_event_that_is_none_is_a_mistake_of_ours(here: Flask) -> None:
     with pytest.raises(ValueError, match="no event"), writing() as session:
-        webhooks.announce(session, "rollout.exploded", {})
+        webhooks.announce(session, "rollout.exploded", dict)
 
 
 def test_two_who_deliver_at_once_send_each_message_once(
@@ -465,6 +465,11 @@ def test_an_address_that_cannot_be_told_is_refused_without_being_shown(
 def test_an_unknown_event_is_refused(here: Flask) -> None:
     with pytest.raises(InputInvalid, match=r"no event 'x'.*rollout\.halted"):
         make("http://h", "x")
+
+
+def test_an_unknown_format_is_refused(here: Flask) -> None:
+    with pytest.raises(InputInvalid, match=r"no format 'x'.*slack"):
+        webhooks.create_webhook(ROOT, {"name": "w", "url": "http://h", "format": "x"})
 
 
 def test_a_key_makes_one_webhook_and_shows_its_secret_once(anywhere: Flask) -> None:

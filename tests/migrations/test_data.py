@@ -587,6 +587,21 @@ def test_c0018_keeps_what_was_text_and_is_a_placeholder_now(catalog: Catalog) ->
     assert _json(catalog.rows(found)[0][0]) == kept
 
 
+def test_c0019_goes_on_sending_what_webhooks_were_sent(catalog: Catalog) -> None:
+    catalog.up("c0018")
+    catalog.insert("webhook", WEBHOOK)
+    catalog.insert("delivery", DELIVERY)
+    catalog.up("c0019")
+    catalog.insert("webhook", {**WEBHOOK, "id": 2, "format": "slack"})
+    formats = "SELECT id, format FROM webhook ORDER BY id"
+    assert catalog.rows(formats) == [(1, "json"), (2, "slack")]
+    catalog.down("c0018")
+    assert catalog.rows("SELECT id FROM webhook ORDER BY id") == [(1,), (2,)]
+    assert catalog.rows("SELECT webhook_id FROM delivery") == [(1,)]
+    catalog.up("c0019")
+    assert catalog.rows(formats) == [(1, "json"), (2, "json")]
+
+
 def test_c0020_counts_the_runs_and_the_labels_that_are_there(catalog: Catalog) -> None:
     catalog.up("c0019")
     _with_fleet(catalog)

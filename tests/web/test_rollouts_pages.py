@@ -506,7 +506,7 @@ def test_the_part_that_changes_is_a_part_of_the_page(place: Place, ada: Visitor)
     assert ids == re.findall(r'<\w+ id="([\w-]+)" data-part', page)
     assert 'data-stage="running"' in part
     assert "data-goes-on" in part
-    assert f'data-says="Rollout {number} is running. ' in part
+    assert f'data-says="Rollout {number} is running."' in part
     assert 'aria-live="polite"' not in part
     assert page.count("aria-live") == 1
     place.fleet.drain()

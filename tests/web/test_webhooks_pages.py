@@ -51,6 +51,7 @@ def names() -> list[str]:
 def test_one_is_made_and_its_secret_shown_once(admin: Browser) -> None:
     assert "There is no webhook yet." in admin.get("/webhooks/").text
     form = {"name": "chat", "url": URL, "events": ["rollout.halted"], "once": "a" * 32}
+    form |= {"format": "slack"}
     made = admin.post("/webhooks/new", **form)
     assert made.status_code == 201
     secret = re.search(r"whsec_[^<]+", made.text)
@@ -59,7 +60,8 @@ def test_one_is_made_and_its_secret_shown_once(admin: Browser) -> None:
     assert "shown before" in again.text
     assert names() == ["chat"]
     (webhook,) = webhooks.list_webhooks(ROOT, limit=9)[0]
-    assert webhook.events == ["rollout.halted"]
+    assert (webhook.events, webhook.format) == (["rollout.halted"], "slack")
+    assert "Slack, for an incoming webhook" in again.text
     for page in (again.text, *(admin.get(f"/webhooks/{one}").text for one in ("", webhook.id))):
         assert "https://example.org" in page
         assert "rollout.halted" in page
@@ -76,6 +78,7 @@ def test_one_is_made_and_its_secret_shown_once(admin: Browser) -> None:
         ({"url": f"https://example.org/{TOKEN} x"}, "url", "percent-encoded"),
         ({"url": f"https://example.org/{TOKEN}".ljust(2001, "x")}, "url", "2001 characters"),
         ({"events": ["rollout.exploded"]}, "events", "There is no event"),
+        ({"format": "irc"}, "format", "There is no format"),
     ],
 )
 def test_a_mistake_is_shown_at_its_field(
@@ -83,7 +86,9 @@ def test_a_mistake_is_shown_at_its_field(
 ) -> None:
     answer = admin.post("/webhooks/new", **({"name": "chat", "url": URL} | changed))
     assert answer.status_code == 422
-    (at,) = re.findall(r'<(?:input id="|fieldset)([a-z]*)[^>]* aria-invalid="true"', answer.text)
+    (at,) = re.findall(
+        r'<(?:(?:input|select) id="|fieldset)([a-z]*)[^>]* aria-invalid="true"', answer.text
+    )
     assert at == field or (at, field) == ("", "events")
     assert says in answer.text.partition('id="refused">')[2].partition("</p>")[0]
     assert TOKEN not in answer.text
@@ -105,6 +110,22 @@ def test_a_test_is_sent_and_its_answer_shown(admin: Browser, receiver: Receiver)
     assert '<td class="n">204</td><td class="why"></td>' in shown
     assert TOKEN not in shown
     assert "It answered 500." in admin.get("/webhooks/").text
+
+
+def test_a_choice_is_kept_when_the_form_is_refused(admin: Browser) -> None:
+    formats = re.findall(r'<option value="(\w+)"', admin.get("/webhooks/new").text)
+    assert formats == ["json", "slack", "teams"]
+    refused = admin.post("/webhooks/new", name=" ", url=URL, format="teams")
+    assert re.findall(r'<option value="(\w+)" selected', refused.text) == ["teams"]
+
+
+def test_a_test_is_sent_in_the_chosen_format(admin: Browser, receiver: Receiver) -> None:
+    form = {"name": "chat", "url": f"{receiver.url}/{TOKEN}", "format": "slack", "once": "b" * 32}
+    admin.post("/webhooks/new", **form)
+    (webhook,) = webhooks.list_webhooks(ROOT, limit=9)[0]
+    admin.post(f"/webhooks/{webhook.id}/test", at=f"/webhooks/{webhook.id}")
+    (heard,) = receiver.heard
+    assert json.loads(heard.body)["text"] == "Headway: This is a test. Events will arrive here."
 
 
 def test_one_is_deleted_after_a_question(admin: Browser) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from app.api.schemas.common import AFTER, LARGEST_EVENT, In, Name, Out, Page
-from app.fleet.webhooks import LONGEST_URL, EventType
+from app.fleet.webhooks import LONGEST_URL, EventType, MessageFormat
 from app.fleet.webhooks.deliveries import DeliveryState
 
 PORT = r"(:([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}))?"
@@ -27,6 +27,12 @@ class WebhookIn(In):
     events: list[EventType] | None = Field(
         None, description="The events to send. Default: all of them."
     )
+    format: MessageFormat = Field(
+        MessageFormat.JSON,
+        description="The body of its messages. `json`: the event and its data. `slack`: what an "
+        "incoming webhook of Slack takes. `teams`: an Adaptive Card, as a webhook of Microsoft "
+        "Teams' Workflows takes it.",
+    )
 
 
 class WebhookOut(Out):
@@ -36,6 +42,7 @@ class WebhookOut(Out):
     name: str
     address: str
     events: list[str]
+    format: MessageFormat
     by_id: int | None
     by_name: str
     created_at: datetime

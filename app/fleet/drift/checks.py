@@ -58,7 +58,10 @@ def store_differences(database: Database, found: Sequence[FoundDifference]) -> i
         counted = rows.keys() - ignored
         _count(session, database_id, len(counted))
         if fresh := sorted(rows[digest][0] for digest in counted - before):
-            _announce(session, database_id, fresh, len(counted))
+            count = len(counted)
+            webhooks.announce(
+                session, "drift.found", lambda: _found(session, database_id, fresh, count)
+            )
     return len(counted)
 
 
@@ -76,19 +79,21 @@ def _count(session: CatalogSession, database_id: int, count: int) -> None:
     )
 
 
-def _announce(session: CatalogSession, database_id: int, fresh: Sequence[str], count: int) -> None:
+def _found(
+    session: CatalogSession, database_id: int, fresh: Sequence[str], count: int
+) -> dict[str, Any]:
+    """The data of the event."""
     row = session.execute(
         select(Database.name, Project.id, Project.name)
         .join(Project, Project.id == Database.project_id)
         .where(Database.id == database_id)
     ).one()
-    body: dict[str, Any] = {
+    return {
         "project": {"id": row[1], "name": row[2]},
         "database": {"id": database_id, "name": row[0]},
         "differences": count,
         "new": list(fresh[:MOST_NAMED]),
     }
-    webhooks.announce(session, "drift.found", body)
 
 
 def _ignored(session: CatalogSession, project_id: int) -> set[str]:

@@ -10,11 +10,10 @@ from sqlalchemy import select
 
 from app.errors import RolloutRefused
 from app.extensions import db
-from app.fleet import webhooks
 from app.fleet.core import idempotency
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.rollouts import advance, approvals, crud, retries
+from app.fleet.rollouts import advance, announcements, approvals, crud, retries
 from app.fleet.rollouts import start as rollouts_start
 from app.fleet.rollouts import undo as rollouts_undo
 from app.models import BEGUN, Kind, Rollout, Run, Stage, State
@@ -29,7 +28,7 @@ def start_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> R
         _expect(rollout, "start", Stage.PENDING)
         rollouts_start.start(session, rollout)
         if rollout.stage == Stage.RUNNING:
-            webhooks.announce(session, "rollout.started", crud.announcement_of(rollout))
+            announcements.announce(session, "rollout.started", rollout)
 
     return _change(actor, rollout_id, "started", start, key)
 
@@ -143,7 +142,7 @@ def approve_rollout(
         _expect(rollout, "approve", Stage.WAITING)
         approvals.approve(session, actor, rollout, wave)
         if rollout.stage == Stage.RUNNING:
-            webhooks.announce(session, "rollout.started", crud.announcement_of(rollout))
+            announcements.announce(session, "rollout.started", rollout)
 
     return _change(actor, rollout_id, "approved", approve, key, wave)
 

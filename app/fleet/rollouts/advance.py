@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, false, func, select, update
 
 from app.extensions import db
-from app.fleet import webhooks
 from app.fleet.core import error_texts, label_counts, positions
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.rollouts import approvals, crud, retries, tallies, windows
+from app.fleet.rollouts import announcements, approvals, retries, tallies, windows
 from app.fleet.rollouts import undo as rollouts_undo
 from app.fleet.rollouts.gates import Gate, Next
 from app.models import BEGUN, UNENDED, Database, Kind, Rollout, Run, Stage, State, Strategy
@@ -87,7 +86,7 @@ def finish(session: CatalogSession, rollout: Rollout, stage: Stage, reason: str 
         .execution_options(synchronize_session=False)
     )
     if rollout.started_at is not None:
-        webhooks.announce(session, ENDED[stage], crud.announcement_of(rollout))
+        announcements.announce(session, ENDED[stage], rollout)
 
 
 def _locked(session: CatalogSession, rollout_id: int) -> Rollout:
@@ -117,7 +116,7 @@ def _halt_if_too_many(session: CatalogSession, rollout: Rollout) -> bool:
     rollout.reason = (
         f"{failed} of {sum(rollout.sizes)} failed{wave} ({allowed} allowed). First failure: {first}"
     )
-    webhooks.announce(session, "rollout.halted", crud.announcement_of(rollout))
+    announcements.announce(session, "rollout.halted", rollout)
     return True
 
 
@@ -195,7 +194,7 @@ def _wait(session: CatalogSession, rollout: Rollout) -> None:
         f"Wave {rollout.wave + 1} is done. Another account than {rollout.by_name} has to approve "
         "the next one."
     )
-    webhooks.announce(session, "rollout.waiting", crud.announcement_of(rollout))
+    announcements.announce(session, "rollout.waiting", rollout)
 
 
 def _goes_on(session: CatalogSession, rollout: Rollout, *runs: ColumnElement[bool]) -> bool:
@@ -253,10 +252,10 @@ def _step_back(session: CatalogSession, rollout: Rollout) -> None:
     if rollout.resumes_as == Stage.HALTED:
         rollout.stage, rollout.resumes_as = Stage.HALTED, None
         rollout.reason = f"{rollout.reason or 'It halted.'} {left}"
-        webhooks.announce(session, "rollout.halted", crud.announcement_of(rollout))
+        announcements.announce(session, "rollout.halted", rollout)
     elif failed:
         rollout.stage, rollout.resumes_as, rollout.reason = Stage.HALTED, Stage.UNDOING, left
-        webhooks.announce(session, "rollout.halted", crud.announcement_of(rollout))
+        announcements.announce(session, "rollout.halted", rollout)
     else:
         cancelled = select(func.count()).where(*undo, Run.state == State.CANCELLED)
         some = session.scalar(cancelled)

@@ -7,10 +7,9 @@ account has approved. Waves that wait by their gate are the matter of `advance`.
 from sqlalchemy import select
 
 from app.errors import ApprovalRefused, RolloutRefused
-from app.fleet import webhooks
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession
-from app.fleet.rollouts import crud
+from app.fleet.rollouts import announcements
 from app.models import Approval, Kind, Project, Rollout, Stage
 
 BEFORE_FIRST_WAVE = -1
@@ -44,7 +43,7 @@ def begin(
         f"{whose} requires approvals: another account than {rollout.asked_by_name} has to "
         f"approve before {what} begins."
     )
-    webhooks.announce(session, "rollout.waiting", crud.announcement_of(rollout))
+    announcements.announce(session, "rollout.waiting", rollout)
 
 
 def _project_requires(session: CatalogSession, rollout: Rollout) -> bool:

@@ -104,19 +104,3 @@ def record(
         ("rollout", rollout.id),
         **now | details,
     )
-
-
-def announcement_of(rollout: Rollout) -> dict[str, object]:
-    """The data of a rollout in an event for webhooks."""
-    return {
-        "rollout": rollout.id,
-        "title": rollout.title,
-        "project": rollout.project_id,
-        "kind": rollout.kind,
-        "target": rollout.target,
-        "stage": rollout.stage,
-        "wave": rollout.wave + 1,
-        "waves": len(rollout.sizes),
-        "databases": sum(rollout.sizes),
-        "reason": rollout.reason,
-    }

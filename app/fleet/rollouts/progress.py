@@ -36,12 +36,37 @@ class Wave:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Counts:
+    """The databases of a rollout, counted by the states of their last attempts."""
+
+    waves: tuple[Wave, ...]
+    undo: Wave | None
+    """The runs that undo it."""
+    rehearsed: dict[str, int]
+    """State -> number of the runs of its rehearsal."""
+    total: int
+
+    @property
+    def done(self) -> int:
+        """How many succeeded."""
+        return sum(wave.succeeded for wave in self.waves)
+
+    @property
+    def failed(self) -> int:
+        """How many failed."""
+        return sum(wave.failed for wave in self.waves)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FirstFailure:
     """The first database that failed."""
 
     run_id: int
     database_id: int
     database: str
+    before: str | None
+    """The revision that it stood at; None if unknown."""
+    aim: str | None
     error: str | None
 
 
@@ -98,15 +123,9 @@ class RolloutProgress:
 def progress(actor: Actor, rollout_id: int) -> RolloutProgress:
     """The progress of a rollout, or RolloutNotFound."""
     rollout = crud.get_rollout(actor, rollout_id)
-    states = tallies.states(rollout)
-    waves = tuple(
-        Wave(number=number + 1, size=size, **states.get(tallies.Wave(rollout.kind, number), {}))
-        for number, size in enumerate(rollout.sizes)
-    )
-    undo = _total(states, Kind.UNDO)
-    total = sum(rollout.sizes)
-    left = sum(wave.pending + wave.running + wave.lost for wave in waves)
-    back = Wave(number=0, size=sum(undo.values()), **undo) if undo else None
+    counts = counts_of(rollout)
+    back = counts.undo
+    left = sum(wave.pending + wave.running + wave.lost for wave in counts.waves)
     speed, ahead = _speed(rollout), left
     if back and rollout.stage == Stage.UNDOING:
         ahead = back.pending + back.running + back.lost
@@ -114,21 +133,48 @@ def progress(actor: Actor, rollout_id: int) -> RolloutProgress:
         stage=rollout.stage,
         reason=rollout.reason,
         wave=rollout.wave + 1 if rollout.sizes else 0,
-        waves=waves,
+        waves=counts.waves,
         undo=back,
-        total=total,
-        done=sum(wave.succeeded for wave in waves),
+        total=counts.total,
+        done=counts.done,
         per_second=speed,
         seconds_left=ahead / speed if speed and ahead else None,
-        first_error=_first_error(actor, rollout, rollout.kind)
-        or _first_error(actor, rollout, Kind.UNDO),
-        rehearsal=_rehearsal(actor, rollout, _total(states, Kind.REHEARSE)),
+        first_error=first_error(actor, rollout),
+        rehearsal=_rehearsal(actor, rollout, counts.rehearsed),
         approvals=tuple(
             db.session.scalars(
                 select(Approval).where(Approval.rollout_id == rollout.id).order_by(Approval.wave)
             )
         ),
     )
+
+
+def counts_of(rollout: Rollout) -> Counts:
+    """The databases of a rollout, counted."""
+    states = tallies.states(rollout)
+    undo = _total(states, Kind.UNDO)
+    return Counts(
+        waves=tuple(
+            Wave(number=number + 1, size=size, **states.get(tallies.Wave(rollout.kind, number), {}))
+            for number, size in enumerate(rollout.sizes)
+        ),
+        undo=Wave(number=0, size=sum(undo.values()), **undo) if undo else None,
+        rehearsed=_total(states, Kind.REHEARSE),
+        total=sum(rollout.sizes),
+    )
+
+
+def first_error(actor: Actor, rollout: Rollout) -> FirstFailure | None:
+    """The first failure of the rollout, or else of its undo, in words that the actor may read."""
+    found = _first_error(actor, rollout, rollout.kind)
+    return found or _first_error(actor, rollout, Kind.UNDO)
+
+
+def says(rollout: Rollout, failed: int) -> str:
+    """Where a rollout stands, in words: "Rollout 3 is halted. 1 of 4 failed (0 allowed)."."""
+    some = f", {failed:,} failed" if rollout.stage == Stage.SUCCEEDED and failed else ""
+    reason = f" {rollout.reason}" if rollout.reason else ""
+    return f"Rollout {rollout.id} is {rollout.stage}{some}.{reason}"
 
 
 def retrying(actor: Actor, rollout_id: int) -> list[Retry]:
@@ -194,7 +240,10 @@ def _speed(rollout: Rollout) -> float | None:
 
 def _first_error(actor: Actor, rollout: Rollout, kind: str) -> FirstFailure | None:
     row = db.session.execute(
-        select(Run.id, Run.database_id, Database.name, Run.error, Run.problem)
+        select(
+            *(Run.id, Run.database_id, Run.before, Run.aim, Run.error, Run.problem),
+            Database.name,
+        )
         .join(Database, Database.id == Run.database_id)
         .where(
             Run.rollout_id == rollout.id,
@@ -207,8 +256,14 @@ def _first_error(actor: Actor, rollout: Rollout, kind: str) -> FirstFailure | No
     ).first()
     if row is None:
         return None
-    error = error_texts.for_actor(actor, rollout.project_id, row.error, row.problem)
-    return FirstFailure(run_id=row.id, database_id=row.database_id, database=row.name, error=error)
+    return FirstFailure(
+        run_id=row.id,
+        database_id=row.database_id,
+        database=row.name,
+        before=row.before,
+        aim=row.aim,
+        error=error_texts.for_actor(actor, rollout.project_id, row.error, row.problem),
+    )
 
 
 def _rehearsal(actor: Actor, rollout: Rollout, total: dict[str, int]) -> Rehearsed | None:

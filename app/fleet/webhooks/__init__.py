@@ -14,12 +14,14 @@ from app.fleet.webhooks.crud import (
     try_webhook,
 )
 from app.fleet.webhooks.deliveries import deliver
+from app.fleet.webhooks.formats import MessageFormat
 
 __all__ = [
     "EVENTS",
     "LONGEST_URL",
     "CreatedWebhook",
     "EventType",
+    "MessageFormat",
     "announce",
     "create_webhook",
     "delete_webhook",

@@ -1,6 +1,6 @@
 """Webhooks: create, read, delete, test; list their deliveries; announce events."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -19,6 +19,7 @@ from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import LARGEST_ID, fitting
 from app.fleet.webhooks import send
 from app.fleet.webhooks.deliveries import DeliveryState, send_test
+from app.fleet.webhooks.formats import MessageFormat
 from app.models import Delivery, Webhook
 
 
@@ -56,12 +57,13 @@ def create_webhook(
 ) -> tuple[CreatedWebhook, bool]:
     """Create a webhook. Returns it, and True if an equal request with this key made it before.
 
-    `values`: `name`, `url`, and `events`, by default all. A webhook that was made before comes
-    without its secret. Raises InputInvalid.
+    `values`: `name`, `url`, `events`, by default all, and `format`, by default `json`. A webhook
+    that was made before comes without its secret. Raises InputInvalid.
     """
     actor.require("webhooks.change")
     values = fitting(Webhook, {"name": values["name"], "url": values["url"].strip()}) | {
-        "events": _known(values.get("events"))
+        "events": _known(values.get("events")),
+        "format": _known_format(values.get("format")),
     }
     address = _address_of(values["url"])
     request = idempotency.Request(actor=actor, key=key, about=("webhooks", values))
@@ -136,10 +138,11 @@ def try_webhook(actor: Actor, webhook_id: int) -> Delivery:
         return send_test(webhook_id)
 
 
-def announce(session: CatalogSession, event: str, body: dict[str, Any]) -> None:
+def announce(session: CatalogSession, event: str, data: Callable[[], dict[str, Any]]) -> None:
     """Tell the webhooks that listen to this event, once the caller's transaction is committed.
 
-    `body` goes out as it is: plain JSON, fit to be read by anybody.
+    `data` is called only if one listens, and what it returns is kept with the deliveries, so that
+    each attempt says the same: plain JSON, fit to be read by anybody.
     """
     if event not in EVENTS:
         raise ValueError(f"There is no event {event}: add it to EVENTS.")
@@ -147,6 +150,7 @@ def announce(session: CatalogSession, event: str, body: dict[str, Any]) -> None:
     listening = [webhook_id for webhook_id, events in heard if event in events]
     if not listening:
         return
+    body = data()
     now = clock(session.connection())
     rows = [
         {
@@ -169,6 +173,15 @@ def _known(events: Sequence[str] | None) -> list[str]:
                 f"There is no event {event!r}. There are: {', '.join(EVENTS)}.", field="events"
             )
     return [event for event in EVENTS if not events or event in events]
+
+
+def _known_format(asked: str | None) -> str:
+    """The format; `json` for None or none."""
+    if asked and asked not in list(MessageFormat):
+        raise InputInvalid(
+            f"There is no format {asked!r}. There are: {', '.join(MessageFormat)}.", field="format"
+        )
+    return MessageFormat(asked or MessageFormat.JSON).value
 
 
 def _address_of(url: str) -> str:
@@ -213,4 +226,5 @@ def _record(session: CatalogSession, actor: Actor, action: str, webhook: Webhook
         name=webhook.name,
         address=webhook.address,
         events=webhook.events,
+        format=webhook.format,
     )

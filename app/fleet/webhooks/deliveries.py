@@ -16,13 +16,13 @@ from app.extensions import db
 from app.fleet.core.leases import clock
 from app.fleet.core.paths import settings
 from app.fleet.core.transactions import CatalogSession, repeated, writing
+from app.fleet.webhooks.formats import TEST, body_of
 from app.fleet.webhooks.send import TIMEOUT, Answer, Message, send
 from app.models import Delivery, Webhook
 from headway.errors import HeadwayError
 
 log = logging.getLogger(__name__)
 
-TEST = "webhook.test"
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=10), timedelta(hours=1)
 GIVEN_UP = timedelta(days=1)
 KEPT = 200
@@ -84,8 +84,9 @@ def send_test(webhook_id: int) -> Delivery:
         )
         session.add(delivery)
         session.flush()
-        url, secret = _address_of(session, webhook_id)
-    answer = send(url, secret, _message(delivery), settings().webhook_hosts)
+        webhook = _receiver(session, webhook_id)
+        url, secret, message = webhook.url, webhook.secret, _message(delivery, webhook.format)
+    answer = send(url, secret, message, settings().webhook_hosts)
     _note([(delivery.id, answer)], again=False)
     sent = db.session.get(Delivery, delivery.id, populate_existing=True)
     if sent is None:
@@ -105,13 +106,13 @@ def _claim(webhook_id: int) -> Batch | None:
         if not mine:
             return None
         try:
-            url, secret = _address_of(session, webhook_id)
+            webhook = _receiver(session, webhook_id)
         except HeadwayError as error:  # its URL cannot be decrypted; other webhooks go on
             session.flush()
             _write(session, [(one.id, Answer(error=str(error))) for one in mine], now, again=True)
             return None
-        messages = tuple((one.id, _message(one)) for one in mine)
-    return Batch(url=url, secret=secret, messages=messages)
+        messages = tuple((one.id, _message(one, webhook.format)) for one in mine)
+        return Batch(url=webhook.url, secret=webhook.secret, messages=messages)
 
 
 def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
@@ -127,23 +128,23 @@ def _took(session: CatalogSession, delivery: Delivery, now: datetime) -> bool:
     return bool(done.rowcount)  # type: ignore[attr-defined]
 
 
-def _address_of(session: CatalogSession, webhook_id: int) -> tuple[str, str]:
+def _receiver(session: CatalogSession, webhook_id: int) -> Webhook:
+    """The webhook with its URL and its secret."""
     both = undefer(Webhook.url), undefer(Webhook.secret)
-    webhook = session.get_one(Webhook, webhook_id, options=both, populate_existing=True)
-    return webhook.url, webhook.secret
+    return session.get_one(Webhook, webhook_id, options=both, populate_existing=True)
 
 
-def _message(delivery: Delivery) -> Message:
+def _message(delivery: Delivery, message_format: str) -> Message:
     made = delivery.created_at.astimezone(UTC)
     # With the time: SQLite may reuse the id of a deleted row.
     message_id = f"{delivery.id}-{made:%Y%m%d%H%M%S}"
-    body = {
+    envelope = {
         "id": message_id,
         "event": delivery.event,
         "at": made.isoformat(),
         "data": delivery.body,
     }
-    return Message(id=message_id, body=body)
+    return Message(id=message_id, body=body_of(message_format, envelope))
 
 
 def _send(batch: Batch, *, private: Sequence[str]) -> list[tuple[int, Answer]]:
