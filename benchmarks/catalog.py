@@ -89,7 +89,8 @@ def tier(number: int) -> str:
 def analyze() -> None:
     """What a server does by itself now and then."""
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("ANALYZE")
+        vacuum = db.engine.name == "postgresql"
+        connection.exec_driver_sql("VACUUM ANALYZE" if vacuum else "ANALYZE")
 
 
 def questions(rollout_id: int, count: int) -> dict[str, Callable[[], object]]:

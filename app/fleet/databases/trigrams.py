@@ -25,11 +25,11 @@ FOUND = text(
 def conditions(selector: Selector, *, retired: bool = False) -> list[ColumnElement[bool]]:
     """The selector's conditions, and one that says the same of few databases by their ids."""
     found = selector.conditions(retired=retired)
-    ids = _ids(selector.search or "")
+    ids = ids_with(selector.search or "")
     return found if ids is None else [*found, Database.id.in_(ids)]
 
 
-def _ids(search: str) -> list[int] | None:
+def ids_with(search: str) -> list[int] | None:
     """All databases with this part, retired or not; None where the index does not help."""
     # What is after a NUL, neither the index nor LIKE reads.
     if db.engine.name != "sqlite" or len(search) < SHORTEST or "\0" in search:
