@@ -11,31 +11,37 @@ from app.fleet.core.selectors import Selector
 from app.models import SEARCH, Database
 
 MOST = 1000
-"""With so many, a page is found sooner by reading in its order."""
+"""With so many, a page is found sooner by reading in its order, from the first to the last."""
 SHORTEST = 3
 """Letters: what is shorter has no trigram."""
 
 IS_THERE = text("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name")
-FOUND = text(
+HITS = (
     f"SELECT rowid FROM {SEARCH} "  # noqa: S608  # our own
-    f"""WHERE {SEARCH} MATCH '"' || replace(lower(:search), '"', '""') || '"' LIMIT :most"""
+    f"""WHERE {SEARCH} MATCH '"' || replace(lower(:search), '"', '""') || '"' """
 )
+FIRST = text(HITS + "ORDER BY rowid LIMIT :most")
+LAST = text(HITS + "ORDER BY rowid DESC LIMIT 1")
 
 
 def conditions(selector: Selector, *, retired: bool = False) -> list[ColumnElement[bool]]:
-    """The selector's conditions, and one that says the same of few databases by their ids."""
+    """The selector's conditions, and one that its search implies, by which it is found sooner."""
     found = selector.conditions(retired=retired)
-    ids = ids_with(selector.search or "")
-    return found if ids is None else [*found, Database.id.in_(ids)]
+    if selector.search and (ids := first_with(selector.search)) is not None:
+        if len(ids) < MOST:
+            found.append(Database.id.in_(ids))
+        else:
+            last = db.session.connection().scalar(LAST, {"search": selector.search})
+            found.append(Database.id.between(ids[0], last))
+    return found
 
 
-def ids_with(search: str) -> list[int] | None:
-    """All databases with this part, retired or not; None where the index does not help."""
+def first_with(search: str) -> list[int] | None:
+    """The first thousand databases with this part, retired or not; None without an index."""
     # What is after a NUL, neither the index nor LIKE reads.
     if db.engine.name != "sqlite" or len(search) < SHORTEST or "\0" in search:
         return None
     connection = db.session.connection()
     if connection.scalar(IS_THERE, {"name": SEARCH}) is None:
         return None  # made by a SQLite without FTS5 or its trigrams
-    found = connection.scalars(FOUND, {"search": search, "most": MOST}).all()
-    return list(found) if len(found) < MOST else None
+    return list(connection.scalars(FIRST, {"search": search, "most": MOST}))
