@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import catalog, errors
 from app.catalog import WORDS
 from app.extensions import db
-from app.models import Boot  # all models with it: the tables that `flask db check` compares
+from app.models import SEARCH, Boot  # all models with it: the tables that `flask db check` compares
 from app.settings import MIGRATIONS, RELEASE, Settings
 from headway.boot import Booted
 from headway.dialects import dialect_of
@@ -25,6 +25,9 @@ from headway.types import Position, Status
 
 log = logging.getLogger(__name__)
 
+NOT_COMPARED = (HISTORY, SEARCH, "ix_database_sought")
+"""How names begin of tables and indexes that no model has: the indexes of the search are where the
+server has trigrams."""
 KEPT = 500
 """How many boots are remembered; the oldest go."""
 
@@ -59,7 +62,7 @@ def init_app(app: Flask) -> None:
         "compare_type": True,
         "compare_server_default": True,
         "transactional_ddl": dialect.transactional_ddl or None,
-        "include_name": lambda name, kind, _: kind != "table" or name != HISTORY,
+        "include_name": lambda name, *_: not (name or "").startswith(NOT_COMPARED),
     }
     alembic.init_app(app)
     headway.init_app(

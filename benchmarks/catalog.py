@@ -110,7 +110,8 @@ def tier(number: int) -> str:
 def analyze() -> None:
     """What a server does by itself now and then."""
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("ANALYZE")
+        vacuum = db.engine.name == "postgresql"
+        connection.exec_driver_sql("VACUUM ANALYZE" if vacuum else "ANALYZE")
 
 
 def questions(rollout_id: int, count: int) -> dict[str, Callable[[], object]]:
@@ -120,6 +121,10 @@ def questions(rollout_id: int, count: int) -> dict[str, Callable[[], object]]:
     def listed(after: int | None = None, **selector: object) -> Callable[[], object]:
         chosen = Selector.of(selector)
         return lambda: databases.list_databases(ME, chosen, limit=50, after=after)
+
+    def counted(**selector: object) -> Callable[[], object]:
+        chosen = Selector.of(selector)
+        return lambda: databases.count_databases(ME, chosen)
 
     return {
         "overview": lambda: overview.overview(ME),
@@ -131,6 +136,10 @@ def questions(rollout_id: int, count: int) -> dict[str, Callable[[], object]]:
         "list, with a label": listed(labels={"tier": "gold"}),
         "list, with a rare label": listed(labels={"tier": "trial"}),
         "list, name": listed(search=f"customer-{middle:06}"),
+        "list, a part of a name": listed(search=f"{middle:06}"),
+        "list, a part that few have": listed(search=f"{middle:06}"[:5]),
+        "list, a part that all have": listed(search="customer"),
+        "count, a part that few have": counted(search=f"{middle:06}"[:5]),
         "claim one": lambda: claims.claim("me", 1),
         "claim ten": lambda: claims.claim("me", 10),
         "anything to do?": lambda: claims.next_ids(1),

@@ -2,7 +2,7 @@
 
 from app.models.accounts import Account, Grant, Role
 from app.models.boots import Boot
-from app.models.databases import Database, Label, LabelCount, PositionCount, Strategy
+from app.models.databases import SEARCH, Database, Label, LabelCount, PositionCount, Strategy
 from app.models.drifts import Difference, Ignored
 from app.models.events import Event
 from app.models.idempotency import IdempotencyKey
@@ -18,6 +18,7 @@ from app.models.workers import Lease, Worker
 __all__ = [
     "BEGUN",
     "DELETABLE",
+    "SEARCH",
     "UNENDED",
     "Account",
     "Approval",

@@ -20,6 +20,10 @@ class Strategy(StrEnum):
     ON_OPEN = "on_open"  # when it is next opened
 
 
+SEARCH = "database_search"
+"""SQLite's index of the trigrams of `sought`, where it has one: three triggers keep it in step."""
+
+
 class Database(Base):
     """One registered database.
 

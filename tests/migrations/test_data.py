@@ -1,6 +1,7 @@
 """Rows before a revision, rows after it, and down again: one test for each, `test_<revision>_…`."""
 
 import json
+import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
+from app.extensions import db
 from app.fleet.core import arguments
 from tests.migrations.conftest import HEAD, REVISIONS, Catalog, open_catalog
 
@@ -632,6 +634,84 @@ def test_c0020_counts_the_runs_and_the_labels_that_are_there(catalog: Catalog) -
     catalog.down("c0019")
     assert len(catalog.rows("SELECT id FROM run")) == 6
     assert len(catalog.rows("SELECT name FROM label")) == 3
+
+
+def test_c0021_adds_an_index_of_trigrams_where_there_are_some(catalog: Catalog) -> None:
+    catalog.up("c0020")
+    _with_fleet(catalog)
+    catalog.up("c0021")
+    assert _has_trigrams(catalog) == (catalog.backend not in ("mysql", "mariadb"))
+    catalog.insert("database", {**DATABASE, "id": 3, "name": "ÉCOLE", "identity": None})
+    catalog.execute("UPDATE database SET name = 'other' WHERE id = 1")
+    if catalog.backend == "sqlite":
+        assert [_hits(catalog, part) for part in ("zoë sq", "other", "Écol")] == [[2], [1], [3]]
+    catalog.down("c0020")
+    assert not _has_trigrams(catalog)
+    catalog.insert("database", {**DATABASE, "id": 4, "name": "more", "identity": None})
+    names = "SELECT name FROM database ORDER BY id"
+    assert catalog.rows(names) == [("other",), ("zoë",), ("ÉCOLE",), ("more",)]
+    catalog.up("c0021")
+    if catalog.backend == "sqlite":
+        assert _hits(catalog, "more sq") == [4]
+
+
+def test_c0021_takes_trigrams_from_wherever_they_are(postgresql_url: URL) -> None:
+    _server(postgresql_url, 'CREATE SCHEMA "Else where"')
+    _server(postgresql_url, 'CREATE EXTENSION pg_trgm SCHEMA "Else where"')
+    for catalog in open_catalog(postgresql_url):
+        catalog.up("c0021")
+        assert _has_trigrams(catalog)
+
+
+def test_c0021_goes_on_without_the_right_to_trigrams(
+    postgresql_url: URL, caplog: pytest.LogCaptureFixture
+) -> None:
+    role = f"headway_{secrets.token_hex(4)}"
+    _server(postgresql_url, f"CREATE ROLE {role}")
+    _server(postgresql_url, f"GRANT ALL ON SCHEMA public TO {role}")
+    _server(postgresql_url, f"ALTER DATABASE {postgresql_url.database} SET role = {role}")
+    for catalog in open_catalog(postgresql_url):
+        catalog.up("c0021")
+        assert not _has_trigrams(catalog)
+        catalog.down("c0020")
+    assert "no index of trigrams: a search by a part of a name reads all names" in caplog.text
+    assert "permission denied to create extension" in caplog.text
+    _server(postgresql_url, f"SET ROLE NONE; DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_c0021_goes_on_where_sqlite_knows_no_trigrams(
+    sqlite_url: URL, caplog: pytest.LogCaptureFixture
+) -> None:
+    for catalog in open_catalog(sqlite_url):
+        catalog.up("c0020")
+        _with_fleet(catalog)
+        with catalog.app.app_context():
+            sa.event.listen(db.engine, "before_cursor_execute", _as_old_sqlite, retval=True)
+        catalog.up("c0021")
+        assert not _has_trigrams(catalog)
+        assert "(no such tokenizer: trigram_of_later)" in caplog.text
+        catalog.execute("UPDATE database SET name = 'other' WHERE id = 1")
+        catalog.down("c0020")
+
+
+def _as_old_sqlite(
+    _connection: object, _cursor: object, statement: str, parameters: object, *_: object
+) -> tuple[str, object]:
+    return statement.replace("'trigram ", "'trigram_of_later "), parameters
+
+
+def _has_trigrams(catalog: Catalog) -> bool:
+    if catalog.backend == "sqlite":
+        made = catalog.rows("SELECT name FROM sqlite_master WHERE name LIKE 'database_search%'")
+        return {("database_search",), ("database_search_update",)} <= set(made)
+    if catalog.backend == "postgresql":
+        return bool(catalog.rows("SELECT 1 FROM pg_indexes WHERE indexname = 'ix_database_sought'"))
+    return False
+
+
+def _hits(catalog: Catalog, part: str) -> list[int]:
+    found = f"SELECT rowid FROM database_search WHERE database_search MATCH '\"{part}\"'"
+    return [id_ for (id_,) in catalog.rows(found)]
 
 
 def test_a_full_catalog_goes_down_and_up_and_keeps_its_accounts(catalog: Catalog) -> None:

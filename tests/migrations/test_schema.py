@@ -12,7 +12,7 @@ from app.extensions import db
 from headway.errors import MigrationFailed, RepairRefused
 from headway.execution.repair import Verdict
 from tests.conftest import environment_for
-from tests.migrations.conftest import HEAD, REVISIONS, Catalog, below, open_catalog
+from tests.migrations.conftest import HEAD, NOTHING, REVISIONS, Catalog, below, open_catalog
 from tests.releases import make_release
 
 
@@ -47,7 +47,7 @@ def test_a_downgrade_leaves_the_schema_as_it_was(catalog: Catalog, revision: str
     before = catalog.schema()
     catalog.up(revision)
     there = catalog.schema()
-    assert there != before
+    assert (there == before) == ((revision, catalog.backend) in NOTHING)
     catalog.down(below(revision))
     assert catalog.schema() == before
     catalog.up(revision)

@@ -15,6 +15,7 @@ from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import LARGEST_ID, is_id
+from app.fleet.databases import trigrams
 from app.fleet.databases.register import added
 from app.fleet.databases.request import draft_of
 from app.models import BEGUN, Database, Label, Project, Rollout, Run, Stage
@@ -193,11 +194,13 @@ def _in_order(selector: Selector, *, retired: bool) -> tuple[Select[Database], C
     """
     labels = [(name, value) for name, value in selector.labels.items() if value]
     if not labels:
-        return select(Database).where(*selector.conditions(retired=retired)), Database.id  # type: ignore[return-value]
+        wanted = trigrams.conditions(selector, retired=retired)
+        return select(Database).where(*wanted), Database.id  # type: ignore[return-value]
     (name, value), *others = labels
     rest = replace(selector, labels={n: v for n, v in selector.labels.items() if not v})
     query = select(Database).join(Label, Label.database_id == Database.id)
-    query = query.where(Label.name == name, Label.value == value, *rest.conditions(retired=retired))
+    wanted = trigrams.conditions(rest, retired=retired)
+    query = query.where(Label.name == name, Label.value == value, *wanted)
     for name, value in others:
         other = aliased(Label)
         query = query.where(

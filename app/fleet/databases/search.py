@@ -13,6 +13,7 @@ from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
 from app.fleet.core.validation import is_id, parse_whole
+from app.fleet.databases import trigrams
 from app.fleet.databases.crud import SHOWN, list_databases
 from app.models import Database
 from app.models.columns import unindexed
@@ -70,14 +71,15 @@ def count_databases(actor: Actor, selector: Selector, *, retired: bool = False) 
     actor.require("databases.read")
     if not retired and set(selector.as_json()) <= {"project_id", "positions", "current"}:
         return _kept(selector)
-    some = select(Database.id).where(*selector.conditions(retired=retired)).limit(MOST_COUNTED + 1)
+    wanted = trigrams.conditions(selector, retired=retired)
+    some = select(Database.id).where(*wanted).limit(MOST_COUNTED + 1)
     number = db.session.scalar(select(func.count()).select_from(some.subquery())) or 0
     return number if number <= MOST_COUNTED else None
 
 
 def _conditions(selector: Selector, *, retired: bool) -> list[ColumnElement[bool]]:
     """The same as the selector's; the living, who are nearly all, not by their index."""
-    first, *rest = selector.conditions(retired=retired)
+    first, *rest = trigrams.conditions(selector, retired=retired)
     return [first if retired else unindexed(Database.retired_at).is_(None), *rest]
 
 
