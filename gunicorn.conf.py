@@ -57,8 +57,16 @@ def when_ready(server: Any) -> None:
         from app.settings import Settings
 
         return _start_workers(server, Settings.from_env().embedded)
+    _remember_address(server)
     told = boot_first(server, (sys.executable, "-m", "app.processes.boot"))
     return _start_workers(server, told["workers"])
+
+
+def _remember_address(server: Any) -> None:
+    """Let the invitation of the first admin say where this really is: `--bind` may have won."""
+    name = server.LISTENERS[0].getsockname()
+    if isinstance(name, tuple):  # and not a unix socket, behind which is another address
+        os.environ["HOST"], os.environ["PORT"] = name[0], str(name[1])
 
 
 def _start_workers(server: Any, count: int) -> None:

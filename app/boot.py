@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
-from flask import Flask
+from flask import Flask, current_app
 from sqlalchemy import delete, insert
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -144,6 +144,7 @@ def _remember(booted: Booted) -> None:
     values = {
         "host": platform.node()[:255],
         "pid": os.getpid(),
+        "address": (current_app.extensions["headway"].address or "")[:255] or None,
         "release": RELEASE,
         "revision_from": "+".join(booted.before.current)[:255],
         "revision_to": "+".join(booted.after.current)[:255],

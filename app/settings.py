@@ -34,6 +34,7 @@ def _release() -> str:
 
 
 RELEASE = _release()
+LOOPBACK = "127.0.0.1"
 SECRET_BYTES = 32
 
 
@@ -150,6 +151,15 @@ class Settings:
         if self.database_url.dialect != "sqlite" or name in (None, "", ":memory:"):
             return None
         return Path(str(name)).resolve()
+
+    @property
+    def address(self) -> str | None:
+        """Where people find the service, as a server of this process knows it; None without one."""
+        if self.public_url or "PORT" not in os.environ:
+            return self.public_url
+        host = os.environ.get("HOST", LOOPBACK)
+        host = LOOPBACK if host in ("", "0.0.0.0", "::") else host  # noqa: S104  # any of its own
+        return f"http://{f'[{host}]' if ':' in host else host}:{os.environ['PORT']}"
 
     def for_flask(self) -> dict[str, object]:
         """The configuration that Flask and its extensions read."""

@@ -25,7 +25,10 @@ NEXT_STEP = {
     Position.UNREACHABLE: "Start the database server, or check HEADWAY_DATABASE_URL.",
 }
 
-BOOT = ("id", "at", "release", "revision_from", "revision_to", "state", "seconds", "host", "pid")
+BOOT = (
+    *("id", "at", "release", "revision_from", "revision_to", "state", "seconds"),
+    *("host", "pid", "address"),
+)
 
 catalog = commands.group(
     "catalog",

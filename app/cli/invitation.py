@@ -1,7 +1,6 @@
 """The invitation of the first admin, which the first start prints once."""
 
 import logging
-import os
 import sys
 
 from flask import Flask, current_app
@@ -9,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.extensions import db
 from app.fleet.accounts.invitations import invite_first_admin
+from app.fleet.reports.service import last_address
 from app.settings import Settings
 from headway.errors import HeadwayError
 
@@ -44,12 +44,9 @@ def invite(app: Flask) -> None:
 
 
 def address() -> str:
-    """The URL of the service, as far as this process can know."""
+    """The URL of the service: its public one, or else the one that it last booted at."""
     settings: Settings = current_app.extensions["headway"]
-    if settings.public_url:
-        return settings.public_url
-    host, port = os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "8000")
-    return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
+    return settings.address or last_address() or "http://127.0.0.1:8000"
 
 
 def _invited(app: Flask) -> str | None:

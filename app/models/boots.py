@@ -18,6 +18,8 @@ class Boot(Base):
     at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=utc_now())
     host: Mapped[str] = mapped_column(String(255))
     pid: Mapped[int]
+    address: Mapped[str | None] = mapped_column(String(255))
+    """Where people find the service, if a server booted that knew it."""
     release: Mapped[str] = mapped_column(String(64))
     revision_from: Mapped[str] = mapped_column(exact_string(255))
     """"" for an empty database."""

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient, FlaskCliRunner
 from sqlalchemy.engine import URL
 
-from app import create_app
+from app import boot, create_app
 from app.extensions import db
 from app.fleet.core import audit
 from tests.api.conftest import ROOT
@@ -132,8 +132,16 @@ def test_a_command_without_its_database_says_try_again(postgresql_url: URL) -> N
 def test_an_invitation_says_where_it_is_good(
     runner: FlaskCliRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PORT", "8001")
     runner.invoke(args=["accounts", "create", "Ada", "--email", "ada@example.org"])
+    for host, shown in (("0.0.0.0", "127.0.0.1"), ("::1", "[::1]")):
+        with monkeypatch.context() as server:
+            server.setenv("HOST", host)
+            server.setenv("PORT", "8002")
+            with runner.app.app_context():
+                boot.bring_to_head(runner.app)
+        invited = runner.invoke(args=["accounts", "invite", "ada@example.org"])
+        assert f"http://{shown}:8002/sign-in" in invited.stderr, "where it was served last"
+    monkeypatch.setenv("PORT", "8001")
     invited = runner.invoke(args=["accounts", "invite", "ada@example.org"])
     assert "http://127.0.0.1:8001/sign-in" in invited.stderr
     assert len(invited.stdout.split()) == 1

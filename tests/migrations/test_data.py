@@ -714,6 +714,18 @@ def _hits(catalog: Catalog, part: str) -> list[int]:
     return [id_ for (id_,) in catalog.rows(found)]
 
 
+def test_c0022_keeps_the_boots_that_were(catalog: Catalog) -> None:
+    catalog.up("c0021")
+    boots = "SELECT id, release, state FROM boot"
+    catalog.insert("boot", BOOT)
+    before = catalog.rows(boots)
+    catalog.up("c0022")
+    catalog.execute("UPDATE boot SET address = 'https://headway.example.org'")
+    assert catalog.rows(boots) == before
+    catalog.down("c0021")
+    assert catalog.rows(boots) == before
+
+
 def test_a_full_catalog_goes_down_and_up_and_keeps_its_accounts(catalog: Catalog) -> None:
     catalog.up(HEAD)
     _with_fleet(catalog)

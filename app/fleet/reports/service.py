@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from flask import current_app
 from sqlalchemy import select
 
+from app.extensions import db
 from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
 from app.models import Boot
@@ -46,6 +47,12 @@ def list_boots(
     if after is not None:
         query = query.where(Boot.id < after)
     return page_of(query, limit)
+
+
+def last_address() -> str | None:
+    """The URL at which the service last booted; None if no server ever did."""
+    known = select(Boot.address).where(Boot.address.is_not(None))
+    return db.session.scalar(known.order_by(Boot.id.desc()).limit(1))
 
 
 def _default(field: Any) -> Any:
