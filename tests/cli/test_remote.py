@@ -471,7 +471,8 @@ def test_a_run_is_started_and_shown(people: People, fleet: Fleet) -> None:
     (run,) = people.json("ada", "runs", "list", "--database", "a", "--state", "succeeded")["items"]
     assert "CREATE TABLE t2" in people("ada", "runs", "show", str(run["id"]), "--sql").stdout
     shown = people("ada", "runs", "show", str(run["id"])).stdout
-    assert "applied\tr002 r003" in shown
+    assert "Applied\tr002, r003" in shown
+    assert "Revisions\tr001 → r003" in shown
     assert "CREATE TABLE t2" in shown
 
 

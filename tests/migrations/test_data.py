@@ -716,7 +716,7 @@ def _hits(catalog: Catalog, part: str) -> list[int]:
 
 def test_c0022_keeps_the_boots_that_were(catalog: Catalog) -> None:
     catalog.up("c0021")
-    boots = "SELECT id, release, state FROM boot"
+    boots = "SELECT id, host, state, seconds FROM boot"
     catalog.insert("boot", BOOT)
     before = catalog.rows(boots)
     catalog.up("c0022")

@@ -1,13 +1,13 @@
 """Lists and records of a fleet as a person reads them. Rows are values as the API answers them."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from headway.cli.fleet import sections
+from headway.cli.fleet.sections import Row, Sections, print_sections
 from headway.cli.output import echo, on_terminal, print_json, print_table, text
 
-Row = Mapping[str, Any]
 LONGEST_ERROR = 80
 
 
@@ -19,7 +19,9 @@ class Kind(NamedTuple):
     cells: Callable[[Row], dict[str, Any]]
     """The cells of a row of it that are not the row's values."""
     fields: tuple[str, ...]
-    """Of one thing, in order."""
+    """All values of one thing."""
+    sections: Callable[[Row], Sections]
+    """One thing, as a person reads it."""
 
 
 def _project_cells(row: Row) -> dict[str, Any]:
@@ -55,6 +57,7 @@ PROJECTS = Kind(
         *("environment", "loaded_at", "refresh_seconds", "refresh_asked_at", "refreshed_at"),
         *("requires_approval", "version", "created_at", "updated_at"),
     ),
+    sections.project,
 )
 DATABASES = Kind(
     ("id", "project", "name", "position", "current", "labels", "address"),
@@ -66,6 +69,7 @@ DATABASES = Kind(
         *("asked_at", "seen_at", "drift", "drift_at", "retired_at"),
         *("version", "created_at", "updated_at"),
     ),
+    sections.database,
 )
 UNWELL = DATABASES._replace(columns=(*DATABASES.columns, "reason"))
 """Databases, with the reason why nothing more is known of them."""
@@ -78,6 +82,7 @@ ROLLOUTS = Kind(
         *("stage", "reason", "wave", "by_id", "by_name"),
         *("created_at", "started_at", "finished_at"),
     ),
+    sections.rollout,
 )
 RUNS = Kind(
     ("id", "rollout", "database", "kind", "state", "before", "after", "seconds", "error"),
@@ -88,6 +93,7 @@ RUNS = Kind(
         *("after", "applied", "replayed", "error", "problem", "snapshot", "replaced_by"),
         *("undoes", "created_at"),
     ),
+    sections.run,
 )
 
 
@@ -110,11 +116,11 @@ def print_page(kind: Kind, rows: Sequence[Row], following: int | None, *, as_jso
 
 
 def print_row(kind: Kind, row: Row, *, as_json: bool) -> None:
-    """One thing: a line for each of its fields, or JSON with all of its values."""
+    """One thing in sections for people, or JSON with all of its values."""
     if as_json:
         print_json(row)
         return
-    print_table(("", ""), [(name, _cell(_time(name, row[name]))) for name in kind.fields])
+    print_sections(kind.sections(row))
 
 
 def _cell(value: object) -> str:
@@ -125,10 +131,3 @@ def _cell(value: object) -> str:
         flat = all(isinstance(one, str) for one in value.values())
         return text(value) if flat else json.dumps(value)
     return json.dumps(value) if isinstance(value, bool) else text(value)
-
-
-def _time(name: str, value: object) -> object:
-    """A time, if the API answered one as text."""
-    if isinstance(value, str) and name.endswith(("_at", "_until")):
-        return datetime.fromisoformat(value)
-    return value
