@@ -1,6 +1,7 @@
 """What webhooks are sent of a rollout: where it stands, how far it came, what failed first."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from app.models import Delivery, Rollout, Stage
 from tests.fleet.fleets import ROOT, Fleet, broken, fleet_on, fresh, mended
 from tests.receiver import Receiver, receiving
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "watching.md"
 PLACE = "https://headway.example.org"
 NONE = dict.fromkeys(("done", "failed", "running", "pending", "cancelled", "lost"), 0)
 HOSTILE = "<!channel> *[x](evil.example)* <@U1> & <evil.example|co>"
@@ -77,6 +79,12 @@ def texts(body: Any) -> list[str]:
     return [text for one in body for text in texts(one)] if isinstance(body, list) else []
 
 
+def examples() -> list[dict[str, Any]]:
+    """The bodies that the page shows: the event, and the same for Slack and for Teams."""
+    blocks = re.findall(r"^```json\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    return [json.loads(block) for block in blocks[:3]]
+
+
 def test_a_rollout_that_halts_says_what_happened_in_each_format(
     public: Fleet, receiver: Receiver
 ) -> None:
@@ -107,6 +115,9 @@ def test_a_rollout_that_halts_says_what_happened_in_each_format(
         "aim": "r003",
         "error": error,
     }
+    example, *_ = examples()
+    assert example["data"].keys() == data.keys()
+    assert example["data"]["counts"].keys() == data["counts"].keys()
     lines = [
         says,
         "1 of 3 done, 1 failed, 1 pending.",
@@ -279,3 +290,10 @@ def test_no_text_is_longer_than_they_take(message_format: str) -> None:
     assert longest.endswith("…")
     assert "\n" not in longest
     assert LONGEST <= len(longest) < 3000
+
+
+def test_the_examples_of_the_page_are_what_is_sent() -> None:
+    event, slack, teams = examples()
+    assert body_of("json", event) == event
+    assert body_of("slack", event) == slack
+    assert body_of("teams", event) == teams
