@@ -73,7 +73,7 @@ def fill(project_id: int, count: int) -> int:
                 ],
             )
         positions.recount(session, [project_id])
-        label_counts.recount(session, project_id)
+        label_counts.settle(session, project_id)
     analyze()
     values = {"project_id": project_id, "target": "r002", "waves": ["100%"], "concurrency": 1000}
     made, _ = rollouts.create_rollout(ME, values)

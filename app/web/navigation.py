@@ -1,4 +1,4 @@
-"""The navigation at the top of each page."""
+"""The navigation of each page: beside it, or at its top where there is little room."""
 
 from dataclasses import dataclass
 
@@ -6,19 +6,25 @@ from flask import Flask, g, request, url_for
 
 from app.fleet.core.permissions import Actor
 
-PAGES = (
-    ("web.overview.show", "Overview", ""),
-    ("web.databases.list_", "Databases", "databases.read"),
-    ("web.rollouts.list_", "Rollouts", "rollouts.read"),
-    ("web.projects.list_", "Projects", "projects.read"),
-    ("web.drifts.list_", "Drift", "databases.read"),
-    ("web.accounts.list_", "Accounts", "accounts.read"),
-    ("web.webhooks.list_", "Webhooks", "webhooks.change"),
-    ("web.audit.list_", "Audit", "events.read"),
-    ("web.service.show", "Service", "service.read"),
-    ("pages.docs", "API", ""),
-)
-"""Endpoint, label, and the right that the page needs."""
+PAGES = {
+    "Fleet": (
+        ("web.overview.show", "Overview", ""),
+        ("web.databases.list_", "Databases", "databases.read"),
+        ("web.rollouts.list_", "Rollouts", "rollouts.read"),
+        ("web.projects.list_", "Projects", "projects.read"),
+        ("web.drifts.list_", "Drift", "databases.read"),
+    ),
+    "People": (
+        ("web.accounts.list_", "Accounts", "accounts.read"),
+        ("web.audit.list_", "Audit", "events.read"),
+    ),
+    "Service": (
+        ("web.webhooks.list_", "Webhooks", "webhooks.change"),
+        ("web.service.show", "Service", "service.read"),
+        ("pages.docs", "API", ""),
+    ),
+}
+"""Group -> endpoint, label, and the right that the page needs."""
 OF = dict.fromkeys(("web.acting", "web.registering"), "web.databases")
 """Blueprint -> the blueprint under which its pages appear in the navigation."""
 
@@ -37,15 +43,19 @@ def init_app(app: Flask) -> None:
     app.context_processor(lambda: {"navigation": links(g.get("actor"))})
 
 
-def links(actor: Actor | None) -> list[Link]:
-    """The pages that an account may see; [] without an account."""
+def links(actor: Actor | None) -> dict[str, list[Link]]:
+    """The pages that an account may see, by their groups; {} without an account."""
     if actor is None:
-        return []
-    return [
-        Link(word, url_for(endpoint), _is_here(endpoint))
-        for endpoint, word, right in PAGES
-        if not right or actor.may(right)
-    ]
+        return {}
+    found = {
+        group: [
+            Link(word, url_for(endpoint), _is_here(endpoint))
+            for endpoint, word, right in pages
+            if not right or actor.may(right)
+        ]
+        for group, pages in PAGES.items()
+    }
+    return {group: pages for group, pages in found.items() if pages}
 
 
 def _is_here(endpoint: str) -> bool:

@@ -1,13 +1,15 @@
 """Geometry of the charts of a rollout, which the templates draw."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import groupby
 from math import ceil, sqrt
 from typing import Any
 
 from app.fleet.rollouts.gates import Check
 from app.fleet.rollouts.progress import RunStates, Wave
+from app.models import Rollout
 from app.web.template_filters import lasted
 
 STATES = ("succeeded", "running", "lost", "failed", "cancelled", "pending")
@@ -44,6 +46,57 @@ class Grid:
     """State -> the SVG path of its cells, in units of a cell."""
     counts: dict[str, int]
     each: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A rollout that has begun: as high as it took long, and what of it failed."""
+
+    rollout: Rollout
+    x: float
+    width: float
+    y: float
+    height: float
+    failed: float
+    """The height of the part that failed."""
+    says: str
+
+
+COLUMNS = (600.0, 100.0)
+"""Width and height of the chart of rollouts."""
+LOWEST = 4.0
+
+
+def columns(found: Sequence[Rollout], failed: Mapping[int, int]) -> list[Column]:
+    """The rollouts that have begun, the oldest first, beside each other.
+
+    Heights go with the root of the duration, so that one of an hour leaves those of minutes seen.
+    """
+    begun = [one for one in reversed(found) if one.started_at is not None]
+    if not begun:
+        return []
+    now = datetime.now(UTC)
+    took = [((one.finished_at or now) - (one.started_at or now)).total_seconds() for one in begun]
+    width, height = COLUMNS
+    each, longest = width / max(len(begun), 12), sqrt(max(*took, 1.0))
+    made = []
+    for place, (one, seconds) in enumerate(zip(begun, took, strict=True)):
+        high = max(LOWEST, height * sqrt(max(seconds, 0.0)) / longest)
+        number, total = failed.get(one.id, 0), sum(one.sizes)
+        name = f"{one.id}: {one.title or one.kind}"
+        lost = f", {number:,} of {total:,} failed" if number else ""
+        made.append(
+            Column(
+                rollout=one,
+                x=place * each + each * 0.1,
+                width=each * 0.8,
+                y=height - high,
+                height=high,
+                failed=max(LOWEST, high * number / total) if number and total else 0.0,
+                says=f"{name}, {one.stage}, {lasted(seconds)}{lost}",
+            )
+        )
+    return made
 
 
 def waves_of(preview: Sequence[int]) -> tuple[Wave, ...]:

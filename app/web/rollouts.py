@@ -10,9 +10,12 @@ from flask import flash, redirect, render_template, request, url_for
 from app.errors import InputInvalid, RoleInsufficient
 from app.fleet import projects, runs, workers
 from app.fleet import rollouts as fleet
+from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import POSITIONS
 from app.fleet.core.validation import is_id, parse_whole
 from app.fleet.databases import find_database
+from app.fleet.projects import revisions
+from app.fleet.reports.overview import overview
 from app.fleet.rollouts import allowed_actions, approvals, preview
 from app.fleet.rollouts.gates import Gate
 from app.fleet.rollouts.progress import (
@@ -25,7 +28,7 @@ from app.fleet.rollouts.progress import (
 )
 from app.fleet.rollouts.windows import DAYS
 from app.http.statuses import status_of
-from app.models import Kind, Rollout, Stage, State
+from app.models import Kind, Revision, Rollout, Stage, State
 from app.web import access, rollout_charts, rollout_form
 from app.web.overview import project_id
 from app.web.pagination import after
@@ -47,9 +50,10 @@ WORDS = {
     "undo": ("Undo", "It is being undone."),
 }
 """Action -> the label of its button, and the message after it."""
-HEAVY = ("cancel", "undo")
+HEAVY = ("undo",)
 """Actions that must not be done by mistake."""
 BEGINS = ("start", "rehearse")
+TARGETS = 500
 AFTER = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 LIVE = (Stage.RUNNING, Stage.SOAKING, Stage.WAITING, Stage.UNDOING)
 
@@ -69,10 +73,12 @@ def list_() -> str:
         stages=[stage] if stage else (),
     )
     known, _ = projects.list_projects(actor, limit=200)
+    failed = failed_of(actor, found)
     return render_template(
         "rollouts.html",
         rollouts=found,
-        failed=failed_of(actor, found),
+        failed=failed,
+        columns=rollout_charts.columns(found, failed),
         following=following,
         names={project.id: project.name for project in known},
         chosen={"stage": stage or None, "project": project_id()},
@@ -105,11 +111,17 @@ def _form(given: rollout_form.Given, error: HeadwayError | None = None) -> str:
     actor = access.actor()
     known, _ = projects.list_projects(actor, limit=200)
     named = given.getlist("database")
+    mine = [one for one in known if actor.may("rollouts.change", one.id)]
+    # Before somebody chooses another, the first project is the chosen one.
+    asked = given.get("project", "")
+    project = next((one.id for one in mine if str(one.id) == asked or not asked), None)
     return render_template(
         "rollout_new.html",
         named=named,
+        targets=_targets(actor, project) if project else (),
+        counts=overview(actor, project_id=project).positions if project else {},
         only=_name_of(named[0]) if len(named) == 1 else None,
-        projects=[one for one in known if actor.may("rollouts.change", one.id)],
+        projects=mine,
         kinds=rollout_form.KINDS,
         checks=rollout_form.CHECKS,
         positions=POSITIONS,
@@ -119,6 +131,12 @@ def _form(given: rollout_form.Given, error: HeadwayError | None = None) -> str:
         field=error.context.get("field") if error else None,
         instead=request.values.get("instead", ""),
     )
+
+
+def _targets(actor: Actor, project_id: int) -> list[Revision]:
+    """The revisions that a person may choose among, the newest first."""
+    found, _ = revisions.list_revisions(actor, project_id, limit=TARGETS, present=True)
+    return found[::-1]
 
 
 def _name_of(name: str) -> str:

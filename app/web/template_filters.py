@@ -17,8 +17,8 @@ from headway.types import NEXT_STEPS, Position
 
 LOOKS = {
     **dict.fromkeys(("at_head", "succeeded", "delivered", "alive", "ready"), "good"),
-    **dict.fromkeys(("behind", "empty", "pending", "unknown", "cancelled", "undone"), "calm"),
-    **dict.fromkeys(("running", "soaking", "undoing"), "busy"),
+    **dict.fromkeys(("empty", "pending", "unknown", "cancelled", "undone"), "calm"),
+    **dict.fromkeys(("behind", "running", "soaking", "undoing"), "busy"),
     **dict.fromkeys(("waiting", "paused", "unstamped", "ahead", "lost"), "warn"),
     **dict.fromkeys(
         ("torn", "diverged", "foreign", "unreachable", "failed", "halted", "broken"), "bad"
@@ -34,6 +34,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(about)
     app.add_template_filter(ago)
     app.add_template_filter(badge)
+    app.add_template_filter(when)
     app.add_template_filter(coded)
     app.add_template_filter(lasted)
     app.add_template_filter(number)
@@ -62,6 +63,13 @@ def ago(moment: datetime | None) -> Markup | str:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
         moment.isoformat(), exact, words
     )
+
+
+def when(moment: datetime | None) -> Markup | str:
+    """A time both ways: "2 minutes ago (2026-02-28 12:00 UTC)"; "never" for None."""
+    if moment is None:
+        return "never"
+    return Markup("{} ({:%Y-%m-%d %H:%M} UTC)").format(ago(moment), moment.astimezone(UTC))
 
 
 def about(seconds: float) -> str:

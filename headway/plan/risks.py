@@ -30,7 +30,7 @@ class Risk:
 
     revision: str
     kind: str
-    """`drop`, `rewrite`, `lock`, `fill`, `rename`, `loses`, `unheard` or `lint`."""
+    """`drop`, `rewrite`, `lock`, `fill`, `rename`, `loses`, `there`, `unheard` or `lint`."""
     says: str
     fails: bool = False
     """True if the revision will fail, or lose rows, with the rows that the database has now."""

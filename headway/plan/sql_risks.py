@@ -76,6 +76,47 @@ RULES = (
 """Beginnings of statements as Alembic writes them, and their risks, as in risks.py."""
 
 
+MADE = {
+    "table {0}": r"CREATE TABLE (?!IF NOT EXISTS)<name>",
+    "column {0}.{1}": (
+        r"ALTER TABLE (?:ONLY )?<name> ADD (?:COLUMN )?"
+        r"(?!CONSTRAINT|FOREIGN|UNIQUE|PRIMARY|CHECK|INDEX|KEY|IF )<name>"
+    ),
+    "index {1}.{0}": (r"CREATE (?:UNIQUE )?INDEX (?!CONCURRENTLY|IF )<name> ON (?:ONLY )?<name>"),
+}
+NEW = {
+    what: re.compile(pattern.replace("<name>", NAME), re.IGNORECASE)
+    for what, pattern in MADE.items()
+}
+"""Beginnings of statements that fail where what they make is there, and what that is."""
+GONE = re.compile(
+    rf"(?:DROP TABLE (?:IF EXISTS )?|ALTER TABLE ){NAME}(?: RENAME TO|$)", re.IGNORECASE
+)
+
+
+def makes(texts: Mapping[str, str | None]) -> dict[str, str]:
+    """What these revisions make, in the words of drift, -> the revision: `table city`.
+
+    Only what fails if it is there when they begin: nothing that they have taken away before.
+    """
+    found: dict[str, str] = {}
+    touched: set[str] = set()
+    for revision, text in texts.items():
+        for statement in _statements(text or ""):
+            if gone := GONE.match(statement):
+                touched.add(gone[1].translate(QUOTES))
+            for what, pattern in NEW.items():
+                if not (match := pattern.match(statement)):
+                    continue
+                names = [name.translate(QUOTES) for name in match.groups()]
+                table = names[-1] if what.startswith("index") else names[0]
+                if table not in touched:
+                    found.setdefault(what.format(*names), revision)
+                if what.startswith("table"):
+                    touched.add(table)
+    return found
+
+
 def notes(texts: Mapping[str, str | None], dialect: str) -> tuple[Risk, ...]:
     """The risks of revisions in the order in which they run; None: the SQL is not available.
 

@@ -75,7 +75,12 @@ class Person:
         self.go("/sign-in")
         self.page.get_by_label("Token", exact=True).fill(token)
         self.page.get_by_label("Token", exact=True).press("Enter")
-        self.page.get_by_role("button", name="Sign out", exact=True).wait_for()
+        self.page.locator("details.who summary").wait_for()
+
+    def sign_out(self) -> None:
+        """By the menu under one's name."""
+        self.page.locator("details.who summary").click()
+        self.press("Sign out")
 
     def press(self, name: str) -> None:
         """A button, or a link that looks like one."""

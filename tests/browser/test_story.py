@@ -46,7 +46,7 @@ def test_from_signing_in_to_signing_out(
     watch(ada, site.fleet, script)
     mend_and_resume(ada, files)
     undo(ada, files)
-    ada.press("Sign out")
+    ada.sign_out()
     expect(ada.page).to_have_title("Sign in · Headway")
     ada.go("/rollouts/")
     expect(ada.page).to_have_title("Sign in · Headway")

@@ -831,3 +831,23 @@ def test_one_that_nobody_has_looked_at_is_not_taken_for_empty(fleet: Fleet) -> N
         connection.execute(unseen.values(position="", current=""))
     fresh()
     assert preview(ROOT, fleet.rollout(kind="downgrade", target="base").id).total == 1
+
+
+def test_what_a_check_found_is_said_before_a_revision_fails_on_it(fleet: Fleet) -> None:
+    members = fleet.add_many(3)
+    broken(fleet, *members[:2])
+    fleet.start(kind=Kind.CHECK)
+    fleet.drain()
+    new = {"project_id": fleet.project_id, "target": "r002"}
+    says = "r002 makes table t2, which {} already, as the last check found: it fails there"
+    assert says.format("2 databases have") in preview(ROOT, new).risks
+    only = {"selector": {"ids": [members[2].id]}, **new}
+    assert "table t2, which" not in " ".join(preview(ROOT, only).risks)
+    step, *_ = databases.plan_of(
+        ROOT, databases.get_database(ROOT, members[0].id), Kind.UPGRADE
+    ).steps
+    assert says.format("1 database has") in [f"r002 {risk.says}" for risk in step.risks]
+    mended(*members[:2])
+    fleet.start(kind=Kind.CHECK)
+    fleet.drain()
+    assert "table t2, which" not in " ".join(preview(ROOT, new).risks)

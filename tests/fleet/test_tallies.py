@@ -7,10 +7,12 @@ import sqlalchemy as sa
 from flask import current_app
 
 from app.extensions import db
+from app.fleet.core import label_counts
 from app.fleet.core.transactions import repeated, writing
 from app.fleet.rollouts import tallies
 from app.fleet.rollouts.progress import progress
-from app.models import Kind, Rollout, Run, RunTally, State
+from app.fleet.workers import periodic
+from app.models import Kind, Label, Rollout, Run, RunTally, State
 from tests.fleet.conftest import at_once
 from tests.fleet.fleets import ROOT, Fleet, require_right_counts
 
@@ -87,6 +89,20 @@ def test_runs_that_an_earlier_release_ended_are_counted_within_a_minute(fleet: F
     tallies.settle_all()
     tallies.settle_all()
     assert progress(ROOT, rollout.id).done == 4
+
+
+def test_labels_that_an_earlier_release_changed_are_counted_with_the_next_refresh(
+    fleet: Fleet,
+) -> None:
+    one = fleet.add("one", labels={"tier": "gold"})
+    two = fleet.add("two", labels={"tier": "gold", "region": "eu"})
+    with writing() as session:
+        session.execute(sa.update(Label).where(Label.database_id == one.id).values(value="silver"))
+        session.execute(sa.delete(Label).where(Label.name == "region"))
+        session.execute(sa.insert(Label).values(database_id=two.id, name="size", value="s"))
+    periodic.refresh_due()
+    require_right_counts()
+    assert label_counts.counts("tier", fleet.project_id, most=9) == {"gold": 1, "silver": 1}
 
 
 def test_the_speed_is_measured_from_the_last_minute(fleet: Fleet) -> None:

@@ -93,3 +93,27 @@ def test_an_index_that_is_built_beside_is_not_told(tmp_path: Path) -> None:
 def test_what_cannot_be_foreseen_is_told(tmp_path: Path) -> None:
     found = told(tmp_path, "sqlite", "op.get_bind().execute(sa.text('SELECT 1')).scalar_one()")
     assert [(kind, says[:18]) for kind, says in found] == [("unheard", "asks the database,")]
+
+
+def test_what_revisions_make_that_may_be_there_is_named_as_drift_names_it() -> None:
+    texts = {
+        "r1": "CREATE TABLE city (\n id INTEGER\n);\nCREATE INDEX ix_city ON city (id);\n"
+        "ALTER TABLE customer ADD COLUMN vip INTEGER;\n"
+        'CREATE UNIQUE INDEX "ix one" ON public.customer (a);\n',
+        "r2": None,  # it asks the database
+        "r3": "CREATE TABLE IF NOT EXISTS b (x INTEGER);\n"
+        "ALTER TABLE customer ADD CONSTRAINT c CHECK (a > 1);\n"
+        "ALTER TABLE `customer` ADD `old` INTEGER NOT NULL;\n",
+    }
+    assert sqlrisks.makes(texts) == {
+        "table city": "r1",
+        "column customer.vip": "r1",
+        "index public.customer.ix one": "r1",
+        "column customer.old": "r3",
+    }
+    # What they have taken away before is not in their way, nor what a rebuilt table had.
+    rebuilt = (
+        "DROP TABLE city;\nCREATE TABLE city (id INTEGER);\nCREATE TABLE _tmp (id INTEGER);\n"
+        "DROP TABLE note;\nALTER TABLE _tmp RENAME TO note;\nCREATE INDEX ix_note ON note (id);\n"
+    )
+    assert sqlrisks.makes({"r1": rebuilt}) == {"table _tmp": "r1"}

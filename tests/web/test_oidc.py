@@ -109,7 +109,7 @@ def test_who_the_provider_vouches_for_is_in(app: Flask, provider: Provider) -> N
     assert "/sign-in/oidc?next=/rollouts/" in page
     answer = sign_in(browser, "/sign-in/oidc?next=/rollouts/")
     assert (answer.status_code, answer.location) == (302, "/rollouts/")
-    assert "Ada, operator" in browser.get("/").text
+    assert "Ada <small>operator</small>" in browser.get("/").text
     (asked,) = provider.asked
     assert asked["redirect_uri"] == "http://localhost/sign-in/oidc/back"
     assert asked["code_challenge_method"] == "S256"
@@ -132,7 +132,7 @@ def test_from_the_first_time_on_the_subject_counts_and_not_the_address(
     provider.person = ADA | {"email": "moved@example.org"}
     browser = browser_of(app)
     assert sign_in(browser).status_code == 302
-    assert "Ada, operator" in browser.get("/").text, other.id
+    assert "Ada <small>operator</small>" in browser.get("/").text, other.id
     provider.person = ADA | {"email": None, "email_verified": None}
     assert sign_in(browser_of(app)).status_code == 302
     provider.person = ADA | {"sub": "ada-2"}

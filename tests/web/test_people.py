@@ -61,7 +61,7 @@ def test_a_password_signs_in_and_is_kept_by_argon2_only(fleet: Fleet) -> None:
     browser = Browser(fleet, None)
     answer = browser.post("/sign-in?next=/rollouts/", email=" ADA@example.org ", password=RIGHT)
     assert (answer.status_code, answer.location) == (302, "/rollouts/")
-    assert "ada, operator" in browser.get("/").text
+    assert "ada <small>operator</small>" in browser.get("/").text
     assert RIGHT not in str(audit.list_events(ROOT, limit=200)[0])
 
 
@@ -331,7 +331,7 @@ def test_an_admin_makes_an_account_and_its_person_comes_in_by_an_invitation(flee
     assert Browser(fleet, None).post("/sign-in", token=older[0]).status_code == 401  # type: ignore[index]
     grace = Browser(fleet, None)
     assert grace.post("/sign-in", token=text[0]).status_code == 302
-    assert "Grace, operator" in grace.get("/").text
+    assert "Grace <small>operator</small>" in grace.get("/").text
     assert "Set a password" in grace.get("/tokens/").text
     grace.post("/tokens/password", at="/tokens/", new=RIGHT, again=RIGHT)
     assert Browser(fleet, None).post("/sign-in", token=text[0]).status_code == 401

@@ -95,6 +95,10 @@ def test_a_mistake_is_shown_at_its_field(
     assert names() == []
 
 
+def cell(label: str, looks: str = "n") -> str:
+    return f'<td class="{looks}" data-label="{label}">'
+
+
 def test_a_test_is_sent_and_its_answer_shown(admin: Browser, receiver: Receiver) -> None:
     page = f"/webhooks/{make(f'{receiver.url}/{TOKEN}')}"
     sent = admin.post(f"{page}/test", at=page)
@@ -105,9 +109,9 @@ def test_a_test_is_sent_and_its_answer_shown(admin: Browser, receiver: Receiver)
     shown = admin.get(page).text
     assert "The test was not delivered. It answered 500." in shown
     assert [json.loads(heard.body)["event"] for heard in receiver.heard] == ["webhook.test"] * 2
-    assert shown.count('<td class="n">1</td>') == 2
-    assert '<td class="n">500</td><td class="why">It answered 500.</td>' in shown
-    assert '<td class="n">204</td><td class="why"></td>' in shown
+    assert shown.count(f"{cell('Attempts')}1</td>") == 2
+    assert f"{cell('Status code')}500</td>{cell('Error', 'why')}It answered 500.</td>" in shown
+    assert f"{cell('Status code')}204</td>{cell('Error', 'why')}</td>" in shown
     assert TOKEN not in shown
     assert "It answered 500." in admin.get("/webhooks/").text
 

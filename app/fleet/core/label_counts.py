@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import func, select, union_all
 
 from app.extensions import db
 from app.fleet.core import counters
@@ -50,17 +50,24 @@ def kept(session: CatalogSession, ids: Sequence[int]) -> Iterator[None]:
     shift(session, left=before, entered=_of(session, ids))
 
 
-def recount(session: CatalogSession, project_id: int) -> None:
-    """Count the labels of a project anew."""
-    session.execute(delete(LabelCount).where(LabelCount.project_id == project_id))
-    groups = (
-        select(Database.project_id, Label.name, Label.value, func.count())
-        .join(Label, Label.database_id == Database.id)
+def settle(session: CatalogSession, project_id: int) -> None:
+    """Make the counts of a project what its labels say, whatever they were before.
+
+    An earlier release, in a rolling deployment, changes labels without them.
+    """
+    real = (
+        select(Label.name, Label.value, func.count())
+        .join(Database, Label.database_id == Database.id)
         .where(Database.project_id == project_id, Database.retired_at.is_(None))
-        .group_by(Database.project_id, Label.name, Label.value)
+        .group_by(Label.name, Label.value)
     )
-    columns = [LabelCount.project_id, LabelCount.name, LabelCount.value, LabelCount.databases]
-    session.execute(insert(LabelCount).from_select(columns, groups))
+    kept = select(LabelCount.name, LabelCount.value, -LabelCount.databases)
+    # One statement: it sees of another transaction both, its labels and their counts, or neither.
+    rows = session.execute(union_all(real, kept.where(LabelCount.project_id == project_id)))
+    missing: Counter[Key] = Counter()
+    for name, value, number in rows:
+        missing[project_id, name, value] += number
+    shift(session, entered=missing)
 
 
 def _of(session: CatalogSession, ids: Sequence[int]) -> Counter[Key]:

@@ -13,6 +13,7 @@ from app.fleet.core.permissions import Actor
 from app.fleet.core.positions import split
 from app.fleet.core.transactions import repeated, writing
 from app.fleet.databases.crud import get_database
+from app.fleet.drift.predictions import in_the_way
 from app.fleet.projects import revisions
 from app.fleet.projects.revisions import risks_of
 from app.fleet.rollouts import new_rollout, start
@@ -97,7 +98,7 @@ def plan_of(actor: Actor, database: Database, kind: Kind, target: str = "") -> D
     return DatabasePlan(
         target=rollout.target,
         ends=ends,
-        steps=_steps(path[:MOST_SHOWN], database.dialect, kind),
+        steps=_steps(path[:MOST_SHOWN], database, kind),
         more=max(0, len(path) - MOST_SHOWN),
         why_not=next((_in_words(database, why) for why in skipped), None),
     )
@@ -129,12 +130,16 @@ def _way(database: Database, kind: Kind, target: str) -> tuple[tuple[Revision, .
     return revisions.path(*asked), revisions.ends(*asked)
 
 
-def _steps(path: Sequence[Revision], dialect: str | None, kind: Kind) -> tuple[DatabaseStep, ...]:
+def _steps(path: Sequence[Revision], database: Database, kind: Kind) -> tuple[DatabaseStep, ...]:
+    dialect = database.dialect
     if dialect is None or kind is Kind.STAMP:
         return tuple(DatabaseStep(revision=row, sql=None, risks=()) for row in path)
     way = Direction.DOWNGRADE if kind is Kind.DOWNGRADE else Direction.UPGRADE
     texts = revisions.texts_of(path, dialect, way)
     risks = risks_of(path, dialect, kind)
+    if kind is Kind.UPGRADE:
+        there = in_the_way(database.project_id, texts, Database.id == database.id)
+        risks += tuple(risk for some in there.values() for risk in some)
     return tuple(
         DatabaseStep(
             revision=row,

@@ -309,7 +309,7 @@ def _move(session: CatalogSession, project_id: int, scripts: RemoteProject) -> N
             .execution_options(synchronize_session=False)
         )
     positions.recount(session, [project_id])
-    label_counts.recount(session, project_id)
+    label_counts.settle(session, project_id)
 
 
 def _describe(error: BaseException) -> str:

@@ -8,15 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from sqlalchemy import ColumnElement
+
 from app.extensions import db
 from app.fleet.core.permissions import Actor
 from app.fleet.core.positions import split
+from app.fleet.core.selectors import Selector
+from app.fleet.drift.predictions import in_the_way
 from app.fleet.projects import revisions
 from app.fleet.projects.revisions import risks_of
 from app.fleet.rollouts import crud, start, undo, waves
 from app.fleet.rollouts.request import new_rollout
-from app.models import Kind, Revision
+from app.models import Database, Kind, Revision
 from headway.errors import HeadwayError
+from headway.plan.plans import Direction
 from headway.types import Position
 
 
@@ -110,7 +115,8 @@ def preview(actor: Actor, source: int | Mapping[str, Any]) -> Preview:
     )
     chosen = start.choose(db.session, rollout)
     plans = Counter((one.dialect, one.current) for one in chosen.members)
-    aim = Aim(rollout.project_id, Kind(rollout.kind), rollout.target)
+    which = tuple(Selector.of(rollout.selector).conditions())
+    aim = Aim(rollout.project_id, Kind(rollout.kind), rollout.target, which)
     return Preview(
         groups=tuple(_group(aim, *plan, count) for plan, count in plans.most_common()),
         skipped=tuple(
@@ -152,6 +158,8 @@ class Aim(NamedTuple):
     project_id: int
     kind: Kind
     target: str
+    which: tuple[ColumnElement[bool], ...] = ()
+    """Conditions on the databases."""
 
 
 def _group(aim: Aim, dialect: str | None, current: str, databases: int) -> PreviewGroup:
@@ -163,7 +171,7 @@ def _group(aim: Aim, dialect: str | None, current: str, databases: int) -> Previ
         try:
             path = revisions.path(*asked)
             ends = revisions.ends(*asked)
-            steps = _steps(path, dialect, kind)
+            steps = _steps(aim, path, dialect, current)
             if path and kind is not Kind.STAMP and dialect:
                 sql = revisions.sql_of(path, dialect, kind)
                 if sql is None:
@@ -181,8 +189,15 @@ def _group(aim: Aim, dialect: str | None, current: str, databases: int) -> Previ
     )
 
 
-def _steps(path: Sequence[Revision], dialect: str | None, kind: Kind) -> tuple[PreviewStep, ...]:
-    risks = risks_of(path, dialect, kind) if dialect else ()
+def _steps(
+    aim: Aim, path: Sequence[Revision], dialect: str | None, current: str
+) -> tuple[PreviewStep, ...]:
+    risks = risks_of(path, dialect, aim.kind) if dialect else ()
+    if dialect and aim.kind is Kind.UPGRADE:
+        texts = revisions.texts_of(path, dialect, Direction.UPGRADE)
+        here = (Database.dialect == dialect, Database.current == current)
+        there = in_the_way(aim.project_id, texts, *aim.which, *here)
+        risks += tuple(risk for some in there.values() for risk in some)
     return tuple(
         PreviewStep(
             revision=one.revision,

@@ -75,7 +75,7 @@ def states(rollout: Rollout) -> dict[Wave, dict[str, int]]:
     for kind, number, state, runs, succeeded in _rows(db.session, query):
         wave = Wave(kind, number)
         if state:
-            found[wave][str(state)] = runs
+            found[wave][str(state)] = int(runs)
         else:
             total[wave] = int(runs)
             found[wave][State.SUCCEEDED] = int(succeeded)

@@ -13,7 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.extensions import db
 from app.fleet import webhooks
-from app.fleet.core import leases
+from app.fleet.core import label_counts, leases
+from app.fleet.core.transactions import writing
 from app.fleet.projects import scripts
 from app.fleet.refresh import refresh
 from app.fleet.rollouts import advance, tallies
@@ -51,6 +52,8 @@ def refresh_due() -> None:
     """Refresh the databases of each project that is due, and those that were never probed."""
     for project_id in refresh.due():
         refresh.refresh(project_id)
+        with writing() as session:
+            label_counts.settle(session, project_id)
     for project_id, ids in refresh.never_probed().items():
         refresh.refresh(project_id, ids)
 
