@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # One more than there are processors: many tests wait for processes that they have started.
 PROCESSES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # uv is a good deal faster; pip does the same.
-INSTALL = $(if $(shell command -v uv),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
+INSTALL = $(if $(shell command -v uv),uv pip install --quiet --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
 
 # The longest files first, or two processors wait for the last one: tests/conftest.py.
 SPREAD = --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder

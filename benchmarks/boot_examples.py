@@ -43,6 +43,7 @@ STATES = {"empty": None, "behind": "f0001", "head": "f0002"}
 FOLDER = dict.fromkeys(FLASK, EXAMPLES / "flask-app") | {"fastapi": EXAMPLES / "fastapi-app"}
 SCRIPTS = EXAMPLES / "fastapi-app" / "migrations"
 SECONDS = 120
+Attempt = Callable[[URL], list[str]]
 CAPTURED: dict[str, Any] = {"capture_output": True, "text": True}
 
 # --- in a process of its own: fork, and boot at once ----------------------------------------------
@@ -224,7 +225,7 @@ def note(out: Path, **result: object) -> None:
         print(*result.values(), flush=True)
 
 
-def kinds(program: str) -> dict[str, Callable[[URL], list[str]]]:
+def kinds(program: str) -> dict[str, Attempt]:
     server = "uvicorn" if program == "fastapi" else "gunicorn"
     return {
         "8 processes": lambda url: processes(program, url),
@@ -234,15 +235,20 @@ def kinds(program: str) -> dict[str, Callable[[URL], list[str]]]:
     }
 
 
+def chosen(all_: dict[str, Attempt], name: str | None) -> dict[str, Attempt]:
+    """The one of this name; else those whose names it is a part of."""
+    if name in all_:
+        return {name: all_[name]}
+    return {kind: found for kind, found in all_.items() if not name or name in kind}
+
+
 def race(args: argparse.Namespace, places: dict[str, URL | None]) -> int:
     """Try each cell once, then each again."""
     bad = 0
     for _ in range(args.tries):
         for backend, server in places.items():
             for program in args.program or FOLDER:
-                for kind, attempt in kinds(program).items():
-                    if args.kind and args.kind not in kind:
-                        continue
+                for kind, attempt in chosen(kinds(program), args.kind).items():
                     plain = kind.endswith("plain")
                     for state in args.state or STATES:
                         began = time.monotonic()
@@ -309,7 +315,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=["sqlite", "postgresql", "mariadb"])
     parser.add_argument("--state", action="append", choices=STATES)
     parser.add_argument("--program", action="append", choices=FOLDER)
-    parser.add_argument("--kind", help="a part of the name of a kind")
+    parser.add_argument("--kind", help="the name of a kind, or a part of several")
     parser.add_argument("--kill", type=int, default=0, help="kill -9 at so many moments instead")
     parser.add_argument("--out", type=Path, default=Path("boot_examples.jsonl"))
     parser.add_argument("--table", action="store_true", help="print the results of that file")

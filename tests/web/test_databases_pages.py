@@ -459,12 +459,22 @@ def test_what_is_kept_of_it_is_changed(fleet: Fleet, operator: Browser) -> None:
     assert (bad.status_code, "not a valid name of a label" in bad.text) == (422, True)
 
 
+@pytest.fixture
+def with_arguments(fleet: Fleet) -> Iterator[None]:
+    """The project has -x arguments for as long as the test; then its scripts are read again."""
+    given = {"x": {"a": "0", "n": "{name}"}}
+    projects.change_project(ROOT, fleet.project_id, given, version=None)
+    yield
+    projects.change_project(ROOT, fleet.project_id, {"x": {}}, version=None)
+    fleet.load()
+
+
+@pytest.mark.usefixtures("with_arguments")
 def test_its_arguments_for_env_py_are_shown_and_changed(fleet: Fleet, operator: Browser) -> None:
     fleet.file("acme")
     form = {"from": "one", "project": fleet.project_id, "url": f"sqlite:///{fleet.folder}/acme.db"}
     wrong = operator.post("/databases/new", **form, x="tenant")
     assert (wrong.status_code, "has no =" in wrong.text) == (422, True)
-    projects.change_project(ROOT, fleet.project_id, {"x": {"a": "0", "n": "{name}"}}, version=None)
     here = operator.post("/databases/new", **form, x="tenant={label.t}\na=<1>").location
     for said in ("-x tenant={label.t}</code> (its own)", "-x a=&lt;1&gt;", "-x n={name}"):
         assert said in operator.get(here).text, "a value is missing"
