@@ -11,7 +11,7 @@ INSTALL = $(if $(shell command -v uv),uv pip install --quiet --compile-bytecode 
 # The longest files first, or two processors wait for the last one: tests/conftest.py.
 SPREAD = --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
-.PHONY: run test tests compiled thorough test-mlflow lint audit bench lock clean
+.PHONY: run test tests compiled thorough test-mlflow lint audit bench docs lock clean
 # A half-made virtual environment must not pass for a whole one.
 .DELETE_ON_ERROR:
 
@@ -56,6 +56,10 @@ bench: $(VENV)/.test  ## What it costs, beside what one would use instead
 	$(BIN)/python benchmarks/boot.py
 	$(BIN)/python benchmarks/fleet.py
 
+# MkDocs is pinned below 2 by its theme; the notice about that is for whoever maintains this.
+docs: $(VENV)/.docs  ## The site of docs/, in site/; a broken link or anchor fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 lock: $(BIN)/python  ## requirements.lock: what the image is made of, with hashes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/python -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
@@ -63,7 +67,7 @@ lock: $(BIN)/python  ## requirements.lock: what the image is made of, with hashe
 	  --extra scale --extra oidc pyproject.toml --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Headway needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
@@ -72,6 +76,10 @@ $(BIN)/python:
 # Installed again when the dependencies change, and only then.
 $(VENV)/.run: pyproject.toml | $(BIN)/python
 	$(INSTALL) --editable '.[service,postgresql,mysql]'
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(INSTALL) --editable '.[docs]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python

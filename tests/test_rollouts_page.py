@@ -28,7 +28,13 @@ def place(tmp_path: Path) -> Path:
 def environment(place: Path) -> dict[str, str]:
     beside = str(Path(sys.executable).parent)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "HEADWAY"))}
-    return kept | {"PATH": f"{beside}:{os.environ['PATH']}", "PYTHONPATH": str(HOME)}
+    catalog = f"sqlite:///{place}/catalog.sqlite"  # `make run` brings one to head
+    return kept | {
+        "PATH": f"{beside}:{os.environ['PATH']}",
+        "PYTHONPATH": str(HOME),
+        "FLASK_APP": "wsgi:app",
+        "HEADWAY_DATABASE_URL": catalog,
+    }
 
 
 def blocks(kind: str) -> list[str]:
@@ -38,9 +44,8 @@ def blocks(kind: str) -> list[str]:
 @pytest.fixture
 def workers(place: Path, environment: dict[str, str]) -> Iterator[None]:
     """The other terminal of the page."""
-    first = blocks("sh")[0]
     assert f"{WORKERS}\n" in blocks("")
-    command = ["sh", "-ec", f"{first}exec {WORKERS}"]
+    command = ["sh", "-ec", f"flask db upgrade\nexec {WORKERS}"]
     with (place / "workers.log").open("wb") as log:
         process = subprocess.Popen(
             command, cwd=place, env=environment, stdout=log, stderr=log, start_new_session=True
@@ -53,7 +58,9 @@ def workers(place: Path, environment: dict[str, str]) -> Iterator[None]:
 def test_every_command_runs_as_written(
     place: Path, environment: dict[str, str], workers: None
 ) -> None:
-    script = EXITS.sub(r"code=0; \1 || code=$?; test $code -eq \2", "\n".join(blocks("sh")))
+    script = EXITS.sub(
+        r"code=0; \1 || code=$?; test $code -eq \2", "\n".join(["flask db upgrade", *blocks("sh")])
+    )
     done = subprocess.run(
         ["sh", "-ec", script],
         cwd=place,

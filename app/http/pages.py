@@ -22,6 +22,8 @@ markdown = MarkdownIt()
 SWAGGER = Path(flask_swagger_ui.__file__).parent / "dist"
 PROBLEMS = ROOT / "docs" / "problems"
 SLUG = re.compile(r"[a-z][a-z-]{2,60}")
+LINK = re.compile(r"\[([^]]+)\]\((\.\./)?([a-z-]+)\.md(?:#[a-z-]*)?\)")
+"""A link from one page of `docs/` to another, which may be outside of the folder we serve."""
 
 
 @bp.get("/api/docs")
@@ -46,4 +48,11 @@ def problem(slug: str) -> Response | str:
     if request.accept_mimetypes.best_match(["text/plain", "text/html"]) != "text/html":
         return Response(text, mimetype="text/plain")
     title = text.partition("\n")[0].lstrip("# ")
-    return render_template("what.html", title=title, text=Markup(markdown.render(text)))  # noqa: S704  # our own file
+    html = markdown.render(LINK.sub(_link, text))
+    return render_template("what.html", title=title, text=Markup(html))  # noqa: S704  # our own file
+
+
+def _link(found: re.Match[str]) -> str:
+    """A link to another problem's page here; a page that is not served is named."""
+    said, is_outside, page = found.groups()
+    return f"{said} (`docs/{page}.md`)" if is_outside else f"[{said}]({page})"

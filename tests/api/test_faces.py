@@ -37,7 +37,7 @@ def test_every_error_has_a_page_that_says_its_codes(error: type[HeadwayError]) -
 
 def test_no_page_is_left_over() -> None:
     slugs = {error.slug() for error in subclasses(HeadwayError)}
-    assert {file.stem for file in (DOCS / "problems").glob("*.md")} == slugs
+    assert {file.stem for file in (DOCS / "problems").glob("*.md")} == slugs | {"index"}
 
 
 @pytest.mark.parametrize("error", subclasses(HeadwayError), ids=lambda e: e.__name__)
@@ -125,6 +125,10 @@ def test_problem_pages_are_served(client: FlaskClient) -> None:
     assert page.mimetype == "text/html"
     assert "<strong>What to do.</strong>" in page.text
     assert "To the overview" in page.text
+    torn = client.get("/problems/database-torn", headers={"Accept": "text/html"}).text
+    assert '<a href="migration-failed">a revision failed</a>' in torn
+    refused = client.get("/problems/rollout-refused", headers={"Accept": "text/html"}).text
+    assert "stage (<code>docs/on-duty.md</code>)" in refused
     assert client.get("/problems/no-such").status_code == 404
     assert client.get("/problems/..%2fsettings").status_code == 404
 

@@ -302,15 +302,21 @@ def test_the_page_about_the_fleet_runs_as_written(tmp_path: Path) -> None:
     home = Path(__file__).parents[2]
     shutil.copytree(home / "examples", tmp_path / "examples")
     blocks = re.findall(r"^```(sh)?\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    first, *others = [text for kind, text in blocks if kind == "sh"]
+    commands = [text for kind, text in blocks if kind == "sh"]
     (worker,) = [text.strip() for kind, text in blocks if not kind and "workers run" in text]
     started = f"{worker} > worker.log 2>&1 &\ntrap 'kill $!; wait' EXIT\n"  # the other terminal
     beside = str(Path(sys.executable).parent)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "HEADWAY"))}
+    mine = {
+        "PATH": f"{beside}:{os.environ['PATH']}",
+        "PYTHONPATH": str(home),
+        "FLASK_APP": "wsgi:app",
+        "HEADWAY_DATABASE_URL": f"sqlite:///{tmp_path}/catalog.sqlite",
+    }
     done = subprocess.run(
-        ["timeout", "300", "sh", "-ec", "\n".join([first, started, *others])],
+        ["timeout", "300", "sh", "-ec", "\n".join(["flask db upgrade", started, *commands])],
         cwd=tmp_path,
-        env=kept | {"PATH": f"{beside}:{os.environ['PATH']}", "PYTHONPATH": str(home)},
+        env=kept | mine,
         capture_output=True,
         text=True,
     )

@@ -31,10 +31,15 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def variables(postgresql_url: URL) -> dict[str, str]:
-    """Those of a person who has a server."""
+def variables(postgresql_url: URL, place: Path) -> dict[str, str]:
+    """Those of a person who has a server, in the folder of the source."""
     text = postgresql_url.set(drivername="postgresql").render_as_string(hide_password=False)
-    return environment(TENANTS_URL=text, PYTHONPATH=str(EXAMPLES.parent))
+    return environment(
+        TENANTS_URL=text,
+        PYTHONPATH=str(EXAMPLES.parent),
+        FLASK_APP="wsgi:app",
+        HEADWAY_DATABASE_URL=f"sqlite:///{place}/catalog.sqlite",  # `make run` brings one to head
+    )
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def workers(place: Path, variables: dict[str, str]) -> Iterator[None]:
     assert f"{WORKERS}\n" in blocks("")
     with (place / "workers.log").open("wb") as log:
         process = subprocess.Popen(
-            ["sh", "-ec", f"{blocks('sh')[0]}exec {WORKERS}"],
+            ["sh", "-ec", f"flask db upgrade\nexec {WORKERS}"],
             cwd=place,
             env=variables,
             stdout=log,
@@ -58,7 +63,9 @@ def workers(place: Path, variables: dict[str, str]) -> Iterator[None]:
 def test_every_command_runs_as_written_and_answers_as_shown(
     place: Path, variables: dict[str, str], workers: None, postgresql_url: URL
 ) -> None:
-    script = EXITS.sub(r"code=0; \1 || code=$?; test $code -eq \2", "\n".join(blocks("sh")))
+    script = EXITS.sub(
+        r"code=0; \1 || code=$?; test $code -eq \2", "\n".join(["flask db upgrade", *blocks("sh")])
+    )
     done = subprocess.run(
         ["sh", "-ec", script],
         cwd=place,
