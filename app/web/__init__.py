@@ -15,6 +15,7 @@ def init_app(app: Flask) -> None:
         database_import,
         databases,
         drifts,
+        help_pages,
         overview,
         projects,
         rollout_events,
@@ -36,7 +37,7 @@ def init_app(app: Flask) -> None:
     )
     access.protect(web)
     problems.register_handlers(web)
-    people = (access, oidc, accounts, tokens, webhooks, audit, service)
+    people = (access, oidc, accounts, tokens, webhooks, audit, service, help_pages)
     for part in (
         *people,
         overview,

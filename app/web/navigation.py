@@ -22,6 +22,7 @@ PAGES = {
         ("web.webhooks.list_", "Webhooks", "webhooks.change"),
         ("web.service.show", "Service", "service.read"),
         ("pages.docs", "API", ""),
+        ("web.help.show", "Help", ""),
     ),
 }
 """Group -> endpoint, label, and the right that the page needs."""

@@ -126,7 +126,7 @@ def test_problem_pages_are_served(client: FlaskClient) -> None:
     assert "<strong>What to do.</strong>" in page.text
     assert "To the overview" in page.text
     torn = client.get("/problems/database-torn", headers={"Accept": "text/html"}).text
-    assert '<a href="migration-failed">a revision failed</a>' in torn
+    assert '<a href="/problems/migration-failed">a revision failed</a>' in torn
     refused = client.get("/problems/rollout-refused", headers={"Accept": "text/html"}).text
     assert "stage (<code>docs/on-duty.md</code>)" in refused
     assert client.get("/problems/no-such").status_code == 404

@@ -158,3 +158,20 @@ def test_no_page_needs_another_server_or_holds_a_script(fleet: Fleet) -> None:
         assert " style=" not in answer.text
         assert answer.headers["Cache-Control"] == "no-store"
         assert len(answer.data) < 100_000
+
+
+def test_the_help_is_inside_the_navigation(fleet: Fleet) -> None:
+    reader = Browser(fleet, Role.VIEWER)
+    on_duty = reader.get("/help/").text
+    assert "<h1>On duty</h1>" in on_duty
+    assert 'href="/help/problems/database-torn"' in on_duty
+    assert "(`docs/rollouts.md`)" not in on_duty, "a name of a file is code"
+    assert "<code>docs/rollouts.md</code>" in on_duty
+    problems = reader.get("/help/problems").text
+    assert 'href="/help/problems/migration-failed"' in problems
+    page = reader.get("/help/problems/migration-failed").text
+    assert 'aria-label="Pages"' in page
+    assert 'href="/help/problems' in page
+    assert "<table>" in reader.get("/help/glossary").text
+    for missing in ("/help/problems/index", "/help/problems/no-such", "/help/settings"):
+        assert reader.get(missing).status_code == 404
