@@ -1,6 +1,7 @@
 """A small fleet in the hands of a test: a project, its databases, and a worker in this process."""
 
 import contextlib
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -55,7 +56,8 @@ class Fleet:
         """A SQLite file that stands at a revision."""
         path = self.folder / f"{name}.db"
         if at:
-            Scripts.load(self.scripts).at(path).create(at)
+            with path.open("xb") as file:
+                file.write(standing_at(self.scripts, at))
         return path
 
     def add(self, name: str, at: str | None = "r001", **values: Any) -> Database:
@@ -130,6 +132,20 @@ class Fleet:
         assert kept == {(position or "unknown", current): n for position, current, n in rows}
         db.session.rollback()
         return kept
+
+
+def standing_at(folder: Path, at: str) -> bytes:
+    """What a SQLite file holds that stands at a revision of these scripts: made once a process."""
+    scripts = Scripts.load(folder)
+    if (scripts.digest, at) not in _made:
+        with tempfile.TemporaryDirectory() as place:
+            scripts.at(Path(place) / "made.db").create(at)
+            _made[scripts.digest, at] = (Path(place) / "made.db").read_bytes()
+    return _made[scripts.digest, at]
+
+
+_made: dict[tuple[str, str], bytes] = {}
+"""Digest of the scripts and revision -> the file."""
 
 
 def work(limit: int = 10, worker: str = ME) -> int:
