@@ -465,14 +465,13 @@ def test_a_snapshot_is_a_whole_copy_from_before(release: Release, behind: URL) -
 
 def test_only_the_newest_snapshots_are_kept(release: Release, behind: URL) -> None:
     release.script("c0115").unlink()
-    for number in range(115, 120):
+    for number in range(115, 119):
         release.add(f"c0{number}", f"c0{number - 1}" if number > 115 else HEAD, "pass")
         boots(release, behind)
-        time.sleep(1.01)  # their names tell seconds
     kept = sorted(
         p.name.split(".")[-2] for p in Path(str(behind.database)).parent.glob("*.snapshot")
     )
-    assert kept == ["c0116", "c0117", "c0118"]
+    assert kept == ["c0115", "c0116", "c0117"]
 
 
 def test_a_boot_killed_during_the_snapshot_leaves_nothing_in_the_way(
