@@ -18,13 +18,13 @@ from sqlalchemy.engine import URL
 
 from app import create_app
 from app.extensions import db
-from app.settings import MIGRATIONS, RELEASE, Settings
-from headway import Project
+from app.settings import MIGRATIONS, Settings
 from headway.pytest_plugin import DatabaseTemplate
 from tests import servers
 from tests.migrator.scripts import write_project
 from tests.support.routing import remember_routes
 from tests.support.shared import folder_of_run, memory
+from tests.support.statements import remember_statements
 from tests.support.templates import Templates
 
 BACKENDS = ("sqlite", "postgresql", "mariadb")
@@ -46,6 +46,7 @@ def pytest_configure() -> None:
         os.environ.setdefault("TMPDIR", folder)
         tempfile.tempdir = None  # asked for again
     remember_routes()
+    remember_statements()
     sys.dont_write_bytecode = False  # until the tests are imported: next time that is quicker
 
 
@@ -80,6 +81,7 @@ ON_ONE_SERVER = (
     *("tests/boot/", "tests/fleet/", "tests/migrator/"),
     *(f"tests/migrations/test_data.py::test_{revision}_" for revision in RELEASED),
     "tests/migrations/test_schema.py::test_a_downgrade_leaves",
+    "tests/api/test_metrics.py::test_the_oldest_behind",
 )
 """Tests whose cases run on one server each, another one for each case, so that every run is on all
 of them. `make thorough` runs each case on all."""
@@ -276,25 +278,23 @@ def server_of(request: pytest.FixtureRequest) -> Callable[[str], URL]:
 def template(
     templates: Templates, server_of: Callable[[str], URL]
 ) -> Callable[[str], DatabaseTemplate]:
-    """A catalog of each kind at head, made by the migrations."""
+    """A catalog of each kind that a service has started on: the migrations made it.
 
-    def migrate(url: URL) -> None:
-        Project.load(MIGRATIONS).at(url, history=True, release=RELEASE).upgrade()
-
-    return lambda backend: DatabaseTemplate(templates.get(server_of(backend), "head", migrate))
+    What a first start does after them, the invitation of the first admin, is done once as well.
+    """
+    return lambda backend: DatabaseTemplate(templates.get(server_of(backend), "booted", boot))
 
 
 @pytest.fixture
 def booted(
-    templates: Templates, server_of: Callable[[str], URL], tmp_path: Path
+    template: Callable[[str], DatabaseTemplate], tmp_path: Path
 ) -> Iterator[Callable[[str], URL]]:
     """Makes catalogs that a service has started on, files in the folder of the test."""
     with ExitStack() as stack:
 
         def make(backend: str) -> URL:
-            found = DatabaseTemplate(templates.get(server_of(backend), "booted", boot))
             place = _file_in(tmp_path) if backend == "sqlite" else None
-            return stack.enter_context(found.copy(place))
+            return stack.enter_context(template(backend).copy(place))
 
         yield make
 

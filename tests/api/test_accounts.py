@@ -237,8 +237,8 @@ def test_only_trusted_proxies_say_where_a_request_comes_from(
 # --- the same on every database -------------------------------------------------------------------
 
 
-def test_accounts_behave_the_same_on_every_database(catalog_url: URL) -> None:
-    app = create_app(settings_for(catalog_url))
+def test_accounts_behave_the_same_on_every_database(migrated_url: URL) -> None:
+    app = create_app(settings_for(migrated_url))
     with app.app_context():
         made, _ = fleet.create_account(ROOT, {"name": "Zoë Σ", "email": "Z@Example.org"})
         assert (made.email, made.role, made.version) == ("z@example.org", "viewer", 1)
