@@ -151,7 +151,9 @@ def test_a_run_that_takes_too_long_is_ended_for_real(slow: Site) -> None:
     assert is_running(first.pid)
 
 
-def test_a_database_that_takes_long_holds_no_other_up(quick: Site, tmp_path: Path) -> None:
+def test_a_database_that_takes_long_holds_no_other_up_and_the_idle_take_more_at_once(
+    quick: Site, tmp_path: Path
+) -> None:
     goes_on = tmp_path / "goes_on"
     waits = f"place.endswith('d012.db') and not pathlib.Path({str(goes_on)!r}).exists()"
     up = ["import pathlib, time", "place = op.get_bind().engine.url.database"]
@@ -165,6 +167,14 @@ def test_a_database_that_takes_long_holds_no_other_up(quick: Site, tmp_path: Pat
     goes_on.touch()
     quick.until_ended(rollout)
     assert quick.found() == {"r002+r003": 24}
+    late = quick.fleet.add("late")  # what becomes due is taken at once by those that are idle
+    rollout = quick.fleet.start(selector={"ids": [late.id]})
+    db.session.rollback()
+    quick.until_ended(rollout)
+    run = quick.runs_of(rollout)[0]
+    assert run.started_at
+    waited = (run.started_at - rollout.started_at).total_seconds()  # type: ignore[operator]
+    assert waited < 2, "0.3 s on a machine that does nothing else"
 
 
 def test_no_more_are_at_work_on_a_server_than_its_limit(
@@ -225,9 +235,15 @@ def test_a_worker_ends_when_a_newer_release_has_migrated_the_catalog(quick: Site
     quick.until_alive(1)
 
 
-def test_hup_renews_the_workers(quick: Site) -> None:
-    server, _ = quick.serve(1)
+def test_hup_renews_the_workers_which_have_no_socket_of_their_server(quick: Site) -> None:
+    server, port = quick.serve(1)
     first = quick.until_alive(1)[0]
+    listening = {
+        one.laddr.port
+        for one in psutil.Process(first.pid).net_connections()
+        if one.status == psutil.CONN_LISTEN
+    }
+    assert port not in listening, "the port is free once the server has ended"
     server.send_signal(signal.SIGHUP)
     quick.until(lambda: first.name not in {one.name for one in quick.alive()})
     quick.until_alive(1)
@@ -288,29 +304,3 @@ def test_flask_workers_run_is_ended_by_a_signal(quick: Site) -> None:
     running.send_signal(signal.SIGINT)
     assert running.wait(20) == 0
     assert not any(is_running(pid) for pid in below)
-
-
-def test_an_idle_worker_takes_what_becomes_due_at_once(quick: Site) -> None:
-    quick.supervise(1)
-    quick.until_alive(1)
-    first = quick.begin(1)  # its process loads the scripts
-    quick.until_ended(first)
-    late = quick.fleet.add("late")
-    rollout = quick.fleet.start(selector={"ids": [late.id]})
-    db.session.rollback()
-    quick.until_ended(rollout)
-    run = quick.runs_of(rollout)[0]
-    assert run.started_at
-    waited = (run.started_at - rollout.started_at).total_seconds()  # type: ignore[operator]
-    assert waited < 2, "0.3 s on a machine that does nothing else"
-
-
-def test_a_worker_has_no_socket_of_its_server(quick: Site) -> None:
-    _, port = quick.serve(1)
-    worker = quick.until_alive(1)[0]
-    listening = {
-        one.laddr.port
-        for one in psutil.Process(worker.pid).net_connections()
-        if one.status == psutil.CONN_LISTEN
-    }
-    assert port not in listening, "the port is free once the server has ended"
