@@ -69,6 +69,11 @@ def paths(furnished: Furnished) -> list[str]:
 def problems(somebody: Person, path: str) -> Iterator[str]:
     somebody.in_the_dark(False)
     somebody.go(path)
+    yield from problems_of_page(somebody, path)
+
+
+def problems_of_page(somebody: Person, path: str) -> Iterator[str]:
+    """Of the page where somebody is, in light; they are in the dark afterwards."""
     yield from (f"{path} light: {one}" for one in somebody.barriers())
     somebody.in_the_dark()
     yield from (f"{path} dark: {one}" for one in somebody.barriers(*OF_COLOUR))
@@ -100,16 +105,32 @@ def test_what_should_not_be_is_noticed(chromium: Browser) -> None:
     assert "Applying inline style violates" in told
 
 
-def test_nobody_is_kept_out_of_any_page(
+def test_nobody_is_kept_out_of_any_page_all_are_small_and_let_nothing_else_in(
     people: Callable[..., Person], origin: str, furnished: Furnished, paths: list[str]
 ) -> None:
     admin = people(origin)
     found = list(problems(admin, "/sign-in"))
     admin.sign_in(furnished.tokens["admin"])
+    sizes: dict[str, int] = {}
+    came: list[Response] = []
+
+    def keep(answer: Response) -> None:
+        if answer.request.resource_type not in ("fetch", "xhr", "eventsource"):
+            came.append(answer)  # what it asks for later is no part of its first load
+
+    admin.page.on("response", keep)
     assert len(paths) > 15
     for path in paths:
-        found += problems(admin, path)
+        admin.page.goto("about:blank")  # nothing of the page before comes in between
+        admin.in_the_dark(False)
+        came.clear()
+        policy = admin.go(path).header_value("content-security-policy") or ""
+        assert policy.startswith("default-src 'none';"), path
+        assert "unsafe" not in policy, path
+        sizes[path] = sum(len(gzip.compress(answer.body())) for answer in came if answer.ok)
+        found += problems_of_page(admin, path)
     assert not found, "\n".join(found)
+    assert {path: size for path, size in sizes.items() if size >= LARGEST} == {}
 
 
 REFUSALS = {
@@ -176,26 +197,3 @@ def test_a_keyboard_is_enough(
     focused = viewer.page.locator("main :focus")
     outline = focused.evaluate("one => getComputedStyle(one).outlineStyle")
     assert outline != "none"
-
-
-def test_every_page_is_light_and_lets_nothing_else_in(
-    people: Callable[..., Person], origin: str, furnished: Furnished, paths: list[str]
-) -> None:
-    admin = people(origin)
-    admin.sign_in(furnished.tokens["admin"])
-    sizes: dict[str, int] = {}
-    came: list[Response] = []
-
-    def keep(answer: Response) -> None:
-        if answer.request.resource_type not in ("fetch", "xhr", "eventsource"):
-            came.append(answer)  # what it asks for later is no part of its first load
-
-    admin.page.on("response", keep)
-    for path in paths:
-        admin.page.goto("about:blank")  # nothing of the page before comes in between
-        came.clear()
-        policy = admin.go(path).header_value("content-security-policy") or ""
-        assert policy.startswith("default-src 'none';"), path
-        assert "unsafe" not in policy, path
-        sizes[path] = sum(len(gzip.compress(answer.body())) for answer in came if answer.ok)
-    assert {path: size for path, size in sizes.items() if size >= LARGEST} == {}
