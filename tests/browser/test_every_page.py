@@ -31,7 +31,7 @@ BAD = """<!doctype html><html lang="en"><title>Bad</title><link rel="stylesheet"
 <script>alert(1)</script>"""
 BAD_STYLE = """body { margin: 0; color: #000; background: #fff } div { width: 800px }
 @media (prefers-color-scheme: dark) { p { color: #eee } }"""
-ALIKE = 4
+ALIKE = 2
 """Of the pages of one kind so many are looked at; of those with a word or a query in it, one."""
 
 

@@ -80,7 +80,8 @@ def states(rollout: Rollout) -> dict[Wave, dict[str, int]]:
             total[wave] = int(runs)
             found[wave][State.SUCCEEDED] = int(succeeded)
     for wave, all_runs in total.items():
-        found[wave][rest] = all_runs - sum(found[wave].values())
+        # Less than none only until `settle` has counted what an earlier release did.
+        found[wave][rest] = max(all_runs - sum(found[wave].values()), 0)
     return {
         wave: {state: number for state, number in counts.items() if number}
         for wave, counts in found.items()
