@@ -14,6 +14,7 @@ from headway.errors import HeadwayError
 
 log = logging.getLogger(__name__)
 
+USUAL = "http://127.0.0.1:8000"
 TEXT = """
 No account can sign in yet. This one-time token is valid for 24 hours and for one sign-in:
 
@@ -39,14 +40,19 @@ def invite(app: Flask) -> None:
         return
     if token:
         with app.app_context():
-            sys.stderr.write(TEXT.format(token=token, url=address()))
+            # Nothing is asked of the catalog: a connection would be shared by what is forked.
+            sys.stderr.write(TEXT.format(token=token, url=_own_address() or USUAL))
         sys.stderr.flush()
 
 
 def address() -> str:
     """The URL of the service: its public one, or else the one that it last booted at."""
+    return _own_address() or last_address() or USUAL
+
+
+def _own_address() -> str | None:
     settings: Settings = current_app.extensions["headway"]
-    return settings.address or last_address() or "http://127.0.0.1:8000"
+    return settings.address
 
 
 def _invited(app: Flask) -> str | None:
