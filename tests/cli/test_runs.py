@@ -27,7 +27,7 @@ def test_runs_are_listed_and_shown(flask: Shell, fleet: Fleet) -> None:
     assert (rest["database"], rest["wave"]) == ("d001", 2)
     shown = flask("runs", "show", "1").stdout
     assert "Applied\tr002, r003\n" in shown
-    assert re.search(r"^created_at\t\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ$", shown, re.MULTILINE)
+    assert re.search(r"^Created\t\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ$", shown, re.MULTILINE)
     assert "CREATE TABLE t2" in shown
     assert flask("runs", "show", "1", "--sql").stdout.startswith("CREATE TABLE t2")
     told = flask.json("runs", "show", "1")
