@@ -72,9 +72,11 @@ def upgrade() -> None:
     op.create_index("ix_label_count_name_value", "label_count", ["name", "value"])
     op.execute(sa.insert(LABEL_COUNT).from_select(list(LABEL_COUNT.c), COUNTED))
     op.add_column("run", sa.Column("first_attempt", sa.Integer, nullable=False, server_default="1"))
+    op.add_column("run", sa.Column("waits", sa.Integer, nullable=False, server_default="0"))
 
 
 def downgrade() -> None:
+    op.drop_column("run", "waits")
     op.drop_column("run", "first_attempt")
     op.drop_table("label_count")
     op.drop_table("run_tally")

@@ -53,6 +53,8 @@ class Run(Base):
     """Which attempt of its rollout on its database this is: it counts up over retries."""
     first_attempt: Mapped[int] = mapped_column(server_default="1")
     """The attempt that this row began with: more than 1 where somebody asked for a retry."""
+    waits: Mapped[int] = mapped_column(server_default="0")
+    """How often it was put off because its database was away or locked."""
     server: Mapped[str | None] = mapped_column(String(255))
     state: Mapped[str] = mapped_column(String(16), server_default=State.PENDING)
     worker: Mapped[str | None] = mapped_column(String(128))
@@ -90,9 +92,9 @@ class Run(Base):
     __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012
 
     @property
-    def tries(self) -> int:
-        """How many attempts were made since somebody asked for it."""
-        return self.attempt - self.first_attempt + 1
+    def losses(self) -> int:
+        """How often its worker ended in the middle, this time included."""
+        return self.attempt - self.first_attempt + 1 - self.waits
 
 
 class RunTally(Base):

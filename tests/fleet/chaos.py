@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -219,8 +220,25 @@ def wreck(made: Chaos, rollout: Rollout, kills: int, *, patience: float, say: Sa
         done += 1
         say(f"{done:3}. {name:16} at {now[1]:4} of {total}, back after {_since(began)}")
     left = max(deadline - time.monotonic(), 1)
-    made.site.until(lambda: _progress(made, rollout)[0] is Stage.SUCCEEDED, left)
+    try:
+        made.site.until(lambda: _progress(made, rollout)[0] is Stage.SUCCEEDED, left)
+    except AssertionError as error:
+        raise AssertionError(f"{_rest(made, rollout)}\n{error}") from None
     return done
+
+
+def _rest(made: Chaos, rollout: Rollout) -> str:
+    """Where the rollout stands, and what of it is left."""
+    now = datetime.now(UTC)
+    rest = [
+        f"run {run.id} of {run.server or 'a file'}, {run.state}, attempt {run.attempt}"
+        + (f", again in {(run.retry_at - now).total_seconds():.0f} s" if run.retry_at else "")
+        + (f": {run.error}" if run.error else "")
+        for run in made.site.runs_of(rollout)
+        if run.state != State.SUCCEEDED
+    ]
+    db.session.rollback()
+    return "\n".join([str(made.site.fleet.stage(rollout)), *rest])
 
 
 def _progress(made: Chaos, rollout: Rollout) -> tuple[Stage | None, int]:

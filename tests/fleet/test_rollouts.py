@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 
 from app.errors import ApprovalRefused, RolloutRefused
 from app.extensions import db
-from app.fleet import databases, rollouts, runs
+from app.fleet import databases, rollouts, runs, workers
 from app.fleet.core.permissions import Actor
 from app.fleet.rollouts import actions, advance, preview, start
 from app.fleet.rollouts.progress import Rehearsed, progress
@@ -106,10 +106,10 @@ def test_it_halts_says_why_and_goes_on_when_mended(anyfleet: Fleet) -> None:
     assert fleet.stage(rollout) is Stage.SUCCEEDED
     assert {fleet.at(member) for member in members} == {"r003"}
     history = [
-        (run.attempt, run.tries, run.state)
+        (run.attempt, run.first_attempt, run.state)
         for run in fleet.runs_of(rollout, database_id=members[2].id, replaced=True)
     ]
-    assert history == [(1, 1, "failed"), (2, 1, "succeeded")]
+    assert history == [(1, 1, "failed"), (2, 2, "succeeded")]
 
 
 def test_some_may_fail_and_can_be_tried_again_after_the_end(fleet: Fleet) -> None:
@@ -607,6 +607,22 @@ def test_a_database_that_is_away_is_tried_again(fleet: Fleet) -> None:
         connection.execute(sa.update(Run).values(retry_at=datetime.now(UTC)))
     fleet.drain()
     assert fleet.stage(rollout) is Stage.SUCCEEDED
+
+
+def test_workers_that_were_killed_before_do_not_make_the_pauses_longer(fleet: Fleet) -> None:
+    member = fleet.add("one")
+    rollout = fleet.start(timeout_seconds=0.3)
+    for _ in range(3):
+        assert claims.claim(ME, 1)
+        lose_worker()
+        periodic.advance_rollouts()
+        workers.beat(ME)
+    with Scripts.load(fleet.scripts).at(member.address).operations():
+        fleet.work()
+    run = fleet.runs_of(rollout)[0]
+    assert (run.state, run.attempt, run.waits, run.losses) == ("pending", 5, 1, 4)
+    assert run.retry_at is not None
+    assert run.retry_at < datetime.now(UTC) + timedelta(seconds=execute.PAUSES[1])
 
 
 def test_a_file_that_is_gone_is_not_made_anew(fleet: Fleet) -> None:

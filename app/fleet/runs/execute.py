@@ -178,9 +178,9 @@ def _with_status(task: Task, ended: Ended) -> Ended:
 
 
 def _result(task: Task, ended: Ended) -> results.Result:
-    tries = task.run.tries
-    if not ended.transient or tries > len(PAUSES):
+    waits = task.run.waits  # attempts whose worker was killed do not make the pauses longer
+    if not ended.transient or waits >= len(PAUSES):
         return results.Result.of(task, ended)
-    pause = PAUSES[tries - 1]
+    pause = PAUSES[waits]
     task.say(f"tried again in {pause} s")
     return results.Result.of(task, ended, datetime.now(UTC) + timedelta(seconds=pause))

@@ -162,6 +162,7 @@ def _run_values(result: Result, digest: str | None) -> dict[str, Any]:
         "finished_at": result.at if is_final else None,
         "sql_digest": digest if is_final else run.sql_digest,
         "attempt": run.attempt if is_final else run.attempt + 1,
+        "waits": run.waits if is_final else run.waits + 1,
         "retry_at": result.retry_at,
         "worker": task.worker if is_final else None,
     }

@@ -125,7 +125,7 @@ def _snapshot_of(task: Task) -> str | None:
 def _again_or_failed(task: Task, current: str | None) -> dict[str, Any]:
     """The new values of a run that did not finish; `current` is None if there is no database."""
     run, known = task.run, {"before": task.planned_from}
-    if run.problem == RunTimedOut.slug() or run.tries >= ATTEMPTS:
+    if run.problem == RunTimedOut.slug() or run.losses >= ATTEMPTS:
         known = known if current is not None else {"before": None}
         return known | {
             "state": State.FAILED,
@@ -161,9 +161,9 @@ def _why_not_retried(run: Run) -> str:
     if run.problem == RunTimedOut.slug():
         return run.error or ""
     if run.problem:
-        return f"{run.error} This happened {run.tries} times."
+        return f"{run.error} This happened {run.losses} times."
     return (
-        f"Its worker ended {run.tries} times. Perhaps it was killed because memory ran out: see "
+        f"Its worker ended {run.losses} times. Perhaps it was killed because memory ran out: see "
         "the log of the kernel and of the worker."
     )
 
