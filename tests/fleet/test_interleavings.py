@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask, current_app
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
 
 from app.cli.catalog_fleet import CatalogFleet
 from app.errors import InputInvalid, RolloutRefused
@@ -494,6 +495,34 @@ def test_watching_waits_for_a_catalog_that_is_restarted(
         monkeypatch.setattr(tallies, "states", interrupted)
         assert watching.watch(CatalogFleet(ROOT), rollout.id) == 0
         assert cut.is_set()
+
+
+def test_a_catalog_that_is_away_in_the_middle_of_a_run_fails_no_database(
+    migrated: Callable[[str], URL], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = migrated("postgresql")
+    with fleet_on(url, tmp_path) as fleet:
+        member = fleet.add("a")
+        rollout = fleet.start()
+        (run_id,) = claims.claim(ME, 1)
+
+        def cut_off(_: tasks.Task) -> tasks.Ended:
+            db.session.execute(sa.text("SELECT 1"))
+            end_sessions(url)
+            db.session.execute(sa.text("SELECT 1"))
+            raise AssertionError("the catalog is away")
+
+        with monkeypatch.context() as broken_off:
+            broken_off.setattr(execute.operations, "operate", cut_off)
+            with pytest.raises(OperationalError):
+                execute.execute(run_id, ME)
+        db.session.rollback()
+        assert fleet.runs_of(rollout)[0].state == "running", "nothing is said of the database"
+        lose_worker()
+        periodic.advance_rollouts()
+        fleet.drain()
+        assert fleet.stage(rollout) == "succeeded"
+        assert fleet.at(member) == "r003"
 
 
 def end_sessions(url: URL) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import bindparam, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import ProjectNotReady, RunTimedOut
 from app.extensions import db
@@ -61,7 +62,8 @@ def execute(run_id: int, worker: str) -> None:
 def execute_task(task: Task) -> results.Result | None:
     """Execute a claimed run. An error of the database is its result, and is not raised.
 
-    None if it did not begin, or was lost: then that is written.
+    An error of the catalog is raised: then the run has to be reported lost, and its database is
+    asked what became of it. None if it did not begin, or was lost: then that is written.
     """
     global current_run  # noqa: PLW0603  # a process does one at a time
     if not _may_begin(task):
@@ -139,7 +141,8 @@ def _run_operation(task: Task) -> Ended:
     try:
         task.refuse_unready()
         return operations.operate(task)
-    except ProcessEnded:
+    except (ProcessEnded, SQLAlchemyError):
+        # The second is the catalog's: databases are opened by the child, which raises ours alone.
         raise
     except HeadwayError as error:
         result = _failed(task, error)
