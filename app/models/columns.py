@@ -108,16 +108,6 @@ class unindexed(FunctionElement[Any]):  # noqa: N801  # reads as a column
     inherit_cache = True
 
 
-@compiles(unindexed)
-def _unindexed(element: unindexed, compiler: SQLCompiler, **more: Any) -> str:
-    return str(compiler.process(next(iter(element.clauses)), **more))
-
-
-@compiles(unindexed, "sqlite")
-def _unindexed_sqlite(element: unindexed, compiler: SQLCompiler, **more: Any) -> str:
-    return f"+{compiler.process(next(iter(element.clauses)), **more)}"
-
-
 class rare(FunctionElement[Any]):  # noqa: N801  # reads as a condition
     """A condition that few rows meet, which are found by their index.
 
@@ -128,9 +118,15 @@ class rare(FunctionElement[Any]):  # noqa: N801  # reads as a condition
     inherit_cache = True
 
 
+@compiles(unindexed)
 @compiles(rare)
-def _rare(element: rare, compiler: SQLCompiler, **more: Any) -> str:
+def _as_it_is(element: unindexed | rare, compiler: SQLCompiler, **more: Any) -> str:
     return str(compiler.process(next(iter(element.clauses)), **more))
+
+
+@compiles(unindexed, "sqlite")
+def _unindexed_sqlite(element: unindexed, compiler: SQLCompiler, **more: Any) -> str:
+    return f"+{compiler.process(next(iter(element.clauses)), **more)}"
 
 
 @compiles(rare, "sqlite")

@@ -56,6 +56,9 @@ class Stage(StrEnum):
         return self in (Stage.SUCCEEDED, Stage.FAILED, Stage.UNDONE, Stage.CANCELLED)
 
 
+ENDED_STAGES = tuple(stage for stage in Stage if stage.is_final)
+
+
 class Rollout(Base):
     """A rollout: its options and its stage. For `gate`, `window` see `app.fleet.rollouts`."""
 

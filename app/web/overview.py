@@ -13,7 +13,7 @@ from app.fleet.reports import revision_chart
 from app.fleet.reports.overview import ProjectOverview
 from app.fleet.reports.revision_chart import Chart
 from app.fleet.rollouts.progress import failed_of, progress
-from app.models import Stage
+from app.models import ENDED_STAGES, Stage
 from app.web import access
 from app.web.revision_graph import Drawing, draw
 from app.web.rollout_charts import STATES
@@ -21,7 +21,6 @@ from app.web.rollout_charts import STATES
 bp = APIBlueprint("overview", __name__, enable_openapi=False)
 
 GOING_ON = [stage for stage in Stage if not stage.is_final and stage is not Stage.PENDING]
-ENDED = [stage for stage in Stage if stage.is_final]
 FOLLOWED = 3
 """For how many rollouts the runs are counted; the others show only the wave."""
 DRAWN, NAMED = 6, 40
@@ -47,7 +46,9 @@ def show() -> str:
     found = fleet.overview(actor, project_id=only)
     several = sorted(found.projects, key=lambda one: (-one.databases, one.name))
     current, _ = rollouts.list_rollouts(actor, limit=10, stages=GOING_ON, project_id=only)
-    recent, _ = rollouts.list_rollouts(actor, limit=5, stages=ENDED, project_id=only, begun=True)
+    recent, _ = rollouts.list_rollouts(
+        actor, limit=5, stages=ENDED_STAGES, project_id=only, begun=True
+    )
     is_part = request.args.get("part") == "live"
     return render_template(
         "overview_live.html" if is_part else "overview.html",

@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, insert, select
 from app.extensions import db
 from app.fleet.core import counters
 from app.fleet.core.transactions import CatalogSession, write_many
-from app.models import Database, Difference, PositionCount, Rollout, Stage
+from app.models import ENDED_STAGES, Database, Difference, PositionCount, Rollout
 from headway.types import Position, Status
 
 Place = tuple[int, str, str]
@@ -128,8 +128,7 @@ def place(session: CatalogSession, found: Mapping[int, dict[str, Any]]) -> None:
 
 
 def _ended(session: CatalogSession, rollouts: Collection[int | None]) -> set[int]:
-    final = [stage for stage in Stage if stage.is_final]
-    query = select(Rollout.id).where(Rollout.id.in_(rollouts), Rollout.stage.in_(final))
+    query = select(Rollout.id).where(Rollout.id.in_(rollouts), Rollout.stage.in_(ENDED_STAGES))
     return set(session.scalars(query))
 
 

@@ -138,8 +138,7 @@ def _steps(path: Sequence[Revision], database: Database, kind: Kind) -> tuple[Da
     texts = revisions.texts_of(path, dialect, way)
     risks = risks_of(path, dialect, kind)
     if kind is Kind.UPGRADE:
-        there = in_the_way(database.project_id, texts, Database.id == database.id)
-        risks += tuple(risk for some in there.values() for risk in some)
+        risks += in_the_way(database.project_id, texts, Database.id == database.id)
     return tuple(
         DatabaseStep(
             revision=row,

@@ -1,6 +1,5 @@
 """What checks have found in databases, beside what revisions are about to make there."""
 
-from collections import defaultdict
 from collections.abc import Mapping
 
 from sqlalchemy import ColumnElement, func, select
@@ -14,14 +13,14 @@ from headway.plan.risks import Risk
 
 def in_the_way(
     project_id: int, texts: Mapping[str, str | None], *which: ColumnElement[bool]
-) -> dict[str, list[Risk]]:
-    """Revision -> what it makes and is there already, as the last check of each database says.
+) -> tuple[Risk, ...]:
+    """What the revisions make and is there already, as the last check of each database says.
 
     `texts`: revision -> the SQL that it sends, in their order. `which`: conditions on `Database`.
     """
     makes = {f"extra {what}": revision for what, revision in sql_risks.makes(texts).items()}
     if not makes:
-        return {}
+        return ()
     rows = db.session.execute(
         select(Difference.says, func.count())
         .join(Database, Database.id == Difference.database_id)
@@ -33,12 +32,12 @@ def in_the_way(
         .group_by(Difference.says)
         .order_by(Difference.says)
     )
-    found: dict[str, list[Risk]] = defaultdict(list)
+    found = []
     for extra, count in rows:
         has = "database has" if count == 1 else "databases have"
         says = (
             f"makes {extra.removeprefix('extra ')}, which {count:,} {has} already, as the last "
             "check found: it fails there"
         )
-        found[makes[extra]].append(Risk(revision=makes[extra], kind="there", says=says))
-    return found
+        found.append(Risk(revision=makes[extra], kind="there", says=says))
+    return tuple(found)

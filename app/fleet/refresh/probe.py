@@ -16,7 +16,7 @@ from app.fleet.core.urls import url_of
 from app.fleet.isolation.messages import Answer, ProbeResult, ProbeTarget
 from app.fleet.isolation.pool import SECONDS, TimedOut
 from app.fleet.isolation.remote import RemoteProject, sizes
-from app.models import BEGUN, Database, Kind, Rollout, Run, Stage
+from app.models import BEGUN, ENDED_STAGES, Database, Kind, Rollout, Run
 from app.models.columns import rare
 from headway.dialects.urls import DatabaseURL
 from headway.errors import HeadwayError
@@ -83,8 +83,9 @@ def pages(
 
 def being_created() -> ColumnElement[bool]:
     """True for databases that are still to be created: they are not probed."""
-    ended = [stage for stage in Stage if stage.is_final]
-    creating = select(Rollout.id).where(Rollout.kind == Kind.CREATE, Rollout.stage.not_in(ended))
+    creating = select(Rollout.id).where(
+        Rollout.kind == Kind.CREATE, Rollout.stage.not_in(ENDED_STAGES)
+    )
     held = Database.rollout_id.is_not(None) & Database.rollout_id.in_(creating)
     return held & (Database.position == "")
 

@@ -196,8 +196,7 @@ def _steps(
     if dialect and aim.kind is Kind.UPGRADE:
         texts = revisions.texts_of(path, dialect, Direction.UPGRADE)
         here = (Database.dialect == dialect, Database.current == current)
-        there = in_the_way(aim.project_id, texts, *aim.which, *here)
-        risks += tuple(risk for some in there.values() for risk in some)
+        risks += in_the_way(aim.project_id, texts, *aim.which, *here)
     return tuple(
         PreviewStep(
             revision=one.revision,

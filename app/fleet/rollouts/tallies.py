@@ -17,7 +17,7 @@ from sqlalchemy import case, delete, func, insert, literal, or_, select, union_a
 from app.extensions import db
 from app.fleet.core.transactions import CatalogSession, writing
 from app.fleet.core.visibility import WHOLE_FLEET
-from app.models import Rollout, Run, RunTally, Stage, State
+from app.models import ENDED_STAGES, Rollout, Run, RunTally, Stage, State
 from app.models.columns import rare
 
 RECENT = timedelta(seconds=60)
@@ -185,9 +185,8 @@ def settle_all() -> None:
     if time.monotonic() - last < SETTLED_SECONDS:
         return
     current_app.extensions["headway.settled"] = time.monotonic()
-    final = [stage for stage in Stage if stage.is_final]
     lately = Rollout.finished_at > datetime.now(UTC) - LATELY
-    some = select(Rollout.id).where(or_(Rollout.stage.not_in(final), lately))
+    some = select(Rollout.id).where(or_(Rollout.stage.not_in(ENDED_STAGES), lately))
     for rollout_id in db.session.scalars(some).all():
         with writing() as session:
             session.execute(select(Rollout.id).where(Rollout.id == rollout_id).with_for_update())

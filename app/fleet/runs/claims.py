@@ -21,7 +21,7 @@ from app.extensions import db
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.rollouts import windows
 from app.fleet.runs.tasks import Task
-from app.models import BEGUN, Database, Kind, Lease, Rollout, Run, Stage, State
+from app.models import BEGUN, ENDED_STAGES, Database, Kind, Lease, Rollout, Run, Stage, State
 from app.models.columns import rare
 
 CLAIMABLE = (Stage.PENDING, Stage.RUNNING, Stage.UNDOING)
@@ -94,7 +94,7 @@ def release(worker: str, runs: Sequence[int] | None = None) -> int:
     mine = [Run.worker == worker, Run.state == State.RUNNING]
     if runs is not None:
         mine.append(Run.id.in_(runs))
-    ended = select(Rollout.id).where(Rollout.stage.in_([one for one in Stage if one.is_final]))
+    ended = select(Rollout.id).where(Rollout.stage.in_(ENDED_STAGES))
     with writing() as session:
         session.execute(
             update(Run)
