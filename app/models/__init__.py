@@ -9,7 +9,7 @@ from app.models.idempotency import IdempotencyKey
 from app.models.ids import DELETABLE
 from app.models.projects import Loading, Project
 from app.models.revisions import Revision
-from app.models.rollouts import ENDED_STAGES, Approval, Kind, Rollout, Stage
+from app.models.rollouts import DRAFT_LASTS, ENDED_STAGES, Approval, Kind, Rollout, Stage
 from app.models.runs import BEGUN, UNENDED, Run, RunSql, RunTally, State
 from app.models.tokens import Scope, SignInLimit, Token, TokenKind
 from app.models.webhooks import Delivery, Webhook
@@ -18,6 +18,7 @@ from app.models.workers import Lease, Worker
 __all__ = [
     "BEGUN",
     "DELETABLE",
+    "DRAFT_LASTS",
     "ENDED_STAGES",
     "SEARCH",
     "UNENDED",

@@ -1,6 +1,6 @@
 """Rollouts: one target for many databases, in waves, with a gate between them."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -38,7 +38,7 @@ class Kind(StrEnum):
 class Stage(StrEnum):
     """The stage of a rollout."""
 
-    PENDING = "pending"  # made, not started
+    PENDING = "pending"  # a draft: made, not started
     RUNNING = "running"
     SOAKING = "soaking"  # a wave is done; its time has not passed
     WAITING = "waiting"  # for the approval of another account
@@ -55,8 +55,20 @@ class Stage(StrEnum):
         """True if the rollout has ended and cannot be resumed."""
         return self in (Stage.SUCCEEDED, Stage.FAILED, Stage.UNDONE, Stage.CANCELLED)
 
+    @property
+    def word(self) -> str:
+        """The stage as people read it; the API and the catalog keep `pending` for a draft."""
+        return "draft" if self is Stage.PENDING else str(self)
+
+    @property
+    def predicate(self) -> str:
+        """The same as it follows "it is": "a draft", "halted"."""
+        return "a draft" if self is Stage.PENDING else str(self)
+
 
 ENDED_STAGES = tuple(stage for stage in Stage if stage.is_final)
+DRAFT_LASTS = timedelta(days=30)
+"""How long a draft that nobody starts, rehearses or changes is kept open."""
 
 
 class Rollout(Base):
@@ -112,6 +124,11 @@ class Rollout(Base):
     )
 
     __mapper_args__ = {"version_id_col": version, "eager_defaults": True}  # noqa: RUF012
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When a draft is cancelled if nobody starts it; None once it was started or has ended."""
+        return self.updated_at + DRAFT_LASTS if self.stage == Stage.PENDING else None
 
 
 class Approval(Base):

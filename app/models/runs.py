@@ -81,6 +81,8 @@ class Run(Base):
     problem: Mapped[str | None] = mapped_column(String(64))
     """The slug of the error, which is the name of its page."""
     log: Mapped[str | None] = mapped_column(LongText, deferred=True)
+    differences: Mapped[int | None]
+    """How many differences a check found; None if it compared nothing."""
     sql_digest: Mapped[str | None] = mapped_column(String(64))
     snapshot: Mapped[str | None] = mapped_column(String(1024))
     replaced_by: Mapped[int | None] = mapped_column(BigInteger)
@@ -115,6 +117,8 @@ class RunTally(Base):
     runs: Mapped[int]
     """How many runs were added; retries are not, they replace a run."""
     succeeded: Mapped[int]
+    differing: Mapped[int] = mapped_column(server_default="0")
+    """How many of the succeeded found differences."""
     seconds: Mapped[float] = mapped_column(Float)
     began_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """When the first of the succeeded ended; None where it was counted later."""

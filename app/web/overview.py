@@ -12,7 +12,7 @@ from app.fleet.reports import overview as fleet
 from app.fleet.reports import revision_chart
 from app.fleet.reports.overview import ProjectOverview
 from app.fleet.reports.revision_chart import Chart
-from app.fleet.rollouts.progress import failed_of, progress
+from app.fleet.rollouts.progress import differing_of, failed_of, progress
 from app.models import ENDED_STAGES, Stage
 from app.web import access
 from app.web.revision_graph import Drawing, draw
@@ -63,6 +63,7 @@ def show() -> str:
         states=STATES,
         recent=recent,
         failed_of=failed_of(actor, recent),
+        differing=differing_of(actor, recent),
         failed=fleet.failed_lately(actor, limit=5, project_id=only),
         workers=workers.count_alive(),
         catalog=boot.readiness()[1],

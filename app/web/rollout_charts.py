@@ -8,7 +8,7 @@ from math import ceil, sqrt
 from typing import Any
 
 from app.fleet.rollouts.gates import Check
-from app.fleet.rollouts.progress import RunStates, Wave
+from app.fleet.rollouts.progress import RunStates
 from app.models import Rollout
 from app.web.template_filters import lasted
 
@@ -31,9 +31,6 @@ class Bar:
     size: int
     x: float
     width: float
-    parts: tuple[tuple[str, float, float], ...]
-    """State, x, width."""
-    is_open: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,41 +96,17 @@ def columns(found: Sequence[Rollout], failed: Mapping[int, int]) -> list[Column]
     return made
 
 
-def waves_of(preview: Sequence[int]) -> tuple[Wave, ...]:
-    """The waves of a rollout that has not begun, from their sizes."""
-    return tuple(Wave(number=n + 1, size=size, pending=size) for n, size in enumerate(preview))
-
-
-def bars(waves: Sequence[Wave], open_wave: int) -> list[Bar]:
-    """Waves side by side with space for a gate between them; each has a minimum width."""
-    room = WIDTH - GATE * (len(waves) - 1)
-    least = room / (3 * len(waves)) if waves else 0
-    total = sum(wave.size for wave in waves) or 1
-    wide = [least + (room - least * len(waves)) * wave.size / total for wave in waves]
+def bars(sizes: Sequence[int]) -> list[Bar]:
+    """Waves of these sizes side by side, with space for a gate between; each has a least width."""
+    room = WIDTH - GATE * (len(sizes) - 1)
+    least = room / (3 * len(sizes)) if sizes else 0
+    total = sum(sizes) or 1
     found, x = [], 0.0
-    for wave, width in zip(waves, wide, strict=True):
-        found.append(
-            Bar(
-                number=wave.number,
-                size=wave.size,
-                x=round(x, 1),
-                width=round(width, 1),
-                parts=_parts(wave, x, width),
-                is_open=wave.number == open_wave,
-            )
-        )
+    for number, size in enumerate(sizes, 1):
+        width = least + (room - least * len(sizes)) * size / total
+        found.append(Bar(number=number, size=size, x=round(x, 1), width=round(width, 1)))
         x += width + GATE
     return found
-
-
-def _parts(wave: Wave, x: float, width: float) -> tuple[tuple[str, float, float], ...]:
-    found = []
-    for state in STATES:
-        if count := getattr(wave, state):
-            part = width * count / wave.size
-            found.append((state, round(x, 2), round(part, 2)))
-            x += part
-    return tuple(found)
 
 
 def gate_words(gate: dict[str, Any]) -> list[str]:

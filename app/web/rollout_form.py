@@ -9,13 +9,15 @@ from werkzeug.datastructures import MultiDict
 from app.errors import InputInvalid
 from app.fleet import accounts, databases
 from app.fleet.core.permissions import Actor
-from app.fleet.core.validation import parse_whole
+from app.fleet.core.validation import Mistakes, parse_whole
 from app.fleet.rollouts import CONCURRENCY, PER_SERVER, TIMEOUT
 from app.fleet.rollouts.gates import Check
+from app.fleet.rollouts.request import new_rollout
 from app.fleet.rollouts.waves import DEFAULT
 from app.fleet.rollouts.windows import DAYS
 from app.models import Rollout
 from app.web.filters import labels_in
+from headway.errors import HeadwayError
 
 Given = MultiDict[str, str]
 
@@ -43,15 +45,33 @@ FILLED = {
     "window_zone": "UTC",
 }
 """The default values of the form."""
+USUAL = (
+    *("waves", "failures", "failures_percent", "soak", "approval", "check", "sql"),
+    *("window_from", "window_until", "window_zone", "window_day"),
+    *("concurrency", "per_server", "timeout", "snapshot", "stay"),
+)
+"""The fields in which a new rollout is like the last one of its project."""
+FIELDS = {
+    "labels": "label",
+    "soak_seconds": "soak",
+    "timeout_seconds": "timeout",
+    "window": "window_from",
+}
+"""A field of a request -> the field of the form, if it has another name."""
 
 
-def empty(chosen: Mapping[str, Any]) -> Given:
-    """The form with the values of a link: a project, filters, databases."""
+def empty(chosen: Given, usual: Rollout | None = None) -> Given:
+    """The form with the values of a link: a project, filters, databases.
+
+    The settings of `usual`, a rollout that was run before, come before the defaults of Headway.
+    """
     given: Given = MultiDict(FILLED)
-    given.update(MultiDict(chosen))
+    before: Given = like(usual) if usual else MultiDict()
+    for name in USUAL:
+        if name in before:
+            given.setlist(name, before.getlist(name))
     for name in chosen:  # a link wins over what is usual
-        if name in FILLED:
-            given[name] = chosen[name]
+        given.setlist(name, chosen.getlist(name))
     return given
 
 
@@ -94,40 +114,77 @@ def like(rollout: Rollout) -> Given:
 
 
 def rollout_values(actor: Actor, given: Given) -> dict[str, Any]:
-    """The values of a new rollout from a form. Raises InputInvalid or DatabaseNotFound."""
-    project_id = _whole(given, "project", "The project")
+    """The values of a new rollout from a form.
+
+    Raises InputInvalid with all that is wrong, or the error of the one field that is wrong.
+    """
+    mistakes = Mistakes()
+
+    def whole(name: str, words: str) -> int | None:
+        with mistakes.gathered(name):
+            return parse_whole(given.get(name, ""), words)
+        return None
+
+    def number(name: str, words: str) -> float | None:
+        with mistakes.gathered(name):
+            return _number(given.get(name, ""), words)
+        return None
+
+    project_id = whole("project", "The project")
     gate = {
-        "failures": _whole(given, "failures", "How many may fail"),
-        "failures_percent": _number(given, "failures_percent", "The percentage that may fail"),
-        "soak_seconds": _number(given, "soak", "The time to wait"),
+        "failures": whole("failures", "Allowed failures"),
+        "failures_percent": number("failures_percent", "The percentage that may fail"),
+        "soak_seconds": number("soak", "The time to wait"),
         "approval": bool(given.get("approval")),
         "check": given.get("check") or None,
         "sql": given.get("sql", "").strip() or None,
     }
-    return {
+    values = {
         "project_id": project_id,
         "kind": given.get("kind") or None,
         "target": given.get("target", "").strip() or None,
         "title": given.get("title", "").strip() or None,
-        "selector": _selector(actor, given, project_id),
+        "selector": _selector(actor, given, project_id, mistakes),
         "waves": given.get("waves", "").replace(",", " ").split() or None,
         "gate": {name: value for name, value in gate.items() if value is not None},
         "window": _window(given),
-        "concurrency": _whole(given, "concurrency", "How many at once"),
-        "per_server": _whole(given, "per_server", "How many at once on a server"),
-        "timeout_seconds": _number(given, "timeout", "The longest time of a run"),
+        "concurrency": whole("concurrency", "Runs at once"),
+        "per_server": whole("per_server", "Runs at once on one server"),
+        "timeout_seconds": number("timeout", "The longest time of a run"),
         "snapshot": bool(given.get("snapshot")),
         "retreat": not given.get("stay"),
     }
+    if mistakes:  # and what else is wrong with the rest
+        with mistakes.gathered():
+            new_rollout(actor, values)
+    mistakes.refuse()
+    return values
 
 
-def _selector(actor: Actor, given: Given, project_id: int | None) -> dict[str, Any]:
+def errors_of(error: HeadwayError) -> dict[str, str]:
+    """What is wrong with each field of the form; "" for what is of no field."""
+    several: Any = error.context.get("errors")
+    if several:
+        said = [(one["pointer"].lstrip("/"), one["detail"]) for one in several]
+    else:
+        said = [(str(error.context.get("field") or ""), str(error))]
+    return {FIELDS.get(name, name): words for name, words in said}
+
+
+def _selector(
+    actor: Actor, given: Given, project_id: int | None, mistakes: Mistakes
+) -> dict[str, Any]:
     names = [*given.getlist("database"), *_lines(given.get("names", ""))]
     owner = given.get("owner", "").strip()
+    ids = owner_id = None
+    with mistakes.gathered("names"):
+        ids = databases.ids_of(actor, project_id, names) if names else None
+    with mistakes.gathered("owner"):
+        owner_id = accounts.find_account(actor, owner).id if owner else None
     chosen = {
-        "ids": databases.ids_of(actor, project_id, names) if names else None,
+        "ids": ids,
         "labels": labels_in(", ".join(given.getlist("label"))) or None,
-        "owner_id": accounts.find_account(actor, owner).id if owner else None,
+        "owner_id": owner_id,
         "positions": [one for one in given.getlist("position") if one] or None,
         "current": given.get("current") or None,
         "search": given.get("search", "").strip()[:128] or None,
@@ -152,17 +209,10 @@ def _window(given: Given) -> dict[str, Any] | None:
     return {"from": start, "until": until, "days": days or None, "zone": zone}
 
 
-def _whole(given: Given, name: str, words: str) -> int | None:
-    try:
-        return parse_whole(given.get(name, ""), words)
-    except InputInvalid as error:
-        raise InputInvalid(str(error), field=name) from None
-
-
-def _number(given: Given, name: str, words: str) -> float | None:
-    text = given.get(name, "").strip()
+def _number(text: str, words: str) -> float | None:
+    text = text.strip()
     if text and not re.fullmatch(r"\d{1,9}(\.\d{1,3})?", text):
-        raise InputInvalid(f"{words} must be a number, not {text!r}.", field=name)
+        raise InputInvalid(f"{words} must be a number, not {text!r}.")
     return float(text) if text else None
 
 

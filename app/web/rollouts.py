@@ -20,6 +20,7 @@ from app.fleet.rollouts import allowed_actions, approvals, preview
 from app.fleet.rollouts.gates import Gate
 from app.fleet.rollouts.progress import (
     RolloutProgress,
+    differing_of,
     failed_of,
     progress,
     retrying,
@@ -78,6 +79,7 @@ def list_() -> str:
         "rollouts.html",
         rollouts=found,
         failed=failed,
+        differing=differing_of(actor, found),
         columns=rollout_charts.columns(found, failed),
         following=following,
         names={project.id: project.name for project in known},
@@ -92,8 +94,9 @@ def new() -> Any:
     actor = access.actor()
     if request.method == "GET":
         before = parse_whole(request.args.get("like", ""))
-        rollout = fleet.get_rollout(actor, before) if before else None
-        return _form(rollout_form.like(rollout) if rollout else rollout_form.empty(request.args))
+        if before:
+            return _form(rollout_form.like(fleet.get_rollout(actor, before)))
+        return _form(request.args, is_link=True)
     given, instead = request.form, request.form.get("instead", "")
     try:
         instead_id = parse_whole(instead)
@@ -107,19 +110,55 @@ def new() -> Any:
     return redirect(url_for("web.rollouts.show", rollout_id=made.id))
 
 
-def _form(given: rollout_form.Given, error: HeadwayError | None = None) -> str:
+@bp.post("/new/waves")
+def new_waves() -> str:
+    """The waves of what a form asks for, drawn; a part of the form's page."""
+    actor = access.actor()
+    sizes: tuple[int, ...] = ()
+    gate: dict[str, Any] = {}
+    errors: dict[str, str] = {}
+    try:
+        values = rollout_form.rollout_values(actor, request.form)
+        sizes, gate = fleet.wave_sizes(actor, values), values["gate"]
+    except HeadwayError as error:
+        errors = rollout_form.errors_of(error)
+    return render_template(
+        "rollout_new_waves.html",
+        sizes=sizes,
+        errors=errors,
+        bars=rollout_charts.bars(sizes),
+        gate=rollout_charts.gate_words(gate),
+        marks=rollout_charts.gate_marks(gate),
+    )
+
+
+def _form(
+    given: rollout_form.Given, error: HeadwayError | None = None, *, is_link: bool = False
+) -> str:
+    """The form with these values; those of a link are completed by what is usual."""
     actor = access.actor()
     known, _ = projects.list_projects(actor, limit=200)
     named = given.getlist("database")
     mine = [one for one in known if actor.may("rollouts.change", one.id)]
     # Before somebody chooses another, the first project is the chosen one.
     asked = given.get("project", "")
-    project = next((one.id for one in mine if str(one.id) == asked or not asked), None)
+    project = next((one for one in mine if str(one.id) == asked or not asked), None)
+    if mine and project is None and error:
+        project = mine[0]
+    elif mine and project is None:
+        wanted = projects.get_project(actor, parse_whole(asked, "The project") or 0)
+        actor.require("rollouts.change", wanted.id)
+    usual = None
+    if is_link:
+        usual = _usual(actor, project.id, given) if project else None
+        given = rollout_form.empty(given, usual)
     return render_template(
         "rollout_new.html",
         named=named,
-        targets=_targets(actor, project) if project else (),
-        counts=overview(actor, project_id=project).positions if project else {},
+        project=project,
+        usual=usual,
+        targets=_targets(actor, project.id) if project else (),
+        counts=overview(actor, project_id=project.id).positions if project else {},
         only=_name_of(named[0]) if len(named) == 1 else None,
         projects=mine,
         kinds=rollout_form.KINDS,
@@ -127,10 +166,21 @@ def _form(given: rollout_form.Given, error: HeadwayError | None = None) -> str:
         positions=POSITIONS,
         days=DAYS,
         given=given,
-        error=error,
-        field=error.context.get("field") if error else None,
+        errors=rollout_form.errors_of(error) if error else {},
         instead=request.values.get("instead", ""),
     )
+
+
+def _usual(actor: Actor, project_id: int, given: rollout_form.Given) -> Rollout | None:
+    """The rollout whose settings a new one of this kind begins with, if there is one."""
+    kind = given.get("kind") or Kind.UPGRADE
+    if "waves" in given or kind not in (Kind.UPGRADE, Kind.DOWNGRADE):
+        return None
+    usual = fleet.last_migrating(actor, project_id)
+    reads = (
+        usual is not None and usual.gate.get("sql") and not actor.may("rollouts.sql", project_id)
+    )
+    return None if reads else usual
 
 
 def _targets(actor: Actor, project_id: int) -> list[Revision]:
@@ -159,9 +209,7 @@ def show(rollout_id: int) -> str:
         "rollout_live.html" if is_part else "rollout.html",
         rollout=rollout,
         preview=foreseen,
-        foreseen=rollout_charts.bars(rollout_charts.waves_of(foreseen.waves), 0)
-        if foreseen
-        else (),
+        foreseen=rollout_charts.bars(foreseen.waves) if foreseen else (),
         whom=rollout_form.describe_selection(rollout.selector),
         held=is_held,
         **_as_it_goes(rollout, held=is_held and before),
@@ -187,7 +235,6 @@ def _as_it_goes(rollout: Rollout, *, held: bool) -> dict[str, Any]:
             for verb in allowed_actions(actor, rollout)
             if not (held and verb in BEGINS)
         ],
-        "bars": rollout_charts.bars(current.waves, current.wave),
         "gate": rollout_charts.gate_words(rollout.gate),
         "marks": rollout_charts.gate_marks(rollout.gate),
         "soaks_until": Gate.of(rollout.gate).soaks_until(done_at) if done_at else None,

@@ -11,13 +11,14 @@ from flask import Flask, g
 from markupsafe import Markup
 
 from app.fleet.core.paths import data_folder
+from app.models import Stage
 from app.settings import RELEASE
 from app.web import event_sentences
 from headway.types import NEXT_STEPS, Position
 
 LOOKS = {
     **dict.fromkeys(("at_head", "succeeded", "delivered", "alive", "ready"), "good"),
-    **dict.fromkeys(("empty", "pending", "unknown", "cancelled", "undone"), "calm"),
+    **dict.fromkeys(("empty", "draft", "pending", "unknown", "cancelled", "undone"), "calm"),
     **dict.fromkeys(("behind", "running", "soaking", "undoing"), "busy"),
     **dict.fromkeys(("waiting", "paused", "unstamped", "ahead", "lost"), "warn"),
     **dict.fromkeys(
@@ -35,6 +36,8 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(ago)
     app.add_template_filter(badge)
     app.add_template_filter(when)
+    app.add_template_filter(stage_word)
+    app.add_template_filter(stage_predicate)
     app.add_template_filter(coded)
     app.add_template_filter(lasted)
     app.add_template_filter(number)
@@ -93,6 +96,16 @@ def badge(word: str | None) -> Markup:
     return Markup('<span class="badge {}" title="{}">{}</span>').format(
         LOOKS.get(name, "calm"), help_, name.replace("_", " ")
     )
+
+
+def stage_word(stage: str) -> str:
+    """The stage of a rollout as people read it."""
+    return Stage(stage).word
+
+
+def stage_predicate(stage: str) -> str:
+    """The same as it follows "it is"."""
+    return Stage(stage).predicate
 
 
 def coded(text: object) -> Markup:

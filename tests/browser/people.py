@@ -43,7 +43,7 @@ class Person:
         self.origin = origin
         self.complaints: list[str] = []
         self.asked: list[str] = []
-        self.context = browser.new_context(base_url=origin, viewport=LAPTOP, **how)
+        self.context = browser.new_context(base_url=origin, **{"viewport": LAPTOP, **how})
         self.context.set_default_timeout(PATIENCE)
         self.context.on("request", self._left)
         self.context.on("console", self._told)

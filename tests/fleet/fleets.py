@@ -34,6 +34,7 @@ from app.models import (
     Rollout,
     Run,
     Stage,
+    State,
 )
 from headway import Project as Scripts
 from headway.plan.plans import Direction
@@ -284,6 +285,11 @@ def require_right_counts() -> None:
         for state, number in states.items()
     }
     assert counted == real
+    differing = tallies.differing(db.session.scalars(sa.select(Rollout), **whole).all())
+    with db.engine.connect() as connection:
+        differs = runs & (Run.differences > 0) & (Run.state == State.SUCCEEDED)
+        query = sa.select(Run.rollout_id, sa.func.count()).where(differs).group_by(Run.rollout_id)
+        assert differing == {key: number for key, number in connection.execute(query)}  # noqa: C416
 
 
 def settled() -> None:

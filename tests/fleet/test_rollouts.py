@@ -17,7 +17,7 @@ from app.extensions import db
 from app.fleet import databases, rollouts, runs, workers
 from app.fleet.core.permissions import Actor
 from app.fleet.rollouts import actions, advance, preview, start
-from app.fleet.rollouts.progress import Rehearsed, progress
+from app.fleet.rollouts.progress import Rehearsed, differing_of, progress, says
 from app.fleet.runs import claims, execute, results
 from app.fleet.runs.tasks import Task
 from app.fleet.workers import periodic
@@ -38,6 +38,8 @@ from tests.fleet.fleets import (
     sqlite,
 )
 from tests.migrator.scripts import write_revision
+
+OLD = timedelta(days=31)
 
 
 def test_a_rollout_brings_every_database_to_its_target_and_undo_takes_it_back(
@@ -867,3 +869,73 @@ def test_what_a_check_found_is_said_before_a_revision_fails_on_it(fleet: Fleet) 
     fleet.start(kind=Kind.CHECK)
     fleet.drain()
     assert "table t2, which" not in " ".join(preview(ROOT, new).risks)
+
+
+# --- drafts --------------------------------------------------------------------------------------
+
+
+def age(rollout: Rollout, by: timedelta) -> None:
+    """As if nobody had touched it for so long."""
+    older = {"updated_at": rollout.updated_at - by}
+    db.session.execute(sa.update(Rollout).where(Rollout.id == rollout.id).values(**older))
+    db.session.commit()
+    fresh()
+
+
+def test_a_draft_that_nobody_starts_expires(fleet: Fleet) -> None:
+    fleet.add_many(2)
+    forgotten, rehearsed, started = (fleet.rollout() for _ in range(3))
+    for one in (forgotten, rehearsed):
+        assert one.expires_at == one.updated_at + timedelta(days=30)
+        age(one, OLD)
+    rollouts.rehearse_rollout(ROOT, rehearsed.id)
+    rollouts.start_rollout(ROOT, started.id)
+    age(started, OLD)
+    advance.advance()
+    assert fleet.stage(forgotten) is Stage.CANCELLED
+    gone = rollouts.get_rollout(ROOT, forgotten.id)
+    assert gone.reason == "This draft was not started within 30 days."
+    assert gone.expires_at is None
+    assert gone.finished_at is not None
+    assert fleet.stage(rehearsed) is Stage.PENDING
+    assert fleet.stage(started) is Stage.RUNNING
+    with pytest.raises(RolloutRefused, match="is cancelled; `start` is for one that is a draft"):
+        rollouts.start_rollout(ROOT, forgotten.id)
+    fleet.drain()
+
+
+def test_a_draft_that_is_started_as_it_expires_is_started(fleet: Fleet) -> None:
+    fleet.add_many(1)
+    draft = fleet.rollout()
+    age(draft, OLD)
+    rollouts.start_rollout(ROOT, draft.id)
+    advance.step(draft.id)  # whose list was read before
+    assert fleet.stage(draft) is Stage.RUNNING
+    fleet.drain()
+
+
+# --- checks --------------------------------------------------------------------------------------
+
+
+def test_a_check_says_how_many_databases_differ(fleet: Fleet) -> None:
+    members = fleet.add_many(3)
+    for one, statement in (
+        (members[0], "CREATE TABLE extra (x INTEGER)"),
+        (members[2], "SELECT 1"),
+    ):
+        with sqlite(one) as connection:
+            connection.exec_driver_sql(statement)
+            connection.commit()
+    rollout = fleet.start(kind="check", waves=["100%"])
+    fleet.drain()
+    assert fleet.stage(rollout) is Stage.SUCCEEDED
+    found = progress(ROOT, rollout.id)
+    assert (found.done, found.differing) == (3, 1)
+    assert differing_of(ROOT, [rollout]) == {rollout.id: 1}
+    assert [run.differences for run in fleet.runs_of(rollout)] == [1, 0, 0]
+    assert says(rollouts.get_rollout(ROOT, rollout.id), 0, found.differing) == (
+        f"Rollout {rollout.id} is succeeded, 1 with drift."
+    )
+    upgrade = fleet.start()
+    fleet.drain()
+    assert progress(ROOT, upgrade.id).differing is None

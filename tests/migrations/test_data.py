@@ -477,6 +477,8 @@ BOOT = {
     "state": "head",
     "seconds": 1.5,
 }
+RUNS = "SELECT id, kind, state, attempt, error FROM run ORDER BY id"
+TALLIES = "SELECT kind, wave, runs, succeeded, seconds FROM run_tally ORDER BY id"
 BOUND = {"oidc_issuer": "https://id.example.org", "oidc_subject": "é"}
 
 
@@ -724,6 +726,22 @@ def test_c0022_keeps_the_boots_that_were(catalog: Catalog) -> None:
     assert catalog.rows(boots) == before
     catalog.down("c0021")
     assert catalog.rows(boots) == before
+
+
+def test_c0023_keeps_runs_and_their_counts(catalog: Catalog) -> None:
+    catalog.up("c0022")
+    _with_fleet(catalog)
+    _with_rollout(catalog)
+    tally = {"rollout_id": 1, "kind": "check", "wave": 0, "runs": 2, "succeeded": 1, "seconds": 0.5}
+    catalog.insert("run_tally", tally)
+    before = catalog.rows(RUNS), catalog.rows(TALLIES)
+    catalog.up("c0023")
+    assert catalog.rows("SELECT DISTINCT differences FROM run") == [(None,)]
+    catalog.insert("run_tally", tally)  # by a worker of the release before
+    assert catalog.rows("SELECT differing FROM run_tally") == [(0,), (0,)]
+    catalog.execute("DELETE FROM run_tally WHERE id = 2")
+    catalog.down("c0022")
+    assert (catalog.rows(RUNS), catalog.rows(TALLIES)) == before
 
 
 def test_a_full_catalog_goes_down_and_up_and_keeps_its_accounts(catalog: Catalog) -> None:

@@ -170,6 +170,9 @@ class RolloutOut(Out):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    expires_at: datetime | None = Field(
+        description="When it is cancelled if nobody starts it; null once it was started."
+    )
 
     @classmethod
     def of(cls, rollout: Rollout) -> "RolloutOut":
@@ -290,6 +293,9 @@ class ProgressOut(Out):
     undo: WaveOut | None
     total: int
     done: int
+    differing: int | None = Field(
+        description="In how many databases a check found differences; null of other operations."
+    )
     per_second: float | None
     seconds_left: float | None
     first_error: FailureOut | None

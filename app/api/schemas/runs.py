@@ -83,6 +83,7 @@ class RunOut(Out):
     error: str | None
     problem: str | None = Field(description="The page `/problems/…` that explains what to do.")
     snapshot: str | None
+    differences: int | None = Field(description="How many differences a check found.")
     replaced_by: int | None = Field(description="The run that is the next attempt.")
     undoes: int | None = Field(description="The run that this one undoes.")
     created_at: datetime

@@ -1,14 +1,16 @@
 """Validation of values before they are stored, for the API, the pages and the commands."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import inspect
 
-from app.errors import InputInvalid
+from app.errors import AccountNotFound, DatabaseNotFound, InputInvalid
 from app.extensions import Base
 from app.models import Strategy
+from headway.errors import HeadwayError, RevisionNotFound
 
 # PostgreSQL cannot store NUL, UTF-8 cannot encode half of a surrogate pair; the other control
 # characters are never intended.
@@ -19,6 +21,53 @@ MISLEADING_SET = (
 """Characters that no name may contain, as in a regular expression: control characters, line ends,
 and those that are invisible or turn the direction of text: one name would look like another."""
 MISLEADING = re.compile(rf"[{MISLEADING_SET}\ud800-\udfff]")
+
+
+GATHERED = (InputInvalid, RevisionNotFound, DatabaseNotFound, AccountNotFound)
+"""What is wrong with the value of one field."""
+
+
+class Mistakes:
+    """The mistakes in a request, gathered so that a person hears of all of them at once.
+
+    Each is of a field, named as in the request.
+    """
+
+    def __init__(self) -> None:
+        self.errors: list[HeadwayError] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.errors)
+
+    @contextmanager
+    def gathered(self, field: str | None = None) -> Iterator[None]:
+        """Keep what is raised within instead of raising it; of this field, if it names none."""
+        try:
+            yield
+        except GATHERED as error:
+            error.context["field"] = error.context.get("field") or field
+            self.errors.append(error)
+
+    def refuse(self) -> None:
+        """Raise the mistake if there is one; of several, an InputInvalid with `errors`.
+
+        `errors` is as in a problem of the API: `[{"in", "pointer", "detail"}]`.
+        """
+        if len(self.errors) == 1:
+            raise self.errors[0]
+        if self.errors:
+            said = [one for error in self.errors for one in _said(error)]
+            raise InputInvalid(
+                " ".join(one["detail"] for one in said),
+                field=self.errors[0].context["field"],
+                errors=said,
+            )
+
+
+def _said(error: HeadwayError) -> list[dict[str, str]]:
+    several: Any = error.context.get("errors")
+    pointer = f"/{error.context['field'] or ''}"
+    return several or [{"in": "body", "pointer": pointer, "detail": str(error)}]
 
 
 def fitting(model: type[Base], values: dict[str, Any]) -> dict[str, Any]:

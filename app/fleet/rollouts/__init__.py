@@ -12,8 +12,15 @@ from app.fleet.rollouts.actions import (
     start_rollout,
     undo_rollout,
 )
-from app.fleet.rollouts.crud import create_rollout, find, get_rollout, list_rollouts, record
-from app.fleet.rollouts.previews import Preview, PreviewGroup, preview, preview_undo
+from app.fleet.rollouts.crud import (
+    create_rollout,
+    find,
+    get_rollout,
+    last_migrating,
+    list_rollouts,
+    record,
+)
+from app.fleet.rollouts.previews import Preview, PreviewGroup, preview, preview_undo, wave_sizes
 from app.fleet.rollouts.request import (
     CONCURRENCY,
     LONGEST_RUN,
@@ -40,6 +47,7 @@ __all__ = [
     "create_rollout",
     "find",
     "get_rollout",
+    "last_migrating",
     "list_rollouts",
     "new_rollout",
     "pause_rollout",
@@ -51,4 +59,5 @@ __all__ = [
     "retry_rollout",
     "start_rollout",
     "undo_rollout",
+    "wave_sizes",
 ]

@@ -5,6 +5,7 @@ RolloutNotFound and RolloutRefused. With an idempotency `key`, an equal request 
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from sqlalchemy import select
 
@@ -110,7 +111,9 @@ def undo_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> Ro
 
     def undo(session: CatalogSession, rollout: Rollout) -> None:
         if rollout.stage in (Stage.PENDING, Stage.UNDOING, Stage.UNDONE):
-            raise RolloutRefused(f"There is nothing to undo: the rollout is {rollout.stage}.")
+            raise RolloutRefused(
+                f"There is nothing to undo: the rollout is {Stage(rollout.stage).predicate}."
+            )
         if rollout.kind not in rollouts_undo.BACK:
             hint = " Drop the database." if rollout.kind == Kind.CREATE else ""
             raise RolloutRefused(
@@ -158,6 +161,7 @@ def rehearse_rollout(
             raise RolloutRefused(f"A {rollout.kind} cannot be rehearsed.")
         if not rollouts_start.rehearse(session, rollout, sample):
             raise RolloutRefused("No database takes part, so there is nothing to rehearse.")
+        rollout.updated_at = datetime.now(UTC)  # a draft that is rehearsed is still wanted
 
     return _change(actor, rollout_id, "rehearsed", rehearse, key, sample)
 
@@ -208,8 +212,8 @@ def _details(
 def _expect(rollout: Rollout, verb: str, *stages: Stage) -> None:
     if rollout.stage not in stages:
         raise RolloutRefused(
-            f"Rollout {rollout.id} is {rollout.stage}; `{verb}` is for one that is "
-            f"{' or '.join(stages)}.",
+            f"Rollout {rollout.id} is {Stage(rollout.stage).predicate}; `{verb}` is for one that "
+            f"is {' or '.join(stage.predicate for stage in stages)}.",
             stage=rollout.stage,
         )
 

@@ -6,7 +6,7 @@ undone.
 
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, false, func, select, update
+from sqlalchemy import ColumnElement, and_, false, func, or_, select, update
 
 from app.extensions import db
 from app.fleet.core import error_texts, label_counts, positions
@@ -14,7 +14,18 @@ from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.rollouts import announcements, approvals, retries, tallies, windows
 from app.fleet.rollouts import undo as rollouts_undo
 from app.fleet.rollouts.gates import Gate, Next
-from app.models import BEGUN, UNENDED, Database, Kind, Rollout, Run, Stage, State, Strategy
+from app.models import (
+    BEGUN,
+    DRAFT_LASTS,
+    UNENDED,
+    Database,
+    Kind,
+    Rollout,
+    Run,
+    Stage,
+    State,
+    Strategy,
+)
 
 ACTIVE = (Stage.RUNNING, Stage.SOAKING, Stage.WAITING, Stage.UNDOING, Stage.HALTED)
 ENDED = {
@@ -33,7 +44,10 @@ def advance() -> None:
 
 
 def _active() -> list[int]:
-    query = select(Rollout.id).where(Rollout.stage.in_(ACTIVE)).order_by(Rollout.id)
+    expired = and_(
+        Rollout.stage == Stage.PENDING, Rollout.updated_at < datetime.now(UTC) - DRAFT_LASTS
+    )
+    query = select(Rollout.id).where(or_(Rollout.stage.in_(ACTIVE), expired)).order_by(Rollout.id)
     found = list(db.session.scalars(query))
     db.session.rollback()
     return found
@@ -50,6 +64,8 @@ def step(rollout_id: int) -> None:
             _step_back(session, rollout)
         elif rollout.stage == Stage.HALTED:
             rollouts_undo.retreat(session, rollout)
+        elif rollout.stage == Stage.PENDING:
+            _expire(session, rollout)
         elif rollout.stage in ACTIVE and not _halt_if_too_many(session, rollout):
             _step_on(session, rollout)
 
@@ -87,6 +103,14 @@ def finish(session: CatalogSession, rollout: Rollout, stage: Stage, reason: str 
     )
     if rollout.started_at is not None:
         announcements.announce(session, ENDED[stage], rollout)
+
+
+def _expire(session: CatalogSession, rollout: Rollout) -> None:
+    """Cancel a draft that nobody used in time, so that old drafts cannot be started by mistake."""
+    if rollout.expires_at and rollout.expires_at <= datetime.now(UTC):
+        retries.cancel_pending(session, rollout)
+        reason = f"This draft was not started within {DRAFT_LASTS.days} days."
+        finish(session, rollout, Stage.CANCELLED, reason)
 
 
 def _locked(session: CatalogSession, rollout_id: int) -> Rollout:

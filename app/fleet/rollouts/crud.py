@@ -13,7 +13,7 @@ from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import LARGEST_ID
 from app.fleet.rollouts.request import new_rollout
-from app.models import Rollout
+from app.models import Kind, Rollout
 
 
 @repeated
@@ -70,6 +70,18 @@ def list_rollouts(
     if begun:
         query = query.where(Rollout.started_at.is_not(None))
     return page_of(query, limit)
+
+
+def last_migrating(actor: Actor, project_id: int) -> Rollout | None:
+    """The newest rollout of a project that was started to migrate more than one by name."""
+    actor.require("rollouts.read")
+    query = select(Rollout).where(
+        Rollout.project_id == project_id,
+        Rollout.kind.in_((Kind.UPGRADE, Kind.DOWNGRADE)),
+        Rollout.by_hand.is_(False),
+        Rollout.started_at.is_not(None),
+    )
+    return db.session.scalar(query.order_by(Rollout.id.desc()).limit(1))
 
 
 def find(session: CatalogSession, rollout_id: int, *, lock: bool = False) -> Rollout:

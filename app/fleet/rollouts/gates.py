@@ -1,6 +1,6 @@
 """Gates: the rule between two waves. A pure function decides what follows a wave."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -8,6 +8,7 @@ from math import floor
 from typing import Any
 
 from app.errors import InputInvalid
+from app.fleet.core.validation import Mistakes
 
 LONGEST_SOAK = 30 * 24 * 3600
 
@@ -50,17 +51,27 @@ class Gate:
         if unknown := set(values) - set(cls.__dataclass_fields__):
             raise InputInvalid(f"A gate has no {', '.join(sorted(unknown))}.")
         gate = cls(**{name: value for name, value in values.items() if value is not None})
-        if gate.failures < 0 or not 0 <= (gate.failures_percent or 0) <= 100:  # noqa: PLR2004
-            raise InputInvalid("Allowed failures are a number from 0, or 0 to 100 percent.")
-        if not 0 <= gate.soak_seconds <= LONGEST_SOAK:
-            raise InputInvalid(f"A wave soaks for 0 to {LONGEST_SOAK} seconds.")
-        if gate.check not in (None, *Check):
-            raise InputInvalid(f"There is no check {gate.check!r}: use {' or '.join(Check)}.")
-        if (gate.check == Check.SQL) != bool(gate.sql):
-            raise InputInvalid("The check `sql` needs its query in `sql`, and only it has one.")
-        if gate.sql and ";" in gate.sql.rstrip().rstrip(";"):
-            raise InputInvalid("The query of a check is one statement, without `;` in it.")
+        mistakes = Mistakes()
+        for field, is_wrong, words in gate._rules():
+            if is_wrong:
+                with mistakes.gathered(field):
+                    raise InputInvalid(words)
+        mistakes.refuse()
         return gate
+
+    def _rules(self) -> Iterator[tuple[str, bool, str]]:
+        """A field, whether its value breaks a rule, and the rule."""
+        failures = "Allowed failures are a number from 0, or 0 to 100 percent."
+        yield "failures", self.failures < 0, failures
+        yield "failures_percent", not 0 <= (self.failures_percent or 0) <= 100, failures  # noqa: PLR2004
+        soak = f"A wave soaks for 0 to {LONGEST_SOAK} seconds."
+        yield "soak_seconds", not 0 <= self.soak_seconds <= LONGEST_SOAK, soak
+        known = f"There is no check {self.check!r}: use {' or '.join(Check)}."
+        yield "check", self.check not in (None, *Check), known
+        one_query = "The check `sql` needs its query in `sql`, and only it has one."
+        yield "sql", (self.check == Check.SQL) != bool(self.sql), one_query
+        several = bool(self.sql) and ";" in (self.sql or "").rstrip().rstrip(";")
+        yield "sql", several, "The query of a check is one statement, without `;` in it."
 
     def as_json(self) -> dict[str, Any]:
         """The gate as JSON values."""

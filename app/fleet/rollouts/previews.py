@@ -129,6 +129,14 @@ def preview(actor: Actor, source: int | Mapping[str, Any]) -> Preview:
     )
 
 
+def wave_sizes(actor: Actor, values: Mapping[str, Any]) -> tuple[int, ...]:
+    """How many databases each wave of a rollout with these values would have now."""
+    actor.require("rollouts.read")
+    rollout = new_rollout(actor, values)
+    chosen = start.choose(db.session, rollout)
+    return tuple(waves.sizes(rollout.waves, len(chosen.members)))
+
+
 def preview_undo(actor: Actor, rollout_id: int) -> Preview:
     """What an undo of a rollout would do now: from where to where, and what goes with it.
 

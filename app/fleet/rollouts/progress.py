@@ -112,6 +112,8 @@ class RolloutProgress:
     total: int
     done: int
     """How many succeeded."""
+    differing: int | None
+    """In how many databases a check found differences; None of any other operation."""
     per_second: float | None
     seconds_left: float | None
     """At the present speed, without soaking and approvals; None if unknown."""
@@ -124,7 +126,7 @@ def progress(actor: Actor, rollout_id: int) -> RolloutProgress:
     """The progress of a rollout, or RolloutNotFound."""
     rollout = crud.get_rollout(actor, rollout_id)
     counts = counts_of(rollout)
-    back = counts.undo
+    back, is_check = counts.undo, rollout.kind == Kind.CHECK
     left = sum(wave.pending + wave.running + wave.lost for wave in counts.waves)
     speed, ahead = _speed(rollout), left
     if back and rollout.stage == Stage.UNDOING:
@@ -137,6 +139,7 @@ def progress(actor: Actor, rollout_id: int) -> RolloutProgress:
         undo=back,
         total=counts.total,
         done=counts.done,
+        differing=tallies.differing([rollout]).get(rollout.id, 0) if is_check else None,
         per_second=speed,
         seconds_left=ahead / speed if speed and ahead else None,
         first_error=first_error(actor, rollout),
@@ -170,11 +173,12 @@ def first_error(actor: Actor, rollout: Rollout) -> FirstFailure | None:
     return found or _first_error(actor, rollout, Kind.UNDO)
 
 
-def says(rollout: Rollout, failed: int) -> str:
+def says(rollout: Rollout, failed: int, differing: int | None = None) -> str:
     """Where a rollout stands, in words: "Rollout 3 is halted. 1 of 4 failed (0 allowed)."."""
     some = f", {failed:,} failed" if rollout.stage == Stage.SUCCEEDED and failed else ""
+    some += f", {differing:,} with drift" if differing else ""
     reason = f" {rollout.reason}" if rollout.reason else ""
-    return f"Rollout {rollout.id} is {rollout.stage}{some}.{reason}"
+    return f"Rollout {rollout.id} is {Stage(rollout.stage).predicate}{some}.{reason}"
 
 
 def retrying(actor: Actor, rollout_id: int) -> list[Retry]:
@@ -222,6 +226,12 @@ def failed_of(actor: Actor, found: Sequence[Rollout]) -> dict[int, int]:
         .group_by(Run.rollout_id)
     )
     return {rollout_id: count for rollout_id, count in rows}  # noqa: C416
+
+
+def differing_of(actor: Actor, found: Sequence[Rollout]) -> dict[int, int]:
+    """Rollout id -> in how many databases a check found differences, if in any."""
+    actor.require("rollouts.read")
+    return tallies.differing(found)
 
 
 def _total(states: dict[tallies.Wave, dict[str, int]], kind: Kind) -> dict[str, int]:

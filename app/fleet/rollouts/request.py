@@ -8,7 +8,7 @@ from app.errors import InputInvalid, ProjectNotFound, ProjectNotReady
 from app.extensions import db
 from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
-from app.fleet.core.validation import fitting, labels_of
+from app.fleet.core.validation import Mistakes, fitting, labels_of
 from app.fleet.projects import graphs
 from app.fleet.rollouts import waves
 from app.fleet.rollouts.gates import Gate
@@ -22,6 +22,12 @@ CONCURRENCY, PER_SERVER, TIMEOUT = 8, 4, 600.0
 """Defaults of a rollout."""
 MOST_AT_ONCE = 1000
 LONGEST_RUN = 7 * 24 * 3600.0
+LIMITS = (
+    ("concurrency", CONCURRENCY, 1, MOST_AT_ONCE),
+    ("per_server", PER_SERVER, 1, MOST_AT_ONCE),
+    ("timeout_seconds", TIMEOUT, 0.1, LONGEST_RUN),
+)
+"""Name, default, least, most."""
 READS = re.compile(r"[\s(]*(SELECT|WITH|VALUES)\b", re.IGNORECASE)
 """How a read-only query begins."""
 INTO = re.compile(r"\bINTO\b", re.IGNORECASE)
@@ -35,29 +41,43 @@ def new_rollout(
 ) -> Rollout:
     """A rollout with these values, not added to a session.
 
-    Raises InputInvalid, ProjectNotFound, ProjectNotReady, RevisionNotFound.
+    Raises ProjectNotFound, ProjectNotReady; for all other mistakes together InputInvalid, or
+    RevisionNotFound if it is the only one.
     """
     asked = {name: value for name, value in values.items() if value is not None}
     kind = _kind(asked.get("kind", Kind.UPGRADE), kinds)
     project = _ready(asked.get("project_id"), kind)
-    limits = {
-        "concurrency": _number(asked, "concurrency", CONCURRENCY, 1, MOST_AT_ONCE),
-        "per_server": _number(asked, "per_server", PER_SERVER, 1, MOST_AT_ONCE),
-        "timeout_seconds": float(_number(asked, "timeout_seconds", TIMEOUT, 0.1, LONGEST_RUN)),
-    }
-    window = Window.of(asked.get("window"))
-    selector = Selector.of(asked.get("selector") or {})
-    labels_of(selector.labels)
-    fitting(Rollout, {"title": asked.get("title"), "target": asked.get("target")})
+    mistakes = Mistakes()
+    target, gate, window, selector = "", Gate(), None, Selector()
+    sizes: tuple[str, ...] = ()
+    limits: dict[str, Any] = {}
+    with mistakes.gathered("target"):
+        fitting(Rollout, {"target": asked.get("target")})
+        target = _target(kind, asked.get("target"), project)
+    with mistakes.gathered("title"):
+        fitting(Rollout, {"title": asked.get("title")})
+    with mistakes.gathered("selector"):
+        selector = Selector.of(asked.get("selector") or {})
+        labels_of(selector.labels)
+    with mistakes.gathered("waves"):
+        sizes = waves.parse(asked.get("waves") or waves.DEFAULT)
+    with mistakes.gathered("gate"):
+        gate = _gate(actor, project, asked.get("gate") or {})
+    with mistakes.gathered("window"):
+        window = Window.of(asked.get("window"))
+    for name, default, least, most in LIMITS:
+        with mistakes.gathered(name):
+            limits[name] = _number(asked, name, default, least, most)
+    mistakes.refuse()
     return Rollout(
         project_id=project.id,
         title=asked.get("title"),
         kind=kind,
-        target=_target(kind, asked.get("target"), project),
+        target=target,
         selector=selector.as_json() | {"project_id": project.id},
-        waves=list(waves.parse(asked.get("waves") or waves.DEFAULT)),
+        waves=list(sizes),
         sizes=[],
-        gate=_gate(actor, project, asked.get("gate") or {}).as_json(),
+        gate=gate.as_json(),
         window=window.as_json() if window else None,
         snapshot=bool(asked.get("snapshot", False)),
         retreat=bool(asked.get("retreat", True)),
@@ -92,7 +112,9 @@ def _target(kind: Kind, target: str | None, project: Project) -> str:
     if kind is Kind.RESTORE:
         return target or ""
     if not target and kind is Kind.DOWNGRADE:
-        raise InputInvalid("A downgrade needs its target: a revision, `base` or `-1`.")
+        raise InputInvalid(
+            "A downgrade needs its target: a revision, `base` or `-1`.", field="target"
+        )
     target = target or "heads"
     if kind is Kind.CREATE:  # where new databases belong is resolved when it is created
         return target
@@ -135,4 +157,4 @@ def _number(values: Mapping[str, Any], name: str, default: float, least: float, 
     value = values.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
         raise InputInvalid(f"{name} must be a number from {least:g} to {most:g}.", field=name)
-    return value
+    return float(value) if isinstance(default, float) else value

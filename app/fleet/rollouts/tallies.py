@@ -7,7 +7,7 @@ between the tallies and the runs, so that a sum is right whatever it was before.
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from sqlalchemy import case, delete, func, insert, literal, or_, select, union_a
 from app.extensions import db
 from app.fleet.core.transactions import CatalogSession, writing
 from app.fleet.core.visibility import WHOLE_FLEET
-from app.models import ENDED_STAGES, Rollout, Run, RunTally, Stage, State
+from app.models import ENDED_STAGES, Kind, Rollout, Run, RunTally, Stage, State
 from app.models.columns import rare
 
 RECENT = timedelta(seconds=60)
@@ -44,6 +44,8 @@ class Ended(NamedTuple):
     state: State
     at: datetime
     seconds: float | None = None
+    differs: bool = False
+    """True of a check that found differences."""
 
 
 class Tally(NamedTuple):
@@ -51,6 +53,7 @@ class Tally(NamedTuple):
 
     runs: int = 0
     succeeded: int = 0
+    differing: int = 0
     seconds: float = 0.0
 
 
@@ -93,6 +96,21 @@ def seconds(rollout: Rollout, kind: str) -> float:
     query = select(func.sum(RunTally.seconds))
     mine = (RunTally.rollout_id == rollout.id, RunTally.kind == kind)
     return float(db.session.scalar(query.where(*mine)) or 0)
+
+
+def differing(found: Sequence[Rollout]) -> dict[int, int]:
+    """Rollout id -> in how many databases its checks found differences, if in any."""
+    checks = [one.id for one in found if one.kind == Kind.CHECK]
+    if not checks:
+        return {}
+    number = func.sum(RunTally.differing)
+    rows = db.session.execute(
+        select(RunTally.rollout_id, number)
+        .where(RunTally.rollout_id.in_(checks))
+        .group_by(RunTally.rollout_id)
+        .having(number > 0)
+    )
+    return {rollout_id: int(count) for rollout_id, count in rows}
 
 
 def speed(rollout: Rollout, kind: str) -> float | None:
@@ -146,7 +164,9 @@ def add_ended(session: CatalogSession, ended: Iterable[Ended]) -> None:
     for (rollout_id, wave), some in waves.items():
         well = [one.at for one in some if one.state is State.SUCCEEDED]
         seconds = sum(one.seconds or 0.0 for one in some)
-        add(session, rollout_id, wave, Tally(succeeded=len(well), seconds=seconds), well)
+        differing = sum(one.differs for one in some)
+        tally = Tally(succeeded=len(well), differing=differing, seconds=seconds)
+        add(session, rollout_id, wave, tally, well)
 
 
 def settle(session: CatalogSession, rollout_id: int) -> None:
@@ -155,23 +175,25 @@ def settle(session: CatalogSession, rollout_id: int) -> None:
     The caller has the lock of the rollout; workers that end its runs meanwhile do not wait.
     """
     success = case((Run.state == State.SUCCEEDED, 1), else_=0)
+    differs = case((Run.differences > 0, success), else_=0)
     # One statement: it sees of another transaction both, its runs and their tally, or neither.
     query = union_all(
         select(
-            *(Run.kind, Run.wave, func.count(), func.sum(success)),
+            *(Run.kind, Run.wave, func.count(), func.sum(success), func.sum(differs)),
             func.coalesce(func.sum(case((Run.finished_at.is_not(None), Run.seconds))), 0.0),
         )
         .where(Run.rollout_id == rollout_id, Run.replaced_by.is_(None))
         .group_by(Run.kind, Run.wave),
         select(
             *(RunTally.kind, RunTally.wave, -func.sum(RunTally.runs)),
-            *(-func.sum(RunTally.succeeded), -func.sum(RunTally.seconds)),
+            *(-func.sum(RunTally.succeeded), -func.sum(RunTally.differing)),
+            -func.sum(RunTally.seconds),
         )
         .where(RunTally.rollout_id == rollout_id)
         .group_by(RunTally.kind, RunTally.wave),
     )
     for wave, tally in _sums(_rows(session, query)).items():
-        if tally.runs or tally.succeeded or abs(tally.seconds) > 0.001:  # noqa: PLR2004  # rounding
+        if tally.runs or tally.succeeded or tally.differing or abs(tally.seconds) > 0.001:  # noqa: PLR2004  # rounding
             add(session, rollout_id, wave, tally)
     _merge(session, rollout_id)
 
@@ -197,7 +219,7 @@ def _merge(session: CatalogSession, rollout_id: int) -> None:
     """Make one tally for each wave of those that no speed is measured from, if they are many."""
     query = select(
         *(RunTally.id, RunTally.kind, RunTally.wave, RunTally.at),
-        *(RunTally.runs, RunTally.succeeded, RunTally.seconds),
+        *(RunTally.runs, RunTally.succeeded, RunTally.differing, RunTally.seconds),
     )
     since = datetime.now(UTC) - 2 * RECENT
     mine = query.where(RunTally.rollout_id == rollout_id)
@@ -215,10 +237,13 @@ def _merge(session: CatalogSession, rollout_id: int) -> None:
 
 def _sums(rows: Iterable[Any]) -> dict[Wave, Tally]:
     found: dict[Wave, Tally] = defaultdict(Tally)
-    for kind, number, runs, succeeded, took in rows:
+    for kind, number, runs, succeeded, differing, took in rows:
         before = found[Wave(kind, number)]
         found[Wave(kind, number)] = Tally(
-            before.runs + int(runs), before.succeeded + int(succeeded), before.seconds + float(took)
+            runs=before.runs + int(runs),
+            succeeded=before.succeeded + int(succeeded),
+            differing=before.differing + int(differing),
+            seconds=before.seconds + float(took),
         )
     return found
 

@@ -29,7 +29,8 @@ def parse(waves: Sequence[str]) -> tuple[str, ...]:
         number = float(found[1] or found[2]) if found else 0
         if not found or not number or (found[2] and number > 100):  # noqa: PLR2004
             raise InputInvalid(
-                f"{wave!r} is not a wave: give a number (`10`) or a percentage (`25%`)."
+                f"{wave!r} is not a wave: give a number (`10`) or a percentage (`25%`).",
+                field="waves",
             )
     for unit in (False, True):
         same = [wave for wave in parsed if wave.endswith("%") is unit]

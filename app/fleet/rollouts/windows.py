@@ -42,7 +42,9 @@ class Window:
             ) from error
         window = cls(start=start, end=end, days=tuple(values.get("days") or DAYS), zone=zone)
         if set(values) - {"from", "until", "days", "zone"} or set(window.days) - set(DAYS):
-            raise InputInvalid(f"A window has from, until, days and zone. Example: {EXAMPLE}")
+            raise InputInvalid(
+                f"A window has from, until, days and zone. Example: {EXAMPLE}", field="window"
+            )
         if window.start == window.end:
             raise InputInvalid("The window ends when it begins. Leave it out for no window.")
         return window

@@ -154,6 +154,7 @@ def _check(task: Task) -> Ended:
         after=current,
         seconds=time.monotonic() - began,
         look=seen,
+        differences=found,
     )
 
 

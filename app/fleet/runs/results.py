@@ -144,7 +144,13 @@ def _write(found: Sequence[Result]) -> set[int]:
         for result in kept:
             if result.state is State.SUCCEEDED and result.task.kind is Kind.UPGRADE:
                 _note_origin(session, result.task, result.ended)
-        ended = [tallies.Ended(one.task.run, one.state, one.at, one.ended.seconds) for one in kept]
+        ended = [
+            tallies.Ended(
+                *(one.task.run, one.state, one.at, one.ended.seconds),
+                differs=bool(one.ended.differences),
+            )
+            for one in kept
+        ]
         tallies.add_ended(session, ended)
         place(session, {result.task.database.id: result.position for result in kept})
         for result in kept:
@@ -179,6 +185,7 @@ def _result_values(task: Task, ended: Ended) -> dict[str, Any]:
         "error": ended.error,
         "problem": ended.problem,
         "snapshot": ended.snapshot,
+        "differences": ended.differences,
         "x": task.run.x if task.used_x is None else task.used_x,
         "log": earlier + "\n".join(task.lines) + "\n",
     }

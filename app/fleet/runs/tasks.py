@@ -51,6 +51,8 @@ class Ended:
     statements: tuple[str, ...] = ()
     look: Status | None = None
     """The status of the database after the run, if it was read."""
+    differences: int | None = None
+    """How many differences from its revisions the database has, if it was compared."""
     transient: bool = False
     """True if a later attempt may succeed."""
 

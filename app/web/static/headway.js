@@ -8,12 +8,15 @@
    data-goes-on                       on the same part, while something more happens by itself
    data-announce                      an element with aria-live, which is told each new stage, alone
    data-grid="URL" data-columns data-each   on an SVG: a press on a cell leads to `URL?place=…`
+   data-redraw="URL"                  on a form: while it is filled in, its values are posted to the URL,
+       whose answer has the parts to show, when nothing was typed for a moment
    data-check-all="name" hidden       on a checkbox: shown, and checks all others of this name */
 "use strict";
 
 const LEAST = 1000; // between two questions
 const SLOWLY = 4000; // where nobody tells when to ask
 const IDLE = 15000; // while nothing happens unless a person does something
+const PAUSE = 400; // after the last key, before what was typed is drawn
 
 class Live {
   constructor(place) {
@@ -137,6 +140,40 @@ function replace(old, fresh) {
   if (focused) (document.getElementById(focused) ?? document.getElementById("main"))?.focus({ preventScroll: true });
 }
 
+/* A form that shows what it would make while it is filled in. */
+class Redrawn {
+  constructor(form) {
+    this.form = form;
+    this.pause = PAUSE;
+    this.asked = 0; // the number of the last question: an answer to an earlier one comes too late
+    form.addEventListener("input", () => this.later());
+    this.ask();
+  }
+
+  later() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.ask(), this.pause);
+  }
+
+  async ask() {
+    const number = ++this.asked;
+    const began = performance.now();
+    try {
+      const answer = await fetch(this.form.dataset.redraw, { method: "POST", body: new FormData(this.form) });
+      if (!answer.ok || answer.redirected || number !== this.asked) return;
+      const fresh = document.createElement("template");
+      fresh.innerHTML = await answer.text();
+      for (const part of fresh.content.querySelectorAll("[data-part]")) {
+        const old = document.getElementById(part.id);
+        if (old && old.outerHTML !== part.outerHTML) replace(old, part);
+      }
+    } catch {
+      // the server is away: the next change asks again
+    }
+    this.pause = Math.max(PAUSE, 5 * (performance.now() - began));
+  }
+}
+
 /* The place of the cell under the pointer; the link that it is in leads to all in the same state. */
 function cellUnder(grid, event) {
   const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(grid.getScreenCTM().inverse());
@@ -166,3 +203,4 @@ for (const all of document.querySelectorAll("[data-check-all]")) {
 }
 
 for (const place of document.querySelectorAll("[data-live]")) new Live(place);
+for (const form of document.querySelectorAll("[data-redraw]")) new Redrawn(form);

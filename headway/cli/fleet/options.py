@@ -14,7 +14,7 @@ KINDS = ("upgrade", "downgrade", "stamp", "check", "snapshot", "restore")
 POSITIONS = (*(position.value for position in Position), "unknown")
 STRATEGIES = ("wave", "on_open")
 STAGES = (
-    *("pending", "running", "soaking", "waiting", "paused", "halted", "undoing"),
+    *("draft", "running", "soaking", "waiting", "paused", "halted", "undoing"),
     *("succeeded", "failed", "undone", "cancelled"),
 )
 RUN_KINDS = (*KINDS, "create", "rehearse", "undo")
@@ -24,6 +24,15 @@ WINDOW = re.compile(r"(?P<start>\d\d:\d\d)-(?P<until>\d\d:\d\d)(?P<rest>( +\S+){
 WINDOW_EXAMPLE = "22:00-04:00 sat,sun Europe/Berlin"
 
 Command = Callable[..., Any]
+
+
+class StageName(click.Choice[str]):
+    """A stage as people write it; the API's word for a draft, `pending`, is understood too."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The stage as the API has it."""
+        chosen = super().convert("draft" if value == "pending" else value, param, ctx)
+        return "pending" if chosen == "draft" else chosen
 
 
 def labels_of(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

@@ -54,7 +54,7 @@ def create(dry_run: bool, start: bool, watch: bool, as_json: bool, **given: Any)
 
 @rollouts.command("list")
 @click.option("--project", help="A name or id.")
-@click.option("--stage", "stages", multiple=True, type=click.Choice(options.STAGES))
+@click.option("--stage", "stages", multiple=True, type=options.StageName(options.STAGES))
 @paged
 @as_json
 def list_(project: str | None, as_json: bool, **query: Any) -> None:
@@ -225,4 +225,5 @@ def _go(fleet: Fleet, rollout: Row, watch: bool, as_json: bool) -> None:
         print_json(rollout)
         return
     reason = f" {rollout['reason']}" if rollout["reason"] else ""
-    echo(f"Rollout {rollout['id']} is {rollout['stage']}.{reason}")
+    is_draft = rollout["stage"] == "pending"
+    echo(f"Rollout {rollout['id']} is {'a draft' if is_draft else rollout['stage']}.{reason}")

@@ -17,6 +17,11 @@ STEP = 1024
 EMPTY: tuple[object, ...] = (None, "", [], {})
 
 
+def stage_word(stage: str) -> str:
+    """The stage of a rollout as people read it: the API has `pending` for a draft."""
+    return "draft" if stage == "pending" else stage
+
+
 def print_sections(shown: Sections) -> None:
     """Print them on a terminal; elsewhere the same, tab between a name and its value."""
     heading, sections = shown
@@ -100,13 +105,14 @@ def rollout(row: Row) -> Sections:
     operation = f"{row['kind']}{to}"
     return f"Rollout {row['id']}: {row['title'] or operation}", {
         "Where it stands": [
-            ("Stage", row["stage"]),
+            ("Stage", stage_word(row["stage"])),
             ("Reason", row["reason"]),
             ("Wave", f"{row['wave']} of {len(sizes)}" if sizes else None),
             ("Databases", f"{sum(sizes):,}" if sizes else None),
             ("Created", f"{_time(row['created_at'])} by {row['by_name']}"),
             ("Started", _time(row["started_at"])),
             ("Finished", _time(row["finished_at"])),
+            ("Expires", _time(row.get("expires_at"))),
         ],
         "What it does": [
             ("Operation", operation),
@@ -142,6 +148,7 @@ def run(row: Row) -> Sections:
             ("Applied", row["applied"]),
             ("How", "its recorded SQL was sent" if row["replayed"] else None),
             ("Backup", row["snapshot"]),
+            ("Differences", row.get("differences")),
         ],
         "When": [
             ("Attempt", row["attempt"]),

@@ -31,7 +31,12 @@ def _project_cells(row: Row) -> dict[str, Any]:
 def _rollout_cells(row: Row) -> dict[str, Any]:
     sizes = row["sizes"]
     wave = f"{row['wave']} of {len(sizes)}" if sizes else ""
-    return {"wave": wave, "databases": f"{sum(sizes):,}" if sizes else "", "by": row["by_name"]}
+    return {
+        "stage": sections.stage_word(row["stage"]),
+        "wave": wave,
+        "databases": f"{sum(sizes):,}" if sizes else "",
+        "by": row["by_name"],
+    }
 
 
 def _run_cells(row: Row) -> dict[str, Any]:
@@ -80,7 +85,7 @@ ROLLOUTS = Kind(
         *("id", "project_id", "title", "kind", "target", "selector", "waves", "sizes", "gate"),
         *("window", "concurrency", "per_server", "timeout_seconds", "snapshot", "retreat"),
         *("stage", "reason", "wave", "by_id", "by_name"),
-        *("created_at", "started_at", "finished_at"),
+        *("created_at", "started_at", "finished_at", "expires_at"),
     ),
     sections.rollout,
 )
@@ -90,7 +95,8 @@ RUNS = Kind(
     (
         *("id", "rollout_id", "database_id", "database", "kind", "wave", "attempt", "server"),
         *("state", "worker", "retry_at", "started_at", "finished_at", "seconds", "before", "aim"),
-        *("after", "applied", "replayed", "error", "problem", "snapshot", "replaced_by"),
+        *("after", "applied", "replayed", "error", "problem", "snapshot"),
+        *("differences", "replaced_by"),
         *("undoes", "created_at"),
     ),
     sections.run,

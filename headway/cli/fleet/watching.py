@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from headway.cli.fleet.fleets import Fleet
+from headway.cli.fleet.sections import stage_word
 from headway.cli.output import echo
 from headway.error_text import visible
 from headway.exit_codes import Exit
@@ -99,7 +100,11 @@ def exit_code_of(progress: Progress) -> Exit:
 
 def line(progress: Progress) -> str:
     """The progress in one line."""
-    parts, undo, rehearsal = [progress["stage"]], progress["undo"], progress["rehearsal"]
+    parts, undo, rehearsal = (
+        [stage_word(progress["stage"])],
+        progress["undo"],
+        progress["rehearsal"],
+    )
     if undo:
         parts.append(f"{undo['succeeded']:,} of {undo['size']:,} undone")
     elif progress["waves"]:
@@ -108,6 +113,8 @@ def line(progress: Progress) -> str:
     elif rehearsal:
         parts.append(f"{rehearsal['done']:,} of {rehearsal['total']:,} rehearsed")
     parts += [f"{count:,} {state}" for state, count in _counts(progress).items()]
+    if differing := progress.get("differing"):
+        parts.append(f"{differing:,} with drift")
     if progress["per_second"] and _goes_on(progress):
         parts.append(f"{progress['per_second']:,.1f}/s")
     if progress["seconds_left"] is not None and progress["stage"] == "running":
