@@ -1,4 +1,4 @@
-"""How many differences each check found
+"""How many differences each check found, and what goes with their removal
 
 Revision ID: c0023
 Revises: c0022
@@ -15,6 +15,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("run", sa.Column("differences", sa.Integer))
+    op.add_column("difference", sa.Column("row_count", sa.Integer))
     op.add_column(
         "run_tally", sa.Column("differing", sa.Integer, nullable=False, server_default="0")
     )
@@ -22,4 +23,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_column("run_tally", "differing")
+    op.drop_column("difference", "row_count")
     op.drop_column("run", "differences")

@@ -106,7 +106,8 @@ def _print_sql(found: list[DifferenceGroup]) -> None:
     for one in found:
         many = counted(one.databases, "database")
         for mend in one.mends:
-            echo(f"-- {one.says} ({many}, {mend.dialect})\n{mend.sql}\n")
+            warning = f"-- Warning: {mend.warning}\n" if mend.warning else ""
+            echo(f"-- {one.says} ({many}, {mend.dialect})\n{warning}{mend.sql}\n")
         if not one.mends:
             echo(f"-- {one.says} ({many}): Headway has no SQL for it\n")
 

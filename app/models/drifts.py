@@ -27,6 +27,8 @@ class Difference(Base):
     """ "extra index ix_note_title"."""
     mend: Mapped[str | None] = mapped_column(LongText)
     """The SQL that would remove it; None if Headway has none."""
+    row_count: Mapped[int | None]
+    """How many rows or values that SQL would delete, 10,001 for more; None if not known."""
 
 
 class Ignored(Base):

@@ -28,6 +28,7 @@ class AccountAction:
     word: str
     right: str
     says: str
+    is_heavy: bool = False
 
 
 ACTIONS = {
@@ -65,6 +66,7 @@ ACTIONS = {
         "accounts.delete",
         "This deletes the account and its tokens permanently. Its actions stay in the audit trail, "
         "under its name.",
+        is_heavy=True,
     ),
 }
 PROVEN = {"email", "role"}

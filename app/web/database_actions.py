@@ -98,7 +98,8 @@ def actions_for(actor: Actor, database: Database) -> list[DatabaseAction]:
     if actor.may("rollouts.change", project_id):
         is_file = database.dialect in (None, "sqlite")
         copies = (Kind.SNAPSHOT,) if is_file else ()
-        found += [RUNS[kind] for kind in (*fleet.MOVES, Kind.CHECK, *copies)]
+        moves = fleet.MOVES if database.rollout_id is None else ()  # that rollout moves it
+        found += [RUNS[kind] for kind in (*moves, Kind.CHECK, *copies)]
     may_drop = actor.may("databases.drop", project_id)
     if actor.may("databases.change", project_id):
         is_pinned = database.pin_until is not None and database.pin_until > datetime.now(UTC)

@@ -1,6 +1,7 @@
 """`/databases`: the list with its filters, labels for many, and the page of a database."""
 
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -15,7 +16,7 @@ from app.fleet.core.validation import parse_whole
 from app.fleet.databases import count_databases, sorted_databases
 from app.fleet.drift import differences_of
 from app.fleet.reports import overview as glance
-from app.models import Database, Kind
+from app.models import Database, Kind, Run, State
 from app.web import access, filters
 from app.web.database_actions import actions_for
 from app.web.overview import project_id
@@ -118,6 +119,7 @@ def show(database_id: int) -> str:
         plan=fleet.plan_of(actor, database, Kind.UPGRADE),
         differences=differences_of(actor, database_id),
         history=history,
+        last_failed=_last_failed(history) if before is None else None,
         older=older,
         dropped=fleet.drop_of(actor, database),
         snapshots=fleet.list_snapshots(actor, database_id),
@@ -138,6 +140,13 @@ def run(database_id: int, run_id: int) -> str:
         run=found,
         sql=runs.sql_of(found),
     )
+
+
+def _last_failed(history: Sequence[Run]) -> Run | None:
+    """The newest run, if it failed and nobody tries it again."""
+    ended = [run for run in history if run.finished_at]
+    failed = ended and ended[0].state == State.FAILED and not ended[0].replaced_by
+    return ended[0] if failed else None
 
 
 def _with_ticked(endpoint: str) -> str:

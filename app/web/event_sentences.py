@@ -10,7 +10,7 @@ DID = {
     "account.password_set": "set the password of {it}",
     "account.provider_forgotten": "untied {it} from its provider",
     "account.provider_tied": "tied {it} to a provider",
-    "account.sign_in_refused": "was refused a sign-in as {it}",
+    "account.sign_in_refused": "was refused a sign-in to {it}",
     "databases.changed": "changed {databases} databases",
     "databases.registered": "registered {databases} databases in {it}",
     "project.broken": "could not read the scripts of {it}",

@@ -56,6 +56,7 @@ class Column:
     height: float
     failed: float
     """The height of the part that failed."""
+    seconds: float
     says: str
 
 
@@ -90,6 +91,7 @@ def columns(found: Sequence[Rollout], failed: Mapping[int, int]) -> list[Column]
                 y=height - high,
                 height=high,
                 failed=max(LOWEST, high * number / total) if number and total else 0.0,
+                seconds=seconds,
                 says=f"{name}, {one.stage}, {lasted(seconds)}{lost}",
             )
         )

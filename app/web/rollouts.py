@@ -208,6 +208,7 @@ def show(rollout_id: int) -> str:
     return render_template(
         "rollout_live.html" if is_part else "rollout.html",
         rollout=rollout,
+        project=projects.get_project(actor, rollout.project_id),
         preview=foreseen,
         foreseen=rollout_charts.bars(foreseen.waves) if foreseen else (),
         whom=rollout_form.describe_selection(rollout.selector),

@@ -1,6 +1,5 @@
 """Template filters: how values are displayed."""
 
-import json
 import re
 import secrets
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ LOOKS = {
         ("torn", "diverged", "foreign", "unreachable", "failed", "halted", "broken"), "bad"
     ),
 }
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d[\d:.]*(\+00:00|Z)")
 CODE = re.compile("`([^`]+)`")
 WORDS = {None: "none", True: "yes", False: "no"}
 UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
@@ -122,13 +122,18 @@ def number(value: int) -> str:
 
 
 def event_details(detail: dict[str, Any]) -> str:
-    """The details of an audit event as text: `role: viewer → admin`."""
+    """The details of an audit event as text: `role: viewer → admin`. Empty values are left out."""
 
     def one(value: Any) -> str:
         if isinstance(value, list) and len(value) == 2:  # noqa: PLR2004  # before, after
             return f"{one(value[0])} → {one(value[1])}"
-        if isinstance(value, list | dict):
-            return json.dumps(value, ensure_ascii=False)
+        if isinstance(value, list):
+            return ", ".join(map(one, value))
+        if isinstance(value, dict):
+            return ", ".join(f"{name}={one(inner)}" for name, inner in value.items())
+        if isinstance(value, str) and MOMENT.fullmatch(value):
+            return value[:16].replace("T", " ") + " UTC"
         return WORDS[value] if value is None or isinstance(value, bool) else str(value)
 
-    return ", ".join(f"{name}: {one(value)}" for name, value in detail.items())
+    shown = {name: value for name, value in detail.items() if value not in (None, "", [], {})}
+    return ", ".join(f"{name.replace('_', ' ')}: {one(value)}" for name, value in shown.items())

@@ -8,7 +8,8 @@ from alembic.autogenerate import compare, produce_migrations
 from alembic.operations import ops
 from alembic.runtime.migration import MigrationContext
 from alembic.util import PriorityDispatcher
-from sqlalchemy import Connection
+from sqlalchemy import Connection, column, func, literal, select, table
+from sqlalchemy.exc import SQLAlchemyError
 
 from headway.dialects import dialect_of
 from headway.dialects.facts import OF_A_TABLE, Key
@@ -24,6 +25,9 @@ from headway.schema.fixes import fix_fact_sql, fix_sql
 SIDES = {"add": "missing", "remove": "extra", "modify": "other"}
 """Alembic names the change to make; people want to know what is there."""
 
+MOST_ROWS = 10_000
+"""So far the rows of an extra table are counted: that many or more are not worth the time."""
+
 About = tuple[str, str, str]
 """The object of an operation: its table, kind and name."""
 
@@ -36,6 +40,8 @@ class Difference:
     """The difference as text: "extra column account.nickname"."""
     fix: str | None
     """The SQL that removes the difference; None if this kind of database has none for it."""
+    rows: int | None = None
+    """How many rows or values that SQL would delete, as far as MOST_ROWS; None if not known."""
 
 
 def differences(
@@ -57,6 +63,7 @@ def differences(
         Difference(
             says=describe(one.to_diff_tuple(), reference.scope.default),
             fix=fix_sql(connection, one) if with_fixes else None,
+            rows=_count_rows(connection, one) if with_fixes else None,
         )
         for one in changes or ()
     ]
@@ -67,6 +74,21 @@ def differences(
         if not _is_covered(key, found, covered, is_all=changes is None)
     ]
     return tuple(sorted(result, key=lambda one: one.says))
+
+
+def _count_rows(connection: Connection, operation: Any) -> int | None:
+    """How many rows go with a table, or values with a column, that is extra; None if neither."""
+    if not isinstance(operation, ops.DropTableOp | ops.DropColumnOp):
+        return None
+    rows = select(literal(1)).select_from(table(operation.table_name, schema=operation.schema))
+    if isinstance(operation, ops.DropColumnOp):
+        rows = rows.where(column(operation.column_name).is_not(None))
+    few = rows.limit(MOST_ROWS + 1).subquery()
+    try:
+        with connection.begin_nested():
+            return connection.scalar(select(func.count()).select_from(few))
+    except SQLAlchemyError:  # it may not be read, or takes too long
+        return None
 
 
 def _alembic_operations(

@@ -44,6 +44,8 @@ class Drift:
     """Differences of the models from that; None without models, or if it is not at head."""
     fixes: tuple[str | None, ...] = ()
     """The SQL that removes each of `differences`; None for one that has none."""
+    rows: tuple[int | None, ...] = ()
+    """How many rows or values each of them would delete, 10,001 for more; None if not known."""
 
     @property
     def is_clean(self) -> bool:
@@ -117,6 +119,7 @@ class Comparison:
             differences=tuple(one.says for one in found),
             models=wanted.models,
             fixes=tuple(one.fix for one in found),
+            rows=tuple(one.rows for one in found),
         )
 
     def closest(self, connection: Connection) -> Match:

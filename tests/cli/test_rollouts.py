@@ -162,12 +162,12 @@ def test_a_rehearsal_tells_the_shell_whether_one_would_fail(flask: Shell, fleet:
     with Working(fleet, pause=0.3):
         good = flask("rollouts", "rehearse", "1", "--watch")
     told, ahead = good.stdout.splitlines()[-2:]
-    assert told == "Rollout 1: pending, 3 of 3 rehearsed."
+    assert told == "Rollout 1: draft, 3 of 3 rehearsed."
     assert re.fullmatch(r"At this speed the rollout takes about \d+ s\.", ahead)
     broken(fleet, "d001")
     with Working(fleet, pause=0.3):
         bad = flask("rollouts", "rehearse", "1", "--watch", code=1)
-    assert "Rollout 1: pending, 3 of 3 rehearsed, 1 failed.\nFirst failure: d001: " in bad.stdout
+    assert "Rollout 1: draft, 3 of 3 rehearsed, 1 failed.\nFirst failure: d001: " in bad.stdout
 
 
 # --- watched -------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ def test_it_halts_is_mended_resumes_and_is_taken_back(flask: Shell, fleet: Fleet
     flask("rollouts", "create", *words, "--start")
     fleet.drain()
     halted = flask("rollouts", "watch", "1", code=1)
-    assert "1 of 4 failed in wave 2 of 3 (0 allowed). First failure: d002: " in halted.stdout
+    assert "1 of 4 failed up to wave 2 of 3 (0 allowed). First failure: d002: " in halted.stdout
     assert halted.stdout.splitlines()[-1] == "When the cause is fixed: `flask rollouts resume 1`."
     assert "halted" in flask("rollouts", "list").stdout
     mend(fleet, "d002")
@@ -417,7 +417,7 @@ def test_what_does_not_fit_its_stage_is_refused(flask: Shell, fleet: Fleet) -> N
     fleet.add("a")
     flask("rollouts", "create", "--project", "shop")
     refused = flask("rollouts", "resume", "1", code=1)
-    assert "Rollout 1 is pending; `resume` is for one that is paused or halted." in refused.stderr
+    assert "Rollout 1 is a draft; `resume` is for one that is paused or halted." in refused.stderr
     assert "There is no rollout 9." in flask("rollouts", "show", "9", code=1).stderr
 
 

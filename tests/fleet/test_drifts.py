@@ -10,10 +10,12 @@ from sqlalchemy.engine import URL
 
 from app import errors
 from app.extensions import db
-from app.fleet import databases, drift, projects, webhooks
+from app.fleet import databases, drift, projects, rollouts, runs, webhooks, workers
+from app.fleet.drift import groups
 from app.models import Database, Delivery, Difference, Event, Project, Role
+from headway import Project as Scripts
 from tests.fleet.conftest import ROOT, at_once, person, ready_project
-from tests.fleet.fleets import move
+from tests.fleet.fleets import ME, drain, move
 from tests.migrator.making import run, send
 from tests.migrator.scripts import write_project
 
@@ -197,3 +199,56 @@ def test_a_real_database_is_compared_grouped_and_mended(
             == 0
         )
     assert db.session.scalar(select(func.count()).select_from(Difference)) == 0
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb"])
+def test_a_failure_that_names_an_object_is_explained(
+    kind: str, fleet_here: Flask, tmp_path: Path, fresh_url: Callable[..., URL]
+) -> None:
+    """The database is compared at once, whatever it is: what is there, and how much of it."""
+    shop = ready_project(write_project(tmp_path / "scripts", 2))
+    scripts = Scripts.load(tmp_path / "scripts")
+    workers.register(ME, "embedded")
+    made = []
+    ways = ("CREATE TABLE t2 (x INTEGER)", "ALTER TABLE t1 ADD COLUMN extra INTEGER", "SELECT 1")
+    for number, statement in enumerate(ways):
+        url = fresh_url(kind)
+        scripts.at(url).upgrade("r001")
+        run(url, statement)
+        if "t2" in statement:
+            run(url, "INSERT INTO t2 VALUES (1), (2), (3)")
+        text = url.render_as_string(hide_password=False)
+        asked = {"project_id": shop, "name": f"d{number}", "url": text}
+        made.append(databases.register_database(ROOT, asked)[0])
+    values = {"project_id": shop, "waves": ["100%"], "gate": {"failures": 2}}
+    rollout, _ = rollouts.create_rollout(ROOT, values)
+    rollouts.start_rollout(ROOT, rollout.id)
+    drain()
+    found = {one.database_id: one for one in runs.list_runs(ROOT, limit=9)[0]}
+    table, column, well = (found[one.id] for one in made)
+    cause = "Compared at once: table t2 is there, and no revision made it (3 rows)."
+    assert (table.error or "").endswith(f"\n{cause}")
+    assert f"{cause}\n" in (table.log or "")
+    assert well.error is None
+    if kind == "mariadb":  # half of the revision is there: that is no drift
+        assert "Compared at once" not in (column.error or "")
+        return
+    assert "column t1.extra is there, and no revision made it (0 values)" in (column.error or "")
+    (difference,) = drift.differences_of(ROOT, made[0].id)
+    assert difference.says == "extra table t2"
+    assert difference.warning == (
+        "drops table t2 with all its rows: 3 rows when it was last compared"
+    )
+
+
+def test_what_a_fix_destroys_is_said() -> None:
+    at = "when it was last compared"
+    assert groups.fix_warning("extra index t1.ix_more", None) is None
+    assert groups.fix_warning("missing table t1", 0) is None
+    assert groups.fix_warning("extra table t1", None) == "drops table t1 with all its rows"
+    assert groups.fix_warning("extra column t1.x", 1) == (
+        f"drops column t1.x with all its values: 1 value {at}"
+    )
+    assert groups.fix_warning("extra table t1", 10_001) == (
+        f"drops table t1 with all its rows: more than 10,000 rows {at}"
+    )

@@ -92,7 +92,9 @@ def test_it_halts_says_why_and_goes_on_when_mended(anyfleet: Fleet) -> None:
     assert fleet.stage(rollout) is Stage.HALTED
     told = progress(ROOT, rollout.id)
     assert told.reason is not None
-    assert told.reason.startswith("1 of 6 failed in wave 2 of 3 (0 allowed). First failure: d002: ")
+    assert told.reason.startswith(
+        "1 of 6 failed up to wave 2 of 3 (0 allowed). First failure: d002: "
+    )
     assert "table t2" not in told.reason, "what a database says is for operators"
     assert told.first_error is not None
     assert told.first_error.database == "d002"

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from app.extensions import db
-from app.fleet import accounts, databases, drift, webhooks
+from app.fleet import accounts, databases, drift, projects, webhooks
 from app.fleet.accounts import tokens
 from app.fleet.core.transactions import writing
 from app.fleet.projects import grants
@@ -65,6 +65,8 @@ def furnish(fleet: Fleet) -> Furnished:
         # Stored, not sent: a browser test has an event loop of its own, in which none can be sent.
         failed = {"state": "failed", "attempts": 1, "status": 500, "error": "It answered 500."}
         session.add(Delivery(webhook_id=made.webhook.id, event="rollout.halted", body={}, **failed))
+    scripts = projects.get_project(ROOT, fleet.project_id).location
+    projects.create_project(ROOT, {"name": "next", "location": scripts})  # without databases yet
     return Furnished(fleet, people)
 
 

@@ -127,7 +127,7 @@ def test_a_rollout_from_its_preview_to_its_undo(place: Place, ada: Visitor) -> N
     assert re.search(r"<summary>The SQL that was sent</summary>|<summary>Its log</summary>", page)
     assert SENT.findall(page) == ["resume", "cancel", "undo"]
     resume = words(ada.get(f"{at}/resume").text)
-    assert "1 failed databases" in resume
+    assert "1 failed database" in resume
     assert "checked" not in ada.get(f"{at}/resume").text, "what to do is chosen by the person"
     assert "checked" in ada.get(f"{at}/resume?skip=1").text
     choices = words(page)
@@ -185,13 +185,13 @@ def test_what_could_not_be_taken_back_is_tried_again(place: Place, ada: Visitor)
     moved = Scripts.load(place.fleet.scripts).at(members[0].address)
     moved.upgrade("r003")
     press(ada, f"{at}/undo", confirm=at.rpartition("/")[2])
-    assert "0 active runs are finished; 2 wait" in words(ada.get(f"{at}/pause").text)
+    assert "No further run begins. 2 wait" in words(ada.get(f"{at}/pause").text)
     place.fleet.drain()
     page = ada.get(at).text
     assert "Undone 1 of 2" in words(page)
     assert "Not undone 1" in words(page)
     assert SENT.findall(page) == ["retry", "cancel", "undo"]
-    assert "1 databases that could not be undone are tried again" in words(
+    assert "1 database that could not be undone is tried again" in words(
         ada.get(f"{at}/retry").text
     )
     moved.downgrade("r002")
@@ -270,7 +270,7 @@ def test_a_pause_says_what_runs_and_what_waits(place: Place, ada: Visitor) -> No
     label, _ = place.members(3)
     number = place.asks(ada, label, waves="1, 100%")
     press(ada, f"/rollouts/{number}/start")
-    assert "0 active runs are finished; 3 wait" in words(ada.get(f"/rollouts/{number}/pause").text)
+    assert "No further run begins. 3 wait" in words(ada.get(f"/rollouts/{number}/pause").text)
     press(ada, f"/rollouts/{number}/pause")
     assert "Paused by ada." in ada.get(f"/rollouts/{number}").text
     press(ada, f"/rollouts/{number}/cancel")

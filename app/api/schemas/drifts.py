@@ -24,6 +24,7 @@ class FixOut(Out):
 
     dialect: str | None
     sql: str
+    warning: str | None = Field(description="What it destroys, in words; null if nothing.")
 
 
 class IgnoredOut(Out):

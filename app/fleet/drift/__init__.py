@@ -1,6 +1,11 @@
 """Drift: differences between databases and their revisions, and which of them are accepted."""
 
-from app.fleet.drift.checks import compare_and_store, digest_of, store_differences
+from app.fleet.drift.checks import (
+    compare_and_store,
+    digest_of,
+    explain_failure,
+    store_differences,
+)
 from app.fleet.drift.groups import (
     DatabaseDifference,
     DifferenceGroup,
@@ -21,6 +26,7 @@ __all__ = [
     "differences_of",
     "digest_of",
     "drift_coverage",
+    "explain_failure",
     "find_digest",
     "ignore",
     "list_differences",

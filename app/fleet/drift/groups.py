@@ -16,8 +16,10 @@ from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import fitting
+from app.fleet.drift.checks import count_words
 from app.models import Database, Difference, Ignored
 
+DESTROYED = re.compile(r"extra (table|column) (.+)")
 HEX = re.compile(r"[0-9a-f]{1,64}")
 
 
@@ -27,6 +29,8 @@ class Fix:
 
     dialect: str | None
     sql: str
+    warning: str | None = None
+    """What it destroys, in words; None if nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,20 @@ class DifferenceGroup:
     databases: int
     mends: tuple[Fix, ...]
     ignored: Ignored | None
+
+
+def fix_warning(says: str, rows: int | None) -> str | None:
+    """What the removal of an extra table or column destroys; None of any other difference.
+
+    "drops table city with all its rows: 2 rows when it was last compared". `rows` is the largest
+    number of several databases.
+    """
+    match = DESTROYED.fullmatch(says)
+    if match is None:
+        return None
+    what = "rows" if match[1] == "table" else "values"
+    counted = "" if rows is None else f": {count_words(rows, match[1])} when it was last compared"
+    return f"drops {match[1]} {match[2]} with all its {what}{counted}"
 
 
 # --- for people -----------------------------------------------------------------------------
@@ -85,12 +103,15 @@ def _groups(rows: Sequence[Any]) -> list[DifferenceGroup]:
     ids, digests = {row.project_id for row in rows}, {row.digest for row in rows}
     fixes: dict[tuple[int, str], list[Fix]] = {}
     here = (Difference.project_id, Difference.digest, Database.dialect)
-    query = select(*here, func.min(Difference.mend))
+    query = select(*here, func.min(Difference.mend), func.max(Difference.row_count))
     query = query.join(Database, Database.id == Difference.database_id)
     query = query.where(Difference.project_id.in_(ids), Difference.digest.in_(digests))
     query = query.where(Difference.mend.is_not(None)).group_by(*here).order_by(Database.dialect)
-    for project_id, digest, dialect, sql in db.session.execute(query):
-        fixes.setdefault((project_id, digest), []).append(Fix(dialect=dialect, sql=str(sql)))
+    says = {(row.project_id, row.digest): row.says for row in rows}
+    for project_id, digest, dialect, sql, most in db.session.execute(query):
+        warning = fix_warning(says.get((project_id, digest), ""), most)
+        fix = Fix(dialect=dialect, sql=str(sql), warning=warning)
+        fixes.setdefault((project_id, digest), []).append(fix)
     marks = select(Ignored).where(Ignored.project_id.in_(ids), Ignored.digest.in_(digests))
     accepted = {(one.project_id, one.digest): one for one in db.session.scalars(marks)}
     return [
@@ -264,6 +285,8 @@ class DatabaseDifference:
     says: str
     fix_sql: str | None
     """The SQL that would remove it; None if Headway has none."""
+    warning: str | None
+    """What that SQL destroys, in words; None if nothing."""
     ignored: str | None
     """Why it is accepted; None if it counts."""
 
@@ -284,14 +307,23 @@ def differences_of(actor: Actor, database_id: int) -> list[DatabaseDifference]:
         Ignored.project_id == Difference.project_id, Ignored.digest == Difference.digest
     )
     query = (
-        select(Difference.digest, Difference.says, Difference.mend, Ignored.reason)
+        select(
+            *(Difference.digest, Difference.says, Difference.mend, Difference.row_count),
+            Ignored.reason,
+        )
         .outerjoin(Ignored, accepted)
         .where(Difference.database_id == database_id)
         .order_by(Difference.id)
         .limit(MOST)
     )
     return [
-        DatabaseDifference(digest=row.digest, says=row.says, fix_sql=row.mend, ignored=row.reason)
+        DatabaseDifference(
+            digest=row.digest,
+            says=row.says,
+            fix_sql=row.mend,
+            warning=fix_warning(row.says, row.row_count) if row.mend else None,
+            ignored=row.reason,
+        )
         for row in db.session.execute(query)
     ]
 

@@ -136,7 +136,9 @@ def _halt_if_too_many(session: CatalogSession, rollout: Rollout) -> bool:
         finish(session, rollout, Stage.FAILED, first)
         return True
     rollout.stage = Stage.HALTED
-    wave = f" in wave {rollout.wave + 1} of {len(rollout.sizes)}" if len(rollout.sizes) > 1 else ""
+    wave = (
+        f" up to wave {rollout.wave + 1} of {len(rollout.sizes)}" if len(rollout.sizes) > 1 else ""
+    )
     rollout.reason = (
         f"{failed} of {sum(rollout.sizes)} failed{wave} ({allowed} allowed). First failure: {first}"
     )

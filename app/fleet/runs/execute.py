@@ -1,7 +1,10 @@
 """Execute a run: whether it may still begin, its operation, and what became of it."""
 
 import logging
+import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -10,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import ProjectNotReady, RunTimedOut
 from app.extensions import db
+from app.fleet import drift
 from app.fleet.core.positions import joined
 from app.fleet.core.transactions import repeated, writing
 from app.fleet.rollouts import windows
@@ -18,11 +22,19 @@ from app.fleet.runs.tasks import TRANSIENT, Ended, Task
 from app.models import Database, Kind, Rollout, Run, Stage, State
 from headway.errors import DatabaseMissing, HeadwayError, ProcessEnded
 from headway.execution.failures import reason
+from headway.types import Position
 
 log = logging.getLogger(__name__)
 
 PAUSES = (2, 10, 30, 120, 300)
 """Seconds before each retry of a busy or unreachable database; after the last the run fails."""
+
+NAMES_OBJECT = re.compile(
+    r"already exists|does not exist|doesn't exist|no such (table|column|index|view|trigger)"
+    r"|duplicate (column|key) name|unknown (column|table)|check that (it|column/key) exists",
+    re.IGNORECASE,
+)
+"""How databases say that what a statement names is there already, or is not there."""
 
 MAY_BEGIN = (
     select(Rollout.stage, Database.pin_until)
@@ -57,6 +69,7 @@ def execute(run_id: int, worker: str) -> None:
     for task in Task.read([run_id], worker):
         if result := execute_task(task):
             results.finish([result])
+            explain(result)
 
 
 def execute_task(task: Task) -> results.Result | None:
@@ -65,17 +78,47 @@ def execute_task(task: Task) -> results.Result | None:
     An error of the catalog is raised: then the run has to be reported lost, and its database is
     asked what became of it. None if it did not begin, or was lost: then that is written.
     """
-    global current_run  # noqa: PLW0603  # a process does one at a time
     if not _may_begin(task):
         return None
-    run, worker, began = task.run, task.worker, time.monotonic()
-    current_run = CurrentRun(run.id, worker, began, began + task.rollout.timeout_seconds)
     try:
-        return _result(task, _run_operation(task))
+        with _watched(task):
+            return _result(task, _run_operation(task))
     except ProcessEnded as error:
-        log.warning("run %s of %s: %s", run.id, task.database.name, error)
-        note_lost(run.id, worker, problem=error.slug(), error=str(error))
+        log.warning("run %s of %s: %s", task.run.id, task.database.name, error)
+        note_lost(task.run.id, task.worker, problem=error.slug(), error=str(error))
         return None
+
+
+def explain(result: results.Result) -> None:
+    """After a failure that names an object: compare its database, and add what is found there.
+
+    For a run whose failure is written already, so that its rollout did not wait for this.
+    """
+    task, error = result.task, result.ended.error or ""
+    moves = task.kind in (Kind.UPGRADE, Kind.DOWNGRADE)
+    if result.state is not State.FAILED or not moves or not NAMES_OBJECT.search(error):
+        return
+    if result.position.get("position") == Position.TORN:
+        return  # half of a revision is there, which is no drift
+    try:
+        with _watched(task):
+            found = drift.explain_failure(task.database, task.member(), error)
+    except HeadwayError as refusal:
+        log.info("%s is not compared after its failure: %s", task.database.name, refusal)
+        return
+    if found:
+        results.add_to_error(task.run.id, found)
+
+
+@contextmanager
+def _watched(task: Task) -> Iterator[None]:
+    """The watchdog ends what takes longer than the rollout allows."""
+    global current_run  # noqa: PLW0603  # a process does one at a time
+    began = time.monotonic()
+    ends = began + task.rollout.timeout_seconds
+    current_run = CurrentRun(task.run.id, task.worker, began, ends)
+    try:
+        yield
     finally:
         current_run = None
 

@@ -159,6 +159,16 @@ def _write(found: Sequence[Result]) -> set[int]:
     return {result.task.run.id for result in kept}
 
 
+@repeated
+def add_to_error(run_id: int, sentence: str) -> None:
+    """Add a sentence to the error of a run that has failed and was not tried again."""
+    with writing() as session:
+        run = session.scalar(select(Run).where(Run.id == run_id).with_for_update())
+        if run and run.state == State.FAILED and run.replaced_by is None:
+            run.error = f"{run.error}\n{sentence}"
+            run.log = f"{run.log or ''}{sentence}\n"
+
+
 def _run_values(result: Result, digest: str | None) -> dict[str, Any]:
     task, run = result.task, result.task.run
     is_final = result.state.is_final

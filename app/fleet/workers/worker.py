@@ -91,6 +91,8 @@ class WorkerProcess:
                     self.unwritten.add(result)
                 if self.unwritten.is_due:
                     self.write()
+                if result:
+                    execute.explain(result)
         except Exception:
             log.exception("run %s was left in the middle", task.run.id)
             self.lose()
