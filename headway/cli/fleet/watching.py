@@ -187,6 +187,9 @@ def _end(fleet: Fleet, rollout_id: int, progress: Progress) -> str:
     if rehearsal and rehearsal["seconds_ahead"] is not None:
         ahead = max(1.0, rehearsal["seconds_ahead"])
         parts.append(f"At this speed the rollout takes about {duration(ahead)}.")
+    if stage in ("halted", "failed") and first["first_error"]:
+        run_id = first["first_error"]["run_id"]
+        parts.append(f"Its log, and what is in the way: `{fleet.program} runs show {run_id}`.")
     if stage == "halted":
         left = sum(wave[state] for wave in progress["waves"] for state in LEFT)
         verb = "retry" if not left and undo and undo["failed"] else "resume"
@@ -212,8 +215,10 @@ def _command(fleet: Fleet, verb: str, rollout_id: int, options: str = "") -> str
 def _why(reason: str | None, first: Mapping[str, Any] | None) -> list[str]:
     """The reason, which is for everybody, and the first error as it may be read here."""
     lines = [reason] if reason else []
-    if first and str(first["error"]) not in (reason or ""):
-        lines.append(f"{'' if reason else 'First failure: '}{first['database']}: {first['error']}")
+    # What a comparison found is added a moment later, in a line of its own: `runs show` has it.
+    error = str(first["error"]).partition("\n")[0] if first else ""
+    if first and error not in (reason or ""):
+        lines.append(f"{'' if reason else 'First failure: '}{first['database']}: {error}")
     return lines
 
 
