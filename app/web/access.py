@@ -7,6 +7,7 @@ which is that of this session alone.
 import hashlib
 import hmac
 import re
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +28,7 @@ from flask import (
 )
 from flask.sessions import SecureCookieSessionInterface
 from flask_wtf.csrf import CSRFError, CSRFProtect
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.wrappers import Response as BaseResponse
 
 from app.errors import (
@@ -172,6 +174,17 @@ def _authenticate() -> Any:
         following = request.full_path.rstrip("?") if request.method == "GET" else "/"
         return redirect(url_for("web.access.sign_in", next=following))
     return None
+
+
+def recognize() -> None:
+    """Set `g.actor` for an address that no page has, so that its error has the navigation."""
+    text = request.cookies.get(cookie(), "")
+    if not text:
+        return
+    _bind_forms()
+    with suppress(HeadwayError, SQLAlchemyError):
+        whence = {"request_id": g.request_id, "ip": g.ip}
+        g.actor, g.token_id = tokens.authenticate(text, **whence, kinds=(TokenKind.SESSION,))
 
 
 def _keep_to_ourselves(response: Response) -> Response:

@@ -33,7 +33,10 @@ def init_app(app: Flask) -> None:
     others: Handler = app.error_handler_spec[None][None][HTTPException]
 
     def of_routing(error: HTTPException) -> Any:
-        return others(error) if request.path.startswith("/api/") else handle_http_error(error)
+        if request.path.startswith("/api/"):
+            return others(error)
+        access.recognize()
+        return handle_http_error(error)
 
     for code in (404, 405):
         app.register_error_handler(code, of_routing)

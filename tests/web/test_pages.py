@@ -175,3 +175,15 @@ def test_the_help_is_inside_the_navigation(fleet: Fleet) -> None:
     assert "<table>" in reader.get("/help/glossary").text
     for missing in ("/help/problems/index", "/help/problems/no-such", "/help/settings"):
         assert reader.get(missing).status_code == 404
+
+
+def test_an_address_that_no_page_has_keeps_the_navigation(fleet: Fleet) -> None:
+    reader = Browser(fleet, Role.VIEWER, "lost")
+    answer = reader.get("/no-such-page")
+    assert answer.status_code == 404
+    assert 'aria-label="Pages"' in answer.text
+    assert "Page not found" in answer.text
+    stranger = Browser(fleet, None)
+    answer = stranger.get("/no-such-page")
+    assert answer.status_code == 404
+    assert 'aria-label="Pages"' not in answer.text

@@ -101,7 +101,7 @@ def place_of(values: Mapping[str, Any]) -> Place:
     """Where a database is, from its `url` or `reference`: one of them."""
     url, reference = values.get("url"), values.get("reference")
     if bool(url) == bool(reference):
-        raise InputInvalid("Give `url` or `reference`: one of them.")
+        raise InputInvalid("Give either a URL (`url`) or a reference to one (`reference`).")
     if url:
         return Place(url=parse(url), reference=None)
     fitting(Database, {"reference": reference})
