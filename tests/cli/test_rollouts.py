@@ -387,8 +387,14 @@ def test_a_rehearsal_that_failed_is_told_at_the_start(flask: Shell, fleet: Fleet
     draft = str(flask.json("rollouts", "create", "--project", "shop")["id"])
     flask("rollouts", "rehearse", draft)
     fleet.drain()
+    for command in ("preview", "show"):
+        assert (
+            "! In its rehearsal 1 of 2 databases failed."
+            in flask("rollouts", command, draft).stderr
+        )
     started = flask("rollouts", "start", draft)
     assert "In its rehearsal 1 of 2 databases failed." in started.stderr
+    assert re.search(r"It ended \d{4}-\d\d-\d\d \d\d:\d\d", started.stderr)
 
 
 # --- steps ---------------------------------------------------------------------------------------

@@ -96,6 +96,8 @@ class Rehearsed:
     """An estimate for the rollout at this speed, with the soaking between waves and without
     approvals. None until the rehearsal has ended, and once the rollout has begun."""
     first_error: FirstFailure | None
+    last_at: datetime | None
+    """When the last of them ended; None before the first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,6 +291,7 @@ def _rehearsal(actor: Actor, rollout: Rollout, total: dict[str, int]) -> Rehears
         seconds=tallies.seconds(rollout, Kind.REHEARSE),
         seconds_ahead=_seconds_ahead(rollout) if has_ended else None,
         first_error=_first_error(actor, rollout, Kind.REHEARSE),
+        last_at=db.session.scalar(select(func.max(Run.finished_at)).where(*_rehearsed(rollout))),
     )
 
 

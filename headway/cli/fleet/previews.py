@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from headway.cli.fleet.sections import time_text
 from headway.cli.output import counted, echo, print_json, print_table
 
 
@@ -60,7 +61,17 @@ def failed_rehearsal(progress: Mapping[str, Any]) -> str | None:
     rehearsed = progress["rehearsal"]
     if rehearsed is None or not rehearsed["failed"]:
         return None
-    return f"In its rehearsal {rehearsed['failed']:,} of {rehearsed['total']:,} databases failed."
+    some = f"{rehearsed['failed']:,} of {rehearsed['total']:,} databases failed"
+    ended = rehearsed.get("last_at")
+    at = f" It ended {time_text(ended)}." if ended else ""
+    return f"In its rehearsal {some}.{at}"
+
+
+def warn_of_rehearsal(progress: Mapping[str, Any]) -> str | None:
+    """Print what the last rehearsal found, to the standard error. Returns it; None if nothing."""
+    if rehearsal := failed_rehearsal(progress):
+        echo(f"! {rehearsal}", err=True)
+    return rehearsal
 
 
 def show_plan(plan: Mapping[str, Any]) -> None:

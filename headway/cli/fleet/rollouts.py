@@ -69,7 +69,11 @@ def list_(project: str | None, as_json: bool, **query: Any) -> None:
 @as_json
 def show(rollout: int, as_json: bool) -> None:
     """Show a rollout: its options and its stage."""
-    print_row(ROLLOUTS, fleet_here().rollout(rollout), as_json=as_json)
+    fleet = fleet_here()
+    row = fleet.rollout(rollout)
+    print_row(ROLLOUTS, row, as_json=as_json)
+    if row["stage"] == "pending" and not as_json:
+        previews.warn_of_rehearsal(fleet.progress(rollout))
 
 
 @rollouts.command()
@@ -78,7 +82,10 @@ def show(rollout: int, as_json: bool) -> None:
 @as_json
 def preview(rollout: int, sql: bool, as_json: bool) -> None:
     """Show what a rollout would do: which databases, which revisions, which waves."""
-    previews.show_preview(fleet_here().preview(rollout), as_json, sql=sql)
+    fleet = fleet_here()
+    previews.show_preview(fleet.preview(rollout), as_json, sql=sql)
+    if not as_json:
+        previews.warn_of_rehearsal(fleet.progress(rollout))
 
 
 def _step(verb: str, words: str, *more: Any) -> None:
@@ -139,10 +146,8 @@ def start(rollout: int, yes: bool, watch: bool, as_json: bool) -> None:
     if foreseen["is_done"]:
         previews.show_done(foreseen, as_json)
         return
-    if rehearsal := previews.failed_rehearsal(fleet.progress(rollout)):
-        echo(f"! {rehearsal}", err=True)
-        if asks(yes=yes):
-            click.confirm(f"Start rollout {rollout} all the same?", abort=True, err=as_json)
+    if previews.warn_of_rehearsal(fleet.progress(rollout)) and asks(yes=yes):
+        click.confirm(f"Start rollout {rollout} all the same?", abort=True, err=as_json)
     _go(fleet, fleet.step(rollout, "start"), watch, as_json)
 
 

@@ -40,8 +40,8 @@ def project(row: Row) -> Sections:
             ("State", row["state"]),
             ("Problem", row["problem"]),
             ("Heads", row["heads"]),
-            ("Scripts read", _time(row["loaded_at"])),
-            ("Databases looked at", _time(row["refreshed_at"])),
+            ("Scripts read", time_text(row["loaded_at"])),
+            ("Databases looked at", time_text(row["refreshed_at"])),
         ],
         "Scripts": [
             ("Location", row["location"]),
@@ -53,16 +53,18 @@ def project(row: Row) -> Sections:
             ("Notes", row["notes"]),
             ("Looked at every", _seconds(row["refresh_seconds"])),
             ("Rollouts", "need an approval" if row["requires_approval"] else None),
-            ("Created", _time(row["created_at"])),
-            ("Changed", _time(row["updated_at"])),
+            ("Created", time_text(row["created_at"])),
+            ("Changed", time_text(row["updated_at"])),
         ],
     }
 
 
 def database(row: Row) -> Sections:
     """A database: where it stands, where it is, whose it is."""
-    checked, answered = _time(row["drift_at"]), row["milliseconds"]
-    pinned = f"until {_time(row['pin_until'])}: {row['pin_reason']}" if row["pin_until"] else None
+    checked, answered = time_text(row["drift_at"]), row["milliseconds"]
+    pinned = (
+        f"until {time_text(row['pin_until'])}: {row['pin_reason']}" if row["pin_until"] else None
+    )
     return f"{row['project']}/{row['name']} (database {row['id']})", {
         "Where it stands": [
             ("Position", row["position"]),
@@ -72,9 +74,9 @@ def database(row: Row) -> Sections:
             ("Differences", f"{row['drift']} (checked {checked})" if checked else "never checked"),
             ("In rollout", row["rollout_id"]),
             ("Pinned", pinned),
-            ("Looked at", _time(row["asked_at"])),
-            ("Last answered", _time(row["seen_at"])),
-            ("Retired", _time(row["retired_at"])),
+            ("Looked at", time_text(row["asked_at"])),
+            ("Last answered", time_text(row["seen_at"])),
+            ("Retired", time_text(row["retired_at"])),
         ],
         "Where it is": [
             ("Address", row["address"]),
@@ -89,8 +91,8 @@ def database(row: Row) -> Sections:
             ("-x arguments", row["x"]),
             ("Migrated", OPENED.get(row["strategy"], row["strategy"])),
             ("Notes", row["notes"]),
-            ("Registered", _time(row["created_at"])),
-            ("Changed", _time(row["updated_at"])),
+            ("Registered", time_text(row["created_at"])),
+            ("Changed", time_text(row["updated_at"])),
         ],
     }
 
@@ -109,10 +111,10 @@ def rollout(row: Row) -> Sections:
             ("Reason", row["reason"]),
             ("Wave", f"{row['wave']} of {len(sizes)}" if sizes else None),
             ("Databases", f"{sum(sizes):,}" if sizes else None),
-            ("Created", f"{_time(row['created_at'])} by {row['by_name']}"),
-            ("Started", _time(row["started_at"])),
-            ("Finished", _time(row["finished_at"])),
-            ("Expires", _time(row.get("expires_at"))),
+            ("Created", f"{time_text(row['created_at'])} by {row['by_name']}"),
+            ("Started", time_text(row["started_at"])),
+            ("Finished", time_text(row["finished_at"])),
+            ("Expires", time_text(row.get("expires_at"))),
         ],
         "What it does": [
             ("Operation", operation),
@@ -152,11 +154,11 @@ def run(row: Row) -> Sections:
         ],
         "When": [
             ("Attempt", row["attempt"]),
-            ("Next attempt", _time(row["retry_at"])),
+            ("Next attempt", time_text(row["retry_at"])),
             ("Took", _seconds(row["seconds"])),
-            ("Started", _time(row["started_at"])),
-            ("Finished", _time(row["finished_at"])),
-            ("Created", _time(row["created_at"])),
+            ("Started", time_text(row["started_at"])),
+            ("Finished", time_text(row["finished_at"])),
+            ("Created", time_text(row["created_at"])),
         ],
         "Where": [
             ("Rollout", row["rollout_id"]),
@@ -182,7 +184,7 @@ def _flat(value: object) -> str:
     return _words(value) if isinstance(value, Mapping) else text(value)
 
 
-def _time(value: object) -> str | None:
+def time_text(value: object) -> str | None:
     """A time, which the API answers as text."""
     if not value:
         return None
