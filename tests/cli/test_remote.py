@@ -501,7 +501,7 @@ def test_the_library_offers_what_the_service_takes() -> None:
     assert tuple(OPERATIONS) == options.KINDS
     assert set(options.RUN_KINDS) == set(Kind)
     assert tuple(State) == options.RUN_STATES
-    assert tuple(Stage) == options.STAGES
+    assert tuple(stage.word for stage in Stage) == options.STAGES
     assert tuple(Strategy) == options.STRATEGIES
     assert options.POSITIONS == POSITIONS
     assert options.DAYS == DAYS

@@ -56,7 +56,7 @@ class Mistakes:
         if len(self.errors) == 1:
             raise self.errors[0]
         if self.errors:
-            said = [one for error in self.errors for one in _said(error)]
+            said = [one for error in self.errors for one in _field_errors(error)]
             raise InputInvalid(
                 " ".join(one["detail"] for one in said),
                 field=self.errors[0].context["field"],
@@ -64,7 +64,7 @@ class Mistakes:
             )
 
 
-def _said(error: HeadwayError) -> list[dict[str, str]]:
+def _field_errors(error: HeadwayError) -> list[dict[str, str]]:
     several: Any = error.context.get("errors")
     pointer = f"/{error.context['field'] or ''}"
     return several or [{"in": "body", "pointer": pointer, "detail": str(error)}]
