@@ -161,7 +161,7 @@ def test_one_is_made_at_head(fleet: Fleet, operator: Browser) -> None:
     fleet.drain()
     page = operator.get(f"/databases/{new.id}").text
     assert "at head</span>" in page
-    assert "None: it is at head." in page
+    assert "No pending revisions: the database is at head." in page
     assert ">create</a> in" in page
     assert "succeeded" in operator.get(made.location).text
     assert (fleet.folder / "new.db").exists()
@@ -338,7 +338,7 @@ def test_it_is_upgraded_taken_back_and_its_copy_restored(fleet: Fleet, operator:
     fleet.drain()
     assert fleet.at(member) == "r003"
     page = operator.get(here).text
-    assert "None: it is at head." in page
+    assert "No pending revisions: the database is at head." in page
     copy = re.search(r'target=([^"&]+snapshot)"', page)
     assert copy
     page = operator.get(f"{here}/downgrade?target=r002").text
@@ -351,7 +351,7 @@ def test_it_is_upgraded_taken_back_and_its_copy_restored(fleet: Fleet, operator:
     fleet.drain()
     assert fleet.at(member) == "r001"
     stamp = operator.get(f"{here}/stamp").text
-    assert "No statement of a revision" in stamp
+    assert "No revision is run." in stamp
     run = db.session.scalar(sa.select(Run.id).where(Run.database_id == member.id).limit(1))
     page = operator.get(f"{here}/runs/{run}").text
     assert "CREATE TABLE t2" in page
