@@ -42,7 +42,7 @@ def new() -> Any:
     actor.require("databases.change")
     way = request.values.get("from", "one")
     if way not in WAYS:
-        raise InputInvalid(f"There is no such source. There are: {', '.join(WAYS)}.")
+        raise InputInvalid(f"There is no such source. Use one of: {', '.join(WAYS)}.")
     refused = None
     if request.method == "POST":
         try:

@@ -484,7 +484,7 @@ def test_its_arguments_for_env_py_are_shown_and_changed(fleet: Fleet, operator: 
     assert version
     given = {"name": "acme", "strategy": "wave", "version": version[1]}
     bad = operator.post(f"{here}/change", **given, x="tenant={nobody}")
-    assert (bad.status_code, "which is no placeholder" in bad.text) == (422, True)
+    assert (bad.status_code, "which is not a placeholder" in bad.text) == (422, True)
     assert "tenant={nobody}</textarea>" in bad.text, "what was typed is still there"
     assert operator.post(f"{here}/change", **given, x="b=2").location == here
     text = operator.get(here).text
@@ -627,7 +627,7 @@ def test_a_check_that_finds_drift_says_what_it_found(fleet: Fleet, operator: Bro
 def test_what_an_error_quotes_is_shown_as_code(fleet: Fleet, operator: Browser) -> None:
     form = {"from": "one", "project": fleet.project_id, "reference": "<b>", "notes": "x"}
     neither = operator.post("/databases/new", **form | {"reference": ""})
-    assert "Give <code>url</code> or <code>reference</code>" in neither.text
+    assert "Give either <code>url</code> or <code>reference</code>" in neither.text
     assert "<b>" not in operator.post("/databases/new", **form).text
 
 

@@ -251,13 +251,13 @@ def test_a_project_is_made_read_changed_and_deleted(fleet: Fleet, admin: Browser
 @pytest.mark.parametrize(
     ("wrong", "said", "field"),
     [
-        ({"name": "shop"}, "There is a project of this name already", None),
+        ({"name": "shop"}, "A project with this name already exists", None),
         ({"name": "7"}, "cannot be a number", "name"),
         ({"location": "/etc"}, "HEADWAY_PROJECT_ROOTS", None),
-        ({"location": " "}, "Say where the scripts are", "location"),
+        ({"location": " "}, "Give the location of the scripts", "location"),
         ({"location": "nowhere"}, "There is no script directory", "location"),
         ({"refresh_seconds": "often"}, "a number of seconds", "refresh_seconds"),
-        ({"refresh_seconds": "999999"}, "Refresh every 0", "refresh_seconds"),
+        ({"refresh_seconds": "999999"}, "The refresh interval is 0", "refresh_seconds"),
     ],
 )
 def test_what_cannot_be_made_is_said_and_nothing_typed_is_lost(
