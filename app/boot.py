@@ -99,7 +99,7 @@ def behind() -> errors.CatalogBehind | None:
     if now not in ("behind", "empty"):
         return None
     return errors.CatalogBehind(
-        f"The catalog is {now}: it was taken back while this release served it. Bring it to head "
+        f"The catalog is {now}: it was downgraded while this release served it. Bring it to head "
         "again, or start the release that it is at."
     )
 

@@ -121,6 +121,6 @@ def _make_folder(settings: Settings) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DatabaseReadOnly(
-            f"The folder {path.parent} for the catalog cannot be made ({error.strerror}). Mount a "
-            "volume there, or set HEADWAY_DATABASE_URL to another place."
+            f"The folder {path.parent} for the catalog cannot be created ({error.strerror}). Mount "
+            "a volume there, or set HEADWAY_DATABASE_URL to another place."
         ) from error

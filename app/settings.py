@@ -129,11 +129,13 @@ class Settings:
             "log_level": read.choice("HEADWAY_LOG_LEVEL", "debug", "info", "warning", "error"),
         }
         if bool(given["oidc_issuer"]) != bool(given["oidc_client_id"]):
-            raise SettingInvalid("HEADWAY_OIDC_ISSUER and HEADWAY_OIDC_CLIENT_ID go together.")
+            raise SettingInvalid(
+                "HEADWAY_OIDC_ISSUER and HEADWAY_OIDC_CLIENT_ID go together: set both or neither."
+            )
         if given["oidc_issuer"] and not given["public_url"]:
             raise SettingInvalid(
-                "HEADWAY_OIDC_ISSUER is set and HEADWAY_PUBLIC_URL is not: the provider sends "
-                "people back there. Example: https://headway.example.org"
+                "HEADWAY_OIDC_ISSUER is set, so HEADWAY_PUBLIC_URL is needed too: the provider "
+                "sends people back to it. Example: https://headway.example.org"
             )
         if given["oidc_issuer"] and find_spec("authlib") is None:
             raise SettingInvalid(
@@ -182,8 +184,8 @@ class Settings:
         key = self._beside("encryption_key", "HEADWAY_ENCRYPTION_KEYS", fresh)
         if not is_key(key):
             raise SettingInvalid(
-                f"The file encryption_key beside {self.sqlite_path} holds no key. Bring it back "
-                "from a copy: what was encrypted with it cannot be read without it."
+                f"The file encryption_key beside {self.sqlite_path} holds no key. Restore the file "
+                "from a copy: without the key, stored URLs cannot be read."
             )
         return (key,)
 
@@ -191,8 +193,8 @@ class Settings:
         if len(key.encode()) < SECRET_BYTES:
             where = "HEADWAY_SECRET_KEY" if self.secret_key else "The file secret_key"
             raise SettingInvalid(
-                f"{where} is shorter than {SECRET_BYTES} bytes, so that it could be guessed. "
-                "Set it to the output of `openssl rand -hex 32`."
+                f"{where} is shorter than {SECRET_BYTES} bytes, so it could be guessed. Set it to "
+                "the output of `openssl rand -hex 32`."
             )
         return key
 

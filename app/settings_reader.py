@@ -81,8 +81,8 @@ class Reader:
             )
         if backend == "sqlite" and url.database in (None, "", ":memory:"):
             raise SettingInvalid(
-                f"{name} names a database in memory, which each worker would have to itself. "
-                "Name a file: sqlite:////data/catalog.sqlite"
+                f"{name} names a database in memory, and each worker would have another one. Name "
+                "a file: sqlite:////data/catalog.sqlite"
             )
         if backend == "sqlite" and str(url.database).startswith("file:"):
             raise SettingInvalid(
@@ -95,7 +95,7 @@ class Reader:
         # Several, for when one is away, are separated by semicolons.
         if value and not all(map(is_broker, value.split(";"))):
             raise SettingInvalid(
-                f"{name} is no URL of a broker. Examples: redis://host:6379/0, "
+                f"{name} is not the URL of a broker. Examples: redis://host:6379/0, "
                 "amqp://user:password@host:5672/"
             )
         return value or None
@@ -104,8 +104,8 @@ class Reader:
         value = self.env.get(name, "").strip()
         if value and not is_issuer(value):
             raise SettingInvalid(
-                f"{name} is no issuer: an https address without a query, as the provider's tokens "
-                "name it. Example: https://id.example.org/realms/main"
+                f"{name} is not an issuer. An issuer is an https address without a query, exactly "
+                "as the provider's tokens name it. Example: https://id.example.org/realms/main"
             )
         return value or None
 
@@ -113,7 +113,7 @@ class Reader:
         value = self.env.get(name, "").strip().lower()
         if value and not is_place(value):
             raise SettingInvalid(
-                f"{name} is not where browsers find a server: a scheme and a host, and no path. "
+                f"{name} is not a public address. Give a scheme and a host, without a path. "
                 "Example: https://headway.example.org"
             )
         usual = ":443" if value.startswith("https") else ":80"  # browsers do not say it
@@ -123,7 +123,7 @@ class Reader:
         found = tuple(Path(word) for word in self.env.get(name, "").split(os.pathsep) if word)
         for folder in found:
             if not folder.is_absolute():
-                raise SettingInvalid(f"{name} names {folder}. Use absolute folders.")
+                raise SettingInvalid(f"{name} names {folder}. Use absolute paths.")
         return found or None
 
     def hosts(self, name: str) -> tuple[str, ...] | None:
@@ -131,8 +131,8 @@ class Reader:
         for entry in found:
             if not entry.startswith("/") and not A_HOST.fullmatch(entry):
                 raise SettingInvalid(
-                    f"{name}: {entry[:64]!r} is no host. Examples: db.example.org, *.example.org, "
-                    "10.0.0.7:5432, [2001:db8::7], /run/postgresql"
+                    f"{name}: {entry[:64]!r} is not a host. Examples: db.example.org, "
+                    "*.example.org, 10.0.0.7:5432, [2001:db8::7], /run/postgresql"
                 )
         return found or None
 
@@ -141,7 +141,7 @@ class Reader:
         for number, key in enumerate(found, 1):
             if not is_key(key):
                 raise SettingInvalid(
-                    f"{name}: number {number} of {len(found)} is no key. A key is {KEY_BYTES} "
+                    f"{name}: number {number} of {len(found)} is not a key. A key is {KEY_BYTES} "
                     f"bytes in URL-safe base64; several are separated by commas. {A_KEY}"
                 )
         return found or None

@@ -187,7 +187,10 @@ def grant(account: str, project: str, role: str, as_json: bool) -> None:
     if as_json:
         print_json(asdict(given))
         return
-    echo(f"Account {given.account_id} ({given.account}) is {given.role} of {given.project}.")
+    echo(
+        f"Account {given.account_id} ({given.account}) has the role {given.role} in "
+        f"{given.project}."
+    )
 
 
 @accounts.command()

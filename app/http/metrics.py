@@ -39,9 +39,7 @@ class _Fleet(Collector):
         it = self.measures
         yield _gauge("runs", "Runs by state", {(k,): v for k, v in it.runs.states.items()}, "state")
         yield _durations(it.runs)
-        yield _gauge(
-            "databases", "Databases by where they stand", it.databases, "project", "position"
-        )
+        yield _gauge("databases", "Databases by position", it.databases, "project", "position")
         yield _gauge(
             "oldest_behind_seconds",
             "How long the oldest revision that a database lacks has been known",

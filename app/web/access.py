@@ -60,7 +60,8 @@ OPEN = {
 ONCE = re.compile(r"[0-9a-f]{32}")
 OURS = re.compile(r"/(?![/\\])[^\x00-\x1f\\]*")
 SPENT = (
-    "You signed in with a one-time token, which is used up. For the next sign-in, set a password "
+    "You signed in with a one-time token. It does not work again: for the next sign-in, set a "
+    "password "
     "or create a token, in the menu under your name."
 )
 REFUSALS = (TokenRefused, PasswordRefused, SignInRefused, TooManyAttempts)
@@ -141,7 +142,9 @@ def _enter() -> Any:
 def _refuse_other_hosts() -> None:
     settings: Settings = current_app.extensions["headway"]
     if settings.public_url and urlsplit(settings.public_url).netloc != request.host.lower():
-        abort(421, f"The pages are at {settings.public_url}, and answer under no other name.")
+        abort(
+            421, f"Open the pages at {settings.public_url}. They do not answer under another name."
+        )
 
 
 def _bind_forms() -> None:
@@ -267,7 +270,7 @@ def show_error(error: HeadwayError) -> Any:
 
 def show_csrf_error(_: CSRFError) -> Any:
     """Show that the CSRF token of a form is invalid."""
-    detail = "This form is too old, or comes from another site. Nothing was done. Go back, "
+    detail = "This form is too old, or it comes from another site. Nothing was done. Go back, "
     detail += "reload the page and send the form again."
     return render_template("problem.html", title="Invalid form", detail=detail, of=""), 400
 

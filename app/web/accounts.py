@@ -97,7 +97,8 @@ def new() -> Any:
     if request.method == "POST":
         account, _ = fleet.create_account(actor, _account_values())
         flash(
-            f"Account {account.id} is created. Invite the person, so that they can sign in.", "good"
+            f"Account {account.id} was created. Invite the person, so that they can sign in.",
+            "good",
         )
         return redirect(url_for("web.accounts.show", account_id=account.id))
     return render_template("account_new.html", roles=_roles())
@@ -148,7 +149,10 @@ def act(account_id: int, verb: str) -> Any:
     account = fleet.get_account(actor, account_id)
     actor.require(ACTIONS[verb].right)
     if verb not in _possible(account):
-        raise InputInvalid("This action is not possible for this account now, or not for yourself.")
+        raise InputInvalid(
+            "This action is not possible for this account now, or you cannot do it to your own "
+            "account."
+        )
     issued = None
     if request.method == "POST":
         issued = _do(account, verb)

@@ -43,7 +43,9 @@ RUNS = {
         verb="upgrade", word="Upgrade", says="Apply the pending revisions."
     ),
     Kind.DOWNGRADE: DatabaseAction(
-        verb="downgrade", word="Downgrade", says="Undo revisions. Data in what they added is lost."
+        verb="downgrade",
+        word="Downgrade",
+        says="Undo revisions. The data in the tables and columns that they added is lost.",
     ),
     Kind.STAMP: DatabaseAction(
         verb="stamp",
@@ -65,16 +67,18 @@ RUNS = {
     Kind.RESTORE: DatabaseAction(
         verb="restore",
         word="Restore",
-        says="Replace its file by a copy. The present file is kept as .replaced; data written "
+        says="Replace its file by a copy. The current file is kept as .replaced; data written "
         "since the copy is no longer in the database.",
         is_heavy=True,
     ),
 }
 """Actions that are runs, which a worker does."""
-PIN = DatabaseAction(verb="pin", word="Pin", says="Exclude it from rollouts until a day.")
+PIN = DatabaseAction(
+    verb="pin", word="Pin", says="Exclude it from rollouts until a day that you choose."
+)
 UNPIN = DatabaseAction(verb="unpin", word="Unpin", says="Include it in rollouts again.")
 CHANGE = DatabaseAction(
-    verb="change", word="Change", says="Its name, labels, owner, notes, address."
+    verb="change", word="Change", says="Change its name, labels, owner, notes or address."
 )
 RETIRE = DatabaseAction(
     verb="retire",
@@ -84,7 +88,8 @@ RETIRE = DatabaseAction(
 DROP = DatabaseAction(
     verb="drop",
     word="Drop",
-    says="Delete the real database, or the schema in it that is its own, with all its data.",
+    says="Delete the real database with all its data; if its address names a schema, only that "
+    "schema.",
     is_heavy=True,
 )
 
@@ -307,7 +312,9 @@ def _day(text: str | None) -> datetime:
     try:
         day = datetime.combine(date.fromisoformat(text or ""), time(), UTC)
     except ValueError:
-        raise InputInvalid("Until which day? Write it as 2030-01-31.", field="until") from None
+        raise InputInvalid(
+            "Give the day until which it is pinned, as 2030-01-31.", field="until"
+        ) from None
     if day <= datetime.now(UTC):
         raise InputInvalid("Choose a day after today.", field="until")
     return day

@@ -42,7 +42,7 @@ def new() -> Any:
     actor.require("databases.change")
     way = request.values.get("from", "one")
     if way not in WAYS:
-        raise InputInvalid(f"There is no such form. There are: {', '.join(WAYS)}.")
+        raise InputInvalid(f"There is no such source. Use one of: {', '.join(WAYS)}.")
     refused = None
     if request.method == "POST":
         try:
@@ -133,7 +133,10 @@ def _rows(way: str) -> Any:
     if way == "files":
         pattern = filters.form_value("pattern")
         if not pattern:
-            raise InputInvalid(f"Which files? Example: {paths.data_folder()}/*.db", field="pattern")
+            raise InputInvalid(
+                f"Give a pattern for the files. Example: {paths.data_folder()}/*.db",
+                field="pattern",
+            )
         return import_sources.from_files(pattern, labels=labels, most=MOST_ROWS)
     if way in ("server", "schemas"):
         names, url = filters.form_value("names") or "*", request.form.get("url", "")

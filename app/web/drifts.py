@@ -59,7 +59,7 @@ def ignore(in_project: int, digest: str) -> Any:
         fleet.ignore(access.actor(), in_project, digest, request.form.get("reason", ""))
     except InputInvalid as error:
         return _page(in_project, digest, error), 422
-    flash("Ignored: it no longer counts as drift, also not for a gate.", "good")
+    flash("Ignored: it no longer counts as drift, and gates ignore it too.", "good")
     return redirect(url_for("web.drifts.show", in_project=in_project, digest=digest))
 
 

@@ -29,7 +29,8 @@ def encrypt_values(actor: Actor, values: Any) -> str:
     text = fernet().encrypt(lzma.compress(plain, filters=SMALL)).decode()
     if len(text) > MOST:
         raise InputInvalid(
-            "These are too many for a page. Nothing was done. Use `flask databases import`."
+            "These are too many databases for this page. Nothing was done. Use `flask databases "
+            "import`."
         )
     return text
 
@@ -41,7 +42,9 @@ def decrypt_values(actor: Actor, text: str) -> Any:
     except (InvalidToken, ValueError):
         owner, values = None, None
     if values is None or owner != actor.id:
-        raise InputInvalid("This page is too old. Nothing was done. Begin again.")
+        raise InputInvalid(
+            "This page is too old. Nothing was done. Go back and show the databases again."
+        )
     return values
 
 

@@ -44,7 +44,7 @@ def order() -> tuple[Order, bool]:
     """The order of the list, and True if it is reversed. Raises InputInvalid."""
     name = request.args.get("order") or Order.REGISTERED
     if name not in list(Order):
-        raise InputInvalid(f"There is no such order. There are: {', '.join(Order)}.")
+        raise InputInvalid(f"There is no such order. Use one of: {', '.join(Order)}.")
     return Order(name), request.args.get("down") == YES
 
 

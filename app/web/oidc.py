@@ -92,7 +92,7 @@ def _client() -> Iterator[Any]:
     """
     client = current_app.extensions.get(CLIENT)
     if client is None:
-        abort(404, "No sign-in provider is set. Set HEADWAY_OIDC_ISSUER.")
+        abort(404, "There is no sign-in provider. To add one, set HEADWAY_OIDC_ISSUER.")
     from authlib.common.errors import AuthlibBaseError
     from joserfc.errors import JoseError
     from requests import RequestException

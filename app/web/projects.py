@@ -143,7 +143,7 @@ def give_grant(project_id: int) -> Any:
     access.prove()
     account, role = request.form.get("account", "").strip(), request.form.get("role", "")
     given = grants.give_grant(access.actor(), project_id, account, role)
-    flash(f"{given.account} is {given.role} of {given.project}.", "good")
+    flash(f"{given.account} has the role {given.role} in {given.project}.", "good")
     return redirect(url_for("web.projects.show", project_id=project_id))
 
 

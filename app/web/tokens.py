@@ -17,7 +17,7 @@ from app.web.pagination import after
 bp = APIBlueprint("tokens", __name__, enable_openapi=False, url_prefix="/tokens")
 
 PAGE = 50
-DAYS = {"30": "30 days", "90": "90 days", "365": "a year", "": "for ever"}
+DAYS = {"30": "30 days", "90": "90 days", "365": "a year", "": "no expiry"}
 """Days -> the label of a validity period of a new token."""
 
 

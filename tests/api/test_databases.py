@@ -180,7 +180,10 @@ def test_a_database_has_arguments_of_its_own(call: Call, project: int, data: Pat
     tag = {"If-Match": changed.headers["ETag"]}
     wrong = call("operator", "PATCH", where, json={"x": {"a": "{nobody}"}}, headers=tag)
     assert_problem(wrong, 422, "input-invalid")
-    assert "There are {name}, {schema}, {database} and {label.NAME}" in wrong.get_json()["detail"]
+    assert (
+        "The placeholders are {name}, {schema}, {database} and {label.NAME}"
+        in wrong.get_json()["detail"]
+    )
     refused = call("viewer", "PATCH", where, json=event, headers=tag)
     assert_problem(refused, 403, "role-insufficient")
     (told,) = [

@@ -69,7 +69,11 @@ def test_who_has_the_places_and_who_gets_none() -> None:
 @pytest.mark.parametrize(
     ("server", "drivername", "says"),
     [
-        (impostors.silent, "postgresql", "did not give the list of its databases within 4 seconds"),
+        (
+            impostors.silent,
+            "postgresql",
+            "did not return the list of its databases within 4 seconds",
+        ),
         (impostors.endless, "mysql", "did not fit into the memory"),
     ],
 )
@@ -110,7 +114,7 @@ def test_a_drop_that_never_ends_ends_and_the_database_stays_a_member(
         where = f"/databases/{made['id']}"
         refused = call("admin", "POST", f"{where}/drop", json={"confirm": "shop"})
     detail = str(assert_problem(refused, 409, "database-in-use")["detail"])
-    assert "was not dropped within 4 seconds" in detail
+    assert "did not confirm its drop within 4 seconds" in detail
     assert "s3cr3t" not in detail
     assert call("viewer", "GET", where).get_json()["retired_at"] is None
 

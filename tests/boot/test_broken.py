@@ -516,7 +516,7 @@ def test_a_read_only_file_system_without_a_catalog(release: Release, read_only: 
     seal(read_only)
     url = URL.create("sqlite", database=str(read_only / "new" / "catalog.sqlite"))
     said = refused(release, url, 78)
-    assert "cannot be made" in said
+    assert "cannot be created" in said
     assert "HEADWAY_DATABASE_URL" in said
     bare = refused(release, url.set(database=str(read_only / "catalog.sqlite")), 78)
     assert "cannot be" in bare

@@ -99,7 +99,7 @@ def test_a_role_in_a_project_is_given_shown_and_taken(template_copy: URL, tmp_pa
     )
     assert made.exit_code == 0, made.stderr
     given = runner.invoke(args=["accounts", "grant", "ada@example.org", "shop", "operator"])
-    assert given.stdout == "Account 2 (Ada) is operator of shop.\n"
+    assert given.stdout == "Account 2 (Ada) has the role operator in shop.\n"
     again = runner.invoke(args=["accounts", "grant", "2", "shop", "admin", "--json"])
     told = json.loads(again.stdout)
     assert (told["account_id"], told["project"], told["role"]) == (2, "shop", "admin")

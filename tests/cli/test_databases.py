@@ -200,7 +200,7 @@ def test_create_retire_and_drop_ask_before_they_do(shell: Shell, data: Path) -> 
 def test_create_says_what_went_wrong(shell: Shell, data: Path) -> None:
     (data / "a.db").write_text("somebody's")
     create = ("databases", "create", "--project", "shop", "--url", f"{data}/a.db")
-    assert "is there already. Register it instead." in shell(*create, code=1).stderr
+    assert "already exists. Register it instead." in shell(*create, code=1).stderr
     assert (data / "a.db").read_text() == "somebody's"
     assert names(shell) == []
 
@@ -327,7 +327,7 @@ def test_the_page_about_the_fleet_runs_as_written(tmp_path: Path) -> None:
 
 def test_a_database_has_arguments_of_its_own_for_env_py(shell: Shell, data: Path) -> None:
     said = shell("projects", "change", "shop", "-x", "tenant={tenant}", code=2).stderr
-    assert "{tenant}, which is no placeholder" in said
+    assert "{tenant}, which is not a placeholder" in said
     shell("projects", "change", "shop", "-x", "tenant={name}", "-x", "shard=1")
     place = ("--project", "shop", "--url", f"sqlite:///{data}/a.db")
     made = shell.json("databases", "register", *place, "-x", "tenant=acme", "-x", "flag")

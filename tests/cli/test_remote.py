@@ -343,7 +343,7 @@ def test_a_database_is_created_and_waited_for(people: People, fleet: Fleet) -> N
     assert stands(fleet, "later") == ["r003"]
     with Working(fleet):
         failed = people("ada", *words, f"sqlite:///{fleet.file('there')}", code=1).stderr
-    assert "is there already. Register it instead." in failed
+    assert "already exists. Register it instead." in failed
 
 
 def test_the_same_is_said_over_the_api_as_on_the_server(

@@ -113,8 +113,8 @@ def test_deleting_asks_first(runner: FlaskCliRunner) -> None:
     [
         (["create", "x"], 2, "Give one of --url"),
         (["create", "x", "--url", "http://h", "--url-file", "-"], 2, "Give one of --url"),
-        (["create", "x", "--url", ""], 2, "has to be one of http or https"),
-        (["create", "x", "--url", "file:///etc/t0p"], 2, "has to be one of http or https"),
+        (["create", "x", "--url", ""], 2, "has to begin with http:// or https://"),
+        (["create", "x", "--url", "file:///etc/t0p"], 2, "has to begin with http:// or https://"),
         (["create", " ", "--url", "http://h/t0p"], 2, "A name needs"),
         (["create", "x", "--url", "http://h/t0p", "--event", "x"], 2, "rollout.halted"),
         (["create", "x", "--url", "http://h/t0p", "--format", "x"], 2, "slack"),

@@ -190,10 +190,10 @@ SIDES = (
 @pytest.mark.parametrize("side", SIDES)
 def test_what_lies_beside_a_file_is_no_member(registry: Registry, side: str) -> None:
     for name in ("other.db", "b"):
-        with pytest.raises(AddressInvalid, match="beside a SQLite file"):
+        with pytest.raises(AddressInvalid, match="beside a SQLite database"):
             urls.parse(f"{registry.data}/{name}{side}")
     (registry.data / "link.db").symlink_to(registry.data / f"other.db{side}")
-    with pytest.raises(AddressInvalid, match="beside a SQLite file"):
+    with pytest.raises(AddressInvalid, match="beside a SQLite database"):
         urls.parse(f"{registry.data}/link.db")
 
 
@@ -217,7 +217,7 @@ def test_what_belongs_to_the_catalog_is_no_member(template_copy: URL, name: str)
 @pytest.mark.parametrize("name", ["argparse.py", "evil", "a.db.py", "a.sqlite.lock2", ".db"])
 def test_a_new_file_is_called_as_a_database_is(registry: Registry, name: str) -> None:
     url = f"sqlite:///{registry.data}/{name}"
-    with pytest.raises(AddressInvalid, match="Nothing was made"):
+    with pytest.raises(AddressInvalid, match="Nothing was created"):
         databases.create_database(ROOT, {"project_id": registry.project_id, "url": url})
     assert list(registry.data.iterdir()) == []
 

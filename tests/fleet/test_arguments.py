@@ -178,13 +178,16 @@ def test_the_database_of_a_file_is_its_name() -> None:
 @pytest.mark.parametrize(
     ("x", "says"),
     [
-        ({"k": "{tenant}"}, r"\{tenant\}, which is no placeholder.*\{label.NAME\}.*\{\{tenant\}\}"),
-        ({"k": "{label.}"}, "no placeholder"),
-        ({"k": "{Name}"}, "no placeholder"),
+        (
+            {"k": "{tenant}"},
+            r"\{tenant\}, which is not a placeholder.*\{label.NAME\}.*\{\{tenant\}\}",
+        ),
+        ({"k": "{label.}"}, "not a placeholder"),
+        ({"k": "{Name}"}, "not a placeholder"),
         ({"k": "a\0"}, "invalid value"),
         ({"k": "v" * 1025}, "invalid value"),
-        ({"k=v": "v"}, "not a name"),
-        ({"": "v"}, "not a name"),
+        ({"k=v": "v"}, "not a valid name"),
+        ({"": "v"}, "not a valid name"),
         ({str(n): "v" for n in range(33)}, "at most 32"),
     ],
 )
@@ -314,7 +317,7 @@ def test_an_undo_and_a_later_attempt_have_the_arguments_of_the_first(
     refreshing.refresh(fleet.project_id)
     up = fleet.start()
     taken = claims.claim(ME, 1)
-    with pytest.raises(StillNeeded, match="being worked at"):
+    with pytest.raises(StillNeeded, match="is working on database"):
         databases.change_database(ROOT, member.id, {"name": "new"}, version=None)
     for run_id in taken:
         execute.execute(run_id, ME)

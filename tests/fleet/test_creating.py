@@ -429,7 +429,7 @@ def test_a_process_that_ends_in_the_middle_leaves_nothing(fleet: Fleet, place: U
     fleet.load()
     creation = asked(fleet, place)
     fleet.drain()
-    with pytest.raises(HeadwayError, match="ended before it was done"):
+    with pytest.raises(HeadwayError, match="ended before its work was done"):
         created(creation)
     assert len(note.read_text()) == 5
     assert not dialect_of(place).exists(place)

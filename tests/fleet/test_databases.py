@@ -521,7 +521,7 @@ def test_a_projects_code_that_ends_its_process_is_survived(registry: Registry) -
     url = URL.create("sqlite", database=str(registry.data / "new.db"))
     ends = ["import os", "op.get_context().as_sql or os._exit(3)"]
     last = write_revision(registry.scripts, "r004", "r003", ends)
-    with pytest.raises(HeadwayError, match="ended before it was done"):
+    with pytest.raises(HeadwayError, match="ended before its work was done"):
         registry.create(url)
     assert not Path(str(url.database)).exists()
     assert listed() == []
@@ -693,7 +693,7 @@ def test_a_file_that_is_gone_is_dropped_without_a_snapshot(registry: Registry) -
     made = registry.register("a")
     dropped = databases.drop_database(ROOT, made.id, confirm="a")
     assert dropped.snapshot is None
-    assert "nothing in it" in dropped.note
+    assert "nothing to keep" in dropped.note
 
 
 def test_what_tenants_share_is_not_dropped_under_them(

@@ -185,7 +185,7 @@ def test_the_same_name_in_a_second_database_is_told_with_what_to_do(
     done = databases.register_many(ROOT, registry.project_id, found)
     assert (done.added, done.known) == (1, 0)
     assert done.refused == [
-        (1, "Another database is called acme: register this one with another name.")
+        (1, "Another database has the name acme. Register this one with another name.")
     ]
 
 
@@ -219,7 +219,7 @@ def test_a_server_that_is_not_there_and_an_expression_without_labels(
     assert SECRET not in str(refused.value)
     with pytest.raises(DatabaseUnreachable):
         list(import_sources.from_schemas(text_of(postgresql_url.set(database="not_there"))))
-    with pytest.raises(InputInvalid, match="names no label"):
+    with pytest.raises(InputInvalid, match="gives no label"):
         list(import_sources.from_schemas(text_of(postgresql_url), labels="[a-z]"))
 
 

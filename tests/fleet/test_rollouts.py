@@ -161,7 +161,7 @@ def test_a_canary_that_fails_its_check_retreats_by_itself(fleet: Fleet, snapshot
     fleet.drain()
     assert fleet.stage(rollout) is Stage.HALTED
     reason = rollouts.get_rollout(ROOT, rollout.id).reason or ""
-    assert "The query of the check gave no true value." in reason
+    assert "The query of the check did not return true." in reason
     assert reason.endswith("The canary was undone.")
     assert [fleet.at(one) for one in members] == ["r001"] * 4
     kinds = [(run.kind, run.state) for run in fleet.runs_of(rollout) if run.wave == 0]

@@ -203,13 +203,13 @@ def test_what_is_not_understood_is_not_registered(
 
 def test_a_drop_asks_the_server_who_else_is_there(registry: Registry, shared: str) -> None:
     whole = registry.register("whole", url=shared)
-    with pytest.raises(StillNeeded, match=r"other schemas with something in them.*: b\."):
+    with pytest.raises(StillNeeded, match=r"other schemas that are not empty.*: b\."):
         databases.drop_database(ROOT, whole.id, confirm="whole")
     assert is_unharmed(shared)
     assert registry.is_counted_right()
     run(urls.parse(shared), "DROP SCHEMA b CASCADE", "CREATE SCHEMA b")
     run(urls.parse(shared), "CREATE FUNCTION b.f() RETURNS int LANGUAGE sql AS 'SELECT 1'")
-    with pytest.raises(StillNeeded, match=r"other schemas with something in them.*: b\."):
+    with pytest.raises(StillNeeded, match=r"other schemas that are not empty.*: b\."):
         databases.drop_database(ROOT, whole.id, confirm="whole")
     run(urls.parse(shared), "DROP FUNCTION b.f", "CREATE EXTENSION pgcrypto SCHEMA b")
     databases.drop_database(ROOT, whole.id, confirm="whole")
@@ -247,10 +247,10 @@ def test_a_member_by_reference_is_a_neighbour_too(
     monkeypatch.setenv("OTHER_URL", other)
     whole = registry.register("whole", url=text)
     tenant = registry.register("tenant", reference="env:OTHER_URL")
-    with pytest.raises(StillNeeded, match=f"Database {tenant.id} is in the same one"):
+    with pytest.raises(StillNeeded, match=f"Database {tenant.id} of the fleet is in the same"):
         databases.drop_database(ROOT, whole.id, confirm="whole")
     monkeypatch.delenv("OTHER_URL")
-    with pytest.raises(StillNeeded, match="cannot be followed here"):
+    with pytest.raises(StillNeeded, match="cannot be read here"):
         databases.drop_database(ROOT, whole.id, confirm="whole")
     assert dialect_of(place).exists(place)
     databases.retire_database(ROOT, tenant.id)

@@ -134,24 +134,24 @@ def test_brokers_are_those_that_carry_runs(url: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("BROKER_URL", "kafka://u:hunter2@h", "no URL of a broker"),
-        ("BROKER_URL", "hunter2", "no URL of a broker"),
-        ("BROKER_URL", "redis://:hunter2@h:port", "no URL of a broker"),
-        ("BROKER_URL", "redis://:hunter2@[::1", "no URL of a broker"),
-        ("BROKER_URL", "redis://h;http://hunter2@h", "no URL of a broker"),
+        ("BROKER_URL", "kafka://u:hunter2@h", "is not the URL of a broker"),
+        ("BROKER_URL", "hunter2", "is not the URL of a broker"),
+        ("BROKER_URL", "redis://:hunter2@h:port", "is not the URL of a broker"),
+        ("BROKER_URL", "redis://:hunter2@[::1", "is not the URL of a broker"),
+        ("BROKER_URL", "redis://h;http://hunter2@h", "is not the URL of a broker"),
         ("WORKERS", "-1", "whole number"),
         ("WORKERS", "2.5", "whole number"),
         ("WORKERS", "9" * 5000, "whole number"),
-        ("PROJECT_ROOTS", "/projects:here", "names here. Use absolute folders"),
-        ("DATA_ROOTS", "~/data", "Use absolute folders"),
-        ("ENCRYPTION_KEYS", "hunter2", "number 1 of 1 is no key"),
-        ("ENCRYPTION_KEYS", f"{KEY},hunter2", "number 2 of 2 is no key"),
+        ("PROJECT_ROOTS", "/projects:here", "names here. Use absolute paths"),
+        ("DATA_ROOTS", "~/data", "Use absolute paths"),
+        ("ENCRYPTION_KEYS", "hunter2", "number 1 of 1 is not a key"),
+        ("ENCRYPTION_KEYS", f"{KEY},hunter2", "number 2 of 2 is not a key"),
         ("ENCRYPTION_KEYS", KEY[:-4], "openssl rand"),
-        ("ENCRYPTION_KEYS", "hünter2", "no key"),
-        ("OIDC_ISSUER", "http://id.example.org", "no issuer"),
-        ("OIDC_ISSUER", "https://ada:hunter2@id.example.org", "no issuer"),
-        ("OIDC_ISSUER", "https://id.example.org?key=hunter2", "no issuer"),
-        ("OIDC_ISSUER", "https://", "no issuer"),
+        ("ENCRYPTION_KEYS", "hünter2", "not a key"),
+        ("OIDC_ISSUER", "http://id.example.org", "is not an issuer"),
+        ("OIDC_ISSUER", "https://ada:hunter2@id.example.org", "is not an issuer"),
+        ("OIDC_ISSUER", "https://id.example.org?key=hunter2", "is not an issuer"),
+        ("OIDC_ISSUER", "https://", "is not an issuer"),
         ("OIDC_ISSUER", "https://id.example.org", "go together"),
     ],
 )
@@ -247,5 +247,5 @@ def test_what_is_no_public_url_is_refused(said: str) -> None:
 
 def test_a_provider_needs_to_know_where_people_come_back() -> None:
     env = {"HEADWAY_OIDC_ISSUER": "https://id.example.org", "HEADWAY_OIDC_CLIENT_ID": "headway"}
-    with pytest.raises(SettingInvalid, match="HEADWAY_PUBLIC_URL is not"):
+    with pytest.raises(SettingInvalid, match="HEADWAY_PUBLIC_URL is needed"):
         Settings.from_env(env)

@@ -161,7 +161,7 @@ def test_one_is_made_at_head(fleet: Fleet, operator: Browser) -> None:
     fleet.drain()
     page = operator.get(f"/databases/{new.id}").text
     assert "at head</span>" in page
-    assert "None: it is at head." in page
+    assert "No pending revisions: the database is at head." in page
     assert ">create</a> in" in page
     assert "succeeded" in operator.get(made.location).text
     assert (fleet.folder / "new.db").exists()
@@ -338,7 +338,7 @@ def test_it_is_upgraded_taken_back_and_its_copy_restored(fleet: Fleet, operator:
     fleet.drain()
     assert fleet.at(member) == "r003"
     page = operator.get(here).text
-    assert "None: it is at head." in page
+    assert "No pending revisions: the database is at head." in page
     copy = re.search(r'target=([^"&]+snapshot)"', page)
     assert copy
     page = operator.get(f"{here}/downgrade?target=r002").text
@@ -351,7 +351,7 @@ def test_it_is_upgraded_taken_back_and_its_copy_restored(fleet: Fleet, operator:
     fleet.drain()
     assert fleet.at(member) == "r001"
     stamp = operator.get(f"{here}/stamp").text
-    assert "No statement of a revision" in stamp
+    assert "No revision is run." in stamp
     run = db.session.scalar(sa.select(Run.id).where(Run.database_id == member.id).limit(1))
     page = operator.get(f"{here}/runs/{run}").text
     assert "CREATE TABLE t2" in page
@@ -484,7 +484,7 @@ def test_its_arguments_for_env_py_are_shown_and_changed(fleet: Fleet, operator: 
     assert version
     given = {"name": "acme", "strategy": "wave", "version": version[1]}
     bad = operator.post(f"{here}/change", **given, x="tenant={nobody}")
-    assert (bad.status_code, "which is no placeholder" in bad.text) == (422, True)
+    assert (bad.status_code, "which is not a placeholder" in bad.text) == (422, True)
     assert "tenant={nobody}</textarea>" in bad.text, "what was typed is still there"
     assert operator.post(f"{here}/change", **given, x="b=2").location == here
     text = operator.get(here).text
@@ -627,7 +627,7 @@ def test_a_check_that_finds_drift_says_what_it_found(fleet: Fleet, operator: Bro
 def test_what_an_error_quotes_is_shown_as_code(fleet: Fleet, operator: Browser) -> None:
     form = {"from": "one", "project": fleet.project_id, "reference": "<b>", "notes": "x"}
     neither = operator.post("/databases/new", **form | {"reference": ""})
-    assert "Give <code>url</code> or <code>reference</code>" in neither.text
+    assert "Give either <code>url</code> or <code>reference</code>" in neither.text
     assert "<b>" not in operator.post("/databases/new", **form).text
 
 

@@ -137,7 +137,7 @@ def test_from_the_first_time_on_the_subject_counts_and_not_the_address(
     assert sign_in(browser_of(app)).status_code == 302
     provider.person = ADA | {"sub": "ada-2"}
     refused = sign_in(browser_of(app))
-    assert "tied to somebody else" in refused.text
+    assert "linked to another person" in refused.text
     oidc.forget(ROOT, ada.id)
     assert sign_in(browser_of(app)).status_code == 302
 

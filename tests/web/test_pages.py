@@ -97,8 +97,8 @@ def test_who_comes_in_by_a_one_time_token_is_told_that_it_is_spent(fleet: Fleet)
     text = invitations.invite(ROOT, account.id).text
     stranger = Browser(fleet, None)
     assert stranger.post("/sign-in", token=text).status_code == 302
-    assert "one-time token, which is used up" in stranger.get("/").text
-    assert "one-time token, which is used up" not in stranger.get("/").text
+    assert "You signed in with a one-time token." in stranger.get("/").text
+    assert "You signed in with a one-time token." not in stranger.get("/").text
     assert stranger.post("/sign-in", token="").status_code == 401
 
 

@@ -327,7 +327,7 @@ def test_an_admin_of_a_project_gives_roles_and_changes_it_on_its_page(two: Two) 
     boss, somebody = Visitor(app, two.tokens["admin-a"]), two.ids["somebody"]
     given = {"account": str(somebody), "role": "viewer", walking.FORGERY: boss.forgery(page)}
     assert boss.send(f"{page}/grants", given).status_code == 302
-    assert "somebody is viewer of shop." in boss.get(page).text
+    assert "somebody has the role viewer in shop." in boss.get(page).text
     root = Visitor(app, two.tokens["admin"])
     assert f'viewer of <a href="{page}">shop</a>' in root.get(f"/accounts/{somebody}").text
     wrong = boss.send(f"{page}/grants", given | {"account": "nobody", "back": page})
@@ -346,7 +346,7 @@ def test_an_admin_of_a_project_gives_roles_and_changes_it_on_its_page(two: Two) 
     forget()
     project = projects.get_project(ROOT, two.a.id)
     assert (project.requires_approval, project.notes, project.x) == (True, "mine", {})
-    assert "only when another account has approved" in boss.get(page).text
+    assert "only after another account has approved" in boss.get(page).text
     forget()
     values = {"requires_approval": False, "notes": "plain notes"}
     projects.change_project(ROOT, two.a.id, values, version=None)

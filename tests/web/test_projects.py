@@ -230,7 +230,7 @@ def test_a_project_is_made_read_changed_and_deleted(fleet: Fleet, admin: Browser
     assert list(rows(page)) == ["r002", "r001"]
     assert "captured" in page
     assert "-x tenant=one" in page
-    assert "no script was edited since it was first read" in page
+    assert "no script was edited after it was first read" in page
     seen = project.version
     changed = admin.post(f"{place}/change", **form | {"name": "renamed"}, version=seen)
     assert changed.location == place
@@ -251,13 +251,13 @@ def test_a_project_is_made_read_changed_and_deleted(fleet: Fleet, admin: Browser
 @pytest.mark.parametrize(
     ("wrong", "said", "field"),
     [
-        ({"name": "shop"}, "There is a project of this name already", None),
+        ({"name": "shop"}, "A project with this name already exists", None),
         ({"name": "7"}, "cannot be a number", "name"),
         ({"location": "/etc"}, "HEADWAY_PROJECT_ROOTS", None),
-        ({"location": " "}, "Say where the scripts are", "location"),
+        ({"location": " "}, "Give the location of the scripts", "location"),
         ({"location": "nowhere"}, "There is no script directory", "location"),
         ({"refresh_seconds": "often"}, "a number of seconds", "refresh_seconds"),
-        ({"refresh_seconds": "999999"}, "Refresh every 0", "refresh_seconds"),
+        ({"refresh_seconds": "999999"}, "The refresh interval is 0", "refresh_seconds"),
     ],
 )
 def test_what_cannot_be_made_is_said_and_nothing_typed_is_lost(
@@ -396,9 +396,15 @@ def test_how_many_databases_have_a_revision(fleet: Fleet, viewer: Browser) -> No
     fleet.add_many(2)
     fleet.add("high", "r003")
     words = " ".join(TAG.sub(" ", viewer.get(f"{at(fleet)}/revisions/r002").text).split())
-    assert "Databases at it no database Databases with it 1 of 3 databases" in words
+    assert (
+        "Databases at this revision no database Databases that have it applied 1 of 3 databases"
+        in words
+    )
     words = " ".join(TAG.sub(" ", viewer.get(f"{at(fleet)}/revisions/r001").text).split())
-    assert "Databases at it 2 databases Databases with it 3 of 3 databases" in words
+    assert (
+        "Databases at this revision 2 databases Databases that have it applied 3 of 3 databases"
+        in words
+    )
 
 
 def test_an_edited_script_is_seen_and_shown_beside_the_one_before(
@@ -439,7 +445,7 @@ def test_a_revision_of_another_release_is_marked_and_can_be_read(
         positions.recount(session, [fleet.project_id])
     page = viewer.get(at(fleet)).text
     assert list(rows(page)) == ["r001"]
-    assert "2 that only other releases have" in page
+    assert "2 revisions that only other releases have" in page
 
 
 def test_what_a_script_says_is_text(fleet: Fleet, viewer: Browser) -> None:

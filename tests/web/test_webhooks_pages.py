@@ -74,7 +74,7 @@ def test_one_is_made_and_its_secret_shown_once(admin: Browser) -> None:
     [
         ({"name": " "}, "name", "A name needs"),
         ({"name": "x" * 129}, "name", "at most 128"),
-        ({"url": f"ftp://example.org/{TOKEN}"}, "url", "one of http or https"),
+        ({"url": f"ftp://example.org/{TOKEN}"}, "url", "begin with http:// or https://"),
         ({"url": f"https://example.org/{TOKEN} x"}, "url", "percent-encoded"),
         ({"url": f"https://example.org/{TOKEN}".ljust(2001, "x")}, "url", "2001 characters"),
         ({"events": ["rollout.exploded"]}, "events", "There is no event"),

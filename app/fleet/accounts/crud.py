@@ -195,7 +195,9 @@ def _keep_an_admin(session: CatalogSession, account: Account) -> None:
         return
     admins = select(Account.id).where(Account.role == Role.ADMIN, Account.disabled_at.is_(None))
     if len(session.scalars(admins.order_by(Account.id).with_for_update()).all()) == 1:
-        raise LastAdmin(f"Account {account.id} is the last admin. Make another one first.")
+        raise LastAdmin(
+            f"Account {account.id} is the last admin. Make another account an admin first."
+        )
 
 
 def _with_origin(actor: Actor, values: dict[str, Any], country: str | None) -> dict[str, Any]:

@@ -77,8 +77,8 @@ def _by_address(session: CatalogSession, issuer: str, claims: Mapping[str, Any])
     if account.oidc_issuer == issuer:
         log.warning("account %s is tied to another subject of the provider", account.id)
         raise SignInRefused(
-            f"The account with the address {email} is tied to somebody else at the provider. "
-            "An admin can untie it: `flask accounts forget-provider`.",
+            f"The account with the address {email} is linked to another person at the provider. An "
+            "admin can unlink it: `flask accounts forget-provider`.",
             account=account.id,
         )
     return account

@@ -74,7 +74,9 @@ def issue_token(
     actor.require_proof()
     fitting(Token, {"name": name})
     if (most := most_days()) and (expires_days is None or expires_days > most):
-        raise InputInvalid(f"A token is valid for at most {most} days here: HEADWAY_TOKEN_DAYS.")
+        raise InputInvalid(
+            f"A token may be valid for at most {most} days: HEADWAY_TOKEN_DAYS sets this limit."
+        )
     about = ("tokens", [account_id, name, expires_days, *([scope] if scope else [])])
     request = idempotency.Request(actor=actor, key=key, about=about)
 

@@ -44,8 +44,8 @@ def checked(x: Mapping[str, str | None]) -> dict[str, str | None]:
     for name, value in x.items():
         if not 0 < len(name) <= LONGEST_NAME or UNFIT.search(name) or "=" in name:
             raise InputInvalid(
-                f"{quoted(name)} is not a name of an -x argument. A name has up to {LONGEST_NAME} "
-                "characters, and no = among them.",
+                f"{quoted(name)} is not a valid name of an -x argument. A name has up to "
+                f"{LONGEST_NAME} characters and no =.",
                 field="x",
             )
         if value is not None:
@@ -188,8 +188,8 @@ def _check_value(name: str, value: str) -> None:
         is_label = word.startswith(OF_LABEL) and LABEL.fullmatch(word.removeprefix(OF_LABEL))
         if word not in WORDS and not is_label:
             raise InputInvalid(
-                f"The -x argument {name} holds {{{word}}}, which is no placeholder. There are "
-                f"{', '.join(f'{{{one}}}' for one in WORDS)} and {{{OF_LABEL}NAME}}. For the text "
-                f"itself write {{{{{word}}}}}.",
+                f"The -x argument {name} holds {{{word}}}, which is not a placeholder. The "
+                f"placeholders are {', '.join(f'{{{one}}}' for one in WORDS)} and "
+                f"{{{OF_LABEL}NAME}}. To get the text itself, write {{{{{word}}}}}.",
                 field="x",
             )

@@ -18,8 +18,8 @@ def inside(path: str | Path, roots: Iterable[Path], *, roots_of: str = "DATA") -
         is_link = any(said.is_relative_to(root.absolute()) for root in allowed)
         raise OutsideRoots(
             f"{said} {'leads' if is_link else 'lies'} outside the allowed folders "
-            f"({', '.join(map(str, allowed))}). Move it there, or ask who runs Headway to add its "
-            f"folder to HEADWAY_{roots_of}_ROOTS."
+            f"({', '.join(map(str, allowed))}). Move it into one of them, or ask the person who "
+            f"runs Headway to add its folder to HEADWAY_{roots_of}_ROOTS."
         )
     return real
 

@@ -152,7 +152,7 @@ def found_at(seen: Status, why: str | None = None, *, at: datetime | None = None
     """
     at = at or datetime.now(UTC)
     if len(joined(seen.current)) > LONGEST:
-        why = f"It is at {len(seen.current)} revisions, which are more than can be kept."
+        why = f"It is at {len(seen.current)} revisions, which is more than Headway can record."
         seen = Status(position=Position.FOREIGN, reason=why)
     values: dict[str, Any] = {
         "position": seen.position.value,

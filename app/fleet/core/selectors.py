@@ -50,7 +50,7 @@ class Selector:
         for position in kept.get("positions", ()):
             if position not in POSITIONS:
                 raise InputInvalid(
-                    f"There is no position {position!r}. There are: {', '.join(POSITIONS)}."
+                    f"There is no position {position!r}. Use one of: {', '.join(POSITIONS)}."
                 )
         return cls(**kept)
 

@@ -47,10 +47,10 @@ HURRY = {
 TAKEN: dict[tuple[str, str], tuple[type[HeadwayError], str]] = {
     # PostgreSQL and MariaDB name the index, SQLite the column.
     ("uq_account_email", "account.email"): (EmailTaken, ""),
-    ("uq_project_name", "project.name"): (NameTaken, "There is a project of this name already."),
+    ("uq_project_name", "project.name"): (NameTaken, "A project with this name already exists."),
     ("uq_database_project_id_name", "database.project_id, database.name"): (
         NameTaken,
-        "There is a database of this name in the project already.",
+        "A database with this name already exists in the project.",
     ),
     ("uq_database_identity", "database.identity"): (DatabaseRegistered, ""),
 }

@@ -161,8 +161,9 @@ def check(url: DatabaseURL, folders: Iterable[Path]) -> None:
     allowed = ALLOWED.get(url.get_driver_name(), {})
     if unknown := sorted(set(url.query) - set(allowed)):
         raise AddressInvalid(
-            f"The URL of a database takes no option {_printable(unknown[0])}: it could lead to "
-            f"another place than the URL says. There are: {', '.join(sorted(allowed)) or 'none'}."
+            f"The option {_printable(unknown[0])} is not allowed in the URL of a database: it "
+            "could lead to another place than the URL says. Allowed options: "
+            f"{', '.join(sorted(allowed)) or 'none'}."
         )
     folders = tuple(folders)
     for name, value in url.query.items():
@@ -170,15 +171,14 @@ def check(url: DatabaseURL, folders: Iterable[Path]) -> None:
         if not isinstance(value, str) or not form.fits(value, folders):
             where = ", ".join(map(str, (CERTIFICATES, *folders)))
             raise AddressInvalid(
-                f"The option {name} of this URL is given once, and takes "
-                f"{form.words.format(folders=where)}."
+                f"Give the option {name} of this URL once, as {form.words.format(folders=where)}."
             )
     for setting in url.session.settings:
         if setting not in SETTINGS and "." not in setting:
             raise AddressInvalid(
-                f"The options of this URL set {_printable(setting)}, which could make its tables "
-                f"others. There are: search_path, {', '.join(sorted(SETTINGS))}, and names with a "
-                "dot. What a login needs beside these is set on the server by ALTER ROLE."
+                f"The options of this URL set {_printable(setting)}, which could make a name mean "
+                f"another table. Allowed settings: search_path, {', '.join(sorted(SETTINGS))}, and "
+                "names with a dot. Set all other settings on the server, with ALTER ROLE."
             )
 
 

@@ -50,7 +50,7 @@ def parse(text: str) -> DatabaseURL:
         _check_name(path)
         url = url.at(str(path))
     if len(url.display) > LONGEST:
-        raise AddressInvalid(f"This URL is longer than the {LONGEST} characters that are kept.")
+        raise AddressInvalid(f"This URL is too long: at most {LONGEST} characters are allowed.")
     if _is_catalog(url):
         raise AddressInvalid(
             "This is Headway's own catalog, which it migrates itself when it starts."
@@ -62,14 +62,15 @@ def require_place_for_new(path: Path) -> None:
     """Raise AddressInvalid for a file that may not be created: its name, or scripts beside it."""
     if path.suffix.lower() not in ENDINGS:
         raise AddressInvalid(
-            f"A new SQLite file is called *{', *'.join(ENDINGS)}, and {path.name} is not. Another "
-            "program could take it for something else. Nothing was made."
+            f"{path.name} is not a valid name for a new SQLite file: use *{', *'.join(ENDINGS)}. "
+            "With another ending, a program could mistake it for another kind of file. Nothing was "
+            "created."
         )
     for folder in (path.parent, path.parent.parent):
         if (folder / "env.py").exists():
             raise AddressInvalid(
-                f"{folder} is a script directory: no database is made among scripts, which "
-                "workers run. Nothing was made. Take another folder."
+                f"{folder} is a script directory, and workers run the files in it, so no database "
+                "is created there. Nothing was created. Use another folder."
             )
 
 
@@ -77,7 +78,7 @@ def parse_server(text: str) -> DatabaseURL:
     """The URL of a server, whose databases are to be listed. Raises AddressInvalid."""
     url = _checked(text)
     if url.dialect == "sqlite":
-        raise AddressInvalid("SQLite has no server. Name a pattern over its files instead.")
+        raise AddressInvalid("SQLite has no server. Give a pattern for the files instead.")
     return url
 
 
@@ -85,7 +86,7 @@ def parse_shared(text: str) -> DatabaseURL:
     """The URL of a PostgreSQL database, whose schemas are to be listed. Raises AddressInvalid."""
     url = _checked(text)
     if url.dialect == "sqlite":
-        raise AddressInvalid("A SQLite file has no schemas. Name a pattern over files instead.")
+        raise AddressInvalid("A SQLite file has no schemas. Give a pattern for the files instead.")
     if url.dialect == "mysql":
         raise AddressInvalid(
             "A database of MySQL or MariaDB has no schemas in it: each is a database of its own. "
@@ -114,16 +115,16 @@ def resolve(reference: str) -> DatabaseURL:
         said = _file(name)
     else:
         raise AddressInvalid(
-            "This is no reference. There are: env:NAME for an environment variable, and "
+            "This is not a reference. Use env:NAME for an environment variable, or "
             "file:/run/secrets/name for a file that holds a URL."
         )
     try:
         return parse(said)
     except AddressInvalid as error:
-        raise AddressInvalid(f"What {reference} holds cannot be used: {error}") from None
+        raise AddressInvalid(f"The value of {reference} cannot be used: {error}") from None
     except OutsideRoots:
         raise OutsideRoots(
-            f"What {reference} holds is a SQLite file in no folder of HEADWAY_DATA_ROOTS."
+            f"The value of {reference} is a SQLite file outside the folders of HEADWAY_DATA_ROOTS."
         ) from None
 
 
@@ -143,7 +144,9 @@ def _checked(text: str) -> DatabaseURL:
     """A URL of a kind that we know, and of nothing hidden."""
     text = text.strip()
     if len(text) > LONGEST * 2 or CONTROL.search(text):
-        raise AddressInvalid("This URL is too long, or holds a character that no URL has.")
+        raise AddressInvalid(
+            "This URL is too long, or holds a character that is not allowed in a URL."
+        )
     url = DatabaseURL.parse(Path(text) if text.startswith("/") else text)
     try:
         driver.dialect_for(url.drivername)
@@ -186,16 +189,17 @@ def _check_name(path: Path) -> None:
     """A name that SQLite or we give to what lies beside a database, or beside the catalog."""
     if url_options.SIDES.search(path.name):
         raise AddressInvalid(
-            f"{path.name} is called as what lies beside a SQLite file: its journal, its lock, a "
-            "snapshot. Name the database itself; a snapshot is restored, or copied to a new name."
+            f"{path.name} has the name of a file that is kept beside a SQLite database: a journal, "
+            "a lock or a snapshot. Name the database itself. To use a snapshot, restore it or copy "
+            "it to a new name."
         )
     catalog = settings().sqlite_path
     if catalog is None or path.parent != catalog.parent or path == catalog:
         return
     if path.name.startswith((catalog.name, *KEYS, *(f".{key}." for key in KEYS))):
         raise AddressInvalid(
-            f"{path.name} is called as what belongs to Headway's own catalog. Give the file "
-            "another name, or better a folder of its own."
+            f"{path.name} has the name of a file of Headway's own catalog. Give the file another "
+            "name, or better a folder of its own."
         )
 
 
@@ -206,8 +210,9 @@ def _check_place(url: DatabaseURL) -> DatabaseURL:
     """
     if any(UNESCAPED.search(part or "") for part in (url.username, url.database)):
         raise AddressInvalid(
-            "The user or the database of this URL holds a character that none has. If it is "
-            "the password's, percent-encode it: %40 for @, %3A for :, %2F for /."
+            "The user or the database name in this URL holds a character that is not allowed "
+            "there. If the character belongs to the password, percent-encode it: %40 for @, %3A "
+            "for :, %2F for /."
         )
     allowed = settings().database_hosts
     option = "host" if url.dialect == "postgresql" else "unix_socket"
@@ -221,19 +226,19 @@ def _check_place(url: DatabaseURL) -> DatabaseURL:
         return DatabaseURL.of(url.difference_update_query([option]))
     if not url.host:
         raise AddressInvalid(
-            "This URL names no host, or several: where it leads would be up to the machine. "
-            "Name one host: postgresql://user:password@host/name"
+            "This URL names no host, or several, so the machine would decide where it leads. Name "
+            "one host: postgresql://user:password@host/name"
         )
     if not _is_host(url.host):
         raise AddressInvalid(
-            "The host of this URL is none: a name of letters, digits, - and _, or an address as "
-            "in 192.0.2.7 or [2001:db8::7]. If a part of the password stands there, "
+            "The host of this URL is not valid. A host is a name of letters, digits, - and _, or "
+            "an address such as 192.0.2.7 or [2001:db8::7]. If this is a part of the password, "
             "percent-encode it: %40 for @, %3A for :, %2F for /."
         )
     if allowed and not any(_names(entry, url) for entry in allowed):
         raise AddressInvalid(
-            "The host of this URL is none of those that HEADWAY_DATABASE_HOSTS names. Ask who "
-            "runs Headway to add it there."
+            "The host of this URL is not among HEADWAY_DATABASE_HOSTS. Ask the person who runs "
+            "Headway to add it."
         )
     return url
 
@@ -262,7 +267,10 @@ def _has_port(entry: str) -> bool:
 
 def _variable(name: str) -> DatabaseURL:
     if name.upper().startswith("HEADWAY_") or name.upper() == "DATABASE_URL":
-        raise AddressInvalid(f"{name} is Headway's own. Give the database a variable of its own.")
+        raise AddressInvalid(
+            f"{name} is a variable of Headway itself. Use another variable for the URL of the "
+            "database."
+        )
     try:
         return parse(os.environ.get(name, ""))
     except HeadwayError:
@@ -282,7 +290,7 @@ def _file(name: str) -> str:
     except OSError as error:
         raise DatabaseUnreachable(f"{name} cannot be read: {error.strerror}.") from None
     except ValueError:
-        raise AddressInvalid(f"What {name} holds is no text.") from None
+        raise AddressInvalid(f"{name} does not hold text.") from None
 
 
 def _is_catalog(url: DatabaseURL) -> bool:

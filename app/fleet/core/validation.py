@@ -111,7 +111,7 @@ def _check(name: str, value: str, longest: int | None) -> None:
             f"The {name} has {len(value)} characters; at most {longest} are allowed.", field=name
         )
     if (MISLEADING if name == "name" else UNFIT).search(value):
-        raise InputInvalid(f"The {name} holds a character that cannot be kept.", field=name)
+        raise InputInvalid(f"The {name} holds a character that is not allowed.", field=name)
 
 
 LARGEST_ID = 2**31 - 1
@@ -165,5 +165,5 @@ def parse_whole(text: str, what: str = "This") -> int | None:
 def strategy_of(value: str) -> str:
     """`wave` or `on_open`. Raises InputInvalid."""
     if value not in list(Strategy):
-        raise InputInvalid(f"There is no strategy {value!r}. There are: {', '.join(Strategy)}.")
+        raise InputInvalid(f"There is no strategy {value!r}. Use one of: {', '.join(Strategy)}.")
     return str(value)

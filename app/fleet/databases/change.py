@@ -80,10 +80,12 @@ def pin_database(actor: Actor, database_id: int, *, reason: str, until: datetime
     """The database, left alone by rollouts until a moment, and why. Raises InputInvalid."""
     actor.require("databases.change")
     if not reason.strip():
-        raise InputInvalid("Say why it is pinned.", field="reason")
+        raise InputInvalid("Give the reason for the pin.", field="reason")
     fitting(Database, {"pin_reason": reason})
     if until.tzinfo is None or until <= datetime.now(UTC):
-        raise InputInvalid("A pin ends at a moment to come, with its time zone.", field="until")
+        raise InputInvalid(
+            "A pin has to end in the future. Give a time with its time zone.", field="until"
+        )
     return _pin(actor, database_id, reason, until)
 
 
@@ -111,7 +113,7 @@ def change_many(
     if strategy is not None:
         strategy_of(strategy)
     if not labels and strategy is None:
-        raise InputInvalid("Say what is to be changed: labels or a strategy.")
+        raise InputInvalid("Nothing to change was given. Give labels or a strategy.")
     _require_in_all(actor, selector)
     ids = db.session.scalars(
         select(Database.id).where(*selector.conditions()).order_by(Database.id)
@@ -153,8 +155,8 @@ def _require_in_all(actor: Actor, selector: Selector) -> None:
     query = query.where(*selector.conditions(), Project.id.not_in(mine)).distinct()
     if others := db.session.scalars(query.order_by(Project.name)).all():
         raise RoleInsufficient(
-            f"Some of these databases are of projects in which you are no operator: "
-            f"{', '.join(others)}. Nothing was changed. Choose those of your projects alone."
+            "Some of these databases belong to projects in which you are not an operator: "
+            f"{', '.join(others)}. Nothing was changed. Choose only databases of your own projects."
         )
 
 
@@ -168,7 +170,7 @@ def _fit(values: dict[str, Any]) -> dict[str, Any]:
     if "x" in values:
         values["x"] = arguments.checked(values["x"] or {})
     if unknown := set(values) - CHANGEABLE:
-        raise InputInvalid(f"Of a database, {', '.join(sorted(unknown))} cannot be changed.")
+        raise InputInvalid(f"{', '.join(sorted(unknown))} cannot be changed in a database.")
     return values
 
 
@@ -203,7 +205,9 @@ def _move(session: CatalogSession, database: Database, place: Place) -> dict[str
     if identity and identity != database.identity:
         other = session.scalar(select(Database.id).where(Database.identity == identity))
         if other:
-            raise DatabaseRegistered(f"That is database {other} already.", database=other)
+            raise DatabaseRegistered(
+                f"This address is already registered, as database {other}.", database=other
+            )
     before = database.address
     is_elsewhere = identity is None or identity != database.identity
     for name, value in place.columns().items():

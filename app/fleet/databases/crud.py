@@ -153,7 +153,7 @@ def require_idle(session: CatalogSession, database: Database) -> None:
     begun = select(Run.rollout_id).where(Run.database_id == database.id, Run.state.in_(BEGUN))
     if (at_work := session.scalar(begun.limit(1))) is not None:
         raise StillNeeded(
-            f"Database {database.id} is being worked at by rollout {at_work}. Let that end.",
+            f"Rollout {at_work} is working on database {database.id}. Wait until it has ended.",
             rollout=at_work,
         )
 
@@ -167,7 +167,7 @@ def require_free(session: CatalogSession, database: Database) -> None:
     if stage and not Stage(stage).is_final:
         raise StillNeeded(
             f"Database {database.id} is part of rollout {database.rollout_id}, which is {stage}. "
-            "Let it end, or cancel it.",
+            "Wait until the rollout has ended, or cancel it.",
             rollout=database.rollout_id,
         )
 

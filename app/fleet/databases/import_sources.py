@@ -42,16 +42,16 @@ def from_files(
     process of its own within FIND_SECONDS. Raises ServerBusy if another request does that.
     """
     if "://" in pattern:
-        raise InputInvalid("A pattern is a path with wildcards, and no URL.", field="pattern")
+        raise InputInvalid("A pattern is a path with wildcards, not a URL.", field="pattern")
     if ".." in Path(pattern).parts:
-        raise InputInvalid("A pattern goes down from a folder: it holds no `..`.", field="pattern")
+        raise InputInvalid("A pattern must not contain `..`.", field="pattern")
     pattern = str(Path.cwd() / Path(pattern).expanduser())
     base = _base_of(pattern)
     inside(base, settings().data_roots)
     roots = tuple(os.path.realpath(root) for root in settings().data_roots)
     late = InputInvalid(
-        f"This took longer than {FIND_SECONDS:g} seconds. Take a pattern of fewer files or a "
-        "simpler expression, or `flask databases import`."
+        f"This took longer than {FIND_SECONDS:g} seconds. Use a pattern that matches fewer files, "
+        "a simpler expression, or `flask databases import`."
     )
     yield from _found("files", pattern, str(base), roots, labels, most=most, late=late)
 
@@ -67,7 +67,7 @@ def from_server(
     """
     server = parse_server(url)
     late = DatabaseUnreachable(
-        f"{server} did not give the list of its databases within {FIND_SECONDS:g} seconds."
+        f"{server} did not return the list of its databases within {FIND_SECONDS:g} seconds."
     )
     yield from _found("databases", server, names, labels, most=most, late=late)
 
@@ -83,7 +83,7 @@ def from_schemas(
     """
     shared = parse_shared(url)
     late = DatabaseUnreachable(
-        f"{shared} did not give the list of its schemas within {FIND_SECONDS:g} seconds."
+        f"{shared} did not return the list of its schemas within {FIND_SECONDS:g} seconds."
     )
     yield from _found("schemas", shared, names, labels, most=most, late=late)
 
@@ -119,7 +119,7 @@ def from_csv(lines: Iterable[str]) -> Iterator[Row]:
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) != len(header):
-            wrong = f"It has {len(cells)} cells, and the header {len(header)}."
+            wrong = f"This row has {len(cells)} cells, but the header has {len(header)}."
             yield {"line": line, "wrong": wrong}
             continue
         yield {"line": line} | _row(zip(header, cells, strict=True))
@@ -136,7 +136,7 @@ def from_json_lines(lines: Iterable[str]) -> Iterator[Row]:
             yield {"line": line, "wrong": "It is no JSON."}
             continue
         if not isinstance(said, dict):
-            yield {"line": line, "wrong": "It is no JSON object."}
+            yield {"line": line, "wrong": "This line is not a JSON object."}
             continue
         yield {"line": line} | _from_object(said)
 
@@ -149,7 +149,8 @@ def at_most(most: int, rows: Iterable[Row]) -> list[Row]:
     taken = list(islice(rows, most + 1))
     if len(taken) > most:
         raise InputInvalid(
-            f"These are more than {most:,}. Nothing was registered: take `flask databases import`."
+            f"These are more than {most:,} databases. Nothing was registered. Use `flask databases "
+            "import`."
         )
     return taken
 
@@ -158,13 +159,13 @@ def _from_object(values: dict[str, Any]) -> Row:
     columns = dict(values)
     for key, prefix in OBJECTS.items():
         if not isinstance(found := columns.pop(key, {}), dict):
-            return {"wrong": f"Its {key} are no JSON object."}
+            return {"wrong": f"The value of {key} is not a JSON object."}
         columns |= {f"{prefix}{name}": value for name, value in found.items()}
     if wrong := [name for name in columns if not _is_column(name)]:
-        return {"wrong": f"{quoted(wrong[0])} is no key of a database. {_columns()}"}
+        return {"wrong": f"{quoted(wrong[0])} is not a key of a database. {_columns()}"}
     plain = str | int
     if wrong := [k for k, v in columns.items() if v is not None and not isinstance(v, plain)]:
-        return {"wrong": f"Its {wrong[0]} is neither a text nor a whole number."}
+        return {"wrong": f"The value of {wrong[0]} is neither text nor a whole number."}
     return _row((name, "" if value is None else str(value)) for name, value in columns.items())
 
 
@@ -192,7 +193,7 @@ def _check_header(header: list[str]) -> None:
                 f"Its cell {number} names none. {_columns()}"
             )
     if len(set(header)) < len(header):
-        raise InputInvalid("A column is there twice.")
+        raise InputInvalid("A column appears twice.")
     if not {"url", "reference"} & set(header):
         raise InputInvalid("There is neither a column `url` nor `reference`.")
 
@@ -203,7 +204,7 @@ def _is_column(name: str) -> bool:
 
 
 def _columns() -> str:
-    return f"There are {', '.join(COLUMNS)} label.<name> and x.<name>."
+    return f"Use {', '.join(COLUMNS)}, label.<name> and x.<name>."
 
 
 def _short(lines: Iterable[str]) -> Iterator[str]:

@@ -185,7 +185,9 @@ def _sorted_out(
             done.refused.append((line, why))
             continue
         if draft.name in by_name:
-            why = f"Another database is called {draft.name}: register this one with another name."
+            why = (
+                f"Another database has the name {draft.name}. Register this one with another name."
+            )
             done.refused.append((line, why))
             continue
         try:
@@ -263,11 +265,12 @@ def _refuse_known(session: CatalogSession, project_id: int, draft: Draft) -> Non
     for row in found:
         if identity and row.identity == identity:
             raise DatabaseRegistered(
-                f"This is database {row.id} ({row.name}) of project {row.project_id} already.",
+                f"This database is already registered: it is database {row.id} ({row.name}) of "
+                f"project {row.project_id}.",
                 database=row.id,
             )
     if found:
         raise NameTaken(
-            f"Database {found[0].id} of this project is called {draft.name}.",
+            f"Database {found[0].id} of this project already has the name {draft.name}.",
             database=found[0].id,
         )

@@ -95,7 +95,10 @@ def drop_database(
         raise
     note = f"Its snapshot is {snapshot}." if snapshot else _why_no_snapshot(url)
     if url.schema:
-        note = f"The schema {url.schema} is gone from {url.database}, and nothing else. {note}"
+        note = (
+            f"The schema {url.schema} was dropped from {url.database}, and nothing else was "
+            f"changed. {note}"
+        )
     _forget(actor, database_id, str(snapshot) if snapshot else None)
     return Dropped(database=get_database(actor, database_id), snapshot=snapshot, note=note)
 
@@ -133,7 +136,7 @@ def _withdraw(actor: Actor, database_id: int, confirm: str) -> tuple[DatabaseURL
         actor.require("databases.drop", database.project_id)
         if confirm != database.name:
             raise InputInvalid(
-                f"To drop database {database_id} for good, confirm it with its name.",
+                f"To drop database {database_id} permanently, confirm with its name.",
                 field="confirm",
             )
         require_free(session, database)
@@ -155,8 +158,9 @@ def _drop(url: DatabaseURL, label: str, seconds: float | None) -> Path | None:
         found = call("drop", url, label, RELEASE)
         return found
     late = DatabaseInUse(
-        f"{url} was not dropped within {seconds:g} seconds, or only just: it is in the fleet as "
-        "before. Ask again, or take `flask databases drop`, which has no limit."
+        f"{url} did not confirm its drop within {seconds:g} seconds. It may be gone, but it is in "
+        "the fleet as before. Drop it again, or use `flask databases drop`, which has no time "
+        "limit."
     )
     found = call_isolated("drop", url, label, RELEASE, seconds=seconds, late=late)
     return found
@@ -191,8 +195,8 @@ def _forget(actor: Actor, database_id: int, snapshot: str | None) -> None:
 
 def _why_no_snapshot(url: DatabaseURL) -> str:
     if url.dialect == "sqlite":
-        return "There was nothing in it to keep."
-    return "There is no snapshot: what a server has is kept by its own backups."
+        return "There is no snapshot, because there was nothing to keep."
+    return "There is no snapshot: only the backups of the server can bring it back."
 
 
 def _refuse_shared(session: CatalogSession, database: Database, url: DatabaseURL) -> None:
@@ -210,7 +214,8 @@ def _refuse_shared(session: CatalogSession, database: Database, url: DatabaseURL
     for row in session.execute(others):
         if _is_in(row, url):
             raise StillNeeded(
-                f"Database {row.id} is in the same one: {row.address}. Retire it first.",
+                f"Database {row.id} of the fleet is in the same database: {row.address}. Retire it "
+                "first.",
                 database=row.id,
             )
 
@@ -227,9 +232,9 @@ def _is_in(row: Any, url: DatabaseURL) -> bool:
         if row.server is None:
             return False
         raise StillNeeded(
-            f"Database {row.id} is on the same server, and {row.reference} cannot be followed "
-            f"here ({error}), so that it may be in the same database. Nothing was dropped. Drop "
-            "it where that can be, or retire the other first.",
+            f"Database {row.id} is on the same server and may be in the same database: its "
+            f"reference {row.reference} cannot be read here ({error}). Nothing was dropped. Run "
+            f"the drop where the reference can be read, or retire database {row.id} first.",
             database=row.id,
         ) from error
     if url.dialect == "mysql":  # where, on some machines, Shop and shop are one

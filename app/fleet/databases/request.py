@@ -77,9 +77,9 @@ def draft_of(values: Mapping[str, Any]) -> Draft:
     Raises InputInvalid, AddressInvalid or OutsideRoots.
     """
     if unknown := sorted(set(values) - FIELDS):
-        raise InputInvalid(f"A database has no {', '.join(unknown)}.")
+        raise InputInvalid(f"A database has no field {', '.join(unknown)}.")
     if "://" in (values.get("name") or ""):
-        raise InputInvalid("A name is no URL: that is a value of its own.", field="name")
+        raise InputInvalid("A name cannot be a URL. Give the URL as `url`.", field="name")
     place = place_of(values)
     texts = {
         "name": values.get("name") or _name_of(place),

@@ -103,7 +103,9 @@ def _begins(order: Order, after: str) -> list[Any]:
             for part, number in zip(parts, is_number, strict=True)
         ]
     except (InputInvalid, ValueError):
-        raise InputInvalid("There is no such page of this list. Begin at the first.") from None
+        raise InputInvalid(
+            "There is no such page of this list. Begin again at the first page."
+        ) from None
 
 
 def _text(order: Order, last: Database) -> str:
@@ -132,14 +134,18 @@ def ids_of(actor: Actor, project_id: int | None, names: Sequence[str]) -> list[i
     actor.require("databases.read")
     words = list(dict.fromkeys(names))
     if len(words) > MOST:
-        raise InputInvalid(f"These are {len(words):,} databases; name at most {MOST:,}, or labels.")
+        raise InputInvalid(
+            f"You named {len(words):,} databases; at most {MOST:,} are allowed. Select by labels "
+            "instead."
+        )
     found: dict[str, int] = {}
     for start in range(0, len(words), AT_ONCE):
         found |= _some(project_id, words[start : start + AT_ONCE])
     if missing := [word for word in words if word not in found]:
         more = f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""  # noqa: PLR2004
         raise DatabaseNotFound(
-            f"The project has no database {', '.join(missing[:5])}{more}; retired ones are none."
+            f"The project has no database {', '.join(missing[:5])}{more}. Retired databases do not "
+            "count."
         )
     return sorted(set(found.values()))
 

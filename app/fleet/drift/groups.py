@@ -137,7 +137,7 @@ def find_digest(actor: Actor, project_id: int, digest: str) -> str:
         )
         found |= set(db.session.scalars(query.distinct().limit(2)))
     if len(found) != 1:
-        why = "is ambiguous: give more of it" if found else "is not a known difference"
+        why = "is the beginning of several differences" if found else "is not a known difference"
         raise DifferenceNotFound(
             f"{digest} {why} in {project.name}. `flask drifts list {project.name}` shows all."
         )
@@ -194,7 +194,7 @@ def ignore(actor: Actor, project_id: int, digest: str, reason: str) -> Ignored:
     actor.require("databases.change", project_id)
     values = fitting(Ignored, {"reason": reason.strip()})
     if not values["reason"]:
-        raise InputInvalid("Say why this difference is accepted.", field="reason")
+        raise InputInvalid("Give the reason why this difference is accepted.", field="reason")
     try:
         return _ignore(actor, project_id, digest, values["reason"])
     except IntegrityError:  # another request did at the same time: replace its reason

@@ -154,7 +154,10 @@ def _picklable(error: HeadwayError) -> HeadwayError:
 
 def _describe_unreadable(error: BaseException) -> str:
     if isinstance(error, SystemExit):
-        return f"A script ended the program ({error.code}). A revision must only define things."
+        return (
+            f"A script ended the program ({error.code}). While it is loaded, a script must only "
+            "define things."
+        )
     words = " ".join(str(error).split()).rstrip(".")
     sentence = f"The scripts cannot be read: {type(error).__name__}: {words}."
     return PASSWORD.sub(r"\1***@", sentence)

@@ -119,8 +119,8 @@ def _asked(server: DatabaseURL, database: str | None, query: str) -> list[Any]:
         raise DatabaseRefused(f"{server} does not answer as a {kind} server does.") from error
     if any(isinstance(name, bytes) for name, *_ in answer):
         raise DatabaseRefused(
-            f"The names in {server} are in no encoding (SQL_ASCII): add client_encoding=utf8 to "
-            "the options of the URL."
+            f"The names in {server} have no known encoding (SQL_ASCII): add client_encoding=utf8 "
+            "to the options of the URL."
         )
     return answer
 
@@ -174,7 +174,9 @@ def _expression(text: str | None) -> re.Pattern[str] | None:
     try:
         found = re.compile(text)
     except re.error as error:
-        raise InputInvalid(f"The labels are no regular expression: {error}.") from error
+        raise InputInvalid(f"The labels are not a valid regular expression: {error}.") from error
     if not found.groupindex:
-        raise InputInvalid("The expression names no label. Example: (?P<region>[a-z]+)/")
+        raise InputInvalid(
+            "The expression has no named group, so it gives no label. Example: (?P<region>[a-z]+)/"
+        )
     return found

@@ -247,8 +247,8 @@ class _Process:
             name = signal.Signals(-code).name
             how = f" (signal {-code}, {name}{MEMORY if -code == signal.SIGKILL else ''})"
         return (
-            f"The process that did this ended before it was done{how}. The log has "
-            "its last messages."
+            f"The process that did this ended before its work was done{how}. The log has its last "
+            "messages."
         )
 
     def close(self) -> None:

@@ -150,8 +150,9 @@ class Requests:
         with address.open() as raw:
             if power := address.dialect.power_beyond(raw):
                 raise CheckFailed(
-                    f"The user of this database has {power}: a query could do more than read. It "
-                    "was not sent. Give the database a user without that, or use the check `drift`."
+                    f"The user of this database has {power}: a query could do more than read. The "
+                    "query was not sent. Give the database a user without that, or use the check "
+                    "`drift`."
                 )
             address.dialect.limit_reading(raw, CHECK_SECONDS)
             address.dialect.set_read_only(raw)
@@ -225,9 +226,9 @@ class Requests:
             # The server knows of tenants that nobody has registered.
             if schemas := address.dialect.other_schemas(raw):
                 raise StillNeeded(
-                    f"{address} has other schemas with something in them, which would go with it: "
-                    f"{', '.join(schemas)}. Nothing was dropped. Drop those first, or do it with "
-                    "the server's tools."
+                    f"{address} has other schemas that are not empty and would be dropped with it: "
+                    f"{', '.join(schemas)}. Nothing was dropped. Drop these schemas first, or drop "
+                    "the database with the server's own tools."
                 )
             snapshot = address.dialect.snapshot(raw, address.url, label)
             address.dialect.drop(address.url)
@@ -340,9 +341,9 @@ def _sendable_answer(key: int, answer: ProbeResult | TimedOut | Exception) -> An
     if isinstance(answer, ProbeResult | TimedOut | HeadwayError):
         return answer
     log.error("database %s cannot be looked at", key, exc_info=answer)
-    why = f"It cannot be looked at: {type(answer).__name__}."
+    why = f"Its status cannot be read: {type(answer).__name__}."
     if isinstance(answer, MemoryError):
-        why = "What it answers takes more memory than a probe may have."
+        why = "Its answer takes more memory than a status check may use."
     return ProbeResult(at=datetime.now(UTC), look=Status(position=Position.UNREACHABLE, reason=why))
 
 
@@ -371,8 +372,8 @@ class _Projects:
         known = known or self.newest(scripts.place)
         if known.digest != scripts.digest:
             raise ProjectNotReady(
-                f"The scripts in {scripts.place.folder} changed a moment ago. Nothing was done; it "
-                "is tried again by itself."
+                f"The scripts in {scripts.place.folder} changed a moment ago. Nothing was done; "
+                "the run is tried again automatically."
             )
         return known
 

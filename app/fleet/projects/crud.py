@@ -186,7 +186,7 @@ def _validated(values: dict[str, Any]) -> dict[str, Any]:
         )
     if "location" in values and not values["location"]:
         raise InputInvalid(
-            "Say where the scripts are: a folder, or package:folder.", field="location"
+            "Give the location of the scripts: a folder, or package:folder.", field="location"
         )
     for name in ("location", "ini"):
         if values.get(name) and not is_resource(values[name]):
@@ -195,7 +195,9 @@ def _validated(values: dict[str, Any]) -> dict[str, Any]:
     if "x" in values:
         values["x"] = arguments.without_none(arguments.checked(values["x"]))
     if not 0 <= values.get("refresh_seconds", 0) <= DAY:
-        raise InputInvalid(f"Refresh every 0 (never) to {DAY} seconds.", field="refresh_seconds")
+        raise InputInvalid(
+            f"The refresh interval is 0 (never) to {DAY} seconds.", field="refresh_seconds"
+        )
     return values
 
 
@@ -247,10 +249,12 @@ def _refuse_needed(session: CatalogSession, project: Project) -> None:
     first = session.execute(registered.order_by(Database.retired_at.is_not(None)).limit(1)).first()
     if first and first.retired_at is None:
         raise StillNeeded(
-            f"Project {project.name} has databases: {first.name}, and maybe others. Retire them."
+            f"Project {project.name} has databases: {first.name}, and maybe others. Retire them "
+            "first."
         )
     rollout = session.scalar(select(Rollout.id).where(Rollout.project_id == project.id).limit(1))
     if first or rollout:
         raise StillNeeded(
-            f"Project {project.name} has a history of databases or rollouts, which is kept."
+            f"Project {project.name} has a history of databases or rollouts. The history is kept, "
+            "so the project cannot be deleted."
         )

@@ -71,7 +71,7 @@ def give_grant(actor: Actor, project_id: int, account: int | str, role: str) -> 
     actor.require("grants.change")
     if role not in ROLES:
         raise InputInvalid(
-            f"There is no role {role!r} in a project. There are: {', '.join(ROLES)}.", field="role"
+            f"There is no role {role!r} in a project. Use one of: {', '.join(ROLES)}.", field="role"
         )
     with writing() as session:
         project = get_project(actor, project_id)

@@ -219,7 +219,9 @@ def versions_of(actor: Actor, project_id: int, revision: str) -> list[Revision]:
         )
     if len(names) > 1:
         raise RevisionNotFound(
-            f"{revision} may be {', '.join(names[:5])}: give more of it.", target=revision
+            f"Several revisions begin with {revision}: {', '.join(names[:5])}. Give more "
+            "characters.",
+            target=revision,
         )
     return exact
 

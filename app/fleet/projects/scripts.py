@@ -316,7 +316,10 @@ def _describe(error: BaseException) -> str:
     if isinstance(error, HeadwayError):
         message = str(error)
     elif isinstance(error, SystemExit):
-        message = f"A script ended the program ({error.code}). A revision must only define things."
+        message = (
+            f"A script ended the program ({error.code}). While it is loaded, a script must only "
+            "define things."
+        )
     else:
         words = " ".join(str(error).split()).rstrip(".")
         message = f"The scripts cannot be read: {type(error).__name__}: {words}."

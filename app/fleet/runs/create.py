@@ -37,7 +37,7 @@ def create(task: Task) -> Ended:
     has_begun = task.run.before is not None
     if is_there(address):
         if not has_begun:
-            raise DatabaseExists(f"{address} is there already. Register it instead.")
+            raise DatabaseExists(f"{address} already exists. Register it instead.")
         look = _brought_to_its_end(task)
     else:
         if address.path:
@@ -165,4 +165,4 @@ def _applied(task: Task) -> tuple[str, ...]:
 def _require_folder(address: Address) -> None:
     path = address.path
     if path and not path.parent.is_dir():
-        raise AddressInvalid(f"There is no folder {path.parent}. Make it first.")
+        raise AddressInvalid(f"There is no folder {path.parent}. Create it first.")

@@ -32,7 +32,7 @@ def operate(task: Task) -> Ended:
     path = task.member().address.path
     if path is not None and not path.exists() and task.kind is not Kind.CREATE:
         raise DatabaseMissing(
-            f"There is no file {path} where this worker runs. Nothing was made in its place."
+            f"There is no file {path} where this worker runs. Nothing was created in its place."
         )
     return OPERATIONS[task.kind](task)
 
@@ -70,7 +70,10 @@ def _move_with(task: Task, scripts: RemoteProject, direction: Direction) -> Ende
 
     def found(seen: Status) -> str | None:
         if direction is Direction.DOWNGRADE and seen.newer:
-            raise DatabaseAhead(f"{task.database.name} has revisions of a newer release.")
+            raise DatabaseAhead(
+                f"{task.database.name} has revisions of a newer release. Use that release, or its "
+                "downgrade."
+            )
         return _target(task, scripts, seen)
 
     member = task.member(scripts)
@@ -251,7 +254,7 @@ def _checked(task: Task, member: RemoteDatabase, ended: Ended) -> Ended:
             if found := drift.compare_and_store(task.database, member):
                 many = "a difference" if found == 1 else f"{found} differences"
                 raise CheckFailed(
-                    f"It has {many} from what its revisions make: `flask drifts list`."
+                    f"Its schema has {many} from its revisions: see `flask drifts list`."
                 )
         else:
             _ask(member, gate.sql or "")
@@ -262,7 +265,7 @@ def _checked(task: Task, member: RemoteDatabase, ended: Ended) -> Ended:
 
 def _ask(member: RemoteDatabase, query: str) -> None:
     if not member.query(query):
-        raise CheckFailed("The query of the check gave no true value.")
+        raise CheckFailed("The query of the check did not return true.")
 
 
 def _ended(outcome: Outcome) -> Ended:

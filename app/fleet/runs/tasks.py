@@ -324,8 +324,8 @@ class Task:
         if len(wanted) == 1:
             return wanted[0]
         raise TargetInvalid(
-            f"A run cannot bring a database to {aim}: these are several branches, and not the "
-            "heads. Roll out to one of them after the other."
+            f"A run cannot bring a database to {aim}: these revisions are on several branches and "
+            "are not the heads. Roll out to one revision after the other."
         )
 
     def refuse_unready(self) -> None:

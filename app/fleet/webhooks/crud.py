@@ -170,7 +170,7 @@ def _known(events: Sequence[str] | None) -> list[str]:
     for event in events or ():
         if event not in EVENTS:
             raise InputInvalid(
-                f"There is no event {event!r}. There are: {', '.join(EVENTS)}.", field="events"
+                f"There is no event {event!r}. Use one of: {', '.join(EVENTS)}.", field="events"
             )
     return [event for event in EVENTS if not events or event in events]
 
@@ -179,7 +179,7 @@ def _known_format(asked: str | None) -> str:
     """The format; `json` for None or none."""
     if asked and asked not in list(MessageFormat):
         raise InputInvalid(
-            f"There is no format {asked!r}. There are: {', '.join(MessageFormat)}.", field="format"
+            f"There is no format {asked!r}. Use one of: {', '.join(MessageFormat)}.", field="format"
         )
     return MessageFormat(asked or MessageFormat.JSON).value
 
@@ -199,7 +199,8 @@ def _address_of(url: str) -> str:
         host = ""
     if not host or parts.scheme not in ("http", "https"):
         raise InputInvalid(
-            "The URL has to be one of http or https: https://example.org/hook", field="url"
+            "The URL has to begin with http:// or https://. Example: https://example.org/hook",
+            field="url",
         )
     return f"{parts.scheme}://{host}"[:255]
 

@@ -34,8 +34,8 @@ WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     (
         (PrivateAddress,),
         (
-            "Its host leads to an address that is not public. Nothing was sent: ask who runs "
-            "Headway to name the host in HEADWAY_WEBHOOK_HOSTS."
+            "Its host leads to an address that is not public. Nothing was sent. Ask the person who "
+            "runs Headway to name the host in HEADWAY_WEBHOOK_HOSTS."
         ),
     ),
     ((ssl.SSLError,), "It does not speak TLS as expected."),
@@ -173,7 +173,10 @@ def _answer_for(status: int) -> Answer:
     if status in OK:
         return Answer(status=status)
     if status in REDIRECTS:
-        words = f"It answered {status}. Redirects are not followed: create it with the new URL."
+        words = (
+            f"It answered {status}. Redirects are not followed. Create the webhook again, with the "
+            "new URL."
+        )
         return Answer(status=status, error=words)
     return Answer(status=status, error=f"It answered {status}.")
 

@@ -56,7 +56,7 @@ def _declare() -> None:
             .where(Run.state == State.RUNNING, Run.worker.in_(gone))
             .values(
                 state=State.LOST,
-                error="Its worker is gone; the database will be looked at.",
+                error="Its worker is lost; the database will be inspected.",
             )
             .execution_options(synchronize_session=False)
         )
@@ -102,7 +102,7 @@ def _resolution(task: Task, seen: Status) -> dict[str, Any]:
             "state": State.FAILED,
             "after": current,
             "error": f"{_what_ended(run)} in the middle of revision {seen.torn}. `flask migrate "
-            "repair` shows the half that is there and takes it back.",
+            "repair` shows the part that was applied, and undoes it.",
             "problem": DatabaseTorn.slug(),
             "finished_at": now,
         }
