@@ -91,7 +91,7 @@ def test_drift_is_grouped_and_accepted(call: Call, app: Flask, shop: int, tmp_pa
     body = call("viewer", "GET", f"/drifts?project_id={shop}").get_json()
     (one,) = body["items"]
     assert (one["says"], one["databases"], one["ignored"]) == ("extra index t1.ix_more", 2, None)
-    assert one["mends"] == [{"dialect": "sqlite", "sql": "DROP INDEX ix_more;"}]
+    assert one["mends"] == [{"dialect": "sqlite", "sql": "DROP INDEX ix_more;", "warning": None}]
     single = call("viewer", "GET", f"/drifts/differences?digest={one['digest']}").get_json()
     assert [row["database_id"] for row in single["items"]] == ids
     wanted = {"project_id": shop, "digest": one["digest"][:10], "reason": "the DBA's"}

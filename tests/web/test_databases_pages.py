@@ -627,7 +627,7 @@ def test_a_check_that_finds_drift_says_what_it_found(fleet: Fleet, operator: Bro
 def test_what_an_error_quotes_is_shown_as_code(fleet: Fleet, operator: Browser) -> None:
     form = {"from": "one", "project": fleet.project_id, "reference": "<b>", "notes": "x"}
     neither = operator.post("/databases/new", **form | {"reference": ""})
-    assert "Give either <code>url</code> or <code>reference</code>" in neither.text
+    assert "Give either a URL (<code>url</code>)" in neither.text
     assert "<b>" not in operator.post("/databases/new", **form).text
 
 

@@ -18,26 +18,28 @@ def in_the_way(
 
     `texts`: revision -> the SQL that it sends, in their order. `which`: conditions on `Database`.
     """
-    makes = {f"extra {what}": revision for what, revision in sql_risks.makes(texts).items()}
+    makes = {
+        digest_of(f"extra {what}"): (what, revision)
+        for what, revision in sql_risks.makes(texts).items()
+    }
     if not makes:
         return ()
     rows = db.session.execute(
-        select(Difference.says, func.count())
+        select(Difference.digest, func.count())
         .join(Database, Database.id == Difference.database_id)
         .where(
             Difference.project_id == project_id,
-            Difference.digest.in_([digest_of(says) for says in makes]),
+            Difference.digest.in_(makes),
             *which,
         )
-        .group_by(Difference.says)
-        .order_by(Difference.says)
+        .group_by(Difference.digest)
     )
     found = []
-    for extra, count in rows:
+    for digest, count in rows:
+        what, revision = makes[digest]
         has = "database has" if count == 1 else "databases have"
         says = (
-            f"makes {extra.removeprefix('extra ')}, which {count:,} {has} already, as the last "
-            "check found: it fails there"
+            f"makes {what}, which {count:,} {has} already, as the last check found: it fails there"
         )
-        found.append(Risk(revision=makes[extra], kind="there", says=says))
-    return tuple(found)
+        found.append(Risk(revision=revision, kind="there", says=says))
+    return tuple(sorted(found, key=lambda risk: risk.says))
