@@ -36,7 +36,7 @@ def project(row: Row) -> Sections:
             ("Problem", row["problem"]),
             ("Heads", row["heads"]),
             ("Scripts read", _time(row["loaded_at"])),
-            ("Databases looked at", _time(row["refreshed_at"])),
+            ("Last refreshed", _time(row["refreshed_at"])),
         ],
         "Scripts": [
             ("Location", row["location"]),
@@ -46,7 +46,7 @@ def project(row: Row) -> Sections:
         ],
         "Settings": [
             ("Notes", row["notes"]),
-            ("Looked at every", _seconds(row["refresh_seconds"])),
+            ("Refreshed every", _seconds(row["refresh_seconds"])),
             ("Rollouts", "need an approval" if row["requires_approval"] else None),
             ("Created", _time(row["created_at"])),
             ("Changed", _time(row["updated_at"])),
@@ -122,7 +122,7 @@ def rollout(row: Row) -> Sections:
             ("Window", _window(window) if window else None),
             ("At most", f"{counted(row['concurrency'], 'worker')}, {row['per_server']} a server"),
             ("Longest run", _seconds(row["timeout_seconds"])),
-            ("Backup before each run", "yes" if row["snapshot"] else "no"),
+            ("Snapshot before each run", "yes" if row["snapshot"] else "no"),
             ("A failed first wave", "is undone" if row["retreat"] else "stays as it is"),
         ],
     }
@@ -133,7 +133,7 @@ def run(row: Row) -> Sections:
     way = " → ".join(text(row[end]).replace("+", ", ") or "base" for end in ("before", "after"))
     problem = row["problem"]
     return f"Run {row['id']}: {row['kind']} of {row['database']}", {
-        "What came of it": [
+        "Result": [
             ("State", row["state"]),
             ("Error", row["error"]),
             ("What to do", f"/problems/{problem}" if problem else None),
