@@ -82,11 +82,12 @@ def refuse_edited(status: Status, words: Words) -> None:
 def refuse_behind(name: str, status: Status, words: Words) -> None:
     """Raise DatabaseBehind: this program was told not to migrate."""
     setting = words.setting("migrate")
+    why = f"{setting} is off" if setting else "it is told not to migrate"
+    other = f"switch {setting} on" if setting else "let this program migrate it"
     raise words.error(
         DatabaseBehind,
-        f"{name} is {status.position}, this release needs {', '.join(status.heads)}, and "
-        f"{f'{setting} is off' if setting else 'it is told not to migrate'}. Run "
-        f"`{words.command('upgrade')}`, or let this program migrate it.",
+        f"{name} is {status.position}, this release needs {', '.join(status.heads)}, and {why}. "
+        f"Run `{words.command('upgrade')}`, or {other}.",
         pending=status.pending,
     )
 
