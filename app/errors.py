@@ -36,7 +36,7 @@ class CatalogTorn(DatabaseTorn):
 
 
 class CatalogUnstamped(DatabaseUnstamped):
-    """The catalog has tables but no version, and its schema is no revision's."""
+    """The catalog has tables but no version, and its schema matches no revision."""
 
 
 class CatalogBusy(HeadwayError):
@@ -103,7 +103,7 @@ class TooManyAttempts(HeadwayError):
 
 
 class ConfirmationNeeded(HeadwayError):
-    """This needs your password, or a sign-in of the last half hour."""
+    """This needs your password, or a sign-in within the last half hour."""
 
     kind = ErrorKind.DENIED
 
@@ -184,7 +184,7 @@ class DatabaseRegistered(HeadwayError):
 
 
 class ArgumentMissing(HeadwayError):
-    """The database has no value for a placeholder in an -x argument, or none that may be used."""
+    """The database has no usable value for a placeholder in an -x argument."""
 
     kind = ErrorKind.INVALID
 
@@ -214,7 +214,7 @@ class RolloutNotFound(HeadwayError):
 
 
 class RolloutRefused(HeadwayError):
-    """The rollout does not allow this at its present stage."""
+    """The rollout does not allow this at its current stage."""
 
     kind = ErrorKind.CONFLICT
 
@@ -238,7 +238,7 @@ class TooManyStreams(HeadwayError):
 
 
 class ServerBusy(HeadwayError):
-    """This server answers as many requests of this kind as it may."""
+    """This server already answers as many requests of this kind as it can."""
 
     kind = ErrorKind.BUSY
 

@@ -185,7 +185,7 @@ class Settings:
         if not is_key(key):
             raise SettingInvalid(
                 f"The file encryption_key beside {self.sqlite_path} holds no key. Restore the file "
-                "from a copy: without the key, stored URLs cannot be read."
+                "from a copy: without the key, the stored secrets cannot be read."
             )
         return (key,)
 

@@ -266,8 +266,8 @@ class Database:
 
         if not self.project.scripts.by_id:
             raise ScriptsUnreadable(
-                f"There is no revision in {self.project.folder} that a database could be. Write "
-                "the first: `revision`."
+                f"There is no revision in {self.project.folder} yet. Write the first one: "
+                "`revision`."
             )
         if current := self.status().current:
             return Match.at(current)

@@ -80,13 +80,13 @@ class SettingInvalid(HeadwayError):
 
 
 class SetupInvalid(HeadwayError):
-    """The parts of a program are put together in an order that cannot work."""
+    """The program sets up Headway in an order that cannot work."""
 
     kind = ErrorKind.MISCONFIGURED
 
 
 class AddressInvalid(HeadwayError):
-    """This is no address of a database that Headway can use."""
+    """This is not a database address that Headway can use."""
 
     kind = ErrorKind.INVALID
 
@@ -110,7 +110,7 @@ class DatabaseDenied(HeadwayError):
 
 
 class DatabaseRefused(HeadwayError):
-    """The database refuses what it was sent."""
+    """The database refuses a statement."""
 
     kind = ErrorKind.FAILED
 
@@ -122,13 +122,13 @@ class DatabaseReadOnly(HeadwayError):
 
 
 class DatabaseDamaged(HeadwayError):
-    """The file is damaged, or no database."""
+    """The file is damaged, or is not a database."""
 
     kind = ErrorKind.FAILED
 
 
 class VersionsUnreadable(DatabaseDamaged):
-    """What tells a database's version is not what Alembic or Headway writes."""
+    """The version or history table is not one that Alembic or Headway wrote."""
 
 
 class DatabaseLocked(HeadwayError):
@@ -156,27 +156,27 @@ class MigrationFailed(HeadwayError):
 
 
 class ProcessEnded(MigrationFailed):
-    """The process that did the work ended in the middle."""
+    """The process ended before its work was done."""
 
 
 class DiskFull(MigrationFailed):
-    """There is no room left where the database is."""
+    """There is no disk space left for the database."""
 
 
 class RowsLost(HeadwayError):
-    """A revision loses rows and does not say so."""
+    """A revision loses rows that it does not declare."""
 
     kind = ErrorKind.FAILED
 
 
 class ObjectsLost(HeadwayError):
-    """A revision loses parts of the schema and does not say so."""
+    """A revision loses parts of the schema that it does not declare."""
 
     kind = ErrorKind.FAILED
 
 
 class ForeignKeysBroken(HeadwayError):
-    """A revision leaves rows that point at nothing."""
+    """A revision leaves rows whose foreign keys point at nothing."""
 
     kind = ErrorKind.FAILED
 
@@ -206,7 +206,7 @@ class RevisionNotFound(HeadwayError):
 
 
 class TargetInvalid(HeadwayError):
-    """The database cannot go there from where it stands."""
+    """The database cannot reach this target from its current revision."""
 
     kind = ErrorKind.INVALID
 
@@ -224,7 +224,7 @@ class DatabaseMoved(HeadwayError):
 
 
 class DatabaseExists(HeadwayError):
-    """There is a database already."""
+    """The database already exists."""
 
     kind = ErrorKind.CONFLICT
 
@@ -254,7 +254,7 @@ class DatabaseUnstamped(HeadwayError):
 
 
 class DatabaseInUse(HeadwayError):
-    """Others use what the upgrade has to lock."""
+    """Other sessions hold what the upgrade has to lock."""
 
     kind = ErrorKind.BUSY
 
@@ -278,7 +278,7 @@ class DatabaseBehind(HeadwayError):
 
 
 class HistoryInvalid(HeadwayError):
-    """The scripts are not the ones that made this catalog."""
+    """The scripts are not the ones that made this database."""
 
     kind = ErrorKind.CONFLICT
 
@@ -296,7 +296,7 @@ class RepairRefused(HeadwayError):
 
 
 class RepairFailed(HeadwayError):
-    """The repair did not lead back to what was there before."""
+    """The repair did not restore the earlier schema."""
 
     kind = ErrorKind.FAILED
 

@@ -97,8 +97,9 @@ def entries(rows: Iterable[Sequence[Any]]) -> list[Entry]:
             _fits(r) and _fits(a) and _fits(o) and (c is None or _fits(c))
         ):
             raise VersionsUnreadable(
-                f"The table {NAME} is none that Headway has written, or has more than {MOST} rows. "
-                "Nothing was changed. Rename it if it is another's; its oldest rows may go."
+                f"The table {NAME} was not written by Headway, or has more than {MOST} rows. "
+                "Nothing was changed. Rename it if it belongs to another program; otherwise delete "
+                "its oldest rows."
             )
         found.append(Entry(revision=r, action=a, outcome=o, checksum=c))
     return found

@@ -319,6 +319,6 @@ def refusal(database: object, status: Status, words: Words) -> HeadwayError | No
             DatabaseUnstamped,
             f"{name} has tables of this project and no version. Nothing was changed. "
             f"`{words.command('adopt')}` finds the revision it is and stamps it; "
-            f"`{words.command('stamp')}` takes your word.",
+            f"`{words.command('stamp')}` records the revision that you name.",
         )
     return None

@@ -197,7 +197,7 @@ def grant(account: str, project: str, role: str, as_json: bool) -> None:
 @click.argument("account")
 @click.argument("project")
 def revoke(account: str, project: str) -> None:
-    """Take the role of an account in one project away.
+    """Remove the role of an account in one project.
 
     The account is given by id or e-mail address, the project by name or id.
     """

@@ -185,6 +185,6 @@ class _Answers:
                 "type": "about:blank",
                 "title": "Service Unavailable",
                 "status": 503,
-                "detail": "The database is being brought to head; /readyz says how far it is.",
+                "detail": "The database is being brought to head; /readyz shows the progress.",
             },
         )

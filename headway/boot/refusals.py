@@ -41,7 +41,8 @@ def refused_newer(name: str, status: Status, words: Words) -> HeadwayError:
     return words.error(
         DatabaseAhead,
         f"{name} is at {newer}, which a newer release brought{why}. Nothing was changed. Start "
-        f"that release, or take it back with its `{words.command('downgrade')}`.",
+        f"that release, or take the database back with the `{words.command('downgrade')}` of that "
+        "release.",
         current=status.current,
         heads=status.heads,
     )
@@ -52,7 +53,8 @@ def refuse_several_heads(status: Status, words: Words) -> None:
     if len(status.heads) > 1:
         raise SeveralHeads(
             f"The scripts have {len(status.heads)} heads: {', '.join(status.heads)}. Nothing was "
-            f"changed. Join them with `{words.command('merge')}`, or take one out of this release.",
+            f"changed. Join them with `{words.command('merge')}`, or remove one of them from this "
+            "release.",
             heads=status.heads,
         )
 
@@ -68,7 +70,7 @@ def refuse_edited(status: Status, words: Words) -> None:
         raise HistoryInvalid(
             f"The scripts are not the ones that made {words.subject or 'this database'}: "
             f"{'; '.join(found)}. Nothing was changed. Bring the old scripts back and write a new "
-            "revision instead; if the change means nothing to the schema, say so with "
+            "revision instead; if the change does not affect the schema, accept it with "
             f"`{words.command('repair')}`.",
             edited=status.edited,
             out_of_order=status.out_of_order,
@@ -80,11 +82,12 @@ def refuse_edited(status: Status, words: Words) -> None:
 def refuse_behind(name: str, status: Status, words: Words) -> None:
     """Raise DatabaseBehind: this program was told not to migrate."""
     setting = words.setting("migrate")
+    why = f"{setting} is off" if setting else "it is told not to migrate"
+    other = f"switch {setting} on" if setting else "let this program migrate it"
     raise words.error(
         DatabaseBehind,
-        f"{name} is {status.position}, this release needs {', '.join(status.heads)}, and "
-        f"{f'{setting} is off' if setting else 'it is told not to migrate'}. Run "
-        f"`{words.command('upgrade')}`, or switch it on.",
+        f"{name} is {status.position}, this release needs {', '.join(status.heads)}, and {why}. "
+        f"Run `{words.command('upgrade')}`, or {other}.",
         pending=status.pending,
     )
 
@@ -94,8 +97,8 @@ def in_words(error: DBAPIError, words: Words) -> HeadwayError:
     text, subject = reason(error), words.subject or "the database"
     if "denied" in text.lower() or "privilege" in text.lower():
         return DatabaseDenied(
-            f"The user of {subject} may not do what this needs: {text}. "
-            "Let it make tables in that schema and read and write them (PostgreSQL: GRANT CREATE, "
-            f"USAGE ON SCHEMA), or bring it to head as its owner: `{words.command('upgrade')}`."
+            f"The user of {subject} may not do what this needs: {text}. Allow it to create tables "
+            "in that schema, and to read and write them (PostgreSQL: GRANT CREATE, USAGE ON "
+            f"SCHEMA), or bring it to head as its owner: `{words.command('upgrade')}`."
         )
     return MigrationFailed(f"{words.name('The database')} was not brought to head: {text}.")

@@ -26,13 +26,15 @@ REFUSED = (OSError, ValueError)
 @scripts_option
 @alembic_options()
 @url_options
-@click.option("--app", help="Instead of these: a Flask app that is bound to headway.flask.")
+@click.option(
+    "--app", help="Instead of --scripts and --url: a Flask app that is bound to headway.flask."
+)
 @click.option(
     "--bind",
     envvar="HEADWAY_BIND",
     show_envvar=True,
     metavar="HOST:PORT",
-    help="Answer /healthz and /readyz here meanwhile.",
+    help="Answer /healthz and /readyz here during the boot.",
 )
 @click.option(
     "--listen-fds/--no-listen-fds",

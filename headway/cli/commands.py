@@ -14,7 +14,7 @@ from headway.cli.group import DEBUG, LazyGroup
 from headway.cli.options import GIVEN, Given, alembic_options
 
 VERBS = {
-    "init": ("headway.cli.writing", "Make a script directory and its alembic.ini."),
+    "init": ("headway.cli.writing", "Create a script directory and its alembic.ini."),
     "list-templates": ("headway.cli.writing", "List the templates that init can use."),
     "revision": ("headway.cli.writing", "Write a revision: empty, or with --autogenerate."),
     "revise": ("headway.cli.writing", "Write a revision from the models: revision --autogenerate."),
@@ -42,7 +42,7 @@ VERBS = {
     "snapshot": ("headway.cli.copies", "Copy a SQLite file: complete and checked."),
     "restore": ("headway.cli.copies", "Replace a SQLite file by a snapshot."),
     "repair": ("headway.cli.copies", "Undo the changes of a half-applied revision."),
-    "sync": ("headway.cli.copies", "Bring a schema to its models without revision files."),
+    "sync": ("headway.cli.copies", "Change a schema to match its models, without revision files."),
     "fleet": ("headway.cli.fleet.commands", "Work with a server's fleet, over its API."),
 }
 """Each command: where it is, and what help says of it."""

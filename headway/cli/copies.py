@@ -49,12 +49,17 @@ def repair(database: Database, verdict: Verdict | None, yes: bool, dry_run: bool
 
 @click.command()
 @on_any_database
-@click.option("--models", required=True, metavar="MODULE:NAME", help="A MetaData, or a Base.")
+@click.option(
+    "--models",
+    required=True,
+    metavar="MODULE:NAME",
+    help="The MetaData, or the declarative base, of the models.",
+)
 @click.option("--drop", is_flag=True, help="Drop what the models do not have.")
 @click.option("--dry-run", is_flag=True, help="Show the changes without making them.")
 @as_json
 def sync(database: Database, models: str, drop: bool, dry_run: bool, as_json: bool) -> None:
-    """Bring a schema to its models without revision files."""
+    """Change a schema to match its models, without revision files."""
     done = database.sync(metadata_of(models), drop=drop, dry_run=dry_run)
     if as_json:
         print_json(asdict(done))
@@ -78,5 +83,5 @@ def metadata_of(place: str) -> MetaData:
         raise click.UsageError(f"--models {place}: {error}.") from error
     metadata = getattr(found, "metadata", found)
     if not isinstance(metadata, MetaData):
-        raise click.UsageError(f"--models {place} is no MetaData and no declarative base.")
+        raise click.UsageError(f"--models {place} is neither a MetaData nor a declarative base.")
     return metadata

@@ -86,8 +86,8 @@ def _unexpected_error(error: BaseException) -> HeadwayError:
 
     if isinstance(error, SQLAlchemyError):
         return DatabaseRefused(
-            f"The database, or its driver, refuses what it was sent: {plain(error)}. Nothing more "
-            f"was done. `{command('status')}` shows where the database stands."
+            f"The database, or its driver, refuses a statement: {plain(error)}. Nothing more was "
+            f"done. `{command('status')}` shows where the database stands."
         )
     what = f"{type(error).__name__}: {plain(error)}"
     return HeadwayError(

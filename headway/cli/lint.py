@@ -27,7 +27,7 @@ SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 @click.option(
     "--since",
     metavar="REV",
-    help="Only what is newer: than a revision, or than a commit of git (origin/main).",
+    help="Check only what is newer than a revision or a git commit (origin/main).",
 )
 @click.option(
     "--format",
@@ -35,7 +35,7 @@ SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
     type=click.Choice(["text", "github", "sarif"]),
     default="text",
     show_default=True,
-    help="For a person, as annotations of a pull request, or for code scanning.",
+    help="Text for people, annotations of a pull request, or SARIF for code scanning.",
 )
 def lint(database: Database, since: str | None, form: str) -> None:
     """Check new revisions before they are merged. Exit with 3 on an error.
@@ -86,7 +86,9 @@ def _new_revisions(database: Database, since: str | None) -> _New:
         older = project.scripts.ancestors(known)
         return _New(tuple(one for one in project.revisions if one.id not in older))
     if known:
-        raise click.UsageError(f"--since {since} may be any of {', '.join(sorted(known))}.")
+        raise click.UsageError(
+            f"--since {since} matches several revisions: {', '.join(sorted(known))}."
+        )
     return _since_commit(project.revisions, project.folder, since)
 
 

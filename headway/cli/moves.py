@@ -60,7 +60,7 @@ def downgrade(database: Database, target: str, sql: bool, as_json: bool) -> None
 @on_database
 @target_argument("targets", nargs=-1)
 @as_sql
-@click.option("--purge", is_flag=True, help="Forget what the version table says, first.")
+@click.option("--purge", is_flag=True, help="Empty the version table first.")
 @as_json
 def stamp(
     database: Database, targets: tuple[str, ...], sql: bool, purge: bool, as_json: bool
@@ -69,7 +69,7 @@ def stamp(
     targets = targets or ("heads",)
     if sql:
         if purge:
-            raise click.UsageError("--purge needs the database, and --sql does not ask it.")
+            raise click.UsageError("--purge needs the database, but --sql does not connect to it.")
         _print_sql(database, Direction.STAMP, *targets)
         return
     _refuse_range(*targets)
@@ -160,4 +160,4 @@ def _show_outcome(outcome: Outcome, *, as_json: bool) -> None:
     how = " by replay" if outcome.replayed else ""
     echo(f"At {where} after {outcome.seconds:.2f} s{how}.")
     if outcome.snapshot:
-        echo(f"As it was: {outcome.snapshot}")
+        echo(f"Snapshot from before: {outcome.snapshot}")

@@ -25,13 +25,15 @@ class Number(click.IntRange):
     name = "number"
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 def paged(command: Any) -> Any:
     """The options by which a command takes a page of a list."""
     limit = click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
-    after = click.option("--after", type=click.IntRange(0), help="`next` of the page before.")
+    after = click.option(
+        "--after", type=click.IntRange(0), help="Begin after this: `next` of the previous page."
+    )
     return limit(after(command))
 
 

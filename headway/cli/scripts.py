@@ -17,13 +17,17 @@ from headway.scripts.project import ScriptProject
 if TYPE_CHECKING:
     from alembic.script import Script
 
-verbose_option = click.option("-v", "--verbose", is_flag=True, help="With file, parents and date.")
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="Also show the file, the parents and the date."
+)
 
 
 @click.command()
 @on_project
 @verbose_option
-@click.option("--resolve-dependencies", is_flag=True, help="Without what others depend on.")
+@click.option(
+    "--resolve-dependencies", is_flag=True, help="Leave out heads that other revisions depend on."
+)
 def heads(project: ScriptProject, verbose: bool, resolve_dependencies: bool) -> None:
     """Show the heads of the scripts."""
     wanted = "heads" if resolve_dependencies else project.heads
@@ -49,7 +53,9 @@ def branches(project: ScriptProject, verbose: bool) -> None:
 @click.command()
 @on_project_with_x
 @url_options
-@click.option("-r", "--rev-range", metavar="START:END", help="A part of it; `current` is allowed.")
+@click.option(
+    "-r", "--rev-range", metavar="START:END", help="Show only this range; `current` is allowed."
+)
 @verbose_option
 @click.option("-i", "--indicate-current", is_flag=True, help="Mark where the database stands.")
 @as_json

@@ -45,7 +45,9 @@ def _show_status(found: Status) -> None:
 
 @click.command()
 @partial(on_place, short=False)
-@click.option("-v", "--verbose", is_flag=True, help="With the message, the parents and the file.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Also show the message, the parents and the file."
+)
 @click.option("-c", "--check-heads", is_flag=True, help="Exit with 3 unless it is at every head.")
 @as_json
 def current(place: Place, verbose: bool, check_heads: bool, as_json: bool) -> None:

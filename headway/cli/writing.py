@@ -89,12 +89,19 @@ def list_templates() -> None:
 
 def _revision_options(run: Callable[..., None]) -> Callable[..., None]:
     for option in (
-        click.option("--depends-on", multiple=True, metavar="REV", help="Runs after this one too."),
-        click.option("--rev-id", metavar="ID", help="Its id, in place of a new one."),
-        click.option("--version-path", metavar="FOLDER", help="The folder that it goes into."),
+        click.option(
+            "--depends-on",
+            multiple=True,
+            metavar="REV",
+            help="Another revision that has to run first.",
+        ),
+        click.option("--rev-id", metavar="ID", help="The id to use instead of a generated one."),
+        click.option("--version-path", metavar="FOLDER", help="The folder to write it to."),
         click.option("--branch-label", metavar="LABEL", help="A label for its branch."),
-        click.option("--splice", is_flag=True, help="It may stand on a revision that is no head."),
-        click.option("--head", default="head", show_default=True, help="What it stands on."),
+        click.option("--splice", is_flag=True, help="Allow a parent that is not a head."),
+        click.option(
+            "--head", default="head", show_default=True, help="The parent of the new revision."
+        ),
         click.option("--sql", is_flag=True, help="Print its SQL too."),
         click.option("-m", "--message", help="Its message."),
     ):
@@ -153,7 +160,7 @@ def _write(
 @click.argument("revisions", nargs=-1)
 @click.option("-m", "--message", help="Its message.")
 @click.option("--branch-label", metavar="LABEL", help="A label for its branch.")
-@click.option("--rev-id", metavar="ID", help="Its id, in place of a new one.")
+@click.option("--rev-id", metavar="ID", help="The id to use instead of a generated one.")
 def merge(
     project: ScriptProject,
     *,

@@ -72,8 +72,8 @@ def acquire(
 def _locked(url: URL, holder: Holder | None, wait: float) -> DatabaseLocked:
     place = display_url(url)
     return DatabaseLocked(
-        f"{place} is being migrated by {holder or 'another process'}. Waited {wait:g} s. "
-        "Start again when it is done; if it hangs, end it: its lock goes with it.",
+        f"{place} is being migrated by {holder or 'another process'}. Waited {wait:g} s. Start "
+        "again when that process is done. If it hangs, end it: its lock is released then.",
         url=place,
         holder=holder.as_json() if holder else None,
     )

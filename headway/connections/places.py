@@ -48,8 +48,8 @@ def make(address: Address) -> None:
         if address.dialect.exists(address.url):
             raise
         raise DatabaseMissing(
-            f"There is no database {address.url.database} that the schema {schema} could be made "
-            f"in: {address}. Nothing was made. Make the database first."
+            f"The schema {schema} cannot be created, because there is no database "
+            f"{address.url.database}: {address}. Nothing was created. Create the database first."
         ) from error
 
 
@@ -80,12 +80,12 @@ def refuse_another_schema(address: Address, table: VersionTable, raw: Raw) -> No
     if found != first:
         raise DatabaseMissing(
             f"There is no schema {first} in {address}, or its user may not use it. Nothing was "
-            "changed. Make it first: CREATE SCHEMA."
+            "changed. Create it first, with CREATE SCHEMA."
         )
     if elsewhere:
         raise EnvironmentFailed(
-            f"The search_path of {address} leads to {elsewhere}, which is another one's: {first} "
-            "has no such table yet. Nothing was changed. Name the schema alone, as in "
+            f"The search_path of {address} leads to {elsewhere}, which belongs to another schema: "
+            f"{first} has no such table yet. Nothing was changed. Name only one schema: "
             f"?schema={first}."
         )
 
@@ -108,8 +108,8 @@ def refuse_emptied(address: Address, table: VersionTable, raw: Raw) -> None:
     if ask(raw, IS_EMPTY, [schema])[0][0]:
         raise EnvironmentFailed(
             f"{table.quoted('')} says where {address} stands, and there is nothing in the schema "
-            f"{schema}: it is left of an earlier one of this name. Nothing was changed. Drop that "
-            "table first."
+            f"{schema}: it was left by an earlier schema of this name. Nothing was changed. Drop "
+            "that table first."
         )
 
 
@@ -125,7 +125,7 @@ def refuse_implicit_schema(address: Address, raw: Raw) -> None:
     if begins in (None, "public") or not address.dialect.other_schemas(raw):
         return
     raise AddressInvalid(
-        f"{address}: its user begins in the schema {begins}, by a setting of the server, and "
-        "others live in this database too. Nothing was changed. Say it in the URL: "
-        f"?schema={begins}"
+        f"{address}: a setting of the server starts the sessions of its user in the schema "
+        f"{begins}, and this database has other schemas too. Nothing was changed. Name the schema "
+        f"in the URL: ?schema={begins}"
     )

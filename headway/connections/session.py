@@ -109,8 +109,8 @@ def _timeouts(address: Address) -> Iterator[None]:
         message = " ".join(str(getattr(cause, "orig", None) or cause).split())
         detail = f" {error}" if isinstance(error, HeadwayError) else ""
         raise DatabaseInUse(
-            f"{address}: gave up after {time.monotonic() - began:.1f} s ({message}). Others hold "
-            "what the revision has to lock, or a statement took longer than allowed. Try again "
-            f"when they are done.{detail}",
+            f"{address}: gave up after {time.monotonic() - began:.1f} s ({message}). Other "
+            "sessions hold locks that the revision needs, or a statement took longer than allowed. "
+            f"Try again when they are done.{detail}",
             **getattr(error, "context", {}),
         ) from error

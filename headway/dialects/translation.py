@@ -27,10 +27,10 @@ ADVICE: dict[type[HeadwayError], str] = {
     DatabaseDamaged: "{url} cannot be read: {reason}. Check the path, or restore a snapshot.",
     DatabaseReadOnly: "{url} cannot be used: {reason}. Give it a place that can be written.",
     DatabaseInUse: (
-        "{url} gave up on what it was sent: {reason}. Nothing more was done. Try again when others "
+        "{url} gave up on a statement: {reason}. Nothing more was done. Try again when others "
         "are done, or allow it more time."
     ),
-    DatabaseRefused: "{url} refuses what it was sent: {reason}. Nothing more was done.",
+    DatabaseRefused: "{url} refuses a statement: {reason}. Nothing more was done.",
 }
 RIGHT_MISSING = (
     "{url} does not allow this: {reason}. Nothing more was done. {missing}, or give the URL of an "

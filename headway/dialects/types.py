@@ -75,14 +75,14 @@ def refuse_no_version(table: str, versions: Sequence[object]) -> None:
     wrong = next(filter(None, map(wrong_version, versions)), None)
     if wrong:
         raise VersionsUnreadable(
-            f"The table {table} has a row whose version_num {wrong}: it is the id of no revision. "
-            "Nothing was changed. Delete that row, or write the right id in it; a database "
-            "without a version is stamped by `adopt` or `stamp`."
+            f"The table {table} has a row whose version_num {wrong}: it cannot be the id of a "
+            "revision. Nothing was changed. Delete that row, or write the right id into it; a "
+            "database without a version is stamped by `adopt` or `stamp`."
         )
     if len(versions) > MOST_VERSIONS:
         raise VersionsUnreadable(
-            f"The table {table} has more than {MOST_VERSIONS} rows: it is no version table of "
-            "Alembic's. Nothing was changed. Check the URL and the name of the version table."
+            f"The table {table} has more than {MOST_VERSIONS} rows: it is not a version table of "
+            "Alembic. Nothing was changed. Check the URL and the name of the version table."
         )
 
 
@@ -91,7 +91,7 @@ def refuse_too_many(tables: Sequence[object]) -> None:
     if len(tables) > MOST_TABLES:
         raise VersionsUnreadable(
             f"It has no version and more than {MOST_TABLES} tables, which are not read. Nothing "
-            "was changed. If it is at a revision, `stamp` says so."
+            "was changed. If you know its revision, record it with `stamp`."
         )
 
 

@@ -62,7 +62,7 @@ def parse(url: str | URL | Path) -> URL:
     backend = parsed.get_backend_name()
     if backend not in DRIVERS:
         raise AddressInvalid(
-            f"Headway knows {', '.join(KINDS)} (and mariadb), and this URL names {backend}."
+            f"Headway knows {', '.join(KINDS)} (and mariadb), but this URL names {backend}."
         )
     if backend == "postgres":  # which SQLAlchemy does not know any more
         parsed = parsed.set(drivername=parsed.drivername.replace("postgres", "postgresql", 1))
@@ -157,8 +157,8 @@ def _moved(url: URL, option: str, part: str) -> URL:
     said = url.query[option]
     if getattr(url, part) not in (None, "") or (part == "database" and not isinstance(said, str)):
         raise AddressInvalid(
-            f"The option {option} says again what the URL says itself, and the driver would "
-            f"believe the option. Say it once: {option} in the URL itself."
+            f"The option {option} repeats what the URL itself says, and the driver would use the "
+            f"option. Say it only once: {option} in the URL itself."
         )
     if not isinstance(said, str) or option == "host":
         return url  # several hosts of one cluster, which libpq tries one after the other
@@ -195,8 +195,8 @@ def _by_path(url: URL) -> URL:
         name for name, value in options.items() if not is_file or (name, value) != ("mode", "rwc")
     ):
         raise AddressInvalid(
-            f"This URI asks SQLite for {', '.join(asked)} too, and Headway opens files as they "
-            f"are: other names of a file, other locks or a memory are nothing it knows. {plain}"
+            f"This URI asks SQLite for {', '.join(asked)} too. Headway does not support that: it "
+            f"opens files only by their path, with the usual locks, and not in memory. {plain}"
         )
     if path not in ("", ":memory:"):
         path = str(Path(path).absolute())
@@ -220,7 +220,7 @@ def uri(url: URL) -> tuple[str, dict[str, object]]:
     if place.startswith("//"):
         host, slash, place = place[2:].partition("/")
         if host not in ("", "localhost"):
-            raise AddressInvalid(f"SQLite opens no file on another host ({host}).")
+            raise AddressInvalid(f"SQLite cannot open a file on another host ({host}).")
         place = slash + place
     if question:
         options |= dict(pair.partition("=")[::2] for pair in query.split("&") if pair)

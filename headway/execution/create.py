@@ -66,8 +66,8 @@ def create(
     """
     if address.engine is not None or address.connection is not None:
         raise AddressInvalid(
-            "A database that is to be created has no connection yet: give its URL. What you are "
-            "connected to, `upgrade` brings to head."
+            "A database that is to be created has no connection yet: give its URL. If it already "
+            "exists, use `upgrade`."
         )
     is_tenant = tenant_of(address.url, "made") is not None
     ends = _ends(project, target)
@@ -276,11 +276,11 @@ def _require_free_path(address: Address) -> None:
     if path.exists() and path.stat().st_size == 0:
         path.unlink()
     if path.exists():
-        raise DatabaseExists(f"{path} is there already. Nothing was changed.")
+        raise DatabaseExists(f"{path} already exists. Nothing was changed.")
     for ending in ("-wal", "-journal"):
         beside = Path(f"{path}{ending}")
         if beside.exists() and beside.stat().st_size and not path.exists():
             raise DatabaseExists(
-                f"{beside} belongs to a database that is gone, and would be played into a new "
-                f"{path.name}. Nothing was changed. Move it away, or bring its database back."
+                f"{beside} belongs to a database that is gone, and SQLite would apply it to a new "
+                f"{path.name}. Nothing was changed. Move it away, or restore its database."
             )

@@ -65,8 +65,8 @@ class Half:
         if self.others:
             names = ", ".join(map(self.dialect.describe, self.others))
             lines.append(
-                "Made or changed since, and not named in the script, so it stays: "
-                f"{names}. See that none of it is the revision's."
+                f"Created or changed since, and not named in the script, so it stays: {names}. "
+                "Check that none of it was made by the revision."
             )
         return tuple(lines)
 
@@ -102,7 +102,7 @@ def run_repair(connection: Connection, statements: Iterable[str]) -> None:
             else:
                 after = f"{done} statements before it are done and stay; repair again for the rest."
             raise RepairFailed(
-                f"The repair broke at `{statement}`: {reason(error)}. {after} Or fix it by hand, "
+                f"The repair failed at `{statement}`: {reason(error)}. {after} Or fix it by hand, "
                 "then repair with `--as applied` or `--as not-applied`."
             ) from error
 

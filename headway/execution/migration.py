@@ -103,8 +103,8 @@ class Move:
         if self.is_new and current:
             raise DatabaseExists(
                 f"{self.address} is new, and {table.quoted('')} says that it is at "
-                f"{', '.join(current)}: that is another one's version, or that of an earlier one "
-                "of this name. Nothing was run. Remove it there first."
+                f"{', '.join(current)}: that version belongs to another database, or to an earlier "
+                "one of this name. Nothing was run. Remove that version first."
             )
         if self.purges and not status.torn and current:
             self._purge(raw, table)

@@ -58,12 +58,12 @@ class RepairPlan:
         """The plan in lines of text."""
         lines = [f"accept the present script of {revision}" for revision in self.record]
         lines += [f"forget {revision}, which has no script" for revision in self.forget]
-        lines += [f"take {revision} for applied" for revision in self.claim]
+        lines += [f"record {revision} as applied" for revision in self.claim]
         statements = [f"  {statement}" for statement in self.statements]
         if self.torn and self.verdict:
-            lines.append(f"take torn {self.torn} for {self.verdict.value}")
+            lines.append(f"record torn {self.torn} as {self.verdict.value}")
         elif self.torn:
-            lines.append(f"take the half of {self.torn} back:")
+            lines.append(f"undo the applied part of {self.torn}:")
             nothing = (
                 "  nothing that its script names" if self.to_review else "  nothing of it stayed"
             )
@@ -77,7 +77,7 @@ class RepairPlan:
             lines.append("end the batch operation that another tool left half-way:")
             lines += statements
         if self.clears and not self.torn:
-            lines.append("drop the notes of a run that was killed")
+            lines.append("drop the history table of a run that was killed")
         return lines
 
 
@@ -229,7 +229,9 @@ class DatabaseRepair:
         with held(self.address, self.policy) as raw:
             plan = self._planned(raw, verdict)
             if expected is not None and plan != expected:
-                raise RepairRefused("The database changed since this was planned. Look again.")
+                raise RepairRefused(
+                    "The database changed since the repair was planned. Plan it again."
+                )
             with isolated(self.project.modules), self.address.connected(raw) as connection:
                 self._repairer().carry_out(connection, plan)
         return plan

@@ -297,12 +297,10 @@ class Run:
         own = self.dialect.transactional_ddl
         why = "it left its transaction" if own else "this database commits each statement"
         words = self.options.words
-        next_step = (
-            f"`{words.command('status')}` shows it, `{words.command('repair')}` takes the half back"
-        )
+        next_step = f"`{words.command('status')}` shows it, `{words.command('repair')}` undoes it"
         if self.unnoted and self.row_id is None:  # else it is there as one that runs
             next_step = (
-                f"that could not be noted in the database ({self.unnoted}), so that its status "
+                f"that could not be recorded in the database ({self.unnoted}), so that its status "
                 "does not show it. Compare it with the script by hand"
             )
         stays = f"Part of it stays, because {why}: {next_step}" if self.torn else None

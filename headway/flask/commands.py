@@ -76,7 +76,9 @@ def _status(next_steps: Mapping[Position, str] | None) -> click.Command:
     @click.command()
     @on_one
     @as_json
-    @click.option("--check", is_flag=True, help="Exit with 3 unless it is at head and sound.")
+    @click.option(
+        "--check", is_flag=True, help="Exit with 3 unless it is at head and has no problems."
+    )
     def status(database: Database, as_json: bool, check: bool) -> None:
         """Show the position of the database, and what to do next."""
         found, holder = _reached(database), database.lock_holder()

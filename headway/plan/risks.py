@@ -132,7 +132,7 @@ def _question(operation: Operation, connection: Connection, name: str) -> str | 
         return None
     if isinstance(op, ops.DropTableOp):
         rows = _rows(connection, table)
-        return f"{name} has {rows} rows, which would be gone" if rows else None
+        return f"{name} has {rows} rows, which would be lost" if rows else None
     if isinstance(op, ops.AddColumnOp):
         if connection.dialect.name in ("mysql", "mariadb"):
             return None  # which fill in a 0 or an empty text themselves
@@ -161,9 +161,7 @@ def _nulls(connection: Connection, table: Table, column: str) -> str | None:
     if column not in table.c:
         return None
     rows = _count(connection, select(func.count()).where(table.c[column].is_(None)))
-    return (
-        f"{rows} rows of {table.name} have no {column}, which is to be not null" if rows else None
-    )
+    return f"{rows} rows of {table.name} have no {column}, which becomes not null" if rows else None
 
 
 def _duplicates(connection: Connection, table: Table, columns: list[str]) -> str | None:
@@ -174,7 +172,7 @@ def _duplicates(connection: Connection, table: Table, columns: list[str]) -> str
     groups = select(*keys).where(full).group_by(*keys).having(func.count() > 1).subquery()
     rows = _count(connection, select(func.count()).select_from(groups))
     names = ", ".join(columns)
-    return f"{rows} values of {table.name} ({names}) stand more than once" if rows else None
+    return f"{rows} values of {table.name} ({names}) appear more than once" if rows else None
 
 
 def _orphans(connection: Connection, table: Table, op: ops.CreateForeignKeyOp) -> str | None:

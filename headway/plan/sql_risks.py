@@ -24,7 +24,11 @@ RULES = (
     _rule(r"DROP TABLE (?:IF EXISTS )?<name>", "drop", "drops {0} with all its rows"),
     _rule(r"TRUNCATE (?:TABLE )?<name>", "drop", "empties {0}"),
     _rule(r"DELETE FROM <name>", "drop", "deletes rows of {0}"),
-    _rule(r"UPDATE (?:ONLY )?<name>", "rewrite", "changes rows of {0}: as long as there are many"),
+    _rule(
+        r"UPDATE (?:ONLY )?<name>",
+        "rewrite",
+        "changes rows of {0}: this takes long if there are many",
+    ),
     _rule(
         r"<table> DROP COLUMN (?:IF EXISTS )?<name>", "drop", "drops {0}.{1} with all its values"
     ),

@@ -54,7 +54,7 @@ class Match:
         more = f" and {len(self.others) - NAMED} more" if len(self.others) > NAMED else ""
         return (
             f"{', '.join(named)}{more} would fit as well: the schema is the same. The oldest was "
-            "taken, so that no step over the data is passed over; if those were run here already, "
+            "chosen, so that no data migration is skipped. If the later ones already ran here, "
             "stamp the last of them."
         )
 

@@ -80,7 +80,7 @@ def merge(
     project = project.for_kind(project.default_url)
     if not project.heads:
         raise ScriptsUnreadable(
-            f"There is no revision in {project.folder} to join: `revision` first."
+            f"There is no revision in {project.folder} to join. Write one first: `revision`."
         )
     with isolated(project.modules), _templated(project), _translated_errors(project, "heads"):
         script = project.directory.generate_revision(

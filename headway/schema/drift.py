@@ -220,8 +220,8 @@ def no_match_error(address: Address, match: Match, words: Words) -> HeadwayError
     return words.error(
         DatabaseUnstamped,
         f"{words.name(address)} is closest to revision {match.revision}, except: "
-        f"{', '.join(match.differences)}. Nothing was changed.{match.untried} Fix that and adopt "
-        "again, or, if you know better, stamp it with "
+        f"{', '.join(match.differences)}. Nothing was changed.{match.untried} Fix these "
+        "differences and adopt again. Or, if you know that it is at that revision, stamp it with "
         f"{match.revision}: `{words.command('stamp')} {match.revisions[0]}`.",
         revision=match.revision,
         differences=match.differences,

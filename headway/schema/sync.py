@@ -1,4 +1,7 @@
-"""Bring a schema to its models without revision files. Nothing is dropped unless requested."""
+"""Change a schema to match its models, without revision files.
+
+Nothing is dropped unless requested.
+"""
 
 import contextlib
 import re

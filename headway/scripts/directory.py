@@ -93,7 +93,8 @@ def _script(script: AlembicScript) -> Script:
     code = Path(script.path).read_bytes()
     if not isinstance(script.revision, str):
         raise ScriptsUnreadable(
-            f"{script.path} has the revision {script.revision!r}, and an id is a text. Quote it."
+            f"{script.path} has the revision {script.revision!r}, but an id has to be a string. "
+            "Quote it."
         )
     return Script(
         id=script.revision,

@@ -201,7 +201,8 @@ def _by_id(scripts: Iterable[Script]) -> dict[str, Script]:
     for script in scripts:
         if other := found.get(script.id):
             raise ScriptsUnreadable(
-                f"{other.path} and {script.path} both are revision {script.id}. Rename one."
+                f"{other.path} and {script.path} both have the revision id {script.id}. Change one "
+                "of the two ids."
             )
         if reserved := [mark for mark in RESERVED if mark in script.id]:
             raise ScriptsUnreadable(
@@ -232,8 +233,8 @@ def _refuse_holes(by_id: Mapping[str, Script], folder: str) -> None:
         for parent in script.parents + script.depends_on:
             if parent not in by_id:
                 raise ScriptsUnreadable(
-                    f"{script.path} stands on revision {parent}, and no file in {folder} "
-                    "has it. Bring the file back."
+                    f"{script.path} names {parent} as its parent, and no file in {folder} has that "
+                    "revision. Bring the file back."
                 )
 
 
@@ -244,8 +245,8 @@ def _refuse_circles(by_id: Mapping[str, Script], folder: str) -> None:
     except CycleError as error:
         circle = ", ".join(dict.fromkeys(error.args[1]))
         raise ScriptsUnreadable(
-            f"The revisions in {folder} stand on each other in a circle ({circle}), so that none "
-            "comes first. Set right the down_revision of one."
+            f"The revisions in {folder} form a cycle ({circle}), so that none comes first. Correct "
+            "the down_revision of one of them."
         ) from error
 
 

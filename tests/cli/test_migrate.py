@@ -95,7 +95,7 @@ def test_what_cannot_be_shown_is_rehearsed(tmp_path: Path, catalog_url: URL) -> 
 def test_create_makes_the_database(scripts: Path, catalog_url: URL) -> None:
     dialect_of(catalog_url).drop(catalog_url)
     assert "is made, at r004" in said(headway("create", scripts, catalog_url))
-    assert "there already" in said(headway("create", scripts, catalog_url), 1)
+    assert "already exists" in said(headway("create", scripts, catalog_url), 1)
 
 
 def test_stamp_and_adopt(scripts: Path, catalog_url: URL) -> None:

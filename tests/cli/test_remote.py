@@ -114,13 +114,17 @@ def test_a_token_says_who_asks(people: People) -> None:
     ("env", "code", "says"),
     [
         ({"HEADWAY_SERVER": ""}, 2, "Which server? Give --server URL, or set HEADWAY_SERVER."),
-        ({"HEADWAY_TOKEN_FILE": ""}, 2, "As whom? Give --token-file FILE"),
+        ({"HEADWAY_TOKEN_FILE": ""}, 2, "Which account? Give --token-file FILE"),
         ({"HEADWAY_SERVER": "http://10.0.0.1"}, 2, "would show the token to the network: use htt"),
         ({"HEADWAY_SERVER": "http://localhost.example.org"}, 2, "to the network: use https"),
         ({"HEADWAY_SERVER": "https://ada:x@example.org"}, 2, "takes no name and password"),
-        ({"HEADWAY_SERVER": "headway.example.org"}, 2, "--server takes an address as https://"),
-        ({"HEADWAY_SERVER": "ftp://example.org"}, 2, "--server takes an address as https://"),
-        ({"HEADWAY_SERVER": "http://[::1"}, 2, "--server takes an address as https://"),
+        (
+            {"HEADWAY_SERVER": "headway.example.org"},
+            2,
+            "--server takes an address such as https://",
+        ),
+        ({"HEADWAY_SERVER": "ftp://example.org"}, 2, "--server takes an address such as https://"),
+        ({"HEADWAY_SERVER": "http://[::1"}, 2, "--server takes an address such as https://"),
         ({"HEADWAY_TOKEN_FILE": "/nowhere/token"}, 78, "/nowhere/token cannot be read: No such"),
         ({"HEADWAY_SERVER": "http://127.0.0.1:1"}, 75, "does not answer: Connection refused."),
     ],
@@ -213,7 +217,7 @@ def test_a_server_that_goes_away_leaves_it_open_what_was_done(stranger: People) 
         receiver.talk = receiver.close
         server = answers(receiver, 200)
         asked = stranger("ada", "rollouts", "pause", "1", code=75, HEADWAY_SERVER=server)
-        assert "It may have been done all the same: look before" in asked.stderr
+        assert "The action may have been done. Check before" in asked.stderr
         read = stranger("ada", "whoami", code=75, HEADWAY_SERVER=server)
         assert "does not answer" in read.stderr
         assert "may have been done" not in read.stderr

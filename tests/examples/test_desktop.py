@@ -70,7 +70,7 @@ def test_an_export_is_tagged_whole_and_never_over_another_file(home: Path) -> No
     assert exported.check().is_clean
     before = (home / "work.notes").read_bytes()
     told = said(notes("export", "old.notes", "work.notes", "--tag", "home", cwd=home), 1)
-    assert told == f"{home / 'work.notes'} is there already. Nothing was changed.\n"
+    assert told == f"{home / 'work.notes'} already exists. Nothing was changed.\n"
     assert (home / "work.notes").read_bytes() == before
 
 
@@ -177,7 +177,7 @@ def test_a_file_in_a_read_only_folder_can_be_read_and_says_so_when_it_is_old(
         told = said(notes("list", "old.notes", cwd=home, who=person), 1)
         assert told.endswith("could not be brought up to date: it cannot be written.\n")
         told = said(notes("new", "third.notes", cwd=home, who=person), 1)
-        assert told.endswith("third.notes cannot be made: Permission denied.\n")
+        assert told.endswith("third.notes cannot be created: Permission denied.\n")
     finally:
         home.chmod(0o755)
     assert (home / "old.notes").read_bytes() == before

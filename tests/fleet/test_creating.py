@@ -241,7 +241,7 @@ def test_a_failure_takes_the_name_of_nobody_and_is_kept(fleet: Fleet) -> None:
     creation = asked(fleet, labels={"a": "b"})
     (fleet.folder / "new.db").write_text("somebody's")
     fleet.drain()
-    with pytest.raises(DatabaseExists, match="is there already"):
+    with pytest.raises(DatabaseExists, match="already exists"):
         created(creation)
     assert (fleet.folder / "new.db").read_text() == "somebody's"
     run = the_run(creation)
@@ -249,7 +249,7 @@ def test_a_failure_takes_the_name_of_nobody_and_is_kept(fleet: Fleet) -> None:
     assert stage(creation) == "cancelled"
     reason = rollouts.get_rollout(ROOT, creation.rollout_id).reason or ""
     assert "was not created" in reason
-    assert "is there already" in reason
+    assert "already exists" in reason
     assert allowed_actions(ROOT, rollouts.get_rollout(ROOT, creation.rollout_id)) == ()
     assert member(creation).retired_at
     assert fleet.counts() == {}

@@ -63,7 +63,9 @@ def test_a_tenant_is_created_by_a_run_and_dropped_alone(fleet: Fleet, shared: UR
     with pytest.raises(DatabaseRegistered):
         asked(fleet, shared, "acme")
     done = databases.drop_database(ROOT, made[0].id, confirm="acme", seconds=60)
-    assert done.note.startswith(f"The schema acme is gone from {shared.database}, and nothing else")
+    assert done.note.startswith(
+        f"The schema acme was dropped from {shared.database}, and nothing else"
+    )
     assert rest(shared) == both
     assert versions(shared, "zoe") == ["r003"]
     databases.drop_database(ROOT, made[1].id, confirm="zoe")
@@ -86,7 +88,7 @@ def test_a_schema_that_is_there_is_not_touched_even_if_it_is_empty(
     other = shared.set(database=f"{shared.database}_missing")
     creation = asked(fleet, other, "acme")
     fleet.drain()
-    with pytest.raises(DatabaseMissing, match="Make the database first"):
+    with pytest.raises(DatabaseMissing, match="Create the database first"):
         created(creation)
 
 
@@ -183,7 +185,7 @@ def test_the_command_says_that_it_is_a_schema(fleet: Fleet, shared: URL) -> None
     asked_for = runner.invoke(args=["databases", "drop", "acme"], input="n\n")
     assert f"Drop the schema acme of {made.address} and all that is in it?" in asked_for.output
     done = runner.invoke(args=["databases", "drop", "acme"], input="y\nacme\n")
-    assert "The schema acme is gone" in done.output, done.output
+    assert "The schema acme was dropped" in done.output, done.output
     db.session.remove()
 
 
@@ -207,7 +209,7 @@ def test_a_schema_that_the_server_sets_is_said_in_the_url_or_refused(
         fresh()
         plain = databases.get_database(ROOT, made.id)
         assert plain.position == "unreachable"
-        assert "begins in the schema acme" in (plain.reason or "")
+        assert "in the schema acme" in (plain.reason or "")
         databases.run_one(ROOT, plain.id, "upgrade")
         fleet.drain()
         fresh()

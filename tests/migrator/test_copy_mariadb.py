@@ -103,7 +103,7 @@ def test_a_copy_is_the_same_and_stands_on_nothing_of_the_original(
         ),
         (
             "CREATE DEFINER=root@127.0.0.1 VIEW broken AS SELECT id FROM {here}.gone",
-            "broke at `CREATE .*broken",
+            "failed at `CREATE .*broken",
         ),
         ("CREATE TABLE b (id VARBINARY(9) DEFAULT X'FF')", "definition of b holds bytes"),
         ("CREATE TABLE far (id INT) ENGINE=MERGE UNION=(gone)", "the table far.*same rows"),

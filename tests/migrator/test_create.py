@@ -44,7 +44,7 @@ def test_at_any_revision(project: Project, new_url: URL) -> None:
 
 def test_one_that_is_there_is_left_alone(project: Project, catalog_url: URL) -> None:
     project.at(catalog_url).upgrade("r001")
-    with pytest.raises(errors.DatabaseExists, match="there already"):
+    with pytest.raises(errors.DatabaseExists, match="already exists"):
         project.at(catalog_url).create()
     assert project.at(catalog_url).status().current == ("r001",)
 

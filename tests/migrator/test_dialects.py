@@ -84,7 +84,7 @@ def test_a_second_process_is_refused_and_told_who_is_at_work(
     told: list[object] = []
     with pytest.raises(DatabaseLocked, match="is being migrated by") as refused:
         project.at(catalog_url, lock_wait=0.5).upgrade(waiting=told.append)
-    assert "if it hangs, end it" in str(refused.value)
+    assert "If it hangs, end it" in str(refused.value)
     assert told
     if backend != "mariadb":  # whose server knows connections, not processes
         assert f"process {holder.pid}" in str(refused.value)
@@ -280,7 +280,7 @@ def test_a_database_is_made_found_and_dropped(catalog_url: URL, unmade: URL) -> 
     assert not dialect.exists(unmade)
     dialect.make(unmade)
     assert dialect.exists(unmade)
-    with pytest.raises(DatabaseExists, match="is there already"):
+    with pytest.raises(DatabaseExists, match="already exists"):
         dialect.make(unmade)
     dialect.drop(unmade)
     assert not dialect.exists(unmade)

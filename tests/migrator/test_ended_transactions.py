@@ -100,7 +100,7 @@ def test_what_could_not_be_noted_is_said(
     database = project.at(sqlite_url)
     database.upgrade("a")
     monkeypatch.setattr(address, "BESIDE_SECONDS", 0.2)
-    with closing(own), pytest.raises(DatabaseTorn, match=r"not be noted .*is locked.*by hand"):
+    with closing(own), pytest.raises(DatabaseTorn, match=r"not be recorded .*is locked.*by hand"):
         database.upgrade()
 
 

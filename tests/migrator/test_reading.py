@@ -307,7 +307,7 @@ def test_revisions_in_a_circle_are_refused(tmp_path: Path) -> None:
     for name, parent in (("a", None), ("b", "d"), ("c", "b"), ("d", "c")):
         (tmp_path / "versions" / f"{name}.py").write_text(plain(name, parent))
     is_same(tmp_path)
-    with pytest.raises(errors.ScriptsUnreadable, match="in a circle"):
+    with pytest.raises(errors.ScriptsUnreadable, match="a cycle"):
         Project.load(tmp_path)
 
 
@@ -316,7 +316,7 @@ def test_two_files_of_one_id_are_refused(tmp_path: Path) -> None:
     write_env(tmp_path)
     for name in ("a", "b"):
         (tmp_path / "versions" / f"{name}.py").write_text(plain("same"))
-    with pytest.raises(errors.ScriptsUnreadable, match="both are revision same"):
+    with pytest.raises(errors.ScriptsUnreadable, match="both have the revision id same"):
         Project.load(tmp_path)
 
 

@@ -38,7 +38,7 @@ BATCH = "with op.batch_alter_table('t') as b: b."
 @pytest.mark.parametrize(
     ("up", "says"),
     [
-        ('op.drop_table("t")', "t has 4 rows, which would be gone"),
+        ('op.drop_table("t")', "t has 4 rows, which would be lost"),
         (
             BATCH + 'alter_column("n", existing_type=sa.Integer, nullable=False)',
             "1 rows of t have no n",
@@ -47,8 +47,11 @@ BATCH = "with op.batch_alter_table('t') as b: b."
             BATCH + 'add_column(sa.Column("x", sa.Integer, nullable=False))',
             "t has 4 rows, and the new x no value",
         ),
-        (BATCH + 'create_unique_constraint("u", ["n"])', "1 values of t (n) stand more than once"),
-        ('op.create_index("i", "t", ["n"], unique=True)', "1 values of t (n) stand more than once"),
+        (BATCH + 'create_unique_constraint("u", ["n"])', "1 values of t (n) appear more than once"),
+        (
+            'op.create_index("i", "t", ["n"], unique=True)',
+            "1 values of t (n) appear more than once",
+        ),
         (
             BATCH + 'create_foreign_key("f", "p", ["p_id"], ["id"])',
             "3 rows of t point at no row of p",

@@ -321,7 +321,7 @@ def test_one_that_is_there_is_left_alone(shared: URL, tmp_path: Path) -> None:
         project.at(tenant(shared)).create()
     assert rest(shared, "nobody's") == before
     missing = shared.set(database=f"{shared.database}_missing")
-    with pytest.raises(DatabaseMissing, match="Make the database first"):
+    with pytest.raises(DatabaseMissing, match="Create the database first"):
         project.at(tenant(missing)).create()
     assert not dialect_of(missing).exists(missing)
     assert not places.is_there(Address.of(tenant(missing)))
@@ -491,12 +491,12 @@ def test_versions_of_all_may_be_in_one_schema_a_table_for_each(
     with pytest.raises(EnvironmentFailed, match="keeps versions in the schema admin"):
         project.at(tenant(shared, "zoe"), {"tenant": "acme"}).status()
     places.drop(acme.address, POLICY)
-    with pytest.raises(EnvironmentFailed, match="left of an earlier one"):
+    with pytest.raises(EnvironmentFailed, match="left by an earlier schema"):
         acme.create()
     assert not places.is_there(acme.address)
     run(shared, "CREATE SCHEMA acme")
     for ask in (acme.status, acme.upgrade):
-        with pytest.raises(EnvironmentFailed, match="left of an earlier one"):
+        with pytest.raises(EnvironmentFailed, match="left by an earlier schema"):
             ask()
     assert zoe.upgrade().after == ("r2",)
 

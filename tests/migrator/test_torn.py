@@ -87,7 +87,7 @@ def test_half_a_revision_on_mariadb_is_seen_refused_and_taken_back(
     plan = database.plan_repair()
     assert "ALTER TABLE `person` DROP COLUMN `age`" in plan.statements
     assert "DROP TABLE `pet`" in plan.statements
-    assert "take the half of b back:" in plan.lines()
+    assert "undo the applied part of b:" in plan.lines()
     assert database.status().position is Position.TORN, "a plan changes nothing"
     assert database.repair(plan) == plan
     assert tables(mariadb_url) == {"alembic_version", "person"}
@@ -473,5 +473,5 @@ def test_a_repair_is_refused_if_another_one_is_needed_by_now(
     run(sqlite_url, COPY)
     plan = batched.plan_repair()
     run(sqlite_url, "DROP TABLE _alembic_tmp_person")
-    with pytest.raises(RepairRefused, match="changed since this was planned"):
+    with pytest.raises(RepairRefused, match="changed since the repair was planned"):
         batched.repair(plan)

@@ -135,7 +135,7 @@ def _as_disk_full(error: BaseException) -> DiskFull | None:
     for cause in _causes(error):
         if NO_ROOM.search(str(getattr(cause, "orig", None) or cause)):
             sentence = str(error) if isinstance(error, HeadwayError) else f"{reason(error)}."
-            disk_full = DiskFull(f"There is no room left where the database is. {sentence}")
+            disk_full = DiskFull(f"There is no disk space left for the database. {sentence}")
             disk_full.sent = getattr(error, "sent", ())
             return disk_full
     return None

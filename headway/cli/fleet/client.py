@@ -80,8 +80,8 @@ class Client:
             raise click.UsageError("Which server? Give --server URL, or set HEADWAY_SERVER.")
         if not token_file:
             raise click.UsageError(
-                "As whom? Give --token-file FILE, or set HEADWAY_TOKEN_FILE. A token is made on "
-                "the page behind your own name."
+                "Which account? Give --token-file FILE, or set HEADWAY_TOKEN_FILE. You can create "
+                "a token on the pages, in the menu under your name."
             )
         parts = _checked(server)
         return cls(server.rstrip("/"), token_file, read_token(token_file), _opener(parts))
@@ -202,7 +202,7 @@ class Client:
         why = "it took too long" if isinstance(cause, TimeoutError) else _reason(cause)
         more = ""
         if sends and not isinstance(cause, ConnectionRefusedError):
-            more = " It may have been done all the same: look before you do it again."
+            more = " The action may have been done. Check before you repeat it."
         return ServerUnreachable(f"{self.server} does not answer: {why}.{more}")
 
 
@@ -231,7 +231,8 @@ def read_token(file: Path) -> str:
         )
     if not TOKEN.fullmatch(text):
         raise RequestRefused(
-            f"The file {file} holds no token: it begins with hw_ and is all that is in the file.",
+            f"The file {file} holds no token. A token begins with hw_, and the file contains "
+            "nothing else.",
             ErrorKind.MISCONFIGURED,
         )
     return text
@@ -264,7 +265,7 @@ def _checked(server: str) -> SplitResult:
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise click.UsageError("--server takes an address as https://headway.example.org.")
+        raise click.UsageError("--server takes an address such as https://headway.example.org.")
     if "@" in parts.netloc:
         raise click.UsageError("--server takes no name and password: the token says who you are.")
     if parts.scheme == "http" and not _is_here(parts.hostname):

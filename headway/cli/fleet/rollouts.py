@@ -112,11 +112,12 @@ _step(
 )
 _step(
     "approve",
-    "Approve what waits of a rollout, which another account made.",
+    "Approve what a rollout waits for. Another account must have asked for it.",
     click.option(
         "--wave",
         type=Number(0),
-        help="The wave that is done, as it was shown to you. Refused if another one waits by now.",
+        help="The wave that is done, as it was shown to you. Refused if another wave is waiting "
+        "now.",
     ),
 )
 _step(
@@ -147,7 +148,7 @@ def start(rollout: int, yes: bool, watch: bool, as_json: bool) -> None:
         previews.show_done(foreseen, as_json)
         return
     if previews.warn_of_rehearsal(fleet.progress(rollout)) and asks(yes=yes):
-        click.confirm(f"Start rollout {rollout} all the same?", abort=True, err=as_json)
+        click.confirm(f"Start rollout {rollout} anyway?", abort=True, err=as_json)
     _go(fleet, fleet.step(rollout, "start"), watch, as_json)
 
 
@@ -172,7 +173,11 @@ def cancel(rollout: int, yes: bool, watch: bool, as_json: bool) -> None:
 
 @rollouts.command()
 @the_rollout
-@click.option("--dry-run", is_flag=True, help="Only show where databases would go, and what goes.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only show the revision that each database returns to, and the data that is dropped.",
+)
 @and_yes
 @and_watch
 @as_json

@@ -41,7 +41,7 @@ def project(row: Row) -> Sections:
             ("Problem", row["problem"]),
             ("Heads", row["heads"]),
             ("Scripts read", time_text(row["loaded_at"])),
-            ("Databases looked at", time_text(row["refreshed_at"])),
+            ("Last refreshed", time_text(row["refreshed_at"])),
         ],
         "Scripts": [
             ("Location", row["location"]),
@@ -51,7 +51,7 @@ def project(row: Row) -> Sections:
         ],
         "Settings": [
             ("Notes", row["notes"]),
-            ("Looked at every", _seconds(row["refresh_seconds"])),
+            ("Refreshed every", _seconds(row["refresh_seconds"])),
             ("Rollouts", "need an approval" if row["requires_approval"] else None),
             ("Created", time_text(row["created_at"])),
             ("Changed", time_text(row["updated_at"])),
@@ -130,7 +130,7 @@ def rollout(row: Row) -> Sections:
             ("Window", _window(window) if window else None),
             ("At most", f"{counted(row['concurrency'], 'worker')}, {row['per_server']} a server"),
             ("Longest run", _seconds(row["timeout_seconds"])),
-            ("Backup before each run", "yes" if row["snapshot"] else "no"),
+            ("Snapshot before each run", "yes" if row["snapshot"] else "no"),
             ("A failed first wave", "is undone" if row["retreat"] else "stays as it is"),
         ],
     }
@@ -141,7 +141,7 @@ def run(row: Row) -> Sections:
     way = " → ".join(text(row[end]).replace("+", ", ") or "base" for end in ("before", "after"))
     problem = row["problem"]
     return f"Run {row['id']}: {row['kind']} of {row['database']}", {
-        "What came of it": [
+        "Result": [
             ("State", row["state"]),
             ("Error", row["error"]),
             ("What to do", f"/problems/{problem}" if problem else None),

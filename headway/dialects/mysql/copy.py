@@ -101,8 +101,8 @@ def _refuse_unreadable(image: mysql_image.Image) -> None:
     if windows:
         names = ", ".join(map(mysql_undo.describe, windows))
         raise CopyFailed(
-            f"A copy of {names} would stand on the same rows as the original, because its engine "
-            "keeps them elsewhere. Nothing was changed."
+            f"A copy of {names} would use the same rows as the original, because its engine keeps "
+            "them elsewhere. Nothing was changed."
         )
 
 
@@ -216,6 +216,6 @@ def _run(raw: Raw, statement: str) -> None:
             cursor.execute(statement)
         except Exception as error:
             raise CopyFailed(
-                f"The copy broke at `{statement[:200]}`: {error.args[-1] if error.args else error}."
-                " Nothing was changed."
+                f"The copy failed at `{statement[:200]}`: "
+                f"{error.args[-1] if error.args else error}. Nothing was changed."
             ) from error

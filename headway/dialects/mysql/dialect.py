@@ -60,8 +60,8 @@ LIMITS = {True: ("max_statement_time", 1), False: ("max_execution_time", 1000)}
 """How long a SELECT may take, and in what of a second: on MariaDB, and on MySQL."""
 SCRATCH = "headway_scratch_"
 MAY_MAKE_NONE = (
-    "{url} is compared with a database of its own on the same server, which the revisions are run "
-    "in, and this account may make none. Nothing was changed. Let an administrator run GRANT ALL "
+    "To compare {url}, the revisions are run in a scratch database on the same server, and this "
+    "account may not create one. Nothing was changed. Let an administrator run GRANT ALL "
     r"ON `headway\_scratch\_%`.* TO this account, or compare with an account that may."
 )
 SETTINGS = (
@@ -175,7 +175,7 @@ class Mysql(Dialect):
                 if not error.args or error.args[0] != DATABASE_EXISTS:
                     raise
                 raise DatabaseExists(
-                    f"{display_url(url)} is there already. Nothing was changed."
+                    f"{display_url(url)} already exists. Nothing was changed."
                 ) from error
             try:
                 if template:

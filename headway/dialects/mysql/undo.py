@@ -190,7 +190,7 @@ def _gone(key: str, before: Image, now: Image) -> str:
     name = key.partition("\n")[2]
     other = definition.named(before, now, name) if _kind_of(key) == "table" else None
     return describe(key) + (
-        f" (`{other}` is defined as it was: if that is it, rename it back and repair again)"
+        f" (`{other}` has the same definition: if it was renamed, rename it back and repair again)"
         if other
         else ""
     )

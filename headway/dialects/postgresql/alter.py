@@ -37,8 +37,8 @@ def alters(key: Key, before: Image, now: Image) -> list[str]:
     if kind == "object" or not (name or part):
         what = f"the {part} {name}" if name else "the settings of the database"
         raise RepairRefused(
-            f"The failed revision changed {what}, and what was before is not known in full. Mend "
-            "it by hand, then repair with `--as applied` or `--as not-applied`."
+            f"The failed revision changed {what}, and its earlier state is not fully known. Fix it "
+            "by hand, then repair with `--as applied` or `--as not-applied`."
         )
     if kind != "column":
         raise RepairRefused(

@@ -210,9 +210,9 @@ class Postgresql(Dialect):
         after |= {ask(raw, "SELECT pg_backend_pid()")[0][0] for _ in range(2)}
         if taken == backend or after != {backend}:
             raise PoolerInTheWay(
-                "A proxy (pgbouncer, or the like) gives each transaction another session, so no "
-                "lock would hold. Nothing was changed. Give the URL of the server itself, or of "
-                "a pool in session mode."
+                "A proxy (pgbouncer, or the like) gives each transaction another session, so the "
+                "migration lock would not hold. Nothing was changed. Give the URL of the server "
+                "itself, or of a pool in session mode."
             )
 
     def exists(self, url: URL) -> bool:
@@ -245,12 +245,12 @@ class Postgresql(Dialect):
             except Exception as error:
                 if sqlstate(error) == "42P04":
                     raise DatabaseExists(
-                        f"{display_url(url)} is there already. Nothing was changed."
+                        f"{display_url(url)} already exists. Nothing was changed."
                     ) from error
                 if sqlstate(error) == "55006" and template:
                     raise DatabaseInUse(
-                        f"{display_url(template)} cannot be copied while others are "
-                        "connected to it. Nothing was changed. Try again when they are gone."
+                        f"{display_url(template)} cannot be copied while others are connected to "
+                        "it. Nothing was changed. Try again when they have disconnected."
                     ) from error
                 raise
 
@@ -269,7 +269,7 @@ class Postgresql(Dialect):
             except Exception as error:
                 if sqlstate(error) != "42P04":
                     raise
-                raise DatabaseExists(f"{name} is there already. Nothing was changed.") from error
+                raise DatabaseExists(f"{name} already exists. Nothing was changed.") from error
 
     def named(self, url: URL, beginning: str) -> list[str]:
         query = "SELECT datname FROM pg_database WHERE starts_with(datname, %s)"

@@ -150,9 +150,9 @@ def _refuse_other_reading(cursor: Any, url: URL, schema: str) -> None:
     if is_there and begins != schema:
         raise StillNeeded(
             f"{display_url(url)} names the schema {schema}, and its user's session begins in "
-            f"{begins or 'no schema'}: it may not use {schema}, or the server reads the URL "
-            "otherwise. Nothing was changed. Grant it USAGE on the schema, or give the schema a "
-            "name of ASCII letters."
+            f"{begins or 'no schema'}: it may not use {schema}, or the server reads the name in "
+            "the URL in another way. Nothing was changed. Grant it USAGE on the schema, or give "
+            "the schema a name of ASCII letters."
         )
 
 
@@ -164,6 +164,6 @@ def _refuse_needed(raw: Raw, url: URL, schema: str) -> None:
     more = len(found) - MOST_NAMES
     names = ", ".join(found[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
     raise StillNeeded(
-        f"{display_url(url)}: something outside of the schema {schema} depends on it and would go "
-        f"or change with it: {names}. Nothing was dropped. Drop or change these first."
+        f"{display_url(url)}: something outside of the schema {schema} depends on it and would be "
+        f"dropped or changed with it: {names}. Nothing was dropped. Drop or change these first."
     )

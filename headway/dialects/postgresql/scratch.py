@@ -116,9 +116,9 @@ def _create(raw: Raw, url: URL, name: str, like: Ground) -> None:
             raise
         role = ask(raw, "SELECT quote_ident(session_user)")[0][0]
         raise DatabaseDenied(
-            f"{display_url(url)} is compared with a database of its own on the same server, which "
-            f"the revisions are run in, and the role {role} may make none. Nothing was changed. "
-            f"Let an administrator run ALTER ROLE {role} CREATEDB, or compare with a role that may."
+            f"To compare {display_url(url)}, the revisions are run in a scratch database on the "
+            f"same server, and the role {role} may not create one. Nothing was changed. Let an "
+            f"administrator run ALTER ROLE {role} CREATEDB, or compare with a role that may."
         ) from error
 
 

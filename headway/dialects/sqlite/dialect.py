@@ -120,8 +120,8 @@ class Sqlite(Dialect):
             if TOO_MUCH.search(str(error)):
                 raise VersionsUnreadable(
                     f"The table {table.name} takes more time or memory than a version table does "
-                    f"({error}): it is another thing of that name. Nothing was changed. Check the "
-                    "file."
+                    f"({error}), so it is something else with that name. Nothing was changed. "
+                    "Check the file."
                 ) from error
             if "no such table" not in str(error):
                 raise
@@ -186,9 +186,9 @@ class Sqlite(Dialect):
             else:
                 snapshots.copy_closed(source, path)
         except FileExistsError:
-            raise DatabaseExists(f"{path} is there already. Nothing was changed.") from None
+            raise DatabaseExists(f"{path} already exists. Nothing was changed.") from None
         except OSError as error:
-            raise DatabaseReadOnly(f"{path} cannot be made: {error.strerror}.") from error
+            raise DatabaseReadOnly(f"{path} cannot be created: {error.strerror}.") from error
 
     def is_ours(self, url: URL) -> bool:
         return Path(str(url.database)).name.startswith(OURS)

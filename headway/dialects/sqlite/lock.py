@@ -53,8 +53,9 @@ class FileLock(Lock):
             file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise DatabaseReadOnly(
-                f"{self.path.parent} cannot be written ({error.strerror}), and it has to "
-                "be for a database in it. Mount it writable, or give the database another place."
+                f"{self.path.parent} cannot be written ({error.strerror}), but Headway has to "
+                "write there to open a database in it. Mount it writable, or give the database "
+                "another place."
             ) from error
         if not (_lock_file(file) and self._is_still(file)):
             os.close(file)

@@ -59,8 +59,8 @@ class SqliteRowGuard(RowGuard):
         if lost:
             text = ", ".join(f"{count} of {table}" for table, count in lost.items())
             raise RowsLost(
-                f"Revision {revision} loses rows: {text}. Nothing was changed. If it means to, "
-                f"say so in the script: loses_rows = {tuple(lost)!r}",
+                f"Revision {revision} loses rows: {text}. Nothing was changed. If this is "
+                f"intended, declare it in the script: loses_rows = {tuple(lost)!r}",
                 revision=revision,
                 lost=lost,
             )
@@ -138,9 +138,9 @@ def objects_lost(revision: str, gone: Sequence[objects.LostObject]) -> ObjectsLo
     text = ", ".join(one.says for one in gone)
     names = tuple(dict.fromkeys(one.name for one in gone))
     return ObjectsLost(
-        f"Revision {revision} loses: {text}. Nothing was changed. Make them again in the script "
-        "after the table is rebuilt; if it means to lose them, say so in the script: "
-        f"loses = {names!r}",
+        f"Revision {revision} loses: {text}. Nothing was changed. Create them again in the script "
+        "after the table is rebuilt. If the loss is intended, declare it in the script: loses = "
+        f"{names!r}",
         revision=revision,
         lost=[one.says for one in gone],
     )
