@@ -121,13 +121,15 @@ def gate_words(gate: dict[str, Any]) -> list[str]:
     )
     if check := gate.get("check"):
         conditions.append(
-            "each is checked for drift" if check == Check.DRIFT else "a query checks each"
+            "each database is checked for drift"
+            if check == Check.DRIFT
+            else "a query checks each database"
         )
     if seconds := gate.get("soak_seconds"):
         while_ = lasted(seconds) if seconds >= A_WHILE else f"{seconds:g} s"
-        conditions.append(f"{while_} of waiting")
+        conditions.append(f"a wait of {while_}")
     if gate.get("approval"):
-        conditions.append("another account approves")
+        conditions.append("the approval of another account")
     return conditions
 
 

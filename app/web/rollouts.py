@@ -46,9 +46,9 @@ WORDS = {
     "pause": ("Pause", "Paused: no further run begins."),
     "resume": ("Resume", "Resumed."),
     "retry": ("Retry", "The failed databases are tried again."),
-    "approve": ("Approve", "Approved: it goes on."),
+    "approve": ("Approve", "Approved: the rollout continues."),
     "cancel": ("Cancel", "Cancelled."),
-    "undo": ("Undo", "It is being undone."),
+    "undo": ("Undo", "The rollout is being undone."),
 }
 """Action -> the label of its button, and the message after it."""
 HEAVY = ("undo",)
@@ -64,7 +64,7 @@ def list_() -> str:
     """A page of rollouts, newest first."""
     stage = request.args.get("stage", "")
     if stage and stage not in list(Stage):
-        raise InputInvalid(f"There is no stage {stage!r}. There are: {', '.join(Stage)}.")
+        raise InputInvalid(f"There is no stage {stage!r}. Use one of: {', '.join(Stage)}.")
     actor = access.actor()
     found, following = fleet.list_rollouts(
         actor,
@@ -270,7 +270,7 @@ def databases(rollout_id: int) -> str:
     if kind not in ("", rollout.kind, Kind.UNDO, Kind.REHEARSE):
         raise InputInvalid(f"Rollout {rollout_id} has no runs of the kind {kind!r}.")
     if state and state not in list(State):
-        raise InputInvalid(f"There is no state {state!r}. There are: {', '.join(State)}.")
+        raise InputInvalid(f"There is no state {state!r}. Use one of: {', '.join(State)}.")
     kind = kind or rollout.kind
     found, following = runs.list_of_rollout(
         actor, rollout_id, kind, limit=PAGE, after=_after(rollout), state=state or None
@@ -355,7 +355,9 @@ def _do(verb: str) -> Does:
     sample = parse_whole(request.form.get("sample", ""), "How many of each plan to rehearse")
     wave = parse_whole(request.form.get("wave", ""), "The wave")
     if sample == 0:
-        raise InputInvalid("How many of each plan to rehearse is a whole number from 1.")
+        raise InputInvalid(
+            "Give the number of databases to rehearse of each plan, as a whole number from 1."
+        )
     does: dict[str, Does] = {
         "start": fleet.start_rollout,
         "rehearse": lambda actor, rollout_id: fleet.rehearse_rollout(

@@ -62,7 +62,7 @@ def test_an_undo_leaves_it_alone_and_ends(fleet: Fleet, gone: str) -> None:
     rollouts.undo_rollout(ROOT, rollout.id)
     fleet.drain()
     assert fleet.stage(rollout) is Stage.UNDONE
-    assert progress(ROOT, rollout.id).reason == "1 left as they are: pinned or retired since."
+    assert progress(ROOT, rollout.id).reason == "1 not undone, because pinned or retired since."
     assert fleet.at(second) == "r001"
     why = {"pinned": "Pinned: audit", "retired": "Retired."}
     assert ("undo", "cancelled", why[gone]) in told(fleet, rollout)

@@ -432,7 +432,7 @@ def test_who_is_left_out_and_why(fleet: Fleet) -> None:
     told = preview(ROOT, fleet.rollout().id)
     assert {(one.why, one.databases) for one in told.skipped} == {
         ("pinned: audit", 1),
-        ("migrated when they are opened", 1),
+        ("not in waves: migrated when they are next opened", 1),
         ("already at r003", 1),
     }
     assert told.total == 3

@@ -294,7 +294,7 @@ def test_what_was_typed_is_still_there_after_a_mistake(place: Place, ada: Visito
         assert refusal(ada, project=project, **window) == times
     assert refusal(
         ada, project=project, window_from="22:00", window_until="04:00", window_zone="Mars"
-    ) == ("There is no time zone Mars; Europe/Berlin is one.")
+    ) == ("There is no time zone Mars. Example: Europe/Berlin.")
     assert "no database nobody, nothing" in refusal(ada, project=project, names="nobody\nnothing")
     assert "no account with the address nobody@" in refusal(
         ada, project=project, owner="nobody@example.org"
@@ -306,7 +306,7 @@ def test_what_was_typed_is_still_there_after_a_mistake(place: Place, ada: Visito
 def test_what_makes_no_sense_is_refused_with_what_to_type(place: Place, ada: Visitor) -> None:
     project = place.fleet.project_id
     assert refusal(ada, project=project, target="nonsense") == (
-        "shop has no revision nonsense. Its newest: r003."
+        "shop has no revision nonsense. Its heads: r003."
     )
     assert "ask for a downgrade" in refusal(ada, project=project, target="base")
     assert "waves must grow" in refusal(ada, project=project, waves="50%, 10%")
@@ -389,7 +389,9 @@ def test_every_word_of_the_form_arrives(place: Place) -> None:
     assert (made.snapshot, made.retreat, made.target) == (True, False, "r002")
     page = words(ada.get(f"/rollouts/{number}").text)
     assert f"behind; at head; group={label}; 2 selected databases; of account {account.id};" in page
-    assert "2 may fail, or 2.5 % of those begun; a query checks each; 1.5 s of waiting" in page
+    assert (
+        "2 may fail, or 2.5 % of those begun; a query checks each database; a wait of 1.5 s" in page
+    )
     with place.fleet.app.test_request_context():
         again = rollout_form.rollout_values(ROOT, rollout_form.like(made))
     assert again["selector"] == {k: v for k, v in made.selector.items() if k != "project_id"}

@@ -40,7 +40,9 @@ def pause_rollout(actor: Actor, rollout_id: int, *, key: str | None = None) -> R
     def pause(_: CatalogSession, rollout: Rollout) -> None:
         _expect(rollout, "pause", *UNDER_WAY, Stage.UNDOING)
         if approvals.is_before_begin(rollout):
-            raise RolloutRefused(f"Nothing of rollout {rollout.id} has begun. `cancel` ends it.")
+            raise RolloutRefused(
+                f"No run of rollout {rollout.id} has begun. To end the rollout, use `cancel`."
+            )
         rollout.resumes_as = rollout.resumes_as or rollout.stage
         rollout.stage, rollout.reason = Stage.PAUSED, f"Paused by {actor.name}."
 

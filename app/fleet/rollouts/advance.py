@@ -285,7 +285,7 @@ def _step_back(session: CatalogSession, rollout: Rollout) -> None:
     else:
         cancelled = select(func.count()).where(*undo, Run.state == State.CANCELLED)
         some = session.scalar(cancelled)
-        why = f"{some} left as they are: pinned or retired since." if some else None
+        why = f"{some} not undone, because pinned or retired since." if some else None
         finish(session, rollout, Stage.UNDONE, why)
 
 

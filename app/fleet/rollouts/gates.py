@@ -49,7 +49,7 @@ class Gate:
     def of(cls, values: Mapping[str, Any]) -> "Gate":
         """From the fields of a request, or the JSON of a rollout. Raises InputInvalid."""
         if unknown := set(values) - set(cls.__dataclass_fields__):
-            raise InputInvalid(f"A gate has no {', '.join(sorted(unknown))}.")
+            raise InputInvalid(f"A gate has no option {', '.join(sorted(unknown))}.")
         gate = cls(**{name: value for name, value in values.items() if value is not None})
         mistakes = Mistakes()
         for field, is_wrong, words in gate._rules():
@@ -61,17 +61,17 @@ class Gate:
 
     def _rules(self) -> Iterator[tuple[str, bool, str]]:
         """A field, whether its value breaks a rule, and the rule."""
-        failures = "Allowed failures are a number from 0, or 0 to 100 percent."
+        failures = "The allowed failures must be a number from 0, or a percentage from 0 to 100."
         yield "failures", self.failures < 0, failures
         yield "failures_percent", not 0 <= (self.failures_percent or 0) <= 100, failures  # noqa: PLR2004
-        soak = f"A wave soaks for 0 to {LONGEST_SOAK} seconds."
+        soak = f"The soak time must be 0 to {LONGEST_SOAK} seconds."
         yield "soak_seconds", not 0 <= self.soak_seconds <= LONGEST_SOAK, soak
         known = f"There is no check {self.check!r}: use {' or '.join(Check)}."
         yield "check", self.check not in (None, *Check), known
-        one_query = "The check `sql` needs its query in `sql`, and only it has one."
+        one_query = "The check `sql` needs a query in `sql`; other checks must not have one."
         yield "sql", (self.check == Check.SQL) != bool(self.sql), one_query
         several = bool(self.sql) and ";" in (self.sql or "").rstrip().rstrip(";")
-        yield "sql", several, "The query of a check is one statement, without `;` in it."
+        yield "sql", several, "Write the query of a check as one statement, without `;`."
 
     def as_json(self) -> dict[str, Any]:
         """The gate as JSON values."""

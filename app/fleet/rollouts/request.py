@@ -102,7 +102,7 @@ def _ready(project_id: Any, kind: Kind) -> Project:
 
 def _kind(value: str, kinds: Collection[Kind]) -> Kind:
     if value not in kinds:
-        raise InputInvalid(f"There is no operation {value!r}. There are: {', '.join(kinds)}.")
+        raise InputInvalid(f"There is no operation {value!r}. Use one of: {', '.join(kinds)}.")
     return Kind(value)
 
 
@@ -123,18 +123,18 @@ def _target(kind: Kind, target: str | None, project: Project) -> str:
         return project.heads[0]
     if kind is Kind.UPGRADE and DOWN.fullmatch(target):
         raise InputInvalid(
-            f"An upgrade does not lead to {target}: ask for a downgrade, or name a newer revision.",
+            f"An upgrade cannot reach {target}. Ask for a downgrade, or name a newer revision.",
             field="target",
         )
     if kind is Kind.DOWNGRADE and UP.fullmatch(target):
         raise InputInvalid(
-            f"A downgrade does not lead to {target}: ask for an upgrade, or for `base` or `-1`.",
+            f"A downgrade cannot reach {target}. Ask for an upgrade, or for `base` or `-1`.",
             field="target",
         )
     if not graphs.is_known_target(graphs.known_of(project.id), target):
         heads = ", ".join(project.heads) or "none"
         raise RevisionNotFound(
-            f"{project.name} has no revision {target}. Its newest: {heads}.", field="target"
+            f"{project.name} has no revision {target}. Its heads: {heads}.", field="target"
         )
     return target
 

@@ -151,7 +151,7 @@ def start(session: CatalogSession, rollout: Rollout) -> None:
 def no_database_error(skipped: Mapping[str, int]) -> RolloutRefused:
     """The refusal of a rollout without databases; `skipped`: why how many are left out."""
     why = "; ".join(f"{number} {why}" for why, number in skipped.items())
-    return RolloutRefused(f"No database takes part: {why or 'none matches'}.")
+    return RolloutRefused(f"No database takes part: {why or 'no database matches the selection'}.")
 
 
 def rehearse(session: CatalogSession, rollout: Rollout, sample: int | None) -> int:
@@ -192,7 +192,8 @@ def hold(session: CatalogSession, rollout: Rollout) -> None:
     # A locking read: other reads of MariaDB are as old as the transaction.
     if other := session.execute(others.limit(1).with_for_update(read=True)).first():
         raise RolloutRefused(
-            f"{other.name} is part of rollout {other.rollout_id}. Wait for its end, or cancel it."
+            f"{other.name} is part of rollout {other.rollout_id}. Wait until the rollout has "
+            "ended, or cancel it."
         )
 
 
@@ -299,7 +300,7 @@ def _excuses(rollout: Rollout, kind: Kind) -> Callable[..., str | None]:
         if pinned and not by_hand:
             return f"pinned: {pin_reason}"
         if waits and strategy == Strategy.ON_OPEN:
-            return "migrated when they are opened"
+            return "not in waves: migrated when they are next opened"
         return None
 
     return why_not

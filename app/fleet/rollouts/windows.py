@@ -38,7 +38,7 @@ class Window:
             ZoneInfo(zone)
         except (KeyError, ValueError, TypeError, OSError) as error:
             raise InputInvalid(
-                f"There is no time zone {zone}; Europe/Berlin is one.", field="window_zone"
+                f"There is no time zone {zone}. Example: Europe/Berlin.", field="window_zone"
             ) from error
         window = cls(start=start, end=end, days=tuple(values.get("days") or DAYS), zone=zone)
         if set(values) - {"from", "until", "days", "zone"} or set(window.days) - set(DAYS):
@@ -46,7 +46,9 @@ class Window:
                 f"A window has from, until, days and zone. Example: {EXAMPLE}", field="window"
             )
         if window.start == window.end:
-            raise InputInvalid("The window ends when it begins. Leave it out for no window.")
+            raise InputInvalid(
+                "The window begins and ends at the same time. To have no window, leave it out."
+            )
         return window
 
     def as_json(self) -> dict[str, Any]:

@@ -53,7 +53,9 @@ def require_database(found: Mapping[str, Any]) -> None:
     """Refuse what no database would take part in."""
     if not found["total"]:
         why = "; ".join(f"{one['databases']} {one['why']}" for one in found["skipped"])
-        raise click.ClickException(f"No database takes part: {why or 'none matches'}.")
+        raise click.ClickException(
+            f"No database takes part: {why or 'no database matches the selection'}."
+        )
 
 
 def failed_rehearsal(progress: Mapping[str, Any]) -> str | None:
