@@ -97,7 +97,7 @@ def test_a_window_needs_neither_days_nor_zone(flask: Shell) -> None:
         (("--project", "shop", "--window", "22:00-04:00 Mars/Olympus"), "Mars/Olympus"),
         (("--project", "shop", "--kind", "downgrade"), "needs its target"),
         (("--project", "shop", "--target", "nowhere"), "shop has no revision nowhere"),
-        (("--project", "shop", "--target", "base"), "An upgrade does not lead to base"),
+        (("--project", "shop", "--target", "base"), "An upgrade cannot reach base"),
         (
             ("--project", "shop", "--wave", "50%", "--wave", "10%"),
             "Wave 10% after 50%: waves must grow",

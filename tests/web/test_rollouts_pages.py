@@ -216,7 +216,7 @@ def test_a_rehearsal_is_shown_and_changes_nothing(place: Place, ada: Visitor) ->
     place.fleet.drain()
     page = ada.get(at).text
     assert "1 of 3 would fail. Nothing was changed." in words(page)
-    assert f"In the rehearsal {label}-1" in words(page)
+    assert f"The first error in the rehearsal {label}-1" in words(page)
     assert "table t2 already exists" in page
     assert {place.fleet.at(one) for one in members} == {"r001"}
     mended(members[1])
