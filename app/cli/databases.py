@@ -117,9 +117,19 @@ def change(
 
 @databases.command()
 @chosen
-@click.option("--set", "put", multiple=True, callback=labels_of, metavar="NAME=VALUE")
-@click.option("--unset", multiple=True, metavar="NAME")
-@click.option("--strategy", type=click.Choice([one.value for one in Strategy]))
+@click.option(
+    *("--set", "put"),
+    multiple=True,
+    callback=labels_of,
+    metavar="NAME=VALUE",
+    help="Set this label.",
+)
+@click.option("--unset", multiple=True, metavar="NAME", help="Remove this label.")
+@click.option(
+    "--strategy",
+    type=click.Choice([one.value for one in Strategy]),
+    help="Migrate them in waves, or each when it is next opened.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_json
 def label(

@@ -457,7 +457,10 @@ def test_it_halts_is_resumed_paused_and_cancelled(people: People, fleet: Fleet) 
 
 def test_what_nobody_takes_part_in_is_not_made(people: People, fleet: Fleet) -> None:
     words = ("rollouts", "create", "--project", "shop", "--start")
-    assert "No database takes part: no database matches the selection." in people("ada", *words, code=1).stderr
+    assert (
+        "No database takes part: no database matches the selection."
+        in people("ada", *words, code=1).stderr
+    )
     fleet.add("a", "r003")
     assert "Nothing to do: 1 already at r003." in people("ada", *words).stdout
     assert people.json("ada", "rollouts", "list")["items"] == []
