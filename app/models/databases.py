@@ -91,6 +91,7 @@ class Database(Base):
     drift: Mapped[int | None]
     """The number of differences that the last check found; None before the first check."""
     drift_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When it was compared; None if it was not since its revisions last changed."""
 
     retired_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     version: Mapped[int] = mapped_column(server_default="1")

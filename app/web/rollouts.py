@@ -310,12 +310,19 @@ def act(rollout_id: int, verb: str) -> Any:
         raise InputInvalid("There is no such action.")
     actor = access.actor()
     approved = verb == "undo" and bool(progress(actor, rollout_id).approvals)
-    back = fleet.preview_undo(actor, rollout_id) if verb == "undo" else None
+    leads_back = fleet.get_rollout(actor, rollout_id).resumes_as == Stage.UNDOING
+    undoes = verb == "undo" or (verb == "approve" and leads_back)
+    back = fleet.preview_undo(actor, rollout_id) if undoes else None
     if request.method == "POST":
         if approved:
             access.prove()
         actor.require("rollouts.change", fleet.get_rollout(actor, rollout_id).project_id)
-        if back and back.drops and request.form.get("confirm", "").strip() != str(rollout_id):
+        if (
+            back
+            and back.drops
+            and verb == "undo"
+            and request.form.get("confirm", "").strip() != str(rollout_id)
+        ):
             raise InputInvalid(
                 "Tables or columns are dropped with their data: to undo the rollout, type its "
                 f"number, {rollout_id}.",
@@ -331,13 +338,14 @@ def act(rollout_id: int, verb: str) -> Any:
         rollout=rollout,
         verb=verb,
         word=WORDS[verb][0],
-        heavy=verb in HEAVY,
+        heavy=undoes,
         approved=approved,
         open=verb in allowed_actions(actor, rollout) and (foreseen is None or foreseen.is_possible),
         progress=progress(actor, rollout_id),
         preview=foreseen,
         undone=back,
         skip=bool(request.args.get("skip")),
+        again=bool(request.args.get("again")),
         gate=rollout_charts.gate_words(rollout.gate),
         asked_by=approvals.asked_by(rollout)[1],
     )

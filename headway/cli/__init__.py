@@ -1,6 +1,7 @@
 """Commands for one database: `headway …`, and `flask migrate …` where there is Flask."""
 
 import gc
+import os
 import sys
 
 
@@ -8,6 +9,8 @@ def main() -> None:
     """Run `headway`. Ends the program."""
     # What is imported is no garbage: to look through it again and again took a tenth of a start.
     gc.set_threshold(50_000)
+    # As `flask` and `python -m` have it: `--scripts package:folder` names a package that is here.
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109  # no pathlib for `--help`
     try:
         if sys.argv[1:2] == ["boot"]:  # without what the other commands need: it answers sooner
             from headway.cli.boot import boot  # noqa: PLC0415

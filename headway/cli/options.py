@@ -86,6 +86,7 @@ def on_project(
         if with_x:
             kwargs["x"] = found.x
         if found.scripts:
+            _enter_app(found.scripts)
             project = ScriptProject.load(found.scripts, found.ini, found.section)
             return command(project, *args, **kwargs)
         if needed:
@@ -94,6 +95,15 @@ def on_project(
             return command(ScriptProject.load(folder), *args, **kwargs)
 
     return with_project
+
+
+def _enter_app(scripts: str) -> None:
+    """Within `flask`, work inside its app if env.py asks for one, as Flask-Migrate's does."""
+    ctx = click.get_current_context()
+    load_app = getattr(ctx.obj, "load_app", None)  # of `flask`; `headway` has none
+    env = Path(scripts) / "env.py"
+    if load_app and env.is_file() and "current_app" in env.read_text(encoding="utf-8"):
+        ctx.with_resource(load_app().app_context())
 
 
 on_project_with_x = partial(on_project, with_x=True)

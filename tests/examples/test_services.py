@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from headway import Project
@@ -235,6 +236,55 @@ def test_a_command_that_loads_the_app_migrates_nothing(sqlite_url: URL) -> None:
     assert "empty" in done.stdout
     done = run("flask", "headway", "upgrade", cwd=EXAMPLES / "flask-app", **where)
     assert done.stdout.endswith("is at f0002.\n")
+
+
+MODEL = """
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+columns = [sa.Column("id", sa.Integer, primary_key=True), sa.Column("price", sa.Integer)]
+sa.Table("item", metadata, *columns, sa.Column("name", sa.String(100), nullable=False))
+"""
+
+
+@pytest.mark.parametrize("variant", VARIANTS[:2])
+def test_autogenerate_leaves_the_history_table_alone(variant: str, sqlite_url: URL) -> None:
+    """Neither the extensions' own commands nor plain Alembic write a revision that drops it."""
+    where = {"FLASK_APP": f"app.{variant}", "DATABASE_URL": str(sqlite_url)}
+    folder = EXAMPLES / "flask-app"
+    assert run("flask", "headway", "upgrade", cwd=folder, **where).returncode == 0
+    assert "headway_history" in sa.inspect(sa.create_engine(sqlite_url)).get_table_names()
+    done = run("flask", "db", "check", cwd=folder, **where)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_plain_autogenerate_leaves_it_alone_too(tmp_path: Path) -> None:
+    folder = copied("fastapi-app", tmp_path)
+    env = folder / "migrations" / "env.py"
+    configured = "context.configure(connection=here, target_metadata=metadata)"
+    env.write_text(
+        MODEL + env.read_text().replace("context.configure(connection=here)", configured)
+    )
+    (folder / "alembic.ini").write_text("[alembic]\nscript_location = migrations\n")
+    url = f"sqlite:///{tmp_path}/shop.db"
+    done = run("headway", "boot", cwd=folder, HEADWAY_MIGRATE_URL=url)
+    assert done.returncode == 0, done.stderr
+    assert "headway_history" in sa.inspect(sa.create_engine(url)).get_table_names()
+    done = run("alembic", "check", cwd=folder, HEADWAY_MIGRATE_URL=url)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_flask_migrate_s_scripts_are_used_inside_the_app(sqlite_url: URL) -> None:
+    """Its env.py asks for the app that `flask` knows."""
+    where = {"FLASK_APP": "app.with_flask_migrate", "DATABASE_URL": str(sqlite_url)}
+    for command in (("status",), ("lint",), ("check",)):
+        done = run(
+            *("flask", "migrate", *command, "--scripts", "migrations"),
+            cwd=EXAMPLES / "flask-app",
+            **where,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "application context" not in done.stderr
 
 
 # --- a script -------------------------------------------------------------------------------------

@@ -14,8 +14,9 @@ from sqlalchemy.engine import URL
 
 from app.errors import ApprovalRefused, RolloutRefused
 from app.extensions import db
-from app.fleet import databases, rollouts, runs, workers
+from app.fleet import databases, drift, rollouts, runs, workers
 from app.fleet.core.permissions import Actor
+from app.fleet.drift import differences_of
 from app.fleet.rollouts import actions, advance, preview, start
 from app.fleet.rollouts.progress import Rehearsed, differing_of, progress, says
 from app.fleet.runs import claims, execute, results
@@ -34,6 +35,7 @@ from tests.fleet.fleets import (
     fresh,
     lose_worker,
     mended,
+    refresh,
     settled,
     sqlite,
 )
@@ -941,3 +943,46 @@ def test_a_check_says_how_many_databases_differ(fleet: Fleet) -> None:
     upgrade = fleet.start()
     fleet.drain()
     assert progress(ROOT, upgrade.id).differing is None
+
+
+def test_what_was_found_before_a_move_is_not_said_after_it(fleet: Fleet) -> None:
+    """What was in the way and is gone must not be offered to be dropped: it is the revision's."""
+    (one, _) = fleet.add_many(2)
+    broken(fleet, one)
+    rollout = fleet.start(waves=["100%"])
+    fleet.drain()
+    (found,) = differences_of(ROOT, one.id)
+    assert (found.says, found.fix_sql) == ("extra table t2", "DROP TABLE t2;")
+    mended(one)
+    rollouts.resume_rollout(ROOT, rollout.id)
+    fleet.drain()
+    assert fleet.at(one) == "r003"
+    assert differences_of(ROOT, one.id) == []
+    fresh()
+    again = databases.get_database(ROOT, one.id)
+    assert (again.drift, again.drift_at is None) == (0, False)
+    rollouts.undo_rollout(ROOT, rollout.id)
+    fleet.drain()
+    foreseen = preview(ROOT, {"project_id": fleet.project_id})
+    assert not [risk for risk in foreseen.risks if "already" in risk]
+
+
+def test_a_comparison_is_old_once_somebody_else_moved_the_database(fleet: Fleet) -> None:
+    one = fleet.add("one")
+    broken(fleet, one)
+    fleet.start(kind="check", waves=["100%"])
+    fleet.drain()
+    assert [found.fix_sql for found in differences_of(ROOT, one.id)] == ["DROP TABLE t2;"]
+    asked = {"project_id": fleet.project_id}
+    assert [risk for risk in preview(ROOT, asked).risks if "already" in risk]
+    mended(one)
+    Scripts.load(fleet.scripts).at(fleet.folder / "one.db").upgrade("r002")
+    refresh(one.id, fleet.project_id)
+    (found,) = differences_of(ROOT, one.id)
+    assert (found.says, found.fix_sql, found.warning) == ("extra table t2", None, None)
+    (group,) = drift.list_groups(ROOT, fleet.project_id, limit=9)[0]
+    assert group.mends == ()
+    assert not [risk for risk in preview(ROOT, asked).risks if "already" in risk]
+    fleet.start(kind="check", waves=["100%"])
+    fleet.drain()
+    assert differences_of(ROOT, one.id) == []

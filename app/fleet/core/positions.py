@@ -103,7 +103,7 @@ def place(session: CatalogSession, found: Mapping[int, dict[str, Any]]) -> None:
     """
     columns = (Database.id, Database.project_id, Database.position, Database.current)
     rows = session.execute(
-        select(*columns, Database.retired_at, Database.rollout_id)
+        select(*columns, Database.retired_at, Database.rollout_id, Database.drift_at)
         .where(Database.id.in_(found))
         .order_by(Database.id)  # in one order everywhere: no two wait for each other
         .with_for_update()
@@ -115,6 +115,9 @@ def place(session: CatalogSession, found: Mapping[int, dict[str, Any]]) -> None:
         values = found[row.id] | ({"rollout_id": None} if row.rollout_id in ended else {})
         if not values:
             continue
+        is_moved = values.get("current", row.current) != row.current
+        if is_moved and row.drift_at and "drift_at" not in values:
+            values = values | {"drift_at": None}  # nobody has compared it since
         changed.setdefault(tuple(values), []).append({"id": row.id} | values)
         position = values.get("position", row.position)
         before = (row.project_id, row.position, row.current)

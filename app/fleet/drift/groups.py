@@ -106,6 +106,7 @@ def _groups(rows: Sequence[Any]) -> list[DifferenceGroup]:
     query = select(*here, func.min(Difference.mend), func.max(Difference.row_count))
     query = query.join(Database, Database.id == Difference.database_id)
     query = query.where(Difference.project_id.in_(ids), Difference.digest.in_(digests))
+    query = query.where(Database.drift_at.is_not(None))  # else it may be the revisions' own by now
     query = query.where(Difference.mend.is_not(None)).group_by(*here).order_by(Database.dialect)
     says = {(row.project_id, row.digest): row.says for row in rows}
     for project_id, digest, dialect, sql, most in db.session.execute(query):
@@ -284,7 +285,7 @@ class DatabaseDifference:
     digest: str
     says: str
     fix_sql: str | None
-    """The SQL that would remove it; None if Headway has none."""
+    """The SQL that would remove it; None if Headway has none, or was compared before a move."""
     warning: str | None
     """What that SQL destroys, in words; None if nothing."""
     ignored: str | None
@@ -308,9 +309,10 @@ def differences_of(actor: Actor, database_id: int) -> list[DatabaseDifference]:
     )
     query = (
         select(
-            *(Difference.digest, Difference.says, Difference.mend, Difference.row_count),
-            Ignored.reason,
+            *(Difference.digest, Difference.says, Difference.row_count, Ignored.reason),
+            case((Database.drift_at.is_not(None), Difference.mend)).label("mend"),
         )
+        .join(Database, Database.id == Difference.database_id)
         .outerjoin(Ignored, accepted)
         .where(Difference.database_id == database_id)
         .order_by(Difference.id)

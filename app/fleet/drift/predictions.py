@@ -16,6 +16,8 @@ def in_the_way(
 ) -> tuple[Risk, ...]:
     """What the revisions make and is there already, as the last check of each database says.
 
+    Of databases that were not compared since they last moved, nothing is known.
+
     `texts`: revision -> the SQL that it sends, in their order. `which`: conditions on `Database`.
     """
     makes = {
@@ -30,6 +32,7 @@ def in_the_way(
         .where(
             Difference.project_id == project_id,
             Difference.digest.in_(makes),
+            Database.drift_at.is_not(None),
             *which,
         )
         .group_by(Difference.digest)

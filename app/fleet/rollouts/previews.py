@@ -5,7 +5,7 @@ All data comes from the catalog and its register: no database is opened, no scri
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement
@@ -105,6 +105,8 @@ class Preview:
 
 
 FIRST = 20
+REHEARSE = ": rehearse it"
+"""How advice ends that what depends on the database should be rehearsed."""
 
 
 def preview(actor: Actor, source: int | Mapping[str, Any]) -> Preview:
@@ -150,7 +152,9 @@ def preview_undo(actor: Actor, rollout_id: int) -> Preview:
     plans = undo.returns(db.session, rollout) if rollout.kind in undo.BACK else Counter()
     return Preview(
         groups=tuple(
-            _group(Aim(rollout.project_id, back, before or "base"), dialect, after, count)
+            _without_rehearsal(
+                _group(Aim(rollout.project_id, back, before or "base"), dialect, after, count)
+            )
             for (dialect, after, before), count in plans.most_common()
         ),
         skipped=(),
@@ -158,6 +162,16 @@ def preview_undo(actor: Actor, rollout_id: int) -> Preview:
         total=plans.total(),
         silent=0,
     )
+
+
+def _without_rehearsal(group: PreviewGroup) -> PreviewGroup:
+    """The plan of an undo, which cannot be rehearsed: without the advice to do so."""
+
+    def text(said: str) -> str:
+        return said.removesuffix(REHEARSE)
+
+    steps = (replace(one, risks=tuple(map(text, one.risks))) for one in group.steps)
+    return replace(group, steps=tuple(steps), why=group.why and text(group.why))
 
 
 class Aim(NamedTuple):

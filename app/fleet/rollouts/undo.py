@@ -52,14 +52,12 @@ def returns(session: CatalogSession, rollout: Rollout) -> Counter[tuple[str | No
 
     The revisions are joined by `+`; "" for none.
     """
-    failed = select(Run.undoes).where(
-        Run.rollout_id == rollout.id,
-        Run.kind == Kind.UNDO,
-        Run.state == State.FAILED,
-        Run.replaced_by.is_(None),
+    asked = select(Run.undoes).where(
+        Run.rollout_id == rollout.id, Run.kind == Kind.UNDO, Run.replaced_by.is_(None)
     )
+    failed, waiting = (asked.where(Run.state == one) for one in (State.FAILED, State.PENDING))
     ids = _moved(rollout, again=True).with_only_columns(Run.id)
-    some = Run.id.in_(ids) | Run.id.in_(failed)
+    some = Run.id.in_(ids) | Run.id.in_(failed) | Run.id.in_(waiting)
     earlier = aliased(Run)
     has_earlier = exists().where(
         earlier.rollout_id == Run.rollout_id,

@@ -244,14 +244,27 @@ def _direction(kind: Kind) -> str:
     )
 
 
+def _compared_again(task: Task, member: RemoteDatabase, ended: Ended) -> Ended:
+    """Compare a database that had drift and was moved: what was found before may be gone."""
+    if not task.database.drift or ended.after == ended.before:
+        return ended
+    try:
+        return replace(ended, differences=drift.compare_and_store(task.database, member))
+    except HeadwayError as error:
+        task.say(f"not compared again: {error}")
+        return ended
+
+
 def _checked(task: Task, member: RemoteDatabase, ended: Ended) -> Ended:
     """The gate's check on what was just migrated. What fails it stays migrated, and failed."""
     gate = task.gate
     if task.kind is Kind.UNDO or gate.check is None:
-        return ended
+        return _compared_again(task, member, ended)
     try:
         if gate.check == Check.DRIFT:
-            if found := drift.compare_and_store(task.database, member):
+            found = drift.compare_and_store(task.database, member)
+            ended = replace(ended, differences=found)
+            if found:
                 many = "a difference" if found == 1 else f"{found} differences"
                 raise CheckFailed(
                     f"Its schema has {many} from its revisions: see `flask drifts list`."

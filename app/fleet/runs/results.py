@@ -214,8 +214,15 @@ def _way(task: Task, ended: Ended) -> dict[str, str | None]:
 
 def _position_values(task: Task, ended: Ended) -> dict[str, Any]:
     """The position columns of the database; {} if its position is unknown."""
+    if task.kind is Kind.REHEARSE:
+        return {}
+    compared = {} if ended.differences is None else {"drift_at": datetime.now(UTC)}
+    return _standing(task, ended) | compared
+
+
+def _standing(task: Task, ended: Ended) -> dict[str, Any]:
     now, seen = datetime.now(UTC), ended.look
-    if task.kind is Kind.REHEARSE or (seen is None and ended.after is None):
+    if seen is None and ended.after is None:
         return {}
     at_head = set(split(ended.after or "")) == set(task.scripts.heads)
     if seen is None and not at_head:
