@@ -49,6 +49,11 @@ def show() -> str:
     recent, _ = rollouts.list_rollouts(
         actor, limit=5, stages=ENDED_STAGES, project_id=only, begun=True
     )
+    drafts, _ = (
+        rollouts.list_rollouts(actor, limit=3, stages=[Stage.PENDING], project_id=only)
+        if not current
+        else ([], None)
+    )
     is_part = request.args.get("part") == "live"
     return render_template(
         "overview_live.html" if is_part else "overview.html",
@@ -61,6 +66,7 @@ def show() -> str:
         current=current,
         followed={one.id: progress(actor, one.id) for one in current[:FOLLOWED]},
         states=STATES,
+        drafts=drafts,
         recent=recent,
         failed_of=failed_of(actor, recent),
         differing=differing_of(actor, recent),
