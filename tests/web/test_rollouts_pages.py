@@ -277,6 +277,28 @@ def test_a_pause_says_what_runs_and_what_waits(place: Place, ada: Visitor) -> No
     assert "not possible while it is cancelled" in words(ada.get(f"/rollouts/{number}/cancel").text)
 
 
+def test_who_approves_an_undo_sees_what_goes(place: Place, ada: Visitor) -> None:
+    label, _ = place.members(2)
+    number = place.asks(ada, label, waves="1, 100%", approval=1)
+    at = f"/rollouts/{number}"
+    press(ada, f"{at}/start")
+    place.fleet.drain()
+    bea = place.somebody("bea")
+    press(bea, f"{at}/approve", wave=1)
+    place.fleet.drain()
+    assert place.fleet.stage(rollouts.get_rollout(ROOT, number)) is Stage.SUCCEEDED
+    undone = words(ada.get(f"{at}/undo").text)
+    assert "rehearse it" not in undone  # an undo cannot be rehearsed
+    press(ada, f"{at}/undo", confirm=str(number))
+    assert place.fleet.stage(rollouts.get_rollout(ROOT, number)) is Stage.WAITING
+    asked = words(bea.get(f"{at}/approve").text)
+    assert "2 sqlite databases go back from r003 to r001" in asked
+    assert "r002 drops t2 with all its rows" in asked
+    press(bea, f"{at}/approve", wave=0)
+    place.fleet.drain()
+    assert place.fleet.stage(rollouts.get_rollout(ROOT, number)) is Stage.UNDONE
+
+
 # --- the form --------------------------------------------------------------------------------
 
 
