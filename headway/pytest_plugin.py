@@ -14,9 +14,10 @@ a copy. In a project that has Headway installed:
 
 import importlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from sqlalchemy import URL
@@ -100,11 +101,21 @@ class DatabaseTemplate:
 
 
 @pytest.fixture(scope="session")
-def headway_project(pytestconfig: pytest.Config) -> Project:
+def headway_app() -> Any:
+    """The Flask app that env.py asks for, as Flask-Migrate's does: override it to return yours.
+
+    By default there is none. The tests of the migrations then work inside its context.
+    """
+    return None
+
+
+@pytest.fixture(scope="session")
+def headway_project(pytestconfig: pytest.Config, headway_app: Any) -> Iterator[Project]:
     """The project under test: the `headway_scripts` of its configuration. Override it freely."""
     location = str(pytestconfig.getini("headway_scripts") or "migrations")
     folder = pytestconfig.rootpath / location
-    return Project.load(str(folder) if folder.is_dir() else location)
+    with headway_app.app_context() if headway_app else nullcontext():
+        yield Project.load(str(folder) if folder.is_dir() else location)
 
 
 @pytest.fixture(scope="session")

@@ -200,7 +200,8 @@ def _advice(error: Exception, x_read: Collection[str]) -> str:
     if "application context" in plain(error):
         return (
             "It belongs to a Flask application: work inside one, `with app.app_context():`, or "
-            "through its own `flask` command."
+            "through its own `flask` command; in tests, return the app from a fixture "
+            "`headway_app`."
         )
     if isinstance(error, ImportError):
         return (

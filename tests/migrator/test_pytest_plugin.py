@@ -1,5 +1,6 @@
 """The plugin, as another project uses it: in a pytest of its own."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,17 @@ def test_on_a_server_each_test_has_a_database_and_none_is_left(
         assert dialect_of(url).named(url, mine) == []
 
 
+APP = """
+import pytest
+from flask_migrate import Migrate
+from app.shop import db, make_app
+
+@pytest.fixture(scope="session")
+def headway_app():
+    app = make_app()
+    Migrate(app, db)
+    return app
+"""
 READY = ("single_head", "up_and_down", "models_match", "rows_are_kept")
 T = 'op.create_table("t", sa.Column("id", sa.Integer, primary_key=True))'
 
@@ -136,3 +148,22 @@ def test_models_that_differ_fail(tmp_path: Path) -> None:
     found = ready(tmp_path)
     assert "1 failed, 3 passed" in found
     assert "the models differ from the revisions: " in found
+
+
+def test_the_scripts_of_flask_migrate_are_tested_inside_the_app(tmp_path: Path) -> None:
+    """Its env.py asks for the app; the fixture that gives it is named where it is missing."""
+    folder = tmp_path / "shop"
+    shutil.copytree(Path(__file__).parents[2] / "examples" / "flask-app", folder)
+    (folder / "pytest.ini").write_text("[pytest]\nheadway_tests = true\n")
+    (folder / "tests").mkdir()
+    (folder / "tests" / "test_url.py").write_text(
+        "def test_url(migrated_url): assert migrated_url\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "return the app from a fixture `headway_app`" in " ".join(done.stdout.split())
+    (folder / "conftest.py").write_text(APP)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 passed" in done.stdout
