@@ -16,6 +16,7 @@ from app.fleet import projects
 from app.fleet.accounts import invitations, oidc, passwords
 from app.fleet.projects import grants
 from app.models import Account, Role
+from headway.cli.fleet.names import PROJECT, project_option
 from headway.cli.output import as_json, echo, paged, print_json, print_table, text
 
 COLUMNS = (
@@ -172,7 +173,7 @@ def forget_provider(account: str) -> None:
 
 @accounts.command()
 @click.argument("account")
-@click.argument("project")
+@click.argument("project", type=PROJECT)
 @click.argument("role", type=click.Choice([role.value for role in grants.ROLES]))
 @as_json
 def grant(account: str, project: str, role: str, as_json: bool) -> None:
@@ -195,7 +196,7 @@ def grant(account: str, project: str, role: str, as_json: bool) -> None:
 
 @accounts.command()
 @click.argument("account")
-@click.argument("project")
+@click.argument("project", type=PROJECT)
 def revoke(account: str, project: str) -> None:
     """Remove the role of an account in one project.
 
@@ -209,7 +210,7 @@ def revoke(account: str, project: str) -> None:
 
 @accounts.command("grants")
 @click.option("--account", help="Of this account: its id or e-mail address.")
-@click.option("--project", help="Of this project: its name or id.")
+@project_option(help="Of this project: its name or id.")
 @paged
 @as_json
 def list_grants(account: str | None, project: str | None, as_json: bool, **page: Any) -> None:

@@ -16,6 +16,7 @@ from app.cli.selector_options import row_of
 from app.errors import DatabaseNotFound, InputInvalid
 from app.fleet import accounts, databases, projects, rollouts, runs, workers
 from app.fleet.core.permissions import Actor
+from app.fleet.core.selectors import Selector
 from app.fleet.databases.operate import DatabasePlan
 from app.fleet.rollouts import watch
 from app.fleet.runs.export import wave_of
@@ -43,6 +44,17 @@ class CatalogFleet:
 
     def __init__(self, actor: Actor) -> None:
         self.actor = actor
+
+    def names(self, kind: str, start: str, limit: int) -> list[tuple[str, str]]:
+        if kind == "rollout":
+            made, _ = rollouts.list_rollouts(self.actor, limit=limit)
+            return [(str(one.id), f"{one.title or one.kind}, {one.stage}") for one in made]
+        if kind == "project":
+            known, _ = projects.list_projects(self.actor, limit=limit, search=start)
+            return [(one.name, one.state) for one in known]
+        chosen = Selector(search=start or None)
+        found, _ = databases.list_databases(self.actor, chosen, limit=limit)
+        return [(one.name, one.position) for one in found]
 
     def project_id(self, name: str) -> int:
         return projects.find_project(self.actor, name).id

@@ -19,6 +19,7 @@ from app.fleet.core.selectors import Selector
 from app.fleet.refresh import refresh as fleet_refresh
 from app.models import Database, Strategy
 from headway.cli.fleet import watching
+from headway.cli.fleet.names import DATABASE, project_option
 from headway.cli.fleet.options import database_fields, database_values, labels_of, located
 from headway.cli.fleet.rollouts import go_one
 from headway.cli.fleet.tables import DATABASES, databases_at, print_page, print_row
@@ -29,7 +30,7 @@ databases.add_command(import_)
 
 
 @databases.command()
-@click.option("--project", required=True, help="A name or id.")
+@project_option(required=True)
 @click.option("--name", help="Default: the name of the file, database or schema.")
 @located
 @database_fields
@@ -42,7 +43,7 @@ def register(project: str, where: dict[str, str], as_json: bool, **fields: Any) 
 
 
 @databases.command()
-@click.option("--project", required=True, help="A name or id.")
+@project_option(required=True)
 @click.option("--name", help="Default: the name of the file, database or schema.")
 @located
 @database_fields
@@ -81,7 +82,7 @@ def list_(selector: Selector, as_json: bool, **page: Any) -> None:
 
 
 @databases.command()
-@click.argument("database")
+@click.argument("database", type=DATABASE)
 @as_json
 def show(database: str, as_json: bool) -> None:
     """Show a database, given by name, project/name or id."""
@@ -89,7 +90,7 @@ def show(database: str, as_json: bool) -> None:
 
 
 @databases.command()
-@click.argument("database")
+@click.argument("database", type=DATABASE)
 @click.option("--name")
 @located
 @database_fields
@@ -154,7 +155,7 @@ def label(
 
 
 @databases.command()
-@click.argument("database")
+@click.argument("database", type=DATABASE)
 @click.option("--reason", required=True)
 @click.option("--until", help="A date or time: 2030-01-31, 2030-01-31T22:00:00+01:00.")
 @click.option("--days", type=click.IntRange(1, 3650), help="Instead: a number of days from now.")
@@ -167,7 +168,7 @@ def pin(database: str, reason: str, until: str | None, days: int | None, as_json
 
 
 @databases.command()
-@click.argument("database")
+@click.argument("database", type=DATABASE)
 @as_json
 def unpin(database: str, as_json: bool) -> None:
     """Include a database in rollouts again."""
@@ -176,7 +177,7 @@ def unpin(database: str, as_json: bool) -> None:
 
 
 @databases.command()
-@click.argument("database")
+@click.argument("database", type=DATABASE)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_json
 def retire(database: str, yes: bool, as_json: bool) -> None:
@@ -194,7 +195,7 @@ def retire(database: str, yes: bool, as_json: bool) -> None:
 
 
 @databases.command()
-@click.argument("database")
+@click.argument("database", type=DATABASE)
 @click.option("--yes", is_flag=True, help="Skip the first question.")
 @click.option("--confirm", help="The name of the database, in place of the second question.")
 @as_json
@@ -223,7 +224,7 @@ def drop(database: str, yes: bool, confirm: str | None, as_json: bool) -> None:
 
 
 @databases.command()
-@click.option("--project", required=True, help="A name or id.")
+@project_option(required=True)
 @click.option("--later", is_flag=True, help="Let a worker do it later.")
 @as_json
 def refresh(project: str, later: bool, as_json: bool) -> None:

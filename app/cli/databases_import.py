@@ -13,6 +13,7 @@ from app.errors import InputInvalid
 from app.fleet import databases as fleet
 from app.fleet import projects
 from app.fleet.databases import import_sources
+from headway.cli.fleet.names import project_option
 from headway.cli.output import as_json, echo, print_json
 from headway.exit_codes import Exit
 
@@ -22,7 +23,7 @@ MOST_SHOWN = 20
 @click.command("import")
 @with_appcontext
 @click.argument("file", required=False, type=click.File(encoding="utf-8-sig"))
-@click.option("--project", required=True, help="A name or id.")
+@project_option(required=True)
 @click.option("--files", help="A pattern for SQLite files: '/data/*.db'.")
 @click.option(
     "--server-file",

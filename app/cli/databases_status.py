@@ -7,12 +7,13 @@ import click
 from app.cli.actor import command_line
 from app.fleet.core.permissions import Actor
 from app.fleet.reports.overview import Overview, overview
+from headway.cli.fleet.names import project_option
 from headway.cli.output import as_json, echo, print_json, print_table
 from headway.exit_codes import Exit
 
 
 @click.command()
-@click.option("--project", help="A name or id.")
+@project_option()
 @click.option("--by", help="Also count by `owner` or `label.<name>`.")
 @as_json
 @click.option("--check", is_flag=True, help="Exit with 3 unless all are at head.")

@@ -10,6 +10,7 @@ from app.cli.groups import CatalogGroup
 from app.fleet import drift as fleet
 from app.fleet import projects
 from app.fleet.drift import DifferenceGroup
+from headway.cli.fleet.names import PROJECT
 from headway.cli.output import as_json, counted, echo, paged, print_json, print_table
 
 SHORTEST = 12
@@ -19,7 +20,7 @@ drifts = CatalogGroup("drifts", help="Show how databases differ from their revis
 
 
 @drifts.command("list")
-@click.argument("project")
+@click.argument("project", type=PROJECT)
 @click.option("--ignored/--not-ignored", default=None, help="Only ignored ones, or only others.")
 @click.option("--sql", is_flag=True, help="Print the SQL that would remove each difference.")
 @paged
@@ -50,7 +51,7 @@ def list_(project: str, sql: bool, as_json: bool, **query: Any) -> None:
 
 
 @drifts.command()
-@click.argument("project")
+@click.argument("project", type=PROJECT)
 @click.argument("difference")
 @paged
 @as_json
@@ -70,7 +71,7 @@ def databases(project: str, difference: str, as_json: bool, **query: Any) -> Non
 
 
 @drifts.command()
-@click.argument("project")
+@click.argument("project", type=PROJECT)
 @click.argument("difference")
 @click.option("--reason", required=True, help="Why it is accepted.")
 @as_json
@@ -87,7 +88,7 @@ def ignore(project: str, difference: str, reason: str, as_json: bool) -> None:
 
 
 @drifts.command()
-@click.argument("project")
+@click.argument("project", type=PROJECT)
 @click.argument("difference")
 @as_json
 def unignore(project: str, difference: str, as_json: bool) -> None:

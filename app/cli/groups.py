@@ -8,6 +8,7 @@ from typing import Any
 import click
 from flask.cli import ScriptInfo
 
+from headway.cli.fleet.fleets import FLEET
 from headway.flask.groups import CommandGroup
 
 
@@ -44,6 +45,7 @@ class DeferredGroup(CatalogGroup):
         return self.group.list_commands(ctx)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        ctx.meta.setdefault(FLEET, lambda: _fleet_to_complete(ctx))
         if name in self.separate:
             return self._separate_command(name)
         _bind_boot(ctx)
@@ -63,6 +65,14 @@ class AlembicGroup(DeferredGroup):
         """The group itself."""
         found: click.Group = import_module(self.module).cli
         return found
+
+
+def _fleet_to_complete(ctx: click.Context) -> Any:
+    """The fleet of the catalog for a shell that completes a name, where no command is called."""
+    info = ctx.find_object(ScriptInfo)
+    if info is not None:
+        ctx.with_resource(info.load_app().app_context())
+    return import_module("app.cli.catalog_fleet").here()
 
 
 def _bind_boot(ctx: click.Context) -> None:

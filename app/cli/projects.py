@@ -9,6 +9,7 @@ from app.cli.groups import CatalogGroup
 from app.fleet import projects as fleet
 from app.fleet.projects import scripts
 from app.models import Loading, Project
+from headway.cli.fleet.names import PROJECT
 from headway.cli.fleet.options import x_option
 from headway.cli.fleet.tables import PROJECTS, print_page, print_row
 from headway.cli.output import as_json, echo, paged, print_json, without_log
@@ -65,7 +66,7 @@ def list_(as_json: bool, **query: Any) -> None:
 
 
 @projects.command()
-@click.argument("project")
+@click.argument("project", type=PROJECT)
 @as_json
 def show(project: str, as_json: bool) -> None:
     """Show a project, given by name or id."""
@@ -73,7 +74,7 @@ def show(project: str, as_json: bool) -> None:
 
 
 @projects.command()
-@click.argument("project")
+@click.argument("project", type=PROJECT)
 @click.option("--name")
 @click.option("--location")
 @_fields
@@ -87,7 +88,7 @@ def change(project: str, as_json: bool, **fields: Any) -> None:
 
 
 @projects.command()
-@click.argument("project")
+@click.argument("project", type=PROJECT)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_json
 def delete(project: str, yes: bool, as_json: bool) -> None:
@@ -104,7 +105,7 @@ def delete(project: str, yes: bool, as_json: bool) -> None:
 
 
 @projects.command()
-@click.argument("project")
+@click.argument("project", type=PROJECT)
 @as_json
 def load(project: str, as_json: bool) -> None:
     """Read a project's scripts now, in this process. Exits with 78 if they cannot be used."""

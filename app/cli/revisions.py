@@ -10,6 +10,7 @@ from app.fleet import projects as known
 from app.fleet.core import positions
 from app.fleet.projects import revisions as fleet
 from app.models import Kind, Revision
+from headway.cli.fleet.names import PROJECT
 from headway.cli.output import (
     as_json,
     echo,
@@ -30,7 +31,7 @@ revisions = CatalogGroup("revisions", help="Show the revisions of all releases o
 
 
 @revisions.command("list")
-@click.argument("project")
+@click.argument("project", type=PROJECT)
 @click.option(
     "--present/--missing", default=None, help="Only those in the scripts now, or only others."
 )
@@ -64,7 +65,7 @@ def list_(project: str, as_json: bool, **query: Any) -> None:
 
 
 @revisions.command()
-@click.argument("project")
+@click.argument("project", type=PROJECT)
 @click.argument("revision")
 @click.option("--sql", type=click.Choice(DIALECTS), help="Print the SQL of upgrade and downgrade.")
 @click.option("--script", is_flag=True, help="Print its script.")

@@ -10,6 +10,7 @@ from app.cli.groups import CatalogGroup
 from app.fleet import databases
 from app.fleet.core.permissions import Actor
 from app.fleet.runs import export as runs_export
+from headway.cli.fleet.names import DATABASE
 from headway.cli.fleet.rollouts import go_one
 from headway.cli.fleet.runs import runs as of_any_fleet
 from headway.cli.output import Number, as_json, echo, print_json
@@ -46,7 +47,7 @@ def export(
 
 
 @runs.command("open")
-@click.argument("database")
+@click.argument("database", type=DATABASE)
 @and_wait
 @as_json
 def open_(database: str, wait: bool, as_json: bool) -> None:

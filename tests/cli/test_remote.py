@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import ssl
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ from headway.cli.fleet import client as remote_client
 from headway.cli.fleet import options, watching
 from headway.cli.fleet.client import Client
 from tests.cli.shell import Shell, Working, at_a_terminal, broken, flask, fleet, stands
+from tests.conftest import environment_for
 from tests.fleet.fleets import ROOT, Fleet
 from tests.live import serve
 from tests.receiver import Receiver, receiving
@@ -537,3 +539,37 @@ def test_a_member_works_in_its_project_alone(people: People, fleet: Fleet) -> No
         assert "There is no rollout 1." in refused.stderr
     (run,) = people.json("tess", "runs", "list")["items"]
     assert "There is no run" in people("guest", "runs", "show", str(run["id"]), code=1).stderr
+
+
+# --- completion ----------------------------------------------------------------------------------
+
+
+def completed(program: str, line: str, **env: str) -> list[str]:
+    """What a shell is offered for the last word of a line, by a process of its own."""
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(len(shlex.split(line)) - (line[-1] != " "))}
+    complete = {f"_{program.upper()}_COMPLETE": "bash_complete"}
+    done = subprocess.run(
+        [Path(sys.executable).parent / program],
+        env=environment_for(db.engine.url) | words | complete | env,
+        cwd=PAGE.parents[1],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return [one.partition(",")[2] for one in done.stdout.split()]
+
+
+def test_a_shell_completes_names(fleet: Fleet, people: People) -> None:
+    fleet.add_many(2)
+    first = fleet.rollout()
+    db.session.rollback()
+    remote = people.environment("ada")
+    for program, before, env in (
+        ("flask", "flask", {"FLASK_APP": "wsgi:app"}),
+        ("headway", "headway fleet", remote),
+    ):
+        assert completed(program, f"{before} rollouts list --project s", **env) == ["shop"]
+        assert completed(program, f"{before} databases show d00", **env) == ["d000", "d001"]
+        assert completed(program, f"{before} rollouts show ", **env) == [str(first.id)]
+    away = {**remote, "HEADWAY_SERVER": "http://127.0.0.1:1"}
+    assert completed("headway", "headway fleet databases show d00", **away) == []

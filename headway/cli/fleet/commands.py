@@ -7,6 +7,7 @@ import click
 
 from headway.cli.fleet.client import Client
 from headway.cli.fleet.fleets import FLEET
+from headway.cli.fleet.names import PROJECT
 from headway.cli.fleet.remote import RemoteFleet, remote_fleet
 from headway.cli.fleet.tables import PROJECTS, print_page, print_row
 from headway.cli.group import LazyGroup
@@ -27,6 +28,15 @@ class FleetGroup(LazyGroup):
     def invoke(self, ctx: click.Context) -> Any:
         return click.Group.invoke(self, ctx)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        # Here and not in the callback, which a shell that completes does not call.
+        ctx.meta[FLEET] = lambda: RemoteFleet(
+            Client.of(ctx.params.get("server"), ctx.params.get("token_file"))
+        )
+        return super().resolve_command(ctx, args)
+
 
 @click.command("fleet", cls=FleetGroup, verbs=VERBS, other_names={})
 @click.option(
@@ -44,13 +54,11 @@ class FleetGroup(LazyGroup):
     metavar="FILE",
     help="A file with your token, which nobody else may read.",
 )
-@click.pass_context
-def fleet(ctx: click.Context, server: str | None, token_file: Path | None) -> None:
+def fleet(server: str | None, token_file: Path | None) -> None:
     """Work with the fleet of a server, as the account that a token belongs to.
 
     The commands are those of `flask` on the server, and may do what the role of the account allows.
     """
-    ctx.meta[FLEET] = lambda: RemoteFleet(Client.of(server, token_file))
 
 
 @click.command()
@@ -75,7 +83,7 @@ def list_(as_json: bool, **query: Any) -> None:
 
 
 @projects.command()
-@click.argument("project")
+@click.argument("project", type=PROJECT)
 @as_json
 def show(project: str, as_json: bool) -> None:
     """Show a project, given by name or id."""

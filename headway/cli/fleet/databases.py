@@ -6,6 +6,7 @@ import click
 
 from headway.cli.fleet import watching
 from headway.cli.fleet.client import RequestRefused
+from headway.cli.fleet.names import DATABASE, project_option
 from headway.cli.fleet.options import (
     database_fields,
     database_values,
@@ -24,7 +25,7 @@ def databases() -> None:
     """Show, register and check databases."""
 
 
-the_database = click.argument("database")
+the_database = click.argument("database", type=DATABASE)
 
 
 @databases.command("list")
@@ -68,7 +69,7 @@ def _new(command: Any) -> Any:
         database_fields,
         located,
         click.option("--name", help="Default: the name of the file, database or schema."),
-        click.option("--project", required=True, help="A name or id."),
+        project_option(required=True),
     ):
         command = option(command)
     return command
@@ -133,7 +134,7 @@ def check(database: str, wait: bool, as_json: bool) -> None:
 
 
 @databases.command()
-@click.option("--project", required=True, help="A name or id.")
+@project_option(required=True)
 @as_json
 def refresh(project: str, as_json: bool) -> None:
     """Read the status of all databases of a project. A worker does it."""

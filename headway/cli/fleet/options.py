@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from headway.cli.fleet.fleets import Fleet
+from headway.cli.fleet.names import project_option
 from headway.types import Position
 
 KINDS = ("upgrade", "downgrade", "stamp", "check", "snapshot", "restore")
@@ -53,7 +54,7 @@ def x_option(help: str) -> Callable[[Command], Command]:  # noqa: A002
 
 
 SELECTING = (
-    click.option("--project", help="A name or id."),
+    project_option(),
     click.option("--label", "labels", multiple=True, callback=labels_of, metavar="NAME[=VALUE]"),
     click.option("--owner", help="An account's id or e-mail address."),
     click.option("--position", "positions", multiple=True, type=click.Choice(POSITIONS)),
@@ -146,7 +147,7 @@ def _window(_: click.Context, __: click.Parameter, value: str | None) -> dict[st
 
 
 OPTIONS = (
-    click.option("--project", required=True, help="A name or id."),
+    project_option(required=True),
     click.option("--kind", type=click.Choice(KINDS), default="upgrade"),
     click.option("--target", help="A revision, base, -1 …  [default: heads]"),
     click.option("--title"),

@@ -6,6 +6,7 @@ import click
 
 from headway.cli.fleet import options, previews, watching
 from headway.cli.fleet.fleets import Fleet, Row, fleet_here
+from headway.cli.fleet.names import ROLLOUT, project_option
 from headway.cli.fleet.tables import ROLLOUTS, print_page, print_row
 from headway.cli.output import Number, as_json, asks, counted, echo, paged, print_json
 
@@ -15,7 +16,7 @@ def rollouts() -> None:
     """Migrate many databases to one target, in waves."""
 
 
-the_rollout = click.argument("rollout", type=Number(1))
+the_rollout = click.argument("rollout", type=ROLLOUT)
 and_yes = click.option("--yes", is_flag=True, help="Do not ask.")
 and_watch = click.option("--watch", is_flag=True, help="Show the progress until it ends.")
 
@@ -53,7 +54,7 @@ def create(dry_run: bool, start: bool, watch: bool, as_json: bool, **given: Any)
 
 
 @rollouts.command("list")
-@click.option("--project", help="A name or id.")
+@project_option()
 @click.option("--stage", "stages", multiple=True, type=options.StageName(options.STAGES))
 @paged
 @as_json

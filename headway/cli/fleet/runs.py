@@ -6,6 +6,7 @@ import click
 
 from headway.cli.fleet import previews
 from headway.cli.fleet.fleets import fleet_here
+from headway.cli.fleet.names import DATABASE
 from headway.cli.fleet.options import KINDS, RUN_KINDS, RUN_STATES
 from headway.cli.fleet.rollouts import go_one
 from headway.cli.fleet.tables import RUNS, print_page, print_row
@@ -49,7 +50,7 @@ def show(run: int, sql: bool, as_json: bool) -> None:
 
 
 @runs.command(context_settings={"ignore_unknown_options": True})  # -1 is a target
-@click.argument("database")
+@click.argument("database", type=DATABASE)
 @click.argument("kind", type=click.Choice(KINDS))
 @click.argument("target", default="")
 @click.option("--snapshot", is_flag=True, help="Copy a SQLite file before the run.")
