@@ -155,7 +155,7 @@ def test_no_page_asks_another_server(client: FlaskClient) -> None:
         page = client.get(path).text
         assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
         for link in re.findall(r'(?:src|href)="([^"]+)"', page):
-            with client.get(link) as found:
+            with client.get(link, follow_redirects=True) as found:
                 assert found.status_code == 200, link
     assert "<script>" not in client.get("/api/docs").text
 
