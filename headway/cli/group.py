@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -66,6 +67,15 @@ class LazyGroup(ErrorGroup):
         if found is not None and name is not None:
             found = getattr(import_module(self.verbs[name][0]), name.replace("-", "_"))
         return name, found, rest
+
+
+def enter_app(scripts: str) -> None:
+    """Within `flask`, work inside its app if env.py asks for one, as Flask-Migrate's does."""
+    ctx = click.get_current_context()
+    load_app = getattr(ctx.obj, "load_app", None)  # of `flask`; `headway` has none
+    env = Path(scripts) / "env.py"
+    if load_app and env.is_file() and "current_app" in env.read_text(encoding="utf-8"):
+        ctx.with_resource(load_app().app_context())
 
 
 def _refusal(error: BaseException) -> click.ClickException:

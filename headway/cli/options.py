@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from headway.cli.group import enter_app
+
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
@@ -86,7 +88,7 @@ def on_project(
         if with_x:
             kwargs["x"] = found.x
         if found.scripts:
-            _enter_app(found.scripts)
+            enter_app(found.scripts)
             project = ScriptProject.load(found.scripts, found.ini, found.section)
             return command(project, *args, **kwargs)
         if needed:
@@ -95,15 +97,6 @@ def on_project(
             return command(ScriptProject.load(folder), *args, **kwargs)
 
     return with_project
-
-
-def _enter_app(scripts: str) -> None:
-    """Within `flask`, work inside its app if env.py asks for one, as Flask-Migrate's does."""
-    ctx = click.get_current_context()
-    load_app = getattr(ctx.obj, "load_app", None)  # of `flask`; `headway` has none
-    env = Path(scripts) / "env.py"
-    if load_app and env.is_file() and "current_app" in env.read_text(encoding="utf-8"):
-        ctx.with_resource(load_app().app_context())
 
 
 on_project_with_x = partial(on_project, with_x=True)
@@ -297,10 +290,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def own_url(project: "ScriptProject", x: dict[str, str], *, needed: bool = True) -> "URL":
-    """The URL that `alembic` would connect to: of the project's options or its env.py.
-
-    Unless `needed`, of a SQLite database if there is none.
-    """
+    """The URL that `alembic` would connect to; unless `needed`, else that of a SQLite database."""
     from headway.errors import AddressInvalid
     from headway.scripts.own_urls import only_url, own_urls
 

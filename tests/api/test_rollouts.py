@@ -154,8 +154,8 @@ def test_what_cannot_be_used_is_refused_with_its_place(
     ("values", "words"),
     [
         ({"kind": "downgrade"}, "needs its target"),
-        ({"gate": {"check": "sql"}}, "needs its query"),
-        ({"gate": {"sql": "SELECT 1"}}, "needs its query"),
+        ({"gate": {"check": "sql"}}, "needs a query"),
+        ({"gate": {"sql": "SELECT 1"}}, "needs a query"),
         ({"target": "-1"}, "An upgrade cannot reach -1"),
         ({"kind": "downgrade", "target": "+1"}, "A downgrade cannot reach +1"),
         ({"waves": ["50%", "10%"]}, "waves must grow"),

@@ -108,7 +108,7 @@ def test_a_window_needs_neither_days_nor_zone(flask: Shell) -> None:
             ("--project", "shop", "--check", "drift", "--check-sql", "SELECT 1"),
             "Give only one of --check",
         ),
-        (("--project", "shop", "--soak", "nan"), "soaks for 0 to"),
+        (("--project", "shop", "--soak", "nan"), "The soak time must be 0 to"),
         (("--project", "shop", "--timeout", "0"), "timeout_seconds must be a number from"),
         (("--project", "shop", "--database", "nobody"), "no database nobody"),
         (("--project", "shop", "--owner", "no@example.org"), "no account"),

@@ -310,7 +310,7 @@ def test_what_was_typed_is_still_there_after_a_mistake(place: Place, ada: Visito
     assert re.search(r'name="soak"[^>]*value="soon"[^>]*aria-invalid="true"', page)
     project = place.fleet.project_id
     assert "is not a wave" in refusal(ada, project=project, waves="some")
-    assert "needs its query" in refusal(ada, project=project, check="sql")
+    assert "needs a query" in refusal(ada, project=project, check="sql")
     times = "From and until are times like 22:00; give both."
     for window in ({"window_from": "22:00"}, {"window_zone": "Mars"}, {"window_day": "sun"}):
         assert refusal(ada, project=project, **window) == times
@@ -330,7 +330,7 @@ def test_what_makes_no_sense_is_refused_with_what_to_type(place: Place, ada: Vis
     assert refusal(ada, project=project, target="nonsense") == (
         "shop has no revision nonsense. Its heads: r003."
     )
-    assert "ask for a downgrade" in refusal(ada, project=project, target="base")
+    assert "Ask for a downgrade" in refusal(ada, project=project, target="base")
     assert "waves must grow" in refusal(ada, project=project, waves="50%, 10%")
     assert "begin with SELECT" in refusal(ada, project=project, check="sql", sql="DROP TABLE x")
     assert "'!!' is not a valid name of a label" in refusal(ada, project=project, label="!!")
@@ -457,7 +457,7 @@ def test_every_mistake_is_said_at_its_field_at_once(place: Place, ada: Visitor) 
         "soak": "must be a number",
         "target": "has no revision r999",
         "waves": "'some' is not a wave",
-        "sql": "needs its query",
+        "sql": "needs a query",
         "window_from": "times like 22:00",
         "concurrency": "a number from 1 to",
     }

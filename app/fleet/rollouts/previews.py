@@ -167,8 +167,8 @@ def preview_undo(actor: Actor, rollout_id: int) -> Preview:
 def _without_rehearsal(group: PreviewGroup) -> PreviewGroup:
     """The plan of an undo, which cannot be rehearsed: without the advice to do so."""
 
-    def text(said: str) -> str:
-        return said.removesuffix(REHEARSE)
+    def text(advice: str) -> str:
+        return advice.removesuffix(REHEARSE)
 
     steps = (replace(one, risks=tuple(map(text, one.risks))) for one in group.steps)
     return replace(group, steps=tuple(steps), why=group.why and text(group.why))

@@ -217,10 +217,10 @@ def _position_values(task: Task, ended: Ended) -> dict[str, Any]:
     if task.kind is Kind.REHEARSE:
         return {}
     compared = {} if ended.differences is None else {"drift_at": datetime.now(UTC)}
-    return _standing(task, ended) | compared
+    return _position_of(task, ended) | compared
 
 
-def _standing(task: Task, ended: Ended) -> dict[str, Any]:
+def _position_of(task: Task, ended: Ended) -> dict[str, Any]:
     now, seen = datetime.now(UTC), ended.look
     if seen is None and ended.after is None:
         return {}
