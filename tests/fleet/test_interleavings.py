@@ -206,7 +206,7 @@ def test_what_is_at_work_cannot_be_dropped_or_moved_elsewhere(fleet: Fleet) -> N
     claims.claim(ME, 1)
     rollouts.cancel_rollout(ROOT, rollout.id)
     other = {"url": f"sqlite:///{fleet.file('other')}"}
-    with pytest.raises(StillNeeded, match=f"by rollout {rollout.id}"):
+    with pytest.raises(StillNeeded, match=f"Rollout {rollout.id} is working on"):
         databases.change_database(ROOT, member.id, other, version=member.version)
 
 

@@ -256,7 +256,7 @@ def test_one_that_does_not_answer_is_said_before_and_while_it_is_tried_again(
     away = "postgresql://app:x@127.0.0.1:9/away"
     place.fleet.register("away", away, labels={"group": "away"})
     at = f"/rollouts/{place.asks(ada, 'away')}"
-    assert "1 does not answer." in words(ada.get(at).text)
+    assert "1 database does not answer." in words(ada.get(at).text)
     press(ada, f"{at}/start")
     assert "is tried again" not in words(ada.get(at).text)
     place.fleet.work()
@@ -668,7 +668,9 @@ def test_the_databases_of_a_rollout_page_by_page(
     assert "table t2 already exists" in ada.get(run[1]).text
     page = ada.get(f"/rollouts/{number}/databases?place=3").text
     assert re.findall(rf">({label}-\d)</a>", page) == [one.name for one in members[3:]]
-    assert "None is running" in words(ada.get(f"/rollouts/{number}/databases?state=running").text)
+    assert "There are no databases that are running" in words(
+        ada.get(f"/rollouts/{number}/databases?state=running").text
+    )
     for wrong in ("state=odd", "kind=check"):
         assert ada.get(f"/rollouts/{number}/databases?{wrong}").status_code == 422
     assert ada.get(f"/rollouts/{number}/databases?after=x.y&place=-1").status_code == 200
