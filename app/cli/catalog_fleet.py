@@ -46,9 +46,6 @@ class CatalogFleet:
         self.actor = actor
 
     def names(self, kind: str, start: str, limit: int) -> list[tuple[str, str]]:
-        if kind == "rollout":
-            made, _ = rollouts.list_rollouts(self.actor, limit=limit)
-            return [(str(one.id), f"{one.title or one.kind}, {one.stage}") for one in made]
         if kind == "project":
             known, _ = projects.list_projects(self.actor, limit=limit, search=start)
             return [(one.name, one.state) for one in known]

@@ -168,9 +168,8 @@ def _refuse_other_sites() -> None:
 
 
 def _authenticate() -> Any:
-    text, whence = request.cookies.get(cookie(), ""), {"request_id": g.request_id, "ip": g.ip}
     try:
-        g.actor, g.token_id = tokens.authenticate(text, **whence, kinds=(TokenKind.SESSION,))
+        _identify()
     except TokenRefused:
         if request.endpoint in OPEN:
             return None
@@ -181,13 +180,17 @@ def _authenticate() -> Any:
 
 def recognize() -> None:
     """Set `g.actor` for an address that no page has, so that its error has the navigation."""
-    text = request.cookies.get(cookie(), "")
-    if not text:
+    if not request.cookies.get(cookie()):
         return
     _bind_forms()
     with suppress(HeadwayError, SQLAlchemyError):
-        whence = {"request_id": g.request_id, "ip": g.ip}
-        g.actor, g.token_id = tokens.authenticate(text, **whence, kinds=(TokenKind.SESSION,))
+        _identify()
+
+
+def _identify() -> None:
+    """Set whose session the cookie is. Raises TokenRefused."""
+    text, whence = request.cookies.get(cookie(), ""), {"request_id": g.request_id, "ip": g.ip}
+    g.actor, g.token_id = tokens.authenticate(text, **whence, kinds=(TokenKind.SESSION,))
 
 
 def _keep_to_ourselves(response: Response) -> Response:

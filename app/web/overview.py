@@ -13,7 +13,7 @@ from app.fleet.reports import revision_chart
 from app.fleet.reports.overview import ProjectOverview
 from app.fleet.reports.revision_chart import Chart
 from app.fleet.rollouts.progress import differing_of, failed_of, progress
-from app.models import ENDED_STAGES, Stage
+from app.models import ENDED_STAGES, Rollout, Stage
 from app.web import access
 from app.web.revision_graph import Drawing, draw
 from app.web.rollout_charts import STATES
@@ -49,11 +49,9 @@ def show() -> str:
     recent, _ = rollouts.list_rollouts(
         actor, limit=5, stages=ENDED_STAGES, project_id=only, begun=True
     )
-    drafts, _ = (
-        rollouts.list_rollouts(actor, limit=3, stages=[Stage.PENDING], project_id=only)
-        if not current
-        else ([], None)
-    )
+    drafts: list[Rollout] = []
+    if not current:
+        drafts, _ = rollouts.list_rollouts(actor, limit=3, stages=[Stage.PENDING], project_id=only)
     is_part = request.args.get("part") == "live"
     return render_template(
         "overview_live.html" if is_part else "overview.html",

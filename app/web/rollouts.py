@@ -208,7 +208,7 @@ def show(rollout_id: int) -> str:
     return render_template(
         "rollout_live.html" if is_part else "rollout.html",
         rollout=rollout,
-        project=projects.get_project(actor, rollout.project_id),
+        project=None if is_part else projects.get_project(actor, rollout.project_id),
         preview=foreseen,
         foreseen=rollout_charts.bars(foreseen.waves) if foreseen else (),
         whom=rollout_form.describe_selection(rollout.selector),
@@ -309,14 +309,14 @@ def act(rollout_id: int, verb: str) -> Any:
     if verb not in WORDS:
         raise InputInvalid("There is no such action.")
     actor = access.actor()
+    rollout = fleet.get_rollout(actor, rollout_id)
     approved = verb == "undo" and bool(progress(actor, rollout_id).approvals)
-    leads_back = fleet.get_rollout(actor, rollout_id).resumes_as == Stage.UNDOING
-    undoes = verb == "undo" or (verb == "approve" and leads_back)
+    undoes = verb == "undo" or (verb == "approve" and rollout.resumes_as == Stage.UNDOING)
     back = fleet.preview_undo(actor, rollout_id) if undoes else None
     if request.method == "POST":
         if approved:
             access.prove()
-        actor.require("rollouts.change", fleet.get_rollout(actor, rollout_id).project_id)
+        actor.require("rollouts.change", rollout.project_id)
         if (
             back
             and back.drops
@@ -331,7 +331,6 @@ def act(rollout_id: int, verb: str) -> Any:
         done = _do(verb)(actor, rollout_id)
         flash(_message_after(done, verb), "good")
         return redirect(url_for("web.rollouts.show", rollout_id=rollout_id))
-    rollout = fleet.get_rollout(actor, rollout_id)
     foreseen = preview(actor, rollout_id) if verb in BEGINS and not rollout.sizes else None
     return render_template(
         "rollout_act.html",

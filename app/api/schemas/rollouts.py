@@ -270,7 +270,7 @@ class RehearsedOut(Out):
         "without approvals. null until the rehearsal has ended."
     )
     first_error: FailureOut | None
-    last_at: datetime | None = Field(description="When the last of them ended.")
+    last_at: datetime | None = Field(description="When the last of them ended. null until then.")
 
 
 class ApprovalOut(Out):

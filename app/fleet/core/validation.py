@@ -48,6 +48,10 @@ class Mistakes:
             error.context["field"] = error.context.get("field") or field
             self.errors.append(error)
 
+    def add(self, field: str, text: str) -> None:
+        """Keep an invalid value of this field."""
+        self.errors.append(InputInvalid(text, field=field))
+
     def refuse(self) -> None:
         """Raise the mistake if there is one; of several, an InputInvalid with `errors`.
 

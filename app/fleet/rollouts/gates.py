@@ -54,8 +54,7 @@ class Gate:
         mistakes = Mistakes()
         for field, is_wrong, words in gate._rules():
             if is_wrong:
-                with mistakes.gathered(field):
-                    raise InputInvalid(words)
+                mistakes.add(field, words)
         mistakes.refuse()
         return gate
 

@@ -97,7 +97,7 @@ class Rehearsed:
     approvals. None until the rehearsal has ended, and once the rollout has begun."""
     first_error: FirstFailure | None
     last_at: datetime | None
-    """When the last of them ended; None before the first."""
+    """When the last of them ended. None as `seconds_ahead` is: to find it reads all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,12 +291,16 @@ def _rehearsal(actor: Actor, rollout: Rollout, total: dict[str, int]) -> Rehears
         seconds=tallies.seconds(rollout, Kind.REHEARSE),
         seconds_ahead=_seconds_ahead(rollout) if has_ended else None,
         first_error=_first_error(actor, rollout, Kind.REHEARSE),
-        last_at=db.session.scalar(select(func.max(Run.finished_at)).where(*_rehearsed(rollout))),
+        last_at=_last_rehearsed_at(rollout) if has_ended else None,
     )
 
 
 def _rehearsed(rollout: Rollout) -> tuple[ColumnElement[bool], ...]:
     return (Run.rollout_id == rollout.id, Run.kind == Kind.REHEARSE, Run.replaced_by.is_(None))
+
+
+def _last_rehearsed_at(rollout: Rollout) -> datetime | None:
+    return db.session.scalar(select(func.max(Run.finished_at)).where(*_rehearsed(rollout)))
 
 
 def _seconds_ahead(rollout: Rollout) -> float:

@@ -28,7 +28,7 @@ class Fleet(Protocol):
         """What is raised while it cannot answer."""
 
     def names(self, kind: str, start: str, limit: int) -> list[tuple[str, str]]:
-        """Names, or numbers, of this kind, with a note each; at least those that begin so."""
+        """Names of projects or databases, with a note each; at least those that begin so."""
 
     def project_id(self, name: str) -> int:
         """The id of a project, given by name or id."""

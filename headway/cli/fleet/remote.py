@@ -21,11 +21,6 @@ class RemoteFleet:
         self.client = client
 
     def names(self, kind: str, start: str, limit: int) -> list[tuple[str, str]]:
-        if kind == "rollout":
-            rows, _ = self.client.page("/rollouts", limit=limit, after=None)
-            return [
-                (str(row["id"]), f"{row['title'] or row['kind']}, {row['stage']}") for row in rows
-            ]
         query = {"search": start} if start else {}
         rows, _ = self.client.page(f"/{kind}s", limit=limit, after=None, **query)
         note = "state" if kind == "project" else "position"
