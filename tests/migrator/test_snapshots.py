@@ -110,6 +110,58 @@ def test_the_newest_few_are_kept(project: Project, path: Path) -> None:
     assert snapshots.taken(path) == taken[-snapshots.KEPT :]
 
 
+def crowded(folder: Path) -> None:
+    """Files of others, as a folder of databases has them."""
+    for number in range(150):
+        for ending in ("", ".20260101T000000Z.a.snapshot"):
+            (folder / f"data.db{number}{ending}").touch()
+
+
+def test_in_a_large_folder_the_newest_few_are_kept_too(project: Project, path: Path) -> None:
+    crowded(path.parent)
+    others = {file.name for file in path.parent.iterdir()} - {path.name}
+    copies = [project.at(path).snapshot() for _ in range(5)]
+    assert snapshots.taken(path) == copies[-snapshots.KEPT :]
+    assert others <= {file.name for file in path.parent.iterdir()}
+
+
+def test_in_a_large_folder_no_copy_of_another_process_is_overwritten(
+    project: Project, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowded(path.parent)
+    member = project.at(path)
+    first = member.snapshot()  # now this process knows the folder
+    program = (
+        "import sys; from headway.dialects.sqlite import snapshots; import sqlite3; "
+        "from pathlib import Path; path = Path(sys.argv[1]); "
+        "print(snapshots.take(sqlite3.connect(path), path, 'a'))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program, str(path)], check=True, capture_output=True, text=True
+    )
+    theirs = Path(said.stdout.strip())
+    write(path, "INSERT INTO person VALUES (2, 'Bob')")
+    # In the second of the other process's.
+    stamp = theirs.name.removeprefix("data.db.").partition(".")[0][:16]
+    monkeypatch.setattr(snapshots.time, "strftime", lambda *_: stamp)
+    mine = member.snapshot()
+    assert mine is not None
+    assert first is not None
+    assert mine not in (first, theirs)
+    assert names(theirs) == ["Ada"]
+    assert names(mine) == ["Ada", "Bob"]
+
+
+def test_what_a_killed_process_left_in_a_large_folder_is_removed(
+    project: Project, path: Path
+) -> None:
+    crowded(path.parent)
+    draft = path.with_name(f"{path.name}.20260101T000000Z.a.snapshot.partial")
+    draft.touch()
+    project.at(path).snapshot()
+    assert not draft.exists()
+
+
 def test_snapshots_of_a_database_with_a_longer_name_are_left_alone(
     project: Project, path: Path
 ) -> None:
