@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from headway.scripts.project import ScriptProject
 
 SAME = "a real run sent the same statements as Alembic renders without a database"
+ANSWERED = (
+    "it asks the database for its schema and sends what follows from the answers, which are known: "
+    "where they are others, it is run as Python"
+)
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Database:
             steps=plans.described(self.project, plans.step_names(steps, way)),
             environment=f"{environment.mode}: {environment.why}",
             replays=None if recording is None else recording.why_not is None,
-            why=recording.why_not or SAME
+            why=recording.why_not or (ANSWERED if recording.asks else SAME)
             if recording
             else "unknown until the first run of this upgrade",
         )

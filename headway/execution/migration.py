@@ -27,6 +27,7 @@ from headway.execution.statements import SentStatements, attach_sent
 from headway.isolation.running import from_outside
 from headway.plan import plans
 from headway.plan.plans import Direction, Plan
+from headway.proof.answers import OtherAnswer
 from headway.scripts.environment import Environment, Mode
 from headway.scripts.project import ScriptProject
 from headway.types import Bounded, Outcome, Position, Status
@@ -35,6 +36,8 @@ OnFound = Callable[[Status], str | None]
 
 MOST_RECORDINGS = 256
 """How many recorded migrations a process keeps of a project: there is one for each set of -x."""
+MOST_ANSWERS = 4
+"""How many recordings it keeps of one migration that asks the database, with different answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,14 +207,13 @@ class Move:
         self, raw: Raw, current: tuple[str, ...], steps: list[Any]
     ) -> tuple[bool, tuple[str, ...]]:
         """Whether the steps were replayed, and the statements that were sent."""
-        recording = self.recording(current, steps)
-        if recording and recording.why_not is None:
-            if not current:
-                self._make_version_table(raw)
-            replay(recording, raw, self.address.dialect, self.on_step)
-            return True, recording.readable
+        why_not = self._cannot_replay(current, steps)
+        known = () if why_not else self._known_recordings(self._key(current))
+        for recording in known:
+            if recording.why_not is None and self._replays(recording, raw, current):
+                return True, recording.readable
         job = self._job(steps)
-        if recording:
+        if why_not or len(known) >= MOST_ANSWERS or any(one.why_not for one in known):
             sent = SentStatements()
             with attach_sent(lambda: tuple(sent.statements)):
                 python.run(replace(job, watch=_both(sent.watch, job.watch)), raw)
@@ -223,8 +225,19 @@ class Move:
                 job, watch=recorder.watch, on_step=recorder.on_step, guard_options=guard_options
             )
             python.run(recorded, raw)
-        judged = self._recordings[self._key(current)] = recorder.judge(current)
+        judged = recorder.judge(current)
+        self._recordings[self._key(current)] = (*known, judged)
         return False, judged.readable or recorder.readable
+
+    def _replays(self, recording: Recording, raw: Raw, current: tuple[str, ...]) -> bool:
+        """Replay a recording. False if the database answers otherwise: then nothing was done."""
+        if not current:
+            self._make_version_table(raw)
+        try:
+            replay(recording, raw, self.address.dialect, self.on_step)
+        except OtherAnswer:
+            return False
+        return True
 
     def _make_version_table(self, raw: Raw) -> None:
         """As Alembic does before the first revision."""
@@ -239,11 +252,12 @@ class Move:
         why_not = self._cannot_replay(current, steps)
         if why_not:
             return Recording(why_not=why_not)
-        return self._cached_recording(self._key(current))
+        return next(iter(self._known_recordings(self._key(current))), None)
 
-    def _cached_recording(self, key: tuple[object, ...]) -> Recording | None:
-        found: Recording | None = self._recordings.get(key)
-        return found if found is None or found.files.hold() else None
+    def _known_recordings(self, key: tuple[object, ...]) -> tuple[Recording, ...]:
+        """What was recorded of databases that were asked and gave different answers."""
+        found: tuple[Recording, ...] = self._recordings.get(key, ())
+        return tuple(one for one in found if one.files.hold())
 
     @property
     def _recordings(self) -> Bounded:

@@ -2,8 +2,10 @@
 
 Between two revisions most upgrades give the same SQL for every database of a kind. That is proven
 for one upgrade by comparing the statements that a real run sent with those that Alembic renders
-in other places without a database, while what the revisions read is watched (see proof). What
-depends on its database, on the moment or on its surroundings goes on being run as Python.
+in other places without a database, while what the revisions read is watched (see proof). Where
+Alembic's batch operations ask SQLite for its schema, the queries are recorded with their answers:
+see answers. What depends on its database in another way, on the moment or on its surroundings goes
+on being run as Python.
 """
 
 import contextlib
@@ -28,7 +30,10 @@ from headway.execution.statements import SentStatements, attach_sent, readable
 from headway.isolation.files import Files
 from headway.isolation.isolated import isolated
 from headway.plan.announced import Announced, announced_by
-from headway.proof.proof import Rendering, reads_of, renderings
+from headway.proof import answers
+from headway.proof.answers import Answer, OtherAnswer, Statement
+from headway.proof.proof import Rendering, Unproven, reads_of, renderings
+from headway.proof.reads import Reads
 
 # What takes no row away itself: the guard need not count after these, unless something reacts.
 HARMLESS = re.compile(
@@ -44,16 +49,6 @@ MOST_CHARACTERS = 32_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Statement:
-    """One statement as the driver got it."""
-
-    sql: str
-    parameters: Any
-    moves: bool = False
-    """True if it updates or deletes a row of the version table: exactly one."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Recorded:
     """The recorded statements of one revision."""
 
@@ -63,6 +58,11 @@ class Recorded:
     announced: Announced
     """Losses that the script declares."""
     script: str
+
+    @cached_property
+    def changes(self) -> list[str]:
+        """The statements without the queries whose answers are known."""
+        return [one.sql for one in self.statements if one.answer is None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +85,17 @@ class Recording:
     @cached_property
     def refers(self) -> bool:
         """True if any of it may make a foreign key."""
-        return any(REFERS.search(one.sql) for step in self.steps for one in step.statements)
+        return any(REFERS.search(sql) for step in self.steps for sql in step.changes)
+
+    @cached_property
+    def asks(self) -> bool:
+        """True if it serves databases that answer its queries as the recorded one did."""
+        return any(one.answer for step in self.steps for one in step.statements)
 
     @cached_property
     def readable(self) -> tuple[str, ...]:
         """The statements for display."""
-        return readable(one.sql for step in self.steps for one in step.statements)
+        return readable(sql for step in self.steps for sql in step.changes)
 
 
 @dataclass
@@ -145,7 +150,7 @@ class Recorder:
     def _on_statement(
         self,
         _connection: Connection,
-        _cursor: Any,
+        cursor: Any,
         sql: str,
         parameters: Any,
         context: Any,
@@ -159,7 +164,8 @@ class Recorder:
         self.count += 1
         self.characters += len(sql) + _length(parameters)
         compiled = getattr(context, "compiled", None)
-        if not self._within:
+        answer = None if self._within else self._answer(cursor, sql, parameters)
+        if not self._within and answer is None:
             self._stop(f"a revision asks the database: {' '.join(sql.split())[:80]}")
         elif executemany:
             self._stop("it sends rows as values, which are not rendered without a database")
@@ -170,7 +176,19 @@ class Recorder:
         elif self.count > MOST_STATEMENTS or self.characters > MOST_CHARACTERS:
             self._stop("it sends too much to be kept")
         else:
-            self.steps[-1].append(Statement(sql=sql, parameters=parameters, moves=self._moves))
+            self.steps[-1].append(
+                Statement(sql=sql, parameters=parameters, moves=self._moves, answer=answer)
+            )
+
+    def _answer(self, cursor: Any, sql: str, parameters: Any) -> Answer | None:
+        """What SQLite is about to answer; None if that is no query, or has too many rows."""
+        assert self.migration is not None  # noqa: S101  # it is watched
+        if self.migration.dialect.name != "sqlite" or not answers.QUERY.match(sql):
+            return None
+        with contextlib.closing(cursor.connection.cursor()) as other:
+            answer = Answer.read(other.execute(sql, parameters))
+        self.characters += len(repr(answer))
+        return answer
 
     def _stop(self, why_not: str) -> None:
         """Stop recording and drop what was recorded: a run may send any number of rows."""
@@ -186,15 +204,19 @@ class Recorder:
         return tuple(self.sent.statements)
 
     def judge(self, current: Sequence[str]) -> Recording:
-        """Compare the record with what Alembic renders offline for the same steps."""
+        """Run the same steps again without a database, and compare what they send."""
         if self.why_not:
             return Recording(why_not=self.why_not)
         assert self.migration is not None  # noqa: S101  # judged after it ran
         reads = reads_of(self.job.steps)
+        asks = any(one.answer for step in self.steps for one in step)
         try:
             with isolated(self.job.project.modules):
-                span, dialect = self.job.span(current), self.migration.dialect
-                found = renderings(span, dialect, self.job.steps, reads)
+                prove = self._prove_answered if asks else self._prove_rendered
+                prove(current, reads)
+        except Unproven as error:
+            why_not = f"{MAY_DEPEND}: {reads.why}" if reads.why else str(error)
+            return Recording(why_not=why_not)
         except Exception as error:  # noqa: BLE001  # whatever a script says without a database
             statement = " ".join(f"{type(error).__name__}: {error}".split())
             return Recording(
@@ -202,28 +224,39 @@ class Recorder:
             )
         if reads.why:
             return Recording(why_not=f"{MAY_DEPEND}: {reads.why}")
-        online = [statement for step in self.rendered for statement in step]
-        version_table = str(self.migration.version_table)
-        if any(_only_steps(offline, version_table) != online for offline in found):
-            return Recording(why_not="what it sends depends on the database or the moment")
-        if [len(step) for step in self.steps] != [len(step) for step in self.rendered]:
-            return Recording(why_not="an operation sends several statements")
         versions = VersionTable(
             name=self.migration.version_table, schema=self.migration.version_table_schema
         )
         steps = tuple(map(self._recorded, self.names, self.steps))
         return Recording(steps=steps, versions=versions, files=reads.files)
 
+    def _prove_answered(self, current: Sequence[str], reads: Reads) -> None:
+        """Raise Unproven where another statement is sent after the same answers."""
+        answers.prove(self.job.span(current), self.job.steps, self.steps, reads)
+
+    def _prove_rendered(self, current: Sequence[str], reads: Reads) -> None:
+        """Raise Unproven where Alembic's offline mode writes other statements."""
+        assert self.migration is not None  # noqa: S101  # judged after it ran
+        found = renderings(self.job.span(current), self.migration.dialect, self.job.steps, reads)
+        online = [statement for step in self.rendered for statement in step]
+        version_table = str(self.migration.version_table)
+        if any(_only_steps(offline, version_table) != online for offline in found):
+            raise Unproven("what it sends depends on the database or the moment")
+        if [len(step) for step in self.steps] != [len(step) for step in self.rendered]:
+            raise Unproven("an operation sends several statements")
+
     @cached_property
     def _reacts(self) -> bool:
-        return any(REACTS.match(one.sql) for step in self.steps for one in step)
+        sent = (one for step in self.steps for one in step if one.answer is None)
+        return any(REACTS.match(one.sql) for one in sent)
 
     def _recorded(self, name: str, statements: list[Statement]) -> Recorded:
         script = self.job.project.directory.get_revision(name)
         return Recorded(
             revision=name,
             statements=tuple(statements),
-            may_lose_rows=self._reacts or not all(HARMLESS.match(one.sql) for one in statements),
+            may_lose_rows=self._reacts
+            or not all(one.answer or HARMLESS.match(one.sql) for one in statements),
             announced=announced_by(script.module),
             script=script.path,
         )
@@ -232,7 +265,8 @@ class Recorder:
 def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | None = None) -> None:
     """Run the statements in one transaction of a locked connection.
 
-    Raises DatabaseMoved, with all of it rolled back, if the version was changed meanwhile.
+    With all of it rolled back, raises DatabaseMoved if the version was changed meanwhile, and
+    OtherAnswer if the recording is not for this database.
     """
     sent: list[str] = []
     counting = recording.may_lose_rows
@@ -248,7 +282,7 @@ def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | N
                 for one in step.statements:
                     sent.append(one.sql)
                     _execute(cursor, one, step.revision)
-            except DatabaseMoved:
+            except (DatabaseMoved, OtherAnswer):
                 raise
             except Exception as error:
                 names = [one.revision for one in recording.steps]
@@ -260,7 +294,7 @@ def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | N
                     step.revision,
                     announced=step.announced.rows,
                     loses=step.announced.objects,
-                    statements=[one.sql for one in step.statements],
+                    statements=step.changes,
                     script=step.script,
                 )
         if rows and (rows.refers or recording.refers):
@@ -269,6 +303,8 @@ def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | N
 
 def _execute(cursor: Any, statement: Statement, revision: str) -> None:
     cursor.execute(statement.sql, statement.parameters)
+    if statement.answer is not None and not statement.answer.is_same(Answer.read(cursor)):
+        raise OtherAnswer(statement.sql)
     if statement.moves and cursor.rowcount != 1:
         raise DatabaseMoved(
             "The version of this database changed meanwhile: another program moved it while "

@@ -76,7 +76,7 @@ def renderings(span: Span, dialect: Dialect, steps: Sequence[Any], reads: Reads)
     """The SQL of these steps for two other URLs. Call within `isolated`."""
     again = freshly_imported(steps, reads)
     found = []
-    for place in _elsewhere(span.address.url):
+    for place in elsewhere(span.address.url):
         buffer = Statements()
         config = recording_config(span.project.config_for(place, span.x), reads)
         migration = write(span, dialect, buffer, config=config, steps=again)
@@ -85,7 +85,8 @@ def renderings(span: Span, dialect: Dialect, steps: Sequence[Any], reads: Reads)
     return found
 
 
-def _elsewhere(url: URL) -> list[URL]:
+def elsewhere(url: URL) -> list[URL]:
+    """Two other URLs of the same kind of database. No such database is there."""
     if url.get_backend_name() == "sqlite":
         return [url.set(database=f"/elsewhere/{name}.db") for name in ("one", "other")]
     return [

@@ -217,6 +217,8 @@ class Reads:
             return CodeKind.OWN
         if file.startswith(_LIBRARY) or (is_made and top in LIBRARIES):
             return CodeKind.LIBRARY
+        if is_made and "__name__" not in names and code.co_name.startswith("_generated_"):
+            return CodeKind.LIBRARY  # SQLAlchemy writes the methods that walk its constructs
         if top in DRIVERS:
             return CodeKind.DRIVER
         if _is_standard(file, module):

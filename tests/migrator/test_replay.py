@@ -57,13 +57,6 @@ def test_told_not_to_it_runs_python(project: Project, fresh_url: object) -> None
             "the moment",
         ),
         (
-            [
-                "with op.batch_alter_table('t', recreate='always') as batch:",
-                "    batch.drop_column('n')",
-            ],
-            "asks",
-        ),
-        (
             ["op.bulk_insert(sa.table('t', sa.column('n')), [{'n': 1}, {'n': 2}])"],
             "without a database",
         ),
