@@ -152,7 +152,7 @@ def test_a_database_that_answers_otherwise_is_run_as_python(
 
 def test_each_set_of_answers_is_recorded_up_to_a_limit(scripts: Path, fresh_url: Fresh) -> None:
     project = project_of(scripts, [BATCH, "    batch.drop_column('n')"])
-    kinds = [[url for url in members(project, fresh_url, 2)] for _ in range(MOST_ANSWERS + 1)]
+    kinds = [members(project, fresh_url, 2) for _ in range(MOST_ANSWERS + 1)]
     for number, urls in enumerate(kinds):
         for url in urls:
             run(url, f"ALTER TABLE t ADD COLUMN mine{number} INTEGER")
