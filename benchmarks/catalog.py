@@ -140,9 +140,10 @@ def questions(rollout_id: int, count: int) -> dict[str, Callable[[], object]]:
         "list, a part that few have": listed(search=f"{middle:06}"[:5]),
         "list, a part that all have": listed(search="customer"),
         "count, a part that few have": counted(search=f"{middle:06}"[:5]),
+        # Before the claims, which leave a small rollout with nothing to do.
+        "anything to do?": lambda: claims.next_ids(1),
         "claim one": lambda: claims.claim("me", 1),
         "claim ten": lambda: claims.claim("me", 10),
-        "anything to do?": lambda: claims.next_ids(1),
         "progress of the rollout": lambda: progress.progress(ME, rollout_id),
         "runs of the rollout": lambda: runs.list_runs(ME, limit=50, rollout_id=rollout_id),
     }
