@@ -208,7 +208,7 @@ class Move:
     ) -> tuple[bool, tuple[str, ...]]:
         """Whether the steps were replayed, and the statements that were sent."""
         why_not = self._cannot_replay(current, steps)
-        known = () if why_not else self._known_recordings(self._key(current))
+        known = () if why_not else self._cached_recordings(self._key(current))
         for recording in known:
             if recording.why_not is None and self._replays(recording, raw, current):
                 return True, recording.readable
@@ -252,9 +252,9 @@ class Move:
         why_not = self._cannot_replay(current, steps)
         if why_not:
             return Recording(why_not=why_not)
-        return next(iter(self._known_recordings(self._key(current))), None)
+        return next(iter(self._cached_recordings(self._key(current))), None)
 
-    def _known_recordings(self, key: tuple[object, ...]) -> tuple[Recording, ...]:
+    def _cached_recordings(self, key: tuple[object, ...]) -> tuple[Recording, ...]:
         """What was recorded of databases that were asked and gave different answers."""
         found: tuple[Recording, ...] = self._recordings.get(key, ())
         return tuple(one for one in found if one.files.hold())

@@ -16,9 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, event, text
-from sqlalchemy.exc import CompileError
-from sqlalchemy.schema import DDLElement
+from sqlalchemy import Connection, event
 
 from headway.dialects import VERSIONS, Dialect, VersionTable
 from headway.dialects.driver import Raw
@@ -32,7 +30,14 @@ from headway.isolation.isolated import isolated
 from headway.plan.announced import Announced, announced_by
 from headway.proof import answers
 from headway.proof.answers import Answer, OtherAnswer, Statement
-from headway.proof.proof import Rendering, Unproven, reads_of, renderings
+from headway.proof.proof import (
+    Rendering,
+    Unproven,
+    only_steps,
+    reads_of,
+    rendered_literally,
+    renderings,
+)
 from headway.proof.reads import Reads
 
 # What takes no row away itself: the guard need not count after these, unless something reacts.
@@ -128,7 +133,7 @@ class Recorder:
 
         def rendered(construct: Any, *args: Any, **kwargs: Any) -> Any:
             if self.rendered and not self.why_not:
-                self.rendered[-1].append(_rendered_literally(construct, migration))
+                self.rendered[-1].append(rendered_literally(construct, migration))
             self._within += 1
             self._moves = _moves(construct, migration)
             try:
@@ -240,7 +245,7 @@ class Recorder:
         found = renderings(self.job.span(current), self.migration.dialect, self.job.steps, reads)
         online = [statement for step in self.rendered for statement in step]
         version_table = str(self.migration.version_table)
-        if any(_only_steps(offline, version_table) != online for offline in found):
+        if any(only_steps(offline, version_table) != online for offline in found):
             raise Unproven("what it sends depends on the database or the moment")
         if [len(step) for step in self.steps] != [len(step) for step in self.rendered]:
             raise Unproven("an operation sends several statements")
@@ -328,30 +333,3 @@ def _length(parameters: Any) -> int:
     if isinstance(parameters, list | tuple):
         return sum(map(_length, parameters))
     return 8
-
-
-def _rendered_literally(construct: Any, migration: MigrationContext) -> str:
-    """The statement as Alembic's offline mode writes it (`DefaultImpl._exec`)."""
-    if isinstance(construct, str):
-        construct = text(construct)
-    values = {} if isinstance(construct, DDLElement) else {"literal_binds": True}
-    try:
-        written = str(construct.compile(dialect=migration.dialect, compile_kwargs=values))
-    except CompileError as error:
-        return f"cannot be rendered: {error}"
-    return written.replace("\t", "    ").strip()
-
-
-def _only_steps(rendering: Rendering, version_table: str) -> Rendering:
-    return [
-        written
-        for written in rendering
-        if not written.startswith("-- Running")
-        and written not in ("BEGIN", "COMMIT")
-        and not _makes(written, version_table)
-    ]
-
-
-def _makes(statement: str, table: str) -> bool:
-    """True for the CREATE TABLE of the version table: it is rendered in another place offline."""
-    return statement.startswith("CREATE TABLE") and f"{table} (" in statement.partition("\n")[0]

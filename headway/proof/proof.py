@@ -14,9 +14,12 @@ from types import ModuleType
 from typing import Any
 
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.util.pyfiles import load_python_file
-from sqlalchemy import URL
+from sqlalchemy import URL, text
 from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.exc import CompileError
+from sqlalchemy.schema import DDLElement
 
 from headway.plan.sql import Span, Statements, write
 from headway.proof.names import variables
@@ -93,6 +96,34 @@ def elsewhere(url: URL) -> list[URL]:
         url.set(username=name, password=name, host=f"{name}.invalid", port=port, database=name)
         for name, port in (("one", 1), ("other", 2))
     ]
+
+
+def rendered_literally(construct: Any, migration: MigrationContext) -> str:
+    """The statement as Alembic's offline mode writes it (`DefaultImpl._exec`)."""
+    if isinstance(construct, str):
+        construct = text(construct)
+    values = {} if isinstance(construct, DDLElement) else {"literal_binds": True}
+    try:
+        written = str(construct.compile(dialect=migration.dialect, compile_kwargs=values))
+    except CompileError as error:
+        return f"cannot be rendered: {error}"
+    return written.replace("\t", "    ").strip()
+
+
+def only_steps(rendering: Rendering, version_table: str) -> Rendering:
+    """What the revisions and their versions send, without what Alembic writes around them."""
+    return [
+        written
+        for written in rendering
+        if not written.startswith("-- Running")
+        and written not in ("BEGIN", "COMMIT")
+        and not _makes(written, version_table)
+    ]
+
+
+def _makes(statement: str, table: str) -> bool:
+    """True for the CREATE TABLE of the version table: it is rendered in another place offline."""
+    return statement.startswith("CREATE TABLE") and f"{table} (" in statement.partition("\n")[0]
 
 
 def recording_config(config: Config, reads: Reads) -> Config:
