@@ -94,8 +94,10 @@ def test_a_run_that_was_left_in_the_middle_is_looked_at(
     old = name_of(hand)
     with monkeypatch.context() as patch:
         patch.setattr(results, "finish", after_which_the_answer_is_lost(lambda *_: None))
+        loop = WorkerLoop(hand, threading.Event())
+        loop.take_and_run(old)
         with pytest.raises(OperationalError):
-            WorkerLoop(hand, threading.Event()).take_and_run(old)
+            loop.let_go(old)
     assert site.found() == {"r002+r003": 1, "": 1}, "it was migrated"
     assert site.states(rollout)["running"] == 1, "and nobody wrote that down"
     go_on(site, hand, old)
@@ -114,8 +116,9 @@ def test_what_was_done_and_not_written_is_found_with_its_snapshot(
     loop.average = 0.01
     with monkeypatch.context() as patch:
         patch.setattr(results, "finish", after_which_the_answer_is_lost(lambda *_: None))
+        loop.take_and_run(old)
         with pytest.raises(OperationalError):
-            loop.take_and_run(old)
+            loop.let_go(old)
     assert site.found() == {"r002+r003": 3}
     assert site.states(rollout) == {"running": 3}
     go_on(site, hand, old)
@@ -179,6 +182,39 @@ def test_a_lease_is_kept_for_as_long_as_the_work_takes(
         assert not leases.hold("long", "another", 5.0)
 
 
+def test_results_wait_for_those_of_the_next_claim(
+    site: Site, hand: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While runs of their rollout are claimed; the last of a wave are written at once."""
+    monkeypatch.setattr("app.fleet.runs.results.UNWRITTEN_SECONDS", 60.0)
+    rollout = site.begin(3)
+    name, loop = name_of(hand), WorkerLoop(hand, threading.Event())
+    loop.average = 60.0  # one for each claim
+    for done in (1, 2, 3):
+        assert loop.take_and_run(name)
+        assert site.states(rollout) == {"running": done} | (
+            {"pending": 3 - done} if done < 3 else {}
+        )
+    assert not loop.take_and_run(name)
+    assert site.states(rollout) == {"succeeded": 3}
+    assert site.fleet.stage(rollout) == "succeeded"
+
+
+def test_results_do_not_wait_for_runs_of_another_rollout(
+    site: Site, hand: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.fleet.runs.results.UNWRITTEN_SECONDS", 60.0)
+    first = site.begin(1)
+    name, loop = name_of(hand), WorkerLoop(hand, threading.Event())
+    assert loop.take_and_run(name)
+    assert site.states(first) == {"running": 1}
+    site.fleet.add("other")
+    site.fleet.start()
+    db.session.rollback()
+    assert loop.take_and_run(name)
+    assert site.states(first) == {"succeeded": 1}
+
+
 def test_what_is_claimed_behind_a_run_that_takes_long_is_released(
     site: Site, hand: WorkerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +250,7 @@ def test_what_is_claimed_behind_a_run_that_takes_long_is_released(
     finally:
         goes_on.set()
         worker.join(60)
+    loop.let_go(name)
     assert site.states(rollout) == {"succeeded": 1, "running": 3}
     assert {run.worker for run in site.runs_of(rollout) if run.id in others} == {"another"}
     assert len(tries) == 2

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, insert, or_, select, update
+from sqlalchemy import ColumnElement, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.extensions import db
@@ -32,6 +32,8 @@ SHARE = 8
 """So many runs a worker may claim even if it leaves none to others."""
 AHEAD = 100
 """How many further runs to read to find one whose server is not busy."""
+MOST_COUNTED = 2_000
+"""Of more that are due, sixteen workers may each claim as many as a claim may have."""
 
 
 @dataclass
@@ -51,7 +53,9 @@ class _Due:
     concurrency: int
     per_server: int
     runs: list[tuple[int, str | None, int]]
-    """Run, server, database: in order."""
+    """Run, server, database: in order, the first of those that are due."""
+    many: int
+    """How many are due, up to MOST_COUNTED."""
 
 
 @repeated
@@ -123,6 +127,12 @@ class NotBegun:
     def __bool__(self) -> bool:
         return bool(self._next or self._unreleased)
 
+    @property
+    def rollouts(self) -> set[int]:
+        """The rollouts of which there are some."""
+        with self._lock:
+            return {task.rollout.id for task in self._next}
+
     def claim(self, worker: str, limit: int) -> bool:
         """Claim up to `limit` runs; False if none is due."""
         claimed = claim(worker, limit)
@@ -191,7 +201,8 @@ def _due(limit: int) -> list[_Due]:
     found, seen = [], 0
     for rollout in rollouts:
         if seen < AHEAD and (runs := _runs_due(rollout, AHEAD + limit)):
-            found.append(_Due(rollout.id, rollout.concurrency, rollout.per_server, runs))
+            many = _count_due(rollout) if len(runs) >= AHEAD else len(runs)
+            found.append(_Due(rollout.id, rollout.concurrency, rollout.per_server, runs, many))
             seen += len(runs)
     db.session.rollback()
     return found
@@ -205,11 +216,8 @@ def _runs_due(rollout: Rollout, limit: int) -> list[tuple[int, str | None, int]]
         select(Run.id, Run.server, Run.database_id, Database.pin_until, Database.retired_at)
         .join(Database, Database.id == Run.database_id)
         .where(
-            Run.rollout_id == rollout.id,
-            Run.state == State.PENDING,
-            Run.wave <= rollout.wave,
+            *_of_wave(rollout),
             or_(Run.retry_at.is_(None), Run.retry_at <= now),
-            *_kinds(rollout),
         )
         .order_by(Run.wave, Run.seq)
         .limit(limit)
@@ -222,6 +230,22 @@ def _runs_due(rollout: Rollout, limit: int) -> list[tuple[int, str | None, int]]
     return found
 
 
+def _count_due(rollout: Rollout) -> int:
+    """How many runs of a rollout are pending, up to MOST_COUNTED, with those that wait."""
+    some = select(Run.id).where(*_of_wave(rollout)).limit(MOST_COUNTED).subquery()
+    return db.session.scalar(select(func.count()).select_from(some)) or 0
+
+
+def _of_wave(rollout: Rollout) -> list[ColumnElement[bool]]:
+    """The pending runs of its waves so far; while it is undone, only its undo runs."""
+    pending = [
+        Run.rollout_id == rollout.id,
+        Run.state == State.PENDING,
+        Run.wave <= rollout.wave,
+    ]
+    return [*pending, Run.kind == Kind.UNDO] if rollout.stage == Stage.UNDOING else pending
+
+
 def _chosen(due: Sequence[_Due], room: _Room, worker: str | None, limit: int) -> list[int]:
     """Runs that a worker may take; those that any may, in order, for None."""
     found: dict[int, str | None] = {}
@@ -229,7 +253,7 @@ def _chosen(due: Sequence[_Due], room: _Room, worker: str | None, limit: int) ->
         others = len(room.in_rollout[one.rollout])
         if others >= one.concurrency:
             continue
-        share = max(SHARE, math.ceil(len(one.runs) / (2 * (others + 1))))
+        share = max(SHARE, math.ceil(one.many / (2 * (others + 1))))
         most = min(limit, len(found) + (limit if worker is None else share))
         for run_id, server, database_id in one.runs:
             if len(found) >= most:
@@ -241,11 +265,6 @@ def _chosen(due: Sequence[_Due], room: _Room, worker: str | None, limit: int) ->
             room.databases.add(database_id)
             found[run_id] = server
     return list(found)
-
-
-def _kinds(rollout: Rollout) -> list[ColumnElement[bool]]:
-    """While a rollout is undone, only its undo runs may begin."""
-    return [Run.kind == Kind.UNDO] if rollout.stage == Stage.UNDOING else []
 
 
 def _running(session: CatalogSession, me: str | None) -> _Room:

@@ -71,6 +71,12 @@ class Unwritten:
     def __bool__(self) -> bool:
         return bool(self._results)
 
+    @property
+    def rollouts(self) -> set[int]:
+        """The rollouts of which there are some."""
+        with self._lock:
+            return {result.task.rollout.id for result in self._results}
+
     def add(self, result: Result) -> None:
         """Keep a result until it is written."""
         with self._lock:

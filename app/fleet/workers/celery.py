@@ -163,6 +163,7 @@ class _CeleryWorker:
                 is_pending = claims.is_pending(run_id)
             if is_pending:
                 loop.take_and_run(name)
+                loop.let_go(name)  # the next message may be long in coming
         except (HeadwayError, SQLAlchemyError) as error:
             log.warning("run %s cannot be taken: %s", run_id, error)
 

@@ -125,9 +125,16 @@ class WorkerProcess:
         self.heartbeat.rename()
 
     def take(self, name: str, limit: int) -> bool:
-        """Claim up to `limit` runs; False if none is due. Raises the errors of the catalog."""
+        """Claim up to `limit` runs; False if none is due. Raises the errors of the catalog.
+
+        Results that wait are written where no run of their rollout could be claimed: then they may
+        be the last of a wave.
+        """
         with self.rename_on_failure(), self.app.app_context():
-            return self.not_begun.claim(name, limit)
+            claimed = self.not_begun.claim(name, limit)
+            if self.unwritten.rollouts - self.not_begun.rollouts:
+                self.write()
+            return claimed
 
     @contextmanager
     def rename_on_failure(self) -> Iterator[None]:
@@ -192,10 +199,16 @@ class WorkerLoop:
             began = time.monotonic()
             process.execute(task)
             self.average += (time.monotonic() - began - self.average) * 0.3
+        if process.not_begun:
+            self.let_go(name)
+        return some
+
+    def let_go(self, name: str) -> None:
+        """Keep nothing that others may wait for: results, and runs that are not begun."""
+        process = self.process
         if process.keeps_others_waiting:
             with process.rename_on_failure(), process.app.app_context():
                 process.let_go(name)
-        return some
 
     def _size(self) -> int:
         return max(1, min(BATCH, int(BATCH_SECONDS / max(self.average, 0.01))))
