@@ -10,6 +10,7 @@ on being run as Python.
 
 import contextlib
 import re
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -187,10 +188,10 @@ class Recorder:
 
     def _answer(self, cursor: Any, sql: str, parameters: Any) -> Answer | None:
         """What SQLite is about to answer; None if that is no query, or has too many rows."""
-        assert self.migration is not None  # noqa: S101  # it is watched
-        if self.migration.dialect.name != "sqlite" or not answers.QUERY.match(sql):
+        raw = getattr(cursor, "connection", None)
+        if not isinstance(raw, sqlite3.Connection) or not answers.QUERY.match(sql):
             return None
-        with contextlib.closing(cursor.connection.cursor()) as other:
+        with contextlib.closing(raw.cursor()) as other:
             answer = Answer.read(other.execute(sql, parameters))
         self.characters += len(repr(answer))
         return answer

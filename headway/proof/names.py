@@ -38,8 +38,11 @@ SURROUNDINGS = {
     *("engine_from_config", "fdopen", "__globals__", "__builtins__", "__subclasses__"),
 }
 """Attributes that lead out of a revision, whatever object has them."""
-CONNECTION = {"as_sql", "bind", "connection", "environment_context", "get_bind", "is_offline_mode"}
-"""Attributes by which a revision gets its connection."""
+CONNECTION = {
+    *("as_sql", "bind", "connection", "environment_context", "get_bind", "is_offline_mode"),
+    "_exec",
+}
+"""Attributes by which a revision gets its connection, or what the database answers."""
 
 GENUINE = dict(vars(builtins))
 PLAIN = (

@@ -187,6 +187,11 @@ def test_each_set_of_answers_is_recorded_up_to_a_limit(scripts: Path, fresh_url:
             "get_bind",
         ),
         (
+            ["if op.impl._exec(sa.text(\"UPDATE t SET s = 'y'\")).rowcount > 100:", "    pass", BATCH,
+             "    batch.drop_column('n')"],
+            "_exec",
+        ),
+        (
             [BATCH, "    batch.drop_column('n')",
              "op.bulk_insert(sa.table('o', sa.column('id')), [{'id': 8}, {'id': 9}])"],
             "sends rows as values",
