@@ -187,7 +187,7 @@ def test_each_set_of_answers_is_recorded_up_to_a_limit(scripts: Path, fresh_url:
             "get_bind",
         ),
         (
-            ["if op.get_context().impl._exec(sa.text(\"UPDATE t SET s = 'y'\")).rowcount > 100:", "    pass", BATCH,
+            ["if op.get_context().impl._exec(sa.text(\"UPDATE t SET n = 9\")).rowcount > 100:", "    pass", BATCH,
              "    batch.drop_column('n')"],
             "_exec",
         ),
