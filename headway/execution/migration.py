@@ -287,8 +287,13 @@ class Move:
         return any(self.project.scripts.by_id[name].autocommits for name in names)
 
     def _key(self, current: tuple[str, ...]) -> tuple[object, ...]:
-        x = tuple(sorted(self.x.items()))
-        return (self.address.url.drivername, x, self.direction, self.target, current)
+        x, environment = tuple(sorted(self.x.items())), self.environment
+        # What env.py configures may follow from these.
+        surroundings = (environment.generation, *sorted(environment.variables.items()))
+        return (
+            *(self.address.url.drivername, x, surroundings),
+            *(self.direction, self.target, current),
+        )
 
     def _job(self, steps: list[Any]) -> python.Job:
         return python.Job(

@@ -10,6 +10,7 @@ on being run as Python.
 
 import contextlib
 import re
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -83,6 +84,12 @@ class Recording:
         return any(step.may_lose_rows for step in self.steps)
 
     @cached_property
+    def counted(self) -> int:
+        """After how many steps the rows have to be counted: what one adds, another may lose."""
+        losing = (number for number, step in enumerate(self.steps, 1) if step.may_lose_rows)
+        return max(losing, default=0)
+
+    @cached_property
     def refers(self) -> bool:
         """True if any of it may make a foreign key."""
         return any(REFERS.search(sql) for step in self.steps for sql in step.changes)
@@ -114,6 +121,8 @@ class Recorder:
     characters: int = 0
     _within: int = 0
     _moves: bool = False
+    _is_sending: bool = False
+    """A statement was sent and has not succeeded yet."""
 
     def on_ended(self, name: str) -> None:
         """Stop recording: a revision ended its transaction itself, so a replay would differ."""
@@ -124,6 +133,7 @@ class Recorder:
         self.migration = migration
         assert migration.connection is not None  # noqa: S101  # it runs online
         event.listen(migration.connection, "before_cursor_execute", self._on_statement)
+        event.listen(migration.connection, "after_cursor_execute", self._on_success)
         execute = migration.impl._exec  # noqa: SLF001  # FRAGILE: where all operations go through
 
         def rendered(construct: Any, *args: Any, **kwargs: Any) -> Any:
@@ -164,9 +174,14 @@ class Recorder:
         self.count += 1
         self.characters += len(sql) + _length(parameters)
         compiled = getattr(context, "compiled", None)
+        failed, self._is_sending = self._is_sending, True
         answer = None if self._within else self._answer(cursor, sql, parameters)
-        if not self._within and answer is None:
+        if failed:
+            self._stop("a revision goes on after an error of the database")
+        elif not self._within and answer is None:
             self._stop(f"a revision asks the database: {' '.join(sql.split())[:80]}")
+        elif self._is_sqlite and answers.STAYS.match(sql) and answer is None:
+            self._stop("it changes its connection, where a rollback takes nothing back")
         elif executemany:
             self._stop("it sends rows as values, which are not rendered without a database")
         elif getattr(compiled, "insert_prefetch", None) or getattr(
@@ -180,10 +195,17 @@ class Recorder:
                 Statement(sql=sql, parameters=parameters, moves=self._moves, answer=answer)
             )
 
+    def _on_success(self, *_: Any) -> None:
+        self._is_sending = False
+
+    @property
+    def _is_sqlite(self) -> bool:
+        assert self.migration is not None  # noqa: S101  # it is watched
+        return self.migration.dialect.name == "sqlite"
+
     def _answer(self, cursor: Any, sql: str, parameters: Any) -> Answer | None:
         """What SQLite is about to answer; None if that is no query, or has too many rows."""
-        assert self.migration is not None  # noqa: S101  # it is watched
-        if self.migration.dialect.name != "sqlite" or not answers.QUERY.match(sql):
+        if not self._is_sqlite or not answers.QUERY.match(sql):
             return None
         with contextlib.closing(cursor.connection.cursor()) as other:
             answer = Answer.read(other.execute(sql, parameters))
@@ -285,11 +307,13 @@ def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | N
             except (DatabaseMoved, OtherAnswer):
                 raise
             except Exception as error:
+                if isinstance(error, sqlite3.Error) and not _is_interrupted(error):
+                    raise OtherAnswer(sent[-1]) from error
                 names = [one.revision for one in recording.steps]
                 raise explained(
                     error, names=names, failed=number - 1, done=(), stays=None
                 ) from error
-            if rows and (step.may_lose_rows or rows.reacts):
+            if rows and (number <= recording.counted or rows.reacts):
                 rows.check(
                     step.revision,
                     announced=step.announced.rows,
@@ -299,6 +323,11 @@ def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | N
                 )
         if rows and (rows.refers or recording.refers):
             rows.finish()
+
+
+def _is_interrupted(error: sqlite3.Error) -> bool:
+    """True if it was somebody's wish that this ends: a timeout."""
+    return getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT"
 
 
 def _execute(cursor: Any, statement: Statement, revision: str) -> None:
