@@ -181,7 +181,9 @@ class Recorder:
         elif not self._within and answer is None:
             self._stop(f"a revision asks the database: {' '.join(sql.split())[:80]}")
         elif self._is_sqlite and answers.STAYS.match(sql) and answer is None:
-            self._stop("it changes its connection, where a rollback takes nothing back")
+            self._stop(
+                "it uses the state of its connection, of which a rollback takes nothing back"
+            )
         elif executemany:
             self._stop("it sends rows as values, which are not rendered without a database")
         elif getattr(compiled, "insert_prefetch", None) or getattr(

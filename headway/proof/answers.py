@@ -43,11 +43,13 @@ INDEX = re.compile(r"CREATE (?:UNIQUE )?INDEX\b")
 """How Alembic makes an index."""
 
 STAYS = re.compile(
-    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:ATTACH|DETACH|PRAGMA(?!\s+(?:\w+\.)?(?:foreign_keys"
-    r"|defer_foreign_keys|foreign_key_check|user_version|application_id)\b))\b",
+    r"(?:[\s;]|--[^\n]*\n|/\*.*?\*/)*(?:EXPLAIN\s+(?:QUERY\s+PLAN\s+)?)?(?:ATTACH|DETACH"
+    r"|PRAGMA(?!\s+(?:\w+\.)?(?:foreign_keys|defer_foreign_keys|foreign_key_check|user_version"
+    r"|application_id)\b))\b|.*\b(?:last_insert_rowid|(?:total_)?changes)[\"\s\]`]*\(",
     re.IGNORECASE | re.DOTALL,
 )
-"""What changes SQLite's connection, where it stays after a rollback."""
+"""What changes SQLite's connection, where it stays after a rollback, and what asks it for its last
+changes, which those of a replay that was given up are."""
 
 
 class OtherAnswer(Exception):

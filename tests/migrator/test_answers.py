@@ -19,7 +19,7 @@ from sqlalchemy.engine import URL
 
 from headway import Project, errors
 from headway.execution.migration import MOST_ANSWERS
-from headway.proof.answers import Answer
+from headway.proof.answers import STAYS, Answer
 from tests.migrator.making import run
 from tests.migrator.scripts import write_revision
 
@@ -418,6 +418,34 @@ def test_a_replay_that_is_given_up_leaves_its_connection_as_it_was(
         second=["ALTER TABLE o ADD COLUMN mine INTEGER"],
     )
     assert replayed is False
+
+
+@pytest.mark.parametrize("asked", ["last_insert_rowid()", "total_changes()"])
+def test_a_replay_that_is_given_up_is_not_the_last_change_of_its_connection(
+    scripts: Path, fresh_url: Fresh, asked: str
+) -> None:
+    up = [f"op.execute('UPDATE t SET n = {asked}')", "op.execute('INSERT INTO o VALUES (500)')"]
+    more = ["with op.batch_alter_table('t') as batch:", "    batch.drop_constraint('uq')"]
+    second = ["ALTER TABLE t ADD COLUMN mine INTEGER"]
+    assert upgraded(scripts, fresh_url, up=up, more=more, second=second) is False
+
+
+@pytest.mark.parametrize(
+    ("sql", "stays"),
+    [
+        ("PRAGMA case_sensitive_like=ON", True),
+        ("/* it */ ; -- is\n pragma main.legacy_alter_table = 1", True),
+        ("EXPLAIN PRAGMA case_sensitive_like=ON", True),
+        ("ATTACH 'x' AS x", True),
+        ('UPDATE t SET n = "last_insert_rowid" ()', True),
+        ("PRAGMA foreign_keys=OFF", False),
+        ("PRAGMA main.user_version = 7", False),
+        ("UPDATE t SET changes = 1", False),
+        ("CREATE TABLE pragma (n INTEGER)", False),
+    ],
+)
+def test_what_stays_after_a_rollback(sql: str, stays: bool) -> None:
+    assert bool(STAYS.match(sql)) is stays
 
 
 @pytest.mark.parametrize("setting", ["foreign_keys=OFF", "defer_foreign_keys=ON", "user_version=7"])
