@@ -33,11 +33,13 @@ ALLOWED = 1.20
 
 def register(site: Site, count: int) -> None:
     """Copies of one file at `r001`."""
-    first = site.folder / "d0.db"
+    first = site.fleet.folder / "d0.db"
     Scripts.load(site.folder / "scripts").at(first).create("r001")
     for number in range(1, count):
-        shutil.copyfile(first, site.folder / f"d{number}.db")
-    rows = [{"name": f"n{n}", "url": f"sqlite:///{site.folder}/d{n}.db"} for n in range(count)]
+        shutil.copyfile(first, site.fleet.folder / f"d{number}.db")
+    rows = [
+        {"name": f"n{n}", "url": f"sqlite:///{site.fleet.folder}/d{n}.db"} for n in range(count)
+    ]
     databases.register_many(ROOT, site.fleet.project_id, rows)
     refresh.refresh(site.fleet.project_id)
     db.session.rollback()
@@ -60,8 +62,11 @@ def measure(site: Site, count: int, marks: list[int]) -> dict[int, float]:
 
 
 def done(site: Site, rollout: object) -> int:
-    """How many are done."""
-    return site.states(rollout).get(State.SUCCEEDED, 0)  # type: ignore[arg-type]
+    """How many are done. Ends the program where one has failed."""
+    states = site.states(rollout)  # type: ignore[arg-type]
+    if states.get(State.FAILED):
+        sys.exit(f"A run failed: {states}")
+    return states.get(State.SUCCEEDED, 0)
 
 
 def main() -> None:

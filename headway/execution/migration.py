@@ -21,13 +21,14 @@ from headway.dialects.types import VersionTable
 from headway.errors import DatabaseExists, DatabaseMoved, DatabaseReadOnly, HeadwayError
 from headway.execution import python
 from headway.execution.python import Watch
-from headway.execution.replay import Recorder, Recording, replay
+from headway.execution.replay import Recorder, replay
 from headway.execution.run import OnStep
-from headway.execution.statements import SentStatements, attach_sent
+from headway.execution.statements import SentStatements, attach_sent, readable
 from headway.isolation.running import from_outside
 from headway.plan import plans
 from headway.plan.plans import Direction, Plan
 from headway.proof.answers import OtherAnswer
+from headway.proof.recording import Recording
 from headway.scripts.environment import Environment, Mode
 from headway.scripts.project import ScriptProject
 from headway.types import Bounded, Outcome, Position, Status
@@ -211,7 +212,7 @@ class Move:
         known = () if why_not else self._cached_recordings(self._key(current))
         for recording in known:
             if recording.why_not is None and self._replays(recording, raw, current):
-                return True, recording.readable
+                return True, readable(recording.changes)
         job = self._job(steps)
         if why_not or len(known) >= MOST_ANSWERS or any(one.why_not for one in known):
             sent = SentStatements()
@@ -227,7 +228,7 @@ class Move:
             python.run(recorded, raw)
         judged = recorder.judge(current)
         self._recordings[self._key(current)] = (*known, judged)
-        return False, judged.readable or recorder.readable
+        return False, readable(judged.changes) or recorder.readable
 
     def _replays(self, recording: Recording, raw: Raw, current: tuple[str, ...]) -> bool:
         """Replay a recording. False if the database answers otherwise: then nothing was done."""
@@ -287,8 +288,13 @@ class Move:
         return any(self.project.scripts.by_id[name].autocommits for name in names)
 
     def _key(self, current: tuple[str, ...]) -> tuple[object, ...]:
-        x = tuple(sorted(self.x.items()))
-        return (self.address.url.drivername, x, self.direction, self.target, current)
+        x, environment = tuple(sorted(self.x.items())), self.environment
+        # What env.py configures may follow from these.
+        surroundings = (environment.generation, *sorted(environment.variables.items()))
+        return (
+            *(self.address.url.drivername, x, surroundings),
+            *(self.direction, self.target, current),
+        )
 
     def _job(self, steps: list[Any]) -> python.Job:
         return python.Job(

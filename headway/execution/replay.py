@@ -19,16 +19,15 @@ from typing import Any
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, event
 
-from headway.dialects import VERSIONS, Dialect, VersionTable
+from headway.dialects import Dialect, VersionTable
 from headway.dialects.driver import Raw
 from headway.errors import DatabaseMoved
 from headway.execution.failures import explained
 from headway.execution.python import Job
 from headway.execution.run import OnStep
 from headway.execution.statements import SentStatements, attach_sent, readable
-from headway.isolation.files import Files
 from headway.isolation.isolated import isolated
-from headway.plan.announced import Announced, announced_by
+from headway.plan.announced import announced_by
 from headway.proof import answers
 from headway.proof.answers import Answer, OtherAnswer, Statement
 from headway.proof.proof import (
@@ -40,6 +39,7 @@ from headway.proof.proof import (
     renderings,
 )
 from headway.proof.reads import Reads
+from headway.proof.recording import Recorded, Recording
 
 # What takes no row away itself: the guard need not count after these, unless something reacts.
 HARMLESS = re.compile(
@@ -47,61 +47,9 @@ HARMLESS = re.compile(
 )
 REACTS = re.compile(r"\s*CREATE\b.*\b(TRIGGER|REPLACE)\b", re.IGNORECASE | re.DOTALL)
 """What makes something that may react to them."""
-REFERS = re.compile(r"REFERENCES|WRITABLE_SCHEMA|SQLITE_(MASTER|SCHEMA)", re.IGNORECASE)
-"""What makes a foreign key, or writes a schema in another way."""
 MAY_DEPEND = "it may depend on the database, the moment or its surroundings"
 MOST_STATEMENTS = 10_000
 MOST_CHARACTERS = 32_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """The recorded statements of one revision."""
-
-    revision: str
-    statements: tuple[Statement, ...]
-    may_lose_rows: bool
-    announced: Announced
-    """Losses that the script declares."""
-    script: str
-
-    @cached_property
-    def changes(self) -> list[str]:
-        """The statements without the queries whose answers are known."""
-        return [one.sql for one in self.statements if one.answer is None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recording:
-    """The recorded statements of a run, or why there are none."""
-
-    steps: tuple[Recorded, ...] = ()
-    versions: VersionTable = VERSIONS
-    """The project's version table."""
-    why_not: str | None = None
-    """Why the run cannot be replayed; None if it can."""
-    files: Files = field(default_factory=Files)
-    """Other files that the revisions read: if one changes, the recording is void."""
-
-    @cached_property
-    def may_lose_rows(self) -> bool:
-        """True if rows have to be counted for any of it."""
-        return any(step.may_lose_rows for step in self.steps)
-
-    @cached_property
-    def refers(self) -> bool:
-        """True if any of it may make a foreign key."""
-        return any(REFERS.search(sql) for step in self.steps for sql in step.changes)
-
-    @cached_property
-    def asks(self) -> bool:
-        """True if it serves databases that answer its queries as the recorded one did."""
-        return any(one.answer for step in self.steps for one in step.statements)
-
-    @cached_property
-    def readable(self) -> tuple[str, ...]:
-        """The statements for display."""
-        return readable(sql for step in self.steps for sql in step.changes)
 
 
 @dataclass
@@ -120,6 +68,8 @@ class Recorder:
     characters: int = 0
     _within: int = 0
     _moves: bool = False
+    _is_sending: bool = False
+    """A statement was sent and has not succeeded yet."""
 
     def on_ended(self, name: str) -> None:
         """Stop recording: a revision ended its transaction itself, so a replay would differ."""
@@ -130,6 +80,7 @@ class Recorder:
         self.migration = migration
         assert migration.connection is not None  # noqa: S101  # it runs online
         event.listen(migration.connection, "before_cursor_execute", self._on_statement)
+        event.listen(migration.connection, "after_cursor_execute", self._on_success)
         execute = migration.impl._exec  # noqa: SLF001  # FRAGILE: where all operations go through
 
         def rendered(construct: Any, *args: Any, **kwargs: Any) -> Any:
@@ -170,9 +121,16 @@ class Recorder:
         self.count += 1
         self.characters += len(sql) + _length(parameters)
         compiled = getattr(context, "compiled", None)
+        failed, self._is_sending = self._is_sending, True
         answer = None if self._within else self._answer(cursor, sql, parameters)
-        if not self._within and answer is None:
+        if failed:
+            self._stop("a revision goes on after an error of the database")
+        elif not self._within and answer is None:
             self._stop(f"a revision asks the database: {' '.join(sql.split())[:80]}")
+        elif self._is_sqlite and answers.STAYS.match(sql) and answer is None:
+            self._stop(
+                "it uses the state of its connection, of which a rollback takes nothing back"
+            )
         elif executemany:
             self._stop("it sends rows as values, which are not rendered without a database")
         elif getattr(compiled, "insert_prefetch", None) or getattr(
@@ -185,6 +143,14 @@ class Recorder:
             self.steps[-1].append(
                 Statement(sql=sql, parameters=parameters, moves=self._moves, answer=answer)
             )
+
+    def _on_success(self, *_: Any) -> None:
+        self._is_sending = False
+
+    @property
+    def _is_sqlite(self) -> bool:
+        assert self.migration is not None  # noqa: S101  # it is watched
+        return self.migration.dialect.name == "sqlite"
 
     def _answer(self, cursor: Any, sql: str, parameters: Any) -> Answer | None:
         """What SQLite is about to answer; None if that is no query, or has too many rows."""
@@ -291,11 +257,13 @@ def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | N
             except (DatabaseMoved, OtherAnswer):
                 raise
             except Exception as error:
+                if isinstance(error, sqlite3.Error) and not _is_interrupted(error):
+                    raise OtherAnswer(sent[-1]) from error
                 names = [one.revision for one in recording.steps]
                 raise explained(
                     error, names=names, failed=number - 1, done=(), stays=None
                 ) from error
-            if rows and (step.may_lose_rows or rows.reacts):
+            if rows and (number <= recording.counted or rows.reacts):
                 rows.check(
                     step.revision,
                     announced=step.announced.rows,
@@ -305,6 +273,11 @@ def replay(recording: Recording, raw: Raw, dialect: Dialect, on_step: OnStep | N
                 )
         if rows and (rows.refers or recording.refers):
             rows.finish()
+
+
+def _is_interrupted(error: sqlite3.Error) -> bool:
+    """True if it was somebody's wish that this ends: a timeout."""
+    return getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT"
 
 
 def _execute(cursor: Any, statement: Statement, revision: str) -> None:

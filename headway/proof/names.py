@@ -35,14 +35,14 @@ SAFE = {
 SURROUNDINGS = {
     *("environ", "environb", "getenv", "argv", "cursor", "raw_connection", "dbapi_connection"),
     *("driver_connection", "executescript", "create_engine", "create_async_engine", "FileIO"),
-    *("engine_from_config", "fdopen", "__globals__", "__builtins__", "__subclasses__"),
+    *("engine_from_config", "fdopen", "__globals__", "__builtins__", "__subclasses__", "_exec"),
 }
 """Attributes that lead out of a revision, whatever object has them."""
 CONNECTION = {
-    *("as_sql", "bind", "connection", "environment_context", "get_bind", "is_offline_mode"),
-    "_exec",
+    *("as_sql", "bind", "connection", "engine", "environment_context", "get_bind"),
+    "is_offline_mode",
 }
-"""Attributes by which a revision gets its connection, or what the database answers."""
+"""Attributes by which a revision gets its connection, or from one that it is given to its URL."""
 
 GENUINE = dict(vars(builtins))
 PLAIN = (

@@ -8,6 +8,7 @@ is not understood counts as one of them.
 import _random
 import builtins
 import enum
+import gc
 import io
 import os
 import sys
@@ -49,9 +50,9 @@ OF_LIBRARIES = {*HARMLESS, "perf_counter", "perf_counter_ns", "monotonic", "getp
 """Functions that SQLAlchemy and Alembic call to measure themselves."""
 BY_REVISIONS = {
     *("id", "hash", "globals", "vars", "locals", "dir", "__import__", "exec", "eval", "compile"),
-    *("input", "breakpoint"),
+    *("input", "breakpoint", "getattr"),
 }
-"""Built-in functions whose result may differ between runs."""
+"""Built-in functions whose result may differ between runs, or is no name in the code."""
 CLOCK = {"now", "today", "utcnow", "fromtimestamp", "astimezone", "timestamp"}
 DRIVERS = ("psycopg", "psycopg2", "psycopg_binary", "psycopg_pool", "pymysql", "MySQLdb", "sqlite3")
 QUIET = ("logging", "warnings", "linecache", "traceback", "tracemalloc", "weakref")
@@ -162,7 +163,7 @@ class Reads:
                 place = f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno}"
                 self.note(f"{place}, reads {what}")
                 return
-            if kind is CodeKind.QUIET or frame.f_code.co_name == "__del__":
+            if kind is CodeKind.QUIET or frame.f_code.co_name == "__del__" or _collects(frame):
                 return
             if kind is CodeKind.DRIVER and self.connected and self._is_library(frame.f_back):
                 return
@@ -238,6 +239,11 @@ def _is_standard(file: str, module: str) -> bool:
         top = module.partition(".")[0]
         return top in sys.stdlib_module_names or module.startswith("namedtuple_")
     return file.startswith(_STANDARD) and not any(part in file for part in _INSTALLED)
+
+
+def _collects(frame: FrameType) -> bool:
+    """True for what the garbage collector calls, wherever the program happens to be."""
+    return any(getattr(one, "__code__", None) is frame.f_code for one in gc.callbacks)
 
 
 def _resolves(frame: FrameType, name: str) -> bool:

@@ -4,7 +4,9 @@ Whatever is replayed must be what `alembic` does: each case is compared with a d
 never replayed.
 """
 
+import gc
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +19,7 @@ from sqlalchemy.engine import URL
 
 from headway import Project, errors
 from headway.execution.migration import MOST_ANSWERS
-from headway.proof.answers import Answer
+from headway.proof.answers import STAYS, Answer
 from tests.migrator.making import run
 from tests.migrator.scripts import write_revision
 
@@ -187,7 +189,7 @@ def test_each_set_of_answers_is_recorded_up_to_a_limit(scripts: Path, fresh_url:
             "get_bind",
         ),
         (
-            ["if op.get_context().impl._exec(sa.text(\"UPDATE t SET n = 9\")).rowcount > 100:", "    pass", BATCH,
+            ['if op.get_context().impl._exec(sa.text("UPDATE t SET n = 9")).rowcount > 100:', "    pass", BATCH,
              "    batch.drop_column('n')"],
             "_exec",
         ),
@@ -326,3 +328,260 @@ def test_the_recorded_run_is_the_only_one_that_is_asked_twice(
     finally:
         sa.event.remove(sa.pool.Pool, "connect", connected)
     assert sum("count(*) FROM t" in one for one in asked) == 1
+
+
+# --- what a replay cannot see ------------------------------------------------------------------
+
+DROP_N = f"{BATCH}\n        batch.drop_column('n')"
+NO_SUCH_INDEX = (
+    "try:\n        op.execute('DROP INDEX mine')\n    except sa.exc.OperationalError:\n        "
+)
+
+
+def upgraded(
+    scripts: Path,
+    fresh_url: Fresh,
+    *,
+    up: Sequence[str],
+    more: Sequence[str] = (),
+    first: Sequence[str] = (),
+    second: Sequence[str] = (),
+    head: str = "",
+) -> bool | None:
+    """Upgrade a first database, then one that was changed by hand, in the way Python does.
+
+    `first` and `second` are what was done by hand. Whether the second was replayed; None if it was
+    refused, as it is without a replay.
+    """
+    write_revision(scripts, "first", None, TABLES)
+    write_revision(scripts, "second", "first", up, head=head)
+    if more:
+        write_revision(scripts, "third", "second", more)
+    project = Project.load(scripts)
+    recorded, replayed, python = members(project, fresh_url, 3)
+    for url, by_hand in ((recorded, first), (replayed, second), (python, second)):
+        if by_hand:
+            run(url, *by_hand)
+    project.at(recorded).upgrade()
+    found: list[object] = []
+    for url, options in ((replayed, {}), (python, {"replay": False})):
+        try:
+            found.append(project.at(url, **options).upgrade().replayed)  # type: ignore[arg-type]
+        except errors.HeadwayError as error:
+            found.append((type(error), str(error)))
+    assert contents(replayed) == contents(python)
+    if isinstance(found[0], bool):
+        assert found[1] is False
+        return found[0]
+    assert found[0] == found[1]
+    return None
+
+
+@pytest.mark.parametrize("batch", ["pass", DROP_N])
+def test_an_error_that_a_revision_catches_is_no_recording(
+    scripts: Path, fresh_url: Fresh, batch: str
+) -> None:
+    """Replayed, it would be the end of the upgrade."""
+    assert upgraded(scripts, fresh_url, up=[f"{NO_SUCH_INDEX}pass", batch]) is False
+
+
+@pytest.mark.parametrize("batch", ["pass", f"{BATCH}\n        batch.drop_column('o_id')"])
+def test_an_error_that_the_recorded_database_did_not_give_may_be_caught(
+    scripts: Path, fresh_url: Fresh, batch: str
+) -> None:
+    up = [
+        "try:\n        op.execute('CREATE UNIQUE INDEX mine ON t (n)')\n"
+        "    except sa.exc.IntegrityError:\n        op.execute('CREATE INDEX mine ON t (n)')",
+        batch,
+    ]
+    assert upgraded(scripts, fresh_url, up=up, second=["UPDATE t SET n = 1"]) is False
+
+
+@pytest.mark.parametrize(
+    ("up", "setting"),
+    [
+        ("UPDATE t SET n = 100 WHERE s LIKE 'ONE'", "PRAGMA case_sensitive_like=ON"),
+        ("CREATE TABLE c (id INTEGER REFERENCES t (id))", "PRAGMA legacy_alter_table=ON"),
+        ("UPDATE t SET n = 100", "ATTACH ':memory:' AS beside"),
+    ],
+)
+def test_a_replay_that_is_given_up_leaves_its_connection_as_it_was(
+    scripts: Path, fresh_url: Fresh, up: str, setting: str
+) -> None:
+    """A rollback takes back no setting, and the revisions would be run with it."""
+    rename = "op.rename_table('t', 'tt')"
+    batch = "with op.batch_alter_table('o', recreate='always') as batch:"
+    replayed = upgraded(
+        scripts,
+        fresh_url,
+        up=[f"op.execute({up!r})", rename],
+        more=[
+            f"op.execute({setting!r})",
+            batch,
+            "    batch.add_column(sa.Column('z', sa.Integer))",
+        ],
+        second=["ALTER TABLE o ADD COLUMN mine INTEGER"],
+    )
+    assert replayed is False
+
+
+@pytest.mark.parametrize("asked", ["last_insert_rowid()", "total_changes()"])
+def test_a_replay_that_is_given_up_is_not_the_last_change_of_its_connection(
+    scripts: Path, fresh_url: Fresh, asked: str
+) -> None:
+    up = [f"op.execute('UPDATE t SET n = {asked}')", "op.execute('INSERT INTO o VALUES (500)')"]
+    more = ["with op.batch_alter_table('t') as batch:", "    batch.drop_constraint('uq')"]
+    second = ["ALTER TABLE t ADD COLUMN mine INTEGER"]
+    assert upgraded(scripts, fresh_url, up=up, more=more, second=second) is False
+
+
+@pytest.mark.parametrize(
+    ("sql", "stays"),
+    [
+        ("PRAGMA case_sensitive_like=ON", True),
+        ("/* it */ ; -- is\n pragma main.legacy_alter_table = 1", True),
+        ("EXPLAIN PRAGMA case_sensitive_like=ON", True),
+        ("ATTACH 'x' AS x", True),
+        ('UPDATE t SET n = "last_insert_rowid" ()', True),
+        ("PRAGMA foreign_keys=OFF", False),
+        ("PRAGMA main.user_version = 7", False),
+        ("UPDATE t SET changes = 1", False),
+        ("CREATE TABLE pragma (n INTEGER)", False),
+    ],
+)
+def test_what_stays_after_a_rollback(sql: str, stays: bool) -> None:
+    assert bool(STAYS.match(sql)) is stays
+
+
+@pytest.mark.parametrize("setting", ["foreign_keys=OFF", "defer_foreign_keys=ON", "user_version=7"])
+def test_a_setting_that_a_rollback_takes_back_is_replayed(
+    scripts: Path, fresh_url: Fresh, setting: str
+) -> None:
+    assert upgraded(scripts, fresh_url, up=[f"op.execute('PRAGMA {setting}')", DROP_N])
+
+
+@pytest.mark.parametrize(
+    ("up", "head"),
+    [
+        (
+            [
+                "found = op.get_context().impl._exec(sa.text('UPDATE t SET n = 9 WHERE n = 5'))",
+                "if found.rowcount == 0:",
+                "    op.execute('INSERT INTO o VALUES (99)')",
+                DROP_N.replace("'n'", "'s'"),
+            ],
+            "",
+        ),
+        (
+            [
+                "if 'other.db' in getattr(op, 'get_bind')().engine.url.database:",
+                "    op.execute('INSERT INTO o VALUES (99)')",
+                DROP_N,
+            ],
+            "",
+        ),
+        (
+            [
+                DROP_N,
+                "insert = sa.DDL('INSERT INTO o VALUES (99)').execute_if(callable_=is_other)",
+                "op.create_table('u', sa.Column('id', sa.Integer), "
+                "listeners=[('after_create', insert)])",
+            ],
+            "\ndef is_other(ddl, target, bind, **_):\n"
+            "    return 'other.db' in bind.engine.url.database\n",
+        ),
+        (
+            [
+                "try:\n        op.execute(f\"UPDATE o SET id = id WHERE '{[object() for _ in range(99)]}' = ''\")\n"
+                "    except Exception:\n        pass",
+                DROP_N,
+            ],
+            "",
+        ),
+    ],
+    ids=["how many rows", "the URL by a name", "the URL of a listener", "where objects are"],
+)
+def test_what_a_revision_learns_in_another_way_is_never_replayed(
+    scripts: Path, fresh_url: Fresh, up: list[str], head: str
+) -> None:
+    write_revision(scripts, "first", None, TABLES)
+    write_revision(scripts, "second", "first", up, head=head)
+    project = Project.load(scripts)
+    first, second = members(project, fresh_url, 2)
+    run(second, "UPDATE t SET n = 1")
+    project.at(first).upgrade()
+    assert project.at(second).plan().replays is False
+    assert not project.at(second).upgrade().replayed
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE t SET s = floor(n + 0.5)",
+        "UPDATE t SET n = 50 WHERE s REGEXP '^o'",
+        "CREATE INDEX matching ON t (id) WHERE s REGEXP '^o'",
+    ],
+)
+@pytest.mark.parametrize("batch", ["pass", f"{BATCH}\n        batch.drop_column('o_id')"])
+def test_a_replay_has_the_functions_of_sqlalchemys_connections(
+    scripts: Path, fresh_url: Fresh, statement: str, batch: str
+) -> None:
+    one_text = 'op.execute("UPDATE t SET s = NULL WHERE id > 1")'
+    assert upgraded(scripts, fresh_url, up=[one_text, f"op.execute({statement!r})", batch])
+
+
+@pytest.mark.parametrize("batch", ["pass", DROP_N])
+def test_rows_that_a_step_adds_may_not_be_lost_by_the_next_one(
+    scripts: Path, fresh_url: Fresh, batch: str
+) -> None:
+    """The recorded database had none to be added."""
+    replayed = upgraded(
+        scripts,
+        fresh_url,
+        up=["op.execute('INSERT INTO t (id) SELECT id + 100 FROM o')"],
+        more=["op.execute('DELETE FROM t WHERE id > 100')", batch],
+        first=["DELETE FROM t", "DELETE FROM o"],
+    )
+    assert replayed is None
+
+
+def test_a_table_with_many_indexes_is_replayed(scripts: Path, fresh_url: Fresh) -> None:
+    """Alembic makes those of a copy in another order each time."""
+    indexes = [f"op.create_index('ix_{number}', 't', ['s', 'id'])" for number in range(6)]
+    assert upgraded(scripts, fresh_url, up=[*indexes, DROP_N])
+
+
+def test_what_the_garbage_collector_calls_is_no_part_of_a_revision(
+    scripts: Path, fresh_url: Fresh
+) -> None:
+    def called(*_: object) -> None:
+        time.monotonic()
+
+    gc.callbacks.append(called)
+    try:
+        assert upgraded(scripts, fresh_url, up=["[[] for _ in range(100_000)]", DROP_N])
+    finally:
+        gc.callbacks.remove(called)
+
+
+def test_what_env_py_read_of_its_surroundings_makes_another_recording(
+    scripts: Path, fresh_url: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = (scripts / "env.py").read_text()
+    metadata = "MetaData(naming_convention={'uq': os.environ['UNIQUE'] + '_%(table_name)s'})"
+    (scripts / "env.py").write_text(
+        env.replace(
+            "target_metadata = None",
+            f"import os\nfrom sqlalchemy import MetaData\ntarget_metadata = {metadata}",
+        )
+    )
+    unique = "op.create_table('u', sa.Column('n', sa.Integer), sa.UniqueConstraint('n'))"
+    monkeypatch.setenv("UNIQUE", "one")
+    project = project_of(scripts, [unique, DROP_N])
+    first, second, third = members(project, fresh_url, 3)
+    project.at(first).upgrade()
+    monkeypatch.setenv("UNIQUE", "other")
+    assert not project.at(second).upgrade().replayed
+    assert project.at(third).upgrade().replayed
+    assert "CONSTRAINT other_u UNIQUE" in str(contents(third))
+    assert contents(second) == contents(third)

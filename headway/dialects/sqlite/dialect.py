@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, Engine
 
 from headway import history
 from headway.dialects.base import Dialect
-from headway.dialects.driver import Raw, dbapi_connection
+from headway.dialects.driver import Raw, dbapi_connection, dialect_for
 from headway.dialects.facts import Facts
 from headway.dialects.sqlite import begin, snapshots
 from headway.dialects.sqlite import facts as sqlite_facts
@@ -248,6 +248,7 @@ class Sqlite(Dialect):
     def replaying(
         self, raw: Raw, versions: VersionTable = VERSIONS, *, counting: bool = True
     ) -> Iterator[RowGuard | None]:
+        add_functions(raw)
         raw.execute("PRAGMA foreign_keys=OFF")
         raw.execute("BEGIN IMMEDIATE")
         try:
@@ -309,6 +310,15 @@ class Sqlite(Dialect):
         with tempfile.TemporaryDirectory(prefix="headway-scratch-") as folder:
             path = Path(folder, "scratch.sqlite")
             yield URL.create(connection.engine.url.drivername, database=str(path))
+
+
+def add_functions(raw: Raw) -> None:
+    """Define the SQL functions that every connection of SQLAlchemy's has.
+
+    `floor` takes the place of SQLite's own, whose result has another type.
+    """
+    if define := dialect_for("sqlite").on_connect():
+        define(raw)
 
 
 def _file(url: URL) -> Path:
