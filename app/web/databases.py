@@ -29,7 +29,7 @@ PAGE = 50
 RUNS = 20
 MOST_PROJECTS = 200
 TAKEN = {
-    "rollout": ("web.rollouts.new", "Select at least one database, or use Roll out to all."),
+    "rollout": ("web.rollout_new.new", "Select at least one database, or use Roll out to all."),
     "label": ("web.databases.label", "Select at least one database, or use Label all."),
 }
 """Bulk actions: endpoint, and the message if nothing is selected."""

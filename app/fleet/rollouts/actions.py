@@ -278,7 +278,7 @@ def _is_open(actor: Actor, rollout: Rollout, verb: str) -> bool:
 def _some(rollout: Rollout, *which: object) -> bool:
     """True if the last attempt on one of its databases meets these conditions."""
     query = select(Run.id).where(
-        *retries.latest(rollout),
+        *crud.latest_runs(rollout),
         *which,  # type: ignore[arg-type]
     )
     return db.session.scalar(query.limit(1)) is not None

@@ -13,6 +13,7 @@ from app.fleet.core import error_texts, label_counts, positions
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.rollouts import announcements, approvals, retries, tallies, windows
 from app.fleet.rollouts import undo as rollouts_undo
+from app.fleet.rollouts.crud import latest_runs
 from app.fleet.rollouts.gates import Gate, Next
 from app.models import (
     BEGUN,
@@ -128,10 +129,10 @@ def _halt_if_too_many(session: CatalogSession, rollout: Rollout) -> bool:
     if failed <= allowed:
         return False
     if rollout.kind == Kind.CREATE:  # a name must not be taken by what is not there
-        why = _first_failure(session, *retries.latest(rollout))
+        why = _first_failure(session, *latest_runs(rollout))
         finish(session, rollout, Stage.CANCELLED, f"Its database was not created. {why}")
         return True
-    first = _first_failure(session, *retries.latest(rollout))
+    first = _first_failure(session, *latest_runs(rollout))
     if _is_single(session, rollout):
         finish(session, rollout, Stage.FAILED, first)
         return True
@@ -162,7 +163,7 @@ def _is_single(session: CatalogSession, rollout: Rollout) -> bool:
 def _retire_unmade(session: CatalogSession, rollout: Rollout) -> None:
     """A database that was not made is no member: its name and URL are free for another try."""
     unmade = select(Run.database_id).where(
-        *retries.latest(rollout), Run.state != State.SUCCEEDED, Run.before.is_(None)
+        *latest_runs(rollout), Run.state != State.SUCCEEDED, Run.before.is_(None)
     )
     found = session.scalars(select(Database).where(Database.id.in_(unmade)).with_for_update()).all()
     left = [positions.place_of(database) for database in found]
@@ -186,7 +187,7 @@ def _first_failure(session: CatalogSession, *runs: ColumnElement[bool]) -> str:
 
 
 def _step_on(session: CatalogSession, rollout: Rollout) -> None:
-    if _goes_on(session, rollout, *retries.latest(rollout), Run.wave <= rollout.wave):
+    if _goes_on(session, rollout, *latest_runs(rollout), Run.wave <= rollout.wave):
         rollout.reason = windows.closed_reason(rollout.window, datetime.now(UTC))
         return
     now = datetime.now(UTC)
@@ -257,11 +258,11 @@ def _left_out(session: CatalogSession, rollout: Rollout, *pending: ColumnElement
 
 
 def _step_back(session: CatalogSession, rollout: Rollout) -> None:
-    undo = retries.latest(rollout, Kind.UNDO)
+    undo = latest_runs(rollout, Kind.UNDO)
     if _goes_on(session, rollout, *undo):
         return
     # Runs that were active when the undo was requested are undone too, once they have ended.
-    if _exists(session, *retries.latest(rollout), Run.state.in_(BEGUN)):
+    if _exists(session, *latest_runs(rollout), Run.state.in_(BEGUN)):
         return
     if rollout.resumes_as != Stage.HALTED:  # a canary's later waves wait for a person
         retries.cancel_pending(session, rollout)

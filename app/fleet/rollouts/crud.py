@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
 from app.errors import RolloutNotFound
 from app.extensions import db
@@ -13,7 +13,7 @@ from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import LARGEST_ID
 from app.fleet.rollouts.request import new_rollout
-from app.models import Kind, Rollout
+from app.models import Kind, Rollout, Run
 
 
 @repeated
@@ -93,6 +93,15 @@ def find(session: CatalogSession, rollout_id: int, *, lock: bool = False) -> Rol
     if rollout is None:
         raise RolloutNotFound(f"There is no rollout {rollout_id}.", rollout=rollout_id)
     return rollout
+
+
+def latest_runs(rollout: Rollout, kind: str | None = None) -> tuple[ColumnElement[bool], ...]:
+    """Conditions for the last attempt on each database, of the rollout's kind or of `kind`."""
+    return (
+        Run.rollout_id == rollout.id,
+        Run.kind == (kind or rollout.kind),
+        Run.replaced_by.is_(None),
+    )
 
 
 def record(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import func, select
 
 from app.extensions import db
 from app.fleet.core import error_texts
@@ -257,12 +257,7 @@ def _first_error(actor: Actor, rollout: Rollout, kind: str) -> FirstFailure | No
             Database.name,
         )
         .join(Database, Database.id == Run.database_id)
-        .where(
-            Run.rollout_id == rollout.id,
-            Run.kind == kind,
-            rare(Run.state == State.FAILED),
-            Run.replaced_by.is_(None),
-        )
+        .where(*crud.latest_runs(rollout, kind), rare(Run.state == State.FAILED))
         .order_by(Run.id)
         .limit(1)
     ).first()
@@ -295,20 +290,18 @@ def _rehearsal(actor: Actor, rollout: Rollout, total: dict[str, int]) -> Rehears
     )
 
 
-def _rehearsed(rollout: Rollout) -> tuple[ColumnElement[bool], ...]:
-    return (Run.rollout_id == rollout.id, Run.kind == Kind.REHEARSE, Run.replaced_by.is_(None))
-
-
 def _last_rehearsed_at(rollout: Rollout) -> datetime | None:
-    return db.session.scalar(select(func.max(Run.finished_at)).where(*_rehearsed(rollout)))
+    rehearsed = crud.latest_runs(rollout, Kind.REHEARSE)
+    return db.session.scalar(select(func.max(Run.finished_at)).where(*rehearsed))
 
 
 def _seconds_ahead(rollout: Rollout) -> float:
     """The duration of the rehearsal, scaled by the work of the rollout."""
+    rehearsed = crud.latest_runs(rollout, Kind.REHEARSE)
     plans = db.session.execute(
         select(Database.dialect, Run.before, func.count(), func.sum(Run.seconds))
         .join(Database, Database.id == Run.database_id)
-        .where(*_rehearsed(rollout))
+        .where(*rehearsed)
         .group_by(Database.dialect, Run.before)
     )
     chosen = db.session.execute(
@@ -325,53 +318,8 @@ def _seconds_ahead(rollout: Rollout) -> float:
         work += (seconds or 0.0) * of_plan / number
         databases += of_plan
     began, ended = db.session.execute(
-        select(func.min(Run.started_at), func.max(Run.finished_at)).where(*_rehearsed(rollout))
+        select(func.min(Run.started_at), func.max(Run.finished_at)).where(*rehearsed)
     ).one()
     took = (ended - began).total_seconds() if began and ended else 0.0
     soaks = len(waves.sizes(rollout.waves, int(databases))) - 1
     return took * (work / did if did else 1.0) + soaks * Gate.of(rollout.gate).soak_seconds
-
-
-MOST = 10_000
-"""The most cells that are drawn; with more databases, one cell stands for several."""
-WORST_FIRST = (
-    *(State.FAILED, State.LOST, State.RUNNING),
-    *(State.PENDING, State.CANCELLED, State.SUCCEEDED),
-)
-"""The order in which a cell that stands for several databases chooses its state."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunStates:
-    """The states of the databases of a rollout, in their order, for a drawing."""
-
-    states: tuple[str, ...]
-    """The state of each cell."""
-    each: int
-    """How many databases one cell stands for."""
-    total: int
-
-
-def run_states(actor: Actor, rollout_id: int, kind: Kind | None = None) -> RunStates:
-    """The state of the last attempt on each database, of this kind of runs.
-
-    `kind` may be REHEARSE or UNDO; the default is the kind of the rollout. Raises RolloutNotFound.
-    """
-    rollout = crud.get_rollout(actor, rollout_id)
-    runs = (
-        Run.rollout_id == rollout.id,
-        Run.kind == (kind or rollout.kind),
-        Run.replaced_by.is_(None),
-    )
-    place = func.abs(Run.seq)  # undo runs have the negative place of the run they undo
-    total = db.session.scalar(select(func.count()).where(*runs)) or 0
-    each = -(-total // MOST) or 1
-    if each == 1:
-        found = db.session.scalars(select(Run.state).where(*runs).order_by(place))
-        return RunStates(states=tuple(found), each=1, total=total)
-    ranks = {state: rank for rank, state in enumerate(WORST_FIRST)}
-    cell = (place // each).label("cell")
-    worst = select(cell, func.min(case(ranks, value=Run.state, else_=0))).where(*runs)
-    ranked = db.session.execute(worst.group_by(cell).order_by(cell))
-    states = tuple(WORST_FIRST[rank].value for _, rank in ranked)
-    return RunStates(states=states, each=each, total=total)

@@ -164,7 +164,7 @@ def rehearse(session: CatalogSession, rollout: Rollout, sample: int | None) -> i
             rows.append(_row(rollout, member, Kind.REHEARSE, REHEARSAL, seq))
     session.execute(
         update(Run)
-        .where(Run.rollout_id == rollout.id, Run.kind == Kind.REHEARSE, Run.replaced_by.is_(None))
+        .where(*crud.latest_runs(rollout, Kind.REHEARSE))
         .values(replaced_by=0)  # an earlier rehearsal
     )
     _insert(session, rows)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.fleet.core.transactions import CatalogSession
 from app.fleet.rollouts import tallies
+from app.fleet.rollouts.crud import latest_runs
 from app.models import BEGUN, Database, Kind, Rollout, Run, Stage, State
 from headway.errors import DatabaseMoved
 
@@ -52,9 +53,7 @@ def returns(session: CatalogSession, rollout: Rollout) -> Counter[tuple[str | No
 
     The revisions are joined by `+`; "" for none.
     """
-    asked = select(Run.undoes).where(
-        Run.rollout_id == rollout.id, Run.kind == Kind.UNDO, Run.replaced_by.is_(None)
-    )
+    asked = select(Run.undoes).where(*latest_runs(rollout, Kind.UNDO))
     failed, waiting = (asked.where(Run.state == one) for one in (State.FAILED, State.PENDING))
     ids = _moved(rollout, again=True).with_only_columns(Run.id)
     some = Run.id.in_(ids) | Run.id.in_(failed) | Run.id.in_(waiting)
