@@ -13,7 +13,7 @@ from app.errors import (
 from app.extensions import db
 from app.fleet.accounts import sessions
 from app.fleet.core import audit, idempotency
-from app.fleet.core.pagination import page_of
+from app.fleet.core.pagination import begin_after, page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import LARGEST_ID, fitting, is_id
@@ -84,9 +84,7 @@ def list_accounts(
     `name` is part of the name; `email` and `role` are exact.
     """
     actor.require("accounts.read")
-    query = select(Account).order_by(Account.id)
-    if after is not None:
-        query = query.where(Account.id > min(after, LARGEST_ID))
+    query = begin_after(select(Account), Account.id, after)
     if name:
         query = query.where(Account.name.icontains(name, autoescape=True))
     if email:

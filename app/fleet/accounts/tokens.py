@@ -22,7 +22,7 @@ from app.errors import (
 )
 from app.extensions import db
 from app.fleet.core import audit, idempotency
-from app.fleet.core.pagination import page_of
+from app.fleet.core.pagination import begin_after, page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, in_passing, repeated, writing
 from app.fleet.core.validation import LARGEST_ID, fitting
@@ -124,10 +124,7 @@ def list_tokens(
         if account_id not in (None, actor.id):
             raise RoleInsufficient("Only an admin sees the tokens of others.")
         account_id = actor.id
-    query = select(Token).order_by(Token.id.desc() if live else Token.id)
-    if after is not None:
-        beyond = min(after, LARGEST_ID)
-        query = query.where(Token.id < beyond if live else Token.id > beyond)
+    query = begin_after(select(Token), Token.id, after, newest=live)
     if account_id is not None:
         query = query.where(Token.account_id == account_id)
     if live:

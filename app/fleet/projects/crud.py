@@ -10,7 +10,7 @@ from sqlalchemy import select
 from app.errors import InputInvalid, ProjectNotFound, RecordChanged
 from app.extensions import db
 from app.fleet.core import arguments, audit, idempotency
-from app.fleet.core.pagination import page_of
+from app.fleet.core.pagination import begin_after, page_of
 from app.fleet.core.paths import inside, settings
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
@@ -73,9 +73,7 @@ def list_projects(
 ) -> tuple[list[Project], int | None]:
     """A page of projects in the order of creation, and the `after` of the next page."""
     actor.require("projects.read")
-    query = select(Project).order_by(Project.id)
-    if after is not None:
-        query = query.where(Project.id > min(after, LARGEST_ID))
+    query = begin_after(select(Project), Project.id, after)
     if search:
         query = query.where(Project.name.icontains(search, autoescape=True))
     return page_of(query, limit)

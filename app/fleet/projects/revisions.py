@@ -12,9 +12,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import undefer
 
 from app.extensions import db
-from app.fleet.core.pagination import page_of
+from app.fleet.core.pagination import begin_after, page_of
 from app.fleet.core.permissions import Actor
-from app.fleet.core.validation import LARGEST_ID, UNFIT
+from app.fleet.core.validation import UNFIT
 from app.fleet.isolation.messages import ScriptLocation
 from app.fleet.isolation.remote import RemoteProject
 from app.fleet.projects import crud, graphs
@@ -190,9 +190,8 @@ def list_revisions(
     `present` selects revisions that are in the scripts now (True) or not (False).
     """
     crud.get_project(actor, project_id)
-    query = select(Revision).where(Revision.project_id == project_id).order_by(Revision.id)
-    if after is not None:
-        query = query.where(Revision.id > min(after, LARGEST_ID))
+    mine = select(Revision).where(Revision.project_id == project_id)
+    query = begin_after(mine, Revision.id, after)
     if present is not None:
         query = query.where(Revision.present.is_(present))
     return page_of(query, limit)

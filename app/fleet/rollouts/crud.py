@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, select
 from app.errors import RolloutNotFound
 from app.extensions import db
 from app.fleet.core import audit, idempotency
-from app.fleet.core.pagination import page_of
+from app.fleet.core.pagination import begin_after, page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import LARGEST_ID
@@ -60,9 +60,7 @@ def list_rollouts(
 ) -> tuple[list[Rollout], int | None]:
     """A page of rollouts, newest first, and the `after` of the next; `begun`: only started ones."""
     actor.require("rollouts.read")
-    query = select(Rollout).order_by(Rollout.id.desc())
-    if after is not None:
-        query = query.where(Rollout.id < after)
+    query = begin_after(select(Rollout), Rollout.id, after, newest=True)
     if project_id is not None:
         query = query.where(Rollout.project_id == project_id)
     if stages:
