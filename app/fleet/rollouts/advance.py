@@ -13,7 +13,7 @@ from app.fleet.core import error_texts, label_counts, positions
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.rollouts import announcements, approvals, retries, tallies, windows
 from app.fleet.rollouts import undo as rollouts_undo
-from app.fleet.rollouts.crud import latest_runs
+from app.fleet.rollouts.crud import any_run, find, latest_runs
 from app.fleet.rollouts.gates import Gate, Next
 from app.models import (
     BEGUN,
@@ -58,7 +58,7 @@ def _active() -> list[int]:
 def step(rollout_id: int) -> None:
     """Advance one rollout as far as possible without waiting for a run."""
     with writing() as session:
-        rollout = _locked(session, rollout_id)
+        rollout = find(session, rollout_id, lock=True)
         if rollout.stage == Stage.WAITING and rollout.resumes_as:
             return  # nothing has begun: an approval lets it
         if rollout.stage == Stage.UNDOING:
@@ -75,7 +75,7 @@ def step(rollout_id: int) -> None:
 def judge(rollout_id: int) -> None:
     """After a failure, halt a rollout at once if its gate does not allow more."""
     with writing() as session:
-        rollout = _locked(session, rollout_id)
+        rollout = find(session, rollout_id, lock=True)
         if rollout.stage == Stage.RUNNING:
             _halt_if_too_many(session, rollout)
 
@@ -83,7 +83,7 @@ def judge(rollout_id: int) -> None:
 def go_on_after(run: Run) -> None:
     """Advance the rollout of a run at once if it waited only for this run."""
     beside = (Run.rollout_id == run.rollout_id, Run.kind == run.kind, Run.wave <= run.wave)
-    is_last = not _exists(db.session, *beside, Run.state.in_(UNENDED))
+    is_last = not any_run(db.session, *beside, Run.state.in_(UNENDED))
     db.session.rollback()
     if is_last:
         step(run.rollout_id)
@@ -114,25 +114,15 @@ def _expire(session: CatalogSession, rollout: Rollout) -> None:
         finish(session, rollout, Stage.CANCELLED, reason)
 
 
-def _locked(session: CatalogSession, rollout_id: int) -> Rollout:
-    return session.scalars(
-        select(Rollout)
-        .where(Rollout.id == rollout_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one()
-
-
 def _halt_if_too_many(session: CatalogSession, rollout: Rollout) -> bool:
     failed = retries.count(session, rollout, Run.state == State.FAILED)
     allowed = Gate.of(rollout.gate).allowed(sum(rollout.sizes[: rollout.wave + 1]))
     if failed <= allowed:
         return False
-    if rollout.kind == Kind.CREATE:  # a name must not be taken by what is not there
-        why = _first_failure(session, *latest_runs(rollout))
-        finish(session, rollout, Stage.CANCELLED, f"Its database was not created. {why}")
-        return True
     first = _first_failure(session, *latest_runs(rollout))
+    if rollout.kind == Kind.CREATE:  # a name must not be taken by what is not there
+        finish(session, rollout, Stage.CANCELLED, f"Its database was not created. {first}")
+        return True
     if _is_single(session, rollout):
         finish(session, rollout, Stage.FAILED, first)
         return True
@@ -228,13 +218,13 @@ def _goes_on(session: CatalogSession, rollout: Rollout, *runs: ColumnElement[boo
     """True while some of these runs have not ended."""
     # One query for all states: two queries could both miss a run that is claimed in between.
     still = (*runs, Run.state.in_(UNENDED))
-    if not _exists(session, *still):
+    if not any_run(session, *still):
         return False
-    if _exists(session, *runs, Run.state.in_(BEGUN)):
+    if any_run(session, *runs, Run.state.in_(BEGUN)):
         return True
     # Nothing runs and something waits: perhaps for databases that were pinned or retired since.
     pending = (*runs, Run.state == State.PENDING)
-    return not _left_out(session, rollout, *pending) or _exists(session, *still)
+    return not _left_out(session, rollout, *pending) or any_run(session, *still)
 
 
 def _left_out(session: CatalogSession, rollout: Rollout, *pending: ColumnElement[bool]) -> int:
@@ -262,7 +252,7 @@ def _step_back(session: CatalogSession, rollout: Rollout) -> None:
     if _goes_on(session, rollout, *undo):
         return
     # Runs that were active when the undo was requested are undone too, once they have ended.
-    if _exists(session, *latest_runs(rollout), Run.state.in_(BEGUN)):
+    if any_run(session, *latest_runs(rollout), Run.state.in_(BEGUN)):
         return
     if rollout.resumes_as != Stage.HALTED:  # a canary's later waves wait for a person
         retries.cancel_pending(session, rollout)
@@ -288,7 +278,3 @@ def _step_back(session: CatalogSession, rollout: Rollout) -> None:
         some = session.scalar(cancelled)
         why = f"{some} not undone, because pinned or retired since." if some else None
         finish(session, rollout, Stage.UNDONE, why)
-
-
-def _exists(session: CatalogSession, *which: ColumnElement[bool]) -> bool:
-    return session.scalar(select(Run.id).where(*which).limit(1)) is not None

@@ -102,6 +102,11 @@ def latest_runs(rollout: Rollout, kind: str | None = None) -> tuple[ColumnElemen
     )
 
 
+def any_run(session: CatalogSession, *which: ColumnElement[bool]) -> bool:
+    """True if some run meets these conditions; one is looked for, none is counted."""
+    return session.scalar(select(Run.id).where(*which).limit(1)) is not None
+
+
 def record(
     session: CatalogSession, actor: Actor, word: str, rollout: Rollout, **details: object
 ) -> None:

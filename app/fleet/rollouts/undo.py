@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.fleet.core.transactions import CatalogSession
 from app.fleet.rollouts import tallies
-from app.fleet.rollouts.crud import latest_runs
+from app.fleet.rollouts.crud import any_run, latest_runs
 from app.models import BEGUN, Database, Kind, Rollout, Run, Stage, State
 from headway.errors import DatabaseMoved
 
@@ -19,8 +19,8 @@ BACK = (Kind.UPGRADE, Kind.DOWNGRADE, Kind.STAMP)
 
 def retreat(session: CatalogSession, rollout: Rollout) -> None:
     """Undo a failed canary automatically, once none of its runs is active."""
-    alive = select(Run.id).where(Run.rollout_id == rollout.id, Run.state.in_(BEGUN))
-    if not _may_retreat(rollout) or session.scalar(alive.limit(1)) is not None:
+    active = (Run.rollout_id == rollout.id, Run.state.in_(BEGUN))
+    if not _may_retreat(rollout) or any_run(session, *active):
         return
     if take_back(session, rollout):
         rollout.stage, rollout.resumes_as = Stage.UNDOING, Stage.HALTED
