@@ -20,12 +20,12 @@ from app.models import Database, Kind, Run, State
 from app.web import access, filters
 from app.web.database_actions import actions_for
 from app.web.overview import project_id
+from app.web.pagination import PAGE
 from headway.errors import HeadwayError
 from headway.types import NEXT_STEPS, Position
 
 bp = APIBlueprint("databases", __name__, enable_openapi=False, url_prefix="/databases")
 
-PAGE = 50
 RUNS = 20
 MOST_PROJECTS = 200
 TAKEN = {

@@ -25,11 +25,10 @@ from app.fleet.rollouts.progress import (
 from app.models import Kind, Rollout, Stage, State
 from app.web import access, rollout_charts, rollout_form
 from app.web.overview import project_id
-from app.web.pagination import after
+from app.web.pagination import PAGE, after
 
 bp = APIBlueprint("rollouts", __name__, enable_openapi=False, url_prefix="/rollouts")
 
-PAGE = 50
 SECONDS = 3
 """The reload interval without JavaScript, while a rollout is active."""
 WORDS = {

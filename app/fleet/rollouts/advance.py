@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, and_, false, func, or_, select, update
 
 from app.extensions import db
-from app.fleet.core import error_texts, label_counts, positions
+from app.fleet.core import label_counts, positions
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.rollouts import announcements, approvals, retries, tallies, windows
 from app.fleet.rollouts import undo as rollouts_undo
 from app.fleet.rollouts.crud import any_run, find, latest_runs
 from app.fleet.rollouts.gates import Gate, Next
+from app.fleet.rollouts.progress import first_failure
 from app.models import (
     BEGUN,
     DRAFT_LASTS,
@@ -119,7 +120,7 @@ def _halt_if_too_many(session: CatalogSession, rollout: Rollout) -> bool:
     allowed = Gate.of(rollout.gate).allowed(sum(rollout.sizes[: rollout.wave + 1]))
     if failed <= allowed:
         return False
-    first = _first_failure(session, *latest_runs(rollout))
+    first = _first_failure(rollout, rollout.kind)
     if rollout.kind == Kind.CREATE:  # a name must not be taken by what is not there
         finish(session, rollout, Stage.CANCELLED, f"Its database was not created. {first}")
         return True
@@ -164,16 +165,10 @@ def _retire_unmade(session: CatalogSession, rollout: Rollout) -> None:
     positions.shift(session, left=left)
 
 
-def _first_failure(session: CatalogSession, *runs: ColumnElement[bool]) -> str:
-    first = session.execute(
-        select(Database.name, Run.error, Run.problem)
-        .join(Database, Database.id == Run.database_id)
-        .where(*runs, Run.state == State.FAILED)
-        .order_by(Run.id)
-        .limit(1)
-    ).one()
+def _first_failure(rollout: Rollout, kind: str) -> str:
     # Webhooks and viewers are told this, and no text of a database.
-    return f"{first.name}: {error_texts.for_all(first.error, first.problem)}"
+    first = first_failure(announcements.READER, rollout, kind)
+    return f"{first.database}: {first.error}" if first else ""
 
 
 def _step_on(session: CatalogSession, rollout: Rollout) -> None:
@@ -264,7 +259,7 @@ def _step_back(session: CatalogSession, rollout: Rollout) -> None:
     if failed:
         left = (
             f"{failed} of {session.scalar(how_many)} could not be undone. First failure: "
-            f"{_first_failure(session, *undo)}"
+            f"{_first_failure(rollout, Kind.UNDO)}"
         )
     if rollout.resumes_as == Stage.HALTED:
         rollout.stage, rollout.resumes_as = Stage.HALTED, None

@@ -171,8 +171,8 @@ def counts_of(rollout: Rollout) -> Counts:
 
 def first_error(actor: Actor, rollout: Rollout) -> FirstFailure | None:
     """The first failure of the rollout, or else of its undo, in words that the actor may read."""
-    found = _first_error(actor, rollout, rollout.kind)
-    return found or _first_error(actor, rollout, Kind.UNDO)
+    found = first_failure(actor, rollout, rollout.kind)
+    return found or first_failure(actor, rollout, Kind.UNDO)
 
 
 def says(rollout: Rollout, failed: int, differing: int | None = None) -> str:
@@ -250,7 +250,8 @@ def _speed(rollout: Rollout) -> float | None:
     return tallies.speed(rollout, kinds.get(Stage(rollout.stage), Kind(rollout.kind)))
 
 
-def _first_error(actor: Actor, rollout: Rollout, kind: str) -> FirstFailure | None:
+def first_failure(actor: Actor, rollout: Rollout, kind: str) -> FirstFailure | None:
+    """The first failure among the last attempts of this kind, as the actor may read it."""
     row = db.session.execute(
         select(
             *(Run.id, Run.database_id, Run.before, Run.aim, Run.error, Run.problem),
@@ -285,7 +286,7 @@ def _rehearsal(actor: Actor, rollout: Rollout, total: dict[str, int]) -> Rehears
         failed=failed,
         seconds=tallies.seconds(rollout, Kind.REHEARSE),
         seconds_ahead=_seconds_ahead(rollout) if has_ended else None,
-        first_error=_first_error(actor, rollout, Kind.REHEARSE),
+        first_error=first_failure(actor, rollout, Kind.REHEARSE),
         last_at=_last_rehearsed_at(rollout) if has_ended else None,
     )
 
