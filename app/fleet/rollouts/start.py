@@ -135,12 +135,11 @@ def start(session: CatalogSession, rollout: Rollout) -> None:
             "The rollout has only one wave, so there is no next one to approve. Choose more waves, "
             "or do not require approval."
         )
-    ends = [sum(rollout.sizes[: n + 1]) for n in range(len(rollout.sizes))]
-    number = 0
-    rows = []
-    for seq, member in enumerate(chosen.members):
-        number += seq >= ends[number]
-        rows.append(_row(rollout, member, Kind(rollout.kind), number, seq))
+    numbers = [number for number, size in enumerate(rollout.sizes) for _ in range(size)]
+    rows = [
+        _row(rollout, member, Kind(rollout.kind), wave, seq)
+        for seq, (member, wave) in enumerate(zip(chosen.members, numbers, strict=True))
+    ]
     _insert(session, rows)
     tallies.settle(session, rollout.id)
     hold(session, rollout)
