@@ -54,12 +54,12 @@ def test_a_load_keeps_all_that_a_person_asks_of_a_revision(
     assert project.heads == ["b1", "r002"]
     assert project.environment["mode"] == "captured"
     assert project.loaded_at
-    row = revisions.get_revision(ROOT, project_id, "b1")
+    row = revisions.versions_of(ROOT, project_id, "b1")[0]
     assert (row.parents, row.depends_on, row.labels) == ([], ["r001"], ["side"])
     assert row.message == "élan"
     assert row.script == (folder / "versions" / "b1.py").read_text()
     assert row.present
-    sql = revisions.get_revision(ROOT, project_id, "r002").sql
+    sql = revisions.versions_of(ROOT, project_id, "r002")[0].sql
     assert set(sql) == {"sqlite", "postgresql", "mysql"}
     assert "ALTER TABLE t1 ADD COLUMN extra INTEGER" in sql["sqlite"]["upgrade"]
     assert "id SERIAL NOT NULL" in sql["postgresql"]["upgrade"]
@@ -99,15 +99,15 @@ def test_a_revision_that_an_older_release_lacks_is_kept(
 ) -> None:
     folder = write_project(tmp_path / "scripts", 3)
     project_id = ready_project(folder)
-    first = revisions.get_revision(ROOT, project_id, "r003").first_seen_at
+    first = revisions.versions_of(ROOT, project_id, "r003")[0].first_seen_at
     text = (folder / "versions" / "r003.py").read_text()
     (folder / "versions" / "r003.py").unlink()
     assert projects_scripts.load(project_id).heads == ["r002"]
-    gone = revisions.get_revision(ROOT, project_id, "r003")
+    gone = revisions.versions_of(ROOT, project_id, "r003")[0]
     assert (gone.present, gone.script) == (False, text)
     (folder / "versions" / "r003.py").write_text(text)
     assert projects_scripts.load(project_id).heads == ["r003"]
-    back = revisions.get_revision(ROOT, project_id, "r003")
+    back = revisions.versions_of(ROOT, project_id, "r003")[0]
     assert (back.id, back.present, back.first_seen_at) == (gone.id, True, first)
 
 
@@ -242,7 +242,7 @@ def test_a_revision_that_asks_the_database_has_no_sql(fleet_here: Flask, tmp_pat
     )
     write_revision(folder, "r003", "r002")
     project_id = ready_project(folder)
-    assert revisions.get_revision(ROOT, project_id, "r002").sql["sqlite"] == {
+    assert revisions.versions_of(ROOT, project_id, "r002")[0].sql["sqlite"] == {
         "upgrade": None,
         "downgrade": None,
     }
@@ -502,11 +502,11 @@ def test_a_beginning_is_enough_to_find_a_revision(fleet_here: Flask, tmp_path: P
     write_revision(folder, "abc1", None)
     write_revision(folder, "abd2", "abc1")
     project_id = ready_project(folder)
-    assert revisions.get_revision(ROOT, project_id, "abc").revision == "abc1"
+    assert revisions.versions_of(ROOT, project_id, "abc")[0].revision == "abc1"
     with pytest.raises(database_errors.RevisionNotFound, match="abc1, abd2"):
-        revisions.get_revision(ROOT, project_id, "ab")
+        revisions.versions_of(ROOT, project_id, "ab")[0]
     with pytest.raises(database_errors.RevisionNotFound, match="x9"):
-        revisions.get_revision(ROOT, project_id, "x9")
+        revisions.versions_of(ROOT, project_id, "x9")[0]
 
 
 def test_a_list_comes_in_pages_oldest_first(fleet_here: Flask, tmp_path: Path) -> None:

@@ -197,16 +197,11 @@ def list_revisions(
     return page_of(query, limit)
 
 
-def get_revision(actor: Actor, project_id: int, revision: str) -> Revision:
-    """A revision with its script and SQL: its present text, or else the last one.
+def versions_of(actor: Actor, project_id: int, revision: str) -> list[Revision]:
+    """All texts that a revision has had: the present one, then the newest first.
 
     `revision` is an id or an unambiguous beginning of one. Raises RevisionNotFound.
     """
-    return versions_of(actor, project_id, revision)[0]
-
-
-def versions_of(actor: Actor, project_id: int, revision: str) -> list[Revision]:
-    """All texts that a revision has had, newest first. Raises RevisionNotFound."""
     project = crud.get_project(actor, project_id)
     if UNFIT.search(revision):  # the catalog cannot compare such text
         revision = "?"

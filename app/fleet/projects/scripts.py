@@ -286,8 +286,7 @@ def _move(session: CatalogSession, project_id: int, scripts: RemoteProject) -> N
         PositionCount.databases > 0,
     )
     for current in set(session.scalars(query)):
-        versions = tuple(current.split("+")) if current else ()
-        status = status_of(scripts, Evidence(versions=versions))
+        status = status_of(scripts, Evidence(versions=positions.split(current)))
         session.execute(
             update(Database)
             .where(

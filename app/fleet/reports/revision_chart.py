@@ -198,7 +198,7 @@ def _stands(counts: Iterable[DatabaseCount]) -> dict[str, Stand]:
 def _by_revision(stands: Iterable[Stand]) -> dict[str, tuple[Stand, ...]]:
     found: dict[str, list[Stand]] = defaultdict(list)
     for stand in stands:
-        for revision in filter(None, stand.current.split("+")):
+        for revision in core_positions.split(stand.current):
             found[revision].append(stand)
     return {revision: _most_first(several) for revision, several in found.items()}
 
