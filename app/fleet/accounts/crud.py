@@ -16,7 +16,7 @@ from app.fleet.core import audit, idempotency
 from app.fleet.core.pagination import begin_after, page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.core.validation import LARGEST_ID, fitting, is_id
+from app.fleet.core.validation import LARGEST_ID, fitting, is_id, require_version
 from app.models import Account, Role
 
 
@@ -173,10 +173,7 @@ def _find(session: CatalogSession, account_id: int, version: int | None = None) 
     account = session.get(Account, account_id) if 0 < account_id <= LARGEST_ID else None
     if account is None:
         raise AccountNotFound(f"There is no account {account_id}.", account=account_id)
-    if version is not None and account.version != version:
-        raise AccountChanged(
-            f"Account {account_id} is at version {account.version}, not {version}. Read it again."
-        )
+    require_version(account, version, AccountChanged)
     return account
 
 

@@ -7,14 +7,14 @@ from typing import Any
 from sqlalchemy import Select, exists, select
 from sqlalchemy.orm import QueryableAttribute, aliased, selectinload
 
-from app.errors import DatabaseNotFound, InputInvalid, RecordChanged
+from app.errors import DatabaseNotFound, InputInvalid
 from app.extensions import db
 from app.fleet.core import audit, idempotency, label_counts, positions
 from app.fleet.core.pagination import begin_after, page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.core.validation import LARGEST_ID, is_id
+from app.fleet.core.validation import LARGEST_ID, is_id, require_version
 from app.fleet.databases import trigrams
 from app.fleet.databases.register import added
 from app.fleet.databases.request import draft_of
@@ -138,11 +138,7 @@ def living(session: CatalogSession, database_id: int, version: int | None = None
         raise DatabaseNotFound(
             f"Database {database_id} was retired. Register it again.", database=database_id
         )
-    if version is not None and database.version != version:
-        raise RecordChanged(
-            f"Database {database_id} is at version {database.version}, not {version}. Read it "
-            "again."
-        )
+    require_version(database, version)
     return database
 
 
