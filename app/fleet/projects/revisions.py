@@ -57,7 +57,7 @@ def route(project_id: int, current: Sequence[str], target: str, kind: Kind) -> R
     graph = graphs.graph_of(known, project_id, current)
     steps = list(plans.steps_of(graph, WAYS[kind], target)(tuple(current)))
     names = plans.step_names(steps, WAYS[kind])
-    return Route(graphs.rows_of(known, names), "+".join(graph.ends(steps, current)))
+    return Route(rows_of(known, names), "+".join(graph.ends(steps, current)))
 
 
 def path(project_id: int, current: Sequence[str], target: str, kind: Kind) -> tuple[Revision, ...]:
@@ -68,6 +68,13 @@ def path(project_id: int, current: Sequence[str], target: str, kind: Kind) -> tu
 def ends(project_id: int, current: Sequence[str], target: str, kind: Kind) -> str:
     """The end of `route`."""
     return route(project_id, current, target, kind).ends
+
+
+def rows_of(known: graphs.Known, names: Sequence[str]) -> tuple[Revision, ...]:
+    """The rows of these revisions, in this order."""
+    ids = [known.rows[name] for name in names]
+    rows = {row.id: row for row in db.session.scalars(select(Revision).where(Revision.id.in_(ids)))}
+    return tuple(rows[key] for key in ids)
 
 
 def sql_of(
