@@ -16,7 +16,6 @@ from app.api.schemas.accounts import (
 from app.api.schemas.common import Idempotent
 from app.errors import AccountChanged
 from app.fleet import accounts as fleet
-from app.models import Account
 from app.settings import Settings
 
 bp = APIBlueprint("accounts", __name__, url_prefix="/accounts", tag="accounts")
@@ -34,7 +33,8 @@ def create(body: AccountIn, idempotent: Idempotent) -> Any:
         access.actor(), body.model_dump(), country=_country(), key=idempotent.idempotency_key
     )
     where = url_for("api.accounts.read", account_id=account.id)
-    return AccountOut.model_validate(account), 201, responses.made(where, replayed) | _tag(account)
+    headers = responses.made(where, replayed) | conditions.tag(account)
+    return AccountOut.model_validate(account), 201, headers
 
 
 @bp.get("")
@@ -51,9 +51,9 @@ def list_(query: AccountQuery) -> Any:
 @bp.doc(summary="Read an account", operation_id="readAccount")
 def read(account_id: int) -> Any:
     account = fleet.get_account(access.actor(), account_id)
-    if request.if_none_match.contains_weak(conditions.etag(account.id, account.version)):
-        return Response(status=304, headers=_tag(account))
-    return AccountOut.model_validate(account), 200, _tag(account)
+    if request.if_none_match.contains_weak(conditions.etag(account)):
+        return Response(status=304, headers=conditions.tag(account))
+    return AccountOut.model_validate(account), 200, conditions.tag(account)
 
 
 @bp.patch("/<int:account_id>")
@@ -64,7 +64,7 @@ def change(account_id: int, body: AccountChange) -> Any:
     values = body.model_dump(exclude_unset=True)
     version = conditions.expected(account_id, AccountChanged)
     account = fleet.change_account(access.actor(), account_id, values, version=version)
-    return AccountOut.model_validate(account), 200, _tag(account)
+    return AccountOut.model_validate(account), 200, conditions.tag(account)
 
 
 @bp.delete("/<int:account_id>")
@@ -74,10 +74,6 @@ def delete(account_id: int) -> Any:
     version = conditions.expected(account_id, AccountChanged)
     fleet.delete_account(access.actor(), account_id, version=version)
     return "", 204
-
-
-def _tag(account: Account) -> dict[str, str]:
-    return conditions.tag(account.id, account.version)
 
 
 def _country() -> str | None:

@@ -6,10 +6,12 @@ from flask import request
 from werkzeug.exceptions import PreconditionRequired
 
 from app.errors import InputInvalid
+from app.models import Account, Database, Project
 from headway.errors import HeadwayError
 
 TAG = r'(W/)?"[!#-~]*"'
 TAGS = re.compile(rf"\*|{TAG}(\s*,\s*{TAG})*")
+Versioned = Account | Database | Project
 VERSION = re.compile(r"[1-9][0-9]{0,9}")
 
 
@@ -33,11 +35,11 @@ def expected(key: int, changed: type[HeadwayError]) -> int | None:
     raise changed("`If-Match` names no version of this one. Read it again.")
 
 
-def etag(key: int, version: int) -> str:
+def etag(row: Versioned) -> str:
     """The entity tag of a row's version."""
-    return f"{key}-{version}"
+    return f"{row.id}-{row.version}"
 
 
-def tag(key: int, version: int) -> dict[str, str]:
+def tag(row: Versioned) -> dict[str, str]:
     """The `ETag` header of a row's version."""
-    return {"ETag": f'"{etag(key, version)}"'}
+    return {"ETag": f'"{etag(row)}"'}

@@ -210,11 +210,10 @@ def _labels(text: str | None) -> dict[str, str]:
 
 
 def _shown(database: Database) -> Any:
-    tag = conditions.tag(database.id, database.version)
-    return DatabaseOut.model_validate(database), 200, tag
+    return DatabaseOut.model_validate(database), 200, conditions.tag(database)
 
 
 def _made(database: Database, replayed: bool, **more: str) -> Any:
     where = url_for("api.databases.read", database_id=database.id)
-    headers = responses.made(where, replayed) | conditions.tag(database.id, database.version)
+    headers = responses.made(where, replayed) | conditions.tag(database)
     return DatabaseOut.model_validate(database), 201, headers | more

@@ -16,13 +16,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from app import boot
-from app.errors import CatalogBusy
-from app.extensions import db
-from app.fleet.core.transactions import is_contended
+from app.http.catalog_errors import CatalogError, meaning_of
 from app.http.statuses import status_of
-from headway.dialects import dialect_of
-from headway.errors import DatabaseUnreachable, HeadwayError
+from headway.errors import HeadwayError
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +31,8 @@ def init_app(app: APIFlask) -> None:
     """Answer every error under /api/ as a problem, and each HeadwayError everywhere."""
     app.register_error_handler(HeadwayError, handle_headway_error)
     app.register_error_handler(HTTPException, handle_http_error)
-    app.register_error_handler(DBAPIError, handle_database_error)
-    app.register_error_handler(PoolTimeout, handle_pool_timeout)
+    app.register_error_handler(DBAPIError, handle_catalog_error)
+    app.register_error_handler(PoolTimeout, handle_catalog_error)
     app.register_error_handler(Exception, handle_unexpected_error)
     app.register_error_handler(HTTPError, handle_validation_error)
 
@@ -88,27 +84,10 @@ def handle_validation_error(error: HTTPError) -> Response:
     )
 
 
-def handle_database_error(error: DBAPIError) -> Response:
-    """A driver error of the catalog as a problem: busy (409), unreachable (503) or a bug (500)."""
-    if is_contended(error):
-        return handle_headway_error(
-            CatalogBusy("Another request uses the same data. Try again in a moment.")
-        )
-    if error.connection_invalidated or dialect_of(db.engine).refusal(error):
-        log.error("the catalog cannot be used: %s", error.orig)
-        return handle_headway_error(
-            DatabaseUnreachable("The catalog does not answer. Try again in a moment.")
-        )
-    if behind := boot.behind():
-        return handle_headway_error(behind)
-    return handle_unexpected_error(error)
-
-
-def handle_pool_timeout(_: PoolTimeout) -> Response:
-    """No connection to the catalog became free in time: 409."""
-    return handle_headway_error(
-        CatalogBusy("All connections to the catalog are in use. Try again later.")
-    )
+def handle_catalog_error(error: CatalogError) -> Response:
+    """An error of the catalog as a problem: busy (409), unreachable (503) or a bug (500)."""
+    meaning = meaning_of(error)
+    return handle_headway_error(meaning) if meaning else handle_unexpected_error(error)
 
 
 def handle_unexpected_error(error: Exception) -> Response:

@@ -16,7 +16,6 @@ from app.api.schemas.projects import (
 )
 from app.errors import RecordChanged
 from app.fleet import projects as fleet
-from app.models import Project
 
 bp = APIBlueprint("projects", __name__, url_prefix="/projects", tag="projects")
 
@@ -31,7 +30,8 @@ def create(body: ProjectIn, idempotent: Idempotent) -> Any:
         access.actor(), body.model_dump(), key=idempotent.idempotency_key
     )
     where = url_for("api.projects.read", project_id=project.id)
-    return ProjectOut.model_validate(project), 201, responses.made(where, replayed) | _tag(project)
+    headers = responses.made(where, replayed) | conditions.tag(project)
+    return ProjectOut.model_validate(project), 201, headers
 
 
 @bp.get("")
@@ -49,7 +49,7 @@ def list_(query: ProjectQuery) -> Any:
 @bp.doc(summary="Find a project by its name or id", operation_id="findProject")
 def find(query: Named) -> Any:
     project = fleet.find_project(access.actor(), query.name)
-    return ProjectOut.model_validate(project), 200, _tag(project)
+    return ProjectOut.model_validate(project), 200, conditions.tag(project)
 
 
 @bp.get("/<int:project_id>")
@@ -57,7 +57,7 @@ def find(query: Named) -> Any:
 @bp.doc(summary="Read a project", operation_id="readProject")
 def read(project_id: int) -> Any:
     project = fleet.get_project(access.actor(), project_id)
-    return ProjectOut.model_validate(project), 200, _tag(project)
+    return ProjectOut.model_validate(project), 200, conditions.tag(project)
 
 
 @bp.patch("/<int:project_id>")
@@ -68,7 +68,7 @@ def change(project_id: int, body: ProjectChange) -> Any:
     version = conditions.expected(project_id, RecordChanged)
     values = body.model_dump(exclude_unset=True)
     project = fleet.change_project(access.actor(), project_id, values, version=version)
-    return ProjectOut.model_validate(project), 200, _tag(project)
+    return ProjectOut.model_validate(project), 200, conditions.tag(project)
 
 
 @bp.delete("/<int:project_id>")
@@ -78,7 +78,3 @@ def delete(project_id: int) -> Any:
     version = conditions.expected(project_id, RecordChanged)
     fleet.delete_project(access.actor(), project_id, version=version)
     return "", 204
-
-
-def _tag(project: Project) -> dict[str, str]:
-    return conditions.tag(project.id, project.version)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from apiflask import APIBlueprint
-from flask import Flask, Response, current_app, request, url_for
+from flask import url_for
 
-from app.api import access, responses, streams
+from app.api import access, responses
 from app.api.schemas.common import Idempotent
 from app.api.schemas.rollouts import (
     Approve,
@@ -21,7 +21,6 @@ from app.api.schemas.rollouts import (
     RolloutQuery,
 )
 from app.fleet import rollouts as fleet
-from app.fleet.core import places
 from app.fleet.rollouts import watch
 from app.http import event_stream
 from app.models import Rollout
@@ -179,14 +178,7 @@ EVENTS: dict[int | str, Any] = {
 @bp.get("/<int:rollout_id>/events")
 @bp.doc(summary="Follow a rollout", operation_id="followRollout", responses=EVENTS)
 def events(rollout_id: int) -> Any:
-    watched = watch.look(access.actor(), rollout_id)
-    seen = request.headers.get("Last-Event-ID", "")
-    if event_stream.is_over(watched, seen, streams.progress_json):
-        return Response(status=204)
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-    return streams.stream(
-        event_stream.follow(app, access.token(), rollout_id, seen, streams.progress_json),
-        within=places.FOLLOWING,
-        mimetype="text/event-stream",
-        **{"X-Accel-Buffering": "no"},
-    )
+    def as_read(watched: watch.WatchedRollout) -> str:
+        return ProgressOut.of(watched).model_dump_json()
+
+    return event_stream.answer(access.actor(), access.token(), rollout_id, as_read)

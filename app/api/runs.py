@@ -6,7 +6,7 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import Response, stream_with_context
 
-from app.api import access, responses, streams
+from app.api import access, responses
 from app.api.schemas.common import Idempotent
 from app.api.schemas.rollouts import Nothing, RolloutOut
 from app.api.schemas.runs import (
@@ -25,6 +25,7 @@ from app.fleet import databases
 from app.fleet import runs as fleet
 from app.fleet.core import places
 from app.fleet.runs import export
+from app.http import event_stream
 from app.models import Kind
 
 bp = APIBlueprint("runs", __name__, tag="runs")
@@ -90,9 +91,8 @@ def _export(
     mimetype: str,
 ) -> Response:
     rows = export.rows(access.actor(), **query.model_dump())
-    return streams.stream(
-        stream_with_context(form(rows)), within=places.EXPORTING, mimetype=mimetype
-    )
+    place = places.EXPORTING.take(access.actor().id)
+    return event_stream.streamed(stream_with_context(form(rows)), place, mimetype)
 
 
 # --- one database --------------------------------------------------------------------------------

@@ -58,12 +58,6 @@ TAGGED = (
     *("registerDatabase", "createDatabase", "readDatabase", "findDatabase", "changeDatabase"),
     *("pinDatabase", "unpinDatabase"),
 )
-IDEMPOTENT = (
-    *("createAccount", "createToken", "createWebhook"),
-    *("createProject", "registerDatabase", "createDatabase"),
-    *("createRollout", "rehearseRollout", "startRollout", "pauseRollout", "resumeRollout"),
-    *("retryRollout", "approveRollout", "cancelRollout", "undoRollout", "startRun"),
-)
 REACHING = ("createDatabase", "importDatabases", "dropDatabase")
 """Operations that connect to a database while the caller waits."""
 
@@ -130,16 +124,17 @@ def _complete_operation(operation: dict[str, Any]) -> None:
             "description": words,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-    _add_headers(name, answers)
+    _add_headers(name, answers, takes_key=IDEMPOTENCY_KEY in operation["parameters"])
 
 
 def _parameters(name: str, derived: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    derived = [one for one in derived if one["in"] not in ("header", "headers")]
+    others = [one for one in derived if one["in"] not in ("header", "headers")]
+    takes_key = len(others) < len(derived)  # no other header is read by a schema
     return (
-        derived
+        others
         + ([IF_MATCH] if name in CONDITIONED else [])
         + ([IF_NONE_MATCH] if name == "readAccount" else [])
-        + ([IDEMPOTENCY_KEY] if name in IDEMPOTENT else [])
+        + ([IDEMPOTENCY_KEY] if takes_key else [])
         + ([LAST_EVENT_ID] if name == "followRollout" else [])
         + ([PREFER] if name == "createDatabase" else [])
     )
@@ -156,19 +151,19 @@ def _refusals(name: str, operation: dict[str, Any]) -> dict[str, str]:
         refusals |= UNUSABLE
     if name in REACHING:
         refusals |= {"502": "The database refused the connection, or a revision failed."}
-    if "path" in places or name in (*IDEMPOTENT, *BY_NUMBER):
+    if "path" in places or IDEMPOTENCY_KEY in operation["parameters"] or name in BY_NUMBER:
         refusals |= NOT_THERE
     if name in CONDITIONED:
         refusals |= CONDITIONAL
     return refusals
 
 
-def _add_headers(name: str, answers: dict[str, Any]) -> None:
+def _add_headers(name: str, answers: dict[str, Any], *, takes_key: bool) -> None:
     for code, answer in answers.items():
         names = ["X-Request-ID"]
         names += ["ETag"] if name in TAGGED and code in ("200", "201", "304") else []
         names += ["Location"] if code in ("201", "202") else []
-        names += ["Idempotent-Replayed"] if code == "201" and name in IDEMPOTENT else []
+        names += ["Idempotent-Replayed"] if code == "201" and takes_key else []
         names += ["Preference-Applied"] if code in WAITED and name == "createDatabase" else []
         names += ["Link"] if name.startswith("list") and code == "200" else []
         names += ["WWW-Authenticate"] if code == "401" else []

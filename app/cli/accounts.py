@@ -17,7 +17,7 @@ from app.fleet.accounts import invitations, oidc, passwords
 from app.fleet.projects import grants
 from app.models import Account, Role
 from headway.cli.fleet.names import PROJECT, project_option
-from headway.cli.output import as_json, echo, paged, print_json, print_table, text
+from headway.cli.output import as_json, echo, paged, print_json, print_list, print_record
 
 COLUMNS = (
     *("id", "name", "email", "role", "description", "birthdate"),
@@ -69,12 +69,7 @@ def create(name: str, as_json: bool, **fields: Any) -> None:
 def list_(as_json: bool, **query: Any) -> None:
     """List accounts."""
     found, following = fleet.list_accounts(command_line(), **query)
-    if as_json:
-        print_json({"items": [_row(account) for account in found], "next": following})
-        return
-    print_table(SHORT, [[str(_row(account)[c] or "") for c in SHORT] for account in found])
-    if following:
-        echo(f"More: --after {following}", err=True)
+    print_list([_row(account) for account in found], following, SHORT, as_json=as_json)
 
 
 @accounts.command()
@@ -222,13 +217,10 @@ def list_grants(account: str | None, project: str | None, as_json: bool, **page:
         account_id=fleet.find_account(actor, account).id if account else None,
         **page,
     )
-    if as_json:
-        print_json({"items": [asdict(one) for one in found], "next": following})
-        return
-    rows = [[one.project, str(one.account_id), one.account, one.role] for one in found]
-    print_table(("project", "account", "name", "role"), rows)
-    if following:
-        echo(f"More: --after {following}", err=True)
+    rows = [asdict(one) for one in found]
+    cells = [[one.project, str(one.account_id), one.account, one.role] for one in found]
+    columns = ("project", "account", "name", "role")
+    print_list(rows, following, columns, cells, as_json=as_json)
 
 
 def _given(**fields: Any) -> dict[str, Any]:
@@ -241,8 +233,4 @@ def _row(account: Account) -> dict[str, Any]:
 
 
 def _show(account: Account, as_json: bool) -> None:
-    row = _row(account)
-    if as_json:
-        print_json(row)
-        return
-    print_table(("", ""), [(name, text(value)) for name, value in row.items()])
+    print_record(_row(account), as_json=as_json)

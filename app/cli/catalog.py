@@ -8,7 +8,7 @@ from app.cli.actor import command_line
 from app.cli.groups import CatalogGroup
 from app.fleet.core import key_rotation
 from app.fleet.reports import service
-from headway.cli.output import as_json, echo, paged, print_json, print_table, text
+from headway.cli.output import as_json, echo, paged, print_json, print_list
 from headway.exit_codes import Exit
 from headway.flask import commands
 from headway.types import Position
@@ -64,9 +64,4 @@ def boots(as_json: bool, limit: int, after: int | None) -> None:
     """Show the successful starts, newest first: the release and the revisions before and after."""
     found, following = service.list_boots(command_line(), limit=limit, after=after)
     rows = [{name: getattr(one, name) for name in BOOT} for one in found]
-    if as_json:
-        print_json({"items": rows, "next": following})
-        return
-    print_table(BOOT, [[text(value) for value in row.values()] for row in rows])
-    if following:
-        echo(f"More: --after {following}", err=True)
+    print_list(rows, following, BOOT, as_json=as_json)

@@ -11,7 +11,7 @@ from app.fleet import drift as fleet
 from app.fleet import projects
 from app.fleet.drift import DifferenceGroup
 from headway.cli.fleet.names import PROJECT
-from headway.cli.output import as_json, counted, echo, paged, print_json, print_table
+from headway.cli.output import as_json, counted, echo, paged, print_json, print_list, print_more
 
 SHORTEST = 12
 """How many characters of a digest are shown; enough to be unique."""
@@ -29,25 +29,21 @@ def list_(project: str, sql: bool, as_json: bool, **query: Any) -> None:
     """List the differences, the most frequent first."""
     actor = command_line()
     found, following = fleet.list_groups(actor, projects.find_project(actor, project).id, **query)
-    if as_json:
-        print_json({"items": [_row(one) for one in found], "next": following})
-    elif sql:
+    if sql and not as_json:
         _print_sql(found)
-    else:
-        print_table(
-            ("difference", "databases", "what", "ignored"),
-            [
-                (
-                    one.digest[:SHORTEST],
-                    str(one.databases),
-                    one.says,
-                    one.ignored.reason if one.ignored else "",
-                )
-                for one in found
-            ],
+        print_more(following)
+        return
+    cells = [
+        (
+            one.digest[:SHORTEST],
+            str(one.databases),
+            one.says,
+            one.ignored.reason if one.ignored else "",
         )
-    if following and not as_json:
-        echo(f"More: --after {following}", err=True)
+        for one in found
+    ]
+    columns = ("difference", "databases", "what", "ignored")
+    print_list([_row(one) for one in found], following, columns, cells, as_json=as_json)
 
 
 @drifts.command()
@@ -62,12 +58,7 @@ def databases(project: str, difference: str, as_json: bool, **query: Any) -> Non
     digest = fleet.find_digest(actor, project_id, difference)
     found, following = fleet.list_members(actor, project_id, digest, **query)
     rows = [{"id": one.id, "name": one.name, "address": one.address} for one in found]
-    if as_json:
-        print_json({"items": rows, "next": following})
-        return
-    print_table(("id", "name", "address"), [[str(cell) for cell in row.values()] for row in rows])
-    if following:
-        echo(f"More: --after {following}", err=True)
+    print_list(rows, following, ("id", "name", "address"), as_json=as_json)
 
 
 @drifts.command()

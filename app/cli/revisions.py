@@ -11,15 +11,7 @@ from app.fleet.core import positions
 from app.fleet.projects import revisions as fleet
 from app.models import Kind, Revision
 from headway.cli.fleet.names import PROJECT
-from headway.cli.output import (
-    as_json,
-    echo,
-    paged,
-    print_json,
-    print_record,
-    print_table,
-    text,
-)
+from headway.cli.output import as_json, echo, paged, print_list, print_record, text
 
 COLUMNS = (
     *("revision", "message", "parents", "depends_on", "labels", "path", "checksum", "present"),
@@ -43,25 +35,19 @@ def list_(project: str, as_json: bool, **query: Any) -> None:
     project_id = known.find_project(actor, project).id
     found, following = fleet.list_revisions(actor, project_id, **query)
     at = positions.at_revisions(project_id)
-    if as_json:
-        print_json({"items": [_row(one, at) for one in found], "next": following})
-        return
-    print_table(
-        ("revision", "parents", "databases", "first read", "in the scripts", "message"),
-        [
-            (
-                one.revision,
-                ", ".join(one.parents + one.depends_on) or "base",
-                str(at.get(one.revision, 0)),
-                text(one.first_seen_at),
-                "yes" if one.present else "no",
-                one.message,
-            )
-            for one in found
-        ],
-    )
-    if following:
-        echo(f"More: --after {following}", err=True)
+    cells = [
+        (
+            one.revision,
+            ", ".join(one.parents + one.depends_on) or "base",
+            str(at.get(one.revision, 0)),
+            text(one.first_seen_at),
+            "yes" if one.present else "no",
+            one.message,
+        )
+        for one in found
+    ]
+    columns = ("revision", "parents", "databases", "first read", "in the scripts", "message")
+    print_list([_row(one, at) for one in found], following, columns, cells, as_json=as_json)
 
 
 @revisions.command()

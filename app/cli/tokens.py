@@ -9,7 +9,7 @@ from app.cli.groups import CatalogGroup
 from app.fleet import accounts
 from app.fleet.accounts import tokens as fleet
 from app.models import Scope, Token
-from headway.cli.output import Number, as_json, echo, paged, print_json, print_table, text
+from headway.cli.output import Number, as_json, echo, paged, print_json, print_list
 
 COLUMNS = (
     *("id", "account_id", "name", "prefix", "kind", "scope", "one_time"),
@@ -61,13 +61,7 @@ def list_(account: str | None, limit: int, after: int | None, as_json: bool) -> 
     actor = command_line()
     owner = accounts.find_account(actor, account).id if account else None
     found, following = fleet.list_tokens(actor, limit=limit, after=after, account_id=owner)
-    if as_json:
-        print_json({"items": [row(token) for token in found], "next": following})
-        return
-    rows = [row(token) for token in found]
-    print_table(COLUMNS, [[text(value) for value in one.values()] for one in rows])
-    if following:
-        echo(f"More: --after {following}", err=True)
+    print_list([row(token) for token in found], following, COLUMNS, as_json=as_json)
 
 
 @tokens.command()

@@ -9,16 +9,7 @@ from app.cli.groups import CatalogGroup
 from app.fleet import webhooks as fleet
 from app.fleet.webhooks.deliveries import DeliveryState
 from app.models import Delivery, Webhook
-from headway.cli.output import (
-    Number,
-    as_json,
-    echo,
-    paged,
-    print_json,
-    print_table,
-    text,
-    without_log,
-)
+from headway.cli.output import Number, as_json, echo, paged, print_json, print_list, without_log
 from headway.exit_codes import Exit
 
 COLUMNS = ("id", "name", "address", "format", "events", "by_name", "created_at")
@@ -89,12 +80,8 @@ def list_(limit: int, after: int | None, as_json: bool) -> None:
     """List webhooks, without their URL and secret."""
     found, following = fleet.list_webhooks(command_line(), limit=limit, after=after)
     rows = [_row(webhook) for webhook in found]
-    if as_json:
-        print_json({"items": rows, "next": following})
-        return
     cells = [[*(str(row[c]) for c in COLUMNS[:4]), " ".join(row["events"])] for row in rows]
-    print_table(COLUMNS[:5], cells)
-    _more(following)
+    print_list(rows, following, COLUMNS[:5], cells, as_json=as_json)
 
 
 @webhooks.command()
@@ -122,12 +109,7 @@ def deliveries(
     found, following = fleet.list_deliveries(
         command_line(), webhook, limit=limit, after=after, state=state
     )
-    if as_json:
-        print_json({"items": [_delivery_row(one) for one in found], "next": following})
-        return
-    rows = [_delivery_row(one) for one in found]
-    print_table(SHORT, [[text(row[c]) for c in SHORT] for row in rows])
-    _more(following)
+    print_list([_delivery_row(one) for one in found], following, SHORT, as_json=as_json)
 
 
 @webhooks.command()
@@ -153,8 +135,3 @@ def _row(webhook: Webhook) -> dict[str, Any]:
 
 def _delivery_row(delivery: Delivery) -> dict[str, Any]:
     return {name: getattr(delivery, name) for name in DELIVERY_COLUMNS} | {"body": delivery.body}
-
-
-def _more(following: int | None) -> None:
-    if following:
-        echo(f"More: --after {following}", err=True)

@@ -14,7 +14,7 @@ from app.cli.actor import command_line
 from app.cli.groups import CatalogGroup
 from app.fleet import workers as fleet
 from app.settings import Settings
-from headway.cli.output import as_json, counted, echo, paged, print_json, print_table
+from headway.cli.output import as_json, counted, echo, paged, print_list
 from headway.errors import SettingInvalid
 from headway.exit_codes import Exit
 
@@ -56,13 +56,8 @@ def run(concurrency: int | None, once: bool) -> None:
 def list_(check: bool, as_json: bool, **query: Any) -> None:
     """List the running workers."""
     found, following = fleet.list_workers(command_line(), **query)
-    if as_json:
-        print_json({"items": [asdict(one) for one in found], "next": following})
-    else:
-        print_table(SHORT, [[str(getattr(one, name)) for name in SHORT] for one in found])
-    if following:
-        echo(f"More: --after {following}", err=True)
-    elif not any(one.state is fleet.Life.ALIVE for one in found):
+    print_list([asdict(one) for one in found], following, SHORT, as_json=as_json)
+    if not following and not any(one.state is fleet.Life.ALIVE for one in found):
         echo("No worker is running. `flask workers run` starts one.", err=True)
         if check:
             raise SystemExit(Exit.FOUND)

@@ -1,4 +1,7 @@
-"""Follow a rollout as server-sent events. No connection to the catalog stays open in between."""
+"""Streamed responses, and a rollout followed as server-sent events.
+
+No connection to the catalog stays open between two events.
+"""
 
 import hashlib
 import json
@@ -6,12 +9,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 
-from flask import Flask
+from flask import Flask, Response, current_app, request
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.errors import CatalogBusy
 from app.fleet.accounts.tokens import authenticate
+from app.fleet.core import places
+from app.fleet.core.permissions import Actor
 from app.fleet.rollouts import watch
 from app.models import TokenKind
 from headway.errors import HeadwayError
@@ -28,13 +33,34 @@ ProgressText = Callable[[watch.WatchedRollout], str]
 """Renders the progress as one line of text. A changed line is a new event."""
 
 
-def until_the_end(lines: Iterable[str], place: ExitStack) -> Iterator[str]:
-    """Yield the lines, and free the place after the last one."""
-    with place:
-        yield from lines
+def streamed(lines: Iterable[str], place: ExitStack, mimetype: str, **headers: str) -> Response:
+    """A response whose lines are produced while it is sent; its end frees the place."""
+
+    def until_the_end() -> Iterator[str]:
+        with place:
+            yield from lines
+
+    response = Response(until_the_end(), mimetype=mimetype, headers=headers)
+    response.call_on_close(place.close)  # also if nobody ever reads a line
+    return response
 
 
-def follow(
+def answer(actor: Actor, token: str, rollout_id: int, progress_text: ProgressText) -> Response:
+    """The response to a client that follows a rollout; 204 if it has seen the end.
+
+    Raises RolloutNotFound, TooManyStreams.
+    """
+    watched = watch.look(actor, rollout_id)
+    seen = request.headers.get("Last-Event-ID", "")
+    if watched.settled and seen == _end_of(_tag_of(progress_text(watched))):
+        return Response(status=204)
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    lines = _follow(app, token, rollout_id, seen, progress_text)
+    place = places.FOLLOWING.take(actor.id)
+    return streamed(lines, place, "text/event-stream", **{"X-Accel-Buffering": "no"})
+
+
+def _follow(
     app: Flask, token: str, rollout_id: int, seen: str, progress_text: ProgressText
 ) -> Iterator[str]:
     """The progress of a rollout as server-sent events, after the event that the client saw last.
@@ -60,11 +86,6 @@ def follow(
             yield ": still here\n\n"
             sent_at = time.monotonic()
         time.sleep(POLL_SECONDS)
-
-
-def is_over(watched: watch.WatchedRollout, seen: str, progress_text: ProgressText) -> bool:
-    """True if the client has seen the end, and nothing has changed since."""
-    return watched.settled and seen == _end_of(_tag_of(progress_text(watched)))
 
 
 def _event(name: str, data: str, tag: str) -> str:

@@ -19,6 +19,7 @@ def init_app(app: Flask) -> None:
         overview,
         projects,
         rollout_events,
+        rollout_new,
         rollouts,
         service,
         tokens,
@@ -47,6 +48,7 @@ def init_app(app: Flask) -> None:
         database_import,
         drifts,
         rollout_events,
+        rollout_new,
         rollouts,
     ):
         web.register_blueprint(part.bp)

@@ -61,8 +61,7 @@ ONCE = re.compile(r"[0-9a-f]{32}")
 OURS = re.compile(r"/(?![/\\])[^\x00-\x1f\\]*")
 SPENT = (
     "You signed in with a one-time token. It does not work again: for the next sign-in, set a "
-    "password "
-    "or create a token, in the menu under your name."
+    "password or create a token, in the menu under your name."
 )
 REFUSALS = (TokenRefused, PasswordRefused, SignInRefused, TooManyAttempts)
 """Errors that show the sign-in page again."""

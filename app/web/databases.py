@@ -20,16 +20,16 @@ from app.models import Database, Kind, Run, State
 from app.web import access, filters
 from app.web.database_actions import actions_for
 from app.web.overview import project_id
+from app.web.pagination import PAGE
 from headway.errors import HeadwayError
 from headway.types import NEXT_STEPS, Position
 
 bp = APIBlueprint("databases", __name__, enable_openapi=False, url_prefix="/databases")
 
-PAGE = 50
 RUNS = 20
 MOST_PROJECTS = 200
 TAKEN = {
-    "rollout": ("web.rollouts.new", "Select at least one database, or use Roll out to all."),
+    "rollout": ("web.rollout_new.new", "Select at least one database, or use Roll out to all."),
     "label": ("web.databases.label", "Select at least one database, or use Label all."),
 }
 """Bulk actions: endpoint, and the message if nothing is selected."""

@@ -12,11 +12,11 @@ from app.fleet import projects
 from app.fleet.core.validation import parse_whole
 from app.web import access
 from app.web.overview import project_id
+from app.web.pagination import PAGE
 from headway.errors import HeadwayError
 
 bp = APIBlueprint("drifts", __name__, enable_openapi=False, url_prefix="/drifts")
 
-PAGE = 50
 MOST_PROJECTS = 200
 SIGNS = {"missing": "\N{MINUS SIGN}", "extra": "+", "other": "~"}
 WORDS = re.compile(r"(missing|extra|other) (\w+) (.+)", re.DOTALL)

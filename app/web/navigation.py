@@ -26,7 +26,11 @@ PAGES = {
     ),
 }
 """Group -> endpoint, label, and the right that the page needs."""
-OF = dict.fromkeys(("web.acting", "web.registering"), "web.databases")
+OF = {
+    "web.acting": "web.databases",
+    "web.registering": "web.databases",
+    "web.rollout_new": "web.rollouts",
+}
 """Blueprint -> the blueprint under which its pages appear in the navigation."""
 
 

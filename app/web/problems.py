@@ -10,13 +10,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from app import boot
-from app.errors import CatalogBusy
-from app.extensions import db
-from app.fleet.core.transactions import is_contended
+from app.http.catalog_errors import CatalogError, meaning_of
 from app.web import access
-from headway.dialects import dialect_of
-from headway.errors import DatabaseUnreachable, HeadwayError
+from headway.errors import HeadwayError
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +43,8 @@ def register_handlers(web: Blueprint) -> None:
     web.register_error_handler(HeadwayError, access.show_error)
     web.register_error_handler(CSRFError, access.show_csrf_error)
     web.register_error_handler(HTTPException, handle_http_error)
-    web.register_error_handler(DBAPIError, handle_database_error)
-    web.register_error_handler(PoolTimeout, handle_pool_timeout)
+    web.register_error_handler(DBAPIError, handle_catalog_error)
+    web.register_error_handler(PoolTimeout, handle_catalog_error)
     web.register_error_handler(Exception, handle_unexpected_error)
 
 
@@ -62,27 +58,10 @@ def handle_http_error(error: HTTPException) -> Any:
     return page, error.code, headers
 
 
-def handle_database_error(error: DBAPIError) -> Any:
-    """A driver error of the catalog: busy, unreachable or a bug."""
-    if is_contended(error):
-        return access.show_error(
-            CatalogBusy("Another request uses the same data. Try again in a moment.")
-        )
-    if error.connection_invalidated or dialect_of(db.engine).refusal(error):
-        log.error("the catalog cannot be used: %s", error.orig)
-        return access.show_error(
-            DatabaseUnreachable("The catalog does not answer. Try again soon.")
-        )
-    if behind := boot.behind():
-        return access.show_error(behind)
-    return handle_unexpected_error(error)
-
-
-def handle_pool_timeout(_: PoolTimeout) -> Any:
-    """No connection to the catalog became free in time."""
-    return access.show_error(
-        CatalogBusy("All connections to the catalog are in use. Try again soon.")
-    )
+def handle_catalog_error(error: CatalogError) -> Any:
+    """An error of the catalog: busy, unreachable or a bug."""
+    meaning = meaning_of(error)
+    return access.show_error(meaning) if meaning else handle_unexpected_error(error)
 
 
 def handle_unexpected_error(error: Exception) -> Any:

@@ -15,11 +15,12 @@ from app.fleet.core import paths
 from app.fleet.projects import grants, revisions
 from app.fleet.reports import overview, revision_chart
 from app.http.statuses import status_of
-from app.models import Kind, Loading, Project, Revision
+from app.models import Loading, Project, Revision
 from app.web import access, filters
 from app.web.pagination import PAGE, after
 from app.web.revision_graph import draw
 from headway.errors import HeadwayError
+from headway.plan import sql_risks
 from headway.plan.register import DIALECTS
 
 bp = APIBlueprint("projects", __name__, enable_openapi=False, url_prefix="/projects")
@@ -34,7 +35,6 @@ SCRIPTS = {"location", "ini", "x"}
 """Fields that say which code workers run: for admins of the fleet."""
 MOST_GRANTS = 200
 FIELDS = ("name", "location", "ini", "x", "notes", "refresh_seconds")
-WAYS = {"upgrade": Kind.UPGRADE, "downgrade": Kind.DOWNGRADE}
 NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL and MariaDB"}
 
 
@@ -176,13 +176,11 @@ def revision(project_id: int, revision: str) -> str:
 
 def _sql(row: Revision, dialect: str) -> list[tuple[str, str | None, list[str]]]:
     """(Direction, SQL, risks) of a revision on one kind of database."""
+    texts = [(way, row.sql[dialect].get(way)) for way in ("upgrade", "downgrade")]
     return [
-        (way, row.sql[dialect].get(way), _risks(row, dialect, kind)) for way, kind in WAYS.items()
+        (way, text, [risk.says for risk in sql_risks.notes({row.revision: text}, dialect)])
+        for way, text in texts
     ]
-
-
-def _risks(row: Revision, dialect: str, kind: Kind) -> list[str]:
-    return [risk.says for risk in revisions.risks_of([row], dialect, kind)]
 
 
 def _difference(before: Revision, after: Revision) -> str | None:

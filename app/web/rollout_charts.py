@@ -7,8 +7,8 @@ from itertools import groupby
 from math import ceil, sqrt
 from typing import Any
 
+from app.fleet.reports.run_states import RunStates
 from app.fleet.rollouts.gates import Check
-from app.fleet.rollouts.progress import RunStates
 from app.models import Rollout
 from app.web.template_filters import lasted
 

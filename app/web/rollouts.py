@@ -1,4 +1,4 @@
-"""`/rollouts`: the list, the form of a new rollout, and the pages of a rollout."""
+"""`/rollouts`: the list, and the pages of a rollout."""
 
 import re
 from collections.abc import Callable
@@ -7,15 +7,11 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import flash, redirect, render_template, request, url_for
 
-from app.errors import InputInvalid, RoleInsufficient
+from app.errors import InputInvalid
 from app.fleet import projects, runs, workers
 from app.fleet import rollouts as fleet
-from app.fleet.core.permissions import Actor
-from app.fleet.core.selectors import POSITIONS
 from app.fleet.core.validation import is_id, parse_whole
-from app.fleet.databases import find_database
-from app.fleet.projects import revisions
-from app.fleet.reports.overview import overview
+from app.fleet.reports.run_states import run_states
 from app.fleet.rollouts import allowed_actions, approvals, preview
 from app.fleet.rollouts.gates import Gate
 from app.fleet.rollouts.progress import (
@@ -24,20 +20,15 @@ from app.fleet.rollouts.progress import (
     failed_of,
     progress,
     retrying,
-    run_states,
     says,
 )
-from app.fleet.rollouts.windows import DAYS
-from app.http.statuses import status_of
-from app.models import Kind, Revision, Rollout, Stage, State
+from app.models import Kind, Rollout, Stage, State
 from app.web import access, rollout_charts, rollout_form
 from app.web.overview import project_id
-from app.web.pagination import after
-from headway.errors import HeadwayError
+from app.web.pagination import PAGE, after
 
 bp = APIBlueprint("rollouts", __name__, enable_openapi=False, url_prefix="/rollouts")
 
-PAGE = 50
 SECONDS = 3
 """The reload interval without JavaScript, while a rollout is active."""
 WORDS = {
@@ -54,7 +45,6 @@ WORDS = {
 HEAVY = ("undo",)
 """Actions that must not be done by mistake."""
 BEGINS = ("start", "rehearse")
-TARGETS = 500
 AFTER = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 LIVE = (Stage.RUNNING, Stage.SOAKING, Stage.WAITING, Stage.UNDOING)
 
@@ -86,114 +76,6 @@ def list_() -> str:
         chosen={"stage": stage or None, "project": project_id()},
         stages=list(Stage),
     )
-
-
-@bp.route("/new", methods=["GET", "POST"])
-def new() -> Any:
-    """Create a rollout; its page shows what it would do before it is started."""
-    actor = access.actor()
-    if request.method == "GET":
-        before = parse_whole(request.args.get("like", ""))
-        if before:
-            return _form(rollout_form.like(fleet.get_rollout(actor, before)))
-        return _form(request.args, is_link=True)
-    given, instead = request.form, request.form.get("instead", "")
-    try:
-        instead_id = parse_whole(instead)
-        made, _ = fleet.create_rollout(actor, rollout_form.rollout_values(actor, given))
-        if instead_id:
-            fleet.cancel_rollout(actor, instead_id)
-    except RoleInsufficient:
-        raise
-    except HeadwayError as error:
-        return _form(given, error), *status_of(error)
-    return redirect(url_for("web.rollouts.show", rollout_id=made.id))
-
-
-@bp.post("/new/waves")
-def new_waves() -> str:
-    """The waves of what a form asks for, drawn; a part of the form's page."""
-    actor = access.actor()
-    sizes: tuple[int, ...] = ()
-    gate: dict[str, Any] = {}
-    errors: dict[str, str] = {}
-    try:
-        values = rollout_form.rollout_values(actor, request.form)
-        sizes, gate = fleet.wave_sizes(actor, values), values["gate"]
-    except HeadwayError as error:
-        errors = rollout_form.errors_of(error)
-    return render_template(
-        "rollout_new_waves.html",
-        sizes=sizes,
-        errors=errors,
-        bars=rollout_charts.bars(sizes),
-        gate=rollout_charts.gate_words(gate),
-        marks=rollout_charts.gate_marks(gate),
-    )
-
-
-def _form(
-    given: rollout_form.Given, error: HeadwayError | None = None, *, is_link: bool = False
-) -> str:
-    """The form with these values; those of a link are completed by what is usual."""
-    actor = access.actor()
-    known, _ = projects.list_projects(actor, limit=200)
-    named = given.getlist("database")
-    mine = [one for one in known if actor.may("rollouts.change", one.id)]
-    # Before somebody chooses another, the first project is the chosen one.
-    asked = given.get("project", "")
-    project = next((one for one in mine if str(one.id) == asked or not asked), None)
-    if mine and project is None and error:
-        project = mine[0]
-    elif mine and project is None:
-        wanted = projects.get_project(actor, parse_whole(asked, "The project") or 0)
-        actor.require("rollouts.change", wanted.id)
-    usual = None
-    if is_link:
-        usual = _usual(actor, project.id, given) if project else None
-        given = rollout_form.empty(given, usual)
-    return render_template(
-        "rollout_new.html",
-        named=named,
-        project=project,
-        usual=usual,
-        targets=_targets(actor, project.id) if project else (),
-        counts=overview(actor, project_id=project.id).positions if project else {},
-        only=_name_of(named[0]) if len(named) == 1 else None,
-        projects=mine,
-        kinds=rollout_form.KINDS,
-        checks=rollout_form.CHECKS,
-        positions=POSITIONS,
-        days=DAYS,
-        given=given,
-        errors=rollout_form.errors_of(error) if error else {},
-        instead=request.values.get("instead", ""),
-    )
-
-
-def _usual(actor: Actor, project_id: int, given: rollout_form.Given) -> Rollout | None:
-    """The rollout whose settings a new one of this kind begins with, if there is one."""
-    kind = given.get("kind") or Kind.UPGRADE
-    if "waves" in given or kind not in (Kind.UPGRADE, Kind.DOWNGRADE):
-        return None
-    usual = fleet.last_migrating(actor, project_id)
-    reads = (
-        usual is not None and usual.gate.get("sql") and not actor.may("rollouts.sql", project_id)
-    )
-    return None if reads else usual
-
-
-def _targets(actor: Actor, project_id: int) -> list[Revision]:
-    """The revisions that a person may choose among, the newest first."""
-    found, _ = revisions.list_revisions(actor, project_id, limit=TARGETS, present=True)
-    return found[::-1]
-
-
-def _name_of(name: str) -> str:
-    try:
-        return find_database(access.actor(), name).name
-    except HeadwayError:
-        return name
 
 
 @bp.get("/<int:rollout_id>")

@@ -12,11 +12,10 @@ from app.fleet.accounts import tokens as fleet
 from app.fleet.projects import grants
 from app.models import Scope
 from app.web import access
-from app.web.pagination import after
+from app.web.pagination import PAGE, after
 
 bp = APIBlueprint("tokens", __name__, enable_openapi=False, url_prefix="/tokens")
 
-PAGE = 50
 DAYS = {"30": "30 days", "90": "90 days", "365": "a year", "": "no expiry"}
 """Days -> the label of a validity period of a new token."""
 

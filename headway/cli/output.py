@@ -67,6 +67,31 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     Console().print(table)
 
 
+def print_list(
+    rows: Sequence[Mapping[str, Any]],
+    following: int | None,
+    columns: Sequence[str],
+    cells: Iterable[Sequence[str]] | None = None,
+    *,
+    as_json: bool,
+) -> None:
+    """A page of a list, and where the next one begins.
+
+    `cells`: those of each row as a person reads them, if they are not its values by these columns.
+    """
+    if as_json:
+        print_json({"items": rows, "next": following})
+        return
+    print_table(columns, cells or [[text(row[name]) for name in columns] for row in rows])
+    print_more(following)
+
+
+def print_more(following: int | None) -> None:
+    """Say where the next page of a list begins, if there is one."""
+    if following:
+        echo(f"More: --after {following}", err=True)
+
+
 def print_record(row: Mapping[str, Any], *, as_json: bool) -> None:
     """One thing: a line for each of its values, or JSON."""
     if as_json:

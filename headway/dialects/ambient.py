@@ -53,12 +53,6 @@ def refuse(*, but: URL | None = None) -> None:
     _is_allowed = lambda url: own is not None and own.is_same(url)  # noqa: E731
 
 
-def allow() -> None:
-    """Undo `refuse`, as far as that can be: drivers take again what they would."""
-    global _is_allowed  # noqa: PLW0603
-    _is_allowed = lambda _url: True  # noqa: E731
-
-
 def arguments(url: URL, dialect: Dialect, given: Mapping[str, Any]) -> dict[str, Any]:
     """The driver's arguments as the URL gives them, and more in place of what it would take."""
     if dialect.name == "sqlite" or _is_allowed(url):

@@ -15,7 +15,6 @@ from alembic.script.revision import RevisionMap
 from headway.dialects import driver
 from headway.dialects.urls import DRIVERS
 from headway.errors import PreviewImpossible, TargetInvalid
-from headway.plan import plans
 from headway.plan.plans import Direction
 from headway.plan.sql import Offline, Statements
 from headway.scripts.alembic_log import silence_alembic_log
@@ -51,21 +50,6 @@ class Graph:
         parents = {parent for node in self.nodes.values() for parent in node.parents}
         return tuple(sorted(self.nodes.keys() - parents))
 
-    def below(self, ids: Iterable[str]) -> set[str]:
-        """These revisions and all their ancestors in the graph."""
-        found: set[str] = set()
-        todo = list(ids)
-        while todo:
-            node = self.nodes.get(todo.pop())
-            if node and node.id not in found:
-                found.add(node.id)
-                todo += node.parents + node.depends_on
-        return found
-
-    def steps(self, direction: Direction, target: str, current: Sequence[str]) -> list[Any]:
-        """Alembic's steps. Raises RevisionNotFound, SeveralHeads or TargetInvalid."""
-        return list(plans.steps_of(self, direction, target)(tuple(current)))
-
     def through(self, names: Sequence[str], way: Direction, current: Sequence[str]) -> list[Any]:
         """Alembic's steps for exactly these revisions, in this order; a stamp leads to them."""
         if way is Direction.STAMP:
@@ -77,15 +61,6 @@ class Graph:
         revisions = self.directory.revision_map
         found: list[Any] = [revisions.get_revision(name) for name in names]
         return [make(revisions, one) for one in found]
-
-    def start(self, names: Sequence[str], way: Direction) -> tuple[str, ...]:
-        """The current revisions that these steps begin at, as far as they determine it."""
-        nodes = [self.nodes[name] for name in names]
-        stands_on = {one for node in nodes for one in node.parents + node.depends_on}
-        up = way is Direction.UPGRADE
-        found = stands_on - set(names) if up else set(names) - stands_on
-        lower = {one for name in found for one in self.below([name]) - {name}}
-        return tuple(sorted(found - lower))
 
     def ends(self, steps: Sequence[Any], current: Sequence[str]) -> tuple[str, ...]:
         """The revisions that these steps lead to. Raises TargetInvalid if they cannot be run."""

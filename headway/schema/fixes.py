@@ -93,11 +93,8 @@ def _rebuild_statements(connection: Connection, operation: Any) -> str:
 
         context = MigrationContext.configure(empty)
         event.listen(empty, "before_cursor_execute", note)
-        try:
-            with Operations(context).batch_alter_table(name) as batch:
-                batch.invoke(operation)
-        finally:
-            event.remove(empty, "before_cursor_execute", note)
+        with Operations(context).batch_alter_table(name) as batch:
+            batch.invoke(operation)
     engine.dispose()
     # A rebuild drops the table for a moment: its children must not go with it.
     around = ("PRAGMA foreign_keys=OFF;", "BEGIN;"), ("COMMIT;", "PRAGMA foreign_keys=ON;")

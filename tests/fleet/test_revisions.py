@@ -54,12 +54,12 @@ def test_a_load_keeps_all_that_a_person_asks_of_a_revision(
     assert project.heads == ["b1", "r002"]
     assert project.environment["mode"] == "captured"
     assert project.loaded_at
-    row = revisions.get_revision(ROOT, project_id, "b1")
+    row = revisions.versions_of(ROOT, project_id, "b1")[0]
     assert (row.parents, row.depends_on, row.labels) == ([], ["r001"], ["side"])
     assert row.message == "élan"
     assert row.script == (folder / "versions" / "b1.py").read_text()
     assert row.present
-    sql = revisions.get_revision(ROOT, project_id, "r002").sql
+    sql = revisions.versions_of(ROOT, project_id, "r002")[0].sql
     assert set(sql) == {"sqlite", "postgresql", "mysql"}
     assert "ALTER TABLE t1 ADD COLUMN extra INTEGER" in sql["sqlite"]["upgrade"]
     assert "id SERIAL NOT NULL" in sql["postgresql"]["upgrade"]
@@ -99,15 +99,15 @@ def test_a_revision_that_an_older_release_lacks_is_kept(
 ) -> None:
     folder = write_project(tmp_path / "scripts", 3)
     project_id = ready_project(folder)
-    first = revisions.get_revision(ROOT, project_id, "r003").first_seen_at
+    first = revisions.versions_of(ROOT, project_id, "r003")[0].first_seen_at
     text = (folder / "versions" / "r003.py").read_text()
     (folder / "versions" / "r003.py").unlink()
     assert projects_scripts.load(project_id).heads == ["r002"]
-    gone = revisions.get_revision(ROOT, project_id, "r003")
+    gone = revisions.versions_of(ROOT, project_id, "r003")[0]
     assert (gone.present, gone.script) == (False, text)
     (folder / "versions" / "r003.py").write_text(text)
     assert projects_scripts.load(project_id).heads == ["r003"]
-    back = revisions.get_revision(ROOT, project_id, "r003")
+    back = revisions.versions_of(ROOT, project_id, "r003")[0]
     assert (back.id, back.present, back.first_seen_at) == (gone.id, True, first)
 
 
@@ -122,8 +122,8 @@ def test_reading_the_same_again_adds_nothing(fleet_here: Flask, tmp_path: Path) 
 def test_another_env_py_renders_the_sql_anew(fleet_here: Flask, tmp_path: Path) -> None:
     folder = write_project(tmp_path / "scripts", 1)
     project_id = ready_project(folder)
-    steps = revisions.path(project_id, (), "heads", Kind.UPGRADE)
-    assert "CREATE TABLE alembic_version" in (revisions.sql_of(steps, "sqlite", Kind.UPGRADE) or "")
+    sql = sql_says(project_id, (), "heads", Kind.UPGRADE)
+    assert "CREATE TABLE alembic_version" in (sql or "")
     write_env(
         folder,
         ENV.replace(
@@ -131,8 +131,7 @@ def test_another_env_py_renders_the_sql_anew(fleet_here: Flask, tmp_path: Path) 
         ),
     )
     projects_scripts.load(project_id)
-    steps = revisions.path(project_id, (), "heads", Kind.UPGRADE)
-    assert "CREATE TABLE shop_version" in (revisions.sql_of(steps, "sqlite", Kind.UPGRADE) or "")
+    assert "CREATE TABLE shop_version" in (sql_says(project_id, (), "heads", Kind.UPGRADE) or "")
 
 
 @pytest.mark.parametrize(
@@ -243,13 +242,12 @@ def test_a_revision_that_asks_the_database_has_no_sql(fleet_here: Flask, tmp_pat
     )
     write_revision(folder, "r003", "r002")
     project_id = ready_project(folder)
-    assert revisions.get_revision(ROOT, project_id, "r002").sql["sqlite"] == {
+    assert revisions.versions_of(ROOT, project_id, "r002")[0].sql["sqlite"] == {
         "upgrade": None,
         "downgrade": None,
     }
-    steps = revisions.path(project_id, ("r001",), "heads", Kind.UPGRADE)
-    assert revisions.sql_of(steps, "sqlite", Kind.UPGRADE) is None
-    assert revisions.sql_of(steps[1:], "sqlite", Kind.UPGRADE)
+    assert sql_says(project_id, ("r001",), "heads", Kind.UPGRADE) is None
+    assert sql_says(project_id, ("r002",), "heads", Kind.UPGRADE)
 
 
 def test_new_scripts_move_databases_in_the_catalog_at_once(
@@ -356,12 +354,15 @@ def register_says(project_id: int, current: tuple[str, ...], target: str, kind: 
         return SAME.get(type(error), type(error).__name__)
 
 
-def sql_says(project_id: int, current: tuple[str, ...], target: str, kind: Kind) -> str | None:
+def sql_says(
+    project_id: int, current: tuple[str, ...], target: str, kind: Kind, dialect: str = "sqlite"
+) -> str | None:
     try:
         steps = revisions.path(project_id, current, target, kind)
     except database_errors.HeadwayError:
         return None
-    return revisions.sql_of(steps, "sqlite", kind, current=current)
+    texts = revisions.texts_of(steps, dialect, kind)
+    return revisions.sql_of(project_id, current, texts, dialect, kind)
 
 
 def preview_says(scripts: headway.Project, path: Path, target: str, direction: str) -> str | None:
@@ -389,7 +390,6 @@ def test_the_sql_of_a_history_is_what_a_preview_shows(
         (Kind.UPGRADE, ("r002",), "+2"),
         (Kind.DOWNGRADE, ("r005",), "base"),
     ):
-        steps = revisions.path(project_id, start, target, kind)
         span = Span(
             project=scripts,
             address=Address(kept.address_of(dialect)),
@@ -398,8 +398,7 @@ def test_the_sql_of_a_history_is_what_a_preview_shows(
             start=start,
             target=target,
         )
-        assert revisions.sql_of(steps, dialect, kind) == render(span)
-        assert revisions.sql_of(steps, dialect, kind, current=start) == render(span)
+        assert sql_says(project_id, start, target, kind, dialect) == render(span)
 
 
 def test_labels_and_partial_ids_name_revisions(fleet_here: Flask, tmp_path: Path) -> None:
@@ -431,8 +430,7 @@ def test_labels_and_partial_ids_name_revisions(fleet_here: Flask, tmp_path: Path
 
 def test_the_sql_of_a_stamp_moves_the_version_alone(fleet_here: Flask, tmp_path: Path) -> None:
     project_id = ready_project(write_project(tmp_path / "scripts", 3))
-    steps = revisions.path(project_id, ("r001",), "heads", Kind.STAMP)
-    sql = revisions.sql_of(steps, "sqlite", Kind.STAMP, current=("r001",)) or ""
+    sql = sql_says(project_id, ("r001",), "heads", Kind.STAMP) or ""
     assert "UPDATE alembic_version SET version_num='r003'" in sql
     assert "t2" not in sql
 
@@ -466,7 +464,7 @@ def test_an_older_release_takes_back_what_a_newer_one_brought(
     assert told(steps) == ("r005", "r004")
     assert revisions.ends(project_id, ("r005",), "r003", Kind.DOWNGRADE) == "r003"
     assert revisions.ends(project_id, ("r005",), "-1", Kind.DOWNGRADE) == "r004"
-    assert "DROP TABLE t5" in (revisions.sql_of(steps, "sqlite", Kind.DOWNGRADE) or "")
+    assert "DROP TABLE t5" in (sql_says(project_id, ("r005",), "r003", Kind.DOWNGRADE) or "")
     scripts = revisions.scripts_with(project, ["r005"])
     assert scripts.heads == ("r005",)
     assert revisions.scripts_with(project, ["r005"]) is scripts
@@ -504,11 +502,11 @@ def test_a_beginning_is_enough_to_find_a_revision(fleet_here: Flask, tmp_path: P
     write_revision(folder, "abc1", None)
     write_revision(folder, "abd2", "abc1")
     project_id = ready_project(folder)
-    assert revisions.get_revision(ROOT, project_id, "abc").revision == "abc1"
+    assert revisions.versions_of(ROOT, project_id, "abc")[0].revision == "abc1"
     with pytest.raises(database_errors.RevisionNotFound, match="abc1, abd2"):
-        revisions.get_revision(ROOT, project_id, "ab")
+        revisions.versions_of(ROOT, project_id, "ab")[0]
     with pytest.raises(database_errors.RevisionNotFound, match="x9"):
-        revisions.get_revision(ROOT, project_id, "x9")
+        revisions.versions_of(ROOT, project_id, "x9")[0]
 
 
 def test_a_list_comes_in_pages_oldest_first(fleet_here: Flask, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ OPEN = {"web.access.sign_in", "web.oidc.begin", "web.oidc.back"}
 """Pages for those who have no session yet: no link leads there from within."""
 OWN = ("/sign-in", "/sign-out", "/tokens")
 """What everybody may do: come, go, and see to their own tokens and password."""
-DRAWN = {"web.rollouts.new_waves"}
+DRAWN = {"web.rollout_new.waves"}
 """What a form asks while it is filled in: sent by the script of a page, and by no form."""
 STREAMS = {"web.live.events"}
 """What never ends is no page."""

@@ -17,7 +17,8 @@ from app.extensions import db
 from app.fleet import databases, rollouts
 from app.fleet.accounts import tokens
 from app.fleet.core import places
-from app.fleet.rollouts import ACTIONS, OPERATIONS, allowed_actions, progress
+from app.fleet.reports import run_states
+from app.fleet.rollouts import ACTIONS, OPERATIONS, allowed_actions
 from app.fleet.rollouts.gates import Check
 from app.http import event_stream
 from app.models import Database, Kind, Role, Rollout, Run, Stage, State
@@ -712,7 +713,7 @@ def covered(path: str) -> set[tuple[int, int]]:
 @pytest.mark.parametrize("count", [1, 2, 7, 40, 997, 10_000])
 def test_every_database_has_its_cell(count: int) -> None:
     states = tuple(rollout_charts.STATES[(n * n // 11) % 6 if n % 5 else 0] for n in range(count))
-    grid = rollout_charts.grid(progress.RunStates(states=states, each=1, total=count))
+    grid = rollout_charts.grid(run_states.RunStates(states=states, each=1, total=count))
     places = {state: set[tuple[int, int]]() for state in grid.paths}
     for n, state in enumerate(states):
         places[state].add((n % grid.columns, n // grid.columns))
@@ -724,13 +725,13 @@ def test_every_database_has_its_cell(count: int) -> None:
 def test_of_more_than_can_be_read_a_cell_shows_what_matters(
     place: Place, ada: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "MOST", 4)
+    monkeypatch.setattr(run_states, "MOST", 4)
     label, members = place.members(7)
     broken(place.fleet, members[3])
     number = place.asks(ada, label, waves="100%", failures="1")
     press(ada, f"/rollouts/{number}/start")
     place.fleet.drain()
-    found = progress.run_states(ROOT, number)
+    found = run_states.run_states(ROOT, number)
     assert (found.each, found.total) == (2, 7)
     assert found.states == ("succeeded", "failed", "succeeded", "succeeded")
     assert "One cell is 2 databases" in words(ada.get(f"/rollouts/{number}").text)

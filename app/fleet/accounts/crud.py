@@ -13,10 +13,10 @@ from app.errors import (
 from app.extensions import db
 from app.fleet.accounts import sessions
 from app.fleet.core import audit, idempotency
-from app.fleet.core.pagination import page_of
+from app.fleet.core.pagination import begin_after, page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.core.validation import LARGEST_ID, fitting, is_id
+from app.fleet.core.validation import LARGEST_ID, fitting, is_id, require_version
 from app.models import Account, Role
 
 
@@ -84,9 +84,7 @@ def list_accounts(
     `name` is part of the name; `email` and `role` are exact.
     """
     actor.require("accounts.read")
-    query = select(Account).order_by(Account.id)
-    if after is not None:
-        query = query.where(Account.id > min(after, LARGEST_ID))
+    query = begin_after(select(Account), Account.id, after)
     if name:
         query = query.where(Account.name.icontains(name, autoescape=True))
     if email:
@@ -175,10 +173,7 @@ def _find(session: CatalogSession, account_id: int, version: int | None = None) 
     account = session.get(Account, account_id) if 0 < account_id <= LARGEST_ID else None
     if account is None:
         raise AccountNotFound(f"There is no account {account_id}.", account=account_id)
-    if version is not None and account.version != version:
-        raise AccountChanged(
-            f"Account {account_id} is at version {account.version}, not {version}. Read it again."
-        )
+    require_version(account, version, AccountChanged)
     return account
 
 

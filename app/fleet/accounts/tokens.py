@@ -22,7 +22,7 @@ from app.errors import (
 )
 from app.extensions import db
 from app.fleet.core import audit, idempotency
-from app.fleet.core.pagination import page_of
+from app.fleet.core.pagination import begin_after, page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, in_passing, repeated, writing
 from app.fleet.core.validation import LARGEST_ID, fitting
@@ -100,12 +100,16 @@ def issue_token(
             record(session, actor, "token.created", issued.token)
         return issued
 
-    return request.once(make, lambda made: Issued(_find(actor, made), None))
+    return request.once(make, lambda made: Issued(get_token(actor, made), None))
 
 
 def get_token(actor: Actor, token_id: int) -> Token:
     """The token without its text, or TokenNotFound. Admins see all tokens, others their own."""
-    return _find(actor, token_id)
+    token = db.session.get(Token, token_id) if 0 < token_id <= LARGEST_ID else None
+    # Another account's token is reported as not found: its id reveals nothing.
+    if token is None or not (actor.may("tokens.any") or token.account_id == actor.id):
+        raise TokenNotFound(f"There is no token {token_id}.", token=token_id)
+    return token
 
 
 def list_tokens(
@@ -124,10 +128,7 @@ def list_tokens(
         if account_id not in (None, actor.id):
             raise RoleInsufficient("Only an admin sees the tokens of others.")
         account_id = actor.id
-    query = select(Token).order_by(Token.id.desc() if live else Token.id)
-    if after is not None:
-        beyond = min(after, LARGEST_ID)
-        query = query.where(Token.id < beyond if live else Token.id > beyond)
+    query = begin_after(select(Token), Token.id, after, newest=live)
     if account_id is not None:
         query = query.where(Token.account_id == account_id)
     if live:
@@ -147,7 +148,7 @@ def revoke_token(actor: Actor, token_id: int) -> None:
             f"Your token has the scope {actor.token.scope}, which does not allow this."
         )
     with writing() as session:
-        token = _find(actor, token_id)
+        token = get_token(actor, token_id)
         if token.revoked_at is None:
             token.revoked_at = datetime.now(UTC)
             record(session, actor, "token.revoked", token)
@@ -261,14 +262,6 @@ def add(
 
 def _allow(actor: Actor, account_id: int) -> None:
     actor.require("tokens.own" if account_id == actor.id else "tokens.any")
-
-
-def _find(actor: Actor, token_id: int) -> Token:
-    token = db.session.get(Token, token_id) if 0 < token_id <= LARGEST_ID else None
-    # Another account's token is reported as not found: its id reveals nothing.
-    if token is None or not (actor.may("tokens.any") or token.account_id == actor.id):
-        raise TokenNotFound(f"There is no token {token_id}.", token=token_id)
-    return token
 
 
 def record(session: CatalogSession, actor: Actor, action: str, token: Token) -> None:

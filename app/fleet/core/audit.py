@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from app.fleet.core.pagination import page_of
+from app.fleet.core.pagination import begin_after, page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession
 from app.models import Event
@@ -48,9 +48,7 @@ def list_events(
 ) -> tuple[list[Event], int | None]:
     """A page of events, newest first, and the `after` of the next page."""
     actor.require("events.read")
-    query = select(Event).order_by(Event.id.desc())
-    if after is not None:
-        query = query.where(Event.id < after)
+    query = begin_after(select(Event), Event.id, after, newest=True)
     for column, value in (
         (Event.action, action),
         (Event.subject_type, subject_type),

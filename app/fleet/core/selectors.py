@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, func, or_, select
+from sqlalchemy import ColumnElement, exists, func, or_, select
 from sqlalchemy.orm import aliased
 
 from app.errors import InputInvalid
@@ -61,10 +61,6 @@ class Selector:
             for name, value in asdict(self).items()
             if value is not None and value not in ((), {})
         }
-
-    def query(self) -> Select[Database]:
-        """A query for the matching databases, in the order of registration."""
-        return select(Database).where(*self.conditions()).order_by(Database.id)
 
     def conditions(self, *, retired: bool = False) -> list[ColumnElement[bool]]:
         """The filter as conditions on `Database`; with `retired`, for retired databases only."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import inspect
 
-from app.errors import AccountNotFound, DatabaseNotFound, InputInvalid
+from app.errors import AccountNotFound, DatabaseNotFound, InputInvalid, RecordChanged
 from app.extensions import Base
-from app.models import Strategy
+from app.models import Account, Database, Project, Strategy
 from headway.errors import HeadwayError, RevisionNotFound
 
 # PostgreSQL cannot store NUL, UTF-8 cannot encode half of a surrogate pair; the other control
@@ -164,6 +164,19 @@ def parse_whole(text: str, what: str = "This") -> int | None:
     if not is_id(text):
         raise InputInvalid(f"{what} is a whole number from 0 to {LARGEST_ID}.")
     return int(text)
+
+
+def require_version(
+    row: Account | Database | Project,
+    version: int | None,
+    changed: type[HeadwayError] = RecordChanged,
+) -> None:
+    """Raise `changed` if a row is not at the version that was read; None stands for any."""
+    if version is not None and row.version != version:
+        raise changed(
+            f"{type(row).__name__} {row.id} is at version {row.version}, not {version}. Read it "
+            "again."
+        )
 
 
 def strategy_of(value: str) -> str:

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, select
-from sqlalchemy.orm import aliased, selectinload
+from sqlalchemy import Select, exists, select
+from sqlalchemy.orm import QueryableAttribute, aliased, selectinload
 
-from app.errors import DatabaseNotFound, InputInvalid, RecordChanged
+from app.errors import DatabaseNotFound, InputInvalid
 from app.extensions import db
 from app.fleet.core import audit, idempotency, label_counts, positions
-from app.fleet.core.pagination import page_of
+from app.fleet.core.pagination import begin_after, page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.core.validation import LARGEST_ID, is_id
+from app.fleet.core.validation import LARGEST_ID, is_id, require_version
 from app.fleet.databases import trigrams
 from app.fleet.databases.register import added
 from app.fleet.databases.request import draft_of
@@ -112,9 +112,7 @@ def list_databases(
     """
     actor.require("databases.read")
     query, key = _in_order(selector, retired=retired)
-    if after is not None:
-        query = query.where(key > min(after, LARGEST_ID))
-    return page_of(query.order_by(key).options(*SHOWN), limit)
+    return page_of(begin_after(query, key, after).options(*SHOWN), limit)
 
 
 # --- for neighbours --------------------------------------------------------------------------
@@ -140,11 +138,7 @@ def living(session: CatalogSession, database_id: int, version: int | None = None
         raise DatabaseNotFound(
             f"Database {database_id} was retired. Register it again.", database=database_id
         )
-    if version is not None and database.version != version:
-        raise RecordChanged(
-            f"Database {database_id} is at version {database.version}, not {version}. Read it "
-            "again."
-        )
+    require_version(database, version)
     return database
 
 
@@ -186,7 +180,9 @@ def require_may_leave(actor: Actor, database: Database) -> None:
 # --- parts -----------------------------------------------------------------------------------
 
 
-def _in_order(selector: Selector, *, retired: bool) -> tuple[Select[Database], ColumnElement[int]]:
+def _in_order(
+    selector: Selector, *, retired: bool
+) -> tuple[Select[Database], QueryableAttribute[int]]:
     """The chosen databases, and what they are ordered by.
 
     With labels: along the index of the first one, so that a page of many is as quick as one of
@@ -195,7 +191,7 @@ def _in_order(selector: Selector, *, retired: bool) -> tuple[Select[Database], C
     labels = [(name, value) for name, value in selector.labels.items() if value]
     if not labels:
         wanted = trigrams.conditions(selector, retired=retired)
-        return select(Database).where(*wanted), Database.id  # type: ignore[return-value]
+        return select(Database).where(*wanted), Database.id
     (name, value), *others = labels
     rest = replace(selector, labels={n: v for n, v in selector.labels.items() if not v})
     query = select(Database).join(Label, Label.database_id == Database.id)
@@ -208,7 +204,7 @@ def _in_order(selector: Selector, *, retired: bool) -> tuple[Select[Database], C
                 other.database_id == Label.database_id, other.name == name, other.value == value
             )
         )
-    return query, Label.database_id  # type: ignore[return-value]
+    return query, Label.database_id
 
 
 def _named(*conditions: Any) -> Sequence[Database]:

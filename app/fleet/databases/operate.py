@@ -13,13 +13,11 @@ from app.fleet.core.permissions import Actor
 from app.fleet.core.positions import split
 from app.fleet.core.transactions import repeated, writing
 from app.fleet.databases.crud import get_database
-from app.fleet.drift.predictions import in_the_way
+from app.fleet.drift.predictions import risks_of
 from app.fleet.projects import revisions
-from app.fleet.projects.revisions import risks_of
 from app.fleet.rollouts import new_rollout, start
 from app.models import Database, Kind, Revision, Rollout, Strategy
 from headway.errors import HeadwayError
-from headway.plan.plans import Direction
 from headway.plan.risks import Risk
 from headway.types import NEXT_STEPS, Position
 
@@ -126,19 +124,15 @@ def _in_words(database: Database, why: str) -> str:
 def _way(database: Database, kind: Kind, target: str) -> tuple[tuple[Revision, ...], str | None]:
     if kind not in MOVES:
         return (), None
-    asked = (database.project_id, split(database.current), target, kind)
-    return revisions.path(*asked), revisions.ends(*asked)
+    return revisions.route(database.project_id, split(database.current), target, kind)
 
 
 def _steps(path: Sequence[Revision], database: Database, kind: Kind) -> tuple[DatabaseStep, ...]:
     dialect = database.dialect
     if dialect is None or kind is Kind.STAMP:
         return tuple(DatabaseStep(revision=row, sql=None, risks=()) for row in path)
-    way = Direction.DOWNGRADE if kind is Kind.DOWNGRADE else Direction.UPGRADE
-    texts = revisions.texts_of(path, dialect, way)
-    risks = risks_of(path, dialect, kind)
-    if kind is Kind.UPGRADE:
-        risks += in_the_way(database.project_id, texts, Database.id == database.id)
+    texts = revisions.texts_of(path, dialect, kind)
+    risks = risks_of(database.project_id, texts, dialect, kind, Database.id == database.id)
     return tuple(
         DatabaseStep(
             revision=row,

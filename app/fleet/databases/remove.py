@@ -8,12 +8,13 @@ from typing import Any
 from sqlalchemy import make_url, or_, select
 from sqlalchemy.exc import ArgumentError
 
-from app.errors import DatabaseNotFound, InputInvalid, RecordChanged
+from app.errors import DatabaseNotFound, InputInvalid
 from app.extensions import db
 from app.fleet.core import audit, label_counts, positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.urls import resolve, url_of
+from app.fleet.core.validation import require_version
 from app.fleet.databases.crud import find, get_database, require_free, require_may_leave
 from app.fleet.isolation.parent import call, call_isolated
 from app.models import Database, Event
@@ -67,8 +68,7 @@ def _present(session: CatalogSession, database_id: int, version: int | None) -> 
     database = find(session, database_id, lock=True)
     if database.retired_at and database.identity is None:
         raise DatabaseNotFound(f"Database {database_id} is retired already.", database=database_id)
-    if version is not None and database.version != version:
-        raise RecordChanged(f"Database {database_id} was changed. Read it again.")
+    require_version(database, version)
     return database
 
 

@@ -12,7 +12,7 @@ from app.errors import DifferenceNotFound, InputInvalid
 from app.extensions import db
 from app.fleet import projects
 from app.fleet.core import audit
-from app.fleet.core.pagination import page_of
+from app.fleet.core.pagination import begin_after, page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import fitting
@@ -156,9 +156,7 @@ def list_differences(
 ) -> tuple[list[Difference], int | None]:
     """A page of differences of single databases, filtered by project, database or digest."""
     actor.require("databases.read")
-    query = select(Difference).order_by(Difference.id)
-    if after is not None:
-        query = query.where(Difference.id > after)
+    query = begin_after(select(Difference), Difference.id, after)
     for column, value in (
         (Difference.project_id, project_id),
         (Difference.database_id, database_id),
@@ -178,9 +176,7 @@ def list_members(
         Difference.project_id == project_id, Difference.digest == digest
     )
     query = select(Database).where(Database.id.in_(sharing), Database.retired_at.is_(None))
-    if after is not None:
-        query = query.where(Database.id > after)
-    return page_of(query.order_by(Database.id), limit)
+    return page_of(begin_after(query, Database.id, after), limit)
 
 
 @repeated

@@ -1,4 +1,4 @@
-"""What checks have found in databases, beside what revisions are about to make there."""
+"""The risks of revisions on databases, with what checks have found there."""
 
 from collections.abc import Mapping
 
@@ -6,19 +6,32 @@ from sqlalchemy import ColumnElement, func, select
 
 from app.extensions import db
 from app.fleet.drift.checks import digest_of
-from app.models import Database, Difference
+from app.models import Database, Difference, Kind
 from headway.plan import sql_risks
 from headway.plan.risks import Risk
 
 
-def in_the_way(
+def risks_of(
+    project_id: int,
+    texts: Mapping[str, str | None],
+    dialect: str,
+    kind: Kind,
+    *which: ColumnElement[bool],
+) -> tuple[Risk, ...]:
+    """The risks of revisions on databases of one kind, with what is in the way of an upgrade there.
+
+    `texts`: revision -> the SQL that it sends, in their order. `which`: conditions on `Database`.
+    """
+    risks = sql_risks.notes(texts, dialect)
+    return risks + _in_the_way(project_id, texts, *which) if kind is Kind.UPGRADE else risks
+
+
+def _in_the_way(
     project_id: int, texts: Mapping[str, str | None], *which: ColumnElement[bool]
 ) -> tuple[Risk, ...]:
     """What the revisions make and is there already, as the last check of each database says.
 
     Of databases that were not compared since they last moved, nothing is known.
-
-    `texts`: revision -> the SQL that it sends, in their order. `which`: conditions on `Database`.
     """
     makes = {
         digest_of(f"extra {what}"): (what, revision)

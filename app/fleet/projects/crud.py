@@ -7,14 +7,14 @@ from typing import Any
 
 from sqlalchemy import select
 
-from app.errors import InputInvalid, ProjectNotFound, RecordChanged
+from app.errors import InputInvalid, ProjectNotFound
 from app.extensions import db
 from app.fleet.core import arguments, audit, idempotency
-from app.fleet.core.pagination import page_of
+from app.fleet.core.pagination import begin_after, page_of
 from app.fleet.core.paths import inside, settings
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.core.validation import LARGEST_ID, fitting, is_id
+from app.fleet.core.validation import LARGEST_ID, fitting, is_id, require_version
 from app.fleet.isolation.messages import ScriptLocation
 from app.fleet.isolation.remote import RemoteProject
 from app.fleet.projects import discovery
@@ -73,9 +73,7 @@ def list_projects(
 ) -> tuple[list[Project], int | None]:
     """A page of projects in the order of creation, and the `after` of the next page."""
     actor.require("projects.read")
-    query = select(Project).order_by(Project.id)
-    if after is not None:
-        query = query.where(Project.id > min(after, LARGEST_ID))
+    query = begin_after(select(Project), Project.id, after)
     if search:
         query = query.where(Project.name.icontains(search, autoescape=True))
     return page_of(query, limit)
@@ -169,10 +167,7 @@ def _find(session: CatalogSession, project_id: int, version: int | None = None) 
     project = session.get(Project, project_id) if 0 < project_id <= LARGEST_ID else None
     if project is None:
         raise ProjectNotFound(f"There is no project {project_id}.", project=project_id)
-    if version is not None and project.version != version:
-        raise RecordChanged(
-            f"Project {project_id} is at version {project.version}, not {version}. Read it again."
-        )
+    require_version(project, version)
     return project
 
 

@@ -136,9 +136,3 @@ def _beyond(known: Known, current: Sequence[str]) -> frozenset[str]:
             found.add(name)
             todo += known.others[name].parents + known.others[name].depends_on
     return frozenset(found)
-
-
-def rows_of(known: Known, names: Sequence[str]) -> tuple[Revision, ...]:
-    ids = [known.rows[name] for name in names]
-    rows = {row.id: row for row in db.session.scalars(select(Revision).where(Revision.id.in_(ids)))}
-    return tuple(rows[key] for key in ids)

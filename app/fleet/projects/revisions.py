@@ -3,25 +3,25 @@
 import atexit
 import shutil
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from flask import current_app
 from sqlalchemy import select
 from sqlalchemy.orm import undefer
 
 from app.extensions import db
-from app.fleet.core.pagination import page_of
+from app.fleet.core.pagination import begin_after, page_of
 from app.fleet.core.permissions import Actor
-from app.fleet.core.validation import LARGEST_ID, UNFIT
+from app.fleet.core.validation import UNFIT
 from app.fleet.isolation.messages import ScriptLocation
 from app.fleet.isolation.remote import RemoteProject
 from app.fleet.projects import crud, graphs
 from app.models import Kind, Project, Revision
 from headway.errors import PreviewImpossible, RevisionNotFound, ScriptsUnreadable
-from headway.plan import plans, register, sql_risks
+from headway.plan import plans, register
 from headway.plan.plans import Direction
-from headway.plan.risks import Risk
 from headway.plan.sql import note
 
 WAYS = {
@@ -36,71 +36,89 @@ WAYS = {
 # --- steps ----------------------------------------------------------------------------------
 
 
-def path(project_id: int, current: Sequence[str], target: str, kind: Kind) -> tuple[Revision, ...]:
-    """The revisions that would run, in Alembic's order; for a stamp, its target revisions.
+class Route(NamedTuple):
+    """The revisions that an operation runs on a database, and where they lead."""
+
+    steps: tuple[Revision, ...]
+    """In Alembic's order; for a stamp, its target revisions."""
+    ends: str
+    """The revisions of the database after the operation, joined by `+`; "" for none."""
+
+
+def route(project_id: int, current: Sequence[str], target: str, kind: Kind) -> Route:
+    """The way of a database at these revisions to a target.
 
     Computed from the register alone, which also has revisions of newer releases. Raises
     RevisionNotFound, SeveralHeads, TargetInvalid or ProjectNotReady.
     """
     known = graphs.known_of(project_id)
     if kind not in WAYS:
-        return ()
-    steps = graphs.graph_of(known, project_id, current).steps(WAYS[kind], target, current)
+        return Route((), "+".join(sorted(current)))
+    graph = graphs.graph_of(known, project_id, current)
+    steps = list(plans.steps_of(graph, WAYS[kind], target)(tuple(current)))
     names = plans.step_names(steps, WAYS[kind])
-    return graphs.rows_of(known, names)
+    return Route(rows_of(known, names), "+".join(graph.ends(steps, current)))
+
+
+def path(project_id: int, current: Sequence[str], target: str, kind: Kind) -> tuple[Revision, ...]:
+    """The steps of `route`."""
+    return route(project_id, current, target, kind).steps
 
 
 def ends(project_id: int, current: Sequence[str], target: str, kind: Kind) -> str:
-    """The revisions of a database after the operation, joined by `+`; "" for none.
+    """The end of `route`."""
+    return route(project_id, current, target, kind).ends
 
-    Raises RevisionNotFound, SeveralHeads, TargetInvalid or ProjectNotReady.
-    """
-    known = graphs.known_of(project_id)
-    if kind not in WAYS:
-        return "+".join(sorted(current))
-    graph = graphs.graph_of(known, project_id, current)
-    return "+".join(graph.ends(graph.steps(WAYS[kind], target, current), current))
+
+def rows_of(known: graphs.Known, names: Sequence[str]) -> tuple[Revision, ...]:
+    """The rows of these revisions, in this order."""
+    ids = [known.rows[name] for name in names]
+    rows = {row.id: row for row in db.session.scalars(select(Revision).where(Revision.id.in_(ids)))}
+    return tuple(rows[key] for key in ids)
 
 
 def sql_of(
-    steps: Sequence[Revision], dialect: str, kind: Kind, *, current: Sequence[str] | None = None
+    project_id: int,
+    current: Sequence[str],
+    texts: Mapping[str, str | None],
+    dialect: str,
+    kind: Kind,
 ) -> str | None:
-    """The SQL of these steps as one script, as Alembic would write it.
+    """The SQL of the steps of a database as one script, as Alembic would write it.
 
-    None if the SQL of a revision depends on the database. `current` is the position
-    of the database; the default is where the steps begin.
+    `texts` are those of `texts_of`. None if one depends on the database.
     """
-    way = WAYS.get(kind)
-    if not steps or way is None:
+    known_texts = {name: text for name, text in texts.items() if text is not None}
+    if not texts or len(known_texts) < len(texts):
         return None
-    project_id, names = steps[0].project_id, [step.revision for step in steps]
-    known = graphs.known_of(project_id)
-    texts = {} if way is Direction.STAMP else texts_of(steps, dialect, way)
-    if None in texts.values():
-        return None
-    graph = graphs.graph_of(known, project_id, [*names, *(current or ())])
-    project = db.session.get_one(Project, project_id)
-    start = graph.start(names, way) if current is None else tuple(current)
+    names = list(texts)
+    graph = graphs.graph_of(graphs.known_of(project_id), project_id, [*names, *current])
+    facts = db.session.get_one(Project, project_id).environment_facts
     try:
-        return note(project.environment_facts.get("unwritten")) + graph.sql(
-            graph.through(names, way, start),
-            start,
+        return note(facts.get("unwritten")) + graph.sql(
+            graph.through(names, WAYS[kind], current),
+            current,
             dialect=_dialect(dialect),
-            texts={name: text or "" for name, text in texts.items()},
-            options=project.environment_facts.get("options", {}),
+            texts=known_texts,
+            options=facts.get("options", {}),
         )
     except PreviewImpossible:
         return None
 
 
-def texts_of(steps: Sequence[Revision], dialect: str, way: Direction) -> dict[str, str | None]:
-    """Revision -> the SQL it sends to this kind of database; None if it depends on the database."""
+def texts_of(steps: Sequence[Revision], dialect: str, kind: Kind) -> dict[str, str | None]:
+    """Revision -> the SQL it sends to this kind of database; None if it depends on the database.
+
+    In the order of the steps. A stamp runs none of them, so it sends nothing.
+    """
+    names = [step.revision for step in steps]
+    if kind is Kind.STAMP:
+        return dict.fromkeys(names, "")
     query = select(Revision.revision, Revision.sql).where(
         Revision.id.in_([step.id for step in steps])
     )
-    kind = _dialect(dialect)
-    found = {name: (sql.get(kind) or {}).get(way.value) for name, sql in db.session.execute(query)}
-    return {step.revision: found[step.revision] for step in steps}
+    texts = {name: sql.get(_dialect(dialect)) or {} for name, sql in db.session.execute(query)}
+    return {name: texts[name].get(WAYS[kind].value) for name in names}
 
 
 def _dialect(name: str) -> str:
@@ -179,24 +197,18 @@ def list_revisions(
     `present` selects revisions that are in the scripts now (True) or not (False).
     """
     crud.get_project(actor, project_id)
-    query = select(Revision).where(Revision.project_id == project_id).order_by(Revision.id)
-    if after is not None:
-        query = query.where(Revision.id > min(after, LARGEST_ID))
+    mine = select(Revision).where(Revision.project_id == project_id)
+    query = begin_after(mine, Revision.id, after)
     if present is not None:
         query = query.where(Revision.present.is_(present))
     return page_of(query, limit)
 
 
-def get_revision(actor: Actor, project_id: int, revision: str) -> Revision:
-    """A revision with its script and SQL: its present text, or else the last one.
+def versions_of(actor: Actor, project_id: int, revision: str) -> list[Revision]:
+    """All texts that a revision has had: the present one, then the newest first.
 
     `revision` is an id or an unambiguous beginning of one. Raises RevisionNotFound.
     """
-    return versions_of(actor, project_id, revision)[0]
-
-
-def versions_of(actor: Actor, project_id: int, revision: str) -> list[Revision]:
-    """All texts that a revision has had, newest first. Raises RevisionNotFound."""
     project = crud.get_project(actor, project_id)
     if UNFIT.search(revision):  # the catalog cannot compare such text
         revision = "?"
@@ -224,10 +236,3 @@ def versions_of(actor: Actor, project_id: int, revision: str) -> list[Revision]:
             target=revision,
         )
     return exact
-
-
-def risks_of(steps: Sequence[Revision], dialect: str, kind: Kind) -> tuple[Risk, ...]:
-    """The risks of these steps on this kind of database, from their stored SQL."""
-    if kind not in WAYS or kind is Kind.STAMP:
-        return ()
-    return sql_risks.notes(texts_of(steps, dialect, WAYS[kind]), dialect)

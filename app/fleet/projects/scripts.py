@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -261,8 +260,8 @@ def _store_revisions(
     for row in known.values():
         row.present = False
     session.flush()
-    after = {record.id for record in found.records}
-    return _in_order(found.records, after - before), sorted(before - after)
+    after = [record.id for record in found.records]
+    return [name for name in after if name not in before], sorted(before.difference(after))
 
 
 def _row(project_id: int, record: Record, sql: Sql) -> Revision:
@@ -279,10 +278,6 @@ def _row(project_id: int, record: Record, sql: Sql) -> Revision:
     )
 
 
-def _in_order(records: Iterable[Record], names: set[str]) -> list[str]:
-    return [record.id for record in records if record.id in names]
-
-
 def _move(session: CatalogSession, project_id: int, scripts: RemoteProject) -> None:
     """Update the positions of databases after a change of the scripts."""
     query = select(PositionCount.current).where(
@@ -291,8 +286,7 @@ def _move(session: CatalogSession, project_id: int, scripts: RemoteProject) -> N
         PositionCount.databases > 0,
     )
     for current in set(session.scalars(query)):
-        versions = tuple(current.split("+")) if current else ()
-        status = status_of(scripts, Evidence(versions=versions))
+        status = status_of(scripts, Evidence(versions=positions.split(current)))
         session.execute(
             update(Database)
             .where(

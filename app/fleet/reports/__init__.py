@@ -1,1 +1,1 @@
-"""Reports on the whole fleet: overview, revision charts, metrics, settings."""
+"""Reports on the fleet: overview, revision charts, the drawing of a rollout, metrics, settings."""

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 
@@ -98,11 +98,7 @@ def _first_seen(project_id: int) -> dict[str, datetime]:
         Revision.project_id == project_id, Revision.present.is_(True)
     )
     ordered = query.group_by(Revision.revision).order_by(func.min(Revision.place))
-    return {revision: _moment(at) for revision, at in db.session.execute(ordered)}
-
-
-def _moment(value: datetime) -> datetime:
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
+    return {revision: at for revision, at in db.session.execute(ordered)}  # noqa: C416
 
 
 def _next(first_seen: dict[str, datetime], current: str) -> datetime | None:

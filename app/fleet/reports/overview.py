@@ -18,13 +18,11 @@ from app.fleet.core import error_texts, label_counts
 from app.fleet.core import positions as core_positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.positions import DatabaseCount
-from app.fleet.core.selectors import Selector
+from app.fleet.core.selectors import POSITIONS, Selector
 from app.models import Account, Database, Project, Run, State
-from headway.types import Position
 
 MOST_GROUPS = 200
 LATELY = timedelta(days=7)
-ORDER = (*(position.value for position in Position), "unknown")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +142,7 @@ def _positions(counts: Iterable[DatabaseCount]) -> dict[str, int]:
     found: dict[str, int] = defaultdict(int)
     for count in counts:
         found[count.position] += count.databases
-    return {position: found[position] for position in ORDER if found[position]}
+    return {position: found[position] for position in POSITIONS if found[position]}
 
 
 def _projects(counts: list[DatabaseCount], project_id: int | None) -> tuple[ProjectOverview, ...]:

@@ -17,7 +17,7 @@ from app.fleet import projects
 from app.fleet.core import positions as core_positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.positions import DatabaseCount
-from app.fleet.projects import graphs
+from app.fleet.projects import graphs, revisions
 from app.models import Project, Revision, Rollout
 from headway.plan.graph import Node
 
@@ -126,7 +126,7 @@ def details_of(actor: Actor, project_id: int, names: Collection[str]) -> dict[st
     known = graphs.last_known(project)
     if known is None:
         return {}
-    rows = graphs.rows_of(known, [name for name in names if name in known.rows])
+    rows = revisions.rows_of(known, [name for name in names if name in known.rows])
     texts = _texts(project, [row.revision for row in rows])
     ids = {row.rollout_id for row in rows if row.rollout_id}
     by = {
@@ -198,7 +198,7 @@ def _stands(counts: Iterable[DatabaseCount]) -> dict[str, Stand]:
 def _by_revision(stands: Iterable[Stand]) -> dict[str, tuple[Stand, ...]]:
     found: dict[str, list[Stand]] = defaultdict(list)
     for stand in stands:
-        for revision in filter(None, stand.current.split("+")):
+        for revision in core_positions.split(stand.current):
             found[revision].append(stand)
     return {revision: _most_first(several) for revision, several in found.items()}
 

@@ -9,7 +9,7 @@ from flask import current_app
 from sqlalchemy import select
 
 from app.extensions import db
-from app.fleet.core.pagination import page_of
+from app.fleet.core.pagination import begin_after, page_of
 from app.fleet.core.permissions import Actor
 from app.models import Boot
 from app.settings import Settings
@@ -43,10 +43,7 @@ def list_boots(
 ) -> tuple[list[Boot], int | None]:
     """A page of the successful starts, newest first, and the `after` of the next page."""
     actor.require("service.read")
-    query = select(Boot).order_by(Boot.id.desc())
-    if after is not None:
-        query = query.where(Boot.id < after)
-    return page_of(query, limit)
+    return page_of(begin_after(select(Boot), Boot.id, after, newest=True), limit)
 
 
 def last_address() -> str | None:

@@ -20,7 +20,7 @@ from app.fleet.rollouts.crud import (
     list_rollouts,
     record,
 )
-from app.fleet.rollouts.previews import Preview, PreviewGroup, preview, preview_undo, wave_sizes
+from app.fleet.rollouts.previews import Preview, preview, preview_undo, wave_sizes
 from app.fleet.rollouts.request import (
     CONCURRENCY,
     LONGEST_RUN,
@@ -40,7 +40,6 @@ __all__ = [
     "PER_SERVER",
     "TIMEOUT",
     "Preview",
-    "PreviewGroup",
     "allowed_actions",
     "approve_rollout",
     "cancel_rollout",

@@ -7,8 +7,6 @@ RolloutNotFound and RolloutRefused. With an idempotency `key`, an equal request 
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from sqlalchemy import select
-
 from app.errors import RolloutRefused
 from app.extensions import db
 from app.fleet.core import idempotency
@@ -159,7 +157,7 @@ def rehearse_rollout(
 
     def rehearse(session: CatalogSession, rollout: Rollout) -> None:
         _expect(rollout, "rehearse", Stage.PENDING)
-        if rollout.kind not in (Kind.UPGRADE, Kind.DOWNGRADE):
+        if rollout.kind not in REHEARSED:
             raise RolloutRefused(f"A {rollout.kind} cannot be rehearsed.")
         if not rollouts_start.rehearse(session, rollout, sample):
             raise RolloutRefused("No database takes part, so there is nothing to rehearse.")
@@ -268,17 +266,10 @@ def _is_open(actor: Actor, rollout: Rollout, verb: str) -> bool:
         return not going_back
     if verb == "retry":
         ended = rollout.stage in (Stage.SUCCEEDED, Stage.FAILED)
-        return going_back or (ended and _some(rollout, Run.state == State.FAILED))
+        failed = (*crud.latest_runs(rollout), Run.state == State.FAILED)
+        return going_back or (ended and crud.any_run(db.session, *failed))
     if verb == "undo":
         done = Run.state.in_((State.SUCCEEDED, State.FAILED))
-        return rollout.kind in rollouts_undo.BACK and _some(rollout, done, Run.after != Run.before)
+        changed = (*crud.latest_runs(rollout), done, Run.after != Run.before)
+        return rollout.kind in rollouts_undo.BACK and crud.any_run(db.session, *changed)
     return verb != "cancel" or not _is_creating(db.session, rollout)
-
-
-def _some(rollout: Rollout, *which: object) -> bool:
-    """True if the last attempt on one of its databases meets these conditions."""
-    query = select(Run.id).where(
-        *retries.latest(rollout),
-        *which,  # type: ignore[arg-type]
-    )
-    return db.session.scalar(query.limit(1)) is not None

@@ -9,11 +9,13 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, and_, false, func, or_, select, update
 
 from app.extensions import db
-from app.fleet.core import error_texts, label_counts, positions
+from app.fleet.core import label_counts, positions
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.rollouts import announcements, approvals, retries, tallies, windows
 from app.fleet.rollouts import undo as rollouts_undo
+from app.fleet.rollouts.crud import any_run, find, latest_runs
 from app.fleet.rollouts.gates import Gate, Next
+from app.fleet.rollouts.progress import first_failure
 from app.models import (
     BEGUN,
     DRAFT_LASTS,
@@ -57,7 +59,7 @@ def _active() -> list[int]:
 def step(rollout_id: int) -> None:
     """Advance one rollout as far as possible without waiting for a run."""
     with writing() as session:
-        rollout = _locked(session, rollout_id)
+        rollout = find(session, rollout_id, lock=True)
         if rollout.stage == Stage.WAITING and rollout.resumes_as:
             return  # nothing has begun: an approval lets it
         if rollout.stage == Stage.UNDOING:
@@ -74,7 +76,7 @@ def step(rollout_id: int) -> None:
 def judge(rollout_id: int) -> None:
     """After a failure, halt a rollout at once if its gate does not allow more."""
     with writing() as session:
-        rollout = _locked(session, rollout_id)
+        rollout = find(session, rollout_id, lock=True)
         if rollout.stage == Stage.RUNNING:
             _halt_if_too_many(session, rollout)
 
@@ -82,7 +84,7 @@ def judge(rollout_id: int) -> None:
 def go_on_after(run: Run) -> None:
     """Advance the rollout of a run at once if it waited only for this run."""
     beside = (Run.rollout_id == run.rollout_id, Run.kind == run.kind, Run.wave <= run.wave)
-    is_last = not _exists(db.session, *beside, Run.state.in_(UNENDED))
+    is_last = not any_run(db.session, *beside, Run.state.in_(UNENDED))
     db.session.rollback()
     if is_last:
         step(run.rollout_id)
@@ -113,25 +115,15 @@ def _expire(session: CatalogSession, rollout: Rollout) -> None:
         finish(session, rollout, Stage.CANCELLED, reason)
 
 
-def _locked(session: CatalogSession, rollout_id: int) -> Rollout:
-    return session.scalars(
-        select(Rollout)
-        .where(Rollout.id == rollout_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one()
-
-
 def _halt_if_too_many(session: CatalogSession, rollout: Rollout) -> bool:
     failed = retries.count(session, rollout, Run.state == State.FAILED)
     allowed = Gate.of(rollout.gate).allowed(sum(rollout.sizes[: rollout.wave + 1]))
     if failed <= allowed:
         return False
+    first = _first_failure(rollout, rollout.kind)
     if rollout.kind == Kind.CREATE:  # a name must not be taken by what is not there
-        why = _first_failure(session, *retries.latest(rollout))
-        finish(session, rollout, Stage.CANCELLED, f"Its database was not created. {why}")
+        finish(session, rollout, Stage.CANCELLED, f"Its database was not created. {first}")
         return True
-    first = _first_failure(session, *retries.latest(rollout))
     if _is_single(session, rollout):
         finish(session, rollout, Stage.FAILED, first)
         return True
@@ -162,7 +154,7 @@ def _is_single(session: CatalogSession, rollout: Rollout) -> bool:
 def _retire_unmade(session: CatalogSession, rollout: Rollout) -> None:
     """A database that was not made is no member: its name and URL are free for another try."""
     unmade = select(Run.database_id).where(
-        *retries.latest(rollout), Run.state != State.SUCCEEDED, Run.before.is_(None)
+        *latest_runs(rollout), Run.state != State.SUCCEEDED, Run.before.is_(None)
     )
     found = session.scalars(select(Database).where(Database.id.in_(unmade)).with_for_update()).all()
     left = [positions.place_of(database) for database in found]
@@ -173,20 +165,14 @@ def _retire_unmade(session: CatalogSession, rollout: Rollout) -> None:
     positions.shift(session, left=left)
 
 
-def _first_failure(session: CatalogSession, *runs: ColumnElement[bool]) -> str:
-    first = session.execute(
-        select(Database.name, Run.error, Run.problem)
-        .join(Database, Database.id == Run.database_id)
-        .where(*runs, Run.state == State.FAILED)
-        .order_by(Run.id)
-        .limit(1)
-    ).one()
+def _first_failure(rollout: Rollout, kind: str) -> str:
     # Webhooks and viewers are told this, and no text of a database.
-    return f"{first.name}: {error_texts.for_all(first.error, first.problem)}"
+    first = first_failure(announcements.READER, rollout, kind)
+    return f"{first.database}: {first.error}" if first else ""
 
 
 def _step_on(session: CatalogSession, rollout: Rollout) -> None:
-    if _goes_on(session, rollout, *retries.latest(rollout), Run.wave <= rollout.wave):
+    if _goes_on(session, rollout, *latest_runs(rollout), Run.wave <= rollout.wave):
         rollout.reason = windows.closed_reason(rollout.window, datetime.now(UTC))
         return
     now = datetime.now(UTC)
@@ -227,13 +213,13 @@ def _goes_on(session: CatalogSession, rollout: Rollout, *runs: ColumnElement[boo
     """True while some of these runs have not ended."""
     # One query for all states: two queries could both miss a run that is claimed in between.
     still = (*runs, Run.state.in_(UNENDED))
-    if not _exists(session, *still):
+    if not any_run(session, *still):
         return False
-    if _exists(session, *runs, Run.state.in_(BEGUN)):
+    if any_run(session, *runs, Run.state.in_(BEGUN)):
         return True
     # Nothing runs and something waits: perhaps for databases that were pinned or retired since.
     pending = (*runs, Run.state == State.PENDING)
-    return not _left_out(session, rollout, *pending) or _exists(session, *still)
+    return not _left_out(session, rollout, *pending) or any_run(session, *still)
 
 
 def _left_out(session: CatalogSession, rollout: Rollout, *pending: ColumnElement[bool]) -> int:
@@ -257,11 +243,11 @@ def _left_out(session: CatalogSession, rollout: Rollout, *pending: ColumnElement
 
 
 def _step_back(session: CatalogSession, rollout: Rollout) -> None:
-    undo = retries.latest(rollout, Kind.UNDO)
+    undo = latest_runs(rollout, Kind.UNDO)
     if _goes_on(session, rollout, *undo):
         return
     # Runs that were active when the undo was requested are undone too, once they have ended.
-    if _exists(session, *retries.latest(rollout), Run.state.in_(BEGUN)):
+    if any_run(session, *latest_runs(rollout), Run.state.in_(BEGUN)):
         return
     if rollout.resumes_as != Stage.HALTED:  # a canary's later waves wait for a person
         retries.cancel_pending(session, rollout)
@@ -273,7 +259,7 @@ def _step_back(session: CatalogSession, rollout: Rollout) -> None:
     if failed:
         left = (
             f"{failed} of {session.scalar(how_many)} could not be undone. First failure: "
-            f"{_first_failure(session, *undo)}"
+            f"{_first_failure(rollout, Kind.UNDO)}"
         )
     if rollout.resumes_as == Stage.HALTED:
         rollout.stage, rollout.resumes_as = Stage.HALTED, None
@@ -287,7 +273,3 @@ def _step_back(session: CatalogSession, rollout: Rollout) -> None:
         some = session.scalar(cancelled)
         why = f"{some} not undone, because pinned or retired since." if some else None
         finish(session, rollout, Stage.UNDONE, why)
-
-
-def _exists(session: CatalogSession, *which: ColumnElement[bool]) -> bool:
-    return session.scalar(select(Run.id).where(*which).limit(1)) is not None

@@ -3,17 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
 from app.errors import RolloutNotFound
 from app.extensions import db
 from app.fleet.core import audit, idempotency
-from app.fleet.core.pagination import page_of
+from app.fleet.core.pagination import begin_after, page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import LARGEST_ID
 from app.fleet.rollouts.request import new_rollout
-from app.models import Kind, Rollout
+from app.models import Kind, Rollout, Run
 
 
 @repeated
@@ -60,9 +60,7 @@ def list_rollouts(
 ) -> tuple[list[Rollout], int | None]:
     """A page of rollouts, newest first, and the `after` of the next; `begun`: only started ones."""
     actor.require("rollouts.read")
-    query = select(Rollout).order_by(Rollout.id.desc())
-    if after is not None:
-        query = query.where(Rollout.id < after)
+    query = begin_after(select(Rollout), Rollout.id, after, newest=True)
     if project_id is not None:
         query = query.where(Rollout.project_id == project_id)
     if stages:
@@ -93,6 +91,20 @@ def find(session: CatalogSession, rollout_id: int, *, lock: bool = False) -> Rol
     if rollout is None:
         raise RolloutNotFound(f"There is no rollout {rollout_id}.", rollout=rollout_id)
     return rollout
+
+
+def latest_runs(rollout: Rollout, kind: str | None = None) -> tuple[ColumnElement[bool], ...]:
+    """Conditions for the last attempt on each database, of the rollout's kind or of `kind`."""
+    return (
+        Run.rollout_id == rollout.id,
+        Run.kind == (kind or rollout.kind),
+        Run.replaced_by.is_(None),
+    )
+
+
+def any_run(session: CatalogSession, *which: ColumnElement[bool]) -> bool:
+    """True if some run meets these conditions; one is looked for, none is counted."""
+    return session.scalar(select(Run.id).where(*which).limit(1)) is not None
 
 
 def record(

@@ -14,14 +14,12 @@ from app.extensions import db
 from app.fleet.core.permissions import Actor
 from app.fleet.core.positions import split
 from app.fleet.core.selectors import Selector
-from app.fleet.drift.predictions import in_the_way
+from app.fleet.drift.predictions import risks_of
 from app.fleet.projects import revisions
-from app.fleet.projects.revisions import risks_of
 from app.fleet.rollouts import crud, start, undo, waves
 from app.fleet.rollouts.request import new_rollout
 from app.models import Database, Kind, Revision
 from headway.errors import HeadwayError
-from headway.plan.plans import Direction
 from headway.types import Position
 
 
@@ -189,13 +187,12 @@ def _group(aim: Aim, dialect: str | None, current: str, databases: int) -> Previ
     ends = sql = why = None
     steps: tuple[PreviewStep, ...] = ()
     if kind in (Kind.UPGRADE, Kind.DOWNGRADE, Kind.STAMP):
-        asked = (aim.project_id, split(current), aim.target, kind)
         try:
-            path = revisions.path(*asked)
-            ends = revisions.ends(*asked)
-            steps = _steps(aim, path, dialect, current)
-            if path and kind is not Kind.STAMP and dialect:
-                sql = revisions.sql_of(path, dialect, kind)
+            path, ends = revisions.route(aim.project_id, split(current), aim.target, kind)
+            texts = revisions.texts_of(path, dialect, kind) if dialect else {}
+            steps = _steps(aim, path, texts, dialect, current)
+            if texts and dialect and kind is not Kind.STAMP:
+                sql = revisions.sql_of(aim.project_id, split(current), texts, dialect, kind)
                 if sql is None:
                     why = "the SQL depends on the database or its arguments: rehearse it"
         except HeadwayError as error:
@@ -212,13 +209,14 @@ def _group(aim: Aim, dialect: str | None, current: str, databases: int) -> Previ
 
 
 def _steps(
-    aim: Aim, path: Sequence[Revision], dialect: str | None, current: str
+    aim: Aim,
+    path: Sequence[Revision],
+    texts: Mapping[str, str | None],
+    dialect: str | None,
+    current: str,
 ) -> tuple[PreviewStep, ...]:
-    risks = risks_of(path, dialect, aim.kind) if dialect else ()
-    if dialect and aim.kind is Kind.UPGRADE:
-        texts = revisions.texts_of(path, dialect, Direction.UPGRADE)
-        here = (Database.dialect == dialect, Database.current == current)
-        risks += in_the_way(aim.project_id, texts, *aim.which, *here)
+    here = (Database.dialect == dialect, Database.current == current)
+    risks = risks_of(aim.project_id, texts, dialect, aim.kind, *aim.which, *here) if dialect else ()
     return tuple(
         PreviewStep(
             revision=one.revision,

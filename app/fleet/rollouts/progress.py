@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import func, select
 
 from app.extensions import db
 from app.fleet.core import error_texts
@@ -171,8 +171,8 @@ def counts_of(rollout: Rollout) -> Counts:
 
 def first_error(actor: Actor, rollout: Rollout) -> FirstFailure | None:
     """The first failure of the rollout, or else of its undo, in words that the actor may read."""
-    found = _first_error(actor, rollout, rollout.kind)
-    return found or _first_error(actor, rollout, Kind.UNDO)
+    found = first_failure(actor, rollout, rollout.kind)
+    return found or first_failure(actor, rollout, Kind.UNDO)
 
 
 def says(rollout: Rollout, failed: int, differing: int | None = None) -> str:
@@ -250,19 +250,15 @@ def _speed(rollout: Rollout) -> float | None:
     return tallies.speed(rollout, kinds.get(Stage(rollout.stage), Kind(rollout.kind)))
 
 
-def _first_error(actor: Actor, rollout: Rollout, kind: str) -> FirstFailure | None:
+def first_failure(actor: Actor, rollout: Rollout, kind: str) -> FirstFailure | None:
+    """The first failure among the last attempts of this kind, as the actor may read it."""
     row = db.session.execute(
         select(
             *(Run.id, Run.database_id, Run.before, Run.aim, Run.error, Run.problem),
             Database.name,
         )
         .join(Database, Database.id == Run.database_id)
-        .where(
-            Run.rollout_id == rollout.id,
-            Run.kind == kind,
-            rare(Run.state == State.FAILED),
-            Run.replaced_by.is_(None),
-        )
+        .where(*crud.latest_runs(rollout, kind), rare(Run.state == State.FAILED))
         .order_by(Run.id)
         .limit(1)
     ).first()
@@ -290,25 +286,23 @@ def _rehearsal(actor: Actor, rollout: Rollout, total: dict[str, int]) -> Rehears
         failed=failed,
         seconds=tallies.seconds(rollout, Kind.REHEARSE),
         seconds_ahead=_seconds_ahead(rollout) if has_ended else None,
-        first_error=_first_error(actor, rollout, Kind.REHEARSE),
+        first_error=first_failure(actor, rollout, Kind.REHEARSE),
         last_at=_last_rehearsed_at(rollout) if has_ended else None,
     )
 
 
-def _rehearsed(rollout: Rollout) -> tuple[ColumnElement[bool], ...]:
-    return (Run.rollout_id == rollout.id, Run.kind == Kind.REHEARSE, Run.replaced_by.is_(None))
-
-
 def _last_rehearsed_at(rollout: Rollout) -> datetime | None:
-    return db.session.scalar(select(func.max(Run.finished_at)).where(*_rehearsed(rollout)))
+    rehearsed = crud.latest_runs(rollout, Kind.REHEARSE)
+    return db.session.scalar(select(func.max(Run.finished_at)).where(*rehearsed))
 
 
 def _seconds_ahead(rollout: Rollout) -> float:
     """The duration of the rehearsal, scaled by the work of the rollout."""
+    rehearsed = crud.latest_runs(rollout, Kind.REHEARSE)
     plans = db.session.execute(
         select(Database.dialect, Run.before, func.count(), func.sum(Run.seconds))
         .join(Database, Database.id == Run.database_id)
-        .where(*_rehearsed(rollout))
+        .where(*rehearsed)
         .group_by(Database.dialect, Run.before)
     )
     chosen = db.session.execute(
@@ -325,53 +319,8 @@ def _seconds_ahead(rollout: Rollout) -> float:
         work += (seconds or 0.0) * of_plan / number
         databases += of_plan
     began, ended = db.session.execute(
-        select(func.min(Run.started_at), func.max(Run.finished_at)).where(*_rehearsed(rollout))
+        select(func.min(Run.started_at), func.max(Run.finished_at)).where(*rehearsed)
     ).one()
     took = (ended - began).total_seconds() if began and ended else 0.0
     soaks = len(waves.sizes(rollout.waves, int(databases))) - 1
     return took * (work / did if did else 1.0) + soaks * Gate.of(rollout.gate).soak_seconds
-
-
-MOST = 10_000
-"""The most cells that are drawn; with more databases, one cell stands for several."""
-WORST_FIRST = (
-    *(State.FAILED, State.LOST, State.RUNNING),
-    *(State.PENDING, State.CANCELLED, State.SUCCEEDED),
-)
-"""The order in which a cell that stands for several databases chooses its state."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunStates:
-    """The states of the databases of a rollout, in their order, for a drawing."""
-
-    states: tuple[str, ...]
-    """The state of each cell."""
-    each: int
-    """How many databases one cell stands for."""
-    total: int
-
-
-def run_states(actor: Actor, rollout_id: int, kind: Kind | None = None) -> RunStates:
-    """The state of the last attempt on each database, of this kind of runs.
-
-    `kind` may be REHEARSE or UNDO; the default is the kind of the rollout. Raises RolloutNotFound.
-    """
-    rollout = crud.get_rollout(actor, rollout_id)
-    runs = (
-        Run.rollout_id == rollout.id,
-        Run.kind == (kind or rollout.kind),
-        Run.replaced_by.is_(None),
-    )
-    place = func.abs(Run.seq)  # undo runs have the negative place of the run they undo
-    total = db.session.scalar(select(func.count()).where(*runs)) or 0
-    each = -(-total // MOST) or 1
-    if each == 1:
-        found = db.session.scalars(select(Run.state).where(*runs).order_by(place))
-        return RunStates(states=tuple(found), each=1, total=total)
-    ranks = {state: rank for rank, state in enumerate(WORST_FIRST)}
-    cell = (place // each).label("cell")
-    worst = select(cell, func.min(case(ranks, value=Run.state, else_=0))).where(*runs)
-    ranked = db.session.execute(worst.group_by(cell).order_by(cell))
-    states = tuple(WORST_FIRST[rank].value for _, rank in ranked)
-    return RunStates(states=states, each=each, total=total)

@@ -6,33 +6,25 @@ from sqlalchemy import ColumnElement, func, select, update
 
 from app.fleet.core.transactions import CatalogSession
 from app.fleet.rollouts import start, tallies
+from app.fleet.rollouts.crud import latest_runs
 from app.models import Database, Kind, Rollout, Run, State
 from headway.errors import DatabaseMoved
 
 
-def latest(rollout: Rollout, kind: str | None = None) -> tuple[ColumnElement[bool], ...]:
-    """Conditions for the last attempt on each database, of the rollout's kind or of `kind`."""
-    return (
-        Run.rollout_id == rollout.id,
-        Run.kind == (kind or rollout.kind),
-        Run.replaced_by.is_(None),
-    )
-
-
 def count(session: CatalogSession, rollout: Rollout, *which: ColumnElement[bool]) -> int:
     """The number of last attempts of a rollout that meet these conditions."""
-    return session.scalar(select(func.count()).where(*latest(rollout), *which)) or 0
+    return session.scalar(select(func.count()).where(*latest_runs(rollout), *which)) or 0
 
 
 def retry_failed(session: CatalogSession, rollout: Rollout) -> int:
     """Add a new attempt for each failed run, and for runs of a canary that was undone."""
     some = (Run.state == State.FAILED) | _taken_back(rollout)
-    return _replace(session, rollout, *latest(rollout), some)
+    return _replace(session, rollout, *latest_runs(rollout), some)
 
 
 def retry_undo(session: CatalogSession, rollout: Rollout) -> int:
     """Add a new attempt for each undo run that failed."""
-    return _replace(session, rollout, *latest(rollout, Kind.UNDO), Run.state == State.FAILED)
+    return _replace(session, rollout, *latest_runs(rollout, Kind.UNDO), Run.state == State.FAILED)
 
 
 def _taken_back(rollout: Rollout) -> ColumnElement[bool]:
@@ -96,7 +88,7 @@ def leave_out(session: CatalogSession, rollout: Rollout) -> None:
     failed = count(session, rollout, Run.state == State.FAILED)
     rollout.gate = rollout.gate | {"failures": max(rollout.gate["failures"], failed)}
     well = (Run.state == State.SUCCEEDED, _taken_back(rollout))
-    _replace(session, rollout, *latest(rollout), *well)
+    _replace(session, rollout, *latest_runs(rollout), *well)
 
 
 def cancel_pending(session: CatalogSession, rollout: Rollout) -> None:

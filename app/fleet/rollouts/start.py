@@ -135,12 +135,11 @@ def start(session: CatalogSession, rollout: Rollout) -> None:
             "The rollout has only one wave, so there is no next one to approve. Choose more waves, "
             "or do not require approval."
         )
-    ends = [sum(rollout.sizes[: n + 1]) for n in range(len(rollout.sizes))]
-    number = 0
-    rows = []
-    for seq, member in enumerate(chosen.members):
-        number += seq >= ends[number]
-        rows.append(_row(rollout, member, Kind(rollout.kind), number, seq))
+    numbers = [number for number, size in enumerate(rollout.sizes) for _ in range(size)]
+    rows = [
+        _row(rollout, member, Kind(rollout.kind), wave, seq)
+        for seq, (member, wave) in enumerate(zip(chosen.members, numbers, strict=True))
+    ]
     _insert(session, rows)
     tallies.settle(session, rollout.id)
     hold(session, rollout)
@@ -164,7 +163,7 @@ def rehearse(session: CatalogSession, rollout: Rollout, sample: int | None) -> i
             rows.append(_row(rollout, member, Kind.REHEARSE, REHEARSAL, seq))
     session.execute(
         update(Run)
-        .where(Run.rollout_id == rollout.id, Run.kind == Kind.REHEARSE, Run.replaced_by.is_(None))
+        .where(*crud.latest_runs(rollout, Kind.REHEARSE))
         .values(replaced_by=0)  # an earlier rehearsal
     )
     _insert(session, rows)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.fleet.core.transactions import CatalogSession
 from app.fleet.rollouts import tallies
+from app.fleet.rollouts.crud import any_run, latest_runs
 from app.models import BEGUN, Database, Kind, Rollout, Run, Stage, State
 from headway.errors import DatabaseMoved
 
@@ -18,8 +19,8 @@ BACK = (Kind.UPGRADE, Kind.DOWNGRADE, Kind.STAMP)
 
 def retreat(session: CatalogSession, rollout: Rollout) -> None:
     """Undo a failed canary automatically, once none of its runs is active."""
-    alive = select(Run.id).where(Run.rollout_id == rollout.id, Run.state.in_(BEGUN))
-    if not _may_retreat(rollout) or session.scalar(alive.limit(1)) is not None:
+    active = (Run.rollout_id == rollout.id, Run.state.in_(BEGUN))
+    if not _may_retreat(rollout) or any_run(session, *active):
         return
     if take_back(session, rollout):
         rollout.stage, rollout.resumes_as = Stage.UNDOING, Stage.HALTED
@@ -52,9 +53,7 @@ def returns(session: CatalogSession, rollout: Rollout) -> Counter[tuple[str | No
 
     The revisions are joined by `+`; "" for none.
     """
-    asked = select(Run.undoes).where(
-        Run.rollout_id == rollout.id, Run.kind == Kind.UNDO, Run.replaced_by.is_(None)
-    )
+    asked = select(Run.undoes).where(*latest_runs(rollout, Kind.UNDO))
     failed, waiting = (asked.where(Run.state == one) for one in (State.FAILED, State.PENDING))
     ids = _moved(rollout, again=True).with_only_columns(Run.id)
     some = Run.id.in_(ids) | Run.id.in_(failed) | Run.id.in_(waiting)

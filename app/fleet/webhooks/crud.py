@@ -12,7 +12,7 @@ from app.errors import InputInvalid, WebhookNotFound
 from app.extensions import db
 from app.fleet.core import audit, idempotency
 from app.fleet.core.leases import clock
-from app.fleet.core.pagination import page_of
+from app.fleet.core.pagination import begin_after, page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.places import REACHING
 from app.fleet.core.transactions import CatalogSession, repeated, writing
@@ -94,10 +94,7 @@ def list_webhooks(
 ) -> tuple[list[Webhook], int | None]:
     """A page of webhooks in the order of creation, and the `after` of the next page."""
     actor.require("webhooks.change")
-    query = select(Webhook).order_by(Webhook.id)
-    if after is not None:
-        query = query.where(Webhook.id > min(after, LARGEST_ID))
-    return page_of(query, limit)
+    return page_of(begin_after(select(Webhook), Webhook.id, after), limit)
 
 
 @repeated
@@ -120,9 +117,8 @@ def list_deliveries(
 ) -> tuple[list[Delivery], int | None]:
     """A page of the deliveries of a webhook, newest first. Raises WebhookNotFound."""
     get_webhook(actor, webhook_id)
-    query = select(Delivery).where(Delivery.webhook_id == webhook_id).order_by(Delivery.id.desc())
-    if after is not None:
-        query = query.where(Delivery.id < after)
+    mine = select(Delivery).where(Delivery.webhook_id == webhook_id)
+    query = begin_after(mine, Delivery.id, after, newest=True)
     if state is not None:
         query = query.where(Delivery.state == state)
     return page_of(query, limit)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from headway.cli.fleet import sections
 from headway.cli.fleet.sections import Row, Sections, print_sections
-from headway.cli.output import echo, on_terminal, print_json, print_table, text
+from headway.cli.output import on_terminal, print_json, print_list, text
 
 LONGEST_ERROR = 80
 
@@ -110,15 +110,8 @@ def databases_at(positions: Sequence[str]) -> Kind:
 
 def print_page(kind: Kind, rows: Sequence[Row], following: int | None, *, as_json: bool) -> None:
     """Print a page of a list, and where the next one begins."""
-    if as_json:
-        print_json({"items": rows, "next": following})
-        return
-    print_table(
-        kind.columns,
-        [[_cell({**row, **kind.cells(row)}[name]) for name in kind.columns] for row in rows],
-    )
-    if following:
-        echo(f"More: --after {following}", err=True)
+    cells = [[_cell({**row, **kind.cells(row)}[name]) for name in kind.columns] for row in rows]
+    print_list(rows, following, kind.columns, cells, as_json=as_json)
 
 
 def print_row(kind: Kind, row: Row, *, as_json: bool) -> None:
