@@ -25,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app.extensions import db
 from app.fleet import databases, rollouts, runs
-from app.fleet.core import label_counts, positions
 from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import writing
+from app.fleet.counts import label_counts, positions, tallies
 from app.fleet.reports import overview
-from app.fleet.rollouts import progress, tallies
+from app.fleet.rollouts import progress
 from app.fleet.runs import claims
 from app.models import Database, Kind, Label, Role, Run, State
 from tests import servers

@@ -16,7 +16,7 @@ from app.api.schemas.revisions import (
     RevisionQuery,
 )
 from app.fleet import projects
-from app.fleet.core import positions
+from app.fleet.counts import positions
 from app.fleet.projects import revisions as fleet
 from app.models import Revision
 

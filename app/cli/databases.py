@@ -14,8 +14,8 @@ from app.cli.selector_options import chosen, row_of
 from app.errors import InputInvalid, RolloutRefused
 from app.fleet import databases as fleet
 from app.fleet import projects
-from app.fleet.core import positions as core_positions
 from app.fleet.core.selectors import Selector
+from app.fleet.counts import positions as core_positions
 from app.fleet.refresh import refresh as fleet_refresh
 from app.models import Database, Strategy
 from headway.cli.fleet import watching

@@ -7,7 +7,7 @@ import click
 from app.cli.actor import command_line
 from app.cli.groups import CatalogGroup
 from app.fleet import projects as known
-from app.fleet.core import positions
+from app.fleet.counts import positions
 from app.fleet.projects import revisions as fleet
 from app.models import Kind, Revision
 from headway.cli.fleet.names import PROJECT

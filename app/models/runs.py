@@ -103,7 +103,7 @@ class RunTally(Base):
     """The number of runs of a rollout: the sum of these rows, so that not all runs are counted.
 
     Rows are only added: a worker adds one with the results that it writes together, so that no two
-    wait for each other. See `rollouts.tallies`.
+    wait for each other. See `counts.tallies`.
     """
 
     __tablename__ = "run_tally"

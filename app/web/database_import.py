@@ -11,7 +11,7 @@ from flask import flash, redirect, render_template, request, url_for
 from app.errors import InputInvalid
 from app.fleet import databases as fleet
 from app.fleet import projects
-from app.fleet.core import paths
+from app.fleet.addresses import paths
 from app.fleet.core.permissions import Actor
 from app.fleet.core.validation import parse_whole
 from app.fleet.databases import foresee, import_sources

@@ -10,7 +10,7 @@ from flask import flash, redirect, render_template, request, url_for
 from app.errors import InputInvalid
 from app.fleet import databases as fleet
 from app.fleet import projects, runs
-from app.fleet.core import arguments
+from app.fleet.addresses import arguments
 from app.fleet.core.selectors import POSITIONS
 from app.fleet.core.validation import parse_whole
 from app.fleet.databases import count_databases, sorted_databases

@@ -11,7 +11,7 @@ from flask import flash, redirect, render_template, request, url_for
 from app.errors import InputInvalid, RoleInsufficient
 from app.fleet import projects as fleet
 from app.fleet import workers
-from app.fleet.core import paths
+from app.fleet.addresses import paths
 from app.fleet.projects import grants, revisions
 from app.fleet.reports import overview, revision_chart
 from app.http.statuses import status_of

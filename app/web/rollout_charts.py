@@ -8,7 +8,7 @@ from math import ceil, sqrt
 from typing import Any
 
 from app.fleet.reports.run_states import RunStates
-from app.fleet.rollouts.gates import Check
+from app.fleet.rollouts.rules.gates import Check
 from app.models import Rollout
 from app.web.template_filters import lasted
 

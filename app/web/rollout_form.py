@@ -11,10 +11,10 @@ from app.fleet import accounts, databases
 from app.fleet.core.permissions import Actor
 from app.fleet.core.validation import Mistakes, parse_whole
 from app.fleet.rollouts import CONCURRENCY, PER_SERVER, TIMEOUT
-from app.fleet.rollouts.gates import Check
 from app.fleet.rollouts.request import new_rollout
-from app.fleet.rollouts.waves import DEFAULT
-from app.fleet.rollouts.windows import DAYS
+from app.fleet.rollouts.rules.gates import Check
+from app.fleet.rollouts.rules.waves import DEFAULT
+from app.fleet.rollouts.rules.windows import DAYS
 from app.models import Rollout
 from app.web.filters import labels_in
 from headway.errors import HeadwayError

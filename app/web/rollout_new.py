@@ -14,7 +14,7 @@ from app.fleet.core.validation import parse_whole
 from app.fleet.databases import find_database
 from app.fleet.projects import revisions
 from app.fleet.reports.overview import overview
-from app.fleet.rollouts.windows import DAYS
+from app.fleet.rollouts.rules.windows import DAYS
 from app.http.statuses import status_of
 from app.models import Kind, Revision, Rollout
 from app.web import access, rollout_charts, rollout_form

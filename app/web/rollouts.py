@@ -13,7 +13,6 @@ from app.fleet import rollouts as fleet
 from app.fleet.core.validation import is_id, parse_whole
 from app.fleet.reports.run_states import run_states
 from app.fleet.rollouts import allowed_actions, approvals, preview
-from app.fleet.rollouts.gates import Gate
 from app.fleet.rollouts.progress import (
     RolloutProgress,
     differing_of,
@@ -22,6 +21,7 @@ from app.fleet.rollouts.progress import (
     retrying,
     says,
 )
+from app.fleet.rollouts.rules.gates import Gate
 from app.models import Kind, Rollout, Stage, State
 from app.web import access, rollout_charts, rollout_form
 from app.web.overview import project_id

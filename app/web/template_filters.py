@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask, g
 from markupsafe import Markup
 
-from app.fleet.core.paths import data_folder
+from app.fleet.addresses.paths import data_folder
 from app.models import Stage
 from app.settings import RELEASE
 from app.web import event_sentences

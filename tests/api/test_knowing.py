@@ -9,8 +9,8 @@ from sqlalchemy.engine import URL
 from app import create_app
 from app.extensions import db
 from app.fleet import databases, drift, projects
-from app.fleet.core import positions
 from app.fleet.core.transactions import writing
+from app.fleet.counts import positions
 from app.fleet.projects import scripts
 from app.models import Database, Project
 from tests.api.conftest import ROOT, Call, assert_problem

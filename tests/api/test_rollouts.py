@@ -187,7 +187,7 @@ def test_the_face_knows_the_words_of_the_fleet() -> None:
 
     from app.api.schemas.databases import PositionName
     from app.api.schemas.rollouts import Day, Operation
-    from app.fleet.rollouts.windows import DAYS
+    from app.fleet.rollouts.rules.windows import DAYS
 
     assert get_args(Operation) == tuple(kind.value for kind in rollouts.OPERATIONS)
     assert set(get_args(PositionName)) == set(POSITIONS)

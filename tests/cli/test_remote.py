@@ -28,8 +28,8 @@ from app.fleet.accounts import tokens
 from app.fleet.core.selectors import POSITIONS
 from app.fleet.projects import grants
 from app.fleet.rollouts import CONCURRENCY, OPERATIONS, PER_SERVER, TIMEOUT
-from app.fleet.rollouts.waves import DEFAULT
-from app.fleet.rollouts.windows import DAYS
+from app.fleet.rollouts.rules.waves import DEFAULT
+from app.fleet.rollouts.rules.windows import DAYS
 from app.models import Kind, Role, Scope, Stage, State, Strategy
 from headway.cli.commands import migrate
 from headway.cli.fleet import client as remote_client

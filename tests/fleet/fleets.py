@@ -16,13 +16,13 @@ from sqlalchemy.exc import OperationalError
 from app import create_app
 from app.extensions import db
 from app.fleet import databases, projects, rollouts, runs, workers
-from app.fleet.core import positions, urls
+from app.fleet.addresses import urls
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import writing
 from app.fleet.core.visibility import WHOLE_FLEET
+from app.fleet.counts import positions, tallies
 from app.fleet.isolation.remote import RemoteDatabase
 from app.fleet.projects import scripts
-from app.fleet.rollouts import tallies
 from app.fleet.runs import claims, execute
 from app.fleet.workers import periodic
 from app.models import (

@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 from app import create_app
 from app.extensions import db
 from app.fleet import databases, projects, workers
-from app.fleet.core import positions
+from app.fleet.counts import positions
 from app.fleet.workers import periodic
 from app.models import Database
 from tests.conftest import settings_for

@@ -11,7 +11,7 @@ from app import create_app
 from app.errors import OutsideRoots, SecretUnreadable
 from app.extensions import db
 from app.fleet import databases
-from app.fleet.core import urls
+from app.fleet.addresses import urls
 from app.fleet.core.selectors import Selector
 from app.models import Database
 from headway.errors import AddressInvalid, DatabaseUnreachable, HeadwayError

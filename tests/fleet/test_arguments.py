@@ -9,8 +9,8 @@ from sqlalchemy.engine import URL
 from app.errors import ArgumentMissing, InputInvalid, RoleInsufficient
 from app.extensions import db
 from app.fleet import databases, projects, rollouts
-from app.fleet.core import arguments
-from app.fleet.core.arguments import Member
+from app.fleet.addresses import arguments
+from app.fleet.addresses.arguments import Member
 from app.fleet.core.selectors import Selector
 from app.fleet.refresh import probe
 from app.fleet.refresh import refresh as refreshing

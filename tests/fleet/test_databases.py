@@ -28,7 +28,8 @@ from app.errors import (
 )
 from app.extensions import Base, db
 from app.fleet import databases, projects
-from app.fleet.core import audit, key_rotation, urls
+from app.fleet.addresses import urls
+from app.fleet.core import audit, key_rotation
 from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
 from app.fleet.databases import remove
@@ -375,8 +376,8 @@ def test_another_url_makes_where_it_stands_unknown(anywhere: Registry) -> None:
 
 def move(database_id: int, position: str, current: str) -> None:
     """As a refresh does."""
-    from app.fleet.core import positions
     from app.fleet.core.transactions import writing
+    from app.fleet.counts import positions
 
     with writing() as session:
         database = databases.find(session, database_id)

@@ -166,7 +166,7 @@ def test_a_name_with_marks_of_a_url_is_found_again(registry: Registry) -> None:
         ROOT, registry.project_id, import_sources.from_files(f"{registry.data}/*.db")
     )
     assert done.added == 1
-    from app.fleet.core import urls
+    from app.fleet.addresses import urls
 
     (one,) = listed()
     assert urls.url_of(databases.get_database(ROOT, one.id)).database == str(path)

@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL
 from app.errors import InputInvalid
 from app.extensions import db
 from app.fleet import databases
-from app.fleet.core import urls
+from app.fleet.addresses import urls
 from app.fleet.core.selectors import Selector
 from app.fleet.databases import import_sources
 from app.models import Database

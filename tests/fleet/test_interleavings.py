@@ -19,11 +19,12 @@ from app.cli.catalog_fleet import CatalogFleet
 from app.errors import InputInvalid, RolloutRefused
 from app.extensions import db
 from app.fleet import databases, rollouts, workers
-from app.fleet.core import leases, positions
+from app.fleet.core import leases
 from app.fleet.core.transactions import repeated, writing
+from app.fleet.counts import positions, tallies
 from app.fleet.isolation.remote import RemoteDatabase
 from app.fleet.refresh import refresh as refreshing
-from app.fleet.rollouts import start, tallies
+from app.fleet.rollouts import start
 from app.fleet.runs import claims, execute, tasks
 from app.fleet.workers import periodic
 from app.models import Database, Rollout, Run, Stage

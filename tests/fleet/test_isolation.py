@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 
 from app.extensions import db
 from app.fleet import databases, projects, rollouts
-from app.fleet.core import urls
+from app.fleet.addresses import urls
 from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import writing
 from app.fleet.isolation import parent

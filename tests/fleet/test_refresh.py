@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 from app import errors
 from app.extensions import db
 from app.fleet import databases, projects
-from app.fleet.core import positions
+from app.fleet.counts import positions
 from app.fleet.isolation.pool import Call, Pool, TimedOut
 from app.fleet.projects import scripts
 from app.fleet.refresh import probe, refresh

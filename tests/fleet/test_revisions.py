@@ -276,8 +276,8 @@ def test_new_scripts_move_databases_in_the_catalog_at_once(
         return [tuple(row) for row in db.session.execute(stand)]
 
     # Nobody had counted these rows yet: the load of another release does.
-    from app.fleet.core import positions
     from app.fleet.core.transactions import writing
+    from app.fleet.counts import positions
 
     with writing() as session:
         positions.recount(session, [project_id])

@@ -17,7 +17,7 @@ from app.extensions import db
 from app.fleet import databases, drift, rollouts, runs, workers
 from app.fleet.core.permissions import Actor
 from app.fleet.drift import differences_of
-from app.fleet.rollouts import actions, advance, preview, start
+from app.fleet.rollouts import actions, advance, joins, preview
 from app.fleet.rollouts.progress import Rehearsed, differing_of, progress, says
 from app.fleet.runs import claims, execute, results
 from app.fleet.runs.tasks import Task
@@ -728,7 +728,7 @@ def test_a_new_database_is_born_where_the_rollout_is(fleet: Fleet) -> None:
     ids = [member.id for member in members]
 
     def born() -> str:
-        return start.target_of_new(db.session, databases.get_database(ROOT, ids[0]))
+        return joins.target_of_new(db.session, databases.get_database(ROOT, ids[0]))
 
     assert born() == "heads"
     rollout = fleet.start(waves=["1", "100%"], target="r002", gate={"soak_seconds": 3600})

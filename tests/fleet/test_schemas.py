@@ -7,7 +7,7 @@ from sqlalchemy.engine import URL
 from app.errors import DatabaseRegistered
 from app.extensions import db
 from app.fleet import databases, rollouts, runs
-from app.fleet.core import urls
+from app.fleet.addresses import urls
 from app.fleet.core.transactions import writing
 from app.fleet.refresh import refresh
 from app.fleet.workers import lost_runs

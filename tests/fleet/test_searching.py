@@ -13,9 +13,9 @@ from sqlalchemy.engine import URL
 from app import create_app
 from app.extensions import db
 from app.fleet import databases
-from app.fleet.core import positions
 from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import writing
+from app.fleet.counts import positions
 from app.fleet.databases import Order, count_databases, sorted_databases, trigrams
 from app.models import Database
 from app.settings import MIGRATIONS

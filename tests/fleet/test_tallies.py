@@ -7,9 +7,8 @@ import sqlalchemy as sa
 from flask import current_app
 
 from app.extensions import db
-from app.fleet.core import label_counts
 from app.fleet.core.transactions import repeated, writing
-from app.fleet.rollouts import tallies
+from app.fleet.counts import label_counts, tallies
 from app.fleet.rollouts.progress import progress
 from app.fleet.workers import periodic
 from app.models import Kind, Label, Rollout, Run, RunTally, State

@@ -17,7 +17,7 @@ from app import create_app
 from app.errors import DatabaseRegistered
 from app.extensions import db
 from app.fleet import databases
-from app.fleet.core import url_options, urls
+from app.fleet.addresses import url_options, urls
 from headway.dialects import dialect_of
 from headway.dialects.urls import DatabaseURL
 from headway.errors import (

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from app.extensions import db
-from app.fleet.core import arguments
+from app.fleet.addresses import arguments
 from tests.migrations.conftest import HEAD, REVISIONS, Catalog, open_catalog
 
 ZOE = {"id": 1, "name": "Zoë 田中", "description": "Σοφία, 🚂"}

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from app.extensions import db
 from app.fleet import drift, projects, workers
-from app.fleet.core import positions
 from app.fleet.core.transactions import writing
+from app.fleet.counts import positions
 from app.models import (
     Database,
     Difference,

@@ -19,7 +19,7 @@ from app.fleet.accounts import tokens
 from app.fleet.core import places
 from app.fleet.reports import run_states
 from app.fleet.rollouts import ACTIONS, OPERATIONS, allowed_actions
-from app.fleet.rollouts.gates import Check
+from app.fleet.rollouts.rules.gates import Check
 from app.http import event_stream
 from app.models import Database, Kind, Role, Rollout, Run, Stage, State
 from app.web import rollout_charts, rollout_form

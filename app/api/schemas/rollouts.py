@@ -8,9 +8,9 @@ from pydantic import AfterValidator, BaseModel, Field, StrictBool
 from app.api.schemas.common import LARGEST_INTEGER, NO_CONTROL, In, Number, Out, Page
 from app.api.schemas.databases import PositionName
 from app.fleet.rollouts import CONCURRENCY, LONGEST_RUN, MOST_AT_ONCE, PER_SERVER, TIMEOUT
-from app.fleet.rollouts.gates import LONGEST_SOAK
+from app.fleet.rollouts.rules.gates import LONGEST_SOAK
+from app.fleet.rollouts.rules.waves import DEFAULT, MOST
 from app.fleet.rollouts.watch import WatchedRollout
-from app.fleet.rollouts.waves import DEFAULT, MOST
 from app.models import Rollout, Stage, Strategy
 
 Id = Annotated[int, Field(ge=1, le=LARGEST_INTEGER), Number]

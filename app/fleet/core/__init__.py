@@ -1,1 +1,1 @@
-"""Shared by all packages of the fleet: permissions, transactions, audit, URLs, paths, counts."""
+"""Shared by all packages of the fleet: permissions, transactions, audit, selectors, leases."""

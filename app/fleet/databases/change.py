@@ -8,11 +8,13 @@ from sqlalchemy import delete, insert, select, update
 
 from app.errors import DatabaseRegistered, InputInvalid, RoleInsufficient
 from app.extensions import db
-from app.fleet.core import arguments, audit, label_counts, positions
+from app.fleet.addresses import arguments
+from app.fleet.core import audit
 from app.fleet.core.permissions import PROJECT_RIGHTS, Actor
 from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import fitting, labels_of, strategy_of
+from app.fleet.counts import label_counts, positions
 from app.fleet.databases.crud import (
     get_database,
     living,

@@ -9,10 +9,12 @@ from sqlalchemy import select
 from app.errors import RolloutRefused
 from app.extensions import db
 from app.fleet import rollouts
-from app.fleet.core import arguments, error_texts, idempotency, label_counts, positions
+from app.fleet.addresses import arguments
+from app.fleet.addresses.urls import require_place_for_new
+from app.fleet.core import error_texts, idempotency
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import repeated, writing
-from app.fleet.core.urls import require_place_for_new
+from app.fleet.counts import label_counts, positions
 from app.fleet.databases.crud import get_database
 from app.fleet.databases.operate import drafted_for
 from app.fleet.databases.register import added

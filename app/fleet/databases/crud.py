@@ -9,12 +9,13 @@ from sqlalchemy.orm import QueryableAttribute, aliased, selectinload
 
 from app.errors import DatabaseNotFound, InputInvalid
 from app.extensions import db
-from app.fleet.core import audit, idempotency, label_counts, positions
+from app.fleet.core import audit, idempotency
 from app.fleet.core.pagination import begin_after, page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import LARGEST_ID, is_id, require_version
+from app.fleet.counts import label_counts, positions
 from app.fleet.databases import trigrams
 from app.fleet.databases.register import added
 from app.fleet.databases.request import draft_of

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import InputInvalid
-from app.fleet.core.paths import inside, settings
-from app.fleet.core.urls import parse_server, parse_shared
+from app.fleet.addresses.paths import inside, settings
+from app.fleet.addresses.urls import parse_server, parse_shared
 from app.fleet.core.validation import quoted
 from app.fleet.isolation import find
 from app.fleet.isolation.find import Row

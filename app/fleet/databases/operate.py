@@ -10,12 +10,12 @@ from app.extensions import db
 from app.fleet import rollouts
 from app.fleet.core import idempotency
 from app.fleet.core.permissions import Actor
-from app.fleet.core.positions import split
 from app.fleet.core.transactions import repeated, writing
+from app.fleet.counts.positions import split
 from app.fleet.databases.crud import get_database
 from app.fleet.drift.predictions import risks_of
 from app.fleet.projects import revisions
-from app.fleet.rollouts import new_rollout, start
+from app.fleet.rollouts import joins, new_rollout, start
 from app.models import Database, Kind, Revision, Rollout, Strategy
 from headway.errors import HeadwayError
 from headway.plan.risks import Risk
@@ -206,7 +206,7 @@ def open_database(actor: Actor, database_id: int) -> Opened:
         known = rollouts.get_rollout(actor, database.rollout_id)
         return Opened(database=database, ready=False, rollout=known)
     try:
-        target = start.target_of_new(db.session, database)
+        target = joins.target_of_new(db.session, database)
         made = run_one(actor, database_id, Kind.UPGRADE, target)
     except RolloutRefused:
         database = get_database(actor, database_id)

@@ -15,10 +15,12 @@ from app.errors import (
     RoleInsufficient,
 )
 from app.extensions import db
-from app.fleet.core import arguments, audit, label_counts, positions
+from app.fleet.addresses import arguments
+from app.fleet.core import audit
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.visibility import WHOLE_FLEET
+from app.fleet.counts import label_counts, positions
 from app.fleet.databases.request import Draft, OwnersById, draft_of, owner_of
 from app.models import Database, Label, Project
 from headway.dialects import dialect_of

@@ -10,11 +10,12 @@ from sqlalchemy.exc import ArgumentError
 
 from app.errors import DatabaseNotFound, InputInvalid
 from app.extensions import db
-from app.fleet.core import audit, label_counts, positions
+from app.fleet.addresses.urls import resolve, url_of
+from app.fleet.core import audit
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.core.urls import resolve, url_of
 from app.fleet.core.validation import require_version
+from app.fleet.counts import label_counts, positions
 from app.fleet.databases.crud import find, get_database, require_free, require_may_leave
 from app.fleet.isolation.parent import call, call_isolated
 from app.models import Database, Event

@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import select
 
 from app.errors import AccountNotFound, InputInvalid
-from app.fleet.core import arguments
+from app.fleet.addresses import arguments
+from app.fleet.addresses.urls import parse, resolve
 from app.fleet.core.transactions import CatalogSession
-from app.fleet.core.urls import parse, resolve
 from app.fleet.core.validation import fitting, is_id, labels_of, strategy_of
 from app.models import Account, Database, Strategy
 from headway.dialects.urls import DatabaseURL

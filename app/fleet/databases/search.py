@@ -8,11 +8,11 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from app.errors import DatabaseNotFound, InputInvalid
 from app.extensions import db
-from app.fleet.core import positions
 from app.fleet.core.pagination import page_of
 from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
 from app.fleet.core.validation import is_id, parse_whole
+from app.fleet.counts import positions
 from app.fleet.databases import trigrams
 from app.fleet.databases.crud import SHOWN, list_databases
 from app.models import Database

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import InputInvalid
-from app.fleet.core.url_options import SIDES, with_timeouts
+from app.fleet.addresses.url_options import SIDES, with_timeouts
 from headway.dialects import OURS, dialect_of
 from headway.dialects.driver import ask, closing
 from headway.dialects.reach import reaching

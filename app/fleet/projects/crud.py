@@ -9,9 +9,10 @@ from sqlalchemy import select
 
 from app.errors import InputInvalid, ProjectNotFound
 from app.extensions import db
-from app.fleet.core import arguments, audit, idempotency
+from app.fleet.addresses import arguments
+from app.fleet.addresses.paths import inside, settings
+from app.fleet.core import audit, idempotency
 from app.fleet.core.pagination import begin_after, page_of
-from app.fleet.core.paths import inside, settings
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.core.validation import LARGEST_ID, fitting, is_id, require_version

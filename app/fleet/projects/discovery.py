@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from app.extensions import db
-from app.fleet.core.paths import settings
+from app.fleet.addresses.paths import settings
 from app.fleet.core.permissions import Actor
 from app.models import Project
 from app.settings import MIGRATIONS

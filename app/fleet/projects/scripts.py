@@ -10,9 +10,11 @@ from sqlalchemy import select, update
 
 from app.errors import ProjectNotFound
 from app.extensions import db
-from app.fleet.core import arguments, audit, label_counts, positions
+from app.fleet.addresses import arguments
+from app.fleet.core import audit
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession, repeated, writing
+from app.fleet.counts import label_counts, positions
 from app.fleet.isolation.messages import EnvironmentUse
 from app.fleet.isolation.remote import RemoteProject
 from app.fleet.projects import crud

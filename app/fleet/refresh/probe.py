@@ -10,9 +10,9 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session, undefer
 
 from app.extensions import db
-from app.fleet.core import arguments
-from app.fleet.core.url_options import with_timeouts
-from app.fleet.core.urls import url_of
+from app.fleet.addresses import arguments
+from app.fleet.addresses.url_options import with_timeouts
+from app.fleet.addresses.urls import url_of
 from app.fleet.isolation.messages import Answer, ProbeResult, ProbeTarget
 from app.fleet.isolation.pool import SECONDS, TimedOut
 from app.fleet.isolation.remote import RemoteProject, sizes

@@ -12,8 +12,9 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from app.errors import ProjectNotFound, ProjectNotReady
 from app.extensions import db
 from app.fleet import projects
-from app.fleet.core import arguments, positions
+from app.fleet.addresses import arguments
 from app.fleet.core.transactions import CatalogSession, repeated, writing
+from app.fleet.counts import positions
 from app.fleet.isolation.messages import ProbeResult
 from app.fleet.projects.scripts import load
 from app.fleet.refresh.probe import (

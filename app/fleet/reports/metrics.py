@@ -9,8 +9,8 @@ from sqlalchemy import func, select
 
 from app.extensions import db
 from app.fleet.core.leases import clock
-from app.fleet.core.positions import DatabaseCount, counts
 from app.fleet.core.selectors import POSITIONS
+from app.fleet.counts.positions import DatabaseCount, counts
 from app.fleet.reports import run_counts
 from app.fleet.reports.run_counts import Tally
 from app.fleet.webhooks.deliveries import DeliveryState

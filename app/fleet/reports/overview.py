@@ -1,6 +1,6 @@
 """The overview: counts of databases by position, project and owner.
 
-The counts are updated with each change (`core.positions`), so the cost does not grow with the
+The counts are updated with each change (`counts.positions`), so the cost does not grow with the
 number of databases.
 """
 
@@ -14,11 +14,12 @@ from sqlalchemy.orm import aliased
 
 from app.errors import InputInvalid
 from app.extensions import db
-from app.fleet.core import error_texts, label_counts
-from app.fleet.core import positions as core_positions
+from app.fleet.core import error_texts
 from app.fleet.core.permissions import Actor
-from app.fleet.core.positions import DatabaseCount
 from app.fleet.core.selectors import POSITIONS, Selector
+from app.fleet.counts import label_counts
+from app.fleet.counts import positions as core_positions
+from app.fleet.counts.positions import DatabaseCount
 from app.models import Account, Database, Project, Run, State
 
 MOST_GROUPS = 200

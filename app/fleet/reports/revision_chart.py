@@ -14,9 +14,9 @@ from sqlalchemy import func, select
 
 from app.extensions import db
 from app.fleet import projects
-from app.fleet.core import positions as core_positions
 from app.fleet.core.permissions import Actor
-from app.fleet.core.positions import DatabaseCount
+from app.fleet.counts import positions as core_positions
+from app.fleet.counts.positions import DatabaseCount
 from app.fleet.projects import graphs, revisions
 from app.models import Project, Revision, Rollout
 from headway.plan.graph import Node

@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, and_, false, func, or_, select, update
 
 from app.extensions import db
-from app.fleet.core import label_counts, positions
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.rollouts import announcements, approvals, retries, tallies, windows
+from app.fleet.counts import label_counts, positions, tallies
+from app.fleet.rollouts import announcements, approvals, retries
 from app.fleet.rollouts import undo as rollouts_undo
 from app.fleet.rollouts.crud import any_run, find, latest_runs
-from app.fleet.rollouts.gates import Gate, Next
 from app.fleet.rollouts.progress import first_failure
+from app.fleet.rollouts.rules import windows
+from app.fleet.rollouts.rules.gates import Gate, Next
 from app.models import (
     BEGUN,
     DRAFT_LASTS,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.fleet import webhooks
-from app.fleet.core.paths import settings
+from app.fleet.addresses.paths import settings
 from app.fleet.core.permissions import Actor
 from app.fleet.core.transactions import CatalogSession
 from app.fleet.rollouts.progress import Wave, counts_of, first_error, says

@@ -12,12 +12,13 @@ from sqlalchemy import ColumnElement
 
 from app.extensions import db
 from app.fleet.core.permissions import Actor
-from app.fleet.core.positions import split
 from app.fleet.core.selectors import Selector
+from app.fleet.counts.positions import split
 from app.fleet.drift.predictions import risks_of
 from app.fleet.projects import revisions
-from app.fleet.rollouts import crud, start, undo, waves
+from app.fleet.rollouts import crud, start, undo
 from app.fleet.rollouts.request import new_rollout
+from app.fleet.rollouts.rules import waves
 from app.models import Database, Kind, Revision
 from headway.errors import HeadwayError
 from headway.types import Position

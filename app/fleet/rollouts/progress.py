@@ -11,8 +11,10 @@ from app.extensions import db
 from app.fleet.core import error_texts
 from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
-from app.fleet.rollouts import crud, tallies, waves
-from app.fleet.rollouts.gates import Gate
+from app.fleet.counts import tallies
+from app.fleet.rollouts import crud
+from app.fleet.rollouts.rules import waves
+from app.fleet.rollouts.rules.gates import Gate
 from app.models import Approval, Database, Kind, Rollout, Run, Stage, State
 from app.models.columns import rare
 

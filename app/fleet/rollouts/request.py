@@ -10,9 +10,9 @@ from app.fleet.core.permissions import Actor
 from app.fleet.core.selectors import Selector
 from app.fleet.core.validation import Mistakes, fitting, labels_of
 from app.fleet.projects import graphs
-from app.fleet.rollouts import waves
-from app.fleet.rollouts.gates import Gate
-from app.fleet.rollouts.windows import Window
+from app.fleet.rollouts.rules import waves
+from app.fleet.rollouts.rules.gates import Gate
+from app.fleet.rollouts.rules.windows import Window
 from app.models import Kind, Loading, Project, Rollout, Stage
 from headway.errors import RevisionNotFound
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, func, select, update
 
 from app.fleet.core.transactions import CatalogSession
-from app.fleet.rollouts import start, tallies
+from app.fleet.counts import tallies
+from app.fleet.rollouts import start
 from app.fleet.rollouts.crud import latest_runs
 from app.models import Database, Kind, Rollout, Run, State
 from headway.errors import DatabaseMoved

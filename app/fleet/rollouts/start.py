@@ -1,9 +1,4 @@
-"""Start a rollout: choose its databases, spread them over the servers, divide them into waves.
-
-A database that is created while a rollout is under way joins it. Without one it is created at the
-heads of its project. With one: at its target once the canary is through, and until then where most
-of the project's databases are; then it becomes a part of the last wave.
-"""
+"""Start a rollout: choose its databases, spread them over the servers, divide them into waves."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -12,20 +7,21 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import exists, func, insert, or_, select, update
+from sqlalchemy import exists, insert, or_, select, update
 
 from app.errors import RolloutRefused
-from app.fleet.core.positions import split
 from app.fleet.core.selectors import Selector
 from app.fleet.core.transactions import CatalogSession
+from app.fleet.counts import tallies
+from app.fleet.counts.positions import split
 from app.fleet.projects import revisions
-from app.fleet.rollouts import approvals, crud, tallies, waves
+from app.fleet.rollouts import approvals, crud
+from app.fleet.rollouts.rules import waves
 from app.models import (
     UNENDED,
     Database,
     Kind,
     Label,
-    PositionCount,
     Rollout,
     Run,
     Stage,
@@ -61,8 +57,6 @@ MAY = {
     Kind.CREATE: (),
 }
 """Positions that normally exclude a database, and that this operation accepts."""
-UNDER_WAY = (Stage.RUNNING, Stage.SOAKING, Stage.WAITING, Stage.PAUSED, Stage.HALTED)
-"""Stages of a rollout that affect where a new database is created."""
 
 
 class Member(NamedTuple):
@@ -203,78 +197,6 @@ def is_there(rollout: Rollout, current: str) -> bool:
         return not revisions.path(rollout.project_id, split(current), rollout.target, kind)
     except HeadwayError:
         return False  # the preview shows the reason
-
-
-def target_of_new(session: CatalogSession, database: Database) -> str:
-    """The target at which a new database of its project belongs now."""
-    rollout = _under_way(session, database)
-    if rollout is None:
-        return "heads"
-    if rollout.wave > 0:
-        return rollout.target
-    most = session.scalar(
-        select(PositionCount.current)
-        .where(
-            PositionCount.project_id == database.project_id,
-            PositionCount.current != "",
-            PositionCount.databases > 0,
-        )
-        .order_by(PositionCount.databases.desc())
-        .limit(1)
-    )
-    return most if most and "+" not in most else "heads"
-
-
-def join(session: CatalogSession, database: Database) -> None:
-    """Make a database that was created below the target of a rollout a part of its last wave.
-
-    Also if its canary went through meanwhile: it was made where the others were before.
-    """
-    found = _under_way(session, database)
-    if found is None:
-        return
-    # Its stage and its sizes are changed by others, who lock it as well.
-    rollout = crud.find(session, found.id, lock=True)
-    if rollout.stage not in UNDER_WAY or is_there(rollout, database.current):
-        return
-    last = len(rollout.sizes) - 1
-    seq = session.scalar(select(func.max(Run.seq)).where(Run.rollout_id == rollout.id)) or 0
-    session.add(
-        Run(
-            rollout_id=rollout.id,
-            database_id=database.id,
-            kind=rollout.kind,
-            wave=last,
-            seq=seq + 1,
-            server=database.server,
-            before=database.current,
-            state=State.PENDING,
-        )
-    )
-    tallies.add(session, rollout.id, tallies.Wave(rollout.kind, last), tallies.Tally(runs=1))
-    rollout.sizes = [*rollout.sizes[:-1], rollout.sizes[-1] + 1]
-    session.execute(
-        update(Database).where(Database.id == database.id).values(rollout_id=rollout.id)
-    )
-
-
-def _under_way(session: CatalogSession, database: Database) -> Rollout | None:
-    """The newest rollout that is for a database like this one; not those of a few by hand."""
-    query = select(Rollout).where(
-        Rollout.project_id == database.project_id,
-        Rollout.kind == Kind.UPGRADE,
-        Rollout.by_hand.is_(False),
-        Rollout.stage.in_(UNDER_WAY),
-        or_(  # one whose undo waits for an approval leads nowhere
-            Rollout.stage != Stage.WAITING, Rollout.resumes_as.is_distinct_from(Stage.UNDOING)
-        ),
-    )
-    for rollout in session.scalars(query.order_by(Rollout.id.desc())):
-        chosen = Selector.of(rollout.selector).conditions()
-        mine = select(Database.id).where(Database.id == database.id, *chosen)
-        if session.scalar(mine) is not None:
-            return rollout
-    return None
 
 
 def _excuses(rollout: Rollout, kind: Kind) -> Callable[..., str | None]:

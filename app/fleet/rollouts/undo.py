@@ -8,7 +8,7 @@ from sqlalchemy import Select, exists, func, insert, literal, select, true
 from sqlalchemy.orm import Session, aliased
 
 from app.fleet.core.transactions import CatalogSession
-from app.fleet.rollouts import tallies
+from app.fleet.counts import tallies
 from app.fleet.rollouts.crud import any_run, latest_runs
 from app.models import BEGUN, Database, Kind, Rollout, Run, Stage, State
 from headway.errors import DatabaseMoved

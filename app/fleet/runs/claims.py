@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.extensions import db
 from app.fleet.core.transactions import CatalogSession, repeated, writing
-from app.fleet.rollouts import windows
+from app.fleet.rollouts.rules import windows
 from app.fleet.runs.tasks import Task
 from app.models import BEGUN, ENDED_STAGES, Database, Kind, Lease, Rollout, Run, Stage, State
 from app.models.columns import rare

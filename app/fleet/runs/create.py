@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 from app.extensions import db
+from app.fleet.addresses.urls import require_place_for_new
 from app.fleet.core import audit
 from app.fleet.core.permissions import Actor
-from app.fleet.core.positions import joined
 from app.fleet.core.transactions import CatalogSession
-from app.fleet.core.urls import require_place_for_new
+from app.fleet.counts.positions import joined
 from app.fleet.projects import revisions
-from app.fleet.rollouts import start
+from app.fleet.rollouts import joins
 from app.fleet.runs.tasks import LOCK_WAIT, Ended, Task
 from app.models import Database, Kind, Role, Rollout, State
 from app.settings import RELEASE
@@ -99,7 +99,7 @@ def record(session: CatalogSession, rollout: Rollout, database_id: int) -> None:
     In the transaction that ends the run, after where the database stands was written.
     """
     database = session.get_one(Database, database_id, populate_existing=True)
-    start.join(session, database)
+    joins.join(session, database)
     audit.record(
         session,
         Actor(id=rollout.by_id, name=rollout.by_name, role=Role.VIEWER),
@@ -115,7 +115,7 @@ def record(session: CatalogSession, rollout: Rollout, database_id: int) -> None:
 
 def _made(task: Task, address: Address) -> Status:
     if task.run.before is None:
-        target = start.target_of_new(db.session, task.database)
+        target = joins.target_of_new(db.session, task.database)
         ends = revisions.ends(task.project.id, (), target, Kind.UPGRADE)
         db.session.rollback()  # nothing is held while the database is made
         task.begin_to_create(ends)

@@ -14,9 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.errors import ProjectNotReady, RunTimedOut
 from app.extensions import db
 from app.fleet import drift
-from app.fleet.core.positions import joined
 from app.fleet.core.transactions import repeated, writing
-from app.fleet.rollouts import windows
+from app.fleet.counts.positions import joined
+from app.fleet.rollouts.rules import windows
 from app.fleet.runs import create, operations, results
 from app.fleet.runs.tasks import TRANSIENT, Ended, Task
 from app.models import Database, Kind, Rollout, Run, Stage, State

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from app.errors import CheckFailed
 from app.fleet import drift
-from app.fleet.core.positions import joined, split
+from app.fleet.counts.positions import joined, split
 from app.fleet.isolation.remote import RemoteDatabase, RemoteProject
-from app.fleet.rollouts.gates import Check
+from app.fleet.rollouts.rules.gates import Check
 from app.fleet.runs.create import create
 from app.fleet.runs.tasks import TRANSIENT, Ended, Task
 from app.models import Kind, State

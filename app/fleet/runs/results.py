@@ -16,9 +16,10 @@ from flask import current_app
 from sqlalchemy import select, update
 
 from app.fleet.core import error_texts
-from app.fleet.core.positions import found_at, place, split
 from app.fleet.core.transactions import CatalogSession, repeated, write_many, writing
-from app.fleet.rollouts import advance, tallies
+from app.fleet.counts import tallies
+from app.fleet.counts.positions import found_at, place, split
+from app.fleet.rollouts import advance
 from app.fleet.runs import create, queries
 from app.fleet.runs.tasks import Ended, Task
 from app.models import Kind, Revision, Run, State

@@ -14,13 +14,13 @@ from sqlalchemy.orm.attributes import set_committed_value
 from app.errors import CatalogBusy, ProjectNotReady
 from app.extensions import db
 from app.fleet import projects
-from app.fleet.core import arguments, urls
-from app.fleet.core.positions import joined, split
+from app.fleet.addresses import arguments, urls
 from app.fleet.core.transactions import writing
+from app.fleet.counts.positions import joined, split
 from app.fleet.isolation.remote import RemoteDatabase, RemoteProject
 from app.fleet.projects import revisions
 from app.fleet.rollouts import undo
-from app.fleet.rollouts.gates import Gate
+from app.fleet.rollouts.rules.gates import Gate
 from app.models import Database, Kind, Project, Rollout, Run, State
 from app.models.columns import LongText
 from app.models.secrets import vault

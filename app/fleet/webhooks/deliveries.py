@@ -13,8 +13,8 @@ from sqlalchemy.orm import undefer
 
 from app.errors import WebhookNotFound
 from app.extensions import db
+from app.fleet.addresses.paths import settings
 from app.fleet.core.leases import clock
-from app.fleet.core.paths import settings
 from app.fleet.core.transactions import CatalogSession, repeated, writing
 from app.fleet.webhooks.formats import TEST, body_of
 from app.fleet.webhooks.send import TIMEOUT, Answer, Message, send

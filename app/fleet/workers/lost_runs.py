@@ -12,11 +12,10 @@ from sqlalchemy import select, update
 
 from app.errors import RunTimedOut
 from app.extensions import db
-from app.fleet.core import positions
-from app.fleet.core.positions import joined, split
 from app.fleet.core.transactions import repeated, writing
+from app.fleet.counts import positions, tallies
+from app.fleet.counts.positions import joined, split
 from app.fleet.isolation.remote import RemoteDatabase
-from app.fleet.rollouts import tallies
 from app.fleet.runs import create
 from app.fleet.runs.tasks import Task
 from app.fleet.workers import registry

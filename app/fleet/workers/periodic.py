@@ -13,11 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.extensions import db
 from app.fleet import webhooks
-from app.fleet.core import label_counts, leases
+from app.fleet.core import leases
 from app.fleet.core.transactions import writing
+from app.fleet.counts import label_counts, tallies
 from app.fleet.projects import scripts
 from app.fleet.refresh import refresh
-from app.fleet.rollouts import advance, tallies
+from app.fleet.rollouts import advance
 from app.fleet.workers import lost_runs
 from app.fleet.workers.heartbeat import Heartbeat
 from headway.errors import HeadwayError

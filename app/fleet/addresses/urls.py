@@ -11,8 +11,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from app.errors import OutsideRoots
-from app.fleet.core import url_options
-from app.fleet.core.paths import inside, settings
+from app.fleet.addresses import url_options
+from app.fleet.addresses.paths import inside, settings
 from app.fleet.core.validation import MISLEADING
 from app.models import Database
 from app.settings import KEYS

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select
 
 from app.extensions import db
-from app.fleet.core import counters
 from app.fleet.core.transactions import CatalogSession, write_many
+from app.fleet.counts import counters
 from app.models import ENDED_STAGES, Database, Difference, PositionCount, Rollout
 from headway.types import Position, Status
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from sqlalchemy import func, select, union_all
 
 from app.extensions import db
-from app.fleet.core import counters
 from app.fleet.core.transactions import CatalogSession
+from app.fleet.counts import counters
 from app.models import Database, Label, LabelCount
 
 Key = tuple[int, str, str]

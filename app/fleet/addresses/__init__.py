@@ -1,0 +1,1 @@
+"""Which databases may be in the fleet, and where: URLs and their options, folders, -x arguments."""
