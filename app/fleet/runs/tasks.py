@@ -117,6 +117,8 @@ class Task:
     worker: str
     encrypted_url: str | None
     fresh: "FreshScripts"
+    kind: Kind = field(init=False)
+    """The operation of this run."""
     seen_ours: float = 0.0
     """When the run was last seen to be this worker's, on the monotonic clock."""
     used_x: dict[str, str] | None = None
@@ -124,6 +126,9 @@ class Task:
     found: str | None = None
     """The revisions that this attempt found; None if it has not read the status."""
     lines: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.kind = Kind(self.run.kind)
 
     @classmethod
     def read(
@@ -159,11 +164,6 @@ class Task:
                 )
                 for run, rollout, database, url in (rows[one] for one in run_ids if one in rows)
             ]
-
-    @property
-    def kind(self) -> Kind:
-        """The operation of this run."""
-        return Kind(self.run.kind)
 
     @property
     def planned_from(self) -> str | None:
