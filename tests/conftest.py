@@ -22,6 +22,7 @@ from app.settings import MIGRATIONS, Settings
 from headway.pytest_plugin import DatabaseTemplate
 from tests import servers
 from tests.migrator.scripts import write_project
+from tests.support.forks import Forks
 from tests.support.routing import remember_routes
 from tests.support.shared import folder_of_run, memory
 from tests.support.statements import remember_statements
@@ -110,6 +111,17 @@ FEW = {
 """Of each function of these, an ordinary run tries so many cases: each takes long, or there are
 many of a kind. `make thorough` runs all."""
 
+REALLY_STARTED = (
+    *("tests/packaging/", "tests/differential/", "tests/test_benchmarks.py", "tests/test_docs.py"),
+    "tests/cli/test_imports.py",
+    "tests/cli/test_alembic_commands.py::test_help_and_completion_import",
+    *("tests/examples/test_services.py", "tests/examples/test_frozen.py"),
+    "tests/fleet/test_isolation.py",
+    "tests/boot/test_broken.py::test_the_password_of_a_catalog_is_in_no_process_list",
+)
+"""Tests whose processes are started by Python itself and never forked: those about what is
+imported, what is installed, and how processes are kept apart; see `tests/support/forks.py`."""
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -141,6 +153,20 @@ def _keep_few(items: list[pytest.Item]) -> None:
         # By their names: the same ones each time, in no order that somebody wrote them in.
         for item in sorted(found, key=lambda item: crc32(item.nodeid.encode()))[few:]:
             item.add_marker(pytest.mark.thorough)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks() -> Iterator[Forks]:
+    """Python that tests start by `subprocess` is forked by a process that has the modules."""
+    forks = Forks()
+    forks.begin()
+    yield forks
+    forks.end()
+
+
+@pytest.fixture(autouse=True)
+def _forked_or_started(request: pytest.FixtureRequest, forks: Forks) -> None:
+    forks.on = not request.node.nodeid.startswith(REALLY_STARTED)
 
 
 @pytest.fixture(scope="session")
