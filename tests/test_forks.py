@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import psutil
 import pytest
 
 from tests.releases import make_release
+from tests.support.commands import commands_to_fork
 from tests.support.forks import Forks
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked")
@@ -118,3 +120,45 @@ def test_a_process_that_is_forked_can_be_killed_and_waited_for(forks: Forks) -> 
         process.kill()
         assert process.wait(30) == -9
     assert forks.count == before + 1
+
+
+SCRIPT = """
+headway --help | head -2
+headway nothing 2>&1 || echo "code $?"
+echo sqlite:///x.db | headway current --url-file /dev/stdin --scripts nowhere || echo "code $?"
+(headway current --url sqlite:///x.db --scripts nowhere > said 2>&1; echo "code $?"); cat said
+"""
+
+
+def test_the_commands_of_a_script_say_and_end_as_those_that_are_installed(
+    forks: Forks, tmp_path: Path
+) -> None:
+    installed = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    found, before = [], forks.count
+    with commands_to_fork(installed) as forked:
+        for path in (installed, forked):
+            command, env = ["sh", "-c", SCRIPT], {**os.environ, "PATH": path}
+            done = subprocess.run(command, cwd=tmp_path, env=env, text=True, capture_output=True)
+            found.append((done.returncode, done.stdout, done.stderr))
+    assert found[0] == found[1]
+    assert "Usage: headway" in found[0][1]
+    assert forks.count == before + 4
+
+
+def test_a_command_of_a_script_that_is_killed_takes_its_process_with_it(tmp_path: Path) -> None:
+    installed = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    os.mkfifo(tmp_path / "url")  # which nobody writes
+    me = psutil.Process()
+    with commands_to_fork(installed) as path:
+        command = ["sh", "-c", "exec headway current --url-file url --scripts ."]
+        env = {**os.environ, "PATH": path}
+        with subprocess.Popen(command, cwd=tmp_path, env=env) as process:
+            before = set(me.children())
+            deadline = time.monotonic() + 60
+            while not (came := set(me.children()) - before):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            process.kill()
+            assert process.wait(30) == -9
+            _, alive = psutil.wait_procs(came, timeout=60)
+            assert not alive

@@ -7,6 +7,7 @@ them as its own child, and ends as that ended.
 
 import json
 import os
+import select
 import socket
 import socketserver
 import subprocess
@@ -52,7 +53,12 @@ class _Asked(socketserver.BaseRequestHandler):
         finally:
             for file in files:  # whoever reads at the other end waits until all have closed it
                 os.close(file)
-        self.request.sendall(str(process.wait()).encode())
+        while process.poll() is None:
+            if select.select([self.request], [], [], 0.01)[0]:
+                process.terminate()  # as the one that asked was, by a signal
+                process.wait()
+                return
+        self.request.sendall(str(process.returncode).encode())
 
 
 @contextmanager
