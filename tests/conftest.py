@@ -1,5 +1,6 @@
 """The vocabulary of all tests: real databases, made by the real migrations."""
 
+import gc
 import itertools
 import os
 import signal
@@ -52,8 +53,15 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Scripts that tests write are compiled as the person who runs them wants it."""
+    """Scripts that tests write are compiled as the person who runs them wants it.
+
+    What was imported and collected stays to the end: the garbage collector went through it again
+    and again, a fifth of the time of tests that start no process.
+    """
     sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 LONGEST = (
