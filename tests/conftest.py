@@ -65,21 +65,14 @@ def pytest_collection_finish() -> None:
 
 
 LONGEST = (
-    *("test_schemathesis", "test_broken", "test_embedded", "test_distributed", "test_every_page"),
-    *("test_probes", "test_commands", "test_rollouts", "test_race", "test_schemathesis_rollouts"),
-    *(
-        "test_story",
-        "test_rollouts_page",
-        "test_tenants",
-        "test_desktop",
-        "test_own_state",
-        "test_chaos",
-    ),
-    *("test_kills", "test_wheel", "test_schema", "test_data", "test_metrics", "test_rolling"),
-    *("test_objects_postgresql", "test_objects_mariadb", "test_objects_sqlite", "test_faces"),
-    *("test_connections", "test_proof", "test_graphs", "test_environments", "test_half_mariadb"),
-    *("test_dialects", "test_references", "test_real_projects", "test_docs", "test_fuzz"),
-    *("test_many_projects", "test_pieces", "test_frozen"),
+    *("every_page", "rollouts", "embedded", "schema", "distributed", "environments", "broken"),
+    *("race", "docs", "databases", "schemathesis", "objects_mariadb", "tenants", "own_state"),
+    *("objects_postgresql", "data", "pytest_plugin", "work", "migrate", "desktop"),
+    *("web_worker", "dialects", "wheel", "services", "chaos", "creating", "story", "metrics"),
+    *("commands", "rollouts_page", "fuzz", "half_mariadb", "no_traceback", "project_walls"),
+    *("references", "schemas", "real_projects", "webhooks", "connections", "remote"),
+    *("refusals", "kills", "access", "probes", "schemathesis_rollouts", "accounts", "rolling"),
+    *("proof", "isolation", "slow_clients", "graphs"),
 )
 """Files by how long they take; each is run by one process, so these are begun first."""
 
@@ -136,7 +129,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first; the cases that `make thorough` alone runs are marked."""
     last = len(LONGEST)
     rank = {name: number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: rank.get(item.path.stem, last))
+    items.sort(key=lambda item: rank.get(item.path.stem.removeprefix("test_"), last))
     cases: dict[str, list[tuple[str, pytest.Item]]] = {}
     for item in items:
         backend = getattr(item, "callspec", None) and item.callspec.params.get("backend")
