@@ -1,5 +1,6 @@
 """The vocabulary of all tests: real databases, made by the real migrations."""
 
+import gc
 import itertools
 import os
 import signal
@@ -22,6 +23,7 @@ from app.settings import MIGRATIONS, Settings
 from headway.pytest_plugin import DatabaseTemplate
 from tests import servers
 from tests.migrator.scripts import write_project
+from tests.support.forks import Forks
 from tests.support.routing import remember_routes
 from tests.support.shared import folder_of_run, memory
 from tests.support.statements import remember_statements
@@ -51,26 +53,26 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Scripts that tests write are compiled as the person who runs them wants it."""
+    """Scripts that tests write are compiled as the person who runs them wants it.
+
+    What was imported and collected stays to the end: the garbage collector went through it again
+    and again, a fifth of the time of tests that start no process.
+    """
     sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 LONGEST = (
-    *("test_schemathesis", "test_broken", "test_embedded", "test_distributed", "test_every_page"),
-    *("test_probes", "test_commands", "test_rollouts", "test_race", "test_schemathesis_rollouts"),
-    *(
-        "test_story",
-        "test_rollouts_page",
-        "test_tenants",
-        "test_desktop",
-        "test_own_state",
-        "test_chaos",
-    ),
-    *("test_kills", "test_wheel", "test_schema", "test_data", "test_metrics", "test_rolling"),
-    *("test_objects_postgresql", "test_objects_mariadb", "test_objects_sqlite", "test_faces"),
-    *("test_connections", "test_proof", "test_graphs", "test_environments", "test_half_mariadb"),
-    *("test_dialects", "test_references", "test_real_projects", "test_docs", "test_fuzz"),
-    *("test_many_projects", "test_pieces", "test_frozen"),
+    *("every_page", "rollouts", "embedded", "schema", "distributed", "environments", "broken"),
+    *("race", "docs", "databases", "schemathesis", "objects_mariadb", "tenants", "own_state"),
+    *("objects_postgresql", "data", "pytest_plugin", "work", "migrate", "desktop"),
+    *("web_worker", "dialects", "wheel", "services", "chaos", "creating", "story", "metrics"),
+    *("commands", "rollouts_page", "fuzz", "half_mariadb", "no_traceback", "project_walls"),
+    *("references", "schemas", "real_projects", "webhooks", "connections", "remote"),
+    *("refusals", "kills", "access", "probes", "schemathesis_rollouts", "accounts", "rolling"),
+    *("proof", "isolation", "slow_clients", "graphs"),
 )
 """Files by how long they take; each is run by one process, so these are begun first."""
 
@@ -110,13 +112,24 @@ FEW = {
 """Of each function of these, an ordinary run tries so many cases: each takes long, or there are
 many of a kind. `make thorough` runs all."""
 
+REALLY_STARTED = (
+    *("tests/packaging/", "tests/differential/", "tests/test_benchmarks.py", "tests/test_docs.py"),
+    "tests/cli/test_imports.py",
+    "tests/cli/test_alembic_commands.py::test_help_and_completion_import",
+    *("tests/examples/test_services.py", "tests/examples/test_frozen.py"),
+    "tests/fleet/test_isolation.py",
+    "tests/boot/test_broken.py::test_the_password_of_a_catalog_is_in_no_process_list",
+)
+"""Tests whose processes are started by Python itself and never forked: those about what is
+imported, what is installed, and how processes are kept apart; see `tests/support/forks.py`."""
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first; the cases that `make thorough` alone runs are marked."""
     last = len(LONGEST)
     rank = {name: number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: rank.get(item.path.stem, last))
+    items.sort(key=lambda item: rank.get(item.path.stem.removeprefix("test_"), last))
     cases: dict[str, list[tuple[str, pytest.Item]]] = {}
     for item in items:
         backend = getattr(item, "callspec", None) and item.callspec.params.get("backend")
@@ -141,6 +154,20 @@ def _keep_few(items: list[pytest.Item]) -> None:
         # By their names: the same ones each time, in no order that somebody wrote them in.
         for item in sorted(found, key=lambda item: crc32(item.nodeid.encode()))[few:]:
             item.add_marker(pytest.mark.thorough)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks() -> Iterator[Forks]:
+    """Python that tests start by `subprocess` is forked by a process that has the modules."""
+    forks = Forks()
+    forks.begin()
+    yield forks
+    forks.end()
+
+
+@pytest.fixture(autouse=True)
+def _forked_or_started(request: pytest.FixtureRequest, forks: Forks) -> None:
+    forks.on = not request.node.nodeid.startswith(REALLY_STARTED)
 
 
 @pytest.fixture(scope="session")

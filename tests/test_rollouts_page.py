@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.commands import commands_to_fork
+
 HOME = Path(__file__).parent.parent
 PAGE = HOME / "docs" / "rollouts.md"
 BLOCK = re.compile(r"^```(sh)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -61,14 +63,15 @@ def test_every_command_runs_as_written(
     script = EXITS.sub(
         r"code=0; \1 || code=$?; test $code -eq \2", "\n".join(["flask db upgrade", *blocks("sh")])
     )
-    done = subprocess.run(
-        ["sh", "-ec", script],
-        cwd=place,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    with commands_to_fork(environment["PATH"]) as path:
+        done = subprocess.run(
+            ["sh", "-ec", script],
+            cwd=place,
+            env=environment | {"PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
     assert done.returncode == 0, (done.stdout[-3000:], done.stderr[-3000:])
     assert "No worker is running" not in done.stderr
     shown = [line for text in blocks("") for line in text.splitlines()]

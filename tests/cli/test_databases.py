@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL
 from headway import Project as Scripts
 from tests.fleet.fleets import working
 from tests.migrator.making import run
+from tests.support.commands import commands_to_fork
 
 
 class Shell:
@@ -304,8 +305,9 @@ def test_the_page_about_the_fleet_runs_as_written(tmp_path: Path) -> None:
     blocks = re.findall(r"^```(sh)?\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     commands = [text for kind, text in blocks if kind == "sh"]
     (worker,) = [text.strip() for kind, text in blocks if not kind and "workers run" in text]
-    started = f"{worker} > worker.log 2>&1 &\ntrap 'kill $!; wait' EXIT\n"  # the other terminal
+    # The other terminal, whose process is ended by its number.
     beside = str(Path(sys.executable).parent)
+    started = f"{beside}/{worker} > worker.log 2>&1 &\ntrap 'kill $!; wait' EXIT\n"
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "HEADWAY"))}
     mine = {
         "PATH": f"{beside}:{os.environ['PATH']}",
@@ -313,13 +315,14 @@ def test_the_page_about_the_fleet_runs_as_written(tmp_path: Path) -> None:
         "FLASK_APP": "wsgi:app",
         "HEADWAY_DATABASE_URL": f"sqlite:///{tmp_path}/catalog.sqlite",
     }
-    done = subprocess.run(
-        ["timeout", "300", "sh", "-ec", "\n".join(["flask db upgrade", started, *commands])],
-        cwd=tmp_path,
-        env=kept | mine,
-        capture_output=True,
-        text=True,
-    )
+    with commands_to_fork(mine["PATH"]) as path:
+        done = subprocess.run(
+            ["timeout", "300", "sh", "-ec", "\n".join(["flask db upgrade", started, *commands])],
+            cwd=tmp_path,
+            env=kept | mine | {"PATH": path},
+            capture_output=True,
+            text=True,
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Registered 2; 0 were registered already." in done.stdout
     assert len(list((tmp_path / "data").glob("acme.db.*.snapshot"))) == 1

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from tests.examples.services import EXAMPLES, environment
+from tests.support.commands import commands_to_fork
 
 README = EXAMPLES / "tenants" / "README.md"
 BLOCK = re.compile(r"^```(sh)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -66,14 +67,15 @@ def test_every_command_runs_as_written_and_answers_as_shown(
     script = EXITS.sub(
         r"code=0; \1 || code=$?; test $code -eq \2", "\n".join(["flask db upgrade", *blocks("sh")])
     )
-    done = subprocess.run(
-        ["sh", "-ec", script],
-        cwd=place,
-        env=variables,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
+    with commands_to_fork(variables["PATH"]) as path:
+        done = subprocess.run(
+            ["sh", "-ec", script],
+            cwd=place,
+            env=variables | {"PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
     assert done.returncode == 0, (done.stdout[-3000:], done.stderr[-3000:])
     assert "No worker is running" not in done.stderr
     shown = [line for text in blocks("") for line in text.splitlines() if line != WORKERS]
