@@ -180,15 +180,13 @@ def tell(story: Story, urls: list[URL], broken: list[URL]) -> None:
     for url in broken:
         execute(url, "DROP TABLE city")
     started = time.monotonic()
-    story.flask("rollouts", "resume", "1")
-    story.flask("rollouts", "watch", "1")
+    story.flask("rollouts", "resume", "1", "--watch")
     upgraded = halted + time.monotonic() - started
     say("two revisions, halted once, mended, resumed", upgraded, total)
     check(urls, "s0003")
     say("  of it, with a run going on", at_work(story), total)
     started = time.monotonic()
-    story.flask("rollouts", "undo", "1")
-    story.flask("rollouts", "watch", "1")
+    story.flask("rollouts", "undo", "1", "--watch")
     say("taken back", time.monotonic() - started, total)
     check(urls, "s0001")
     say("from a fresh start to the end", time.monotonic() - began)
