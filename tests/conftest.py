@@ -117,11 +117,12 @@ REALLY_STARTED = (
     "tests/cli/test_imports.py",
     "tests/cli/test_alembic_commands.py::test_help_and_completion_import",
     *("tests/examples/test_services.py", "tests/examples/test_frozen.py"),
-    "tests/fleet/test_isolation.py",
+    *("tests/fleet/test_isolation.py", "tests/fleet/test_hostile_members.py"),
     "tests/boot/test_broken.py::test_the_password_of_a_catalog_is_in_no_process_list",
 )
 """Tests whose processes are started by Python itself and never forked: those about what is
-imported, what is installed, and how processes are kept apart; see `tests/support/forks.py`."""
+imported or installed, what memory is taken, and how processes are kept apart; see
+`tests/support/forks.py`."""
 
 
 @pytest.hookimpl(tryfirst=True)
