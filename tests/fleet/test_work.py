@@ -19,6 +19,7 @@ from app.fleet.runs import claims, execute, operations, results
 from app.fleet.runs.tasks import Ended, Task
 from app.fleet.workers import heartbeat, periodic, registry
 from app.fleet.workers.worker import WorkerLoop, WorkerProcess
+from tests.fleet.fleets import sqlite
 from tests.fleet.sites import Site, site_on
 
 LOST = OperationalError("COMMIT", None, Exception("the server closed the connection"))
@@ -180,6 +181,25 @@ def test_a_lease_is_kept_for_as_long_as_the_work_takes(
         assert held
         time.sleep(7)
         assert not leases.hold("long", "another", 5.0)
+
+
+def test_a_log_says_why_its_steps_begin_again(site: Site, hand: WorkerProcess) -> None:
+    """What was recorded of the first fails in the second: only the scripts can tell why."""
+    first = site.fleet.add("first")
+    second = site.fleet.add("second")
+    with sqlite(second) as connection:
+        connection.exec_driver_sql("DROP TABLE log")
+    rollout = site.fleet.start(gate={"failures": 1})
+    db.session.rollback()
+    name, loop = name_of(hand), WorkerLoop(hand, threading.Event())
+    while loop.take_and_run(name):
+        pass
+    logs = {run.database_id: run.log or "" for run in site.runs_of(rollout)}
+    again = "the recorded statements do not fit: rolled back, and run by the scripts"
+    assert again not in logs[first.id]
+    assert logs[second.id].count("1 of 2: r002") == 2
+    assert logs[second.id].count(again) == 1
+    assert "Revision r002 failed: no such table: log" in logs[second.id]
 
 
 def test_results_wait_for_those_of_the_next_claim(

@@ -126,6 +126,8 @@ class Task:
     found: str | None = None
     """The revisions that this attempt found; None if it has not read the status."""
     lines: list[str] = field(default_factory=list)
+    has_begun: bool = False
+    """True once a revision of this attempt has begun."""
 
     def __post_init__(self) -> None:
         self.kind = Kind(self.run.kind)
@@ -190,7 +192,13 @@ class Task:
         self.lines.append(f"{datetime.now(UTC):%H:%M:%S.%f}"[:-3] + f" {line}")
 
     def on_step(self, number: int, total: int, revision: str) -> None:
-        """Called before each revision, when the lock of the database is held."""
+        """Called before each revision, when the lock of the database is held.
+
+        Again from the first on where the recorded statements were of no use: see `replay`.
+        """
+        if number == 1 and self.has_begun:
+            self.say("the recorded statements do not fit: rolled back, and run by the scripts")
+        self.has_begun = True
         self.say(f"{number} of {total}: {revision}")
 
     def refuse_lost(self) -> None:
