@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from app.http.catalog_errors import CatalogError, meaning_of
-from app.http.statuses import status_of
+from app.http.statuses import status_and_headers
 from headway.errors import HeadwayError
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def init_app(app: APIFlask) -> None:
 
 def handle_headway_error(error: HeadwayError) -> Response:
     """A HeadwayError as a problem: its title, its message, its context."""
-    status, headers = status_of(error)
+    status, headers = status_and_headers(error)
     response = problem(
         status,
         type=f"/problems/{error.slug()}",

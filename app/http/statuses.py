@@ -41,7 +41,7 @@ STATUS_OF = {
 RETRY = {ErrorKind.BUSY: 5, ErrorKind.UNREACHABLE: 5}
 
 
-def status_of(error: HeadwayError) -> tuple[int, dict[str, str]]:
+def status_and_headers(error: HeadwayError) -> tuple[int, dict[str, str]]:
     """The status of an answer that shows this error, and when to try again as a header."""
     headers = {}
     if error.kind in RETRY:

@@ -40,7 +40,7 @@ from app.errors import (
 )
 from app.fleet.accounts import passwords, sessions, tokens
 from app.fleet.core.permissions import Actor
-from app.http.statuses import status_of
+from app.http.statuses import status_and_headers
 from app.models import TokenKind
 from app.settings import Settings
 from headway.errors import ErrorKind, HeadwayError
@@ -267,7 +267,7 @@ def show_error(error: HeadwayError) -> Any:
         flash(str(error), "bad")
         return redirect(here(request.form["back"]))
     page = render_template("problem.html", title=error.title(), detail=str(error), of=error.slug())
-    return page, *status_of(error)
+    return page, *status_and_headers(error)
 
 
 def show_csrf_error(_: CSRFError) -> Any:
@@ -286,7 +286,7 @@ def _form(refused: HeadwayError | None) -> Any:
     page = render_template("sign_in.html", refused=refused, provider=_provider())
     if refused is None:
         return page
-    status, headers = status_of(refused)
+    status, headers = status_and_headers(refused)
     return page, 401 if refused.kind is ErrorKind.DENIED else status, headers
 
 

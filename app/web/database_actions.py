@@ -14,7 +14,7 @@ from app.fleet.core.permissions import Actor
 from app.fleet.core.validation import parse_whole
 from app.fleet.projects import revisions
 from app.fleet.rollouts import approvals
-from app.http.statuses import status_of
+from app.http.statuses import status_and_headers
 from app.models import Account, Database, Kind, Strategy
 from app.web import access, filters
 from headway.errors import HeadwayError
@@ -245,7 +245,7 @@ def _confirmed_action(
     )
     if refused is None:
         return page
-    return page, *status_of(refused)
+    return page, *status_and_headers(refused)
 
 
 def _look_again(database_id: int, verb: str) -> Any:

@@ -15,7 +15,7 @@ from app.fleet.addresses import paths
 from app.fleet.core.permissions import Actor
 from app.fleet.core.validation import parse_whole
 from app.fleet.databases import foresee, import_sources
-from app.http.statuses import status_of
+from app.http.statuses import status_and_headers
 from app.models import Strategy
 from app.web import access, encrypted_form, filters
 from headway.errors import HeadwayError
@@ -66,7 +66,7 @@ def _form(actor: Actor, way: str, refused: HeadwayError | None) -> Any:
         roots=[str(root) for root in paths.settings().data_roots],
         refused=refused,
     )
-    return (page, *status_of(refused)) if refused else page
+    return (page, *status_and_headers(refused)) if refused else page
 
 
 def _one(actor: Actor) -> Any:

@@ -14,7 +14,7 @@ from app.fleet import workers
 from app.fleet.addresses import paths
 from app.fleet.projects import grants, revisions
 from app.fleet.reports import overview, revision_chart
-from app.http.statuses import status_of
+from app.http.statuses import status_and_headers
 from app.models import Loading, Project, Revision
 from app.web import access, filters
 from app.web.pagination import PAGE, after
@@ -61,7 +61,7 @@ def new() -> Any:
     except RoleInsufficient:
         raise
     except HeadwayError as error:
-        return _form(None, request.form, error), *status_of(error)
+        return _form(None, request.form, error), *status_and_headers(error)
     return redirect(url_for("web.projects.show", project_id=project.id))
 
 
@@ -108,7 +108,7 @@ def change(project_id: int) -> Any:
     except RoleInsufficient:
         raise
     except HeadwayError as error:
-        return _form(project, request.form, error), *status_of(error)
+        return _form(project, request.form, error), *status_and_headers(error)
     flash("Changed.", "good")
     return redirect(url_for("web.projects.show", project_id=project_id))
 

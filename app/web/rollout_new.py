@@ -15,7 +15,7 @@ from app.fleet.databases import find_database
 from app.fleet.projects import revisions
 from app.fleet.reports.overview import overview
 from app.fleet.rollouts.rules.windows import DAYS
-from app.http.statuses import status_of
+from app.http.statuses import status_and_headers
 from app.models import Kind, Revision, Rollout
 from app.web import access, rollout_charts, rollout_form
 from headway.errors import HeadwayError
@@ -43,7 +43,7 @@ def new() -> Any:
     except RoleInsufficient:
         raise
     except HeadwayError as error:
-        return _form(given, error), *status_of(error)
+        return _form(given, error), *status_and_headers(error)
     return redirect(url_for("web.rollouts.show", rollout_id=made.id))
 
 

@@ -7,7 +7,7 @@ from flask import flash, redirect, render_template, request, url_for
 
 from app.errors import InputInvalid
 from app.fleet import webhooks as fleet
-from app.http.statuses import status_of
+from app.http.statuses import status_and_headers
 from app.web import access
 from app.web.pagination import PAGE, after
 
@@ -47,7 +47,7 @@ def new() -> Any:
     try:
         made, _ = fleet.create_webhook(actor, values, key=access.once())
     except InputInvalid as error:
-        return _form(error), *status_of(error)
+        return _form(error), *status_and_headers(error)
     return _page(made.webhook.id, made), 201
 
 
