@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import commands_to_fork
+from tests.support.commands import run_forking
 
 HOME = Path(__file__).parent.parent
 PAGE = HOME / "docs" / "rollouts.md"
@@ -63,15 +63,7 @@ def test_every_command_runs_as_written(
     script = EXITS.sub(
         r"code=0; \1 || code=$?; test $code -eq \2", "\n".join(["flask db upgrade", *blocks("sh")])
     )
-    with commands_to_fork(environment["PATH"]) as path:
-        done = subprocess.run(
-            ["sh", "-ec", script],
-            cwd=place,
-            env=environment | {"PATH": path},
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
+    done = run_forking(["sh", "-ec", script], place, environment, 600)
     assert done.returncode == 0, (done.stdout[-3000:], done.stderr[-3000:])
     assert "No worker is running" not in done.stderr
     shown = [line for text in blocks("") for line in text.splitlines()]

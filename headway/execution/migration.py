@@ -208,8 +208,8 @@ class Move:
         self, raw: Raw, current: tuple[str, ...], steps: list[Any]
     ) -> tuple[bool, tuple[str, ...]]:
         """Whether the steps were replayed, and the statements that were sent."""
-        why_not = self._cannot_replay(current, steps)
-        known = () if why_not else self._cached_recordings(self._key(current))
+        why_not, key = self._cannot_replay(current, steps), self._key(current)
+        known = () if why_not else self._cached_recordings(key)
         for recording in known:
             if recording.why_not is None and self._replays(recording, raw, current):
                 return True, readable(recording.changes)
@@ -227,7 +227,7 @@ class Move:
             )
             python.run(recorded, raw)
         judged = recorder.judge(current)
-        self._recordings[self._key(current)] = (*known, judged)
+        self._recordings[key] = (*known, judged)
         return False, readable(judged.changes) or recorder.readable
 
     def _replays(self, recording: Recording, raw: Raw, current: tuple[str, ...]) -> bool:

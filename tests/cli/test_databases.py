@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from sqlalchemy.engine import URL
 from headway import Project as Scripts
 from tests.fleet.fleets import working
 from tests.migrator.making import run
-from tests.support.commands import commands_to_fork
+from tests.support.commands import run_forking
 
 
 class Shell:
@@ -315,14 +314,8 @@ def test_the_page_about_the_fleet_runs_as_written(tmp_path: Path) -> None:
         "FLASK_APP": "wsgi:app",
         "HEADWAY_DATABASE_URL": f"sqlite:///{tmp_path}/catalog.sqlite",
     }
-    with commands_to_fork(mine["PATH"]) as path:
-        done = subprocess.run(
-            ["timeout", "300", "sh", "-ec", "\n".join(["flask db upgrade", started, *commands])],
-            cwd=tmp_path,
-            env=kept | mine | {"PATH": path},
-            capture_output=True,
-            text=True,
-        )
+    script = "\n".join(["flask db upgrade", started, *commands])
+    done = run_forking(["timeout", "300", "sh", "-ec", script], tmp_path, kept | mine)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Registered 2; 0 were registered already." in done.stdout
     assert len(list((tmp_path / "data").glob("acme.db.*.snapshot"))) == 1

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from tests.examples.services import EXAMPLES, environment
-from tests.support.commands import commands_to_fork
+from tests.support.commands import run_forking
 
 README = EXAMPLES / "tenants" / "README.md"
 BLOCK = re.compile(r"^```(sh)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -67,15 +67,7 @@ def test_every_command_runs_as_written_and_answers_as_shown(
     script = EXITS.sub(
         r"code=0; \1 || code=$?; test $code -eq \2", "\n".join(["flask db upgrade", *blocks("sh")])
     )
-    with commands_to_fork(variables["PATH"]) as path:
-        done = subprocess.run(
-            ["sh", "-ec", script],
-            cwd=place,
-            env=variables | {"PATH": path},
-            capture_output=True,
-            text=True,
-            timeout=900,
-        )
+    done = run_forking(["sh", "-ec", script], place, variables, 900)
     assert done.returncode == 0, (done.stdout[-3000:], done.stderr[-3000:])
     assert "No worker is running" not in done.stderr
     shown = [line for text in blocks("") for line in text.splitlines() if line != WORKERS]

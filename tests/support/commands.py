@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -76,3 +76,21 @@ def commands_to_fork(path: str) -> Iterator[str]:
                 yield f"{folder}{os.pathsep}{path}"
             finally:
                 server.shutdown()
+
+
+def run_forking(
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    seconds: float | None = None,
+) -> "subprocess.CompletedProcess[str]":
+    """A program, to its end, whose `flask` and `headway` are forked. Raises TimeoutExpired."""
+    with commands_to_fork(environment["PATH"]) as path:
+        return subprocess.run(
+            command,
+            cwd=folder,
+            env={**environment, "PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+        )
